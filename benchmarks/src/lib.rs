@@ -1,0 +1,12 @@
+//! What is asked and how an answer is judged.
+//!
+//! Knows no tensors, no tokens and no model: pictures are pixels, questions and answers are text.
+//! Everything random is derived from a `Seed` by hashing, so a sample is an address, not a file.
+
+pub mod answer;
+pub mod datasets;
+pub mod difficulty;
+pub mod families;
+pub mod sample;
+pub mod seed;
+pub mod style;

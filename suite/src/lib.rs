@@ -1,0 +1,23 @@
+//! The pipeline: recipe, plan, checkpoint, completions, scores, metrics, verdicts, leaderboard.
+//!
+//! Each noun is a plain value that can be written and read back; each arrow is a function; `run` is
+//! the only place with order, files and clocks.
+
+pub mod base;
+pub mod compare;
+pub mod completion;
+pub mod data;
+pub mod device;
+pub mod evaluate;
+pub mod event;
+pub mod objective;
+pub mod optimizer;
+pub mod plan;
+pub mod publish;
+pub mod recipe;
+pub mod run;
+pub mod score;
+pub mod statistics;
+pub mod store;
+pub mod table;
+pub mod train;

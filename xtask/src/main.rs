@@ -1,1 +1,267 @@
-fn main(){}
+//! `cargo xtask`: the project's automation, one command per thing a person or a CI job does.
+//!
+//! Does not know models, benchmarks or recipes: it runs `synergy` and cargo as processes and links
+//! none of our crates, so it compiles in seconds and works while the rest does not compile.
+//!
+//! Exit codes are the suite's: 0 done, 1 a finding (a failed check, a regressed metric), 2 could
+//! not be done. Where one program does the whole job, xtask becomes that program (`process::replace`),
+//! so its signals and its exit code are never translated.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks here")]
+
+mod ci;
+mod fetch;
+mod process;
+mod synergy;
+mod test;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+
+use crate::process::EXIT_BROKEN;
+
+/// Automation of the Synergy suite.
+#[derive(Debug, Parser)]
+#[command(
+    name = "xtask",
+    bin_name = "cargo xtask",
+    after_help = "Examples:
+  cargo xtask reproduce                  the main job: every regime, evaluated and compared
+  cargo xtask reproduce --profile smoke  the same in about two minutes
+  cargo xtask test                       every test of the workspace
+
+Exit codes: 0 done, 1 a finding (failed check, regressed metric), 2 could not be done."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train every regime of a profile from the kept base, evaluate, compare, write the leaderboard
+    #[command(after_help = "Examples:
+  cargo xtask reproduce
+  cargo xtask reproduce --profile smoke --runs-dir /tmp/runs
+  cargo xtask reproduce --profile small --from-scratch
+  cargo xtask reproduce --profile smoke --json > leaderboard.json")]
+    Reproduce(Reproduce),
+    /// Run every test, with cargo-nextest where it is installed
+    #[command(after_help = "Examples:
+  cargo xtask test
+  cargo xtask test --package synergy-benchmarks
+  cargo xtask test padding")]
+    Test {
+        /// Passed on to `cargo nextest run` or, without cargo-nextest, to `cargo test`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run what continuous integration runs: all jobs in order, or one
+    #[command(after_help = "Examples:
+  cargo xtask ci
+  cargo xtask ci clippy")]
+    Ci {
+        /// The job to run; all of them without it
+        job: Option<ci::Job>,
+    },
+    /// Compare a run with the golden results, or record it as golden
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  cargo xtask golden check --profile smoke
+  cargo xtask golden accept --profile small"
+    )]
+    Golden(Golden),
+    /// Draw the contact sheet: pictures of every family
+    #[command(after_help = "Examples:
+  cargo xtask show
+  cargo xtask show --out sheet.png")]
+    Show {
+        /// Where the picture goes; the suite chooses a place in the runs folder without it
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Train the base model, long and resumable (up to two hours on two cores)
+    #[command(after_help = "Examples:
+  cargo xtask train-base
+  cargo xtask train-base --recipe base --device flex")]
+    TrainBase {
+        /// The recipe in suite/recipes, without `.toml`
+        #[arg(long, default_value = "base")]
+        recipe: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Fetch a published data set through pip's client, checked against benchmarks/datasets.lock
+    #[command(after_help = "Examples:
+  cargo xtask fetch easy-vqa
+  cargo xtask fetch easy-vqa --check")]
+    Fetch {
+        /// Which data set
+        dataset: fetch::Dataset,
+        /// Only say whether it is there and whole: exit code 0 if so, 1 if not
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check the house rules that neither rustfmt nor clippy knows (also a test)
+    #[command(after_help = "Examples:
+  cargo xtask tidy")]
+    Tidy,
+}
+
+#[derive(Debug, Args)]
+struct Reproduce {
+    /// How much is done: smoke, small, or another recipe of suite/recipes
+    #[arg(long, default_value = "small")]
+    profile: String,
+    /// Train the base again instead of starting from the kept one
+    #[arg(long)]
+    from_scratch: bool,
+    #[command(flatten)]
+    place: Place,
+    /// Write the leaderboard as JSON to standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where a run computes and where its artifacts go; both are the suite's to judge.
+#[derive(Debug, Args)]
+struct Place {
+    /// The device to compute on; the suite's own choice without it
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// The folder of the runs; `runs` without it
+    #[arg(long, value_name = "DIR")]
+    runs_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Golden {
+    /// Compare: exit code 0 same, 1 regressed, 2 could not finish
+    #[command(after_help = "Examples:
+  cargo xtask golden check --profile smoke")]
+    Check(Recorded),
+    /// Record the run as the new golden results
+    #[command(after_help = "Examples:
+  cargo xtask golden accept --profile small")]
+    Accept(Recorded),
+}
+
+#[derive(Debug, Args)]
+struct Recorded {
+    /// The profile that was run
+    #[arg(long, default_value = "small")]
+    profile: String,
+    /// The folder of the runs; `runs` without it
+    #[arg(long, value_name = "DIR")]
+    runs_dir: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    run(cli.command).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(EXIT_BROKEN)
+    })
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let root = root()?;
+    match command {
+        Command::Reproduce(reproduce) => {
+            let mut arguments = synergy::Arguments::new(&["reproduce"], &root)?
+                .option("--profile", Some(&reproduce.profile))
+                .option("--device", reproduce.place.device.as_deref())
+                .path("--runs-dir", reproduce.place.runs_dir.as_deref())?;
+            if reproduce.from_scratch {
+                arguments = arguments.flag("--from-scratch");
+            }
+            if reproduce.json {
+                arguments = arguments.flag("--json");
+            }
+            synergy::become_synergy(&root, &arguments)
+        }
+        Command::Test { args } => test::become_tests(&root, &args),
+        Command::Ci { job } => ci::run(&root, job),
+        Command::Golden(golden) => {
+            let (verb, recorded) = match golden {
+                Golden::Check(recorded) => ("check", recorded),
+                Golden::Accept(recorded) => ("accept", recorded),
+            };
+            let arguments = synergy::Arguments::new(&["golden", verb], &root)?
+                .option("--profile", Some(&recorded.profile))
+                .path("--runs-dir", recorded.runs_dir.as_deref())?;
+            synergy::become_synergy(&root, &arguments)
+        }
+        Command::Show { out } => {
+            let arguments =
+                synergy::Arguments::new(&["show"], &root)?.path("--out", out.as_deref())?;
+            synergy::become_synergy(&root, &arguments)
+        }
+        Command::TrainBase { recipe, place } => {
+            let arguments = synergy::Arguments::new(&["train-base"], &root)?
+                .option("--recipe", Some(&recipe))
+                .option("--device", place.device.as_deref())
+                .path("--runs-dir", place.runs_dir.as_deref())?;
+            synergy::become_synergy(&root, &arguments)
+        }
+        Command::Fetch { dataset, check } => fetch::run(&root, dataset, check),
+        Command::Tidy => {
+            let violations = tidy::violations(&root)?;
+            for violation in &violations {
+                println!("{violation}");
+            }
+            Ok(process::exit_code(!violations.is_empty()))
+        }
+    }
+}
+
+/// The repository's root, where every command runs.
+///
+/// # Errors
+/// If the folder that xtask was compiled in is gone.
+fn root() -> anyhow::Result<PathBuf> {
+    // Cargo sets the variable at run time, so a moved checkout is found without a rebuild.
+    let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let root = manifest_dir.parent().map(Path::to_path_buf);
+    root.filter(|root| root.is_dir()).with_context(|| {
+        format!(
+            "failed to find the repository above `{}`\nhint: run it as `cargo xtask`",
+            manifest_dir.display()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        let mut pending = vec![Cli::command()];
+        while let Some(mut command) = pending.pop() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Examples:\n  cargo xtask "), "no examples in: {help}");
+            let children = command.get_subcommands().filter(|c| c.get_name() != "help");
+            pending.extend(children.cloned());
+        }
+    }
+
+    #[test]
+    fn arguments_after_test_are_not_ours() {
+        let cli = Cli::try_parse_from(["xtask", "test", "-E", "test(padding)", "--release"]);
+        let Command::Test { args } = cli.unwrap().command else { panic!("not the test command") };
+        assert_eq!(args, ["-E", "test(padding)", "--release"]);
+    }
+}

@@ -1,0 +1,262 @@
+//! EasyVQA 1.0 (Victor Zhou, MIT): pictures of one colored shape, 64 x 64, and simple questions.
+//!
+//! Does not know how the files came to disk (`cargo xtask fetch easy-vqa`) or how a question is put
+//! to a model: the question is the owner's text, the 13 possible answers are its choices.
+//!
+//! Decisions:
+//! - Three of four questions ask yes or no, and most phrasings have a likelier answer, so knowing
+//!   the questions alone is worth two thirds of the points. An accuracy on this set is only readable
+//!   beside [`TEXT_ONLY_BASELINE`].
+//! - A limited evaluation takes questions at even distances from the whole file, not its first ones,
+//!   so that as many pictures as possible are seen and the subset is the same on every machine.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+
+use crate::sample::{ImageSource, Sample};
+
+/// The name that samples carry.
+pub const BENCHMARK: &str = "easy_vqa";
+
+/// Accuracy on all test questions without their pictures: the majority answer in train of the same
+/// question text, as [`question_only_baseline`] computes it (a test repeats it where the data is).
+pub const TEXT_ONLY_BASELINE: f64 = 6_475.0 / 9_673.0;
+
+/// The two parts that the owner publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EasyVqaSplit {
+    Train,
+    Test,
+}
+
+impl EasyVqaSplit {
+    /// The name of its folder and in sample ids.
+    pub fn name(self) -> &'static str {
+        match self {
+            EasyVqaSplit::Train => "train",
+            EasyVqaSplit::Test => "test",
+        }
+    }
+}
+
+/// One row of a `questions.json`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub question: String,
+    pub answer: String,
+    /// The picture is `images/<image_id>.png`.
+    pub image_id: u32,
+}
+
+/// Loads at most `limit` samples of `split` from `dir`, at even distances over the file and in its
+/// order. Ids are `easy_vqa/<split>/<row>` with the row's number in the file, so a question keeps its
+/// id under every limit.
+///
+/// # Errors
+/// If the set is not in `dir`, a file is not what the owner publishes, an answer is not among the
+/// choices, a picture is missing, or nothing is left to ask.
+pub fn load(dir: &Path, split: EasyVqaSplit, limit: usize) -> anyhow::Result<Vec<Sample>> {
+    let rows = rows(dir, split)?;
+    ensure!(limit > 0, "a limit of 0 leaves no question of EasyVQA");
+    let choices = choices(dir)?;
+    let images = dir.join(split.name()).join("images");
+    let sample = |index: usize| {
+        let Row { question, answer, image_id } = &rows[index];
+        let id = format!("{BENCHMARK}/{}/{index:05}", split.name());
+        ensure!(
+            choices.contains(answer),
+            "the answer `{answer}` of `{id}` is not in `{}`",
+            dir.join("answers.txt").display()
+        );
+        let image = images.join(format!("{image_id}.png"));
+        ensure!(image.is_file(), "the picture `{}` of `{id}` is missing\n{HINT}", image.display());
+        Ok(Sample {
+            id,
+            benchmark: BENCHMARK.to_owned(),
+            hops: 0,
+            images: vec![ImageSource::File(image)],
+            question: question.clone(),
+            choices: choices.clone(),
+            answer: answer.clone(),
+            terse: String::new(),
+            verbose: String::new(),
+        })
+    };
+    spread(rows.len(), limit).map(sample).collect()
+}
+
+/// All rows of `split`, in the file's order.
+///
+/// # Errors
+/// If the set is not in `dir` or its questions are not what the owner publishes.
+pub fn rows(dir: &Path, split: EasyVqaSplit) -> anyhow::Result<Vec<Row>> {
+    let path = dir.join(split.name()).join("questions.json");
+    let text = read(&path)?;
+    let rows: Vec<(String, String, u32)> = serde_json::from_str(&text)
+        .with_context(|| format!("failed to read the questions `{}`", path.display()))?;
+    ensure!(!rows.is_empty(), "there is no question in `{}`", path.display());
+    let row = |(question, answer, image_id)| Row { question, answer, image_id };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+/// Accuracy on `test` of the best guess that knows the question and not the picture: for each
+/// question text the answer that is most frequent for it in `train` (of equals the alphabetically
+/// first); a text that `train` lacks counts as wrong. NaN if `test` is empty.
+pub fn question_only_baseline(train: &[Row], test: &[Row]) -> f64 {
+    let mut counts: HashMap<&str, BTreeMap<&str, u32>> = HashMap::new();
+    for row in train {
+        *counts.entry(&row.question).or_default().entry(&row.answer).or_default() += 1;
+    }
+    // `max_by_key` keeps the last of equals, so the order is turned round.
+    let guess = |question: &str| {
+        let answers = counts.get(question)?.iter().rev();
+        answers.max_by_key(|(_, count)| **count).map(|(answer, _)| *answer)
+    };
+    let num_right =
+        test.iter().filter(|row| guess(&row.question) == Some(row.answer.as_str())).count();
+    num_right as f64 / test.len() as f64
+}
+
+const HINT: &str = "hint: run `cargo xtask fetch easy-vqa`";
+
+/// The possible answers, in the owner's order.
+fn choices(dir: &Path) -> anyhow::Result<Vec<String>> {
+    let path = dir.join("answers.txt");
+    let choices: Vec<String> = read(&path)?.split_whitespace().map(str::to_owned).collect();
+    ensure!(!choices.is_empty(), "there is no answer in `{}`", path.display());
+    Ok(choices)
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).map_err(|error| {
+        anyhow::anyhow!("failed to read EasyVQA's `{}`: {error}\n{HINT}", path.display())
+    })
+}
+
+/// At most `limit` of the numbers below `len`, at even distances and rising.
+fn spread(len: usize, limit: usize) -> impl Iterator<Item = usize> {
+    let num = limit.min(len);
+    (0..num).map(move |k| k * len / num)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{Rgb, RgbImage};
+    use std::collections::BTreeSet;
+
+    /// A set in the owner's layout with two questions on each of `num_images` pictures.
+    fn tiny_set(num_images: u8) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("answers.txt"), "circle\nyes\nno\n").unwrap();
+        let images = dir.path().join("test").join("images");
+        fs::create_dir_all(&images).unwrap();
+        let mut rows = Vec::new();
+        for id in 0..num_images {
+            let picture = RgbImage::from_pixel(64, 64, Rgb([id, 0, 0]));
+            picture.save(images.join(format!("{id}.png"))).unwrap();
+            rows.push(("what shape is present?", "circle", id));
+            rows.push(("is there a red shape?", if id % 2 == 0 { "no" } else { "yes" }, id));
+        }
+        let questions = serde_json::to_string(&rows).unwrap();
+        fs::write(dir.path().join("test/questions.json"), questions).unwrap();
+        dir
+    }
+
+    fn row(question: &str, answer: &str) -> Row {
+        Row { question: question.into(), answer: answer.into(), image_id: 0 }
+    }
+
+    #[track_caller]
+    fn refused(dir: &Path, limit: usize, want: &str) {
+        let error = load(dir, EasyVqaSplit::Test, limit).unwrap_err();
+        assert!(format!("{error:#}").contains(want), "{error:#}");
+    }
+
+    #[test]
+    fn a_sample_has_its_own_picture_question_and_answer() {
+        let dir = tiny_set(3);
+        let samples = load(dir.path(), EasyVqaSplit::Test, 100).unwrap();
+        assert_eq!(samples.len(), 6);
+        let sample = &samples[3];
+        assert_eq!(sample.id, "easy_vqa/test/00003");
+        assert_eq!(sample.question, "is there a red shape?");
+        assert_eq!(sample.answer, "yes");
+        assert_eq!(sample.choices, ["circle", "yes", "no"]);
+        let pictures = sample.load_images().unwrap();
+        assert_eq!(pictures.len(), 1);
+        assert_eq!(*pictures[0].get_pixel(63, 63), Rgb([1, 0, 0]));
+    }
+
+    #[test]
+    fn a_limit_takes_questions_from_all_over_the_file() {
+        let dir = tiny_set(10);
+        let samples = load(dir.path(), EasyVqaSplit::Test, 4).unwrap();
+        let ids: Vec<_> = samples.iter().map(|sample| sample.id.as_str()).collect();
+        let want = ["00000", "00005", "00010", "00015"].map(|row| format!("easy_vqa/test/{row}"));
+        assert_eq!(ids, want);
+        assert_eq!(samples, load(dir.path(), EasyVqaSplit::Test, 4).unwrap());
+    }
+
+    #[test]
+    fn a_subset_has_the_asked_number_of_different_rows() {
+        for (len, limit) in [(9_673, 500), (9_673, 9_672), (7, 7), (7, 9), (1, 1)] {
+            let rows: BTreeSet<_> = spread(len, limit).collect();
+            assert_eq!(rows.len(), limit.min(len), "{limit} of {len}");
+            assert!(rows.iter().all(|row| *row < len));
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_published_set_is_refused() {
+        let dir = tiny_set(2);
+        refused(dir.path(), 0, "a limit of 0");
+        refused(&dir.path().join("absent"), 5, "\nhint: run `cargo xtask fetch easy-vqa`");
+        fs::remove_file(dir.path().join("test/images/1.png")).unwrap();
+        refused(dir.path(), 5, "of `easy_vqa/test/00002` is missing");
+        fs::write(dir.path().join("answers.txt"), "circle\nyes\n").unwrap();
+        refused(dir.path(), 5, "the answer `no` of `easy_vqa/test/00001` is not in");
+        fs::write(dir.path().join("test/questions.json"), "[[\"what?\"]]").unwrap();
+        refused(dir.path(), 5, "failed to read the questions");
+        fs::write(dir.path().join("test/questions.json"), "[]").unwrap();
+        refused(dir.path(), 5, "there is no question in");
+    }
+
+    #[test]
+    fn the_baseline_guesses_by_the_question_alone() {
+        let train =
+            [row("red?", "no"), row("red?", "no"), row("red?", "yes"), row("shape?", "circle")];
+        let test =
+            [row("red?", "no"), row("red?", "yes"), row("shape?", "circle"), row("new?", "no")];
+        assert!((question_only_baseline(&train, &test) - 0.5).abs() < 1e-12);
+        // Of two equally frequent answers the alphabetically first is the guess.
+        let tied = [row("red?", "yes"), row("red?", "no")];
+        assert!((question_only_baseline(&tied, &[row("red?", "no")]) - 1.0).abs() < 1e-12);
+        assert!(question_only_baseline(&train, &[]).is_nan());
+    }
+
+    #[test]
+    fn the_published_set_reads_whole_and_gives_the_baseline() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/easy-vqa");
+        if !dir.is_dir() {
+            println!("not tested: EasyVQA is not there, `cargo xtask fetch easy-vqa` gets it");
+            return;
+        }
+        let train = rows(&dir, EasyVqaSplit::Train).unwrap();
+        let test = rows(&dir, EasyVqaSplit::Test).unwrap();
+        assert_eq!((train.len(), test.len()), (38_575, 9_673));
+        let baseline = question_only_baseline(&train, &test);
+        assert!((baseline - TEXT_ONLY_BASELINE).abs() < 1e-12, "{baseline}");
+
+        let samples = load(&dir, EasyVqaSplit::Test, usize::MAX).unwrap();
+        assert_eq!(samples.len(), test.len());
+        assert_eq!(samples[0].choices.len(), 13);
+        for sample in load(&dir, EasyVqaSplit::Test, 50).unwrap() {
+            let pictures = sample.load_images().unwrap();
+            assert_eq!(pictures[0].dimensions(), (64, 64), "{}", sample.id);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! A sample: one question with its pictures and its target.
+//!
+//! Does not know how pictures become patches, how text becomes tokens or how answers are judged.
+//! Pictures are kept as their source, not as pixels: a run plans, shuffles and grades far more
+//! samples than it looks at, and a procedural picture costs less to draw again than to keep.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use image::{ImageReader, RgbImage};
+
+use crate::families::{Family, Scene, Split};
+use crate::seed::Seed;
+
+/// The most pixels a picture file may have; more is refused before it is decoded.
+pub const PIXELS_MAX: u64 = 40_000_000;
+
+/// Where a picture comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ImageSource {
+    /// Drawn when asked for.
+    Scene(Box<Scene>),
+    /// A picture file on disk.
+    File(PathBuf),
+}
+
+impl ImageSource {
+    /// The pixels.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is no picture or has more than [`PIXELS_MAX`] pixels.
+    pub fn load(&self) -> Result<RgbImage> {
+        match self {
+            ImageSource::Scene(scene) => Ok(scene.render()),
+            ImageSource::File(path) => {
+                read(path).with_context(|| format!("failed to read picture `{}`", path.display()))
+            }
+        }
+    }
+}
+
+/// One question with pictures and target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// Unique and stable; for a procedural sample `family/split/seed/index`.
+    pub id: String,
+    /// The benchmark that the sample belongs to, for example the name of the family.
+    pub benchmark: String,
+    /// The difficulty knob of a procedural sample; zero where the benchmark has none.
+    pub hops: usize,
+    pub images: Vec<ImageSource>,
+    pub question: String,
+    /// The choices of a multiple-choice question; empty for an open one.
+    pub choices: Vec<String>,
+    pub answer: String,
+    /// The short trace of a right solution; empty where the benchmark has none.
+    pub terse: String,
+    /// The long, reflective trace of the same solution; empty where the benchmark has none.
+    pub verbose: String,
+}
+
+impl Sample {
+    /// The procedural sample at (`family`, `seed`, `split`, `index`).
+    ///
+    /// Its hops cycle through `hops` with the index, so any run of consecutive indices is
+    /// stratified. Picture and start do not depend on `hops`: the same address with another range
+    /// asks for a longer or shorter walk through the same picture.
+    ///
+    /// # Panics
+    /// If `hops` is empty or leaves `1..=MAX_HOPS`.
+    pub fn procedural(
+        family: Family,
+        seed: u64,
+        split: Split,
+        index: u64,
+        hops: RangeInclusive<usize>,
+    ) -> Sample {
+        assert!(!hops.is_empty(), "no hops to choose from in {hops:?}");
+        let address = Seed::root(seed).fold_in(family.name()).fold_in(split.name()).at(index);
+        let scene = family.scene(address.fold_in("scene"), split);
+        let num_choices = (hops.end() - hops.start() + 1) as u64;
+        let hops = hops.start() + (index % num_choices) as usize;
+        let question = scene.ask(hops, &mut address.fold_in("question").rng());
+        Sample {
+            id: format!("{family}/{split}/{seed}/{index:05}"),
+            benchmark: family.name().to_owned(),
+            hops,
+            images: vec![ImageSource::Scene(Box::new(scene))],
+            question: question.text,
+            choices: Vec::new(),
+            answer: question.answer,
+            terse: question.terse,
+            verbose: question.verbose,
+        }
+    }
+
+    /// The pixels of all pictures of the sample.
+    ///
+    /// # Errors
+    /// If a picture file cannot be read, is no picture or has more than [`PIXELS_MAX`] pixels.
+    pub fn load_images(&self) -> Result<Vec<RgbImage>> {
+        self.images.iter().map(ImageSource::load).collect()
+    }
+}
+
+fn read(path: &Path) -> Result<RgbImage> {
+    // The dimensions stand in the header: a picture bomb is refused before memory is taken.
+    let (width, height) = ImageReader::open(path)?.with_guessed_format()?.into_dimensions()?;
+    let num_pixels = u64::from(width) * u64::from(height);
+    ensure!(
+        num_pixels <= PIXELS_MAX,
+        "{width} x {height} pixels are more than {} megapixels",
+        PIXELS_MAX / 1_000_000
+    );
+    Ok(ImageReader::open(path)?.with_guessed_format()?.decode()?.to_rgb8())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_file(path: PathBuf) -> Sample {
+        let mut sample = Sample::procedural(Family::Path, 1, Split::Test, 0, 1..=1);
+        sample.images = vec![ImageSource::File(path)];
+        sample
+    }
+
+    #[test]
+    fn the_same_address_gives_the_same_sample() {
+        for family in Family::ALL {
+            let draw = || Sample::procedural(family, 7, Split::Test, 12, 1..=8);
+            assert_eq!(draw(), draw());
+            assert_eq!(draw().load_images().unwrap(), draw().load_images().unwrap());
+            assert_eq!(draw().id, format!("{family}/test/7/00012"));
+            assert_ne!(draw().images, Sample::procedural(family, 8, Split::Test, 12, 1..=8).images);
+        }
+    }
+
+    #[test]
+    fn hops_are_stratified_and_change_nothing_else_about_the_address() {
+        let hops: Vec<usize> = (0..6)
+            .map(|index| Sample::procedural(Family::Sum, 7, Split::Train, index, 2..=4).hops)
+            .collect();
+        assert_eq!(hops, [2, 3, 4, 2, 3, 4]);
+        let short = Sample::procedural(Family::Sum, 7, Split::Train, 5, 3..=3);
+        let long = Sample::procedural(Family::Sum, 7, Split::Train, 5, 9..=9);
+        assert_eq!(short.images, long.images);
+        assert!(long.terse.starts_with(&short.terse));
+    }
+
+    #[test]
+    fn a_picture_file_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("picture.png");
+        let picture = Sample::procedural(Family::Chart, 1, Split::Train, 3, 1..=1)
+            .load_images()
+            .unwrap()
+            .remove(0);
+        picture.save(&path).unwrap();
+        assert_eq!(from_file(path).load_images().unwrap(), [picture]);
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused_in_one_line_that_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("text.png");
+        std::fs::write(&text, "no picture").unwrap();
+        let huge = folder.path().join("huge.png");
+        // Forty thousand by one thousand and one: a few kilobytes on disk, a bomb in memory.
+        image::GrayImage::new(40_000, 1_001).save(&huge).unwrap();
+        for path in [text, huge, folder.path().join("absent.png")] {
+            let message = format!("{:#}", from_file(path.clone()).load_images().unwrap_err());
+            assert!(message.contains(&format!("failed to read picture `{}`", path.display())));
+            assert!(!message.contains('\n'), "{message}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The tensor operations that layers share, each a pure function.
+//!
+//! Does not know parameters' names or where inputs come from. Activations are `[rows, channels]`
+//! with rows = batch x sequence, so that one matrix product serves the whole batch.
+
+use burn::tensor::activation::{log_softmax, sigmoid, softmax};
+use burn::tensor::{Bool, Int, Tensor, TensorData};
+
+/// A linear layer as PyTorch stores it.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// `[out, in]`
+    pub weight: Tensor<2>,
+    /// `[out]`
+    pub bias: Option<Tensor<1>>,
+}
+
+impl Linear {
+    /// # Shapes
+    /// `x [rows, in]` to `[rows, out]`.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let y = x.matmul(self.weight.clone().transpose());
+        match &self.bias {
+            Some(bias) => y + bias.clone().unsqueeze(),
+            None => y,
+        }
+    }
+}
+
+/// RMSNorm (Zhang and Sennrich 2019): `x / sqrt(mean(x^2) + eps) * weight`.
+///
+/// # Shapes
+/// `x [rows, channels]`, `weight [channels]`.
+pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
+    let scale = x.clone().square().mean_dim(1).add_scalar(eps).sqrt().recip(); // [rows, 1]
+    x * scale * weight.unsqueeze()
+}
+
+/// `silu(gate) * up`, the gate of SwiGLU (Shazeer 2020).
+pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    gate.clone() * sigmoid(gate) * up
+}
+
+/// Rotary embedding in the half-split form of the reference.
+///
+/// # Shapes
+/// `x [rows, heads, head_dim]`, `cos` and `sin` `[rows, head_dim / 2]`.
+pub fn rotary(x: Tensor<3>, cos: &Tensor<2>, sin: &Tensor<2>) -> Tensor<3> {
+    let half = x.dims()[2] / 2;
+    let (a, b) = (x.clone().narrow(2, 0, half), x.narrow(2, half, half));
+    let cos: Tensor<3> = cos.clone().unsqueeze_dim(1); // [rows, 1, half]
+    let sin: Tensor<3> = sin.clone().unsqueeze_dim(1);
+    let rotated = a.clone() * cos.clone() - b.clone() * sin.clone();
+    Tensor::cat(vec![rotated, b * cos + a * sin], 2)
+}
+
+/// Grouped-query attention.
+///
+/// # Shapes
+/// `q [batch, queries, heads, head_dim]`, `k` and `v` `[batch, keys, kv_heads, head_dim]`;
+/// `hidden`, if given, is true where a key must not be seen and is broadcastable to
+/// `[batch * kv_heads, (heads / kv_heads) * queries, keys]`. Returns `[batch * queries, heads * head_dim]`.
+pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, hidden: Option<&Tensor<3, Bool>>) -> Tensor<2> {
+    let [batch, queries, heads, head_dim] = q.dims();
+    let [_, keys, kv_heads, _] = k.dims();
+    let group = heads / kv_heads;
+    // Queries that share a key head stand below each other, so keys are never repeated.
+    let q = q.swap_dims(1, 2).reshape([batch * kv_heads, group * queries, head_dim]);
+    let k = k.swap_dims(1, 2).reshape([batch * kv_heads, keys, head_dim]);
+    let v = v.swap_dims(1, 2).reshape([batch * kv_heads, keys, head_dim]);
+    let q = q.mul_scalar(1.0 / (head_dim as f64).sqrt());
+    let mut scores = q.matmul(k.swap_dims(1, 2)); // [batch * kv_heads, group * queries, keys]
+    if let Some(hidden) = hidden {
+        let mask = hidden.clone().expand(scores.dims());
+        scores = scores.mask_fill(mask, f32::NEG_INFINITY);
+    }
+    let mixed = softmax(scores, 2).matmul(v); // [batch * kv_heads, group * queries, head_dim]
+    mixed.reshape([batch, heads, queries, head_dim]).swap_dims(1, 2).reshape([batch * queries, heads * head_dim])
+}
+
+/// The mask of causal attention for [`attention`]: `[1, group * queries, queries]`.
+pub fn causal_mask(queries: usize, group: usize, device: &burn::tensor::Device) -> Tensor<3, Bool> {
+    let values: Vec<bool> =
+        (0..group * queries).flat_map(|row| (0..queries).map(move |key| key > row % queries)).collect();
+    Tensor::from_data(TensorData::new(values, [1, group * queries, queries]), device)
+}
+
+/// The mask of [`attention`] where a query sees segment 0 and its own, up to itself:
+/// `[batch * kv_heads, group * sequence, sequence]` from `segments [batch][sequence]`.
+pub fn segment_mask(
+    segments: &[Vec<u32>],
+    kv_heads: usize,
+    group: usize,
+    device: &burn::tensor::Device,
+) -> Tensor<3, Bool> {
+    let sequence = segments[0].len();
+    let mut values = Vec::with_capacity(segments.len() * kv_heads * group * sequence * sequence);
+    for row in segments {
+        let start = values.len();
+        for (query, &own) in row.iter().enumerate() {
+            values.extend(row.iter().enumerate().map(|(key, &s)| key > query || (s != 0 && s != own)));
+        }
+        let end = values.len();
+        for _ in 1..kv_heads * group {
+            values.extend_from_within(start..end);
+        }
+    }
+    let shape = [segments.len() * kv_heads, group * sequence, sequence];
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// Log-probability of `targets` under `logits`.
+///
+/// # Shapes
+/// `logits [rows, vocabulary]`, `targets [rows]`; returns `[rows]`, in nats.
+pub fn log_probs(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let rows = logits.dims()[0];
+    log_softmax(logits, 1).gather(1, targets.unsqueeze_dim::<2>(1)).reshape([rows])
+}

@@ -1,0 +1,210 @@
+//! The vision tower and the patch merger of Qwen2.5-VL (arXiv 2502.13923, section 2.1).
+//!
+//! Does not know text. Pictures of the same grid are computed together; window attention gathers
+//! windows of equal size, so that no mask and no padding is needed.
+
+use burn::tensor::activation::gelu;
+use burn::tensor::{Tensor, TensorData};
+
+use crate::config::VisionConfig;
+use crate::ops::{Linear, attention, rms_norm, rotary, swiglu};
+use crate::rope::{Grid, vision_tables};
+use crate::vlm::index;
+use crate::weights::Parameters;
+
+/// RMSNorm's epsilon in the tower; the reference fixes it in code.
+const EPS: f64 = 1e-6;
+
+#[derive(Debug, Clone)]
+pub struct VisionTower {
+    config: VisionConfig,
+    patch_embed: Tensor<2>,
+    blocks: Vec<Block>,
+    merger_norm: Tensor<1>,
+    merger_in: Linear,
+    merger_out: Linear,
+}
+
+#[derive(Debug, Clone)]
+struct Block {
+    norm1: Tensor<1>,
+    norm2: Tensor<1>,
+    qkv: Linear,
+    proj: Linear,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+}
+
+impl VisionTower {
+    pub(crate) fn new(config: &VisionConfig, p: &Parameters) -> VisionTower {
+        let linear = |name: String| Linear {
+            weight: p.matrix(&format!("{name}.weight")),
+            bias: Some(p.vector(&format!("{name}.bias"))),
+        };
+        let block = |i: usize| {
+            let b = format!("visual.blocks.{i}");
+            Block {
+                norm1: p.vector(&format!("{b}.norm1.weight")),
+                norm2: p.vector(&format!("{b}.norm2.weight")),
+                qkv: linear(format!("{b}.attn.qkv")),
+                proj: linear(format!("{b}.attn.proj")),
+                gate: linear(format!("{b}.mlp.gate_proj")),
+                up: linear(format!("{b}.mlp.up_proj")),
+                down: linear(format!("{b}.mlp.down_proj")),
+            }
+        };
+        VisionTower {
+            config: config.clone(),
+            patch_embed: p.matrix("visual.patch_embed.proj.weight"),
+            blocks: (0..config.depth).map(block).collect(),
+            merger_norm: p.vector("visual.merger.ln_q.weight"),
+            merger_in: linear("visual.merger.mlp.0".into()),
+            merger_out: linear("visual.merger.mlp.2".into()),
+        }
+    }
+
+    /// Features of `images` pictures that share `grid`.
+    ///
+    /// # Shapes
+    /// `patches [images * grid.num_patches(), channels * temporal * patch * patch]` in the
+    /// processor's order; returns `[images * tokens, out_hidden_size]` in reading order.
+    pub fn forward(&self, patches: Tensor<2>, grid: Grid, images: usize) -> Tensor<2> {
+        let device = patches.device();
+        let n = grid.num_patches();
+        let layout = WindowLayout::new(grid, &self.config);
+        let hidden = self.config.hidden_size;
+
+        let (cos, sin) = vision_tables(grid, &self.config);
+        let order = layout.order.clone();
+        let table = |values: Vec<f32>| -> Tensor<2> {
+            let columns = values.len() / n;
+            let table = Tensor::<2>::from_data(TensorData::new(values, [n, columns]), &device);
+            table.select(0, index(order.clone(), &device)).repeat(&[images, 1]) // [images * n, head_dim / 2]
+        };
+        let (cos, sin) = (table(cos), table(sin));
+
+        let x = patches.matmul(self.patch_embed.clone().transpose()); // [images * n, hidden]
+        // Tokens of a window stand together from here to the merger, as in the reference.
+        let permute = |x: Tensor<2>, order: &[i64], rows: usize, width: usize| {
+            let x = x.reshape([images, rows, width]).select(1, index(order.to_vec(), &device));
+            x.reshape([images * rows, width])
+        };
+        let mut x = permute(x, &layout.order, n, hidden);
+        for (i, block) in self.blocks.iter().enumerate() {
+            let full = self.config.fullatt_block_indexes.contains(&i);
+            let segments = if full { &layout.frames } else { &layout.windows };
+            x = self.block(block, x, images, segments, &cos, &sin);
+        }
+        let unit = self.config.spatial_merge_size * self.config.spatial_merge_size;
+        let x = rms_norm(x, self.merger_norm.clone(), EPS).reshape([images * n / unit, unit * hidden]);
+        let x = self.merger_out.forward(gelu(self.merger_in.forward(x)));
+        let out = self.config.out_hidden_size;
+        permute(x, &layout.inverse, n / unit, out)
+    }
+
+    fn block(
+        &self,
+        block: &Block,
+        x: Tensor<2>,
+        images: usize,
+        segments: &[Segment],
+        cos: &Tensor<2>,
+        sin: &Tensor<2>,
+    ) -> Tensor<2> {
+        let [rows, hidden] = x.dims();
+        let heads = self.config.num_heads;
+        let head_dim = hidden / heads;
+        let qkv = block.qkv.forward(rms_norm(x.clone(), block.norm1.clone(), EPS));
+        let part = |i: usize| qkv.clone().narrow(1, i * hidden, hidden).reshape([rows, heads, head_dim]);
+        let q = rotary(part(0), cos, sin).reshape([images, rows / images, hidden]);
+        let k = rotary(part(1), cos, sin).reshape([images, rows / images, hidden]);
+        let v = part(2).reshape([images, rows / images, hidden]);
+        let mixed = segments.iter().map(|s| {
+            let cut = |t: &Tensor<3>| {
+                let t = t.clone().narrow(1, s.start, s.count * s.len);
+                t.reshape([images * s.count, s.len, heads, head_dim])
+            };
+            attention(cut(&q), cut(&k), cut(&v), None).reshape([images, s.count * s.len, hidden])
+        });
+        let mixed = Tensor::cat(mixed.collect(), 1).reshape([rows, hidden]);
+        let x = x + block.proj.forward(mixed);
+        let y = rms_norm(x.clone(), block.norm2.clone(), EPS);
+        let gated = swiglu(block.gate.forward(y.clone()), block.up.forward(y));
+        x + block.down.forward(gated)
+    }
+}
+
+/// `count` stretches of `len` patches each, one after the other, that attend within themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Segment {
+    start: usize,
+    count: usize,
+    len: usize,
+}
+
+/// How the patches of one picture are reordered so that windows are contiguous.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct WindowLayout {
+    /// New place to old patch, `[patches]`.
+    order: Vec<i64>,
+    /// Reading order to window order of merged tokens, `[tokens]`.
+    inverse: Vec<i64>,
+    windows: Vec<Segment>,
+    frames: Vec<Segment>,
+}
+
+impl WindowLayout {
+    /// Windows of `window_size` pixels over the merged tokens, cut off at the right and lower edge.
+    fn new(grid: Grid, config: &VisionConfig) -> WindowLayout {
+        let merge = config.spatial_merge_size;
+        let unit = merge * merge;
+        let side = config.window_size / merge / config.patch_size;
+        let (h, w) = (grid.h / merge, grid.w / merge);
+        let mut tokens = Vec::with_capacity(grid.num_tokens(merge));
+        let mut windows: Vec<Segment> = Vec::new();
+        for t in 0..grid.t {
+            for top in (0..h).step_by(side) {
+                for left in (0..w).step_by(side) {
+                    let start = tokens.len();
+                    for y in top..(top + side).min(h) {
+                        tokens.extend((left..(left + side).min(w)).map(|x| (t * h + y) * w + x));
+                    }
+                    let len = (tokens.len() - start) * unit;
+                    match windows.last_mut() {
+                        Some(last) if last.len == len => last.count += 1,
+                        _ => windows.push(Segment { start: start * unit, count: 1, len }),
+                    }
+                }
+            }
+        }
+        let mut inverse = vec![0; tokens.len()];
+        for (place, &token) in tokens.iter().enumerate() {
+            inverse[token] = place as i64;
+        }
+        let order = tokens.iter().flat_map(|&token| token * unit..(token + 1) * unit).map(|p| p as i64).collect();
+        let frames = vec![Segment { start: 0, count: grid.t, len: grid.h * grid.w }];
+        WindowLayout { order, inverse, windows, frames }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Preset, SpecialIds, VlmConfig};
+
+    #[test]
+    fn windows_at_the_edge_are_smaller_and_order_is_a_permutation() {
+        let ids = SpecialIds { image: 1, vision_start: 2, vision_end: 3, bos: 4, eos: 4 };
+        let config = VlmConfig::preset(Preset::Nano, 300, ids).vision_config; // windows of 2 x 2 tokens
+        let layout = WindowLayout::new(Grid { t: 1, h: 6, w: 6 }, &config);
+        let lens: Vec<_> = layout.windows.iter().map(|s| (s.count, s.len)).collect();
+        assert_eq!(lens, [(1, 16), (2, 8), (1, 4)]);
+        let mut sorted = layout.order.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..36).collect::<Vec<i64>>());
+        for (token, &place) in layout.inverse.iter().enumerate() {
+            assert_eq!(layout.order[place as usize * 4] / 4, token as i64);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! A base model: a folder in the Hugging Face layout with `base.json` beside it.
+//!
+//! Does not train. Reads and verifies a kept base, makes a fresh one, writes a trained one.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use synergy_benchmarks::seed::Seed;
+use synergy_models::config::{Preset, VlmConfig};
+use synergy_models::image::ProcessorConfig;
+use synergy_models::tokenizer::Tokenizer;
+use synergy_models::weights::Parameters;
+
+use crate::data::{Prompter, corpus};
+use crate::device::Compute;
+use crate::recipe::PromptSpec;
+use crate::store::{Key, write_atomic};
+
+const FILES: [&str; 5] =
+    ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"];
+
+/// `base.json`: where a kept base comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseRecord {
+    pub recipe: String,
+    pub recipe_hash: String,
+    pub code_hash: String,
+    pub backend: String,
+    pub machine: String,
+    pub date: String,
+    pub wall_time_s: f64,
+    /// Whether `synergy base-gate` passed; results on a base that has not are provisional.
+    pub gate_passed: bool,
+    /// The gate's figures.
+    pub gate: serde_json::Value,
+    /// blake3 of each file.
+    pub files: BTreeMap<String, String>,
+}
+
+/// A model ready to be trained further or asked.
+#[derive(Debug)]
+pub struct Base {
+    pub prompter: Prompter,
+    pub parameters: Parameters,
+    /// Hash of all its files.
+    pub key: Key,
+    /// `None` for a fresh one.
+    pub record: Option<BaseRecord>,
+}
+
+impl Base {
+    /// Reads a kept base and checks every file against `base.json`.
+    ///
+    /// # Errors
+    /// If a file is missing, changed or does not fit the others.
+    pub fn read(dir: &Path, prompt: &PromptSpec, compute: &Compute) -> Result<Base> {
+        let path = dir.join("base.json");
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!("no kept base in `{}`\nhint: train it with `cargo xtask train-base`", dir.display())
+        })?;
+        let record: BaseRecord =
+            serde_json::from_str(&text).with_context(|| format!("failed to parse `{}`", path.display()))?;
+        for (name, hash) in &record.files {
+            let file = dir.join(name);
+            let bytes = std::fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))?;
+            ensure!(
+                blake3::hash(&bytes).to_hex().as_str() == hash,
+                "kept base file `{}` is not the one recorded\nhint: restore it with git, or train it again",
+                file.display()
+            );
+        }
+        let config = VlmConfig::read(dir)?;
+        let tokenizer = Tokenizer::read(dir, &config)?;
+        let path = dir.join("preprocessor_config.json");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
+        let processor =
+            serde_json::from_str(&text).with_context(|| format!("failed to parse `{}`", path.display()))?;
+        let parameters = Parameters::load(dir, &config, &compute.device)?;
+        let key = Key::of(&json!(record.files));
+        let prompter = Prompter { config, tokenizer, processor, prompt: prompt.clone() };
+        Ok(Base { prompter, parameters, key, record: Some(record) })
+    }
+
+    /// Fresh weights and a tokenizer trained on the families' own texts.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot be trained.
+    pub fn fresh(
+        preset: Preset,
+        vocab_size: usize,
+        initializer_range: f64,
+        prompt: &PromptSpec,
+        seed: u64,
+        compute: &Compute,
+    ) -> Result<Base> {
+        let tokenizer = Tokenizer::train(corpus(prompt, 1000), vocab_size)?;
+        let mut config = VlmConfig::preset(preset, tokenizer.vocab_size(), tokenizer.ids);
+        config.initializer_range = initializer_range;
+        let mut rng = Seed::root(seed).fold_in("init").rng();
+        let parameters = Parameters::init(&config, &mut rng, &compute.device);
+        let processor = ProcessorConfig::preset(&config.vision_config);
+        let prompter = Prompter { config, tokenizer, processor, prompt: prompt.clone() };
+        let key = Key::of(&json!(hashes(&files(&prompter, &parameters))));
+        Ok(Base { prompter, parameters, key, record: None })
+    }
+
+    /// Writes a trained base to `dir`; `base.json` last, so that a broken write is no base.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write(dir: &Path, prompter: &Prompter, parameters: &Parameters, mut record: BaseRecord) -> Result<()> {
+        let files = files(prompter, parameters);
+        record.files = hashes(&files);
+        for (name, bytes) in &files {
+            write_atomic(&dir.join(name), bytes)?;
+        }
+        let text = serde_json::to_string_pretty(&record).context("a record is plain data")? + "\n";
+        write_atomic(&dir.join("base.json"), text.as_bytes())
+    }
+}
+
+/// The files of a model in the Hugging Face layout.
+pub fn files(prompter: &Prompter, parameters: &Parameters) -> BTreeMap<String, Vec<u8>> {
+    let (tokenizer, tokenizer_config) = prompter.tokenizer.to_json();
+    let processor = serde_json::to_string_pretty(&prompter.processor).expect("plain data") + "\n";
+    let contents = [
+        prompter.config.to_json().into_bytes(),
+        processor.into_bytes(),
+        tokenizer.into_bytes(),
+        tokenizer_config.into_bytes(),
+        parameters.to_bytes(),
+    ];
+    FILES.into_iter().map(str::to_owned).zip(contents).collect()
+}
+
+fn hashes(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
+    files.iter().map(|(name, bytes)| (name.clone(), blake3::hash(bytes).to_hex().to_string())).collect()
+}

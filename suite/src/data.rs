@@ -1,0 +1,265 @@
+//! Samples to token sequences: prompts, registers, conversations, micro-batches.
+//!
+//! Does not know losses. Everything is on the host, so that it can be made ahead on another thread.
+
+use anyhow::{Result, ensure};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use synergy_benchmarks::families::{Family, NUM_CELLS, Scene, Split};
+use synergy_benchmarks::sample::Sample;
+use synergy_benchmarks::seed::Seed;
+use synergy_models::config::VlmConfig;
+use synergy_models::image::{Patches, ProcessorConfig};
+use synergy_models::rope::{Position, rope_index};
+use synergy_models::tokenizer::{Message, Tokenizer};
+use synergy_models::vlm::TokenBatch;
+
+use crate::recipe::{FAMILIES, PretrainSpec, PromptSpec, RegisterWeights, SftSpec, Trace};
+
+/// Turns text and pictures into what the model takes.
+#[derive(Debug)]
+pub struct Prompter {
+    pub config: VlmConfig,
+    pub tokenizer: Tokenizer,
+    pub processor: ProcessorConfig,
+    pub prompt: PromptSpec,
+}
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Register {
+    Read,
+    Direct,
+    Terse,
+    Verbose,
+}
+
+/// One sequence with what it is trained on.
+#[derive(Debug, Clone)]
+pub struct Sequence {
+    pub input_ids: Vec<u32>,
+    pub positions: Vec<Position>,
+    /// As in [`TokenBatch::segments`]; empty for plain causal.
+    pub segments: Vec<u32>,
+    pub patches: Vec<Patches>,
+    /// (index whose hidden state predicts, id that it should predict).
+    pub predictions: Vec<(usize, u32)>,
+}
+
+impl Prompter {
+    /// The question as it is put to a model: with the study's instruction or without.
+    pub fn text(&self, question: &str, template: bool) -> String {
+        if template { format!("{question} {}", self.prompt.suffix) } else { question.to_owned() }
+    }
+
+    /// Ids of a first turn about pictures with the model's turn opened.
+    ///
+    /// # Errors
+    /// If the chat template fails.
+    pub fn prompt_ids(&self, text: &str, patches: &[Patches]) -> Result<Vec<u32>> {
+        let rendered = self.tokenizer.render(&[Message::user(patches.len(), text)], true)?;
+        let merge = self.config.vision_config.spatial_merge_size;
+        let counts: Vec<usize> = patches.iter().map(|p| p.grid.num_tokens(merge)).collect();
+        self.tokenizer.expand_images(&self.tokenizer.encode(&rendered), &counts)
+    }
+
+    /// Patches of a sample's pictures.
+    ///
+    /// # Errors
+    /// If a picture cannot be read.
+    pub fn patches(&self, sample: &Sample) -> Result<Vec<Patches>> {
+        sample.load_images()?.iter().map(|picture| self.processor.patches(picture)).collect()
+    }
+
+    /// The answer of `register` to a question with these traces.
+    fn answer(register: Register, terse: &str, verbose: &str, answer: &str) -> String {
+        match register {
+            Register::Read => terse.to_owned(),
+            Register::Direct => format!("\\boxed{{{answer}}}"),
+            Register::Terse => format!("<think> {}</think>\\boxed{{{answer}}}", terse.trim()),
+            Register::Verbose => format!("<think> {}</think>\\boxed{{{answer}}}", verbose.trim()),
+        }
+    }
+
+    /// A conversation: each turn is (user text, model text); positions jump before each answer by
+    /// 0 to `gap_max`.
+    ///
+    /// # Errors
+    /// If the chat template fails.
+    pub fn conversation(
+        &self,
+        turns: &[(String, String)],
+        patches: Vec<Patches>,
+        gap_max: u32,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Sequence> {
+        let mut ids: Vec<u32> = Vec::new();
+        let mut starts = Vec::new();
+        let mut predictions = Vec::new();
+        for (i, (user, model)) in turns.iter().enumerate() {
+            let prompt = if i == 0 {
+                self.prompt_ids(user, &patches)?
+            } else {
+                self.tokenizer.encode(&format!("\n{}", self.tokenizer.render(&[Message::user(0, user)], true)?))
+            };
+            ids.extend(prompt);
+            starts.push(ids.len());
+            let mut answer = self.tokenizer.encode(model);
+            answer.push(self.config.eos_token_id);
+            predictions.extend(answer.iter().enumerate().map(|(k, &id)| (ids.len() + k - 1, id)));
+            ids.extend(answer);
+        }
+        let grids: Vec<_> = patches.iter().map(|p| p.grid).collect();
+        let mut positions = rope_index(&ids, &grids, &self.config);
+        for start in starts {
+            let gap = if rng.random_bool(0.5) { 0 } else { rng.random_range(0..=gap_max) };
+            for position in &mut positions[start..] {
+                position.iter_mut().for_each(|p| *p += gap);
+            }
+        }
+        Ok(Sequence { input_ids: ids, positions, segments: Vec::new(), patches, predictions })
+    }
+
+    /// The conversations of one pretraining step; pictures come from the pretrain split.
+    ///
+    /// # Errors
+    /// If the chat template fails.
+    pub fn pretrain_batch(&self, spec: &PretrainSpec, seed: Seed, step: usize) -> Result<Vec<Sequence>> {
+        let seed = seed.fold_in("pretrain").at(step as u64);
+        (0..spec.batch_size)
+            .map(|i| {
+                let seed = seed.at(i as u64);
+                let rng = &mut seed.fold_in("turns").rng();
+                let family = FAMILIES[rng.random_range(0..FAMILIES.len())];
+                let scene = family.scene(seed.fold_in("scene"), Split::Pretrain);
+                let turns: Vec<_> = (0..spec.num_turns).map(|_| self.turn(&scene, spec, rng)).collect();
+                let patches = vec![self.processor.patches(&scene.render())?];
+                self.conversation(&turns, patches, spec.position_gap_max, rng)
+            })
+            .collect()
+    }
+
+    fn turn(&self, scene: &Scene, spec: &PretrainSpec, rng: &mut ChaCha8Rng) -> (String, String) {
+        let register = register(&spec.registers, rng);
+        if register == Register::Read {
+            return scene.read(rng.random_range(0..NUM_CELLS), rng.random_range(4..=8));
+        }
+        let hops = if register == Register::Verbose { &spec.verbose_hops } else { &spec.hops };
+        let question = scene.ask(weighted(hops, rng) + 1, rng);
+        let text = match register {
+            Register::Terse => self.text(&question.text, true),
+            Register::Verbose => format!("{} {}", question.text, self.prompt.verbose_suffix),
+            Register::Read | Register::Direct => question.text.clone(),
+        };
+        (text, Self::answer(register, &question.terse, &question.verbose, &question.answer))
+    }
+
+    /// The `index`-th fine-tuning sequence: the study's prompt, a teacher's trace.
+    ///
+    /// # Errors
+    /// If the chat template fails.
+    pub fn sft_sequence(&self, spec: &SftSpec, seed: Seed, index: u64, rng: &mut ChaCha8Rng) -> Result<Sequence> {
+        let sample = train_sample(seed, index, spec.hops);
+        let register = match spec.trace {
+            Trace::Terse => Register::Terse,
+            Trace::Verbose => Register::Verbose,
+        };
+        let answer = Self::answer(register, &sample.terse, &sample.verbose, &sample.answer);
+        let patches = self.patches(&sample)?;
+        self.conversation(&[(self.text(&sample.question, true), answer)], patches, spec.position_gap_max, rng)
+    }
+}
+
+/// The `index`-th question of a training pool: families in turn, hops cycling within each.
+pub fn train_sample(seed: Seed, index: u64, hops: [usize; 2]) -> Sample {
+    let family = FAMILIES[index as usize % FAMILIES.len()];
+    let root = u64::from_le_bytes(seed_bytes(seed));
+    Sample::procedural(family, root, Split::Train, index / FAMILIES.len() as u64, hops[0]..=hops[1])
+}
+
+fn seed_bytes(seed: Seed) -> [u8; 8] {
+    seed.fold_in("pool").rng().random::<[u8; 8]>()
+}
+
+/// Texts to train a tokenizer on: every register of every family, from the pretrain split.
+pub fn corpus(prompt: &PromptSpec, num_scenes: u64) -> impl Iterator<Item = String> + Send {
+    let prompt = prompt.clone();
+    let seed = Seed::root(0).fold_in("corpus");
+    (0..num_scenes).flat_map(move |i| {
+        let seed = seed.at(i);
+        let mut rng = seed.fold_in("turns").rng();
+        let scene = FAMILIES[i as usize % FAMILIES.len()].scene(seed.fold_in("scene"), Split::Pretrain);
+        let hops = rng.random_range(1..=10);
+        let question = scene.ask(hops, &mut rng);
+        let (read, cells) = scene.read(rng.random_range(0..NUM_CELLS), 8);
+        let answer = |register| Prompter::answer(register, &question.terse, &question.verbose, &question.answer);
+        vec![
+            format!("<|im_start|>user\n{} {}<|im_end|>\n<|im_start|>assistant\n", question.text, prompt.suffix),
+            format!("{} {}", question.text, prompt.verbose_suffix),
+            answer(Register::Terse),
+            answer(Register::Verbose),
+            read,
+            cells,
+        ]
+    })
+}
+
+fn register(weights: &RegisterWeights, rng: &mut ChaCha8Rng) -> Register {
+    const ALL: [Register; 4] = [Register::Read, Register::Direct, Register::Terse, Register::Verbose];
+    ALL[weighted(&[weights.read, weights.direct, weights.terse, weights.verbose], rng)]
+}
+
+/// An index with probability proportional to its weight.
+fn weighted(weights: &[f64], rng: &mut ChaCha8Rng) -> usize {
+    let mut left = rng.random::<f64>() * weights.iter().sum::<f64>();
+    weights.iter().position(|w| {
+        left -= w;
+        left < 0.0
+    }).unwrap_or(weights.len() - 1)
+}
+
+/// Indices of `sequences` sorted by length and cut into micro-batches: little padding, and the same
+/// cut on every machine.
+pub fn micro_batches(lengths: &[usize], size: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|&i| (lengths[i], i));
+    order.chunks(size).map(<[usize]>::to_vec).collect()
+}
+
+/// Right-padded rows of `sequences`, with the rows that predict in the flattened batch.
+pub fn pad(sequences: &[&Sequence], config: &VlmConfig) -> (TokenBatch, Vec<i64>, Vec<i64>) {
+    let width = sequences.iter().map(|s| s.input_ids.len()).max().unwrap_or(0);
+    let merge = config.vision_config.spatial_merge_size;
+    let mut batch = TokenBatch::default();
+    let (mut rows, mut targets) = (Vec::new(), Vec::new());
+    let mut feature = 0;
+    let segmented = sequences.iter().any(|s| !s.segments.is_empty());
+    for (i, sequence) in sequences.iter().enumerate() {
+        let padding = width - sequence.input_ids.len();
+        batch.input_ids.push([&sequence.input_ids[..], &vec![config.eos_token_id; padding]].concat());
+        batch.positions.push([&sequence.positions[..], &vec![[0; 3]; padding]].concat());
+        batch.feature_starts.push(feature);
+        feature += sequence.patches.iter().map(|p| p.grid.num_tokens(merge)).sum::<usize>();
+        if segmented {
+            assert_eq!(sequence.segments.len(), sequence.input_ids.len(), "all sequences have segments or none");
+            batch.segments.push([&sequence.segments[..], &vec![0; padding]].concat());
+        }
+        for &(at, target) in &sequence.predictions {
+            rows.push((i * width + at) as i64);
+            targets.push(i64::from(target));
+        }
+    }
+    (batch, rows, targets)
+}
+
+/// The test questions of an evaluation: the same number for each family.
+///
+/// # Errors
+/// If there are none.
+pub fn test_samples(seed: u64, per_family: usize, hops: [usize; 2], split: Split) -> Result<Vec<Sample>> {
+    ensure!(per_family > 0, "the {split} split is empty\nhint: questions_per_family is at least 1");
+    let of = |family: Family| {
+        (0..per_family as u64).map(move |i| Sample::procedural(family, seed, split, i, hops[0]..=hops[1]))
+    };
+    Ok(FAMILIES.into_iter().flat_map(of).collect())
+}

@@ -1,0 +1,144 @@
+//! Model and questions to completions; the same rollouts serve training.
+//!
+//! Does not judge. Questions are cut into fixed shards; each sample draws from a stream named after
+//! its question, so neither shards nor threads change a token.
+
+use anyhow::Result;
+use synergy_benchmarks::sample::Sample;
+use synergy_benchmarks::seed::Seed;
+use synergy_models::generate::{Generated, Prompt, Sampling, generate};
+use synergy_models::image::Patches;
+use synergy_models::vlm::Vlm;
+
+use crate::completion::Completion;
+use crate::data::Prompter;
+use crate::train::Context;
+
+/// Rows that one shard generates at once, at most.
+const SHARD_ROWS: usize = 128;
+
+/// A sample ready to be asked.
+#[derive(Debug, Clone)]
+pub struct Question {
+    pub sample: Sample,
+    pub input_ids: Vec<u32>,
+    pub patches: Vec<Patches>,
+}
+
+impl Question {
+    /// Renders pictures and prompt, with the study's instruction if `template`.
+    ///
+    /// # Errors
+    /// If a picture cannot be read or the chat template fails.
+    pub fn new(prompter: &Prompter, sample: Sample, template: bool) -> Result<Question> {
+        let patches = prompter.patches(&sample)?;
+        let input_ids = prompter.prompt_ids(&prompter.text(&sample.question, template), &patches)?;
+        Ok(Question { sample, input_ids, patches })
+    }
+}
+
+/// `num_samples` continuations of each question: `[questions][samples]`.
+///
+/// # Errors
+/// None today; kept for backends that can fail.
+pub fn rollouts(
+    model: &Vlm,
+    context: &Context<'_>,
+    questions: &[Question],
+    num_samples: usize,
+    sampling: &Sampling,
+    seed: Seed,
+) -> Result<Vec<Vec<Generated>>> {
+    let per_shard = (SHARD_ROWS / num_samples).max(1);
+    // Questions of like length share a shard, so that prompts need little padding.
+    let lengths: Vec<usize> = questions.iter().map(|q| q.input_ids.len()).collect();
+    let shards = crate::data::micro_batches(&lengths, per_shard);
+    let parts = context.compute.map(&shards, |_, members| {
+        let questions: Vec<&Question> = members.iter().map(|&i| &questions[i]).collect();
+        shard(model, &questions, num_samples, sampling, seed)
+    });
+    let mut out = vec![Vec::new(); questions.len()];
+    for (members, part) in shards.iter().zip(parts) {
+        for (&i, generated) in members.iter().zip(part) {
+            out[i] = generated;
+        }
+    }
+    Ok(out)
+}
+
+fn shard(
+    model: &Vlm,
+    questions: &[&Question],
+    num_samples: usize,
+    sampling: &Sampling,
+    seed: Seed,
+) -> Vec<Vec<Generated>> {
+    let merge = model.config.vision_config.spatial_merge_size;
+    let pictures: Vec<_> =
+        questions.iter().flat_map(|q| q.patches.iter().map(|p| (p.values.as_slice(), p.grid))).collect();
+    let features = (!pictures.is_empty()).then(|| model.image_features(&pictures));
+    let mut feature_start = 0;
+    let prompts: Vec<Prompt> = questions
+        .iter()
+        .map(|q| {
+            let grids: Vec<_> = q.patches.iter().map(|p| p.grid).collect();
+            let start = feature_start;
+            feature_start += grids.iter().map(|g| g.num_tokens(merge)).sum::<usize>();
+            Prompt { input_ids: q.input_ids.clone(), grids, feature_start: start }
+        })
+        .collect();
+    let stream = |prompt: usize, sample: usize| seed.fold_in(&questions[prompt].sample.id).at(sample as u64).rng();
+    generate(model, &prompts, features.as_ref(), num_samples, sampling, &stream)
+}
+
+/// Completions of `questions` in order, samples of a question together.
+///
+/// # Errors
+/// See [`rollouts`].
+pub fn evaluate(
+    model: &Vlm,
+    context: &Context<'_>,
+    questions: &[Question],
+    num_samples: usize,
+    sampling: &Sampling,
+    seed: Seed,
+) -> Result<Vec<Completion>> {
+    let generated = rollouts(model, context, questions, num_samples, sampling, seed)?;
+    let mut out = Vec::with_capacity(questions.len() * num_samples);
+    for (question, samples) in questions.iter().zip(generated) {
+        for (k, g) in samples.into_iter().enumerate() {
+            out.push(Completion {
+                sample_id: question.sample.id.clone(),
+                benchmark: question.sample.benchmark.clone(),
+                hops: question.sample.hops,
+                sample: k as u32,
+                answer: question.sample.answer.clone(),
+                text: context.prompter.tokenizer.decode(&g.ids),
+                num_tokens: g.ids.len() as u32,
+                finished: g.finished,
+            });
+        }
+    }
+    Ok(out)
+}
+
+/// Every question with the pictures of the next question of its benchmark and hops: chance given the text.
+///
+/// # Errors
+/// If a picture cannot be read.
+pub fn with_shuffled_pictures(prompter: &Prompter, samples: &[Sample], template: bool) -> Result<Vec<Question>> {
+    let mut out = Vec::with_capacity(samples.len());
+    for (i, sample) in samples.iter().enumerate() {
+        let alike = |other: &&Sample| other.benchmark == sample.benchmark && other.id != sample.id;
+        let donor = samples[i + 1..].iter().chain(&samples[..i]).find(alike);
+        let mut question = Question::new(prompter, sample.clone(), template)?;
+        if let Some(donor) = donor {
+            let patches = prompter.patches(donor)?;
+            let text = prompter.text(&sample.question, template);
+            question.input_ids = prompter.prompt_ids(&text, &patches)?;
+            question.patches = patches;
+        }
+        out.push(question);
+    }
+    Ok(out)
+}

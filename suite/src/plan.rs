@@ -1,0 +1,283 @@
+//! What will be done: every stage and evaluation with its key, steps, tokens, memory and time.
+//!
+//! Pure: does not touch files or devices. After planning nobody asks "what if unset".
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use synergy_models::config::VlmConfig;
+use synergy_models::weights::shapes;
+
+use crate::recipe::{PromptSpec, Recipe, StageSpec, Trace};
+use crate::score::RowKind;
+use crate::store::Key;
+
+/// Tokens per second and million parameters when training, on the machine of `golden/LOG.md`
+/// (two cores, burn-flex). Only the estimate of time hangs on it.
+const TRAIN_TOKENS_PER_S: f64 = 9_000.0;
+/// The same when sampling.
+const SAMPLE_TOKENS_PER_S: f64 = 8_000.0;
+/// Tokens of a prompt with one picture of 16 tokens and the study's instruction.
+const PROMPT_TOKENS: f64 = 62.0;
+/// Tokens of a terse and of a verbose answer at the middle of the knob.
+const TERSE_TOKENS: f64 = 26.0;
+const VERBOSE_TOKENS: f64 = 105.0;
+
+/// Everything a run will do, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub recipe_hash: String,
+    pub stages: Vec<PlannedStage>,
+    pub rows: Vec<PlannedRow>,
+}
+
+/// One training stage of one seed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedStage {
+    pub name: String,
+    pub seed: u64,
+    pub spec: StageSpec,
+    /// The checkpoint it starts from: a key of the store, or the base.
+    pub upstream: Key,
+    pub key: Key,
+    pub depends_on: Value,
+    /// Regimes that need it.
+    pub regimes: Vec<String>,
+    pub num_tokens: f64,
+    pub memory_bytes: f64,
+    pub seconds: f64,
+}
+
+/// One evaluation: a checkpoint, asked in one way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedRow {
+    /// `base`, `greedy`, `sft`, `sft/shuffled`, …; `levels` cuts the levels and is no row.
+    pub name: String,
+    pub kind: RowKind,
+    pub note: String,
+    pub seed: u64,
+    pub checkpoint: Key,
+    pub asking: Asking,
+    pub key: Key,
+    pub depends_on: Value,
+    pub num_completions: usize,
+}
+
+/// How an evaluation asks.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Asking {
+    pub template: bool,
+    pub shuffled: bool,
+    pub greedy: bool,
+    pub num_samples: usize,
+}
+
+/// What a key hangs on beside the recipe.
+#[derive(Debug, Clone)]
+pub struct Basis<'a> {
+    /// Hash of the base's files.
+    pub base: Key,
+    pub config: &'a VlmConfig,
+    pub backend: &'a str,
+    /// Hash of the sources that train and sample.
+    pub code: &'a str,
+    /// External questions that are on disk, if any.
+    pub num_external: usize,
+}
+
+/// The hash of a recipe's canonical form.
+pub fn recipe_hash(recipe: &Recipe) -> String {
+    Key::of(&json!(recipe)).as_str().to_owned()
+}
+
+/// The plan of `recipe` from a base.
+pub fn plan(recipe: &Recipe, basis: &Basis<'_>) -> Plan {
+    let mut stages: Vec<PlannedStage> = Vec::new();
+    let mut rows = base_rows(recipe, basis);
+    for regime in &recipe.regimes {
+        for &seed in &recipe.seeds {
+            let mut upstream = basis.base.clone();
+            for (name, spec) in recipe.stages_of(regime) {
+                let depends_on = stage_basis(spec, &upstream, seed, &recipe.prompt, basis);
+                let key = Key::of(&depends_on);
+                match stages.iter_mut().find(|s| s.key == key) {
+                    Some(stage) => stage.regimes.push(regime.name.clone()),
+                    None => stages.push(planned(name, seed, spec, upstream, depends_on, &regime.name, basis.config)),
+                }
+                upstream = key;
+            }
+            if regime.stages.is_empty() {
+                continue;
+            }
+            let usual = usual(recipe);
+            let ask = |name: String, kind, note: &str, asking| {
+                row(recipe, basis, name, kind, note, seed, &upstream, asking)
+            };
+            rows.push(ask(regime.name.clone(), RowKind::Regime, &regime.note, usual));
+            let note = "The regime shown another question's picture: its chance, given the text.";
+            let shuffled = Asking { shuffled: true, num_samples: 1, ..usual };
+            rows.push(ask(format!("{}/shuffled", regime.name), RowKind::Control, note, shuffled));
+        }
+    }
+    Plan { recipe_hash: recipe_hash(recipe), stages, rows }
+}
+
+fn usual(recipe: &Recipe) -> Asking {
+    Asking { template: true, shuffled: false, greedy: false, num_samples: recipe.evaluation.num_samples }
+}
+
+/// The base and its controls. Levels are cut on draws of their own, so that an unchanged model
+/// seems neither to lose on easy questions nor to gain on hard ones.
+fn base_rows(recipe: &Recipe, basis: &Basis<'_>) -> Vec<PlannedRow> {
+    let usual = usual(recipe);
+    let rows = [
+        ("levels", Asking { num_samples: recipe.evaluation.level_num_samples, ..usual }),
+        ("base", usual),
+        ("null", usual),
+        ("greedy", Asking { greedy: true, num_samples: 1, ..usual }),
+        ("no_template", Asking { template: false, ..usual }),
+        ("shuffled", Asking { shuffled: true, ..usual }),
+    ];
+    let rows = rows.into_iter().map(|(name, asking)| {
+        let kind = if name == "base" { RowKind::Baseline } else { RowKind::Control };
+        let note = crate::score::control_note(name).unwrap_or_default();
+        row(recipe, basis, name.to_owned(), kind, note, 0, &basis.base, asking)
+    });
+    rows.collect()
+}
+
+#[expect(clippy::too_many_arguments, reason = "a constructor of plain data, called twice")]
+fn row(
+    recipe: &Recipe,
+    basis: &Basis<'_>,
+    name: String,
+    kind: RowKind,
+    note: &str,
+    seed: u64,
+    checkpoint: &Key,
+    asking: Asking,
+) -> PlannedRow {
+    let depends_on = json!({
+        "kind": "completions", "row": name, "seed": seed, "checkpoint": checkpoint, "asking": asking,
+        "evaluation": recipe.evaluation, "prompt": recipe.prompt, "backend": basis.backend,
+        "code": basis.code, "external": basis.num_external,
+    });
+    let questions = recipe.evaluation.questions_per_family * crate::recipe::FAMILIES.len() + basis.num_external;
+    PlannedRow {
+        num_completions: questions * asking.num_samples,
+        name,
+        kind,
+        note: note.to_owned(),
+        seed,
+        checkpoint: checkpoint.clone(),
+        asking,
+        key: Key::of(&depends_on),
+        depends_on,
+    }
+}
+
+fn stage_basis(spec: &StageSpec, upstream: &Key, seed: u64, prompt: &PromptSpec, basis: &Basis<'_>) -> Value {
+    json!({
+        "kind": "stage", "spec": spec, "upstream": upstream, "seed": seed, "prompt": prompt,
+        "base": basis.base, "backend": basis.backend, "code": basis.code,
+    })
+}
+
+fn planned(
+    name: &str,
+    seed: u64,
+    spec: &StageSpec,
+    upstream: Key,
+    depends_on: Value,
+    regime: &str,
+    config: &VlmConfig,
+) -> PlannedStage {
+    let steps = spec.num_steps() as f64;
+    let (trained, sampled, longest) = match spec {
+        StageSpec::Pretrain(s) => {
+            let conversation = 22.0 + s.num_turns as f64 * 60.0;
+            (s.batch_size as f64 * conversation, 0.0, conversation)
+        }
+        StageSpec::Sft(s) => {
+            let answer = if s.trace == Trace::Verbose { VERBOSE_TOKENS } else { TERSE_TOKENS };
+            (s.batch_size as f64 * (PROMPT_TOKENS + answer), 0.0, PROMPT_TOKENS + answer)
+        }
+        StageSpec::Grpo(s) => {
+            // Answers after a long-CoT stage are long; the cap bounds them.
+            let answer = (s.max_completion_tokens as f64 * 0.5).min(VERBOSE_TOKENS);
+            let answers = s.num_generations as f64 * answer;
+            let group = PROMPT_TOKENS + answers;
+            // The frozen reference adds a forward pass, a third of a step.
+            (s.batch_size as f64 * group * 1.33, s.batch_size as f64 * answers, group)
+        }
+    };
+    let parameters: usize = shapes(config).iter().map(|(_, s)| s.iter().product::<usize>()).sum();
+    let scale = parameters as f64 / 1e6;
+    let seconds = steps * scale * (trained / TRAIN_TOKENS_PER_S + sampled / SAMPLE_TOKENS_PER_S);
+    // Weights, two moments, gradients; and what one micro-batch keeps for its backward pass.
+    let per_token = (config.num_hidden_layers * (12 * config.hidden_size + 4 * config.intermediate_size)) as f64;
+    let attention = longest * (config.num_hidden_layers * config.num_attention_heads * 3) as f64;
+    let micro = spec.training().micro_batch_size as f64 * longest * (per_token + attention);
+    PlannedStage {
+        name: name.to_owned(),
+        seed,
+        spec: spec.clone(),
+        upstream,
+        key: Key::of(&depends_on),
+        depends_on,
+        regimes: vec![regime.to_owned()],
+        num_tokens: steps * trained,
+        memory_bytes: 4.0 * (5.0 * parameters as f64 + 2.0 * micro),
+        seconds,
+    }
+}
+
+/// The plan as a person reads it before the work. `cached` says which keys are there already.
+pub fn describe(recipe: &Recipe, plan: &Plan, config: &VlmConfig, cached: &dyn Fn(&Key) -> bool) -> String {
+    let parameters: usize = shapes(config).iter().map(|(_, s)| s.iter().product::<usize>()).sum();
+    let mut text = format!(
+        "profile {} ({:.2} M parameters, seeds {:?})\n{}\n",
+        recipe.name,
+        parameters as f64 / 1e6,
+        recipe.seeds,
+        recipe.note
+    );
+    let mut line = |s: String| {
+        text.push_str(&s);
+        text.push('\n');
+    };
+    line(format!("\n  {:<18} {:<9} {:>4} {:>6} {:>9} {:>8} {:>8}  for", "stage", "kind", "seed", "steps", "tokens", "memory", "time"));
+    let mut seconds = 0.0;
+    for stage in &plan.stages {
+        let time = if cached(&stage.key) { "cached".to_owned() } else { duration(stage.seconds) };
+        seconds += if cached(&stage.key) { 0.0 } else { stage.seconds };
+        line(format!(
+            "  {:<18} {:<9} {:>4} {:>6} {:>7.2} M {:>5.0} MB {time:>8}  {}",
+            stage.name,
+            stage.spec.kind(),
+            stage.seed,
+            stage.spec.num_steps(),
+            stage.num_tokens / 1e6,
+            stage.memory_bytes / 1e6,
+            stage.regimes.join(", ")
+        ));
+    }
+    let open: Vec<&PlannedRow> = plan.rows.iter().filter(|r| !cached(&r.key)).collect();
+    let completions: usize = open.iter().map(|r| r.num_completions).sum();
+    let scale = parameters as f64 / 1e6;
+    let evaluation = completions as f64 * (TERSE_TOKENS + 20.0) * scale / SAMPLE_TOKENS_PER_S;
+    let _ = writeln!(
+        text,
+        "\n  {} evaluations, {} to do: {completions} completions, {}",
+        plan.rows.len(),
+        open.len(),
+        duration(evaluation)
+    );
+    let _ = writeln!(text, "  in all about {} on two cores\n", duration(seconds + evaluation));
+    text
+}
+
+/// Seconds as a person says them.
+pub fn duration(seconds: f64) -> String {
+    if seconds < 90.0 { format!("{seconds:.0} s") } else { format!("{:.0} min", seconds / 60.0) }
+}

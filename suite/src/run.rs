@@ -1,0 +1,301 @@
+//! The only orchestrator: order, files, clocks, resume, events.
+//!
+//! Everything it calls is a function of plain values; everything it keeps is in the store.
+
+pub mod evaluation;
+pub mod machine;
+pub mod stage;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::base::{Base, BaseRecord, files};
+use crate::device::Compute;
+use crate::event::{Event, Events};
+use crate::plan::{Basis, Plan, PlannedStage, describe, plan, recipe_hash};
+use crate::publish::{SampleCompletion, leaderboard, report_markdown};
+use crate::recipe::{ModelSpec, Recipe};
+use crate::score::{Header, Metrics, Provenance, Results, Training, cut_levels, score};
+use crate::store::{Store, write_atomic};
+use crate::table::render_table;
+
+/// Hash of the sources that train and sample; part of every key.
+pub const CODE: &str = env!("SYNERGY_CODE_HASH");
+
+/// Where recipes are.
+pub const RECIPES: &str = "suite/recipes";
+
+/// What the command line asked for.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub runs_dir: PathBuf,
+    pub device: String,
+    pub num_threads: Option<usize>,
+    /// Train the kept base's own recipe instead of starting from the kept base.
+    pub from_scratch: bool,
+    pub quiet: bool,
+}
+
+/// A finished run.
+#[derive(Debug)]
+pub struct Outcome {
+    pub results: Results,
+    pub metrics: Metrics,
+    /// Where leaderboard, report and results are.
+    pub dir: PathBuf,
+}
+
+/// Reads the recipe of `profile`.
+///
+/// # Errors
+/// If there is none, with those that exist.
+pub fn recipe_of(profile: &str) -> Result<Recipe> {
+    let path = Path::new(RECIPES).join(format!("{profile}.toml"));
+    if !path.is_file() {
+        let mut known: Vec<String> = std::fs::read_dir(RECIPES)
+            .with_context(|| format!("no folder `{RECIPES}`\nhint: run inside the project's folder"))?
+            .filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_string_lossy().into_owned()))
+            .collect();
+        known.sort();
+        bail!("unknown profile `{profile}`\nhint: profiles are {}", known.join(", "));
+    }
+    Recipe::read(&path)
+}
+
+/// Plans `recipe` without doing anything; returns the text that a run prints first.
+///
+/// # Errors
+/// If the base cannot be read.
+pub fn dry_run(recipe: &Recipe, options: &Options) -> Result<String> {
+    let compute = Compute::open(&options.device, options.num_threads)?;
+    let base = open_base(recipe, &compute)?;
+    let plan = plan(recipe, &basis(recipe, &base, &compute)?);
+    Ok(describe(recipe, &plan, &base.prompter.config, &|_| false))
+}
+
+/// The whole of a profile: train what is missing, evaluate, score, publish.
+///
+/// # Errors
+/// If anything cannot be finished; what was finished stays and is used by the next call.
+pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
+    let compute = Compute::open(&options.device, options.num_threads)?;
+    let store = Store::open(&options.runs_dir.join("store"))?;
+    let dir = options.runs_dir.join(&recipe.name);
+    let mut events = Events::open(&dir.join("events.jsonl"), options.quiet)?;
+    let base = if options.from_scratch {
+        base_from_scratch(recipe, options, &compute, &store, &mut events)?
+    } else {
+        open_base(recipe, &compute)?
+    };
+    let basis = basis(recipe, &base, &compute)?;
+    let plan = plan(recipe, &basis);
+    events.write(Event::Started { profile: &recipe.name, recipe_hash: &plan.recipe_hash })?;
+    events.say(&describe(recipe, &plan, &base.prompter.config, &|key| store.has(key)));
+
+    let training = train_all(&plan, &base, &compute, &store, &mut events)?;
+    let evaluated = evaluation::all(recipe, &plan, &base, &compute, &store, &mut events)?;
+    let wall_time_s = events.elapsed().as_secs_f64();
+    let provenance = provenance(&base, &compute, options, &recipe.name, wall_time_s);
+    let outcome = judge(recipe, &plan, provenance, training, &evaluated, dir)?;
+    publish(&outcome, &evaluated)?;
+    events.write(Event::Finished { wall_time_s })?;
+    Ok(outcome)
+}
+
+/// Judges the kept completions of a finished run again; no model is loaded for it.
+///
+/// # Errors
+/// If the run has not been finished.
+pub fn rescore(recipe: &Recipe, options: &Options) -> Result<Outcome> {
+    let compute = Compute::open(&options.device, options.num_threads)?;
+    let store = Store::open(&options.runs_dir.join("store"))?;
+    let dir = options.runs_dir.join(&recipe.name);
+    let base = open_base(recipe, &compute)?;
+    let plan = plan(recipe, &basis(recipe, &base, &compute)?);
+    let evaluated = evaluation::kept(recipe, &plan, &store)?;
+    let path = dir.join("results.json");
+    let before = Results::read(&path)?;
+    let outcome = judge(recipe, &plan, before.provenance, before.training, &evaluated, dir)?;
+    publish(&outcome, &evaluated)?;
+    Ok(outcome)
+}
+
+/// Completions to scores to results to metrics. Pure.
+fn judge(
+    recipe: &Recipe,
+    plan: &Plan,
+    provenance: Provenance,
+    training: Vec<Training>,
+    evaluated: &[evaluation::Evaluated],
+    dir: PathBuf,
+) -> Result<Outcome> {
+    let levels = evaluated.iter().find(|r| r.planned.name == "levels").context("the plan cuts levels")?;
+    let binning: Vec<_> = levels.completions.iter().map(score).collect();
+    let levels = cut_levels(&binning);
+    let rows: Vec<_> = evaluated.iter().filter(|r| r.planned.name != "levels").map(evaluation::Evaluated::row).collect();
+    let header = Header {
+        profile: recipe.name.clone(),
+        recipe_hash: plan.recipe_hash.clone(),
+        provenance,
+        external: evaluation::external_baselines(recipe)?,
+        training,
+    };
+    let results = Results::assemble(header, &levels, &rows)?;
+    let metrics = Metrics::of(&results);
+    Ok(Outcome { results, metrics, dir })
+}
+
+/// Trains the recipe of a base and keeps it in `out`.
+///
+/// # Errors
+/// If the recipe is not one of a base or training fails.
+pub fn train_base(recipe: &Recipe, options: &Options, out: &Path) -> Result<()> {
+    let compute = Compute::open(&options.device, options.num_threads)?;
+    let store = Store::open(&options.runs_dir.join("store"))?;
+    let mut events = Events::open(&options.runs_dir.join(&recipe.name).join("events.jsonl"), options.quiet)?;
+    let base = open_base(recipe, &compute)?;
+    let plan = plan(recipe, &basis(recipe, &base, &compute)?);
+    events.say(&describe(recipe, &plan, &base.prompter.config, &|key| store.has(key)));
+    let training = train_all(&plan, &base, &compute, &store, &mut events)?;
+    let last = plan.stages.last().context("recipe has no stages to train a base with")?;
+    let parameters = stage::checkpoint(&store, &last.key, &base, &compute)?;
+    let record = BaseRecord {
+        recipe: recipe.name.clone(),
+        recipe_hash: recipe_hash(recipe),
+        code_hash: CODE.into(),
+        backend: compute.name.clone(),
+        machine: machine::describe(),
+        date: machine::today(),
+        wall_time_s: training.iter().map(|t| t.wall_time_s).sum(),
+        gate_passed: false,
+        gate: serde_json::Value::Null,
+        files: BTreeMap::new(),
+    };
+    let mut curve = String::new();
+    for planned in &plan.stages {
+        curve.push_str(&stage::curve(&store, planned)?);
+    }
+    write_atomic(&out.join("curve.jsonl"), curve.as_bytes())?;
+    Base::write(out, &base.prompter, &parameters, record)?;
+    events.say(&format!("kept base written to {}", out.display()));
+    Ok(())
+}
+
+/// The base a recipe starts from.
+///
+/// # Errors
+/// If a kept base is missing or damaged.
+pub fn open_base(recipe: &Recipe, compute: &Compute) -> Result<Base> {
+    match &recipe.model {
+        ModelSpec::Kept { path, .. } => Base::read(path, &recipe.prompt, compute),
+        ModelSpec::Fresh { preset, vocab_size, initializer_range } => {
+            Base::fresh(*preset, *vocab_size, *initializer_range, &recipe.prompt, recipe.seeds[0], compute)
+        }
+    }
+}
+
+/// Trains the recipe that made the kept base and starts from its outcome.
+fn base_from_scratch(
+    recipe: &Recipe,
+    options: &Options,
+    compute: &Compute,
+    store: &Store,
+    events: &mut Events,
+) -> Result<Base> {
+    let ModelSpec::Kept { recipe: path, .. } = &recipe.model else { return open_base(recipe, compute) };
+    let recipe = Recipe::read(path)?;
+    let dir = options.runs_dir.join("store").join(format!("base-{}", recipe_hash(&recipe)));
+    let start = open_base(&recipe, compute)?;
+    let plan = plan(&recipe, &basis(&recipe, &start, compute)?);
+    events.say(&describe(&recipe, &plan, &start.prompter.config, &|key| store.has(key)));
+    train_all(&plan, &start, compute, store, events)?;
+    let last = plan.stages.last().context("the base's recipe has no stages")?;
+    let parameters = stage::checkpoint(store, &last.key, &start, compute)?;
+    // Through files, so that a base from scratch and a kept one are the same thing.
+    for (name, bytes) in files(&start.prompter, &parameters) {
+        write_atomic(&dir.join(name), &bytes)?;
+    }
+    let hash = crate::store::Key::of(&serde_json::json!({"stage": last.key}));
+    Ok(Base { prompter: start.prompter, parameters, key: hash, record: None })
+}
+
+fn basis<'a>(recipe: &Recipe, base: &'a Base, compute: &'a Compute) -> Result<Basis<'a>> {
+    Ok(Basis {
+        base: base.key.clone(),
+        config: &base.prompter.config,
+        backend: &compute.name,
+        code: CODE,
+        num_external: evaluation::external_samples(recipe)?.len(),
+    })
+}
+
+fn train_all(
+    plan: &Plan,
+    base: &Base,
+    compute: &Compute,
+    store: &Store,
+    events: &mut Events,
+) -> Result<Vec<Training>> {
+    let mut training = Vec::new();
+    for planned in &plan.stages {
+        let summary = stage::run(planned, base, compute, store, events)?;
+        training.push(of_stage(planned, &summary));
+    }
+    Ok(training)
+}
+
+fn of_stage(planned: &PlannedStage, summary: &stage::Summary) -> Training {
+    Training {
+        regime: planned.regimes.join("+"),
+        seed: planned.seed,
+        stage: planned.name.clone(),
+        wall_time_s: summary.wall_time_s,
+        summary: summary.figures.clone(),
+    }
+}
+
+fn provenance(base: &Base, compute: &Compute, options: &Options, profile: &str, wall_time_s: f64) -> Provenance {
+    let (commit, dirty) = machine::commit();
+    let gate = base.record.as_ref().is_some_and(|r| r.gate_passed);
+    let note = match &base.record {
+        Some(record) if gate => format!("kept base of recipe `{}`, gate passed", record.recipe),
+        Some(record) => format!("kept base of recipe `{}`, gate not passed", record.recipe),
+        None => "trained in this run, gate not run".to_owned(),
+    };
+    let scratch = if options.from_scratch { " --from-scratch" } else { "" };
+    Provenance {
+        date: machine::today(),
+        commit,
+        dirty,
+        command: format!("cargo xtask reproduce --profile {profile}{scratch}"),
+        machine: machine::describe_parts(),
+        backend: compute.name.clone(),
+        rustc: machine::rustc(),
+        wall_time_s,
+        base_hash: base.key.as_str().to_owned(),
+        base_provisional: !gate,
+        base_note: note,
+    }
+}
+
+fn publish(outcome: &Outcome, evaluated: &[evaluation::Evaluated]) -> Result<()> {
+    let Outcome { results, metrics, dir } = outcome;
+    let board = serde_json::to_string_pretty(&leaderboard(results, metrics)).context("plain data")? + "\n";
+    write_atomic(&dir.join("leaderboard.json"), board.as_bytes())?;
+    write_atomic(&dir.join("results.json"), results.to_json()?.as_bytes())?;
+    let samples: Vec<SampleCompletion> = evaluated.iter().flat_map(evaluation::Evaluated::examples).collect();
+    write_atomic(&dir.join("report.md"), report_markdown(results, metrics, &samples).as_bytes())?;
+    for row in evaluated {
+        let name = format!("{}-{}.jsonl", row.planned.name.replace('/', "-"), row.planned.seed);
+        let lines = crate::completion::to_lines(&row.completions)?;
+        write_atomic(&dir.join("completions").join(name), lines.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The final table as a person sees it.
+pub fn table(outcome: &Outcome, width: u16) -> String {
+    render_table(&outcome.results, &outcome.metrics, width)
+}

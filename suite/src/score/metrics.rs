@@ -1,0 +1,251 @@
+//! Results -> metrics: accuracy, gain, length and style by row, benchmark and level. Pure.
+//!
+//! Does not know how results are compared or shown.
+//! A gain is paired with the base over the same questions, since questions differ far more than
+//! models do. Families and levels are read off the questions; no name of either is known here.
+
+use std::collections::BTreeMap;
+
+use synergy_benchmarks::difficulty::Level;
+use synergy_benchmarks::seed::Seed;
+
+use super::{BASE, ResultRow, Results, SeedOutcomes, length, per_question, share};
+use crate::statistics::{self, Group, Interval};
+
+/// The metrics of a run: one cell per row, benchmark and level that has questions.
+/// Rows stand in the order of the results; within a row "all" comes first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metrics {
+    pub cells: Vec<Cell>,
+}
+
+/// The metrics of one row over the questions of one benchmark and level.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell {
+    pub row: String,
+    /// `None`: all procedural families together; external benchmarks stay out of it.
+    pub benchmark: Option<String>,
+    /// `None`: all levels together.
+    pub level: Option<Level>,
+    pub num_questions: usize,
+    /// Share of samples that are correct, mean over questions.
+    pub accuracy: Interval,
+    /// Accuracy minus the base's over the same questions, as a share (multiply by 100 for
+    /// points); `None` for the base itself and where the base was not asked.
+    pub gain: Option<Interval>,
+    /// Tokens per answer.
+    pub length: Interval,
+    pub truncated: f64,
+    pub unparsed: f64,
+    /// Share of samples in the form the template asks for.
+    pub formatted: f64,
+    /// Each of the reasoning words per 1000 tokens: all words over all tokens.
+    pub words_per_1000_tokens: [f64; 5],
+    /// Each of the reasoning words per answer.
+    pub words_per_answer: [f64; 5],
+}
+
+impl Metrics {
+    /// Computes every cell. Intervals are at 95 % by the bootstrap of [`statistics::bootstrap`],
+    /// a function of the results alone; all rows share its draws of questions. Where all samples of
+    /// a cell have one outcome the interval has no width: the bootstrap sees no other.
+    pub fn of(results: &Results) -> Metrics {
+        let mut cells: Vec<(usize, Cell)> = Vec::new();
+        for ((benchmark, level), questions) in &scopes(results) {
+            cells.extend(scope_cells(results, benchmark.as_deref(), *level, questions));
+        }
+        // Stable: within a row the scopes keep their order.
+        cells.sort_by_key(|(row, _)| *row);
+        Metrics { cells: cells.into_iter().map(|(_, cell)| cell).collect() }
+    }
+
+    /// One cell; `None` for `benchmark` or `level` means all of them.
+    pub fn cell(&self, row: &str, benchmark: Option<&str>, level: Option<Level>) -> Option<&Cell> {
+        self.cells.iter().find(|cell| {
+            cell.row == row && cell.benchmark.as_deref() == benchmark && cell.level == level
+        })
+    }
+
+    /// The cell over all families and levels of a row.
+    pub fn average(&self, row: &str) -> Option<&Cell> {
+        self.cell(row, None, None)
+    }
+}
+
+/// A benchmark (or all) and a level (or all).
+type Scope = (Option<String>, Option<Level>);
+
+/// Which questions, by index, belong to which cell. `None` sorts first.
+fn scopes(results: &Results) -> BTreeMap<Scope, Vec<usize>> {
+    let mut scopes: BTreeMap<Scope, Vec<usize>> = BTreeMap::new();
+    for (index, question) in results.questions.iter().enumerate() {
+        let own = Some(question.benchmark.clone());
+        let mut keys = vec![(own.clone(), None)];
+        if question.level.is_some() {
+            keys.extend([(own, question.level), (None, None), (None, question.level)]);
+        }
+        for key in keys {
+            scopes.entry(key).or_default().push(index);
+        }
+    }
+    scopes
+}
+
+/// The cells of all rows over the same questions, each with the index of its row.
+fn scope_cells(
+    results: &Results,
+    benchmark: Option<&str>,
+    level: Option<Level>,
+    questions: &[usize],
+) -> Vec<(usize, Cell)> {
+    let asks = |row: &ResultRow| {
+        let whole = |seed: &SeedOutcomes| questions.iter().all(|&q| !seed.outcomes[q].is_empty());
+        !row.seeds.is_empty() && row.seeds.iter().all(whole)
+    };
+    let rows: Vec<(usize, &ResultRow)> =
+        results.rows.iter().enumerate().filter(|(_, row)| asks(row)).collect();
+    // Accuracy and length of each row, in turn.
+    let groups: Vec<Group> = rows
+        .iter()
+        .flat_map(|(_, row)| {
+            let group = |what, values| Group { label: format!("{}/{what}", row.name), values };
+            let accuracy = per_question(row, questions, |seed, q| share(seed, q, 'c'));
+            [group("accuracy", accuracy), group("length", per_question(row, questions, length))]
+        })
+        .collect();
+    let stream = Seed::root(0)
+        .fold_in("bootstrap")
+        .fold_in(benchmark.unwrap_or("all"))
+        .fold_in(&level.map_or_else(|| "all".to_owned(), |level| level.to_string()));
+    let draws = statistics::bootstrap(stream, &groups);
+    let mean = |group: usize| statistics::mean(&groups[group].values);
+    let interval = |group: usize| Interval::of(mean(group), draws[group].clone());
+    let base = rows.iter().position(|(_, row)| row.name == BASE).map(|position| 2 * position);
+    let cell = |(position, (index, row)): (usize, &(usize, &ResultRow))| {
+        let (accuracy, length) = (2 * position, 2 * position + 1);
+        let gain = base.filter(|base| *base != accuracy).map(|base| {
+            let pairs = draws[accuracy].iter().zip(&draws[base]);
+            let differences = pairs.map(|(row, base)| row - base).collect();
+            Interval::of(mean(accuracy) - mean(base), differences)
+        });
+        let sums = Sums::of(row, questions);
+        let (samples, tokens) = (sums.samples as f64, sums.tokens as f64);
+        let cell = Cell {
+            row: row.name.clone(),
+            benchmark: benchmark.map(str::to_owned),
+            level,
+            num_questions: questions.len(),
+            accuracy: interval(accuracy),
+            gain,
+            length: interval(length),
+            truncated: sums.truncated as f64 / samples,
+            unparsed: sums.unparsed as f64 / samples,
+            formatted: sums.formatted as f64 / samples,
+            words_per_1000_tokens: sums.words.map(|n| 1000.0 * n as f64 / tokens.max(1.0)),
+            words_per_answer: sums.words.map(|n| n as f64 / samples),
+        };
+        (*index, cell)
+    };
+    rows.iter().enumerate().map(cell).collect()
+}
+
+/// Plain sums over the samples of a cell, all seeds.
+#[derive(Default)]
+struct Sums {
+    samples: u64,
+    truncated: u64,
+    unparsed: u64,
+    formatted: u64,
+    tokens: u64,
+    words: [u64; 5],
+}
+
+impl Sums {
+    fn of(row: &ResultRow, questions: &[usize]) -> Sums {
+        let mut sums =
+            Sums { samples: 0, truncated: 0, unparsed: 0, formatted: 0, tokens: 0, words: [0; 5] };
+        for seed in &row.seeds {
+            for &question in questions {
+                let letters = &seed.outcomes[question];
+                sums.samples += letters.len() as u64;
+                sums.truncated += letters.matches('t').count() as u64;
+                sums.unparsed += letters.matches('u').count() as u64;
+                sums.formatted += u64::from(seed.num_formatted[question]);
+                sums.tokens += seed.num_tokens[question].iter().map(|n| u64::from(*n)).sum::<u64>();
+                for (sum, count) in sums.words.iter_mut().zip(seed.words[question]) {
+                    *sum += u64::from(count);
+                }
+            }
+        }
+        sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{SHARP, UNTUNED, header, levels, row, study};
+    use super::super::{Question, Row, RowKind};
+    use super::*;
+
+    #[test]
+    fn the_order_of_scores_reaches_no_metric() {
+        let rows = [
+            row("base", RowKind::Baseline, UNTUNED, 1, 20, 4),
+            row("rl", RowKind::Regime, SHARP, 1, 20, 4),
+        ];
+        let mut shuffled = rows.clone();
+        shuffled.iter_mut().for_each(|row| row.scores.reverse());
+        let of =
+            |rows: &[Row]| Metrics::of(&Results::assemble(header(), &levels(20), rows).unwrap());
+        assert_eq!(of(&rows), of(&shuffled));
+    }
+
+    #[test]
+    fn metrics_are_the_plain_means_of_the_record() {
+        let results = study(40, &[1, 2]);
+        let metrics = Metrics::of(&results);
+        let rl = results.row("rl").unwrap();
+        let letters: String = rl.seeds.iter().flat_map(|seed| seed.outcomes.clone()).collect();
+        let procedural = |question: &Question| question.level.is_some();
+        let num_procedural = results.questions.iter().filter(|q| procedural(q)).count();
+        assert_eq!((num_procedural, letters.len()), (200, 2 * (200 * 4 + 40)));
+        let mut correct = 0;
+        for seed in &rl.seeds {
+            for (question, outcomes) in results.questions.iter().zip(&seed.outcomes) {
+                correct += if procedural(question) { outcomes.matches('c').count() } else { 0 };
+            }
+        }
+        let cell = metrics.average("rl").unwrap();
+        assert!((cell.accuracy.mean - correct as f64 / 1600.0).abs() < 1e-12);
+        assert_eq!(cell.num_questions, 200);
+        let base = metrics.average("base").unwrap();
+        let gain = cell.gain.unwrap();
+        assert!((gain.mean - (cell.accuracy.mean - base.accuracy.mean)).abs() < 1e-12);
+        assert!(gain.low < gain.mean && gain.mean < gain.high);
+        assert_eq!(base.gain, None);
+        // Two seeds of the long style: 4 waits in about 60 tokens.
+        let sft = metrics.average("sft").unwrap();
+        assert!((sft.words_per_answer[0] - 4.0).abs() < 1e-12);
+        assert!((sft.words_per_1000_tokens[0] - 4000.0 / sft.length.mean).abs() < 1e-9);
+    }
+
+    #[test]
+    fn external_questions_stay_out_of_all() {
+        let metrics = Metrics::of(&study(20, &[1]));
+        assert_eq!(metrics.average("base").unwrap().num_questions, 100);
+        let external = metrics.cell("base", Some("easy_vqa"), None).unwrap();
+        assert_eq!(external.num_questions, 40);
+        assert!(metrics.cell("rl", Some("easy_vqa"), None).unwrap().gain.is_some());
+        // The controls were not asked it.
+        assert_eq!(metrics.cell("shuffled", Some("easy_vqa"), None), None);
+        assert_eq!(metrics.cell("base", Some("easy_vqa"), Some(Level::L1)), None);
+    }
+
+    #[test]
+    fn the_null_row_shows_no_gain_and_the_sharp_one_does() {
+        let metrics = Metrics::of(&study(80, &[1]));
+        let gain = |row| metrics.average(row).unwrap().gain.unwrap();
+        assert!(gain("null").low < 0.0 && gain("null").high > 0.0);
+        assert!(gain("rl").low > 0.0);
+    }
+}

@@ -1,0 +1,198 @@
+//! Artifacts addressed by content hash: written aside, flushed, renamed; hashed when written,
+//! checked when read.
+//!
+//! Does not know what an artifact means. One that exists is whole; one that is damaged is an error,
+//! never retrained behind one's back.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+const MANIFEST: &str = "manifest.json";
+
+/// A folder of artifacts.
+#[derive(Debug, Clone)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+/// Name of an artifact: the hash of all that it depends on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Key(String);
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    /// What the key is the hash of, for a person who looks.
+    depends_on: serde_json::Value,
+    /// blake3 of each file.
+    files: BTreeMap<String, String>,
+}
+
+impl Key {
+    /// The key of something that depends on `value` and nothing else.
+    pub fn of(value: &serde_json::Value) -> Key {
+        let text = serde_json::to_string(value).expect("JSON is plain data");
+        Key(blake3::hash(text.as_bytes()).to_hex()[..24].to_owned())
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Store {
+    /// The store in `dir`, made if it is not there.
+    ///
+    /// # Errors
+    /// If the folder cannot be made or written to.
+    pub fn open(dir: &Path) -> Result<Store> {
+        let unwritable =
+            || format!("cannot write to folder `{}`\nhint: choose another with --runs-dir", dir.display());
+        fs::create_dir_all(dir).with_context(unwritable)?;
+        let probe = dir.join(".probe");
+        fs::write(&probe, b"").with_context(unwritable)?;
+        fs::remove_file(&probe).with_context(unwritable)?;
+        Ok(Store { dir: dir.to_owned() })
+    }
+
+    /// Whether `key` is there; says nothing about its health.
+    pub fn has(&self, key: &Key) -> bool {
+        self.dir.join(key.as_str()).exists()
+    }
+
+    /// The files of `key` if it is there, each checked against its hash.
+    ///
+    /// # Errors
+    /// If it is there and damaged.
+    pub fn get(&self, key: &Key) -> Result<Option<BTreeMap<String, Vec<u8>>>> {
+        let dir = self.dir.join(key.as_str());
+        if !dir.exists() {
+            return Ok(None);
+        }
+        let damaged = |what: &str| {
+            format!("artifact `{}` is damaged: {what}\nhint: delete that folder and run again", dir.display())
+        };
+        let text = fs::read_to_string(dir.join(MANIFEST)).with_context(|| damaged("no manifest"))?;
+        let manifest: Manifest =
+            serde_json::from_str(&text).with_context(|| damaged("manifest does not parse"))?;
+        let mut files = BTreeMap::new();
+        for (name, hash) in manifest.files {
+            let bytes = fs::read(dir.join(&name)).with_context(|| damaged(&format!("`{name}` is missing")))?;
+            if blake3::hash(&bytes).to_hex().as_str() != hash {
+                bail!(damaged(&format!("`{name}` is not what was written")));
+            }
+            files.insert(name, bytes);
+        }
+        Ok(Some(files))
+    }
+
+    /// Writes an artifact whole.
+    ///
+    /// # Errors
+    /// If writing fails; nothing that looks finished remains.
+    pub fn put(&self, key: &Key, depends_on: &serde_json::Value, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+        let dir = self.dir.join(key.as_str());
+        let aside = self.dir.join(format!(".{}.{}", key.as_str(), std::process::id()));
+        let failed = || format!("failed to write artifact `{}`\nhint: is the disk full?", dir.display());
+        let hashes = files.iter().map(|(n, b)| (n.clone(), blake3::hash(b).to_hex().to_string())).collect();
+        let manifest = Manifest { depends_on: depends_on.clone(), files: hashes };
+        let manifest = serde_json::to_vec_pretty(&manifest).context("manifest")?;
+        let write = || -> Result<()> {
+            fs::create_dir_all(&aside)?;
+            for (name, bytes) in files {
+                write_flushed(&aside.join(name), bytes)?;
+            }
+            write_flushed(&aside.join(MANIFEST), &manifest)?;
+            if dir.exists() {
+                fs::remove_dir_all(&dir)?;
+            }
+            Ok(fs::rename(&aside, &dir)?)
+        };
+        write().with_context(failed).inspect_err(|_| {
+            // The error being reported matters more than one in cleaning up after it.
+            let _ = fs::remove_dir_all(&aside);
+        })
+    }
+
+    /// Removes an artifact if it is there.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn remove(&self, key: &Key) -> Result<()> {
+        let dir = self.dir.join(key.as_str());
+        if dir.exists() {
+            fs::remove_dir_all(&dir).with_context(|| format!("failed to remove `{}`", dir.display()))?;
+        }
+        Ok(())
+    }
+}
+
+fn write_flushed(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = fs::File::create(path)?;
+    file.write_all(bytes)?;
+    Ok(file.sync_all()?)
+}
+
+/// Writes one file so that it is there whole or not at all.
+///
+/// # Errors
+/// If writing fails.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = || format!("failed to write `{}`\nhint: is the folder writable and the disk not full?", path.display());
+    let name = path.file_name().context("a file has a name")?.to_string_lossy();
+    let aside = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let write = || -> Result<()> {
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        write_flushed(&aside, bytes)?;
+        Ok(fs::rename(&aside, path)?)
+    };
+    write().with_context(failed).inspect_err(|_| {
+        let _ = fs::remove_file(&aside);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn files() -> BTreeMap<String, Vec<u8>> {
+        BTreeMap::from([("a.bin".to_owned(), vec![1, 2, 3]), ("b.txt".to_owned(), b"hello".to_vec())])
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_and_a_flipped_bit_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let key = Key::of(&json!({"x": 1}));
+        assert!(store.get(&key).unwrap().is_none());
+        store.put(&key, &json!({"x": 1}), &files()).unwrap();
+        assert_eq!(store.get(&key).unwrap().unwrap(), files());
+        fs::write(dir.path().join(key.as_str()).join("a.bin"), [1, 2, 7]).unwrap();
+        let error = store.get(&key).unwrap_err().to_string();
+        assert!(error.contains("`a.bin` is not what was written") && error.contains("hint: "), "{error}");
+    }
+
+    #[test]
+    fn a_failed_write_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let bad = BTreeMap::from([("no/such/folder".to_owned(), vec![1])]);
+        store.put(&Key::of(&json!(1)), &json!(1), &bad).unwrap_err();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_key_changes_with_anything_it_depends_on() {
+        assert_ne!(Key::of(&json!({"lr": 0.1})), Key::of(&json!({"lr": 0.2})));
+        assert_eq!(Key::of(&json!({"lr": 0.1})), Key::of(&json!({"lr": 0.1})));
+    }
+}

@@ -1,0 +1,205 @@
+//! What continuous integration runs, as a program: the workflow files only name a job.
+//!
+//! Does not know which service runs it. It prints `::group::` lines, which one service folds and
+//! every other shows as headings.
+//!
+//! All jobs run even after one has failed, so that one run shows everything there is to mend.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use xshell::{Shell, cmd};
+
+use crate::process::{self, EXIT_BROKEN, EXIT_FINDING};
+use crate::synergy::{self, clock};
+use crate::test;
+
+/// Where the smoke gate works: below `target`, which git ignores, and emptied before each gate.
+const GATE_RUNS_DIR: &str = "target/ci-runs";
+
+/// One job of continuous integration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Job {
+    /// Formatting
+    Fmt,
+    /// Clippy without warnings, and a lock file that is up to date
+    Clippy,
+    /// Licenses, advisories, bans and sources of dependencies, where cargo-deny is installed
+    Deny,
+    /// Every test
+    Test,
+    /// The smoke gate: reproduce the smallest profile and compare it with the golden results
+    Smoke,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    /// The check ran and found something.
+    Failed,
+    /// The check could not run to its end.
+    Broken(String),
+    /// Not run here, with the way to have it run.
+    Skipped(String),
+}
+
+/// Runs `job`, or all jobs in order, and sums them up.
+/// Exit code 2 if any could not finish, else 1 if any found something, else 0.
+///
+/// # Errors
+/// If the current folder is gone.
+pub(crate) fn run(root: &Path, job: Option<Job>) -> anyhow::Result<ExitCode> {
+    let sh = synergy::shell(root)?;
+    let jobs = job.as_ref().map_or(Job::value_variants(), std::slice::from_ref);
+    let mut summary = Vec::new();
+    for &job in jobs {
+        let start = Instant::now();
+        // A job that breaks is a line of the summary, not the end of the others.
+        let outcome =
+            perform(&sh, root, job).unwrap_or_else(|error| Outcome::Broken(format!("{error:#}")));
+        summary.push((job, outcome, start.elapsed().as_secs()));
+    }
+    println!();
+    for (job, outcome, seconds) in &summary {
+        println!("{}", summary_line(*job, outcome, *seconds));
+    }
+    Ok(ExitCode::from(summary.iter().map(|(_, outcome, _)| exit_code(outcome)).max().unwrap_or(0)))
+}
+
+fn perform(sh: &Shell, root: &Path, job: Job) -> anyhow::Result<Outcome> {
+    match job {
+        Job::Fmt => step("format", cmd!(sh, "cargo fmt --all --check").into()),
+        Job::Clippy => step(
+            "clippy",
+            cmd!(sh, "cargo clippy --locked --workspace --all-targets -- -D warnings").into(),
+        ),
+        Job::Deny => {
+            if test::has_subcommand(sh, "deny") {
+                step("dependencies", cmd!(sh, "cargo deny check").into())
+            } else {
+                let hint = "cargo-deny is not installed; `cargo install --locked cargo-deny`";
+                Ok(Outcome::Skipped(hint.to_owned()))
+            }
+        }
+        Job::Test => {
+            let build = step("build the tests", test::command(sh, true, &["--no-run".into()]))?;
+            match build {
+                Outcome::Passed => step("test", test::command(sh, true, &[])),
+                other => Ok(other),
+            }
+        }
+        Job::Smoke => smoke(sh, root),
+    }
+}
+
+/// The gate starts from an empty folder: a cached run would be compared with the golden results
+/// without having trained anything.
+fn smoke(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
+    sh.remove_path(GATE_RUNS_DIR)
+        .with_context(|| format!("failed to empty the folder `{GATE_RUNS_DIR}`"))?;
+    let arguments = |words: &[&str]| {
+        synergy::Arguments::new(words, root).map(|new| {
+            new.option("--profile", Some("smoke")).option("--runs-dir", Some(GATE_RUNS_DIR))
+        })
+    };
+    {
+        let _section = Section::new("build synergy");
+        if synergy::build(sh, root)? != 0 {
+            return Ok(Outcome::Broken("synergy does not compile, see above".to_owned()));
+        }
+    }
+    {
+        let _section = Section::new("reproduce --profile smoke");
+        let code = synergy::run(sh, &arguments(&["reproduce"])?)?;
+        if code != 0 {
+            return Ok(judge(code));
+        }
+    }
+    let _section = Section::new("golden check --profile smoke");
+    Ok(judge(synergy::run(sh, &arguments(&["golden", "check"])?)?))
+}
+
+/// Runs one command in a section of its own.
+fn step(name: &'static str, command: Command) -> anyhow::Result<Outcome> {
+    let _section = Section::new(name);
+    process::wait(command).map(judge)
+}
+
+/// Tools have many codes for "found something" (1, 100, 101); only 2 says "could not be done".
+fn judge(code: u8) -> Outcome {
+    match code {
+        0 => Outcome::Passed,
+        EXIT_BROKEN => Outcome::Broken("could not finish, see above".to_owned()),
+        _ => Outcome::Failed,
+    }
+}
+
+fn exit_code(outcome: &Outcome) -> u8 {
+    match outcome {
+        Outcome::Passed | Outcome::Skipped(_) => 0,
+        Outcome::Failed => EXIT_FINDING,
+        Outcome::Broken(_) => EXIT_BROKEN,
+    }
+}
+
+fn summary_line(job: Job, outcome: &Outcome, seconds: u64) -> String {
+    let name = format!("{job:?}").to_lowercase();
+    let (word, detail) = match outcome {
+        Outcome::Passed => ("passed", String::new()),
+        Outcome::Failed => ("FAILED", format!(" (again: `cargo xtask ci {name}`)")),
+        Outcome::Broken(cause) => ("BROKEN", format!(" ({cause})")),
+        Outcome::Skipped(hint) => ("skipped", format!(" ({hint})")),
+    };
+    format!("{name:<8}{word:<9}{:>12}{detail}", clock(seconds))
+}
+
+/// A part of the log with a heading; its end prints the time it took.
+struct Section {
+    name: &'static str,
+    start: Instant,
+}
+
+impl Section {
+    fn new(name: &'static str) -> Section {
+        println!("::group::{name}");
+        Section { name, start: Instant::now() }
+    }
+}
+
+impl Drop for Section {
+    fn drop(&mut self) {
+        println!("::endgroup::");
+        println!("{}: {}", self.name, clock(self.start.elapsed().as_secs()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_tools_become_findings_and_breakage() {
+        assert_eq!(judge(0), Outcome::Passed);
+        for code in [1, 100, 101] {
+            assert_eq!(exit_code(&judge(code)), EXIT_FINDING, "{code}");
+        }
+        assert_eq!(exit_code(&judge(2)), EXIT_BROKEN);
+    }
+
+    #[test]
+    fn a_skipped_job_says_how_to_have_it() {
+        let line = summary_line(Job::Deny, &Outcome::Skipped("get it so".into()), 0);
+        assert_eq!(line, "deny    skipped           0 s (get it so)");
+        assert_eq!(exit_code(&Outcome::Skipped(String::new())), 0);
+    }
+
+    #[test]
+    fn a_failed_job_says_how_to_run_it_again() {
+        let line = summary_line(Job::Clippy, &Outcome::Failed, 185);
+        assert_eq!(line, "clippy  FAILED     3 min 05 s (again: `cargo xtask ci clippy`)");
+    }
+}

@@ -1,0 +1,310 @@
+//! House rules that neither rustfmt nor clippy knows, as a command and as a test.
+//!
+//! Does not know git: it walks the folder, so a file is judged before it is added.
+//!
+//! The words it looks for are put together from parts where they would otherwise be found here.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+/// Longer files are two files.
+const MAX_LINES: usize = 900;
+
+/// Folders that hold what is built, run or fetched; `data`, `runs` and `target` as in `.gitignore`.
+const SKIPPED: [&str; 4] = [".git", "data", "runs", "target"];
+
+/// Unfinished or silenced work.
+const UNFINISHED: [&str; 5] = [
+    concat!("to", "do!("),
+    concat!("unimplemen", "ted!("),
+    concat!("#[ig", "nore"),
+    concat!("TO", "DO"),
+    concat!("FIX", "ME"),
+];
+
+/// Starts of paths that exist on one machine only.
+const MACHINE_PATHS: [&str; 4] =
+    [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
+
+/// Burn's constructors of devices on a named backend, and the one file that may call them.
+const BACKENDS: [&str; 9] =
+    ["flex", "libtorch", "cuda", "ndarray", "wgpu", "vulkan", "metal", "webgpu", "rocm"];
+const BACKEND_FILE: &str = "suite/src/device.rs";
+
+/// For each crate the crates that it must not know: a word here stands in neither its manifest nor,
+/// with `_` for `-`, its sources.
+const LAYERS: [(&str, &[&str]); 4] = [
+    ("benchmarks", &["burn", "synergy-models", "synergy-suite", "synergy-tests"]),
+    ("models", &["synergy-benchmarks", "synergy-suite", "synergy-tests"]),
+    ("suite", &["synergy-tests"]),
+    ("xtask", &["burn", "synergy-benchmarks", "synergy-models", "synergy-suite", "synergy-tests"]),
+];
+
+/// Module files and the folders whose every file they must declare.
+const REGISTRIES: [(&str, &str); 2] = [
+    ("benchmarks/src/families.rs", "benchmarks/src/families/"),
+    ("benchmarks/src/datasets.rs", "benchmarks/src/datasets/"),
+];
+
+/// A text file of the repository, its path relative and with `/`.
+#[derive(Debug)]
+struct File {
+    path: String,
+    text: String,
+}
+
+/// Every violation below `root`, one line each: `path:line: what` where a line can be named.
+///
+/// # Errors
+/// If a file or folder cannot be read.
+pub(crate) fn violations(root: &Path) -> anyhow::Result<Vec<String>> {
+    let mut files = Vec::new();
+    collect(root, "", &mut files)?;
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(judge(&files))
+}
+
+/// Reads the text files below `root`/`prefix`; pictures and weights are skipped.
+fn collect(root: &Path, prefix: &str, files: &mut Vec<File>) -> anyhow::Result<()> {
+    let folder = root.join(prefix);
+    let read = || format!("failed to read `{}`", folder.display());
+    for entry in fs::read_dir(&folder).with_context(read)? {
+        let entry = entry.with_context(read)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
+        let kind = entry.file_type().with_context(read)?;
+        // In a linked worktree `.git` is a file.
+        if name == "target" || prefix.is_empty() && SKIPPED.contains(&name.as_str()) {
+            continue;
+        }
+        if kind.is_dir() {
+            collect(root, &path, files)?;
+        } else if kind.is_file() {
+            let bytes =
+                fs::read(entry.path()).with_context(|| format!("failed to read `{path}`"))?;
+            if let Ok(text) = String::from_utf8(bytes) {
+                files.push(File { path, text });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn judge(files: &[File]) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in files {
+        machine_paths(file, &mut found);
+        if file.path.ends_with(".rs") {
+            source(file, &mut found);
+        }
+    }
+    layers(files, &mut found);
+    registries(files, &mut found);
+    recipes(files, &mut found);
+    found
+}
+
+fn machine_paths(file: &File, found: &mut Vec<String>) {
+    for (number, line) in numbered(&file.text) {
+        for path in MACHINE_PATHS {
+            // In `docs/home/`, `$TOP/home/` and `{dir}/home/` it is the end of a relative path.
+            let starts = line.match_indices(path).any(|(at, _)| {
+                let before = line[..at].chars().next_back();
+                before.is_none_or(|c| !(c.is_alphanumeric() || "_-.~})>*".contains(c)))
+            });
+            if starts {
+                found.push(format!("{}:{number}: a path of one machine: `{path}`", file.path));
+            }
+        }
+    }
+}
+
+fn source(file: &File, found: &mut Vec<String>) {
+    let File { path, text } = file;
+    if !text.starts_with("//! ") {
+        found.push(format!("{path}:1: does not start with `//!`"));
+    }
+    let num_lines = text.lines().count();
+    if num_lines > MAX_LINES {
+        found.push(format!("{path}: {num_lines} lines, more than {MAX_LINES}"));
+    }
+    for (number, line) in numbered(text) {
+        for word in UNFINISHED {
+            if line.contains(word) {
+                found.push(format!("{path}:{number}: unfinished: `{word}`"));
+            }
+        }
+    }
+    let is_test = path.split('/').any(|part| part == "tests" || part == "benches");
+    if is_test || path == BACKEND_FILE {
+        return;
+    }
+    for (number, line) in numbered(outside_tests(text)) {
+        for backend in BACKENDS {
+            if line.contains(&format!("Device::{backend}")) {
+                found.push(format!("{path}:{number}: only {BACKEND_FILE} names a backend"));
+            }
+        }
+    }
+}
+
+/// The text up to the tests, which house style puts at the file's end.
+fn outside_tests(text: &str) -> &str {
+    text.split("\n#[cfg(test)]\nmod ").next().unwrap_or(text)
+}
+
+fn layers(files: &[File], found: &mut Vec<String>) {
+    for (layer, forbidden) in LAYERS {
+        for file in files.iter().filter(|file| file.path.starts_with(&format!("{layer}/"))) {
+            let is_manifest = file.path == format!("{layer}/Cargo.toml");
+            // xtask names the packages that it runs as processes; its manifest is what links.
+            let is_source = file.path.ends_with(".rs") && layer != "xtask";
+            for name in forbidden {
+                let module = name.replace('-', "_");
+                for (number, line) in numbered(&file.text) {
+                    let depends = is_manifest && line.starts_with(name);
+                    let uses = is_source
+                        && (line.contains(&format!("{module}::"))
+                            || line.contains(&format!("use {module};")));
+                    if depends || uses {
+                        let path = &file.path;
+                        found.push(format!("{path}:{number}: {layer} must not know `{name}`"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn registries(files: &[File], found: &mut Vec<String>) {
+    for (registry, folder) in REGISTRIES {
+        let registered = files.iter().find(|file| file.path == registry);
+        let registered = registered.map_or("", |file| file.text.as_str());
+        for file in files {
+            let module = file.path.strip_prefix(folder).and_then(|name| name.strip_suffix(".rs"));
+            if let Some(module) = module.filter(|module| !module.contains('/'))
+                && !registered.contains(&format!("mod {module};"))
+            {
+                found.push(format!("{}: {registry} does not declare it", file.path));
+            }
+        }
+    }
+}
+
+fn recipes(files: &[File], found: &mut Vec<String>) {
+    for file in files {
+        let name =
+            file.path.strip_prefix("suite/recipes/").and_then(|name| name.strip_suffix(".toml"));
+        let Some(name) = name else { continue };
+        let spellings = [format!("`{name}`"), format!("{name}.toml"), format!("--profile {name}")];
+        let explained = files
+            .iter()
+            .filter(|file| file.path.ends_with(".md"))
+            .any(|file| spellings.iter().any(|spelling| file.text.contains(spelling)));
+        if !explained {
+            found.push(format!("{}: no Markdown file mentions this recipe", file.path));
+        }
+    }
+}
+
+/// Lines with their numbers, from 1.
+fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().map(|(index, line)| (index + 1, line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_repository_is_tidy() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let found = violations(root).unwrap();
+        assert!(found.is_empty(), "\n{}", found.join("\n"));
+    }
+
+    #[track_caller]
+    fn check(path: &str, text: &str, want: &[&str]) {
+        let file = File { path: path.to_owned(), text: text.to_owned() };
+        assert_eq!(judge(&[file]), want);
+    }
+
+    #[test]
+    fn sources_are_headed_finished_and_short() {
+        check("models/src/a.rs", "//! What it is.\nfn a() {}\n", &[]);
+        check("models/src/a.rs", "fn a() {}\n", &["models/src/a.rs:1: does not start with `//!`"]);
+        for word in UNFINISHED {
+            let want = format!("models/src/a.rs:2: unfinished: `{word}`");
+            check("models/src/a.rs", &format!("//! A.\n    {word}"), &[&want]);
+        }
+        check("models/src/a.rs", &"//! A.\n".repeat(MAX_LINES), &[]);
+        let want = ["models/src/a.rs: 901 lines, more than 900"];
+        check("models/src/a.rs", &"//! A.\n".repeat(MAX_LINES + 1), &want);
+    }
+
+    #[test]
+    fn paths_of_one_machine_are_found_in_any_text() {
+        let path = MACHINE_PATHS[0];
+        let want = format!("README.md:2: a path of one machine: `{path}`");
+        for line in [format!("{path}x"), format!("see `{path}x`"), format!("\"{path}x\"")] {
+            check("README.md", &format!("a\n{line}"), &[&want]);
+        }
+        check("README.md", &format!("docs{path}x and $HOME{path} and {{dir}}{path}"), &[]);
+    }
+
+    #[test]
+    fn only_one_file_names_a_backend() {
+        let call = format!("//! A.\nlet device = Device::{}();\n", BACKENDS[0]);
+        let want = ["suite/src/run.rs:2: only suite/src/device.rs names a backend"];
+        check("suite/src/run.rs", &call, &want);
+        check("suite/src/device.rs", &call, &[]);
+        check("tests/tests/parity.rs", &call, &[]);
+        let in_tests = call.replace("A.\n", "A.\n\n#[cfg(test)]\nmod tests {\n");
+        check("suite/src/run.rs", &in_tests, &[]);
+    }
+
+    #[test]
+    fn layers_know_only_what_is_below_them() {
+        let burn = "burn.workspace = true\n";
+        check("models/Cargo.toml", burn, &[]);
+        check(
+            "benchmarks/Cargo.toml",
+            burn,
+            &["benchmarks/Cargo.toml:1: benchmarks must not know `burn`"],
+        );
+        check("xtask/Cargo.toml", burn, &["xtask/Cargo.toml:1: xtask must not know `burn`"]);
+        let uses = "//! A.\nuse synergy_benchmarks::seed::Seed;\n";
+        check("suite/src/data.rs", uses, &[]);
+        check(
+            "models/src/vlm.rs",
+            uses,
+            &["models/src/vlm.rs:2: models must not know `synergy-benchmarks`"],
+        );
+    }
+
+    #[test]
+    fn what_is_in_a_registry_folder_is_declared() {
+        let family = File { path: "benchmarks/src/families/path.rs".into(), text: "//! A.".into() };
+        let registry =
+            |text: &str| File { path: "benchmarks/src/families.rs".into(), text: text.into() };
+        let want =
+            ["benchmarks/src/families/path.rs: benchmarks/src/families.rs does not declare it"];
+        let mut files = [family, registry("//! A.\nmod sum;\n")];
+        assert_eq!(judge(&files), want);
+        files[1] = registry("//! A.\npub mod path;\n");
+        assert_eq!(judge(&files), [""; 0]);
+    }
+
+    #[test]
+    fn a_recipe_is_mentioned_where_people_read() {
+        let recipe = File { path: "suite/recipes/smoke.toml".into(), text: "version = 1".into() };
+        let readme = |text: &str| File { path: "README.md".into(), text: text.into() };
+        let mut files = [recipe, readme("it may smoke")];
+        let want = ["suite/recipes/smoke.toml: no Markdown file mentions this recipe"];
+        assert_eq!(judge(&files), want);
+        files[1] = readme("`cargo xtask reproduce --profile smoke`");
+        assert_eq!(judge(&files), [""; 0]);
+    }
+}
