@@ -97,7 +97,7 @@ impl VlmConfig {
     pub fn preset(preset: Preset, vocab_size: usize, ids: SpecialIds) -> VlmConfig {
         let (hidden_size, num_hidden_layers, heads, intermediate_size) = match preset {
             Preset::Nano => (64, 4, 2, 160),
-            Preset::Small => (128, 4, 4, 320),
+            Preset::Small => (128, 4, 4, 256),
         };
         let (vision_hidden, depth, vision_heads, vision_intermediate) = match preset {
             Preset::Nano => (48, 2, 2, 96),

@@ -18,6 +18,8 @@ pub struct Prompt {
     pub grids: Vec<Grid>,
     /// First row of the features that belongs to this prompt.
     pub feature_start: usize,
+    /// Positions of the answer jump by this much: 0 but where a skill's tie to positions is measured.
+    pub position_gap: u32,
 }
 
 /// How the next token is drawn.
@@ -77,7 +79,7 @@ pub fn generate(
     let mut next_position = Vec::new();
     for (prompt, &pad) in prompts.iter().zip(&pads) {
         let positions = rope_index(&prompt.input_ids, &prompt.grids, config);
-        next_position.push(positions.iter().flatten().max().map_or(0, |p| p + 1));
+        next_position.push(positions.iter().flatten().max().map_or(0, |p| p + 1) + prompt.position_gap);
         batch.input_ids.push([vec![config.eos_token_id; pad], prompt.input_ids.clone()].concat());
         batch.positions.push([vec![[0; 3]; pad], positions].concat());
         batch.feature_starts.push(prompt.feature_start);
@@ -234,7 +236,7 @@ mod tests {
     }
 
     fn prompt(input_ids: &[u32]) -> Prompt {
-        Prompt { input_ids: input_ids.to_vec(), grids: Vec::new(), feature_start: 0 }
+        Prompt { input_ids: input_ids.to_vec(), grids: Vec::new(), feature_start: 0, position_gap: 0 }
     }
 
     const SAMPLING: Sampling = Sampling { temperature: 1.0, top_p: 0.95, top_k: 20, max_new_tokens: 24 };

@@ -23,6 +23,8 @@ pub struct Question {
     pub sample: Sample,
     pub input_ids: Vec<u32>,
     pub patches: Vec<Patches>,
+    /// As in [`Prompt::position_gap`].
+    pub position_gap: u32,
 }
 
 impl Question {
@@ -31,9 +33,18 @@ impl Question {
     /// # Errors
     /// If a picture cannot be read or the chat template fails.
     pub fn new(prompter: &Prompter, sample: Sample, template: bool) -> Result<Question> {
+        let text = prompter.text(&sample.question, template);
+        Question::of_text(prompter, sample, &text)
+    }
+
+    /// The same with the user's turn given.
+    ///
+    /// # Errors
+    /// See [`Question::new`].
+    pub fn of_text(prompter: &Prompter, sample: Sample, text: &str) -> Result<Question> {
         let patches = prompter.patches(&sample)?;
-        let input_ids = prompter.prompt_ids(&prompter.text(&sample.question, template), &patches)?;
-        Ok(Question { sample, input_ids, patches })
+        let input_ids = prompter.prompt_ids(text, &patches)?;
+        Ok(Question { sample, input_ids, patches, position_gap: 0 })
     }
 }
 
@@ -84,7 +95,7 @@ fn shard(
             let grids: Vec<_> = q.patches.iter().map(|p| p.grid).collect();
             let start = feature_start;
             feature_start += grids.iter().map(|g| g.num_tokens(merge)).sum::<usize>();
-            Prompt { input_ids: q.input_ids.clone(), grids, feature_start: start }
+            Prompt { input_ids: q.input_ids.clone(), grids, feature_start: start, position_gap: q.position_gap }
         })
         .collect();
     let stream = |prompt: usize, sample: usize| seed.fold_in(&questions[prompt].sample.id).at(sample as u64).rng();

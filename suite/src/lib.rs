@@ -4,6 +4,7 @@
 //! the only place with order, files and clocks.
 
 pub mod base;
+pub mod base_gate;
 pub mod compare;
 pub mod completion;
 pub mod data;

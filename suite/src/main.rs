@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use synergy_benchmarks::families::contact_sheet;
+use synergy_suite::base_gate;
 use synergy_suite::compare::compare;
 use synergy_suite::event::{interrupted, watch_interrupts};
 use synergy_suite::recipe::ModelSpec;
@@ -73,6 +74,17 @@ enum Command {
         recipe: String,
         #[command(flatten)]
         device: DeviceArgs,
+    },
+    /// Measure whether a kept base is good enough to start a study from, and write it beside the base
+    BaseGate {
+        #[command(flatten)]
+        run: RunArgs,
+        /// Questions of each family
+        #[arg(long, default_value_t = 200)]
+        questions: usize,
+        /// Print the report as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Write a contact sheet of the procedural families
     Show {
@@ -212,6 +224,16 @@ fn dispatch(command: Command) -> Result<u8> {
             });
             run::train_base(&recipe, &options(device, false), &out)?;
             Ok(0)
+        }
+        Command::BaseGate { run, questions, json } => {
+            let recipe = run::recipe_of(&run.profile)?;
+            let report = run::gate(&recipe, &options(run.device, false), questions)?;
+            if json {
+                println!("{}", serde_json::to_string_pretty(&report).context("plain data")?);
+            } else {
+                println!("{}", base_gate::describe(&report));
+            }
+            Ok(u8::from(!report.passed))
         }
         Command::Show { out, seed } => {
             let mut png = Vec::new();

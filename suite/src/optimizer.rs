@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use burn::tensor::Tensor;
 use synergy_models::weights::{Parameter, Parameters};
 
+use crate::device::Compute;
 use crate::recipe::OptimizerSpec;
 
 /// Gradients by name; a frozen parameter has none.
@@ -45,51 +46,62 @@ impl Optimizer {
     }
 
     /// One update; returns the new parameters and the gradient's norm before clipping.
-    pub fn step(&mut self, step: usize, parameters: &Parameters, gradients: &Gradients) -> (Parameters, f64) {
+    pub fn step(
+        &mut self,
+        step: usize,
+        parameters: &Parameters,
+        gradients: &Gradients,
+        compute: &Compute,
+    ) -> (Parameters, f64) {
         let norm = norm(gradients);
         let scale = if norm > self.spec.max_grad_norm { self.spec.max_grad_norm / norm } else { 1.0 };
         let schedule = self.schedule(step);
-        let spec = self.spec.clone();
-        let mut first = BTreeMap::new();
-        let mut second = BTreeMap::new();
-        let updated = parameters.map(|name, parameter| {
-            let Some(gradient) = gradients.get(name) else { return parameter.value.clone() };
-            let gradient = gradient.clone().mul_scalar(scale);
-            let moment = self.first.get(name).value.clone();
-            if uses_muon(&spec, name, parameter) {
-                let moment = moment.mul_scalar(spec.muon_momentum) + gradient.clone();
-                let nesterov = gradient + moment.clone().mul_scalar(spec.muon_momentum);
-                first.insert(name.to_owned(), moment);
-                let (rows, columns) = (parameter.shape[0], parameter.shape[1]);
-                let direction = orthogonalize(nesterov.reshape([rows, columns]));
-                // Moonlight (Liu et al. 2025, section 2.2): the root-mean-square of an AdamW update.
-                let size = 0.2 * (rows.max(columns) as f64).sqrt();
-                let lr = spec.muon_learning_rate * schedule;
-                let decayed = parameter.value.clone().mul_scalar(1.0 - lr * spec.weight_decay);
-                return decayed - direction.reshape([rows * columns]).mul_scalar(lr * size);
-            }
-            let m = moment.mul_scalar(spec.beta_1) + gradient.clone().mul_scalar(1.0 - spec.beta_1);
-            let v = self.second.get(name).value.clone().mul_scalar(spec.beta_2)
-                + gradient.square().mul_scalar(1.0 - spec.beta_2);
-            first.insert(name.to_owned(), m.clone());
-            second.insert(name.to_owned(), v.clone());
-            let t = (step + 1) as i32;
-            let m_hat = m.div_scalar(1.0 - spec.beta_1.powi(t));
-            let v_hat = v.div_scalar(1.0 - spec.beta_2.powi(t));
-            let lr = spec.learning_rate * schedule;
-            // Norms and biases are not decayed, as in the Hugging Face trainer.
-            let decay = if parameter.shape.len() > 1 { spec.weight_decay } else { 0.0 };
-            let decayed = parameter.value.clone().mul_scalar(1.0 - lr * decay);
-            decayed - (m_hat / (v_hat.sqrt().add_scalar(spec.epsilon))).mul_scalar(lr)
+        let items: Vec<(&String, &Tensor<1>)> = gradients.iter().collect();
+        let updates = compute.map(&items, |_, (name, gradient)| {
+            let gradient = (*gradient).clone().mul_scalar(scale);
+            self.update(name, parameters.get(name), gradient, step, schedule)
         });
-        self.first = replaced(&self.first, &first);
-        self.second = replaced(&self.second, &second);
+        let updates: BTreeMap<&str, Update> = items.iter().map(|(name, _)| name.as_str()).zip(updates).collect();
+        let updated = parameters.map(|name, p| updates.get(name).map_or(&p.value, |u| &u.value).clone());
+        self.first = self.first.map(|name, p| updates.get(name).map_or(&p.value, |u| &u.first).clone());
+        self.second = self.second.map(|name, p| updates.get(name).map_or(&p.value, |u| &u.second).clone());
         (updated, norm)
+    }
+
+    fn update(&self, name: &str, parameter: &Parameter, gradient: Tensor<1>, step: usize, schedule: f64) -> Update {
+        let spec = &self.spec;
+        let moment = self.first.get(name).value.clone();
+        let second = self.second.get(name).value.clone();
+        if uses_muon(spec, name, parameter) {
+            let first = moment.mul_scalar(spec.muon_momentum) + gradient.clone();
+            let nesterov = gradient + first.clone().mul_scalar(spec.muon_momentum);
+            let (rows, columns) = (parameter.shape[0], parameter.shape[1]);
+            let direction = orthogonalize(nesterov.reshape([rows, columns])).reshape([rows * columns]);
+            // Moonlight (Liu et al. 2025, section 2.2): the root-mean-square of an AdamW update.
+            let size = 0.2 * (rows.max(columns) as f64).sqrt();
+            let lr = spec.muon_learning_rate * schedule;
+            let decayed = parameter.value.clone().mul_scalar(1.0 - lr * spec.weight_decay);
+            return Update { value: decayed - direction.mul_scalar(lr * size), first, second };
+        }
+        let first = moment.mul_scalar(spec.beta_1) + gradient.clone().mul_scalar(1.0 - spec.beta_1);
+        let second = second.mul_scalar(spec.beta_2) + gradient.square().mul_scalar(1.0 - spec.beta_2);
+        let t = (step + 1) as i32;
+        let m_hat = first.clone().div_scalar(1.0 - spec.beta_1.powi(t));
+        let v_hat = second.clone().div_scalar(1.0 - spec.beta_2.powi(t));
+        let lr = spec.learning_rate * schedule;
+        // Norms and biases are not decayed, as in the Hugging Face trainer.
+        let decay = if parameter.shape.len() > 1 { spec.weight_decay } else { 0.0 };
+        let decayed = parameter.value.clone().mul_scalar(1.0 - lr * decay);
+        let value = decayed - (m_hat / (v_hat.sqrt().add_scalar(spec.epsilon))).mul_scalar(lr);
+        Update { value, first, second }
     }
 }
 
-fn replaced(old: &Parameters, new: &BTreeMap<String, Tensor<1>>) -> Parameters {
-    old.map(|name, p| new.get(name).unwrap_or(&p.value).clone())
+/// What one step makes of one parameter, each `[product of shape]`.
+struct Update {
+    value: Tensor<1>,
+    first: Tensor<1>,
+    second: Tensor<1>,
 }
 
 /// The 2-norm over all gradients.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::base::{Base, BaseRecord, files};
+use crate::base_gate::{self, GateReport};
 use crate::device::Compute;
 use crate::event::{Event, Events};
 use crate::plan::{Basis, Plan, PlannedStage, describe, plan, recipe_hash};
@@ -181,6 +182,25 @@ pub fn train_base(recipe: &Recipe, options: &Options, out: &Path) -> Result<()> 
     Base::write(out, &base.prompter, &parameters, record)?;
     events.say(&format!("kept base written to {}", out.display()));
     Ok(())
+}
+
+/// Measures the kept base of `recipe` and records the report beside it.
+///
+/// # Errors
+/// If the recipe starts from no kept base, or the base is damaged.
+pub fn gate(recipe: &Recipe, options: &Options, per_family: usize) -> Result<GateReport> {
+    let ModelSpec::Kept { path, .. } = &recipe.model else {
+        bail!("recipe `{}` starts from no kept base\nhint: --profile small or smoke", recipe.name)
+    };
+    let compute = Compute::open(&options.device, options.num_threads)?;
+    let base = Base::read(path, &recipe.prompt, &compute)?;
+    let report = base_gate::measure(&base, &compute, per_family)?;
+    let mut record = base.record.clone().context("a kept base has a record")?;
+    record.gate_passed = report.passed;
+    record.gate = serde_json::to_value(&report).context("a report is plain data")?;
+    let text = serde_json::to_string_pretty(&record).context("a record is plain data")? + "\n";
+    write_atomic(&path.join("base.json"), text.as_bytes())?;
+    Ok(report)
 }
 
 /// The base a recipe starts from.

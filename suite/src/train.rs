@@ -84,7 +84,7 @@ impl Trainer {
                 *figures.entry(name).or_default() += value;
             }
         }
-        let (parameters, norm) = self.optimizer.step(self.num_updates, &self.parameters, &gradients);
+        let (parameters, norm) = self.optimizer.step(self.num_updates, &self.parameters, &gradients, context.compute);
         let loss = figures.get("loss").copied().unwrap_or(f64::NAN);
         ensure!(
             norm.is_finite() && loss.is_finite(),
