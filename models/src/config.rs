@@ -235,7 +235,11 @@ mod tests {
 
     #[test]
     fn a_field_we_do_not_implement_is_refused_by_name() {
-        refused("\"vocab_size\"", "\"logit_softcapping\": 30.0, \"vocab_size\"", "logit_softcapping");
+        refused(
+            "\"vocab_size\"",
+            "\"logit_softcapping\": 30.0, \"vocab_size\"",
+            "logit_softcapping",
+        );
         refused("qwen2_5_vl\"", "llava\"", "model type is `llava`");
         refused("\"mrope\"", "\"yarn\"", "yarn");
     }

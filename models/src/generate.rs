@@ -70,7 +70,8 @@ pub fn generate(
 ) -> Vec<Vec<Generated>> {
     let config = &model.config;
     let device = model.device();
-    let (kv_heads, group) = (config.num_key_value_heads, config.num_attention_heads / config.num_key_value_heads);
+    let (kv_heads, group) =
+        (config.num_key_value_heads, config.num_attention_heads / config.num_key_value_heads);
     let width = prompts.iter().map(|p| p.input_ids.len()).max().expect("at least one prompt");
     let pads: Vec<usize> = prompts.iter().map(|p| width - p.input_ids.len()).collect();
 
@@ -79,7 +80,8 @@ pub fn generate(
     let mut next_position = Vec::new();
     for (prompt, &pad) in prompts.iter().zip(&pads) {
         let positions = rope_index(&prompt.input_ids, &prompt.grids, config);
-        next_position.push(positions.iter().flatten().max().map_or(0, |p| p + 1) + prompt.position_gap);
+        next_position
+            .push(positions.iter().flatten().max().map_or(0, |p| p + 1) + prompt.position_gap);
         batch.input_ids.push([vec![config.eos_token_id; pad], prompt.input_ids.clone()].concat());
         batch.positions.push([vec![[0; 3]; pad], positions].concat());
         batch.feature_starts.push(prompt.feature_start);
@@ -102,10 +104,16 @@ pub fn generate(
     let first = host(logits, config.image_token_id);
 
     let mut rows: Vec<Row> = Vec::with_capacity(prompts.len() * num_samples);
-    for prompt in 0..prompts.len() {
+    for (prompt, &position) in next_position.iter().enumerate() {
         for sample in 0..num_samples {
-            let position = next_position[prompt];
-            rows.push(Row { prompt, sample, rng: rng(prompt, sample), position, last: 0, running: true });
+            rows.push(Row {
+                prompt,
+                sample,
+                rng: rng(prompt, sample),
+                position,
+                last: 0,
+                running: true,
+            });
         }
     }
     let empty = Generated { ids: Vec::new(), log_probs: Vec::new(), finished: false };
@@ -115,10 +123,14 @@ pub fn generate(
     cache.select(&index(share, &device), capacity);
     let mut hidden_keys = hidden_keys(&rows, &pads, capacity, kv_heads, &device);
     let vocab = config.vocab_size;
-    let mut logits: Vec<f32> =
-        rows.iter().flat_map(|r| first[r.prompt * vocab..(r.prompt + 1) * vocab].iter().copied()).collect();
+    let mut logits: Vec<f32> = rows
+        .iter()
+        .flat_map(|r| first[r.prompt * vocab..(r.prompt + 1) * vocab].iter().copied())
+        .collect();
     for step in 0..sampling.max_new_tokens {
-        for (row, logits) in rows.iter_mut().zip(logits.chunks_exact(vocab)).filter(|(r, _)| r.running) {
+        for (row, logits) in
+            rows.iter_mut().zip(logits.chunks_exact(vocab)).filter(|(r, _)| r.running)
+        {
             let (id, log_prob) = sample_token(logits, sampling, &mut row.rng);
             let generated = &mut out[row.prompt][row.sample];
             generated.ids.push(id);
@@ -133,7 +145,8 @@ pub fn generate(
         }
         // Moving the cache costs about a step, so finished rows leave in batches.
         if running * 8 <= rows.len() * 7 {
-            let keep = rows.iter().enumerate().filter(|(_, r)| r.running).map(|(i, _)| i as i64).collect();
+            let keep =
+                rows.iter().enumerate().filter(|(_, r)| r.running).map(|(i, _)| i as i64).collect();
             cache.select(&index(keep, &device), capacity);
             rows.retain(|r| r.running);
             hidden_keys = self::hidden_keys(&rows, &pads, capacity, kv_heads, &device);
@@ -155,7 +168,13 @@ pub fn generate(
 }
 
 /// True where a key is padding: `[rows * kv_heads, 1, capacity]`.
-fn hidden_keys(rows: &[Row], pads: &[usize], capacity: usize, kv_heads: usize, device: &Device) -> Tensor<3, Bool> {
+fn hidden_keys(
+    rows: &[Row],
+    pads: &[usize],
+    capacity: usize,
+    kv_heads: usize,
+    device: &Device,
+) -> Tensor<3, Bool> {
     let mut mask = Vec::with_capacity(rows.len() * kv_heads * capacity);
     for row in rows {
         for _ in 0..kv_heads {
@@ -231,15 +250,22 @@ mod tests {
         let ids = SpecialIds { image: 1, vision_start: 2, vision_end: 3, bos: 4, eos: 4 };
         let mut config = VlmConfig::preset(Preset::Nano, 40, ids);
         config.initializer_range = 0.3;
-        let parameters = Parameters::init(&config, &mut ChaCha8Rng::seed_from_u64(1), &Device::flex());
+        let parameters =
+            Parameters::init(&config, &mut ChaCha8Rng::seed_from_u64(1), &Device::flex());
         Vlm::new(&config, &parameters)
     }
 
     fn prompt(input_ids: &[u32]) -> Prompt {
-        Prompt { input_ids: input_ids.to_vec(), grids: Vec::new(), feature_start: 0, position_gap: 0 }
+        Prompt {
+            input_ids: input_ids.to_vec(),
+            grids: Vec::new(),
+            feature_start: 0,
+            position_gap: 0,
+        }
     }
 
-    const SAMPLING: Sampling = Sampling { temperature: 1.0, top_p: 0.95, top_k: 20, max_new_tokens: 24 };
+    const SAMPLING: Sampling =
+        Sampling { temperature: 1.0, top_p: 0.95, top_k: 20, max_new_tokens: 24 };
 
     fn stream(prompt: usize, sample: usize) -> ChaCha8Rng {
         ChaCha8Rng::seed_from_u64((prompt * 100 + sample) as u64)
@@ -252,7 +278,10 @@ mod tests {
         let together = generate(&model, &prompts, None, 3, &SAMPLING, &stream);
         assert!(together.iter().flatten().any(|g| g.ids.len() > 8), "too short to prove anything");
         for (i, prompt) in prompts.iter().enumerate() {
-            let alone = generate(&model, std::slice::from_ref(prompt), None, 3, &SAMPLING, &|_, s| stream(i, s));
+            let alone =
+                generate(&model, std::slice::from_ref(prompt), None, 3, &SAMPLING, &|_, s| {
+                    stream(i, s)
+                });
             for (a, b) in alone[0].iter().zip(&together[i]) {
                 assert_eq!((&a.ids, a.finished), (&b.ids, b.finished));
             }
@@ -273,7 +302,10 @@ mod tests {
                 segments: Vec::new(),
             };
             let hidden = model.forward(&batch, None);
-            let logits = host(model.decoder.logits(hidden.narrow(0, ids.len() - 1, 1)), model.config.image_token_id);
+            let logits = host(
+                model.decoder.logits(hidden.narrow(0, ids.len() - 1, 1)),
+                model.config.image_token_id,
+            );
             let (next, plain) = sample_token(&logits, &greedy, &mut stream(0, 0));
             assert_eq!(next, id);
             assert!((plain - log_prob).abs() < 1e-4, "{plain} {log_prob}");

@@ -57,7 +57,10 @@ impl ProcessorConfig {
     pub fn smart_resize(&self, height: usize, width: usize) -> Result<(usize, usize)> {
         let factor = self.patch_size * self.merge_size;
         let (long, short) = (height.max(width), height.min(width));
-        ensure!(short > 0 && long <= 200 * short, "picture of {width} x {height} pixels is too thin");
+        ensure!(
+            short > 0 && long <= 200 * short,
+            "picture of {width} x {height} pixels is too thin"
+        );
         let (h, w, f) = (height as f64, width as f64, factor as f64);
         // Python's round, which the reference uses, sends halves to the even neighbour.
         let nearest = |x: f64| ((x / f).round_ties_even() * f).max(f);
@@ -80,9 +83,14 @@ impl ProcessorConfig {
     /// # Errors
     /// See [`ProcessorConfig::smart_resize`].
     pub fn patches(&self, picture: &RgbImage) -> Result<Patches> {
-        let (height, width) = self.smart_resize(picture.height() as usize, picture.width() as usize)?;
+        let (height, width) =
+            self.smart_resize(picture.height() as usize, picture.width() as usize)?;
         let same = (picture.height() as usize, picture.width() as usize) == (height, width);
-        let resized = if same { None } else { Some(resize(picture, width as u32, height as u32, FilterType::CatmullRom)) };
+        let resized = if same {
+            None
+        } else {
+            Some(resize(picture, width as u32, height as u32, FilterType::CatmullRom))
+        };
         let pixels = resized.as_ref().unwrap_or(picture).as_raw();
         let side = self.patch_size;
         let grid = Grid { t: 1, h: height / side, w: width / side };
@@ -92,13 +100,16 @@ impl ProcessorConfig {
                 *slot = (value as f32 / 255.0 - self.image_mean[channel]) / self.image_std[channel];
             }
         }
-        let mut values = Vec::with_capacity(grid.num_patches() * 3 * self.temporal_patch_size * side * side);
+        let mut values =
+            Vec::with_capacity(grid.num_patches() * 3 * self.temporal_patch_size * side * side);
         for (row, column) in merge_order(grid, self.merge_size) {
             for (channel, table) in table.iter().enumerate() {
                 for _ in 0..self.temporal_patch_size {
                     for y in 0..side {
                         let start = (row * side + y) * width + column * side;
-                        values.extend((start..start + side).map(|p| table[pixels[3 * p + channel] as usize]));
+                        values.extend(
+                            (start..start + side).map(|p| table[pixels[3 * p + channel] as usize]),
+                        );
                     }
                 }
             }

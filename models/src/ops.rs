@@ -60,7 +60,12 @@ pub fn rotary(x: Tensor<3>, cos: &Tensor<2>, sin: &Tensor<2>) -> Tensor<3> {
 /// `q [batch, queries, heads, head_dim]`, `k` and `v` `[batch, keys, kv_heads, head_dim]`;
 /// `hidden`, if given, is true where a key must not be seen and is broadcastable to
 /// `[batch * kv_heads, (heads / kv_heads) * queries, keys]`. Returns `[batch * queries, heads * head_dim]`.
-pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, hidden: Option<&Tensor<3, Bool>>) -> Tensor<2> {
+pub fn attention(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    hidden: Option<&Tensor<3, Bool>>,
+) -> Tensor<2> {
     let [batch, queries, heads, head_dim] = q.dims();
     let [_, keys, kv_heads, _] = k.dims();
     let group = heads / kv_heads;
@@ -75,13 +80,17 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, hidden: Option<&Tenso
         scores = scores.mask_fill(mask, f32::NEG_INFINITY);
     }
     let mixed = softmax(scores, 2).matmul(v); // [batch * kv_heads, group * queries, head_dim]
-    mixed.reshape([batch, heads, queries, head_dim]).swap_dims(1, 2).reshape([batch * queries, heads * head_dim])
+    mixed
+        .reshape([batch, heads, queries, head_dim])
+        .swap_dims(1, 2)
+        .reshape([batch * queries, heads * head_dim])
 }
 
 /// The mask of causal attention for [`attention`]: `[1, group * queries, queries]`.
 pub fn causal_mask(queries: usize, group: usize, device: &burn::tensor::Device) -> Tensor<3, Bool> {
-    let values: Vec<bool> =
-        (0..group * queries).flat_map(|row| (0..queries).map(move |key| key > row % queries)).collect();
+    let values: Vec<bool> = (0..group * queries)
+        .flat_map(|row| (0..queries).map(move |key| key > row % queries))
+        .collect();
     Tensor::from_data(TensorData::new(values, [1, group * queries, queries]), device)
 }
 
@@ -98,7 +107,9 @@ pub fn segment_mask(
     for row in segments {
         let start = values.len();
         for (query, &own) in row.iter().enumerate() {
-            values.extend(row.iter().enumerate().map(|(key, &s)| key > query || (s != 0 && s != own)));
+            values.extend(
+                row.iter().enumerate().map(|(key, &s)| key > query || (s != 0 && s != own)),
+            );
         }
         let end = values.len();
         for _ in 1..kv_heads * group {

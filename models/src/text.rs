@@ -46,9 +46,12 @@ pub struct Rotary {
 
 impl Decoder {
     pub(crate) fn new(config: &VlmConfig, p: &Parameters) -> Decoder {
-        let linear = |name: String| Linear { weight: p.matrix(&format!("{name}.weight")), bias: None };
-        let biased =
-            |name: String| Linear { bias: Some(p.vector(&format!("{name}.bias"))), ..linear(name.clone()) };
+        let linear =
+            |name: String| Linear { weight: p.matrix(&format!("{name}.weight")), bias: None };
+        let biased = |name: String| Linear {
+            bias: Some(p.vector(&format!("{name}.bias"))),
+            ..linear(name.clone())
+        };
         let layer = |i: usize| {
             let l = format!("model.layers.{i}");
             Layer {
@@ -118,13 +121,15 @@ impl Decoder {
         let q = rotary(split(layer.q.forward(y.clone()), heads), &tables.cos, &tables.sin);
         let k = rotary(split(layer.k.forward(y.clone()), kv_heads), &tables.cos, &tables.sin);
         let v = split(layer.v.forward(y), kv_heads);
-        let by_batch = |t: Tensor<3>, heads: usize| t.reshape([batch, rows / batch, heads, head_dim]);
+        let by_batch =
+            |t: Tensor<3>, heads: usize| t.reshape([batch, rows / batch, heads, head_dim]);
         let (q, mut k, mut v) = (by_batch(q, heads), by_batch(k, kv_heads), by_batch(v, kv_heads));
         if let Some((cache, i)) = cache {
             (k, v) = cache.extend(i, k, v);
         }
         let x = x + layer.o.forward(attention(q, k, v, hidden));
-        let y = rms_norm(x.clone(), layer.post_attention_layernorm.clone(), self.config.rms_norm_eps);
+        let y =
+            rms_norm(x.clone(), layer.post_attention_layernorm.clone(), self.config.rms_norm_eps);
         let gated = swiglu(layer.gate.forward(y.clone()), layer.up.forward(y));
         x + layer.down.forward(gated)
     }
@@ -132,7 +137,12 @@ impl Decoder {
 
 impl KvCache {
     /// Room for `capacity` positions of `batch` rows.
-    pub fn new(config: &VlmConfig, batch: usize, capacity: usize, device: &burn::tensor::Device) -> KvCache {
+    pub fn new(
+        config: &VlmConfig,
+        batch: usize,
+        capacity: usize,
+        device: &burn::tensor::Device,
+    ) -> KvCache {
         let shape = [batch, capacity, config.num_key_value_heads, config.head_dim()];
         let pair = || Some((Tensor::zeros(shape, device), Tensor::zeros(shape, device)));
         KvCache { layers: (0..config.num_hidden_layers).map(|_| pair()).collect(), len: 0 }
@@ -153,7 +163,8 @@ impl KvCache {
         let [batch, new, heads, head_dim] = k.dims();
         let (start, end) = (self.len, self.len + new);
         // Taken out, so that the tensor has one owner and is written in place.
-        let (keys, values) = self.layers[layer].take().expect("every layer holds its pair between calls");
+        let (keys, values) =
+            self.layers[layer].take().expect("every layer holds its pair between calls");
         let place = [0..batch, start..end, 0..heads, 0..head_dim];
         let keys = keys.slice_assign(place.clone(), k);
         let values = values.slice_assign(place, v);

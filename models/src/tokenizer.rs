@@ -18,8 +18,14 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior, TokenizerBuilder};
 use crate::config::{SpecialIds, VlmConfig};
 
 const IMAGE_PAD: &str = "<|image_pad|>";
-const SPECIAL: [&str; 6] =
-    ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", IMAGE_PAD];
+const SPECIAL: [&str; 6] = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    IMAGE_PAD,
+];
 /// Words of the study's template that are one token each, as `<think>` is in Qwen3's vocabulary.
 const ADDED: [&str; 3] = ["<think>", "</think>", "\\boxed{"];
 /// A word with its space, digits included, so that `b2` is one token.
@@ -87,18 +93,29 @@ impl Tokenizer {
     ///
     /// # Errors
     /// If the trainer fails.
-    pub fn train(corpus: impl Iterator<Item = String> + Send, vocab_size: usize) -> Result<Tokenizer> {
+    pub fn train(
+        corpus: impl Iterator<Item = String> + Send,
+        vocab_size: usize,
+    ) -> Result<Tokenizer> {
         let special: Vec<AddedToken> = SPECIAL.iter().map(|t| AddedToken::from(*t, true)).collect();
-        let added: Vec<AddedToken> = ADDED.iter().map(|t| AddedToken::from(*t, false).normalized(false)).collect();
-        let split = Split::new(SplitPattern::Regex(WORDS.into()), SplitDelimiterBehavior::Isolated, false)
-            .map_err(|e| anyhow!("bad word pattern: {e}"))?;
+        let added: Vec<AddedToken> =
+            ADDED.iter().map(|t| AddedToken::from(*t, false).normalized(false)).collect();
+        let split =
+            Split::new(SplitPattern::Regex(WORDS.into()), SplitDelimiterBehavior::Isolated, false)
+                .map_err(|e| anyhow!("bad word pattern: {e}"))?;
         let words = Sequence::new(vec![split.into(), ByteLevel::new(false, false, false).into()]);
-        let mut tokenizer = TokenizerBuilder::<BPE, tokenizers::NormalizerWrapper, Sequence, ByteLevel, ByteLevel>::default()
-            .with_model(BPE::default())
-            .with_pre_tokenizer(Some(words))
-            .with_decoder(Some(ByteLevel::new(false, false, false)))
-            .build()
-            .map_err(|e| anyhow!("failed to build the tokenizer: {e}"))?;
+        let mut tokenizer = TokenizerBuilder::<
+            BPE,
+            tokenizers::NormalizerWrapper,
+            Sequence,
+            ByteLevel,
+            ByteLevel,
+        >::default()
+        .with_model(BPE::default())
+        .with_pre_tokenizer(Some(words))
+        .with_decoder(Some(ByteLevel::new(false, false, false)))
+        .build()
+        .map_err(|e| anyhow!("failed to build the tokenizer: {e}"))?;
         tokenizer.add_tokens(added.clone()).map_err(|e| anyhow!("failed to add tokens: {e}"))?;
         let mut trainer = BpeTrainer::builder()
             .vocab_size(vocab_size - ADDED.len())
@@ -107,9 +124,12 @@ impl Tokenizer {
             .special_tokens(special)
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .build();
-        tokenizer.train(&mut trainer, corpus).map_err(|e| anyhow!("failed to train the tokenizer: {e}"))?;
+        tokenizer
+            .train(&mut trainer, corpus)
+            .map_err(|e| anyhow!("failed to train the tokenizer: {e}"))?;
         tokenizer.add_tokens(added.clone()).map_err(|e| anyhow!("failed to add tokens: {e}"))?;
-        let json = tokenizer.to_string(true).map_err(|e| anyhow!("failed to write the tokenizer: {e}"))?;
+        let json =
+            tokenizer.to_string(true).map_err(|e| anyhow!("failed to write the tokenizer: {e}"))?;
         let config = TokenizerConfig {
             tokenizer_class: "Qwen2Tokenizer".into(),
             chat_template: CHAT_TEMPLATE.into(),
@@ -126,11 +146,14 @@ impl Tokenizer {
     pub fn read(dir: &Path, config: &VlmConfig) -> Result<Tokenizer> {
         let text = |name: &str| {
             let path = dir.join(name);
-            std::fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))
+            std::fs::read_to_string(&path)
+                .with_context(|| format!("failed to read `{}`", path.display()))
         };
         let json = text("tokenizer.json")?;
-        let settings = serde_json::from_str(&text("tokenizer_config.json")?)
-            .with_context(|| format!("failed to parse `{}`", dir.join("tokenizer_config.json").display()))?;
+        let settings =
+            serde_json::from_str(&text("tokenizer_config.json")?).with_context(|| {
+                format!("failed to parse `{}`", dir.join("tokenizer_config.json").display())
+            })?;
         let tokenizer = Tokenizer::from_json(&json, settings)
             .with_context(|| format!("unusable tokenizer in `{}`", dir.display()))?;
         let (have, want) = (tokenizer.vocab_size(), config.vocab_size);
@@ -142,7 +165,8 @@ impl Tokenizer {
             );
         }
         ensure!(
-            tokenizer.ids.image == config.image_token_id && tokenizer.ids.eos == config.eos_token_id,
+            tokenizer.ids.image == config.image_token_id
+                && tokenizer.ids.eos == config.eos_token_id,
             "tokenizer in `{}` numbers `{IMAGE_PAD}` or the end of turn otherwise than config.json\n\
              hint: tokenizer.json and config.json belong to different models",
             dir.display()
@@ -157,7 +181,9 @@ impl Tokenizer {
     pub fn from_json(json: &str, config: TokenizerConfig) -> Result<Tokenizer> {
         let inner: tokenizers::Tokenizer =
             json.parse().map_err(|e| anyhow!("tokenizer.json does not parse: {e}"))?;
-        let id = |token: &str| inner.token_to_id(token).ok_or_else(|| anyhow!("tokenizer lacks `{token}`"));
+        let id = |token: &str| {
+            inner.token_to_id(token).ok_or_else(|| anyhow!("tokenizer lacks `{token}`"))
+        };
         let ids = SpecialIds {
             image: id(IMAGE_PAD)?,
             vision_start: id("<|vision_start|>")?,
@@ -185,7 +211,8 @@ impl Tokenizer {
 
     /// Ids of `text`; special tokens in it are recognised.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        let encoding = self.inner.encode_fast(text, false).expect("byte-level BPE encodes any string");
+        let encoding =
+            self.inner.encode_fast(text, false).expect("byte-level BPE encodes any string");
         encoding.get_ids().to_vec()
     }
 
@@ -216,7 +243,8 @@ impl Tokenizer {
         );
         let mut counts = num_tokens.iter();
         let repeat = |&id: &u32| {
-            let count = if id == self.ids.image { *counts.next().expect("counted above") } else { 1 };
+            let count =
+                if id == self.ids.image { *counts.next().expect("counted above") } else { 1 };
             std::iter::repeat_n(id, count)
         };
         Ok(ids.iter().flat_map(repeat).collect())
@@ -250,7 +278,8 @@ mod tests {
 
     #[test]
     fn the_template_opens_the_turn_and_places_pictures() {
-        let text = TOKENIZER.render(&[Message::user(1, "hi"), Message::assistant("yo")], true).unwrap();
+        let text =
+            TOKENIZER.render(&[Message::user(1, "hi"), Message::assistant("yo")], true).unwrap();
         let want = "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>hi<|im_end|>\n\
                     <|im_start|>assistant\nyo<|im_end|>\n<|im_start|>assistant\n";
         assert_eq!(text, want);

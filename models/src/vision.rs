@@ -97,7 +97,8 @@ impl VisionTower {
             x = self.block(block, x, images, segments, &cos, &sin);
         }
         let unit = self.config.spatial_merge_size * self.config.spatial_merge_size;
-        let x = rms_norm(x, self.merger_norm.clone(), EPS).reshape([images * n / unit, unit * hidden]);
+        let x =
+            rms_norm(x, self.merger_norm.clone(), EPS).reshape([images * n / unit, unit * hidden]);
         let x = self.merger_out.forward(gelu(self.merger_in.forward(x)));
         let out = self.config.out_hidden_size;
         permute(x, &layout.inverse, n / unit, out)
@@ -116,7 +117,8 @@ impl VisionTower {
         let heads = self.config.num_heads;
         let head_dim = hidden / heads;
         let qkv = block.qkv.forward(rms_norm(x.clone(), block.norm1.clone(), EPS));
-        let part = |i: usize| qkv.clone().narrow(1, i * hidden, hidden).reshape([rows, heads, head_dim]);
+        let part =
+            |i: usize| qkv.clone().narrow(1, i * hidden, hidden).reshape([rows, heads, head_dim]);
         let q = rotary(part(0), cos, sin).reshape([images, rows / images, hidden]);
         let k = rotary(part(1), cos, sin).reshape([images, rows / images, hidden]);
         let v = part(2).reshape([images, rows / images, hidden]);
@@ -182,7 +184,11 @@ impl WindowLayout {
         for (place, &token) in tokens.iter().enumerate() {
             inverse[token] = place as i64;
         }
-        let order = tokens.iter().flat_map(|&token| token * unit..(token + 1) * unit).map(|p| p as i64).collect();
+        let order = tokens
+            .iter()
+            .flat_map(|&token| token * unit..(token + 1) * unit)
+            .map(|p| p as i64)
+            .collect();
         let frames = vec![Segment { start: 0, count: grid.t, len: grid.h * grid.w }];
         WindowLayout { order, inverse, windows, frames }
     }

@@ -62,7 +62,8 @@ impl Vlm {
         while let Some(&(first, grid)) = rest.first() {
             let run = rest.iter().take_while(|(_, g)| *g == grid).count();
             let width = first.len() / grid.num_patches();
-            let values: Vec<f32> = rest[..run].iter().flat_map(|(p, _)| p.iter().copied()).collect();
+            let values: Vec<f32> =
+                rest[..run].iter().flat_map(|(p, _)| p.iter().copied()).collect();
             let shape = [run * grid.num_patches(), width];
             let patches = Tensor::<2>::from_data(TensorData::new(values, shape), &device);
             parts.push(self.visual.forward(patches, grid, run));
@@ -129,7 +130,13 @@ impl Vlm {
         } else {
             segment_mask(&batch.segments, kv_heads, group, &self.device())
         };
-        self.decoder.forward(x, batch.input_ids.len(), &self.rotary(&batch.positions), Some(&mask), None)
+        self.decoder.forward(
+            x,
+            batch.input_ids.len(),
+            &self.rotary(&batch.positions),
+            Some(&mask),
+            None,
+        )
     }
 
     /// Hidden states with a cache; `hidden` as in [`crate::ops::attention`].
@@ -141,7 +148,13 @@ impl Vlm {
         cache: &mut KvCache,
     ) -> Tensor<2> {
         let x = self.embed(batch, features);
-        self.decoder.forward(x, batch.input_ids.len(), &self.rotary(&batch.positions), Some(hidden), Some(cache))
+        self.decoder.forward(
+            x,
+            batch.input_ids.len(),
+            &self.rotary(&batch.positions),
+            Some(hidden),
+            Some(cache),
+        )
     }
 }
 

@@ -96,12 +96,18 @@ impl Parameters {
             } else if shape.len() == 1 {
                 vec![1.0; count]
             } else {
-                let writes_residual =
-                    name.starts_with("model.layers") && (name.contains("o_proj") || name.contains("down_proj"));
+                let writes_residual = name.starts_with("model.layers")
+                    && (name.contains("o_proj") || name.contains("down_proj"));
                 let std = config.initializer_range * if writes_residual { residual } else { 1.0 };
                 (0..count).map(|_| (standard_normal(rng) * std) as f32).collect()
             };
-            (name, Parameter { shape, value: Tensor::from_data(TensorData::new(values, [count]), device) })
+            (
+                name,
+                Parameter {
+                    shape,
+                    value: Tensor::from_data(TensorData::new(values, [count]), device),
+                },
+            )
         });
         Parameters(entries.collect())
     }
@@ -112,8 +118,10 @@ impl Parameters {
     /// One message that lists every missing, unused and wrongly shaped key; or the file's own fault.
     pub fn load(dir: &Path, config: &VlmConfig, device: &Device) -> Result<Parameters> {
         let path = dir.join("model.safetensors");
-        let bytes = std::fs::read(&path).with_context(|| format!("failed to read weights `{}`", path.display()))?;
-        Self::from_bytes(&bytes, config, device).with_context(|| format!("unusable weights `{}`", path.display()))
+        let bytes = std::fs::read(&path)
+            .with_context(|| format!("failed to read weights `{}`", path.display()))?;
+        Self::from_bytes(&bytes, config, device)
+            .with_context(|| format!("unusable weights `{}`", path.display()))
     }
 
     /// The same from the bytes of a safetensors file.
@@ -121,30 +129,44 @@ impl Parameters {
     /// # Errors
     /// See [`Parameters::load`].
     pub fn from_bytes(bytes: &[u8], config: &VlmConfig, device: &Device) -> Result<Parameters> {
-        let file = SafeTensors::deserialize(bytes)
-            .map_err(|e| anyhow::anyhow!("not a whole safetensors file: {e}\nhint: restore or retrain the checkpoint"))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|e| {
+            anyhow::anyhow!(
+                "not a whole safetensors file: {e}\nhint: restore or retrain the checkpoint"
+            )
+        })?;
         let mut entries = BTreeMap::new();
         let mut faults = Vec::new();
         for (name, shape) in shapes(config) {
             match file.tensor(&name) {
                 Err(_) => faults.push(format!("missing `{name}`")),
                 Ok(view) if view.shape() != shape => {
-                    faults.push(format!("`{name}` has shape {:?}, expected {shape:?}", view.shape()));
+                    faults
+                        .push(format!("`{name}` has shape {:?}, expected {shape:?}", view.shape()));
                 }
                 Ok(view) => {
                     let values = to_f32(&view).with_context(|| format!("in `{name}`"))?;
-                    let value = Tensor::from_data(TensorData::new(values, [shape.iter().product::<usize>()]), device);
+                    let value = Tensor::from_data(
+                        TensorData::new(values, [shape.iter().product::<usize>()]),
+                        device,
+                    );
                     entries.insert(name, Parameter { shape, value });
                 }
             }
         }
-        let mut unused: Vec<String> =
-            file.names().into_iter().filter(|n| !entries.contains_key(*n)).map(|n| format!("unused `{n}`")).collect();
+        let mut unused: Vec<String> = file
+            .names()
+            .into_iter()
+            .filter(|n| !entries.contains_key(*n))
+            .map(|n| format!("unused `{n}`"))
+            .collect();
         unused.retain(|u| !faults.iter().any(|f| f.contains(u.trim_start_matches("unused "))));
         unused.sort();
         faults.extend(unused);
         if !faults.is_empty() {
-            bail!("{}\nhint: config.json and the weights belong to different models", faults.join(", "));
+            bail!(
+                "{}\nhint: config.json and the weights belong to different models",
+                faults.join(", ")
+            );
         }
         Ok(Parameters(entries))
     }
@@ -154,10 +176,13 @@ impl Parameters {
         let raw: Vec<(&String, &Vec<usize>, Vec<u8>)> = self
             .0
             .iter()
-            .map(|(name, p)| (name, &p.shape, p.to_vec().iter().flat_map(|x| x.to_le_bytes()).collect()))
+            .map(|(name, p)| {
+                (name, &p.shape, p.to_vec().iter().flat_map(|x| x.to_le_bytes()).collect())
+            })
             .collect();
         let views = raw.iter().map(|(name, shape, bytes)| {
-            let view = TensorView::new(Dtype::F32, (*shape).clone(), bytes).expect("shape and bytes agree");
+            let view = TensorView::new(Dtype::F32, (*shape).clone(), bytes)
+                .expect("shape and bytes agree");
             (name.as_str(), view)
         });
         let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
@@ -181,8 +206,9 @@ impl Parameters {
 
     /// Applies `f` to every parameter.
     pub fn map(&self, mut f: impl FnMut(&str, &Parameter) -> Tensor<1>) -> Parameters {
-        let entries =
-            self.0.iter().map(|(name, p)| (name.clone(), Parameter { shape: p.shape.clone(), value: f(name, p) }));
+        let entries = self.0.iter().map(|(name, p)| {
+            (name.clone(), Parameter { shape: p.shape.clone(), value: f(name, p) })
+        });
         Parameters(entries.collect())
     }
 
@@ -214,10 +240,16 @@ fn to_f32(view: &TensorView<'_>) -> Result<Vec<f32>> {
     let bytes = view.data();
     let pair = |c: &[u8]| [c[0], c[1]];
     Ok(match view.dtype() {
-        Dtype::F32 => bytes.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect(),
+        Dtype::F32 => {
+            bytes.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect()
+        }
         Dtype::F16 => bytes.chunks_exact(2).map(|c| f16::from_le_bytes(pair(c)).to_f32()).collect(),
-        Dtype::BF16 => bytes.chunks_exact(2).map(|c| bf16::from_le_bytes(pair(c)).to_f32()).collect(),
-        other => bail!("weights of type {other:?} are not supported\nhint: save them as f32, f16 or bf16"),
+        Dtype::BF16 => {
+            bytes.chunks_exact(2).map(|c| bf16::from_le_bytes(pair(c)).to_f32()).collect()
+        }
+        other => bail!(
+            "weights of type {other:?} are not supported\nhint: save them as f32, f16 or bf16"
+        ),
     })
 }
 

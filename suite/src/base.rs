@@ -19,8 +19,13 @@ use crate::device::Compute;
 use crate::recipe::PromptSpec;
 use crate::store::{Key, write_atomic};
 
-const FILES: [&str; 5] =
-    ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"];
+const FILES: [&str; 5] = [
+    "config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "model.safetensors",
+];
 
 /// `base.json`: where a kept base comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,13 +65,17 @@ impl Base {
     pub fn read(dir: &Path, prompt: &PromptSpec, compute: &Compute) -> Result<Base> {
         let path = dir.join("base.json");
         let text = std::fs::read_to_string(&path).with_context(|| {
-            format!("no kept base in `{}`\nhint: train it with `cargo xtask train-base`", dir.display())
+            format!(
+                "no kept base in `{}`\nhint: train it with `cargo xtask train-base`",
+                dir.display()
+            )
         })?;
-        let record: BaseRecord =
-            serde_json::from_str(&text).with_context(|| format!("failed to parse `{}`", path.display()))?;
+        let record: BaseRecord = serde_json::from_str(&text)
+            .with_context(|| format!("failed to parse `{}`", path.display()))?;
         for (name, hash) in &record.files {
             let file = dir.join(name);
-            let bytes = std::fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))?;
+            let bytes = std::fs::read(&file)
+                .with_context(|| format!("failed to read `{}`", file.display()))?;
             ensure!(
                 blake3::hash(&bytes).to_hex().as_str() == hash,
                 "kept base file `{}` is not the one recorded\nhint: restore it with git, or train it again",
@@ -76,9 +85,10 @@ impl Base {
         let config = VlmConfig::read(dir)?;
         let tokenizer = Tokenizer::read(dir, &config)?;
         let path = dir.join("preprocessor_config.json");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
-        let processor =
-            serde_json::from_str(&text).with_context(|| format!("failed to parse `{}`", path.display()))?;
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("failed to read `{}`", path.display()))?;
+        let processor = serde_json::from_str(&text)
+            .with_context(|| format!("failed to parse `{}`", path.display()))?;
         let parameters = Parameters::load(dir, &config, &compute.device)?;
         let key = Key::of(&json!(record.files));
         let prompter = Prompter { config, tokenizer, processor, prompt: prompt.clone() };
@@ -112,7 +122,12 @@ impl Base {
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn write(dir: &Path, prompter: &Prompter, parameters: &Parameters, mut record: BaseRecord) -> Result<()> {
+    pub fn write(
+        dir: &Path,
+        prompter: &Prompter,
+        parameters: &Parameters,
+        mut record: BaseRecord,
+    ) -> Result<()> {
         let files = files(prompter, parameters);
         record.files = hashes(&files);
         for (name, bytes) in &files {
@@ -138,5 +153,8 @@ pub fn files(prompter: &Prompter, parameters: &Parameters) -> BTreeMap<String, V
 }
 
 fn hashes(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
-    files.iter().map(|(name, bytes)| (name.clone(), blake3::hash(bytes).to_hex().to_string())).collect()
+    files
+        .iter()
+        .map(|(name, bytes)| (name.clone(), blake3::hash(bytes).to_hex().to_string()))
+        .collect()
 }

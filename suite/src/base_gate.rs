@@ -54,7 +54,10 @@ pub fn measure(base: &Base, compute: &Compute, per_family: usize) -> Result<Gate
     let unused = TrainingSpec { freeze: Vec::new(), micro_batch_size: 1, checkpoint_every: 1 };
     let context = Context { prompter, compute, training: &unused };
     let samples = |hops: usize| -> Vec<Sample> {
-        let draw = |f: Family| (0..per_family as u64).map(move |i| Sample::procedural(f, 31, Split::Validation, i, 1..=hops));
+        let draw = |f: Family| {
+            (0..per_family as u64)
+                .map(move |i| Sample::procedural(f, 31, Split::Validation, i, 1..=hops))
+        };
         FAMILIES.into_iter().flat_map(draw).collect()
     };
     let run = |samples: &[Sample], suffix: &str, gap: u32| -> Result<Vec<(Family, usize, bool)>> {
@@ -62,7 +65,10 @@ pub fn measure(base: &Base, compute: &Compute, per_family: usize) -> Result<Gate
             .iter()
             .map(|sample| {
                 let text = format!("{} {suffix}", sample.question);
-                Ok(Question { position_gap: gap, ..Question::of_text(prompter, sample.clone(), &text)? })
+                Ok(Question {
+                    position_gap: gap,
+                    ..Question::of_text(prompter, sample.clone(), &text)?
+                })
             })
             .collect::<Result<_>>()?;
         let sampling = Sampling { temperature: 0.0, top_p: 1.0, top_k: 0, max_new_tokens: 256 };
@@ -71,7 +77,10 @@ pub fn measure(base: &Base, compute: &Compute, per_family: usize) -> Result<Gate
         completions.iter().map(|c| Ok((c.benchmark.parse()?, c.hops, right(c)))).collect()
     };
     let by_family = |rows: &[(Family, usize, bool)]| -> BTreeMap<Family, f64> {
-        FAMILIES.into_iter().map(|f| (f, share(rows.iter().filter(|r| r.0 == f).map(|r| r.2)))).collect()
+        FAMILIES
+            .into_iter()
+            .map(|f| (f, share(rows.iter().filter(|r| r.0 == f).map(|r| r.2))))
+            .collect()
     };
     let easy = samples(HOPS);
     let (suffix, verbose_suffix) = (&prompter.prompt.suffix, &prompter.prompt.verbose_suffix);
@@ -79,17 +88,25 @@ pub fn measure(base: &Base, compute: &Compute, per_family: usize) -> Result<Gate
     let verbose = by_family(&run(&easy, verbose_suffix, 0)?);
     let terse_shifted = by_family(&run(&easy, suffix, SHIFT)?);
     let all = run(&samples(10), suffix, 0)?;
-    let terse_by_hops = (1..=10).map(|h| share(all.iter().filter(|r| r.1 == h).map(|r| r.2))).collect();
+    let terse_by_hops =
+        (1..=10).map(|h| share(all.iter().filter(|r| r.1 == h).map(|r| r.2))).collect();
 
     let mut faults = Vec::new();
     for family in FAMILIES {
         if verbose[&family] < VERBOSE_MIN {
-            faults.push(format!("{family}: verbose accuracy {:.3} is below {VERBOSE_MIN}", verbose[&family]));
+            faults.push(format!(
+                "{family}: verbose accuracy {:.3} is below {VERBOSE_MIN}",
+                verbose[&family]
+            ));
         }
     }
     let mean = |m: &BTreeMap<Family, f64>| m.values().sum::<f64>() / m.len() as f64;
     if mean(&verbose) < mean(&terse) {
-        faults.push(format!("verbose accuracy {:.3} is below terse {:.3}", mean(&verbose), mean(&terse)));
+        faults.push(format!(
+            "verbose accuracy {:.3} is below terse {:.3}",
+            mean(&verbose),
+            mean(&terse)
+        ));
     }
     let cost = mean(&terse) - mean(&terse_shifted);
     if cost >= SHIFT_MAX {
@@ -108,12 +125,14 @@ pub fn measure(base: &Base, compute: &Compute, per_family: usize) -> Result<Gate
 
 fn share(outcomes: impl Iterator<Item = bool>) -> f64 {
     let (right, all) = outcomes.fold((0, 0), |(right, all), o| (right + usize::from(o), all + 1));
-    f64::from(u32::try_from(right).unwrap_or(u32::MAX)) / f64::from(u32::try_from(all.max(1)).unwrap_or(u32::MAX))
+    f64::from(u32::try_from(right).unwrap_or(u32::MAX))
+        / f64::from(u32::try_from(all.max(1)).unwrap_or(u32::MAX))
 }
 
 /// The report as a person reads it.
 pub fn describe(report: &GateReport) -> String {
-    let mut lines = vec![format!("{:<8} {:>7} {:>8} {:>10}", "family", "terse", "verbose", "shifted")];
+    let mut lines =
+        vec![format!("{:<8} {:>7} {:>8} {:>10}", "family", "terse", "verbose", "shifted")];
     for family in FAMILIES {
         lines.push(format!(
             "{:<8} {:>7.3} {:>8.3} {:>10.3}",

@@ -100,7 +100,10 @@ impl Prompter {
             let prompt = if i == 0 {
                 self.prompt_ids(user, &patches)?
             } else {
-                self.tokenizer.encode(&format!("\n{}", self.tokenizer.render(&[Message::user(0, user)], true)?))
+                self.tokenizer.encode(&format!(
+                    "\n{}",
+                    self.tokenizer.render(&[Message::user(0, user)], true)?
+                ))
             };
             ids.extend(prompt);
             starts.push(ids.len());
@@ -124,7 +127,12 @@ impl Prompter {
     ///
     /// # Errors
     /// If the chat template fails.
-    pub fn pretrain_batch(&self, spec: &PretrainSpec, seed: Seed, step: usize) -> Result<Vec<Sequence>> {
+    pub fn pretrain_batch(
+        &self,
+        spec: &PretrainSpec,
+        seed: Seed,
+        step: usize,
+    ) -> Result<Vec<Sequence>> {
         let seed = seed.fold_in("pretrain").at(step as u64);
         (0..spec.batch_size)
             .map(|i| {
@@ -132,7 +140,8 @@ impl Prompter {
                 let rng = &mut seed.fold_in("turns").rng();
                 let family = FAMILIES[rng.random_range(0..FAMILIES.len())];
                 let scene = family.scene(seed.fold_in("scene"), Split::Pretrain);
-                let turns: Vec<_> = (0..spec.num_turns).map(|_| self.turn(&scene, spec, rng)).collect();
+                let turns: Vec<_> =
+                    (0..spec.num_turns).map(|_| self.turn(&scene, spec, rng)).collect();
                 let patches = vec![self.processor.patches(&scene.render())?];
                 self.conversation(&turns, patches, spec.position_gap_max, rng)
             })
@@ -158,7 +167,13 @@ impl Prompter {
     ///
     /// # Errors
     /// If the chat template fails.
-    pub fn sft_sequence(&self, spec: &SftSpec, seed: Seed, index: u64, rng: &mut ChaCha8Rng) -> Result<Sequence> {
+    pub fn sft_sequence(
+        &self,
+        spec: &SftSpec,
+        seed: Seed,
+        index: u64,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Sequence> {
         let sample = train_sample(seed, index, spec.hops);
         let register = match spec.trace {
             Trace::Terse => Register::Terse,
@@ -166,7 +181,12 @@ impl Prompter {
         };
         let answer = Self::answer(register, &sample.terse, &sample.verbose, &sample.answer);
         let patches = self.patches(&sample)?;
-        self.conversation(&[(self.text(&sample.question, true), answer)], patches, spec.position_gap_max, rng)
+        self.conversation(
+            &[(self.text(&sample.question, true), answer)],
+            patches,
+            spec.position_gap_max,
+            rng,
+        )
     }
 }
 
@@ -188,13 +208,19 @@ pub fn corpus(prompt: &PromptSpec, num_scenes: u64) -> impl Iterator<Item = Stri
     (0..num_scenes).flat_map(move |i| {
         let seed = seed.at(i);
         let mut rng = seed.fold_in("turns").rng();
-        let scene = FAMILIES[i as usize % FAMILIES.len()].scene(seed.fold_in("scene"), Split::Pretrain);
+        let scene =
+            FAMILIES[i as usize % FAMILIES.len()].scene(seed.fold_in("scene"), Split::Pretrain);
         let hops = rng.random_range(1..=10);
         let question = scene.ask(hops, &mut rng);
         let (read, cells) = scene.read(rng.random_range(0..NUM_CELLS), 8);
-        let answer = |register| Prompter::answer(register, &question.terse, &question.verbose, &question.answer);
+        let answer = |register| {
+            Prompter::answer(register, &question.terse, &question.verbose, &question.answer)
+        };
         vec![
-            format!("<|im_start|>user\n{} {}<|im_end|>\n<|im_start|>assistant\n", question.text, prompt.suffix),
+            format!(
+                "<|im_start|>user\n{} {}<|im_end|>\n<|im_start|>assistant\n",
+                question.text, prompt.suffix
+            ),
             format!("{} {}", question.text, prompt.verbose_suffix),
             answer(Register::Terse),
             answer(Register::Verbose),
@@ -205,17 +231,21 @@ pub fn corpus(prompt: &PromptSpec, num_scenes: u64) -> impl Iterator<Item = Stri
 }
 
 fn register(weights: &RegisterWeights, rng: &mut ChaCha8Rng) -> Register {
-    const ALL: [Register; 4] = [Register::Read, Register::Direct, Register::Terse, Register::Verbose];
+    const ALL: [Register; 4] =
+        [Register::Read, Register::Direct, Register::Terse, Register::Verbose];
     ALL[weighted(&[weights.read, weights.direct, weights.terse, weights.verbose], rng)]
 }
 
 /// An index with probability proportional to its weight.
 fn weighted(weights: &[f64], rng: &mut ChaCha8Rng) -> usize {
     let mut left = rng.random::<f64>() * weights.iter().sum::<f64>();
-    weights.iter().position(|w| {
-        left -= w;
-        left < 0.0
-    }).unwrap_or(weights.len() - 1)
+    weights
+        .iter()
+        .position(|w| {
+            left -= w;
+            left < 0.0
+        })
+        .unwrap_or(weights.len() - 1)
 }
 
 /// Indices of `sequences` sorted by length and cut into micro-batches: little padding, and the same
@@ -236,12 +266,18 @@ pub fn pad(sequences: &[&Sequence], config: &VlmConfig) -> (TokenBatch, Vec<i64>
     let segmented = sequences.iter().any(|s| !s.segments.is_empty());
     for (i, sequence) in sequences.iter().enumerate() {
         let padding = width - sequence.input_ids.len();
-        batch.input_ids.push([&sequence.input_ids[..], &vec![config.eos_token_id; padding]].concat());
+        batch
+            .input_ids
+            .push([&sequence.input_ids[..], &vec![config.eos_token_id; padding]].concat());
         batch.positions.push([&sequence.positions[..], &vec![[0; 3]; padding]].concat());
         batch.feature_starts.push(feature);
         feature += sequence.patches.iter().map(|p| p.grid.num_tokens(merge)).sum::<usize>();
         if segmented {
-            assert_eq!(sequence.segments.len(), sequence.input_ids.len(), "all sequences have segments or none");
+            assert_eq!(
+                sequence.segments.len(),
+                sequence.input_ids.len(),
+                "all sequences have segments or none"
+            );
             batch.segments.push([&sequence.segments[..], &vec![0; padding]].concat());
         }
         for &(at, target) in &sequence.predictions {
@@ -256,10 +292,16 @@ pub fn pad(sequences: &[&Sequence], config: &VlmConfig) -> (TokenBatch, Vec<i64>
 ///
 /// # Errors
 /// If there are none.
-pub fn test_samples(seed: u64, per_family: usize, hops: [usize; 2], split: Split) -> Result<Vec<Sample>> {
+pub fn test_samples(
+    seed: u64,
+    per_family: usize,
+    hops: [usize; 2],
+    split: Split,
+) -> Result<Vec<Sample>> {
     ensure!(per_family > 0, "the {split} split is empty\nhint: questions_per_family is at least 1");
     let of = |family: Family| {
-        (0..per_family as u64).map(move |i| Sample::procedural(family, seed, split, i, hops[0]..=hops[1]))
+        (0..per_family as u64)
+            .map(move |i| Sample::procedural(family, seed, split, i, hops[0]..=hops[1]))
     };
     Ok(FAMILIES.into_iter().flat_map(of).collect())
 }

@@ -25,7 +25,9 @@ impl Compute {
     /// If this build does not know it.
     pub fn open(name: &str, num_threads: Option<usize>) -> Result<Compute> {
         if name != "auto" && name != "flex" {
-            bail!("unknown device `{name}`\nhint: this build has `flex` (and `auto`, which takes it)");
+            bail!(
+                "unknown device `{name}`\nhint: this build has `flex` (and `auto`, which takes it)"
+            );
         }
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Compute {
@@ -53,7 +55,10 @@ impl Compute {
                 });
             }
         });
-        slots.into_iter().map(|s| s.into_inner().expect("written once").expect("every item was taken")).collect()
+        slots
+            .into_iter()
+            .map(|s| s.into_inner().expect("written once").expect("every item was taken"))
+            .collect()
     }
 }
 
@@ -65,7 +70,8 @@ mod tests {
     fn results_come_in_order_whatever_the_threads() {
         let items: Vec<usize> = (0..100).collect();
         let square = |num_threads| {
-            Compute { device: Device::flex(), name: "flex".into(), num_threads }.map(&items, |i, x| i * x)
+            Compute { device: Device::flex(), name: "flex".into(), num_threads }
+                .map(&items, |i, x| i * x)
         };
         assert_eq!(square(1), square(3));
     }

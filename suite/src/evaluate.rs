@@ -85,8 +85,10 @@ fn shard(
     seed: Seed,
 ) -> Vec<Vec<Generated>> {
     let merge = model.config.vision_config.spatial_merge_size;
-    let pictures: Vec<_> =
-        questions.iter().flat_map(|q| q.patches.iter().map(|p| (p.values.as_slice(), p.grid))).collect();
+    let pictures: Vec<_> = questions
+        .iter()
+        .flat_map(|q| q.patches.iter().map(|p| (p.values.as_slice(), p.grid)))
+        .collect();
     let features = (!pictures.is_empty()).then(|| model.image_features(&pictures));
     let mut feature_start = 0;
     let prompts: Vec<Prompt> = questions
@@ -95,10 +97,17 @@ fn shard(
             let grids: Vec<_> = q.patches.iter().map(|p| p.grid).collect();
             let start = feature_start;
             feature_start += grids.iter().map(|g| g.num_tokens(merge)).sum::<usize>();
-            Prompt { input_ids: q.input_ids.clone(), grids, feature_start: start, position_gap: q.position_gap }
+            Prompt {
+                input_ids: q.input_ids.clone(),
+                grids,
+                feature_start: start,
+                position_gap: q.position_gap,
+            }
         })
         .collect();
-    let stream = |prompt: usize, sample: usize| seed.fold_in(&questions[prompt].sample.id).at(sample as u64).rng();
+    let stream = |prompt: usize, sample: usize| {
+        seed.fold_in(&questions[prompt].sample.id).at(sample as u64).rng()
+    };
     generate(model, &prompts, features.as_ref(), num_samples, sampling, &stream)
 }
 
@@ -137,7 +146,11 @@ pub fn evaluate(
 ///
 /// # Errors
 /// If a picture cannot be read.
-pub fn with_shuffled_pictures(prompter: &Prompter, samples: &[Sample], template: bool) -> Result<Vec<Question>> {
+pub fn with_shuffled_pictures(
+    prompter: &Prompter,
+    samples: &[Sample],
+    template: bool,
+) -> Result<Vec<Question>> {
     let mut out = Vec::with_capacity(samples.len());
     for (i, sample) in samples.iter().enumerate() {
         let alike = |other: &&Sample| other.benchmark == sample.benchmark && other.id != sample.id;

@@ -56,7 +56,10 @@ impl Events {
             OpenOptions::new().create(true).append(true).open(path)
         };
         let file = open().with_context(|| {
-            format!("cannot write `{}`\nhint: choose another folder with --runs-dir", path.display())
+            format!(
+                "cannot write `{}`\nhint: choose another folder with --runs-dir",
+                path.display()
+            )
         })?;
         Ok(Events { file, start: Instant::now(), quiet })
     }
@@ -69,7 +72,9 @@ impl Events {
         let line = Line { elapsed_s: self.elapsed().as_secs_f64(), event };
         let mut text = serde_json::to_string(&line).context("an event is plain data")?;
         text.push('\n');
-        self.file.write_all(text.as_bytes()).context("failed to write events\nhint: is the disk full?")
+        self.file
+            .write_all(text.as_bytes())
+            .context("failed to write events\nhint: is the disk full?")
     }
 
     /// Time since the run began.
@@ -88,7 +93,8 @@ impl Events {
     /// silent but for one line about every tenth.
     pub fn bar(&self, title: &str, length: usize, done: usize) -> Bar {
         let watched = !self.quiet && std::io::stderr().is_terminal();
-        let target = if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target =
+            if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style = ProgressStyle::with_template(
             "  {prefix:<26} {bar:24.cyan/dim} {pos:>5}/{len} {elapsed:>4} left {eta:<4} {msg}",
         )
@@ -98,7 +104,15 @@ impl Events {
         bar.set_prefix(title.to_owned());
         bar.set_position(done as u64);
         bar.reset_eta();
-        Bar { bar, title: title.to_owned(), length, told: done, lines: !self.quiet && !watched, start: Instant::now(), first: done }
+        Bar {
+            bar,
+            title: title.to_owned(),
+            length,
+            told: done,
+            lines: !self.quiet && !watched,
+            start: Instant::now(),
+            first: done,
+        }
     }
 }
 
@@ -121,7 +135,10 @@ impl Bar {
             self.told = done;
             let seconds = self.start.elapsed().as_secs_f64();
             let left = seconds / (done - self.first).max(1) as f64 * (self.length - done) as f64;
-            say(&format!("  {:<26} {done}/{} {seconds:.0}s left {left:.0}s {message}", self.title, self.length));
+            say(&format!(
+                "  {:<26} {done}/{} {seconds:.0}s left {left:.0}s {message}",
+                self.title, self.length
+            ));
         }
         self.bar.set_message(message);
         self.bar.set_position(done as u64);
@@ -148,7 +165,8 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// If the handler cannot be installed.
 pub fn watch_interrupts() -> Result<()> {
-    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).context("failed to watch for Ctrl-C")
+    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))
+        .context("failed to watch for Ctrl-C")
 }
 
 /// Whether somebody asked to stop.

@@ -184,7 +184,8 @@ fn dispatch(command: Command) -> Result<u8> {
             Ok(0)
         }
         Command::Score { run } => {
-            let outcome = run::rescore(&run::recipe_of(&run.profile)?, &options(run.device, false))?;
+            let outcome =
+                run::rescore(&run::recipe_of(&run.profile)?, &options(run.device, false))?;
             println!("{}", run::table(&outcome, width()));
             Ok(0)
         }

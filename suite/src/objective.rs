@@ -46,7 +46,8 @@ pub struct PolicyTokens {
 /// `-min(r A, clip(r, 1 - e, 1 + e) A) + beta (exp(d) - d - 1)` with `r = exp(lp - old)` and
 /// `d = reference - lp`: the k3 estimator (Schulman 2020), which is never negative.
 pub fn grpo(tokens: PolicyTokens, epsilon: f64, beta: f64) -> (Tensor<1>, Tensor<1>) {
-    let PolicyTokens { log_probs, old_log_probs, reference_log_probs, advantages, weights } = tokens;
+    let PolicyTokens { log_probs, old_log_probs, reference_log_probs, advantages, weights } =
+        tokens;
     let ratio = (log_probs.clone() - old_log_probs).exp();
     let clipped = ratio.clone().clamp(1.0 - epsilon, 1.0 + epsilon);
     let gain = (ratio * advantages.clone()).min_pair(clipped * advantages);
@@ -70,7 +71,12 @@ mod tests {
         t.into_scalar::<f32>()
     }
 
-    fn tokens(log_probs: Tensor<1>, old: &[f32], reference: &[f32], advantages: &[f32]) -> PolicyTokens {
+    fn tokens(
+        log_probs: Tensor<1>,
+        old: &[f32],
+        reference: &[f32],
+        advantages: &[f32],
+    ) -> PolicyTokens {
         PolicyTokens {
             log_probs,
             old_log_probs: vector(old),
@@ -83,16 +89,21 @@ mod tests {
     #[test]
     fn a_first_update_has_the_policy_gradient() {
         let lp = vector(&[-1.0, -2.0]).require_grad();
-        let (loss, kl) = grpo(tokens(lp.clone(), &[-1.0, -2.0], &[-1.0, -2.0], &[1.0, -0.5]), 0.2, 0.005);
+        let (loss, kl) =
+            grpo(tokens(lp.clone(), &[-1.0, -2.0], &[-1.0, -2.0], &[1.0, -0.5]), 0.2, 0.005);
         assert!(scalar(kl).abs() < 1e-7);
         let gradient = lp.grad(&loss.backward()).unwrap().try_to_vec_as::<f32>().unwrap();
-        assert!((gradient[0] + 0.5).abs() < 1e-6 && (gradient[1] - 0.25).abs() < 1e-6, "{gradient:?}");
+        assert!(
+            (gradient[0] + 0.5).abs() < 1e-6 && (gradient[1] - 0.25).abs() < 1e-6,
+            "{gradient:?}"
+        );
     }
 
     #[test]
     fn beyond_the_clip_range_a_good_token_has_no_gradient_and_a_bad_one_has() {
         let lp = vector(&[0.0, 0.0]).require_grad();
-        let (loss, _) = grpo(tokens(lp.clone(), &[-1.0, -1.0], &[0.0, 0.0], &[1.0, -1.0]), 0.2, 0.0);
+        let (loss, _) =
+            grpo(tokens(lp.clone(), &[-1.0, -1.0], &[0.0, 0.0], &[1.0, -1.0]), 0.2, 0.0);
         let gradient = lp.grad(&loss.backward()).unwrap().try_to_vec_as::<f32>().unwrap();
         assert!(gradient[0].abs() < 1e-9 && gradient[1] > 1.0, "{gradient:?}");
     }

@@ -54,21 +54,33 @@ impl Optimizer {
         compute: &Compute,
     ) -> (Parameters, f64) {
         let norm = norm(gradients);
-        let scale = if norm > self.spec.max_grad_norm { self.spec.max_grad_norm / norm } else { 1.0 };
+        let scale =
+            if norm > self.spec.max_grad_norm { self.spec.max_grad_norm / norm } else { 1.0 };
         let schedule = self.schedule(step);
         let items: Vec<(&String, &Tensor<1>)> = gradients.iter().collect();
         let updates = compute.map(&items, |_, (name, gradient)| {
             let gradient = (*gradient).clone().mul_scalar(scale);
             self.update(name, parameters.get(name), gradient, step, schedule)
         });
-        let updates: BTreeMap<&str, Update> = items.iter().map(|(name, _)| name.as_str()).zip(updates).collect();
-        let updated = parameters.map(|name, p| updates.get(name).map_or(&p.value, |u| &u.value).clone());
-        self.first = self.first.map(|name, p| updates.get(name).map_or(&p.value, |u| &u.first).clone());
-        self.second = self.second.map(|name, p| updates.get(name).map_or(&p.value, |u| &u.second).clone());
+        let updates: BTreeMap<&str, Update> =
+            items.iter().map(|(name, _)| name.as_str()).zip(updates).collect();
+        let updated =
+            parameters.map(|name, p| updates.get(name).map_or(&p.value, |u| &u.value).clone());
+        self.first =
+            self.first.map(|name, p| updates.get(name).map_or(&p.value, |u| &u.first).clone());
+        self.second =
+            self.second.map(|name, p| updates.get(name).map_or(&p.value, |u| &u.second).clone());
         (updated, norm)
     }
 
-    fn update(&self, name: &str, parameter: &Parameter, gradient: Tensor<1>, step: usize, schedule: f64) -> Update {
+    fn update(
+        &self,
+        name: &str,
+        parameter: &Parameter,
+        gradient: Tensor<1>,
+        step: usize,
+        schedule: f64,
+    ) -> Update {
         let spec = &self.spec;
         let moment = self.first.get(name).value.clone();
         let second = self.second.get(name).value.clone();
@@ -76,7 +88,8 @@ impl Optimizer {
             let first = moment.mul_scalar(spec.muon_momentum) + gradient.clone();
             let nesterov = gradient + first.clone().mul_scalar(spec.muon_momentum);
             let (rows, columns) = (parameter.shape[0], parameter.shape[1]);
-            let direction = orthogonalize(nesterov.reshape([rows, columns])).reshape([rows * columns]);
+            let direction =
+                orthogonalize(nesterov.reshape([rows, columns])).reshape([rows * columns]);
             // Moonlight (Liu et al. 2025, section 2.2): the root-mean-square of an AdamW update.
             let size = 0.2 * (rows.max(columns) as f64).sqrt();
             let lr = spec.muon_learning_rate * schedule;
@@ -84,7 +97,8 @@ impl Optimizer {
             return Update { value: decayed - direction.mul_scalar(lr * size), first, second };
         }
         let first = moment.mul_scalar(spec.beta_1) + gradient.clone().mul_scalar(1.0 - spec.beta_1);
-        let second = second.mul_scalar(spec.beta_2) + gradient.square().mul_scalar(1.0 - spec.beta_2);
+        let second =
+            second.mul_scalar(spec.beta_2) + gradient.square().mul_scalar(1.0 - spec.beta_2);
         let t = (step + 1) as i32;
         let m_hat = first.clone().div_scalar(1.0 - spec.beta_1.powi(t));
         let v_hat = second.clone().div_scalar(1.0 - spec.beta_2.powi(t));
@@ -106,13 +120,16 @@ struct Update {
 
 /// The 2-norm over all gradients.
 pub fn norm(gradients: &Gradients) -> f64 {
-    let squares = gradients.values().map(|g| f64::from(g.clone().square().sum().into_scalar::<f32>()));
+    let squares =
+        gradients.values().map(|g| f64::from(g.clone().square().sum().into_scalar::<f32>()));
     squares.sum::<f64>().sqrt()
 }
 
 /// Matrices inside blocks; embeddings, patch embedding and vectors stay with AdamW.
 fn uses_muon(spec: &OptimizerSpec, name: &str, parameter: &Parameter) -> bool {
-    let hidden = ["model.layers.", "visual.blocks.", "visual.merger.mlp."].iter().any(|p| name.starts_with(p));
+    let hidden = ["model.layers.", "visual.blocks.", "visual.merger.mlp."]
+        .iter()
+        .any(|p| name.starts_with(p));
     spec.muon_learning_rate > 0.0 && hidden && parameter.shape.len() == 2
 }
 
@@ -148,7 +165,10 @@ mod tests {
         let gram = x.clone().matmul(x.transpose()).try_to_vec_as::<f32>().unwrap();
         for (i, value) in gram.iter().enumerate() {
             let diagonal = i % 4 == 0;
-            assert!(if diagonal { (0.4..1.5).contains(value) } else { value.abs() < 0.45 }, "{gram:?}");
+            assert!(
+                if diagonal { (0.4..1.5).contains(value) } else { value.abs() < 0.45 },
+                "{gram:?}"
+            );
         }
     }
 }

@@ -102,7 +102,15 @@ pub fn plan(recipe: &Recipe, basis: &Basis<'_>) -> Plan {
                 let key = Key::of(&depends_on);
                 match stages.iter_mut().find(|s| s.key == key) {
                     Some(stage) => stage.regimes.push(regime.name.clone()),
-                    None => stages.push(planned(name, seed, spec, upstream, depends_on, &regime.name, basis.config)),
+                    None => stages.push(planned(
+                        name,
+                        seed,
+                        spec,
+                        upstream,
+                        depends_on,
+                        &regime.name,
+                        basis.config,
+                    )),
                 }
                 upstream = key;
             }
@@ -123,7 +131,12 @@ pub fn plan(recipe: &Recipe, basis: &Basis<'_>) -> Plan {
 }
 
 fn usual(recipe: &Recipe) -> Asking {
-    Asking { template: true, shuffled: false, greedy: false, num_samples: recipe.evaluation.num_samples }
+    Asking {
+        template: true,
+        shuffled: false,
+        greedy: false,
+        num_samples: recipe.evaluation.num_samples,
+    }
 }
 
 /// The base and its controls. Levels are cut on draws of their own, so that an unchanged model
@@ -162,7 +175,8 @@ fn row(
         "evaluation": recipe.evaluation, "prompt": recipe.prompt, "backend": basis.backend,
         "code": basis.code, "external": basis.num_external,
     });
-    let questions = recipe.evaluation.questions_per_family * crate::recipe::FAMILIES.len() + basis.num_external;
+    let questions =
+        recipe.evaluation.questions_per_family * crate::recipe::FAMILIES.len() + basis.num_external;
     PlannedRow {
         num_completions: questions * asking.num_samples,
         name,
@@ -176,7 +190,13 @@ fn row(
     }
 }
 
-fn stage_basis(spec: &StageSpec, upstream: &Key, seed: u64, prompt: &PromptSpec, basis: &Basis<'_>) -> Value {
+fn stage_basis(
+    spec: &StageSpec,
+    upstream: &Key,
+    seed: u64,
+    prompt: &PromptSpec,
+    basis: &Basis<'_>,
+) -> Value {
     json!({
         "kind": "stage", "spec": spec, "upstream": upstream, "seed": seed, "prompt": prompt,
         "base": basis.base, "backend": basis.backend, "code": basis.code,
@@ -215,7 +235,8 @@ fn planned(
     let scale = parameters as f64 / 1e6;
     let seconds = steps * scale * (trained / TRAIN_TOKENS_PER_S + sampled / SAMPLE_TOKENS_PER_S);
     // Weights, two moments, gradients; and what one micro-batch keeps for its backward pass.
-    let per_token = (config.num_hidden_layers * (12 * config.hidden_size + 4 * config.intermediate_size)) as f64;
+    let per_token = (config.num_hidden_layers
+        * (12 * config.hidden_size + 4 * config.intermediate_size)) as f64;
     let attention = longest * (config.num_hidden_layers * config.num_attention_heads * 3) as f64;
     let micro = spec.training().micro_batch_size as f64 * longest * (per_token + attention);
     PlannedStage {
@@ -233,7 +254,12 @@ fn planned(
 }
 
 /// The plan as a person reads it before the work. `cached` says which keys are there already.
-pub fn describe(recipe: &Recipe, plan: &Plan, config: &VlmConfig, cached: &dyn Fn(&Key) -> bool) -> String {
+pub fn describe(
+    recipe: &Recipe,
+    plan: &Plan,
+    config: &VlmConfig,
+    cached: &dyn Fn(&Key) -> bool,
+) -> String {
     let parameters: usize = shapes(config).iter().map(|(_, s)| s.iter().product::<usize>()).sum();
     let mut text = format!(
         "profile {} ({:.2} M parameters, seeds {:?})\n{}\n",
@@ -246,7 +272,10 @@ pub fn describe(recipe: &Recipe, plan: &Plan, config: &VlmConfig, cached: &dyn F
         text.push_str(&s);
         text.push('\n');
     };
-    line(format!("\n  {:<18} {:<9} {:>4} {:>6} {:>9} {:>8} {:>8}  for", "stage", "kind", "seed", "steps", "tokens", "memory", "time"));
+    line(format!(
+        "\n  {:<18} {:<9} {:>4} {:>6} {:>9} {:>8} {:>8}  for",
+        "stage", "kind", "seed", "steps", "tokens", "memory", "time"
+    ));
     let mut seconds = 0.0;
     for stage in &plan.stages {
         let time = if cached(&stage.key) { "cached".to_owned() } else { duration(stage.seconds) };

@@ -269,14 +269,20 @@ impl Recipe {
     pub fn parse(text: &str) -> Result<Recipe> {
         let recipe: Recipe = toml::from_str(text).map_err(|e| {
             let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            anyhow::anyhow!("line {line}: {}\nhint: every key and its meaning stands in suite/src/recipe.rs", e.message())
+            anyhow::anyhow!(
+                "line {line}: {}\nhint: every key and its meaning stands in suite/src/recipe.rs",
+                e.message()
+            )
         })?;
         recipe.check()?;
         Ok(recipe)
     }
 
     /// The regime's stages, resolved.
-    pub fn stages_of<'a>(&'a self, regime: &'a RegimeSpec) -> impl Iterator<Item = (&'a str, &'a StageSpec)> {
+    pub fn stages_of<'a>(
+        &'a self,
+        regime: &'a RegimeSpec,
+    ) -> impl Iterator<Item = (&'a str, &'a StageSpec)> {
         regime.stages.iter().map(|name| (name.as_str(), &self.stages[name]))
     }
 
@@ -291,7 +297,11 @@ impl Recipe {
             for stage in &regime.stages {
                 if !self.stages.contains_key(stage) {
                     let known: Vec<&str> = self.stages.keys().map(String::as_str).collect();
-                    bail!("regime `{}` names stage `{stage}`\nhint: stages are {}", regime.name, known.join(", "));
+                    bail!(
+                        "regime `{}` names stage `{stage}`\nhint: stages are {}",
+                        regime.name,
+                        known.join(", ")
+                    );
                 }
             }
         }
@@ -304,19 +314,28 @@ impl Recipe {
             "the evaluation has an empty split\nhint: questions_per_family and samples are at least 1"
         );
         check_hops(e.hops)?;
-        ensure!(e.top_p > 0.0 && e.top_p <= 1.0 && e.temperature >= 0.0, "temperature or top_p out of range");
+        ensure!(
+            e.top_p > 0.0 && e.top_p <= 1.0 && e.temperature >= 0.0,
+            "temperature or top_p out of range"
+        );
         Ok(())
     }
 }
 
 fn check_stage(stage: &StageSpec) -> Result<()> {
     let training = stage.training();
-    ensure!(training.micro_batch_size > 0 && training.checkpoint_every > 0, "sizes must be at least 1");
+    ensure!(
+        training.micro_batch_size > 0 && training.checkpoint_every > 0,
+        "sizes must be at least 1"
+    );
     ensure!(stage.num_steps() > 0, "nothing to train on: the stage has no steps");
     match stage {
         StageSpec::Pretrain(s) => {
             for hops in [&s.hops, &s.verbose_hops] {
-                ensure!(!hops.is_empty() && hops.len() <= MAX_HOPS, "hops needs 1 to {MAX_HOPS} weights");
+                ensure!(
+                    !hops.is_empty() && hops.len() <= MAX_HOPS,
+                    "hops needs 1 to {MAX_HOPS} weights"
+                );
                 ensure!(hops.iter().sum::<f64>() > 0.0, "all weights of hops are 0");
             }
             ensure!(s.batch_size > 0 && s.num_turns > 0, "sizes must be at least 1");
@@ -328,7 +347,10 @@ fn check_stage(stage: &StageSpec) -> Result<()> {
         }
         StageSpec::Grpo(s) => {
             ensure!(s.num_questions > 0 && s.batch_size > 0, "an empty training split");
-            ensure!(s.num_generations > 1, "a group of one has no advantage\nhint: num_generations = 8");
+            ensure!(
+                s.num_generations > 1,
+                "a group of one has no advantage\nhint: num_generations = 8"
+            );
             ensure!(
                 s.num_mini_batches > 0 && s.batch_size.is_multiple_of(s.num_mini_batches),
                 "batch_size {} is not a multiple of num_mini_batches {}",
@@ -341,7 +363,10 @@ fn check_stage(stage: &StageSpec) -> Result<()> {
 }
 
 fn check_hops([low, high]: [usize; 2]) -> Result<()> {
-    ensure!(low >= 1 && low <= high && high <= MAX_HOPS, "hops [{low}, {high}] are not within 1 to {MAX_HOPS}");
+    ensure!(
+        low >= 1 && low <= high && high <= MAX_HOPS,
+        "hops [{low}, {high}] are not within 1 to {MAX_HOPS}"
+    );
     Ok(())
 }
 

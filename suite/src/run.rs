@@ -56,8 +56,12 @@ pub fn recipe_of(profile: &str) -> Result<Recipe> {
     let path = Path::new(RECIPES).join(format!("{profile}.toml"));
     if !path.is_file() {
         let mut known: Vec<String> = std::fs::read_dir(RECIPES)
-            .with_context(|| format!("no folder `{RECIPES}`\nhint: run inside the project's folder"))?
-            .filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_string_lossy().into_owned()))
+            .with_context(|| {
+                format!("no folder `{RECIPES}`\nhint: run inside the project's folder")
+            })?
+            .filter_map(|entry| {
+                Some(entry.ok()?.path().file_stem()?.to_string_lossy().into_owned())
+            })
             .collect();
         known.sort();
         bail!("unknown profile `{profile}`\nhint: profiles are {}", known.join(", "));
@@ -132,10 +136,15 @@ fn judge(
     evaluated: &[evaluation::Evaluated],
     dir: PathBuf,
 ) -> Result<Outcome> {
-    let levels = evaluated.iter().find(|r| r.planned.name == "levels").context("the plan cuts levels")?;
+    let levels =
+        evaluated.iter().find(|r| r.planned.name == "levels").context("the plan cuts levels")?;
     let binning: Vec<_> = levels.completions.iter().map(score).collect();
     let levels = cut_levels(&binning);
-    let rows: Vec<_> = evaluated.iter().filter(|r| r.planned.name != "levels").map(evaluation::Evaluated::row).collect();
+    let rows: Vec<_> = evaluated
+        .iter()
+        .filter(|r| r.planned.name != "levels")
+        .map(evaluation::Evaluated::row)
+        .collect();
     let header = Header {
         profile: recipe.name.clone(),
         recipe_hash: plan.recipe_hash.clone(),
@@ -155,7 +164,8 @@ fn judge(
 pub fn train_base(recipe: &Recipe, options: &Options, out: &Path) -> Result<()> {
     let compute = Compute::open(&options.device, options.num_threads)?;
     let store = Store::open(&options.runs_dir.join("store"))?;
-    let mut events = Events::open(&options.runs_dir.join(&recipe.name).join("events.jsonl"), options.quiet)?;
+    let mut events =
+        Events::open(&options.runs_dir.join(&recipe.name).join("events.jsonl"), options.quiet)?;
     let base = open_base(recipe, &compute)?;
     let plan = plan(recipe, &basis(recipe, &base, &compute)?);
     events.say(&describe(recipe, &plan, &base.prompter.config, &|key| store.has(key)));
@@ -210,9 +220,14 @@ pub fn gate(recipe: &Recipe, options: &Options, per_family: usize) -> Result<Gat
 pub fn open_base(recipe: &Recipe, compute: &Compute) -> Result<Base> {
     match &recipe.model {
         ModelSpec::Kept { path, .. } => Base::read(path, &recipe.prompt, compute),
-        ModelSpec::Fresh { preset, vocab_size, initializer_range } => {
-            Base::fresh(*preset, *vocab_size, *initializer_range, &recipe.prompt, recipe.seeds[0], compute)
-        }
+        ModelSpec::Fresh { preset, vocab_size, initializer_range } => Base::fresh(
+            *preset,
+            *vocab_size,
+            *initializer_range,
+            &recipe.prompt,
+            recipe.seeds[0],
+            compute,
+        ),
     }
 }
 
@@ -224,7 +239,9 @@ fn base_from_scratch(
     store: &Store,
     events: &mut Events,
 ) -> Result<Base> {
-    let ModelSpec::Kept { recipe: path, .. } = &recipe.model else { return open_base(recipe, compute) };
+    let ModelSpec::Kept { recipe: path, .. } = &recipe.model else {
+        return open_base(recipe, compute);
+    };
     let recipe = Recipe::read(path)?;
     let dir = options.runs_dir.join("store").join(format!("base-{}", recipe_hash(&recipe)));
     let start = open_base(&recipe, compute)?;
@@ -276,7 +293,13 @@ fn of_stage(planned: &PlannedStage, summary: &stage::Summary) -> Training {
     }
 }
 
-fn provenance(base: &Base, compute: &Compute, options: &Options, profile: &str, wall_time_s: f64) -> Provenance {
+fn provenance(
+    base: &Base,
+    compute: &Compute,
+    options: &Options,
+    profile: &str,
+    wall_time_s: f64,
+) -> Provenance {
     let (commit, dirty) = machine::commit();
     let gate = base.record.as_ref().is_some_and(|r| r.gate_passed);
     let note = match &base.record {
@@ -302,10 +325,12 @@ fn provenance(base: &Base, compute: &Compute, options: &Options, profile: &str, 
 
 fn publish(outcome: &Outcome, evaluated: &[evaluation::Evaluated]) -> Result<()> {
     let Outcome { results, metrics, dir } = outcome;
-    let board = serde_json::to_string_pretty(&leaderboard(results, metrics)).context("plain data")? + "\n";
+    let board =
+        serde_json::to_string_pretty(&leaderboard(results, metrics)).context("plain data")? + "\n";
     write_atomic(&dir.join("leaderboard.json"), board.as_bytes())?;
     write_atomic(&dir.join("results.json"), results.to_json()?.as_bytes())?;
-    let samples: Vec<SampleCompletion> = evaluated.iter().flat_map(evaluation::Evaluated::examples).collect();
+    let samples: Vec<SampleCompletion> =
+        evaluated.iter().flat_map(evaluation::Evaluated::examples).collect();
     write_atomic(&dir.join("report.md"), report_markdown(results, metrics, &samples).as_bytes())?;
     for row in evaluated {
         let name = format!("{}-{}.jsonl", row.planned.name.replace('/', "-"), row.planned.seed);

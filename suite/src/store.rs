@@ -52,8 +52,12 @@ impl Store {
     /// # Errors
     /// If the folder cannot be made or written to.
     pub fn open(dir: &Path) -> Result<Store> {
-        let unwritable =
-            || format!("cannot write to folder `{}`\nhint: choose another with --runs-dir", dir.display());
+        let unwritable = || {
+            format!(
+                "cannot write to folder `{}`\nhint: choose another with --runs-dir",
+                dir.display()
+            )
+        };
         fs::create_dir_all(dir).with_context(unwritable)?;
         let probe = dir.join(".probe");
         fs::write(&probe, b"").with_context(unwritable)?;
@@ -76,14 +80,19 @@ impl Store {
             return Ok(None);
         }
         let damaged = |what: &str| {
-            format!("artifact `{}` is damaged: {what}\nhint: delete that folder and run again", dir.display())
+            format!(
+                "artifact `{}` is damaged: {what}\nhint: delete that folder and run again",
+                dir.display()
+            )
         };
-        let text = fs::read_to_string(dir.join(MANIFEST)).with_context(|| damaged("no manifest"))?;
+        let text =
+            fs::read_to_string(dir.join(MANIFEST)).with_context(|| damaged("no manifest"))?;
         let manifest: Manifest =
             serde_json::from_str(&text).with_context(|| damaged("manifest does not parse"))?;
         let mut files = BTreeMap::new();
         for (name, hash) in manifest.files {
-            let bytes = fs::read(dir.join(&name)).with_context(|| damaged(&format!("`{name}` is missing")))?;
+            let bytes = fs::read(dir.join(&name))
+                .with_context(|| damaged(&format!("`{name}` is missing")))?;
             if blake3::hash(&bytes).to_hex().as_str() != hash {
                 bail!(damaged(&format!("`{name}` is not what was written")));
             }
@@ -96,11 +105,18 @@ impl Store {
     ///
     /// # Errors
     /// If writing fails; nothing that looks finished remains.
-    pub fn put(&self, key: &Key, depends_on: &serde_json::Value, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+    pub fn put(
+        &self,
+        key: &Key,
+        depends_on: &serde_json::Value,
+        files: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<()> {
         let dir = self.dir.join(key.as_str());
         let aside = self.dir.join(format!(".{}.{}", key.as_str(), std::process::id()));
-        let failed = || format!("failed to write artifact `{}`\nhint: is the disk full?", dir.display());
-        let hashes = files.iter().map(|(n, b)| (n.clone(), blake3::hash(b).to_hex().to_string())).collect();
+        let failed =
+            || format!("failed to write artifact `{}`\nhint: is the disk full?", dir.display());
+        let hashes =
+            files.iter().map(|(n, b)| (n.clone(), blake3::hash(b).to_hex().to_string())).collect();
         let manifest = Manifest { depends_on: depends_on.clone(), files: hashes };
         let manifest = serde_json::to_vec_pretty(&manifest).context("manifest")?;
         let write = || -> Result<()> {
@@ -127,7 +143,8 @@ impl Store {
     pub fn remove(&self, key: &Key) -> Result<()> {
         let dir = self.dir.join(key.as_str());
         if dir.exists() {
-            fs::remove_dir_all(&dir).with_context(|| format!("failed to remove `{}`", dir.display()))?;
+            fs::remove_dir_all(&dir)
+                .with_context(|| format!("failed to remove `{}`", dir.display()))?;
         }
         Ok(())
     }
@@ -144,7 +161,12 @@ fn write_flushed(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// If writing fails.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = || format!("failed to write `{}`\nhint: is the folder writable and the disk not full?", path.display());
+    let failed = || {
+        format!(
+            "failed to write `{}`\nhint: is the folder writable and the disk not full?",
+            path.display()
+        )
+    };
     let name = path.file_name().context("a file has a name")?.to_string_lossy();
     let aside = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let write = || -> Result<()> {
@@ -165,7 +187,10 @@ mod tests {
     use serde_json::json;
 
     fn files() -> BTreeMap<String, Vec<u8>> {
-        BTreeMap::from([("a.bin".to_owned(), vec![1, 2, 3]), ("b.txt".to_owned(), b"hello".to_vec())])
+        BTreeMap::from([
+            ("a.bin".to_owned(), vec![1, 2, 3]),
+            ("b.txt".to_owned(), b"hello".to_vec()),
+        ])
     }
 
     #[test]
@@ -178,7 +203,10 @@ mod tests {
         assert_eq!(store.get(&key).unwrap().unwrap(), files());
         fs::write(dir.path().join(key.as_str()).join("a.bin"), [1, 2, 7]).unwrap();
         let error = store.get(&key).unwrap_err().to_string();
-        assert!(error.contains("`a.bin` is not what was written") && error.contains("hint: "), "{error}");
+        assert!(
+            error.contains("`a.bin` is not what was written") && error.contains("hint: "),
+            "{error}"
+        );
     }
 
     #[test]

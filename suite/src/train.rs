@@ -67,7 +67,8 @@ impl Trainer {
         let lengths: Vec<usize> = sequences.iter().map(|s| s.input_ids.len()).collect();
         let cut = micro_batches(&lengths, context.training.micro_batch_size);
         let parts = context.compute.map(&cut, |_, members| {
-            let batch = Batch { members, sequences: members.iter().map(|&i| &sequences[i]).collect() };
+            let batch =
+                Batch { members, sequences: members.iter().map(|&i| &sequences[i]).collect() };
             self.gradients(config, &context.training.freeze, &batch, &loss)
         });
         let mut gradients: Gradients = BTreeMap::new();
@@ -84,7 +85,8 @@ impl Trainer {
                 *figures.entry(name).or_default() += value;
             }
         }
-        let (parameters, norm) = self.optimizer.step(self.num_updates, &self.parameters, &gradients, context.compute);
+        let (parameters, norm) =
+            self.optimizer.step(self.num_updates, &self.parameters, &gradients, context.compute);
         let loss = figures.get("loss").copied().unwrap_or(f64::NAN);
         ensure!(
             norm.is_finite() && loss.is_finite(),
@@ -128,8 +130,11 @@ impl Trainer {
 pub fn prediction_log_probs(model: &Vlm, batch: &Batch<'_>) -> Tensor<1> {
     let device = model.device();
     let (tokens, rows, targets) = pad(&batch.sequences, &model.config);
-    let pictures: Vec<_> =
-        batch.sequences.iter().flat_map(|s| s.patches.iter().map(|p| (p.values.as_slice(), p.grid))).collect();
+    let pictures: Vec<_> = batch
+        .sequences
+        .iter()
+        .flat_map(|s| s.patches.iter().map(|p| (p.values.as_slice(), p.grid)))
+        .collect();
     let features = (!pictures.is_empty()).then(|| model.image_features(&pictures));
     let hidden = model.forward(&tokens, features.as_ref()).select(0, index(rows, &device));
     let targets: Tensor<1, Int> = index(targets, &device);

@@ -90,7 +90,8 @@ pub fn all(
 ) -> Result<Vec<Evaluated>> {
     let samples = samples(recipe)?;
     if recipe.evaluation.external_questions > 0 && samples.iter().all(|s| s.hops > 0) {
-        events.say("  EasyVQA is not on disk and is left out (`cargo xtask fetch easy-vqa` gets it)");
+        events
+            .say("  EasyVQA is not on disk and is left out (`cargo xtask fetch easy-vqa` gets it)");
     }
     let questions = texts(&samples);
     let mut out = Vec::with_capacity(plan.rows.len());
@@ -122,7 +123,10 @@ pub fn kept(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<Vec<Evaluated
     let questions = texts(&samples(recipe)?);
     let of = |planned: &PlannedRow| {
         let completions = from_store(store, planned)?.with_context(|| {
-            format!("completions of `{}` are not kept\nhint: cargo xtask reproduce --profile {}", planned.name, recipe.name)
+            format!(
+                "completions of `{}` are not kept\nhint: cargo xtask reproduce --profile {}",
+                planned.name, recipe.name
+            )
         })?;
         Ok(Evaluated { planned: planned.clone(), completions, questions: questions.clone() })
     };
@@ -176,15 +180,21 @@ fn ask(
     let mut completions = Vec::with_capacity(questions.len() * asking.num_samples);
     for chunk in questions.chunks(CHUNK) {
         completions.extend(evaluate(&model, &context, chunk, asking.num_samples, &sampling, seed)?);
-        let right = completions.iter().filter(|c| score(c).outcome == synergy_benchmarks::answer::Outcome::Correct);
+        let right = completions
+            .iter()
+            .filter(|c| score(c).outcome == synergy_benchmarks::answer::Outcome::Correct);
         let share = right.count() as f64 / completions.len() as f64;
         bar.at(completions.len() / asking.num_samples, format!("accuracy {share:.3}"));
         if interrupted() {
-            bail!("interrupted while evaluating `{}`\nhint: the same command goes on from there", planned.name);
+            bail!(
+                "interrupted while evaluating `{}`\nhint: the same command goes on from there",
+                planned.name
+            );
         }
     }
     bar.finish(&format!("{} completions", completions.len()));
-    let files = BTreeMap::from([("completions.jsonl".to_owned(), to_lines(&completions)?.into_bytes())]);
+    let files =
+        BTreeMap::from([("completions.jsonl".to_owned(), to_lines(&completions)?.into_bytes())]);
     store.put(&planned.key, &planned.depends_on, &files)?;
     Ok(completions)
 }

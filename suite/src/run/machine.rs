@@ -18,13 +18,16 @@ pub fn commit() -> (String, bool) {
 /// Version of the compiler that would build this now.
 pub fn rustc() -> String {
     let output = Command::new("rustc").arg("--version").output();
-    output.map_or_else(|_| "unknown".into(), |o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
+    output
+        .map_or_else(|_| "unknown".into(), |o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
 }
 
 /// Processor and cores.
 pub fn describe_parts() -> Machine {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|l| l.strip_prefix("model name")?.split_once(':').map(|(_, n)| n.trim()));
+    let name = info
+        .lines()
+        .find_map(|l| l.strip_prefix("model name")?.split_once(':').map(|(_, n)| n.trim()));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Machine { cpu: name.unwrap_or(std::env::consts::ARCH).to_owned(), cores: cores as u32 }
 }
@@ -47,7 +50,8 @@ fn date(days: u64) -> String {
     let z = days + 719_468;
     let era = z / 146_097;
     let day_of_era = z % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;

@@ -75,8 +75,11 @@ pub fn run(
     let mut curve: Vec<StepFigures> = Vec::new();
     let mut done = Progress { step: 0, num_updates: 0, wall_time_s: 0.0 };
     if let Some(files) = store.get(&partial)? {
-        let load = |name: &str| Parameters::from_bytes(file(&files, name)?, &base.prompter.config, &compute.device);
-        done = serde_json::from_slice(file(&files, "progress.json")?).context("progress of a stage")?;
+        let load = |name: &str| {
+            Parameters::from_bytes(file(&files, name)?, &base.prompter.config, &compute.device)
+        };
+        done = serde_json::from_slice(file(&files, "progress.json")?)
+            .context("progress of a stage")?;
         trainer.parameters = load("model.safetensors")?;
         trainer.optimizer.first = load("first.safetensors")?;
         trainer.optimizer.second = load("second.safetensors")?;
@@ -90,7 +93,8 @@ pub fn run(
     let num_steps = spec.num_steps();
     let before = done.wall_time_s;
     let clock = Instant::now();
-    let mut bar = events.bar(&format!("{} (seed {})", planned.name, planned.seed), num_steps, done.step);
+    let mut bar =
+        events.bar(&format!("{} (seed {})", planned.name, planned.seed), num_steps, done.step);
     std::thread::scope(|scope| -> Result<()> {
         // Pictures and prompts of the next steps are made while this one computes.
         let (sender, receiver) = sync_channel(2);
@@ -98,7 +102,9 @@ pub fn run(
         scope.spawn(move || {
             for step in first..num_steps {
                 let work = match spec {
-                    StageSpec::Pretrain(s) => pretrain::batch(prompter, s, seed, step).map(Work::Sequences),
+                    StageSpec::Pretrain(s) => {
+                        pretrain::batch(prompter, s, seed, step).map(Work::Sequences)
+                    }
                     StageSpec::Sft(s) => sft::batch(prompter, s, seed, step).map(Work::Sequences),
                     StageSpec::Grpo(s) => grpo::batch(prompter, s, seed, step).map(Work::Questions),
                 };
@@ -115,14 +121,17 @@ pub fn run(
                     let seed = seed.fold_in("rollouts").at(step as u64);
                     grpo::step(&mut trainer, &context, s, &base.parameters, questions, seed)?
                 }
-                (Work::Sequences(sequences), _) => pretrain::step(&mut trainer, &context, sequences)?,
+                (Work::Sequences(sequences), _) => {
+                    pretrain::step(&mut trainer, &context, sequences)?
+                }
                 (Work::Questions(_), _) => bail!("questions are for GRPO only"),
             };
             events.write(Event::Step { stage: &planned.name, step, figures: &figures })?;
             tell(&mut bar, step + 1, &figures);
             curve.push(figures);
             let stop = interrupted();
-            if stop || ((step + 1) % spec.training().checkpoint_every == 0 && step + 1 < num_steps) {
+            if stop || ((step + 1) % spec.training().checkpoint_every == 0 && step + 1 < num_steps)
+            {
                 let progress = Progress {
                     step: step + 1,
                     num_updates: trainer.num_updates,
@@ -132,7 +141,11 @@ pub fn run(
                 events.write(Event::Checkpoint { stage: &planned.name, step: step + 1 })?;
             }
             if stop {
-                bail!("interrupted at step {} of `{}`\nhint: the same command goes on from there", step + 1, planned.name);
+                bail!(
+                    "interrupted at step {} of `{}`\nhint: the same command goes on from there",
+                    step + 1,
+                    planned.name
+                );
             }
         }
         Ok(())
@@ -147,7 +160,11 @@ pub fn run(
     ]);
     store.put(&planned.key, &planned.depends_on, &files)?;
     store.remove(&partial)?;
-    events.write(Event::StageDone { stage: &planned.name, key: planned.key.as_str(), wall_time_s })?;
+    events.write(Event::StageDone {
+        stage: &planned.name,
+        key: planned.key.as_str(),
+        wall_time_s,
+    })?;
     bar.finish(&format!("done in {wall_time_s:.0} s"));
     Ok(summary)
 }
@@ -160,8 +177,14 @@ pub fn checkpoint(store: &Store, key: &Key, base: &Base, compute: &Compute) -> R
     if *key == base.key {
         return Ok(base.parameters.clone());
     }
-    let files = store.get(key)?.with_context(|| format!("checkpoint `{}` is not in the store", key.as_str()))?;
-    Parameters::from_bytes(file(&files, "model.safetensors")?, &base.prompter.config, &compute.device)
+    let files = store
+        .get(key)?
+        .with_context(|| format!("checkpoint `{}` is not in the store", key.as_str()))?;
+    Parameters::from_bytes(
+        file(&files, "model.safetensors")?,
+        &base.prompter.config,
+        &compute.device,
+    )
 }
 
 /// The recorded curve of a finished stage, thinned, as lines with stage and step.
@@ -172,7 +195,8 @@ pub fn curve(store: &Store, planned: &PlannedStage) -> Result<String> {
     let files = store.get(&planned.key)?.context("the stage is in the store")?;
     let curve: Vec<StepFigures> = lines(file(&files, "curve.jsonl")?)?;
     let mut text = String::new();
-    for (step, figures) in curve.iter().enumerate().filter(|(step, _)| *step < 20 || step % 20 == 0) {
+    for (step, figures) in curve.iter().enumerate().filter(|(step, _)| *step < 20 || step % 20 == 0)
+    {
         let line = json!({"stage": planned.name, "step": step, "figures": figures});
         text.push_str(&serde_json::to_string(&line).context("plain data")?);
         text.push('\n');

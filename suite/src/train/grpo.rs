@@ -24,7 +24,12 @@ use crate::train::{Batch, Context, StepFigures, Trainer, constant, prediction_lo
 ///
 /// # Errors
 /// If the chat template fails.
-pub fn batch(prompter: &Prompter, spec: &GrpoSpec, seed: Seed, step: usize) -> Result<Vec<Question>> {
+pub fn batch(
+    prompter: &Prompter,
+    spec: &GrpoSpec,
+    seed: Seed,
+    step: usize,
+) -> Result<Vec<Question>> {
     let per_epoch = spec.num_questions / spec.batch_size;
     let (epoch, within) = (step / per_epoch.max(1), step % per_epoch.max(1));
     let mut order: Vec<u64> = (0..spec.num_questions as u64).collect();
@@ -56,13 +61,19 @@ pub fn step(
 ) -> Result<StepFigures> {
     let config = &context.prompter.config;
     let policy = Vlm::new(config, &trainer.parameters);
-    let sampling =
-        Sampling { temperature: spec.temperature, top_p: 1.0, top_k: 0, max_new_tokens: spec.max_completion_tokens };
+    let sampling = Sampling {
+        temperature: spec.temperature,
+        top_p: 1.0,
+        top_k: 0,
+        max_new_tokens: spec.max_completion_tokens,
+    };
     let generated = rollouts(&policy, context, questions, spec.num_generations, &sampling, seed)?;
 
     let mut figures = StepFigures::new();
     let num_rollouts = (questions.len() * spec.num_generations) as f64;
-    let mut add = |name: &str, value: f64| *figures.entry(name.to_owned()).or_default() += value / num_rollouts;
+    let mut add = |name: &str, value: f64| {
+        *figures.entry(name.to_owned()).or_default() += value / num_rollouts
+    };
     let mut groups = Vec::with_capacity(questions.len());
     for (question, rollouts) in questions.iter().zip(&generated) {
         let mut rewards = Vec::with_capacity(rollouts.len());
@@ -78,7 +89,12 @@ pub fn step(
             let nats: f32 = rollout.log_probs.iter().sum::<f32>() / rollout.log_probs.len() as f32;
             add("surprise_nats", -f64::from(nats));
         }
-        groups.push(group(context.prompter, question, rollouts, &advantages(&rewards, spec.advantage_epsilon)));
+        groups.push(group(
+            context.prompter,
+            question,
+            rollouts,
+            &advantages(&rewards, spec.advantage_epsilon),
+        ));
     }
 
     let reference = Vlm::new(config, reference);
@@ -110,8 +126,14 @@ fn loss(
         g.lengths.iter().flat_map(|&n| std::iter::repeat_n(1.0 / (num_answers * n) as f32, n))
     });
     let tokens = PolicyTokens {
-        old_log_probs: constant(members().flat_map(|g| g.old_log_probs.iter().copied()).collect(), &log_probs),
-        advantages: constant(members().flat_map(|g| g.advantages.iter().copied()).collect(), &log_probs),
+        old_log_probs: constant(
+            members().flat_map(|g| g.old_log_probs.iter().copied()).collect(),
+            &log_probs,
+        ),
+        advantages: constant(
+            members().flat_map(|g| g.advantages.iter().copied()).collect(),
+            &log_probs,
+        ),
         weights: constant(weights.collect(), &log_probs),
         reference_log_probs,
         log_probs,
@@ -128,7 +150,12 @@ pub fn reward(sample: &Sample, text: &str, finished: bool) -> (f64, f64) {
 }
 
 /// The question once, then every rollout as a segment of its own: what the prompt costs is paid once.
-fn group(prompter: &Prompter, question: &Question, rollouts: &[Generated], advantages: &[f64]) -> Group {
+fn group(
+    prompter: &Prompter,
+    question: &Question,
+    rollouts: &[Generated],
+    advantages: &[f64],
+) -> Group {
     let prompt = &question.input_ids;
     let grids: Vec<_> = question.patches.iter().map(|p| p.grid).collect();
     let mut positions = rope_index(prompt, &grids, &prompter.config);
@@ -148,6 +175,12 @@ fn group(prompter: &Prompter, question: &Question, rollouts: &[Generated], advan
         spread.extend(std::iter::repeat_n(advantage as f32, rollout.ids.len()));
         lengths.push(rollout.ids.len());
     }
-    let sequence = Sequence { input_ids: ids, positions, segments, patches: question.patches.clone(), predictions };
+    let sequence = Sequence {
+        input_ids: ids,
+        positions,
+        segments,
+        patches: question.patches.clone(),
+        predictions,
+    };
     Group { sequence, old_log_probs: old, advantages: spread, lengths }
 }

@@ -14,7 +14,12 @@ use crate::train::{Context, StepFigures, Trainer, constant};
 ///
 /// # Errors
 /// If the chat template fails.
-pub fn batch(prompter: &Prompter, spec: &PretrainSpec, seed: Seed, step: usize) -> Result<Vec<Sequence>> {
+pub fn batch(
+    prompter: &Prompter,
+    spec: &PretrainSpec,
+    seed: Seed,
+    step: usize,
+) -> Result<Vec<Sequence>> {
     prompter.pretrain_batch(spec, seed, step)
 }
 
@@ -22,7 +27,11 @@ pub fn batch(prompter: &Prompter, spec: &PretrainSpec, seed: Seed, step: usize) 
 ///
 /// # Errors
 /// See [`Trainer::update`].
-pub fn step(trainer: &mut Trainer, context: &Context<'_>, sequences: &[Sequence]) -> Result<StepFigures> {
+pub fn step(
+    trainer: &mut Trainer,
+    context: &Context<'_>,
+    sequences: &[Sequence],
+) -> Result<StepFigures> {
     let num_tokens: usize = sequences.iter().map(|s| s.predictions.len()).sum();
     let mut figures = trainer.update(context, sequences, |log_probs, _| {
         let count = log_probs.dims()[0];
