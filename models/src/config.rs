@@ -116,8 +116,10 @@ impl VlmConfig {
             num_key_value_heads: heads / 2,
             rms_norm_eps: 1e-6,
             rope_scaling: RopeScaling { kind: "mrope".into(), mrope_section: [8, 4, 4] },
-            rope_theta: 1000.0,
-            tie_word_embeddings: true,
+            // Qwen2.5-VL's own: with a smaller base the fast pairs scramble any look-up by content
+            // once a conversation is a few hundred tokens long.
+            rope_theta: 1_000_000.0,
+            tie_word_embeddings: false,
             vocab_size,
             image_token_id: ids.image,
             vision_start_token_id: ids.vision_start,

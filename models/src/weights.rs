@@ -29,6 +29,10 @@ pub struct Parameter {
 #[derive(Debug, Clone)]
 pub struct Parameters(BTreeMap<String, Parameter>);
 
+/// Deviation of fresh input embeddings that are not also the head: large, so that a step of Adam
+/// does not blur who is who while attention learns to look tokens up.
+const EMBEDDING_RANGE: f64 = 0.5;
+
 /// Names and shapes of every parameter, as `transformers` names them.
 pub fn shapes(config: &VlmConfig) -> Vec<(String, Vec<usize>)> {
     let mut list: Vec<(String, Vec<usize>)> = Vec::new();
@@ -98,7 +102,11 @@ impl Parameters {
             } else {
                 let writes_residual = name.starts_with("model.layers")
                     && (name.contains("o_proj") || name.contains("down_proj"));
-                let std = config.initializer_range * if writes_residual { residual } else { 1.0 };
+                let std = match name.as_str() {
+                    "model.embed_tokens.weight" if !config.tie_word_embeddings => EMBEDDING_RANGE,
+                    _ if writes_residual => config.initializer_range * residual,
+                    _ => config.initializer_range,
+                };
                 (0..count).map(|_| (standard_normal(rng) * std) as f32).collect()
             };
             (

@@ -151,7 +151,10 @@ impl Prompter {
     fn turn(&self, scene: &Scene, spec: &PretrainSpec, rng: &mut ChaCha8Rng) -> (String, String) {
         let register = register(&spec.registers, rng);
         if register == Register::Read {
-            return scene.read(rng.random_range(0..NUM_CELLS), rng.random_range(4..=8));
+            return scene.read(
+                rng.random_range(0..NUM_CELLS),
+                rng.random_range(spec.read_cells[0]..=spec.read_cells[1]),
+            );
         }
         let hops = if register == Register::Verbose { &spec.verbose_hops } else { &spec.hops };
         let question = scene.ask(weighted(hops, rng) + 1, rng);

@@ -72,9 +72,12 @@ impl Events {
         let line = Line { elapsed_s: self.elapsed().as_secs_f64(), event };
         let mut text = serde_json::to_string(&line).context("an event is plain data")?;
         text.push('\n');
-        self.file
-            .write_all(text.as_bytes())
-            .context("failed to write events\nhint: is the disk full?")
+        let length = self.file.metadata().map(|m| m.len());
+        let written = self.file.write_all(text.as_bytes()).inspect_err(|_| {
+            // Half a line would spoil the next one; the error being reported matters more than this.
+            let _ = length.and_then(|length| self.file.set_len(length));
+        });
+        written.context("failed to write events\nhint: is the disk full?")
     }
 
     /// Time since the run began.

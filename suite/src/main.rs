@@ -192,8 +192,10 @@ fn dispatch(command: Command) -> Result<u8> {
         Command::Golden { action: GoldenAction::Check { run } } => {
             run::recipe_of(&run.profile)?;
             let path = golden_path(&run.profile);
-            let golden = Results::read(&path)
-                .with_context(|| format!("no golden results for `{}`", run.profile))?;
+            let golden = Results::read(&path).with_context(|| {
+                let hint = "record a good run with `cargo xtask golden accept --profile";
+                format!("no golden results for `{0}`\nhint: {hint} {0}`", run.profile)
+            })?;
             let path = run.device.runs_dir.join(&run.profile).join("results.json");
             let results = Results::read(&path).with_context(|| {
                 format!("no run to check\nhint: cargo xtask reproduce --profile {}", run.profile)

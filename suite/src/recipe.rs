@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use synergy_benchmarks::families::{Family, MAX_HOPS};
+use synergy_benchmarks::families::{Family, MAX_HOPS, NUM_CELLS};
 use synergy_models::config::Preset;
 use synergy_models::generate::Sampling;
 
@@ -82,6 +82,8 @@ pub struct PretrainSpec {
     pub num_turns: usize,
     /// Share of turns in each register; normalised.
     pub registers: RegisterWeights,
+    /// Fewest and most cells of a reading turn.
+    pub read_cells: [usize; 2],
     /// Weight of 1, 2, 3 … hops in task turns.
     pub hops: Vec<f64>,
     /// Weight of 1, 2, 3 … hops in verbose turns.
@@ -245,7 +247,9 @@ impl StageSpec {
     pub fn num_steps(&self) -> usize {
         match self {
             StageSpec::Pretrain(s) => s.num_steps,
-            StageSpec::Sft(s) => s.num_questions.div_ceil(s.batch_size) * s.num_epochs,
+            StageSpec::Sft(s) => {
+                s.num_questions.div_ceil(s.batch_size.max(1)).saturating_mul(s.num_epochs)
+            }
             StageSpec::Grpo(s) => s.num_steps,
         }
     }
@@ -259,7 +263,12 @@ impl Recipe {
     pub fn read(path: &Path) -> Result<Recipe> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("failed to read recipe `{}`", path.display()))?;
-        Recipe::parse(&text).with_context(|| format!("unusable recipe `{}`", path.display()))
+        Recipe::parse(&text).with_context(|| {
+            format!(
+                "unusable recipe `{}`\nhint: every key and its meaning stands in suite/src/recipe.rs",
+                path.display()
+            )
+        })
     }
 
     /// From the text of a recipe.
@@ -269,10 +278,7 @@ impl Recipe {
     pub fn parse(text: &str) -> Result<Recipe> {
         let recipe: Recipe = toml::from_str(text).map_err(|e| {
             let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            anyhow::anyhow!(
-                "line {line}: {}\nhint: every key and its meaning stands in suite/src/recipe.rs",
-                e.message()
-            )
+            anyhow::anyhow!("line {line}: {}", e.message())
         })?;
         recipe.check()?;
         Ok(recipe)
@@ -339,6 +345,11 @@ fn check_stage(stage: &StageSpec) -> Result<()> {
                 ensure!(hops.iter().sum::<f64>() > 0.0, "all weights of hops are 0");
             }
             ensure!(s.batch_size > 0 && s.num_turns > 0, "sizes must be at least 1");
+            let [low, high] = s.read_cells;
+            ensure!(
+                low >= 1 && low <= high && high <= NUM_CELLS,
+                "read_cells [{low}, {high}] are not within 1 to {NUM_CELLS}"
+            );
             Ok(())
         }
         StageSpec::Sft(s) => {

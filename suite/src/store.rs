@@ -125,10 +125,15 @@ impl Store {
                 write_flushed(&aside.join(name), bytes)?;
             }
             write_flushed(&aside.join(MANIFEST), &manifest)?;
+            // Moved away before it is taken apart: a kill must not leave half of the old one.
+            let old = self.dir.join(format!(".{}.{}.old", key.as_str(), std::process::id()));
+            let clear = || if old.exists() { fs::remove_dir_all(&old) } else { Ok(()) };
+            clear()?;
             if dir.exists() {
-                fs::remove_dir_all(&dir)?;
+                fs::rename(&dir, &old)?;
             }
-            Ok(fs::rename(&aside, &dir)?)
+            fs::rename(&aside, &dir)?;
+            Ok(clear()?)
         };
         write().with_context(failed).inspect_err(|_| {
             // The error being reported matters more than one in cleaning up after it.

@@ -146,3 +146,126 @@ fn constant(values: Vec<f32>, like: &Tensor<1>) -> Tensor<1> {
     let len = values.len();
     Tensor::from_data(TensorData::new(values, [len]), &like.device())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::{OptimizerSpec, PromptSpec};
+    use rand::RngExt;
+    use std::sync::LazyLock;
+    use synergy_benchmarks::seed::Seed;
+    use synergy_models::config::Preset;
+    use synergy_models::rope::rope_index;
+
+    static BASE: LazyLock<crate::base::Base> = LazyLock::new(|| {
+        let prompt = PromptSpec { suffix: "Box it.".into(), verbose_suffix: "Aloud.".into() };
+        let compute = Compute::open("flex", Some(1)).unwrap();
+        crate::base::Base::fresh(Preset::Nano, 400, 0.1, &prompt, 1, &compute).unwrap()
+    });
+
+    /// A made-up question without picture and `answers`, as segments after one prompt.
+    fn packed(prompt: &[u32], answers: &[Vec<u32>]) -> Sequence {
+        let mut input_ids = prompt.to_vec();
+        let mut positions = rope_index(prompt, &[], &BASE.prompter.config);
+        let mut segments = vec![0; prompt.len()];
+        let mut predictions = Vec::new();
+        for (k, answer) in answers.iter().enumerate() {
+            for (t, &id) in answer.iter().enumerate() {
+                let from = if t == 0 { prompt.len() - 1 } else { input_ids.len() - 1 };
+                predictions.push((from, id));
+                input_ids.push(id);
+                segments.push(k as u32 + 1);
+                positions.push([(prompt.len() + t) as u32; 3]);
+            }
+        }
+        Sequence { input_ids, positions, segments, patches: Vec::new(), predictions }
+    }
+
+    fn ids(rng: &mut rand_chacha::ChaCha8Rng, len: usize) -> Vec<u32> {
+        (0..len).map(|_| rng.random_range(20..300)).collect()
+    }
+
+    fn log_probs_of(sequences: &[Sequence]) -> Vec<f32> {
+        let model = Vlm::new(&BASE.prompter.config, &BASE.parameters);
+        let members: Vec<usize> = (0..sequences.len()).collect();
+        let batch = Batch { members: &members, sequences: sequences.iter().collect() };
+        prediction_log_probs(&model, &batch).try_into_vec_as::<f32>().unwrap()
+    }
+
+    #[test]
+    fn rollouts_packed_after_one_prompt_have_the_log_probs_of_separate_ones() {
+        let rng = &mut Seed::root(3).rng();
+        let prompt = ids(rng, 7);
+        let answers: Vec<Vec<u32>> = [5, 1, 9].iter().map(|&n| ids(rng, n)).collect();
+        let together = log_probs_of(&[packed(&prompt, &answers)]);
+        let apart: Vec<f32> = answers
+            .iter()
+            .flat_map(|a| log_probs_of(&[packed(&prompt, std::slice::from_ref(a))]))
+            .collect();
+        assert_eq!(together.len(), 15);
+        for (a, b) in together.iter().zip(&apart) {
+            assert!((a - b).abs() < 1e-4, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn padding_and_company_do_not_change_log_probs() {
+        let rng = &mut Seed::root(4).rng();
+        let short = packed(&ids(rng, 3), &[ids(rng, 4)]);
+        let long = packed(&ids(rng, 30), &[ids(rng, 12)]);
+        let together = log_probs_of(&[short.clone(), long]);
+        for (a, b) in together.iter().zip(log_probs_of(&[short])) {
+            assert!((a - b).abs() < 1e-4, "{a} {b}");
+        }
+    }
+
+    fn update(micro_batch_size: usize, num_threads: usize) -> (Parameters, f64) {
+        let rng = &mut Seed::root(5).rng();
+        let sequences: Vec<Sequence> =
+            (0..6).map(|i| packed(&ids(rng, 4 + i), &[ids(rng, 8), ids(rng, 3)])).collect();
+        let training =
+            TrainingSpec { freeze: vec!["visual.".into()], micro_batch_size, checkpoint_every: 1 };
+        let compute = Compute::open("flex", Some(num_threads)).unwrap();
+        let context = Context { prompter: &BASE.prompter, compute: &compute, training: &training };
+        let spec = OptimizerSpec {
+            learning_rate: 1e-3,
+            muon_learning_rate: 0.0,
+            muon_momentum: 0.95,
+            beta_1: 0.9,
+            beta_2: 0.95,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            max_grad_norm: 1e9,
+            warmup_steps: 0,
+            final_learning_rate_ratio: 1.0,
+        };
+        let mut trainer = Trainer {
+            optimizer: Optimizer::new(&spec, 10, &BASE.parameters),
+            parameters: BASE.parameters.clone(),
+            num_updates: 0,
+        };
+        let figures = pretrain::step(&mut trainer, &context, &sequences).unwrap();
+        (trainer.parameters, figures["gradient_norm"])
+    }
+
+    #[test]
+    fn micro_batches_add_up_to_the_batch() {
+        let (_, whole) = update(6, 1);
+        let (_, cut) = update(2, 1);
+        assert!((whole - cut).abs() < 1e-4 * whole, "{whole} {cut}");
+    }
+
+    #[test]
+    fn one_thread_and_two_give_the_same_bits() {
+        assert_eq!(update(2, 1).0.to_bytes(), update(2, 2).0.to_bytes());
+    }
+
+    #[test]
+    fn frozen_parameters_stay_and_others_move() {
+        let (after, _) = update(6, 1);
+        for (name, parameter) in after.iter() {
+            let same = parameter.to_vec() == BASE.parameters.get(name).to_vec();
+            assert_eq!(same, name.starts_with("visual."), "{name}");
+        }
+    }
+}

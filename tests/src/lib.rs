@@ -1,1 +1,238 @@
-//! End-to-end tests of the suite: everything lives under `tests/`.
+//! A project folder of its own for each test, and the binary run inside it.
+//!
+//! Does not know what a run means or what is to be expected of it: it makes folders, edits recipes,
+//! starts processes, ends them, and reads what they left.
+//! Every failure here is one of the test, so it panics with its reason.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The recipe that [`Project::new`] writes as `suite/recipes/tiny.toml`.
+pub const TINY: &str = include_str!("../recipes/tiny.toml");
+
+/// A recipe that makes a kept base.
+pub const TINY_BASE: &str = include_str!("../recipes/tiny-base.toml");
+
+/// The unit in which a POSIX shell limits the length of files.
+pub const BLOCK_BYTES: usize = 512;
+
+/// A temporary project folder.
+#[derive(Debug)]
+pub struct Project {
+    dir: TempDir,
+    binary: PathBuf,
+}
+
+/// How a process is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGKILL: it learns nothing of it.
+    Kill,
+    /// SIGINT, as Ctrl-C sends it.
+    Interrupt,
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// Exit code; 128 + its number where a signal ended the process, as in a shell.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+    pub wall_time_s: f64,
+}
+
+impl Project {
+    /// An empty project with the recipe `tiny`, whose commands run `binary`.
+    ///
+    /// # Panics
+    /// If the folder cannot be made.
+    pub fn new(binary: &str) -> Project {
+        let dir = tempfile::tempdir().expect("a temporary folder can be made");
+        let project = Project { dir, binary: binary.into() };
+        project.recipe(TINY, "tiny", &[]);
+        project
+    }
+
+    /// Writes `recipe` under another name, each `(from, to)` of `edits` made everywhere.
+    ///
+    /// # Panics
+    /// If an edit finds nothing to edit.
+    #[track_caller]
+    pub fn recipe(&self, recipe: &str, name: &str, edits: &[(&str, &str)]) {
+        let start = recipe.find("name = ").expect("a recipe has a name");
+        let end = start + recipe[start..].find('\n').expect("a line ends");
+        let mut text = format!("{}name = \"{name}\"{}", &recipe[..start], &recipe[end..]);
+        for (from, to) in edits {
+            assert!(text.contains(from), "the recipe does not contain `{from}`");
+            text = text.replace(from, to);
+        }
+        self.write(&format!("suite/recipes/{name}.toml"), &text);
+    }
+
+    /// The path of something in the project.
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.dir.path().join(relative)
+    }
+
+    /// Writes a file and the folders that it lies in.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn write(&self, relative: &str, contents: impl AsRef<[u8]>) {
+        let path = self.path(relative);
+        let folder = path.parent().expect("a file lies in a folder");
+        fs::create_dir_all(folder).expect("the folder can be made");
+        fs::write(&path, contents).expect("the file can be written");
+    }
+
+    /// The text of a file.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    #[track_caller]
+    pub fn read(&self, relative: &str) -> String {
+        let text = fs::read_to_string(self.path(relative));
+        text.unwrap_or_else(|error| panic!("failed to read `{relative}`: {error}"))
+    }
+
+    /// The value of a JSON file.
+    ///
+    /// # Panics
+    /// If it cannot be read or parsed.
+    #[track_caller]
+    pub fn json(&self, relative: &str) -> Value {
+        let value = serde_json::from_str(&self.read(relative));
+        value.unwrap_or_else(|error| panic!("`{relative}` does not parse: {error}"))
+    }
+
+    /// The events of the recipe `name`, of all its runs.
+    ///
+    /// # Panics
+    /// If a line is not JSON.
+    #[track_caller]
+    pub fn events(&self, name: &str) -> Vec<Value> {
+        let lines = self.read(&format!("runs/{name}/events.jsonl"));
+        let parse = |line| serde_json::from_str(line).expect("an event is one line of JSON");
+        lines.lines().map(parse).collect()
+    }
+
+    /// The part of `results.json` that a run must give again byte for byte: questions and rows, but
+    /// not dates and times.
+    ///
+    /// # Panics
+    /// If the file is not there or does not have them last.
+    #[track_caller]
+    pub fn questions_and_rows(&self, name: &str) -> String {
+        let text = self.read(&format!("runs/{name}/results.json"));
+        let at = text.find("\n \"questions\"").expect("results have questions");
+        let end = text[at..].to_owned();
+        assert!(end.contains("\n \"rows\"") && !end.contains("wall_time_s"), "rows are not last");
+        end
+    }
+
+    /// Every file below a folder by its path relative to it.
+    ///
+    /// # Panics
+    /// If the folder or a file cannot be read.
+    pub fn files(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        collect(&self.path(folder), "", &mut files);
+        files
+    }
+
+    /// Runs the binary in the project to its end.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn run(&self, arguments: &[&str]) -> Finished {
+        finish(self.command(&self.binary).arg0("synergy").args(arguments))
+    }
+
+    /// The same with files limited to a length of so many blocks of [`BLOCK_BYTES`], beyond which
+    /// the system refuses to write as a full disk does.
+    ///
+    /// # Panics
+    /// If no shell can be started.
+    pub fn run_with_short_files(&self, blocks: u32, arguments: &[&str]) -> Finished {
+        // Without the trap the system would end the process instead of refusing.
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        finish(self.command("sh").args(["-c", &script]).arg(&self.binary).args(arguments))
+    }
+
+    /// Runs the binary until a line of its standard error contains `marker`, then stops it and waits
+    /// for its end.
+    ///
+    /// # Panics
+    /// If it ends before such a line.
+    pub fn run_until(&self, marker: &str, stop: Stop, arguments: &[&str]) -> Finished {
+        let clock = Instant::now();
+        let mut command = self.command(&self.binary);
+        command.arg0("synergy").args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary can be started");
+        let mut lines = BufReader::new(child.stderr.take().expect("standard error is piped"));
+        let mut stderr = String::new();
+        let mut seen = 0;
+        while !stderr[seen..].contains(marker) {
+            seen = stderr.len();
+            let read = lines.read_line(&mut stderr).expect("standard error is text");
+            assert!(read > 0, "it ended before `{marker}`:\n{stderr}");
+        }
+        match stop {
+            Stop::Kill => child.kill().expect("a child can be killed"),
+            Stop::Interrupt => {
+                let interrupt = format!("kill -s INT {}", child.id());
+                let status = Command::new("sh").args(["-c", &interrupt]).status();
+                assert!(status.expect("a shell can be started").success(), "it had ended already");
+            }
+        }
+        lines.read_to_string(&mut stderr).expect("standard error is text");
+        let status = child.wait().expect("a child can be waited for");
+        let wall_time_s = clock.elapsed().as_secs_f64();
+        Finished { code: code(status), stdout: String::new(), stderr, wall_time_s }
+    }
+
+    fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(program.as_ref());
+        // The width of whoever runs the tests is not a fact about the binary.
+        command.current_dir(self.dir.path()).env_remove("COLUMNS").stdin(Stdio::null());
+        command
+    }
+}
+
+fn finish(command: &mut Command) -> Finished {
+    let clock = Instant::now();
+    let output = command.output().expect("the program can be started");
+    let text = |bytes| String::from_utf8(bytes).expect("output is text");
+    Finished {
+        code: code(output.status),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+        wall_time_s: clock.elapsed().as_secs_f64(),
+    }
+}
+
+fn code(status: ExitStatus) -> i32 {
+    let signal = || 128 + status.signal().expect("a process ends by exit or by signal");
+    status.code().unwrap_or_else(signal)
+}
+
+fn collect(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in fs::read_dir(folder).expect("the folder can be read") {
+        let path = entry.expect("the folder can be read").path();
+        let name = path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
+        if path.is_dir() {
+            collect(&path, &format!("{prefix}{name}/"), files);
+        } else {
+            files.insert(format!("{prefix}{name}"), fs::read(&path).expect("the file can be read"));
+        }
+    }
+}

@@ -28,8 +28,8 @@ use crate::train::{Context, StepFigures, Trainer, grpo, pretrain, sft};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     pub wall_time_s: f64,
-    /// `reward_start`, `reward_end`, …: means over the first and last tenth of the steps, and
-    /// `reward_noise`: the deviation of the mean within those.
+    /// `reward_start`, `reward_end`, …: means over the first and last quarter of the steps, at most
+    /// 20; `reward_noise`: the standard error of their difference.
     pub figures: StepFigures,
 }
 
@@ -234,9 +234,10 @@ fn tell(bar: &mut Bar, done: usize, figures: &StepFigures) {
     bar.at(done, message);
 }
 
-/// Start, end and noise of every figure.
+/// Start, end and noise of every figure. What is learned within the first window makes the rise look
+/// smaller, never larger.
 fn summarize(curve: &[StepFigures]) -> StepFigures {
-    let window = curve.len().div_ceil(10);
+    let window = curve.len().div_ceil(4).min(20);
     let mut out = StepFigures::new();
     let Some(first) = curve.first() else { return out };
     for name in first.keys() {

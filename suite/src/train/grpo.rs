@@ -72,7 +72,7 @@ pub fn step(
     let mut figures = StepFigures::new();
     let num_rollouts = (questions.len() * spec.num_generations) as f64;
     let mut add = |name: &str, value: f64| {
-        *figures.entry(name.to_owned()).or_default() += value / num_rollouts
+        *figures.entry(name.to_owned()).or_default() += value / num_rollouts;
     };
     let mut groups = Vec::with_capacity(questions.len());
     for (question, rollouts) in questions.iter().zip(&generated) {

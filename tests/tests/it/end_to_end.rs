@@ -1,0 +1,158 @@
+//! From a recipe to a leaderboard, and what the second call does.
+//!
+//! Does not know what a good result is: a nano model learns nothing in six steps.
+
+use std::path::Path;
+
+use serde_json::Value;
+use synergy_tests::TINY;
+
+use crate::{assert_whole, project, stage_keys, succeed};
+
+const ROWS: [&str; 11] = [
+    "base",
+    "null",
+    "greedy",
+    "no_template",
+    "shuffled",
+    "sft",
+    "sft/shuffled",
+    "rl",
+    "rl/shuffled",
+    "two_stage",
+    "two_stage/shuffled",
+];
+
+/// A second run is there to be looked at, so it must not feel like a run.
+const SECOND_RUN_S_MAX: f64 = 3.0;
+
+#[track_caller]
+fn assert_follows_the_schema(leaderboard: &Value) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = path.join("../golden/schema/leaderboard.schema.json");
+    let schema = std::fs::read_to_string(path).expect("the schema is kept");
+    let schema = serde_json::from_str(&schema).expect("the schema is JSON");
+    let validator = jsonschema::validator_for(&schema).expect("the schema is one");
+    let faults: Vec<String> =
+        validator.iter_errors(leaderboard).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn reproduce_publishes_leaderboard_report_results_events_and_completions() {
+    let project = project();
+    let run = succeed(&project, &["reproduce", "--profile", "tiny"]);
+
+    let leaderboard = project.json("runs/tiny/leaderboard.json");
+    assert_follows_the_schema(&leaderboard);
+    let rows = leaderboard["rows"].as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ROWS);
+
+    let report = project.read("runs/tiny/report.md");
+    assert!(report.starts_with("# Synergy, profile tiny\n"), "{report}");
+    let results = project.json("runs/tiny/results.json");
+    assert_eq!(results["questions"].as_array().unwrap().len(), 10);
+    for name in ["base", "sft", "rl", "two_stage"] {
+        assert!(report.contains(&format!("| {name}")), "no `{name}` in\n{report}");
+        assert!(run.stdout.contains(&format!("\n{name} ")), "no `{name}` in\n{}", run.stdout);
+    }
+    assert!(run.stdout.ends_with("leaderboard, report and results are in runs/tiny\n"));
+
+    for (name, seed, num_completions) in [("levels", 0, 20), ("base", 0, 20), ("greedy", 0, 10)] {
+        let path = format!("runs/tiny/completions/{name}-{seed}.jsonl");
+        assert_eq!(project.read(&path).lines().count(), num_completions, "{path}");
+    }
+    assert_eq!(project.files("runs/tiny/completions").len(), 1 + ROWS.len());
+
+    let events = project.events("tiny");
+    assert_eq!(events[0]["kind"], "started");
+    assert_eq!(events[events.len() - 1]["kind"], "finished");
+    assert_eq!(events.iter().filter(|e| e["kind"] == "step").count(), 6 + 2 + 2);
+    // SFT is shared by two regimes and trained once.
+    assert_eq!(stage_keys(&project, "tiny", "sft").len(), 1);
+    assert_eq!(stage_keys(&project, "tiny", "grpo").len(), 2);
+    assert_whole(&project, true);
+}
+
+#[test]
+fn the_plan_is_printed_before_the_work() {
+    let project = project();
+    let plan = succeed(&project, &["plan", "--profile", "tiny"]).stdout;
+    assert!(!project.path("runs").exists(), "planning does not touch the disk");
+    let run = succeed(&project, &["reproduce", "--profile", "tiny"]);
+    let work = run.stderr.find("sft (seed 1)").unwrap();
+    assert!(run.stderr[..work].starts_with(&plan), "{}", run.stderr);
+}
+
+#[test]
+fn json_prints_the_leaderboard_and_nothing_else() {
+    let project = project();
+    let run = succeed(&project, &["reproduce", "--profile", "tiny", "--json"]);
+    assert_eq!(run.stdout, project.read("runs/tiny/leaderboard.json"));
+}
+
+#[test]
+fn a_second_reproduce_trains_nothing_and_says_the_same() {
+    let project = project();
+    succeed(&project, &["reproduce", "--profile", "tiny"]);
+    let first = project.questions_and_rows("tiny");
+    let num_events = project.events("tiny").len();
+
+    let run = succeed(&project, &["reproduce", "--profile", "tiny"]);
+    assert!(run.wall_time_s < SECOND_RUN_S_MAX, "{} s", run.wall_time_s);
+    assert_eq!(project.questions_and_rows("tiny"), first);
+    let events = project.events("tiny").split_off(num_events);
+    let kinds: Vec<&str> = events.iter().map(|e| e["kind"].as_str().unwrap()).collect();
+    let num_rows = ROWS.len() + 1;
+    let mut expected = vec!["started", "stage_cached", "stage_cached", "stage_cached"];
+    expected.extend(vec!["evaluated"; num_rows]);
+    expected.push("finished");
+    assert_eq!(kinds, expected);
+    let cached = events.iter().filter(|e| e["cached"] == true).count();
+    assert_eq!(cached, num_rows);
+}
+
+#[test]
+fn only_what_depends_on_a_change_is_done_again() {
+    let project = project();
+    succeed(&project, &["reproduce", "--profile", "tiny"]);
+    // GRPO alone has a weight of KL.
+    project.recipe(TINY, "tiny", &[("beta = 0.005", "beta = 0.01")]);
+    succeed(&project, &["reproduce", "--profile", "tiny"]);
+    assert_eq!(stage_keys(&project, "tiny", "sft").len(), 1);
+    let grpo = stage_keys(&project, "tiny", "grpo");
+    assert_eq!(grpo.len(), 4);
+    assert_ne!(grpo[..2], grpo[2..]);
+    let events = project.events("tiny");
+    let again =
+        |row: &str| events.iter().filter(|e| e["row"] == row && e["cached"] == false).count();
+    assert_eq!([again("base"), again("sft"), again("rl"), again("two_stage")], [1, 1, 2, 2]);
+}
+
+#[test]
+fn scoring_again_needs_completions_and_no_model() {
+    let project = project();
+    succeed(&project, &["reproduce", "--profile", "tiny"]);
+    let path = "runs/tiny/results.json";
+    let (before, leaderboard) = (project.read(path), project.read("runs/tiny/leaderboard.json"));
+    for name in ["sft", "grpo"] {
+        for key in stage_keys(&project, "tiny", name) {
+            std::fs::remove_dir_all(project.path(&format!("runs/store/{key}"))).unwrap();
+        }
+    }
+    project.write("runs/tiny/leaderboard.json", "");
+    let run = succeed(&project, &["score", "--profile", "tiny"]);
+    assert!(run.stdout.contains("\ntwo_stage "), "{}", run.stdout);
+    assert_eq!(project.read(path), before);
+    assert_eq!(project.read("runs/tiny/leaderboard.json"), leaderboard);
+}
+
+#[test]
+fn show_writes_a_picture() {
+    let project = project();
+    let run = succeed(&project, &["show", "--out", "sheets/one.png"]);
+    assert_eq!(run.stdout, "sheets/one.png\n");
+    let picture = image::open(project.path("sheets/one.png")).unwrap();
+    assert!(picture.width() > 100 && picture.height() > 100);
+}

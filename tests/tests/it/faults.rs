@@ -1,0 +1,244 @@
+//! Bad input and a bad disk: exit code 2, a cause, a hint, and nothing half-written.
+//!
+//! Does not know where a fault is noticed, only that it is, and before anything is spoiled.
+
+use std::fs;
+
+use synergy_tests::{BLOCK_BYTES, Finished, Project, TINY};
+
+use crate::{assert_refused, assert_whole, kept_base, project, stage_keys, succeed};
+
+const REPRODUCE: [&str; 3] = ["reproduce", "--profile", "tiny"];
+
+/// Runs the recipe `tiny` with an edit.
+fn with(from: &str, to: &str) -> Finished {
+    let project = project();
+    project.recipe(TINY, "tiny", &[(from, to)]);
+    let finished = project.run(&REPRODUCE);
+    assert!(!project.path("runs").exists(), "a recipe is refused before anything is written");
+    finished
+}
+
+#[test]
+fn an_unknown_key_is_named_with_those_expected() {
+    assert_refused!(with("num_epochs", "epohcs"), @r"
+    error: unusable recipe `suite/recipes/tiny.toml`: line 16: unknown field `epohcs`, expected one of `trace`, `num_questions`, `num_epochs`, `batch_size`, `hops`, `position_gap_max`, `training`, `optimizer`
+    hint: every key and its meaning stands in suite/src/recipe.rs
+    ");
+    assert_refused!(with("muon_momentum", "momentum"), @r"
+    error: unusable recipe `suite/recipes/tiny.toml`: line 41: unknown field `momentum`, expected one of `learning_rate`, `muon_learning_rate`, `muon_momentum`, `beta_1`, `beta_2`, `epsilon`, `weight_decay`, `max_grad_norm`, `warmup_steps`, `final_learning_rate_ratio`
+    hint: every key and its meaning stands in suite/src/recipe.rs
+    ");
+    assert_refused!(with("name = \"rl\"", "name = \"rl\"\nkind = \"rl\""), @r"
+    error: unusable recipe `suite/recipes/tiny.toml`: line 84: unknown field `kind`, expected one of `name`, `note`, `stages`
+    hint: every key and its meaning stands in suite/src/recipe.rs
+    ");
+}
+
+#[test]
+fn a_stage_that_is_not_there_is_named() {
+    assert_refused!(with("[\"sft\", \"grpo\"]", "[\"sft\", \"gpro\"]"), @r"
+    error: unusable recipe `suite/recipes/tiny.toml`: regime `two_stage` names stage `gpro`
+    hint: stages are grpo, sft
+    ");
+}
+
+#[test]
+fn an_unknown_profile_is_answered_with_those_that_exist() {
+    let project = project();
+    assert_refused!(project.run(&["reproduce", "--profile", "huge"]), @r"
+    error: unknown profile `huge`
+    hint: profiles are tiny
+    ");
+    assert!(!project.path("runs").exists());
+}
+
+#[test]
+fn outside_a_project_there_are_no_profiles() {
+    let project = project();
+    fs::remove_dir_all(project.path("suite")).unwrap();
+    assert_refused!(project.run(&REPRODUCE), @r"
+    error: no folder `suite/recipes`: No such file or directory
+    hint: run inside the project's folder
+    ");
+}
+
+#[test]
+fn an_unknown_device_is_answered_with_those_of_this_build() {
+    let project = project();
+    assert_refused!(project.run(&["reproduce", "--profile", "tiny", "--device", "abacus"]), @r"
+    error: unknown device `abacus`
+    hint: this build has `flex` (and `auto`, which takes it)
+    ");
+    assert!(!project.path("runs").exists());
+}
+
+#[test]
+fn an_unwritable_folder_is_noticed_before_the_work() {
+    let project = project();
+    // A file where the folder should be stops even an administrator.
+    project.write("runs", "");
+    assert_refused!(project.run(&REPRODUCE), @r"
+    error: cannot write to folder `runs/store`: Not a directory
+    hint: choose another with --runs-dir
+    ");
+    fs::remove_file(project.path("runs")).unwrap();
+    project.write("runs/tiny", "");
+    assert_refused!(project.run(&REPRODUCE), @r"
+    error: cannot write `runs/tiny/events.jsonl`: File exists
+    hint: choose another folder with --runs-dir
+    ");
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_half_written() {
+    let project = project();
+    // Weights take 1.4 MB, so that no checkpoint fits.
+    let full = project.run_with_short_files(1000, &REPRODUCE);
+    assert_refused!(full, @r"
+    error: failed to write artifact `runs/store/[key]`: File too large
+    hint: is the disk full?
+    ");
+    assert_whole(&project, true);
+    assert!(project.files("runs/store").is_empty());
+    // With room again the same command finishes.
+    succeed(&project, &REPRODUCE);
+    assert_whole(&project, true);
+}
+
+#[test]
+fn a_full_disk_spoils_nothing_that_was_published() {
+    let project = project();
+    succeed(&project, &REPRODUCE);
+    let published = || {
+        let mut files = project.files("runs/tiny");
+        files.remove("events.jsonl");
+        files
+    };
+    let before = published();
+    let num_blocks = |path: &str| {
+        let length = project.read(path).len() / BLOCK_BYTES;
+        u32::try_from(length).unwrap()
+    };
+    // The disk is full in the middle of the first or second event of another run.
+    let full = project.run_with_short_files(num_blocks("runs/tiny/events.jsonl") + 1, &REPRODUCE);
+    assert_refused!(full, @r"
+    error: failed to write events: File too large
+    hint: is the disk full?
+    ");
+    assert!(published() == before, "published files have changed");
+    assert_whole(&project, true);
+    // All events find room, but the leaderboard does not.
+    let full = project.run_with_short_files(num_blocks("runs/tiny/leaderboard.json"), &REPRODUCE);
+    assert_refused!(full, @r"
+    error: failed to write `runs/tiny/leaderboard.json`: File too large
+    hint: is the folder writable and the disk not full?
+    ");
+    assert!(published() == before, "published files have changed");
+    assert_whole(&project, true);
+}
+
+#[test]
+fn a_corrupt_artifact_is_refused_and_not_replaced() {
+    let project = project();
+    succeed(&project, &REPRODUCE);
+    let key = &stage_keys(&project, "tiny", "sft")[0];
+    let path = format!("runs/store/{key}/model.safetensors");
+    let mut bytes = fs::read(project.path(&path)).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    project.write(&path, &bytes);
+    assert_refused!(project.run(&REPRODUCE), @r"
+    error: artifact `runs/store/[key]` is damaged: `model.safetensors` is not what was written
+    hint: delete that folder and run again
+    ");
+    assert!(fs::read(project.path(&path)).unwrap() == bytes, "it was replaced in silence");
+    // The hint is true.
+    let before = project.questions_and_rows("tiny");
+    fs::remove_dir_all(project.path(&format!("runs/store/{key}"))).unwrap();
+    succeed(&project, &REPRODUCE);
+    assert_eq!(project.questions_and_rows("tiny"), before);
+}
+
+#[test]
+fn completions_that_were_cut_are_refused() {
+    let project = project();
+    succeed(&project, &REPRODUCE);
+    let files = project.files("runs/store");
+    let path = files.keys().find(|path| path.ends_with("completions.jsonl")).unwrap();
+    let text = project.read(&format!("runs/store/{path}"));
+    project.write(&format!("runs/store/{path}"), &text[..text.len() / 2]);
+    assert_refused!(project.run(&["score", "--profile", "tiny"]), @r"
+    error: artifact `runs/store/[key]` is damaged: `completions.jsonl` is not what was written
+    hint: delete that folder and run again
+    ");
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_refused() {
+    let (project, other) = (project(), project());
+    kept_base(&project, "400");
+    kept_base(&other, "500");
+    let path = "golden/base/nano/tokenizer.json";
+    let tokenizer = other.read(path);
+    project.write(path, &tokenizer);
+    assert_refused!(reproduce_kept(&project), @r"
+    error: kept base file `golden/base/nano/tokenizer.json` is not the one recorded
+    hint: restore it with git, or train it again
+    ");
+    // Recorded as if it belonged there, it still does not fit.
+    let hash = |project: &Project| {
+        let record = project.json("golden/base/nano/base.json");
+        record["files"]["tokenizer.json"].as_str().unwrap().to_owned()
+    };
+    let record = project.read("golden/base/nano/base.json");
+    let record = record.replace(&hash(&project), &hash(&other));
+    project.write("golden/base/nano/base.json", record);
+    assert_refused!(reproduce_kept(&project), @r"
+    error: tokenizer in `golden/base/nano` has 497 entries, the model 397
+    hint: tokenizer.json and config.json belong to different models
+    ");
+}
+
+fn reproduce_kept(project: &Project) -> Finished {
+    project.run(&["reproduce", "--profile", "kept", "--runs-dir", "other"])
+}
+
+#[test]
+fn a_base_that_is_missing_or_changed_is_refused() {
+    let project = project();
+    kept_base(&project, "400");
+    let path = "golden/base/nano/model.safetensors";
+    let mut bytes = fs::read(project.path(path)).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    project.write(path, bytes);
+    assert_refused!(reproduce_kept(&project), @r"
+    error: kept base file `golden/base/nano/model.safetensors` is not the one recorded
+    hint: restore it with git, or train it again
+    ");
+    fs::remove_dir_all(project.path("golden/base")).unwrap();
+    assert_refused!(reproduce_kept(&project), @r"
+    error: no kept base in `golden/base/nano`: No such file or directory
+    hint: train it with `cargo xtask train-base`
+    ");
+}
+
+#[test]
+fn an_empty_split_is_refused() {
+    assert_refused!(with("questions_per_family = 2", "questions_per_family = 0"), @r"
+    error: unusable recipe `suite/recipes/tiny.toml`: the evaluation has an empty split
+    hint: questions_per_family and samples are at least 1
+    ");
+    assert_refused!(with("num_questions = 12", "num_questions = 0"), @r"
+    error: unusable recipe `suite/recipes/tiny.toml`: stage `sft`: nothing to train on: the stage has no steps
+    hint: every key and its meaning stands in suite/src/recipe.rs
+    ");
+    assert_refused!(with("num_questions = 4", "num_questions = 0"), @r"
+    error: unusable recipe `suite/recipes/tiny.toml`: stage `grpo`: an empty training split
+    hint: every key and its meaning stands in suite/src/recipe.rs
+    ");
+    assert_refused!(with("batch_size = 2", "batch_size = 0"), @r"
+    error: unusable recipe `suite/recipes/tiny.toml`: stage `grpo`: an empty training split
+    hint: every key and its meaning stands in suite/src/recipe.rs
+    ");
+}

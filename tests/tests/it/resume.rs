@@ -1,0 +1,126 @@
+//! Stopped at any moment, a run goes on and ends as if it had not been.
+//!
+//! Does not know what a checkpoint holds.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use serde_json::json;
+use synergy_suite::store::{Key, Store};
+use synergy_tests::{Project, Stop, TINY};
+
+use crate::{FILTERS, assert_whole, project, stage_keys, succeed};
+
+const REPRODUCE: [&str; 3] = ["reproduce", "--profile", "tiny"];
+
+/// Twenty steps of fine-tuning, so that a signal finds the stage still running.
+const LONGER: (&str, &str) = ("num_questions = 12", "num_questions = 40");
+
+/// Steps from which stages were taken up again.
+fn resumed_at(project: &Project) -> Vec<u64> {
+    let events = project.events("tiny");
+    let resumed = events.iter().filter(|e| e["kind"] == "stage_resumed");
+    resumed.map(|e| e["step"].as_u64().expect("a step is a number")).collect()
+}
+
+#[test]
+fn a_run_killed_three_times_ends_as_one_that_was_not() {
+    let [whole, project] = [project(), project()];
+    whole.recipe(TINY, "tiny", &[LONGER]);
+    succeed(&whole, &REPRODUCE);
+
+    project.recipe(TINY, "tiny", &[LONGER]);
+    for marker in ["  4/20 ", "grpo (seed 1)              1/2", "evaluate base"] {
+        let killed = project.run_until(marker, Stop::Kill, &REPRODUCE);
+        assert_eq!(killed.code, 128 + 9, "{}", killed.stderr);
+        assert!(!project.path("runs/tiny/results.json").exists());
+        assert_whole(&project, false);
+    }
+    // What a kill in the middle of writing leaves behind: a folder that nobody may read.
+    let key = &stage_keys(&whole, "tiny", "sft")[0];
+    project.write(&format!("runs/store/.{key}.1/model.safetensors"), "half");
+    succeed(&project, &REPRODUCE);
+    // A checkpoint every step, and the fourth was over.
+    let steps = resumed_at(&project);
+    assert!(steps.first().is_some_and(|step| *step >= 3), "resumed at {steps:?}");
+    assert_eq!(project.questions_and_rows("tiny"), whole.questions_and_rows("tiny"));
+    assert_eq!(stage_keys(&project, "tiny", "sft"), stage_keys(&whole, "tiny", "sft"));
+    let weights = |project: &Project| {
+        fs::read(project.path(&format!("runs/store/{key}/model.safetensors"))).unwrap()
+    };
+    assert!(weights(&project) == weights(&whole), "the weights differ");
+    assert_whole(&project, false);
+}
+
+#[test]
+fn an_interrupted_run_says_so_and_goes_on_from_there() {
+    let project = project();
+    // A checkpoint at the interruption, not before.
+    let rarely = ("checkpoint_every = 1", "checkpoint_every = 100");
+    project.recipe(TINY, "tiny", &[LONGER, rarely]);
+    let interrupted = project.run_until("  2/20 ", Stop::Interrupt, &REPRODUCE);
+    assert_eq!(interrupted.code, 130, "{}", interrupted.stderr);
+    let said = &interrupted.stderr[interrupted.stderr.find("error: ").unwrap()..];
+    insta::with_settings!({ filters => FILTERS }, {
+        insta::assert_snapshot!(said, @r"
+        error: interrupted at step [n] of `sft`
+        hint: the same command goes on from there
+        ");
+    });
+    assert_whole(&project, true);
+
+    succeed(&project, &REPRODUCE);
+    let steps = resumed_at(&project);
+    assert!(steps.len() == 1 && steps[0] >= 2, "resumed at {steps:?}");
+    // No step is done twice.
+    let events = project.events("tiny");
+    let steps = events.iter().filter(|e| e["kind"] == "step" && e["stage"] == "sft");
+    let steps: Vec<u64> = steps.map(|e| e["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, Vec::from_iter(0..20));
+}
+
+/// The names in `folder`, if it was the same folder before and after looking.
+fn names(folder: &Path) -> Option<Vec<String>> {
+    let inode = || fs::metadata(folder).ok().map(|m| m.ino());
+    let before = inode()?;
+    let entries = fs::read_dir(folder).ok()?;
+    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.ok().map(name)).collect();
+    names.sort();
+    (inode()? == before).then_some(names)
+}
+
+#[test]
+fn a_checkpoint_that_is_replaced_is_whole_at_every_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let key = Key::of(&json!("checkpoint"));
+    let files = |byte: u8| -> BTreeMap<String, Vec<u8>> {
+        (0..12).map(|i| (format!("{i}.bin"), vec![byte; 10])).collect()
+    };
+    store.put(&key, &json!(0), &files(0)).unwrap();
+    let folder = dir.path().join(key.as_str());
+    let whole = names(&folder).unwrap();
+    assert_eq!(whole.len(), 13);
+    // Left by a killed process that had our number, as processes in containers often have.
+    let left = dir.path().join(format!(".{}.{}.old", key.as_str(), std::process::id()));
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("0.bin"), "").unwrap();
+    // What somebody else sees now is what a kill would leave now.
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for byte in 1..=40 {
+                store.put(&key, &json!(byte), &files(byte)).unwrap();
+            }
+        });
+        while !writer.is_finished() {
+            if let Some(seen) = names(&folder) {
+                assert_eq!(seen, whole);
+            }
+        }
+    });
+    assert_eq!(store.get(&key).unwrap().unwrap(), files(40));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "something was left behind");
+}

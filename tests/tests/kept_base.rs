@@ -1,0 +1,68 @@
+//! The kept bases are what their recipes make: the first steps of each are trained again.
+//!
+//! Trains for a few seconds. A whole base is trained again by `reproduce --from-scratch`.
+
+use std::path::Path;
+
+use synergy_benchmarks::seed::Seed;
+use synergy_suite::base::Base;
+use synergy_suite::device::Compute;
+use synergy_suite::optimizer::Optimizer;
+use synergy_suite::recipe::{Recipe, StageSpec};
+use synergy_suite::run::open_base;
+use synergy_suite::train::{Context, Trainer, pretrain};
+
+/// Losses of the recorded curve and of training again may differ by this much, in nats: another
+/// processor rounds otherwise, and a few steps do not let that grow.
+const TOLERANCE_NATS: f64 = 2e-3;
+
+#[track_caller]
+fn first_steps_are_those_recorded(recipe: &str, kept: &str, num_steps: usize) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let recipe = Recipe::read(&root.join(format!("suite/recipes/{recipe}.toml"))).unwrap();
+    let kept = root.join("golden/base").join(kept);
+    let curve = std::fs::read_to_string(kept.join("curve.jsonl")).unwrap();
+    let recorded: Vec<f64> = curve
+        .lines()
+        .take(num_steps)
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["figures"]["loss"].as_f64().unwrap()
+        })
+        .collect();
+
+    let compute = Compute::open("flex", None).unwrap();
+    let base = open_base(&recipe, &compute).unwrap();
+    let (name, spec) = recipe.stages_of(&recipe.regimes[0]).next().unwrap();
+    let StageSpec::Pretrain(settings) = spec else { panic!("a base begins with pretraining") };
+    let mut trainer = Trainer {
+        optimizer: Optimizer::new(spec.optimizer(), spec.num_steps(), &base.parameters),
+        parameters: base.parameters.clone(),
+        num_updates: 0,
+    };
+    let context =
+        Context { prompter: &base.prompter, compute: &compute, training: spec.training() };
+    let seed = Seed::root(recipe.seeds[0]).fold_in(name);
+    for (step, recorded) in recorded.iter().enumerate() {
+        let batch = pretrain::batch(&base.prompter, settings, seed, step).unwrap();
+        let loss = pretrain::step(&mut trainer, &context, &batch).unwrap()["loss"];
+        assert!(
+            (loss - recorded).abs() < TOLERANCE_NATS,
+            "step {step}: {loss}, recorded {recorded}"
+        );
+    }
+    // What is kept is not what was started from.
+    let end = Base::read(&kept, &recipe.prompt, &compute).unwrap();
+    assert_ne!(end.parameters.to_bytes(), base.parameters.to_bytes());
+    assert_eq!(end.prompter.config, base.prompter.config);
+}
+
+#[test]
+fn the_nano_base_starts_as_recorded() {
+    first_steps_are_those_recorded("base-nano", "nano", 4);
+}
+
+#[test]
+fn the_small_base_starts_as_recorded() {
+    first_steps_are_those_recorded("base", "small", 2);
+}
