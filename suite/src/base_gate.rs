@@ -72,7 +72,7 @@ pub fn measure(base: &Base, compute: &Compute, per_family: usize) -> Result<Gate
             })
             .collect::<Result<_>>()?;
         let sampling = Sampling { temperature: 0.0, top_p: 1.0, top_k: 0, max_new_tokens: 256 };
-        let completions = evaluate(&model, &context, &questions, 1, &sampling, Seed::root(31))?;
+        let completions = evaluate(&model, &context, &questions, 1, &sampling, Seed::root(31));
         let right = |c| score(c).outcome == Outcome::Correct;
         completions.iter().map(|c| Ok((c.benchmark.parse()?, c.hops, right(c)))).collect()
     };

@@ -5,7 +5,7 @@
 use anyhow::{Result, ensure};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use synergy_benchmarks::families::{Family, NUM_CELLS, Scene, Split};
+use synergy_benchmarks::families::{Family, NUM_CELLS, Split};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::config::VlmConfig;
@@ -14,7 +14,7 @@ use synergy_models::rope::{Position, rope_index};
 use synergy_models::tokenizer::{Message, Tokenizer};
 use synergy_models::vlm::TokenBatch;
 
-use crate::recipe::{FAMILIES, PretrainSpec, PromptSpec, RegisterWeights, SftSpec, Trace};
+use crate::recipe::{FAMILIES, PromptSpec};
 
 /// Turns text and pictures into what the model takes.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Prompter {
     }
 
     /// The answer of `register` to a question with these traces.
-    fn answer(register: Register, terse: &str, verbose: &str, answer: &str) -> String {
+    pub fn answer(register: Register, terse: &str, verbose: &str, answer: &str) -> String {
         match register {
             Register::Read => terse.to_owned(),
             Register::Direct => format!("\\boxed{{{answer}}}"),
@@ -122,86 +122,14 @@ impl Prompter {
         }
         Ok(Sequence { input_ids: ids, positions, segments: Vec::new(), patches, predictions })
     }
-
-    /// The conversations of one pretraining step; pictures come from the pretrain split.
-    ///
-    /// # Errors
-    /// If the chat template fails.
-    pub fn pretrain_batch(
-        &self,
-        spec: &PretrainSpec,
-        seed: Seed,
-        step: usize,
-    ) -> Result<Vec<Sequence>> {
-        let seed = seed.fold_in("pretrain").at(step as u64);
-        (0..spec.batch_size)
-            .map(|i| {
-                let seed = seed.at(i as u64);
-                let rng = &mut seed.fold_in("turns").rng();
-                let family = FAMILIES[rng.random_range(0..FAMILIES.len())];
-                let scene = family.scene(seed.fold_in("scene"), Split::Pretrain);
-                let turns: Vec<_> =
-                    (0..spec.num_turns).map(|_| self.turn(&scene, spec, rng)).collect();
-                let patches = vec![self.processor.patches(&scene.render())?];
-                self.conversation(&turns, patches, spec.position_gap_max, rng)
-            })
-            .collect()
-    }
-
-    fn turn(&self, scene: &Scene, spec: &PretrainSpec, rng: &mut ChaCha8Rng) -> (String, String) {
-        let register = register(&spec.registers, rng);
-        if register == Register::Read {
-            return scene.read(
-                rng.random_range(0..NUM_CELLS),
-                rng.random_range(spec.read_cells[0]..=spec.read_cells[1]),
-            );
-        }
-        let hops = if register == Register::Verbose { &spec.verbose_hops } else { &spec.hops };
-        let question = scene.ask(weighted(hops, rng) + 1, rng);
-        let text = match register {
-            Register::Terse => self.text(&question.text, true),
-            Register::Verbose => format!("{} {}", question.text, self.prompt.verbose_suffix),
-            Register::Read | Register::Direct => question.text.clone(),
-        };
-        (text, Self::answer(register, &question.terse, &question.verbose, &question.answer))
-    }
-
-    /// The `index`-th fine-tuning sequence: the study's prompt, a teacher's trace.
-    ///
-    /// # Errors
-    /// If the chat template fails.
-    pub fn sft_sequence(
-        &self,
-        spec: &SftSpec,
-        seed: Seed,
-        index: u64,
-        rng: &mut ChaCha8Rng,
-    ) -> Result<Sequence> {
-        let sample = train_sample(seed, index, spec.hops);
-        let register = match spec.trace {
-            Trace::Terse => Register::Terse,
-            Trace::Verbose => Register::Verbose,
-        };
-        let answer = Self::answer(register, &sample.terse, &sample.verbose, &sample.answer);
-        let patches = self.patches(&sample)?;
-        self.conversation(
-            &[(self.text(&sample.question, true), answer)],
-            patches,
-            spec.position_gap_max,
-            rng,
-        )
-    }
 }
 
-/// The `index`-th question of a training pool: families in turn, hops cycling within each.
-pub fn train_sample(seed: Seed, index: u64, hops: [usize; 2]) -> Sample {
+/// The `index`-th question of the training pool of a run: families in turn, hops cycling within
+/// each. Every stage of a seed draws from one pool, as the study's SFT and RL share their questions.
+pub fn train_sample(run_seed: u64, index: u64, hops: [usize; 2]) -> Sample {
     let family = FAMILIES[index as usize % FAMILIES.len()];
-    let root = u64::from_le_bytes(seed_bytes(seed));
-    Sample::procedural(family, root, Split::Train, index / FAMILIES.len() as u64, hops[0]..=hops[1])
-}
-
-fn seed_bytes(seed: Seed) -> [u8; 8] {
-    seed.fold_in("pool").rng().random::<[u8; 8]>()
+    let within = index / FAMILIES.len() as u64;
+    Sample::procedural(family, run_seed, Split::Train, within, hops[0]..=hops[1])
 }
 
 /// Texts to train a tokenizer on: every register of every family, from the pretrain split.
@@ -231,24 +159,6 @@ pub fn corpus(prompt: &PromptSpec, num_scenes: u64) -> impl Iterator<Item = Stri
             cells,
         ]
     })
-}
-
-fn register(weights: &RegisterWeights, rng: &mut ChaCha8Rng) -> Register {
-    const ALL: [Register; 4] =
-        [Register::Read, Register::Direct, Register::Terse, Register::Verbose];
-    ALL[weighted(&[weights.read, weights.direct, weights.terse, weights.verbose], rng)]
-}
-
-/// An index with probability proportional to its weight.
-fn weighted(weights: &[f64], rng: &mut ChaCha8Rng) -> usize {
-    let mut left = rng.random::<f64>() * weights.iter().sum::<f64>();
-    weights
-        .iter()
-        .position(|w| {
-            left -= w;
-            left < 0.0
-        })
-        .unwrap_or(weights.len() - 1)
 }
 
 /// Indices of `sequences` sorted by length and cut into micro-batches: little padding, and the same
@@ -307,4 +217,77 @@ pub fn test_samples(
             .map(move |i| Sample::procedural(family, seed, split, i, hops[0]..=hops[1]))
     };
     Ok(FAMILIES.into_iter().flat_map(of).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Base;
+    use crate::device::Compute;
+    use proptest::prelude::*;
+    use std::sync::LazyLock;
+    use synergy_models::config::Preset;
+
+    static PROMPTER: LazyLock<Prompter> = LazyLock::new(|| {
+        let suffix = "Please reason within <think> </think> and \\boxed{}.".to_owned();
+        let prompt = PromptSpec { suffix, verbose_suffix: "Think aloud.".into() };
+        let compute = Compute::open("flex", Some(1)).unwrap();
+        Base::fresh(Preset::Nano, 500, 0.1, &prompt, 1, &compute).unwrap().prompter
+    });
+
+    fn conversation(gap_max: u32) -> Sequence {
+        let sample = train_sample(1, 3, [2, 4]);
+        let turns = [
+            ("Read the cells from a1 to b1.".to_owned(), "a1 3 b1 2".to_owned()),
+            (PROMPTER.text(&sample.question, true), "<think> a1 3</think>\\boxed{3}".to_owned()),
+        ];
+        let patches = PROMPTER.patches(&sample).unwrap();
+        let rng = &mut Seed::root(1).rng();
+        PROMPTER.conversation(&turns, patches, gap_max, rng).unwrap()
+    }
+
+    #[test]
+    fn what_is_predicted_is_the_answers_and_their_ends() {
+        let sequence = conversation(0);
+        let targets: Vec<u32> = sequence.predictions.iter().map(|p| p.1).collect();
+        let text = PROMPTER.tokenizer.decode(&targets);
+        assert_eq!(text, "a1 3 b1 2<think> a1 3</think>\\boxed{3}");
+        let ends = targets.iter().filter(|&&id| id == PROMPTER.config.eos_token_id).count();
+        assert_eq!(ends, 2);
+        for (at, target) in sequence.predictions {
+            assert_eq!(sequence.input_ids[at + 1], target);
+        }
+    }
+
+    #[test]
+    fn a_gap_moves_answers_and_leaves_the_picture() {
+        let (plain, moved) = (conversation(0), conversation(50));
+        assert_eq!(plain.input_ids, moved.input_ids);
+        let first = plain.predictions[0].0;
+        assert_eq!(plain.positions[..=first], moved.positions[..=first]);
+        let last = plain.positions.len() - 1;
+        assert!(moved.positions[last][0] > plain.positions[last][0]);
+    }
+
+    #[test]
+    fn stages_of_a_seed_share_their_questions() {
+        assert_eq!(train_sample(1, 7, [1, 4]), train_sample(1, 7, [1, 4]));
+        assert_ne!(train_sample(1, 7, [1, 4]).id, train_sample(2, 7, [1, 4]).id);
+    }
+
+    proptest! {
+        #[test]
+        fn micro_batches_are_a_partition_sorted_by_length(
+            lengths in proptest::collection::vec(1usize..50, 1..40), size in 1usize..9
+        ) {
+            let cut = micro_batches(&lengths, size);
+            prop_assert!(cut.iter().all(|part| part.len() <= size));
+            let flat: Vec<usize> = cut.concat();
+            let sorted: Vec<usize> = flat.iter().map(|&i| lengths[i]).collect();
+            prop_assert!(sorted.is_sorted());
+            let mut all = flat;
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..lengths.len()).collect::<Vec<_>>());
+        }
+    }
 }

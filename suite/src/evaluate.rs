@@ -49,9 +49,6 @@ impl Question {
 }
 
 /// `num_samples` continuations of each question: `[questions][samples]`.
-///
-/// # Errors
-/// None today; kept for backends that can fail.
 pub fn rollouts(
     model: &Vlm,
     context: &Context<'_>,
@@ -59,7 +56,7 @@ pub fn rollouts(
     num_samples: usize,
     sampling: &Sampling,
     seed: Seed,
-) -> Result<Vec<Vec<Generated>>> {
+) -> Vec<Vec<Generated>> {
     let per_shard = (SHARD_ROWS / num_samples).max(1);
     // Questions of like length share a shard, so that prompts need little padding.
     let lengths: Vec<usize> = questions.iter().map(|q| q.input_ids.len()).collect();
@@ -74,7 +71,7 @@ pub fn rollouts(
             out[i] = generated;
         }
     }
-    Ok(out)
+    out
 }
 
 fn shard(
@@ -112,9 +109,6 @@ fn shard(
 }
 
 /// Completions of `questions` in order, samples of a question together.
-///
-/// # Errors
-/// See [`rollouts`].
 pub fn evaluate(
     model: &Vlm,
     context: &Context<'_>,
@@ -122,8 +116,8 @@ pub fn evaluate(
     num_samples: usize,
     sampling: &Sampling,
     seed: Seed,
-) -> Result<Vec<Completion>> {
-    let generated = rollouts(model, context, questions, num_samples, sampling, seed)?;
+) -> Vec<Completion> {
+    let generated = rollouts(model, context, questions, num_samples, sampling, seed);
     let mut out = Vec::with_capacity(questions.len() * num_samples);
     for (question, samples) in questions.iter().zip(generated) {
         for (k, g) in samples.into_iter().enumerate() {
@@ -139,7 +133,7 @@ pub fn evaluate(
             });
         }
     }
-    Ok(out)
+    out
 }
 
 /// Every question with the pictures of the next question of its benchmark and hops: chance given the text.

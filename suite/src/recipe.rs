@@ -12,6 +12,15 @@ use synergy_benchmarks::families::{Family, MAX_HOPS, NUM_CELLS};
 use synergy_models::config::Preset;
 use synergy_models::generate::Sampling;
 
+use crate::score::control_note;
+
+/// Bounds of a vocabulary trained here: 256 bytes, 6 special and 3 added tokens at least.
+const VOCAB_MIN: usize = 265;
+const VOCAB_MAX: usize = 1 << 18;
+/// Bounds of an evaluation: addresses of questions stay apart and plans stay countable.
+const QUESTIONS_MAX: usize = 100_000;
+const SAMPLES_MAX: usize = 10_000;
+
 /// The version of the format that this suite reads.
 pub const VERSION: u32 = 1;
 
@@ -292,6 +301,11 @@ impl Recipe {
         regime.stages.iter().map(|name| (name.as_str(), &self.stages[name]))
     }
 
+    /// Whether this recipe makes a base: then its one regime may be called so.
+    fn is_base(&self) -> bool {
+        self.stages.values().all(|s| matches!(s, StageSpec::Pretrain(_)))
+    }
+
     fn check(&self) -> Result<()> {
         ensure!(
             self.version == VERSION,
@@ -299,7 +313,27 @@ impl Recipe {
             self.version
         );
         ensure!(!self.seeds.is_empty(), "no seeds\nhint: `seeds = [1]`");
+        if let Some(seed) = repeated(&self.seeds) {
+            bail!("seed {seed} stands twice");
+        }
+        let names: Vec<&str> = self.regimes.iter().map(|r| r.name.as_str()).collect();
+        if let Some(name) = repeated(&names) {
+            bail!("regime `{name}` stands twice");
+        }
+        if let ModelSpec::Fresh { vocab_size, .. } = self.model {
+            ensure!(
+                (VOCAB_MIN..=VOCAB_MAX).contains(&vocab_size),
+                "vocab_size {vocab_size} is not within {VOCAB_MIN} to {VOCAB_MAX}\n\
+                 hint: every byte has an entry of its own, so the smallest is {VOCAB_MIN}"
+            );
+        }
         for regime in &self.regimes {
+            let taken = regime.name.contains('/') || control_note(&regime.name).is_some();
+            ensure!(
+                regime.stages.is_empty() || self.is_base() || !(taken || regime.name == "levels"),
+                "regime `{}` has the name of the baseline or a control\nhint: call it otherwise",
+                regime.name
+            );
             for stage in &regime.stages {
                 if !self.stages.contains_key(stage) {
                     let known: Vec<&str> = self.stages.keys().map(String::as_str).collect();
@@ -316,6 +350,13 @@ impl Recipe {
         }
         let e = &self.evaluation;
         ensure!(
+            e.questions_per_family <= QUESTIONS_MAX
+                && e.num_samples <= SAMPLES_MAX
+                && e.level_num_samples <= SAMPLES_MAX,
+            "the evaluation is too large\n\
+             hint: at most {QUESTIONS_MAX} questions per family and {SAMPLES_MAX} samples each"
+        );
+        ensure!(
             e.questions_per_family > 0 && e.num_samples > 0 && e.level_num_samples > 0,
             "the evaluation has an empty split\nhint: questions_per_family and samples are at least 1"
         );
@@ -326,6 +367,11 @@ impl Recipe {
         );
         Ok(())
     }
+}
+
+/// The first value that stands twice.
+fn repeated<T: PartialEq + Copy>(values: &[T]) -> Option<T> {
+    values.iter().enumerate().find(|(i, v)| values[..*i].contains(v)).map(|(_, v)| *v)
 }
 
 fn check_stage(stage: &StageSpec) -> Result<()> {
@@ -383,3 +429,50 @@ fn check_hops([low, high]: [usize; 2]) -> Result<()> {
 
 /// Families that every stage and evaluation uses, in order.
 pub const FAMILIES: [Family; 5] = Family::ALL;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = include_str!("../recipes/small.toml");
+
+    #[track_caller]
+    fn refused(from: &str, to: &str, cause: &str) {
+        assert!(SMALL.contains(from), "`{from}` is not in the recipe");
+        let error = format!("{:#}", Recipe::parse(&SMALL.replacen(from, to, 1)).unwrap_err());
+        assert!(error.contains(cause), "{error}");
+    }
+
+    #[test]
+    fn every_recipe_is_named_after_its_file_and_round_trips() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let recipe = Recipe::read(&path).unwrap();
+            assert_eq!(recipe.name, path.file_stem().unwrap().to_string_lossy());
+            let again = toml::to_string(&recipe).unwrap();
+            assert_eq!(Recipe::parse(&again).unwrap(), recipe);
+        }
+    }
+
+    #[test]
+    fn a_misspelled_key_is_refused_with_line_and_the_right_one() {
+        refused("num_epochs", "epohcs", "unknown field `epohcs`, expected one of");
+        refused("num_epochs", "epohcs", "num_epochs");
+        refused("num_epochs", "epohcs", "line ");
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_before_any_work() {
+        refused("version = 1", "version = 2", "recipe version 2 is not 1");
+        refused("seeds = [1]", "seeds = [1, 1]", "seed 1 stands twice");
+        refused("name = \"rl\"", "name = \"sft\"", "regime `sft` stands twice");
+        refused("name = \"rl\"", "name = \"greedy\"", "the name of the baseline or a control");
+        refused("[\"sft\", \"grpo_long\"]", "[\"sft\", \"grpo_longer\"]", "hint: stages are ");
+        refused("num_generations = 8", "num_generations = 1", "a group of one has no advantage");
+        refused("num_mini_batches = 2", "num_mini_batches = 5", "is not a multiple");
+        refused("num_questions = 3000", "num_questions = 0", "nothing to train on");
+        refused("questions_per_family = 120", "questions_per_family = 0", "an empty split");
+        refused("top_p = 0.95", "top_p = 1.5", "out of range");
+    }
+}

@@ -9,7 +9,7 @@ pub mod stage;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::base::{Base, BaseRecord, files};
 use crate::base_gate::{self, GateReport};
@@ -66,7 +66,14 @@ pub fn recipe_of(profile: &str) -> Result<Recipe> {
         known.sort();
         bail!("unknown profile `{profile}`\nhint: profiles are {}", known.join(", "));
     }
-    Recipe::read(&path)
+    let recipe = Recipe::read(&path)?;
+    ensure!(
+        recipe.name == profile,
+        "recipe `{}` calls itself `{}`\nhint: its name is the file's",
+        path.display(),
+        recipe.name
+    );
+    Ok(recipe)
 }
 
 /// Plans `recipe` without doing anything; returns the text that a run prints first.

@@ -76,6 +76,11 @@ impl Store {
     /// If it is there and damaged.
     pub fn get(&self, key: &Key) -> Result<Option<BTreeMap<String, Vec<u8>>>> {
         let dir = self.dir.join(key.as_str());
+        if !dir.exists() && self.old(key).exists() {
+            // Killed between the two renames of a replacement: the old one is whole and counts.
+            fs::rename(self.old(key), &dir)
+                .with_context(|| format!("failed to restore artifact `{}`", dir.display()))?;
+        }
         if !dir.exists() {
             return Ok(None);
         }
@@ -126,7 +131,7 @@ impl Store {
             }
             write_flushed(&aside.join(MANIFEST), &manifest)?;
             // Moved away before it is taken apart: a kill must not leave half of the old one.
-            let old = self.dir.join(format!(".{}.{}.old", key.as_str(), std::process::id()));
+            let old = self.old(key);
             let clear = || if old.exists() { fs::remove_dir_all(&old) } else { Ok(()) };
             clear()?;
             if dir.exists() {
@@ -141,17 +146,27 @@ impl Store {
         })
     }
 
-    /// Removes an artifact if it is there.
+    /// Removes an artifact if it is there, and what a killed process left of it.
     ///
     /// # Errors
     /// If it cannot be removed.
     pub fn remove(&self, key: &Key) -> Result<()> {
-        let dir = self.dir.join(key.as_str());
-        if dir.exists() {
-            fs::remove_dir_all(&dir)
-                .with_context(|| format!("failed to remove `{}`", dir.display()))?;
+        let failed = || format!("failed to remove artifact `{}`", key.as_str());
+        let leftover = format!(".{}.", key.as_str());
+        for entry in fs::read_dir(&self.dir).with_context(failed)? {
+            let entry = entry.with_context(failed)?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name == key.as_str() || name.starts_with(&leftover) {
+                fs::remove_dir_all(entry.path()).with_context(failed)?;
+            }
         }
         Ok(())
+    }
+
+    /// Where the artifact being replaced waits until the new one is in its place.
+    fn old(&self, key: &Key) -> PathBuf {
+        self.dir.join(format!(".{}.old", key.as_str()))
     }
 }
 
@@ -212,6 +227,19 @@ mod tests {
             error.contains("`a.bin` is not what was written") && error.contains("hint: "),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_kill_between_two_renames_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let key = Key::of(&json!(1));
+        store.put(&key, &json!(1), &files()).unwrap();
+        fs::rename(dir.path().join(key.as_str()), store.old(&key)).unwrap();
+        assert_eq!(store.get(&key).unwrap().unwrap(), files());
+        fs::create_dir(dir.path().join(format!(".{}.123", key.as_str()))).unwrap();
+        store.remove(&key).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

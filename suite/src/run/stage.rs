@@ -105,8 +105,12 @@ pub fn run(
                     StageSpec::Pretrain(s) => {
                         pretrain::batch(prompter, s, seed, step).map(Work::Sequences)
                     }
-                    StageSpec::Sft(s) => sft::batch(prompter, s, seed, step).map(Work::Sequences),
-                    StageSpec::Grpo(s) => grpo::batch(prompter, s, seed, step).map(Work::Questions),
+                    StageSpec::Sft(s) => {
+                        sft::batch(prompter, s, planned.seed, seed, step).map(Work::Sequences)
+                    }
+                    StageSpec::Grpo(s) => {
+                        grpo::batch(prompter, s, planned.seed, seed, step).map(Work::Questions)
+                    }
                 };
                 // A closed channel means that the loop below has stopped.
                 if sender.send(work).is_err() {

@@ -20,22 +20,23 @@ use crate::objective::{PolicyTokens, advantages, grpo};
 use crate::recipe::GrpoSpec;
 use crate::train::{Batch, Context, StepFigures, Trainer, constant, prediction_log_probs};
 
-/// The questions of `step`: every epoch over the pool has an order of its own.
+/// The questions of `step`: every epoch over the pool of `run_seed` has an order of its own.
 ///
 /// # Errors
 /// If the chat template fails.
 pub fn batch(
     prompter: &Prompter,
     spec: &GrpoSpec,
+    run_seed: u64,
     seed: Seed,
     step: usize,
 ) -> Result<Vec<Question>> {
-    let per_epoch = spec.num_questions / spec.batch_size;
-    let (epoch, within) = (step / per_epoch.max(1), step % per_epoch.max(1));
+    let per_epoch = (spec.num_questions / spec.batch_size).max(1);
+    let (epoch, within) = (step / per_epoch, step % per_epoch);
     let mut order: Vec<u64> = (0..spec.num_questions as u64).collect();
     order.shuffle(&mut seed.fold_in("shuffle").at(epoch as u64).rng());
     let taken = order.iter().cycle().skip(within * spec.batch_size).take(spec.batch_size);
-    taken.map(|&i| Question::new(prompter, train_sample(seed, i, spec.hops), true)).collect()
+    taken.map(|&i| Question::new(prompter, train_sample(run_seed, i, spec.hops), true)).collect()
 }
 
 /// One group: a question and its judged rollouts.
@@ -67,7 +68,7 @@ pub fn step(
         top_k: 0,
         max_new_tokens: spec.max_completion_tokens,
     };
-    let generated = rollouts(&policy, context, questions, spec.num_generations, &sampling, seed)?;
+    let generated = rollouts(&policy, context, questions, spec.num_generations, &sampling, seed);
 
     let mut figures = StepFigures::new();
     let num_rollouts = (questions.len() * spec.num_generations) as f64;

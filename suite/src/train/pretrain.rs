@@ -1,16 +1,20 @@
 //! Pretraining: next-token loss on conversations about pictures, the answers only.
 //!
-//! Knows nothing of regimes. Conversations are made on another thread, one step ahead.
+//! Knows nothing of regimes. A conversation asks about one picture in several registers; where it
+//! starts, how far it goes and how positions jump are drawn, so that no skill is tied to a place.
 
 use anyhow::Result;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use synergy_benchmarks::families::{NUM_CELLS, Scene, Split};
 use synergy_benchmarks::seed::Seed;
 
-use crate::data::{Prompter, Sequence};
+use crate::data::{Prompter, Register, Sequence};
 use crate::objective::nll;
-use crate::recipe::PretrainSpec;
+use crate::recipe::{FAMILIES, PretrainSpec, RegisterWeights};
 use crate::train::{Context, StepFigures, Trainer, constant};
 
-/// The conversations of `step`.
+/// The conversations of `step`; pictures come from the pretrain split.
 ///
 /// # Errors
 /// If the chat template fails.
@@ -20,7 +24,19 @@ pub fn batch(
     seed: Seed,
     step: usize,
 ) -> Result<Vec<Sequence>> {
-    prompter.pretrain_batch(spec, seed, step)
+    let seed = seed.fold_in("pretrain").at(step as u64);
+    (0..spec.batch_size)
+        .map(|i| {
+            let seed = seed.at(i as u64);
+            let rng = &mut seed.fold_in("turns").rng();
+            let family = FAMILIES[rng.random_range(0..FAMILIES.len())];
+            let scene = family.scene(seed.fold_in("scene"), Split::Pretrain);
+            let turns: Vec<_> =
+                (0..spec.num_turns).map(|_| turn(prompter, &scene, spec, rng)).collect();
+            let patches = vec![prompter.processor.patches(&scene.render())?];
+            prompter.conversation(&turns, patches, spec.position_gap_max, rng)
+        })
+        .collect()
 }
 
 /// One update with the mean loss over all answer tokens of the batch.
@@ -41,4 +57,42 @@ pub fn step(
     figures.insert("answer_tokens".into(), num_tokens as f64);
     figures.insert("tokens".into(), sequences.iter().map(|s| s.input_ids.len() as f64).sum());
     Ok(figures)
+}
+
+/// (user text, model text) about `scene` in a register drawn by the spec's weights.
+fn turn(
+    prompter: &Prompter,
+    scene: &Scene,
+    spec: &PretrainSpec,
+    rng: &mut ChaCha8Rng,
+) -> (String, String) {
+    let register = register(&spec.registers, rng);
+    if register == Register::Read {
+        let [low, high] = spec.read_cells;
+        return scene.read(rng.random_range(0..NUM_CELLS), rng.random_range(low..=high));
+    }
+    let hops = if register == Register::Verbose { &spec.verbose_hops } else { &spec.hops };
+    let question = scene.ask(weighted(hops, rng) + 1, rng);
+    let text = match register {
+        Register::Terse => prompter.text(&question.text, true),
+        Register::Verbose => format!("{} {}", question.text, prompter.prompt.verbose_suffix),
+        Register::Read | Register::Direct => question.text.clone(),
+    };
+    (text, Prompter::answer(register, &question.terse, &question.verbose, &question.answer))
+}
+
+fn register(weights: &RegisterWeights, rng: &mut ChaCha8Rng) -> Register {
+    const ALL: [Register; 4] =
+        [Register::Read, Register::Direct, Register::Terse, Register::Verbose];
+    ALL[weighted(&[weights.read, weights.direct, weights.terse, weights.verbose], rng)]
+}
+
+/// An index with probability proportional to its weight.
+fn weighted(weights: &[f64], rng: &mut ChaCha8Rng) -> usize {
+    let mut left = rng.random::<f64>() * weights.iter().sum::<f64>();
+    let drawn = weights.iter().position(|w| {
+        left -= w;
+        left < 0.0
+    });
+    drawn.unwrap_or(weights.len() - 1)
 }

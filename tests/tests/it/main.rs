@@ -8,6 +8,7 @@ mod determinism;
 mod end_to_end;
 mod faults;
 mod golden;
+mod kept_base;
 mod recipe;
 mod resume;
 
