@@ -30,7 +30,7 @@ use self::picture::Board;
 use crate::seed::Seed;
 
 /// The most steps a question may ask for.
-pub const MAX_HOPS: usize = 10;
+pub const MAX_HOPS: usize = 15;
 
 /// The number of cells in a picture.
 pub const NUM_CELLS: usize = 16;
@@ -673,7 +673,10 @@ mod tests {
                 assert!(hops == 1 || share < 0.5, "{family} at {hops} hops: {counts:?}");
                 shares.push(format!("{share:.2}"));
             }
-            println!("{family}: most frequent answer at 1 to 10 hops: {}", shares.join(" "));
+            println!(
+                "{family}: most frequent answer at 1 to {MAX_HOPS} hops: {}",
+                shares.join(" ")
+            );
         }
     }
 

@@ -9,17 +9,19 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::Serialize;
 use synergy_benchmarks::answer::Outcome;
-use synergy_benchmarks::families::{Family, Split};
+use synergy_benchmarks::difficulty::Level;
+use synergy_benchmarks::families::{Family, MAX_HOPS, Split};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::Sampling;
 use synergy_models::vlm::Vlm;
 
 use crate::base::Base;
+use crate::data::test_samples;
 use crate::device::Compute;
 use crate::evaluate::{Question, evaluate};
-use crate::recipe::{FAMILIES, TrainingSpec};
-use crate::score::score;
+use crate::recipe::{EvaluationSpec, FAMILIES, TrainingSpec};
+use crate::score::{cut_levels, score};
 use crate::train::Context;
 
 /// Verbose answers must be right this often in every family.
@@ -28,10 +30,13 @@ pub const VERBOSE_MIN: f64 = 0.9;
 pub const SHIFT_MAX: f64 = 0.02;
 /// How far positions are shifted.
 pub const SHIFT: u32 = 6;
-/// Questions reach up to this many hops.
+/// Every level must hold at least this share of the recipe's questions.
+pub const LEVEL_MIN: f64 = 0.08;
+/// The verbose register is asked on questions of up to this many hops.
 const HOPS: usize = 4;
 
-/// What the gate measured, greedy, on hops 1 to 4 of the validation split.
+/// What the gate measured on the validation split: greedy but for the levels, and on hops 1 to 4
+/// but for accuracy by hops and the levels.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GateReport {
     pub passed: bool,
@@ -39,8 +44,10 @@ pub struct GateReport {
     pub terse: BTreeMap<Family, f64>,
     pub verbose: BTreeMap<Family, f64>,
     pub terse_shifted: BTreeMap<Family, f64>,
-    /// Terse accuracy by hops 1 to 10, over all families: the knob must be difficulty.
+    /// Terse accuracy by hops from 1 up, over all families: the knob must be difficulty.
     pub terse_by_hops: Vec<f64>,
+    /// Shares of L1 to L5 among validation questions asked as the recipe asks its test questions.
+    pub level_shares: Vec<f64>,
     pub faults: Vec<String>,
 }
 
@@ -48,7 +55,12 @@ pub struct GateReport {
 ///
 /// # Errors
 /// If a picture cannot be drawn or the chat template fails.
-pub fn measure(base: &Base, compute: &Compute, per_family: usize) -> Result<GateReport> {
+pub fn measure(
+    base: &Base,
+    compute: &Compute,
+    evaluation: &EvaluationSpec,
+    per_family: usize,
+) -> Result<GateReport> {
     let prompter = &base.prompter;
     let model = Vlm::new(&prompter.config, &base.parameters);
     let unused = TrainingSpec { freeze: Vec::new(), micro_batch_size: 1, checkpoint_every: 1 };
@@ -87,11 +99,26 @@ pub fn measure(base: &Base, compute: &Compute, per_family: usize) -> Result<Gate
     let terse = by_family(&run(&easy, suffix, 0)?);
     let verbose = by_family(&run(&easy, verbose_suffix, 0)?);
     let terse_shifted = by_family(&run(&easy, suffix, SHIFT)?);
-    let all = run(&samples(10), suffix, 0)?;
+    let all = run(&samples(MAX_HOPS), suffix, 0)?;
     let terse_by_hops =
-        (1..=10).map(|h| share(all.iter().filter(|r| r.1 == h).map(|r| r.2))).collect();
+        (1..=MAX_HOPS).map(|h| share(all.iter().filter(|r| r.1 == h).map(|r| r.2))).collect();
+
+    let asked = test_samples(31, per_family, evaluation.hops, Split::Validation)?;
+    let asked: Vec<Question> =
+        asked.into_iter().map(|s| Question::new(prompter, s, true)).collect::<Result<_>>()?;
+    let (num, sampling) = (evaluation.level_num_samples, evaluation.sampling());
+    let seed = Seed::root(31).fold_in("levels");
+    let completions = evaluate(&model, &context, &asked, num, &sampling, seed);
+    let levels = cut_levels(&completions.iter().map(score).collect::<Vec<_>>());
+    let level_shares: Vec<f64> =
+        Level::ALL.into_iter().map(|l| share(levels.values().map(|v| *v == l))).collect();
 
     let mut faults = Vec::new();
+    for (level, held) in Level::ALL.into_iter().zip(&level_shares) {
+        if *held < LEVEL_MIN {
+            faults.push(format!("{level} holds {held:.3} of the questions, not {LEVEL_MIN}"));
+        }
+    }
     for family in FAMILIES {
         if verbose[&family] < VERBOSE_MIN {
             faults.push(format!(
@@ -119,6 +146,7 @@ pub fn measure(base: &Base, compute: &Compute, per_family: usize) -> Result<Gate
         verbose,
         terse_shifted,
         terse_by_hops,
+        level_shares,
         faults,
     })
 }
@@ -143,7 +171,9 @@ pub fn describe(report: &GateReport) -> String {
         ));
     }
     let hops: Vec<String> = report.terse_by_hops.iter().map(|a| format!("{a:.2}")).collect();
-    lines.push(format!("terse by hops 1 to 10: {}", hops.join(" ")));
+    lines.push(format!("terse by hops from 1: {}", hops.join(" ")));
+    let shares: Vec<String> = report.level_shares.iter().map(|a| format!("{a:.2}")).collect();
+    lines.push(format!("shares of L1 to L5: {}", shares.join(" ")));
     lines.extend(report.faults.iter().map(|f| format!("fault: {f}")));
     lines.push(format!("gate {}", if report.passed { "passed" } else { "not passed" }));
     lines.join("\n")

@@ -141,6 +141,7 @@ pub fn corpus(prompt: &PromptSpec, num_scenes: u64) -> impl Iterator<Item = Stri
         let mut rng = seed.fold_in("turns").rng();
         let scene =
             FAMILIES[i as usize % FAMILIES.len()].scene(seed.fold_in("scene"), Split::Pretrain);
+        // Up to 10, whatever the families can do: the kept bases' vocabularies come from this.
         let hops = rng.random_range(1..=10);
         let question = scene.ask(hops, &mut rng);
         let (read, cells) = scene.read(rng.random_range(0..NUM_CELLS), 8);

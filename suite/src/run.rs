@@ -211,7 +211,7 @@ pub fn gate(recipe: &Recipe, options: &Options, per_family: usize) -> Result<Gat
     };
     let compute = Compute::open(&options.device, options.num_threads)?;
     let base = Base::read(path, &recipe.prompt, &compute)?;
-    let report = base_gate::measure(&base, &compute, per_family)?;
+    let report = base_gate::measure(&base, &compute, &recipe.evaluation, per_family)?;
     let mut record = base.record.clone().context("a kept base has a record")?;
     record.gate_passed = report.passed;
     record.gate = serde_json::to_value(&report).context("a report is plain data")?;

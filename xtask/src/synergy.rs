@@ -107,7 +107,10 @@ pub(crate) fn run(sh: &Shell, arguments: &Arguments) -> anyhow::Result<u8> {
 
 fn run_command(sh: &Shell, arguments: &Arguments) -> std::process::Command {
     let list = &arguments.list;
-    cmd!(sh, "cargo run --quiet --package synergy-suite --bin synergy -- {list...}").into()
+    cmd!(sh, "cargo run --quiet --package synergy-suite --bin synergy -- {list...}")
+        // Training frees and asks for the same pages every step; kept, they need no clearing.
+        .env("MIMALLOC_PURGE_DELAY", "-1")
+        .into()
 }
 
 /// A shell that stands in the root.
