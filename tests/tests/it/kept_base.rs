@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 use synergy_benchmarks::seed::Seed;
 use synergy_suite::base::Base;
 use synergy_suite::device::Compute;
@@ -16,25 +18,16 @@ use synergy_suite::train::{Context, Trainer, pretrain};
 /// processor rounds otherwise, and a few steps do not let that grow.
 const TOLERANCE_NATS: f64 = 2e-3;
 
-#[track_caller]
-fn first_steps_are_those_recorded(recipe: &str, kept: &str, num_steps: usize) {
+fn first_steps_are_those_recorded(recipe: &str, kept: &str, num_steps: usize) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let recipe = Recipe::read(&root.join(format!("suite/recipes/{recipe}.toml"))).unwrap();
+    let recipe = Recipe::read(&root.join(format!("suite/recipes/{recipe}.toml")))?;
     let kept = root.join("golden/base").join(kept);
-    let curve = std::fs::read_to_string(kept.join("curve.jsonl")).unwrap();
-    let recorded: Vec<f64> = curve
-        .lines()
-        .take(num_steps)
-        .map(|line| {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            line["figures"]["loss"].as_f64().unwrap()
-        })
-        .collect();
+    let curve = std::fs::read_to_string(kept.join("curve.jsonl"))?;
 
-    let compute = Compute::open("flex", None).unwrap();
-    let base = open_base(&recipe, &compute).unwrap();
-    let (name, spec) = recipe.stages_of(&recipe.regimes[0]).next().unwrap();
-    let StageSpec::Pretrain(settings) = spec else { panic!("a base begins with pretraining") };
+    let compute = Compute::open("flex", None)?;
+    let base = open_base(&recipe, &compute)?;
+    let (name, spec) = recipe.stages_of(&recipe.regimes[0]).next().context("no stage")?;
+    let StageSpec::Pretrain(settings) = spec else { bail!("a base begins with pretraining") };
     let mut trainer = Trainer {
         optimizer: Optimizer::new(spec.optimizer(), spec.num_steps(), &base.parameters),
         parameters: base.parameters.clone(),
@@ -43,26 +36,27 @@ fn first_steps_are_those_recorded(recipe: &str, kept: &str, num_steps: usize) {
     let context =
         Context { prompter: &base.prompter, compute: &compute, training: spec.training() };
     let seed = Seed::root(recipe.seeds[0]).fold_in(name);
-    for (step, recorded) in recorded.iter().enumerate() {
-        let batch = pretrain::batch(&base.prompter, settings, seed, step).unwrap();
-        let loss = pretrain::step(&mut trainer, &context, &batch).unwrap()["loss"];
-        assert!(
-            (loss - recorded).abs() < TOLERANCE_NATS,
-            "step {step}: {loss}, recorded {recorded}"
-        );
+    for (step, line) in curve.lines().take(num_steps).enumerate() {
+        let line: Value = serde_json::from_str(line)?;
+        let recorded = line["figures"]["loss"].as_f64().context("a loss")?;
+        let batch = pretrain::batch(&base.prompter, settings, seed, step)?;
+        let loss = pretrain::step(&mut trainer, &context, &batch)?["loss"];
+        let difference = (loss - recorded).abs();
+        assert!(difference < TOLERANCE_NATS, "step {step}: {loss}, recorded {recorded}");
     }
     // What is kept is not what was started from.
-    let end = Base::read(&kept, &recipe.prompt, &compute).unwrap();
+    let end = Base::read(&kept, &recipe.prompt, &compute)?;
     assert_ne!(end.parameters.to_bytes(), base.parameters.to_bytes());
     assert_eq!(end.prompter.config, base.prompter.config);
+    Ok(())
 }
 
 #[test]
-fn the_nano_base_starts_as_recorded() {
-    first_steps_are_those_recorded("base-nano", "nano", 4);
+fn the_nano_base_starts_as_recorded() -> Result<()> {
+    first_steps_are_those_recorded("base-nano", "nano", 4)
 }
 
 #[test]
-fn the_small_base_starts_as_recorded() {
-    first_steps_are_those_recorded("base", "small", 2);
+fn the_small_base_starts_as_recorded() -> Result<()> {
+    first_steps_are_those_recorded("base", "small", 2)
 }
