@@ -114,8 +114,14 @@ impl Base {
         let parameters = Parameters::init(&config, &mut rng, &compute.device);
         let processor = ProcessorConfig::preset(&config.vision_config);
         let prompter = Prompter { config, tokenizer, processor, prompt: prompt.clone() };
+        Ok(Base::unrecorded(prompter, parameters))
+    }
+
+    /// A base that was not read from a folder. Its key is that of its files, so one trained from
+    /// scratch to the same bytes as the kept one shares everything that was made from it.
+    pub fn unrecorded(prompter: Prompter, parameters: Parameters) -> Base {
         let key = Key::of(&json!(hashes(&files(&prompter, &parameters))));
-        Ok(Base { prompter, parameters, key, record: None })
+        Base { prompter, parameters, key, record: None }
     }
 
     /// Writes a trained base to `dir`; `base.json` last, so that a broken write is no base.
@@ -139,7 +145,7 @@ impl Base {
 }
 
 /// The files of a model in the Hugging Face layout.
-pub fn files(prompter: &Prompter, parameters: &Parameters) -> BTreeMap<String, Vec<u8>> {
+fn files(prompter: &Prompter, parameters: &Parameters) -> BTreeMap<String, Vec<u8>> {
     let (tokenizer, tokenizer_config) = prompter.tokenizer.to_json();
     let processor = serde_json::to_string_pretty(&prompter.processor).expect("plain data") + "\n";
     let contents = [

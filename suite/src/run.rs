@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::base::{Base, BaseRecord, files};
+use crate::base::{Base, BaseRecord};
 use crate::base_gate::{self, GateReport};
 use crate::device::Compute;
 use crate::event::{Event, Events};
@@ -250,19 +250,13 @@ fn base_from_scratch(
         return open_base(recipe, compute);
     };
     let recipe = Recipe::read(path)?;
-    let dir = options.runs_dir.join("store").join(format!("base-{}", recipe_hash(&recipe)));
     let start = open_base(&recipe, compute)?;
     let plan = plan(&recipe, &basis(&recipe, &start, compute)?);
     events.say(&describe(&recipe, &plan, &start.prompter.config, &|key| store.has(key)));
     train_all(&plan, &start, compute, store, events)?;
     let last = plan.stages.last().context("the base's recipe has no stages")?;
     let parameters = stage::checkpoint(store, &last.key, &start, compute)?;
-    // Through files, so that a base from scratch and a kept one are the same thing.
-    for (name, bytes) in files(&start.prompter, &parameters) {
-        write_atomic(&dir.join(name), &bytes)?;
-    }
-    let hash = crate::store::Key::of(&serde_json::json!({"stage": last.key}));
-    Ok(Base { prompter: start.prompter, parameters, key: hash, record: None })
+    Ok(Base::unrecorded(start.prompter, parameters))
 }
 
 fn basis<'a>(recipe: &Recipe, base: &'a Base, compute: &'a Compute) -> Result<Basis<'a>> {
