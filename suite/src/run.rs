@@ -97,7 +97,7 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let dir = options.runs_dir.join(&recipe.name);
     let mut events = Events::open(&dir.join("events.jsonl"), options.quiet)?;
     let base = if options.from_scratch {
-        base_from_scratch(recipe, options, &compute, &store, &mut events)?
+        base_from_scratch(recipe, &compute, &store, &mut events)?
     } else {
         open_base(recipe, &compute)?
     };
@@ -241,7 +241,6 @@ pub fn open_base(recipe: &Recipe, compute: &Compute) -> Result<Base> {
 /// Trains the recipe that made the kept base and starts from its outcome.
 fn base_from_scratch(
     recipe: &Recipe,
-    options: &Options,
     compute: &Compute,
     store: &Store,
     events: &mut Events,
