@@ -12,16 +12,22 @@ use crate::recipe::{PromptSpec, Recipe, StageSpec, Trace};
 use crate::score::RowKind;
 use crate::store::Key;
 
-/// Tokens per second and million parameters when training, on the machine of `golden/LOG.md`
-/// (two cores, burn-flex). Only the estimate of time hangs on it.
-const TRAIN_TOKENS_PER_S: f64 = 9_000.0;
+/// Tokens per second, for a model of one million parameters, when training: measured on the machine
+/// of `golden/LOG.md` (two cores, burn-flex). Only the estimate of time hangs on it.
+const TRAIN_TOKENS_PER_S: f64 = 4_500.0;
 /// The same when sampling.
-const SAMPLE_TOKENS_PER_S: f64 = 8_000.0;
+const SAMPLE_TOKENS_PER_S: f64 = 4_500.0;
 /// Tokens of a prompt with one picture of 16 tokens and the study's instruction.
 const PROMPT_TOKENS: f64 = 62.0;
-/// Tokens of a terse and of a verbose answer at the middle of the knob.
-const TERSE_TOKENS: f64 = 26.0;
-const VERBOSE_TOKENS: f64 = 105.0;
+/// Tokens of an answer: about so many beside those of its steps.
+const ANSWER_TOKENS: f64 = 8.0;
+/// Tokens of a step in a terse and in a verbose answer.
+const TERSE_STEP_TOKENS: f64 = 3.5;
+const VERBOSE_STEP_TOKENS: f64 = 14.0;
+
+fn answer_tokens([low, high]: [usize; 2], step_tokens: f64) -> f64 {
+    ANSWER_TOKENS + step_tokens * (low + high) as f64 / 2.0
+}
 
 /// Everything a run will do, in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -219,12 +225,17 @@ fn planned(
             (s.batch_size as f64 * conversation, 0.0, conversation)
         }
         StageSpec::Sft(s) => {
-            let answer = if s.trace == Trace::Verbose { VERBOSE_TOKENS } else { TERSE_TOKENS };
+            let step = match s.trace {
+                Trace::Verbose => VERBOSE_STEP_TOKENS,
+                Trace::Terse => TERSE_STEP_TOKENS,
+            };
+            let answer = answer_tokens(s.hops, step);
             (s.batch_size as f64 * (PROMPT_TOKENS + answer), 0.0, PROMPT_TOKENS + answer)
         }
         StageSpec::Grpo(s) => {
             // Answers after a long-CoT stage are long; the cap bounds them.
-            let answer = (s.max_completion_tokens as f64 * 0.5).min(VERBOSE_TOKENS);
+            let verbose = answer_tokens(s.hops, VERBOSE_STEP_TOKENS);
+            let answer = (s.max_completion_tokens as f64 * 0.5).min(verbose);
             let answers = s.num_generations as f64 * answer;
             let group = PROMPT_TOKENS + answers;
             // The frozen reference adds a forward pass, a third of a step.
@@ -294,7 +305,8 @@ pub fn describe(
     let open: Vec<&PlannedRow> = plan.rows.iter().filter(|r| !cached(&r.key)).collect();
     let completions: usize = open.iter().map(|r| r.num_completions).sum();
     let scale = parameters as f64 / 1e6;
-    let evaluation = completions as f64 * (TERSE_TOKENS + 20.0) * scale / SAMPLE_TOKENS_PER_S;
+    let terse = answer_tokens(recipe.evaluation.hops, TERSE_STEP_TOKENS);
+    let evaluation = completions as f64 * (terse + 20.0) * scale / SAMPLE_TOKENS_PER_S;
     let _ = writeln!(
         text,
         "\n  {} evaluations, {} to do: {completions} completions, {}",
