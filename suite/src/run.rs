@@ -16,7 +16,7 @@ use crate::base_gate::{self, GateReport};
 use crate::device::Compute;
 use crate::event::{Event, Events};
 use crate::plan::{Basis, Plan, PlannedStage, describe, plan, recipe_hash};
-use crate::publish::{SampleCompletion, leaderboard, report_markdown};
+use crate::publish::{SampleCompletion, check, leaderboard, report_markdown};
 use crate::recipe::{ModelSpec, Recipe};
 use crate::score::{Header, Metrics, Provenance, Results, Training, cut_levels, score};
 use crate::store::{Store, write_atomic};
@@ -325,8 +325,9 @@ fn provenance(
 
 fn publish(outcome: &Outcome, evaluated: &[evaluation::Evaluated]) -> Result<()> {
     let Outcome { results, metrics, dir } = outcome;
-    let board =
-        serde_json::to_string_pretty(&leaderboard(results, metrics)).context("plain data")? + "\n";
+    let board = leaderboard(results, metrics);
+    check(&board)?;
+    let board = serde_json::to_string_pretty(&board).context("plain data")? + "\n";
     write_atomic(&dir.join("leaderboard.json"), board.as_bytes())?;
     write_atomic(&dir.join("results.json"), results.to_json()?.as_bytes())?;
     let samples: Vec<SampleCompletion> =

@@ -46,7 +46,7 @@ enum Command {
     /// Train every regime of a profile from the kept base, evaluate, compare, write the leaderboard
     #[command(after_help = "Examples:
   cargo xtask reproduce
-  cargo xtask reproduce --profile smoke --runs-dir /tmp/runs
+  cargo xtask reproduce --profile smoke --runs-dir elsewhere
   cargo xtask reproduce --profile small --from-scratch
   cargo xtask reproduce --profile smoke --json > leaderboard.json")]
     Reproduce(Reproduce),
