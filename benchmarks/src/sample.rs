@@ -146,7 +146,8 @@ mod tests {
         let short = Sample::procedural(Family::Sum, 7, Split::Train, 5, 3..=3);
         let long = Sample::procedural(Family::Sum, 7, Split::Train, 5, 9..=9);
         assert_eq!(short.images, long.images);
-        assert!(long.terse.starts_with(&short.terse));
+        let (steps, _) = short.terse.split_once(" last").unwrap();
+        assert!(long.terse.starts_with(steps));
     }
 
     #[test]

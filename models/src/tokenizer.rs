@@ -65,7 +65,6 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     config: TokenizerConfig,
     templates: Environment<'static>,
-    special: Vec<u32>,
     pub ids: SpecialIds,
 }
 
@@ -117,7 +116,6 @@ impl Tokenizer {
         .with_decoder(Some(ByteLevel::new(false, false, false)))
         .build()
         .map_err(|e| anyhow!("failed to build the tokenizer: {e}"))?;
-        tokenizer.add_tokens(added.clone()).map_err(|e| anyhow!("failed to add tokens: {e}"))?;
         let mut trainer = BpeTrainer::builder()
             .vocab_size(vocab_size - ADDED.len())
             .min_frequency(2)
@@ -128,7 +126,9 @@ impl Tokenizer {
         tokenizer
             .train(&mut trainer, corpus)
             .map_err(|e| anyhow!("failed to train the tokenizer: {e}"))?;
-        tokenizer.add_tokens(added.clone()).map_err(|e| anyhow!("failed to add tokens: {e}"))?;
+        // Not before training: the trainer would number them first and then give the same ids to
+        // the special tokens, which lose their mark by it.
+        tokenizer.add_tokens(added).map_err(|e| anyhow!("failed to add tokens: {e}"))?;
         let json =
             tokenizer.to_string(true).map_err(|e| anyhow!("failed to write the tokenizer: {e}"))?;
         let config = TokenizerConfig {
@@ -192,12 +192,11 @@ impl Tokenizer {
             bos: id("<|endoftext|>")?,
             eos: id(&config.eos_token)?,
         };
-        let special = SPECIAL.iter().filter_map(|token| inner.token_to_id(token)).collect();
         let mut templates = Environment::new();
         templates
             .add_template_owned("chat", config.chat_template.clone())
             .context("chat template does not parse")?;
-        Ok(Tokenizer { inner, config, templates, special, ids })
+        Ok(Tokenizer { inner, config, templates, ids })
     }
 
     /// The texts of `tokenizer.json` and `tokenizer_config.json`.
@@ -218,11 +217,9 @@ impl Tokenizer {
         encoding.get_ids().to_vec()
     }
 
-    /// Text of `ids`, special tokens left out. They are left out by id: a vocabulary may hold one
-    /// that its file does not mark as special, as those of the first kept bases do.
+    /// Text of `ids`, special tokens left out.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let kept: Vec<u32> = ids.iter().copied().filter(|id| !self.special.contains(id)).collect();
-        self.inner.decode(&kept, true).expect("ids come from this vocabulary")
+        self.inner.decode(ids, true).expect("ids come from this vocabulary")
     }
 
     /// The conversation as text, with the model's turn opened if `open`.
@@ -270,6 +267,15 @@ mod tests {
     fn words_of_the_corpus_and_the_template_are_single_tokens() {
         assert_eq!(TOKENIZER.encode(" b2 up 1 red").len(), 4);
         assert_eq!(TOKENIZER.encode("<think></think>\\boxed{red}").len(), 5);
+    }
+
+    #[test]
+    fn special_tokens_are_single_ids_and_decode_to_nothing() {
+        for token in SPECIAL {
+            let ids = TOKENIZER.encode(token);
+            assert_eq!(ids.len(), 1, "{token} is {ids:?}");
+            assert_eq!(TOKENIZER.decode(&ids), "", "{token}");
+        }
     }
 
     #[test]

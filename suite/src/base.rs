@@ -124,17 +124,12 @@ impl Base {
         Base { prompter, parameters, key, record: None }
     }
 
-    /// Writes a trained base to `dir`; `base.json` last, so that a broken write is no base.
+    /// Writes the base to `dir` with `record`, whose hashes are taken here; `base.json` last, so that a broken write is no base.
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn write(
-        dir: &Path,
-        prompter: &Prompter,
-        parameters: &Parameters,
-        mut record: BaseRecord,
-    ) -> Result<()> {
-        let files = files(prompter, parameters);
+    pub fn write(&self, dir: &Path, mut record: BaseRecord) -> Result<()> {
+        let files = files(&self.prompter, &self.parameters);
         record.files = hashes(&files);
         for (name, bytes) in &files {
             write_atomic(&dir.join(name), bytes)?;

@@ -5,7 +5,7 @@
 use anyhow::{Result, ensure};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use synergy_benchmarks::families::{Family, NUM_CELLS, Split};
+use synergy_benchmarks::families::{Family, MAX_HOPS, NUM_CELLS, Split};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::config::VlmConfig;
@@ -141,8 +141,7 @@ pub fn corpus(prompt: &PromptSpec, num_scenes: u64) -> impl Iterator<Item = Stri
         let mut rng = seed.fold_in("turns").rng();
         let scene =
             FAMILIES[i as usize % FAMILIES.len()].scene(seed.fold_in("scene"), Split::Pretrain);
-        // Up to 10, whatever the families can do: the kept bases' vocabularies come from this.
-        let hops = rng.random_range(1..=10);
+        let hops = rng.random_range(1..=MAX_HOPS);
         let question = scene.ask(hops, &mut rng);
         let (read, cells) = scene.read(rng.random_range(0..NUM_CELLS), 8);
         let answer = |register| {

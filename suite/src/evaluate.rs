@@ -136,7 +136,7 @@ pub fn evaluate(
     out
 }
 
-/// Every question with the pictures of the next question of its benchmark and hops: chance given the text.
+/// Every question with the pictures of the next question of its benchmark: chance given the text.
 ///
 /// # Errors
 /// If a picture cannot be read.
@@ -148,15 +148,11 @@ pub fn with_shuffled_pictures(
     let mut out = Vec::with_capacity(samples.len());
     for (i, sample) in samples.iter().enumerate() {
         let alike = |other: &&Sample| other.benchmark == sample.benchmark && other.id != sample.id;
-        let donor = samples[i + 1..].iter().chain(&samples[..i]).find(alike);
-        let mut question = Question::new(prompter, sample.clone(), template)?;
-        if let Some(donor) = donor {
-            let patches = prompter.patches(donor)?;
-            let text = prompter.text(&sample.question, template);
-            question.input_ids = prompter.prompt_ids(&text, &patches)?;
-            question.patches = patches;
-        }
-        out.push(question);
+        let donor = samples[i + 1..].iter().chain(&samples[..i]).find(alike).unwrap_or(sample);
+        let patches = prompter.patches(donor)?;
+        let text = prompter.text(&sample.question, template);
+        let input_ids = prompter.prompt_ids(&text, &patches)?;
+        out.push(Question { sample: sample.clone(), input_ids, patches, position_gap: 0 });
     }
     Ok(out)
 }

@@ -97,6 +97,8 @@ pub struct PretrainSpec {
     pub hops: Vec<f64>,
     /// Weight of 1, 2, 3 … hops in verbose turns.
     pub verbose_hops: Vec<f64>,
+    /// How often a terse or direct answer takes a cell for another, as texts of people hold mistakes.
+    pub misread: f64,
     /// Before each answer positions jump by 0 to this many, so that no skill is tied to a position.
     pub position_gap_max: u32,
     pub training: TrainingSpec,
@@ -391,6 +393,7 @@ fn check_stage(stage: &StageSpec) -> Result<()> {
                 ensure!(hops.iter().sum::<f64>() > 0.0, "all weights of hops are 0");
             }
             ensure!(s.batch_size > 0 && s.num_turns > 0, "sizes must be at least 1");
+            ensure!((0.0..=1.0).contains(&s.misread), "misread {} is no share", s.misread);
             let [low, high] = s.read_cells;
             ensure!(
                 low >= 1 && low <= high && high <= NUM_CELLS,

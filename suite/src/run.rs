@@ -106,17 +106,32 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     events.write(Event::Started { profile: &recipe.name, recipe_hash: &plan.recipe_hash })?;
     events.say(&describe(recipe, &plan, &base.prompter.config, &|key| store.has(key)));
 
+    let finished = finished_before(&plan, &base, &store, &dir);
     let training = train_all(&plan, &base, &compute, &store, &mut events)?;
     let evaluated = evaluation::all(recipe, &plan, &base, &compute, &store, &mut events)?;
     let wall_time_s = events.elapsed().as_secs_f64();
-    let provenance = provenance(&base, &compute, options, &recipe.name, wall_time_s);
+    // A rerun with nothing to do tells when and where the work was done, not that it took no time.
+    let provenance = finished
+        .unwrap_or_else(|| provenance(&base, &compute, options, &recipe.name, wall_time_s));
     let outcome = judge(recipe, &plan, provenance, training, &evaluated, dir)?;
     publish(&outcome, &evaluated)?;
     events.write(Event::Finished { wall_time_s })?;
     Ok(outcome)
 }
 
-/// Judges the kept completions of a finished run again; no model is loaded for it.
+/// The provenance in `dir` of the same run, if nothing of it is left to do.
+fn finished_before(plan: &Plan, base: &Base, store: &Store, dir: &Path) -> Option<Provenance> {
+    let mut keys = plan.stages.iter().map(|s| &s.key).chain(plan.rows.iter().map(|r| &r.key));
+    if !keys.all(|key| store.has(key)) {
+        return None;
+    }
+    let before = Results::read(&dir.join("results.json")).ok()?;
+    let same =
+        before.recipe_hash == plan.recipe_hash && before.provenance.base_hash == base.key.as_str();
+    same.then_some(before.provenance)
+}
+
+/// Judges the kept completions of a finished run again; nothing is generated for it.
 ///
 /// # Errors
 /// If the run has not been finished.
@@ -173,12 +188,7 @@ pub fn train_base(recipe: &Recipe, options: &Options, out: &Path) -> Result<()> 
     let store = Store::open(&options.runs_dir.join("store"))?;
     let mut events =
         Events::open(&options.runs_dir.join(&recipe.name).join("events.jsonl"), options.quiet)?;
-    let base = open_base(recipe, &compute)?;
-    let plan = plan(recipe, &basis(recipe, &base, &compute)?);
-    events.say(&describe(recipe, &plan, &base.prompter.config, &|key| store.has(key)));
-    let training = train_all(&plan, &base, &compute, &store, &mut events)?;
-    let last = plan.stages.last().context("recipe has no stages to train a base with")?;
-    let parameters = stage::checkpoint(&store, &last.key, &base, &compute)?;
+    let Trained { base, plan, training } = train_recipe(recipe, &compute, &store, &mut events)?;
     let record = BaseRecord {
         recipe: recipe.name.clone(),
         recipe_hash: recipe_hash(recipe),
@@ -196,7 +206,7 @@ pub fn train_base(recipe: &Recipe, options: &Options, out: &Path) -> Result<()> 
         curve.push_str(&stage::curve(&store, planned)?);
     }
     write_atomic(&out.join("curve.jsonl"), curve.as_bytes())?;
-    Base::write(out, &base.prompter, &parameters, record)?;
+    base.write(out, record)?;
     events.say(&format!("kept base written to {}", out.display()));
     Ok(())
 }
@@ -248,14 +258,29 @@ fn base_from_scratch(
     let ModelSpec::Kept { recipe: path, .. } = &recipe.model else {
         return open_base(recipe, compute);
     };
-    let recipe = Recipe::read(path)?;
-    let start = open_base(&recipe, compute)?;
-    let plan = plan(&recipe, &basis(&recipe, &start, compute)?);
-    events.say(&describe(&recipe, &plan, &start.prompter.config, &|key| store.has(key)));
-    train_all(&plan, &start, compute, store, events)?;
-    let last = plan.stages.last().context("the base's recipe has no stages")?;
+    Ok(train_recipe(&Recipe::read(path)?, compute, store, events)?.base)
+}
+
+/// A base at the end of its own recipe.
+struct Trained {
+    base: Base,
+    plan: Plan,
+    training: Vec<Training>,
+}
+
+fn train_recipe(
+    recipe: &Recipe,
+    compute: &Compute,
+    store: &Store,
+    events: &mut Events,
+) -> Result<Trained> {
+    let start = open_base(recipe, compute)?;
+    let plan = plan(recipe, &basis(recipe, &start, compute)?);
+    events.say(&describe(recipe, &plan, &start.prompter.config, &|key| store.has(key)));
+    let training = train_all(&plan, &start, compute, store, events)?;
+    let last = plan.stages.last().context("recipe has no stages to train a base with")?;
     let parameters = stage::checkpoint(store, &last.key, &start, compute)?;
-    Ok(Base::unrecorded(start.prompter, parameters))
+    Ok(Trained { base: Base::unrecorded(start.prompter, parameters), plan, training })
 }
 
 fn basis<'a>(recipe: &Recipe, base: &'a Base, compute: &'a Compute) -> Result<Basis<'a>> {

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::trace::{Seen, Step, Walk};
 use super::{Cell, NUM_CELLS, choose, choose_other, range, run};
 
-const HEIGHTS: [u8; 6] = [1, 2, 3, 4, 5, 6];
+pub(super) const HEIGHTS: [u8; 6] = [1, 2, 3, 4, 5, 6];
 const HEIGHT_MAX: u8 = 6;
 
 /// How often the bars of a picture rise.

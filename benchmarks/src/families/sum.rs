@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use super::trace::{Seen, Step, Walk};
 use super::{Cell, NUM_CELLS, choose, choose_other, range, run};
 
-const DIGITS: [u8; 5] = [0, 1, 2, 3, 4];
+pub(super) const DIGITS: [u8; 5] = [0, 1, 2, 3, 4];
 const MODULUS: u8 = 5;
 
 pub(super) fn cells(rng: &mut ChaCha8Rng) -> [Cell; NUM_CELLS] {

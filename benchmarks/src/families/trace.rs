@@ -4,6 +4,8 @@
 //! Both traces tell the same steps in the same order. The verbose one is the study's long style:
 //! every percept is checked again, in words from its list of reasoning words, and now and then a
 //! slip is noticed and corrected. A slip never outlives its step, so every verbose trace is right.
+//! Both say `last` right after the word that the question ends on. Where only the verbose step's
+//! end told it, many words later, the smallest models stopped anywhere (golden/LOG.md, attempt 9).
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -35,18 +37,22 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// `b2 3 3 c2 1 4 …`: cell, percept and state of every step.
+    /// `b2 3 3 c2 last 1 4`: cell, percept and state of every step.
     ///
     /// Where the state is the next cell, whose name follows anyway, the number of steps done
     /// stands in its place, so that the walk can be ended by reading instead of by counting.
     pub(super) fn terse(&self) -> String {
         let mut words: Vec<String> = Vec::new();
         for (i, Step { cell, seen, .. }) in self.steps.iter().enumerate() {
-            let state = if self.end.is_some() { (i + 1).to_string() } else { seen.state.clone() };
-            words.extend([NAMES[*cell].to_owned(), seen.percept.clone(), state]);
+            let last = self.last(i);
+            if self.end.is_some() {
+                words.push(format!("{} {} {}{last}", NAMES[*cell], seen.percept, i + 1));
+            } else {
+                words.push(format!("{}{last} {} {}", NAMES[*cell], seen.percept, seen.state));
+            }
         }
         if let Some((cell, percept)) = &self.end {
-            words.extend([NAMES[*cell].to_owned(), percept.clone()]);
+            words.push(format!("{} {percept}", NAMES[*cell]));
         }
         words.join(" ")
     }
@@ -55,16 +61,21 @@ impl Walk {
     pub(super) fn verbose(&self, rng: &mut ChaCha8Rng) -> String {
         let mut sentences = vec!["let us go step by step .".to_owned()];
         for (i, Step { cell, seen, slip }) in self.steps.iter().enumerate() {
-            let (number, cell) = (i + 1, NAMES[*cell]);
+            let (cell, last) = (NAMES[*cell], self.last(i));
+            let step = if self.end.is_some() {
+                format!("step {}{last} {cell}", i + 1)
+            } else {
+                format!("step {} {cell}{last}", i + 1)
+            };
             let Seen { percept, state } = seen;
             if rng.random_ratio(1, 12) {
                 let Seen { percept: mistaken, state: wrong } = slip;
                 sentences.push(format!(
-                    "step {number} {cell} is {mistaken} so {wrong} . \
+                    "{step} is {mistaken} so {wrong} . \
                      wait check {cell} {percept} no mistake . {cell} is {percept} so {state} ."
                 ));
             } else {
-                sentences.push(format!("step {number} {cell} is {percept} so {state} ."));
+                sentences.push(format!("{step} is {percept} so {state} ."));
                 sentences.push(check(cell, percept, rng));
             }
         }
@@ -75,6 +86,11 @@ impl Walk {
         }
         sentences.push(format!("so the answer is {} .", self.answer));
         sentences.join(" ")
+    }
+
+    /// What follows the word that the question ends on, a cell's name or a number of steps.
+    fn last(&self, step: usize) -> &'static str {
+        if step + 1 == self.steps.len() { " last" } else { "" }
     }
 }
 

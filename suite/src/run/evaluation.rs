@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
@@ -39,8 +40,8 @@ const CHUNK: usize = 100;
 pub struct Evaluated {
     pub planned: PlannedRow,
     pub completions: Vec<Completion>,
-    /// Text of each question by id.
-    questions: BTreeMap<String, String>,
+    /// Text of each question by id, the same for all rows.
+    questions: Rc<BTreeMap<String, String>>,
 }
 
 impl Evaluated {
@@ -110,7 +111,7 @@ pub fn all(
             wall_time_s: clock.elapsed().as_secs_f64(),
             cached,
         })?;
-        out.push(Evaluated { planned: planned.clone(), completions, questions: questions.clone() });
+        out.push(Evaluated { planned: planned.clone(), completions, questions: Rc::clone(&questions) });
     }
     Ok(out)
 }
@@ -128,7 +129,7 @@ pub fn kept(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<Vec<Evaluated
                 planned.name, recipe.name
             )
         })?;
-        Ok(Evaluated { planned: planned.clone(), completions, questions: questions.clone() })
+        Ok(Evaluated { planned: planned.clone(), completions, questions: Rc::clone(&questions) })
     };
     plan.rows.iter().map(of).collect()
 }
@@ -147,8 +148,8 @@ fn samples(recipe: &Recipe) -> Result<Vec<Sample>> {
     Ok(samples)
 }
 
-fn texts(samples: &[Sample]) -> BTreeMap<String, String> {
-    samples.iter().map(|s| (s.id.clone(), s.question.clone())).collect()
+fn texts(samples: &[Sample]) -> Rc<BTreeMap<String, String>> {
+    Rc::new(samples.iter().map(|s| (s.id.clone(), s.question.clone())).collect())
 }
 
 fn ask(

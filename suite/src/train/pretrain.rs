@@ -71,7 +71,10 @@ fn turn(
         let [low, high] = spec.read_cells;
         return scene.read(rng.random_range(0..NUM_CELLS), rng.random_range(low..=high));
     }
-    let hops = if register == Register::Verbose { &spec.verbose_hops } else { &spec.hops };
+    let (scene, hops) = match register {
+        Register::Verbose => (scene.clone(), &spec.verbose_hops),
+        _ => (scene.misread(spec.misread, rng), &spec.hops),
+    };
     let question = scene.ask(weighted(hops, rng) + 1, rng);
     let text = match register {
         Register::Terse => prompter.text(&question.text, true),
