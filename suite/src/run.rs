@@ -111,8 +111,8 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let evaluated = evaluation::all(recipe, &plan, &base, &compute, &store, &mut events)?;
     let wall_time_s = events.elapsed().as_secs_f64();
     // A rerun with nothing to do tells when and where the work was done, not that it took no time.
-    let provenance = finished
-        .unwrap_or_else(|| provenance(&base, &compute, options, &recipe.name, wall_time_s));
+    let provenance =
+        finished.unwrap_or_else(|| provenance(&base, &compute, options, &recipe.name, wall_time_s));
     let outcome = judge(recipe, &plan, provenance, training, &evaluated, dir)?;
     publish(&outcome, &evaluated)?;
     events.write(Event::Finished { wall_time_s })?;

@@ -111,7 +111,11 @@ pub fn all(
             wall_time_s: clock.elapsed().as_secs_f64(),
             cached,
         })?;
-        out.push(Evaluated { planned: planned.clone(), completions, questions: Rc::clone(&questions) });
+        out.push(Evaluated {
+            planned: planned.clone(),
+            completions,
+            questions: Rc::clone(&questions),
+        });
     }
     Ok(out)
 }
