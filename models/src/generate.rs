@@ -79,7 +79,8 @@ pub fn generate(
     let mut batch = TokenBatch::default();
     let mut next_position = Vec::new();
     for (prompt, &pad) in prompts.iter().zip(&pads) {
-        let positions = rope_index(&prompt.input_ids, &prompt.grids, config);
+        let positions = rope_index(&prompt.input_ids, &prompt.grids, config)
+            .expect("a prompt's image tokens and grids agree");
         next_position
             .push(positions.iter().flatten().max().map_or(0, |p| p + 1) + prompt.position_gap);
         batch.input_ids.push([vec![config.eos_token_id; pad], prompt.input_ids.clone()].concat());
@@ -296,7 +297,7 @@ mod tests {
         let mut ids = vec![5, 6, 7];
         for (&id, &log_prob) in cached.ids.iter().zip(&cached.log_probs) {
             let batch = TokenBatch {
-                positions: vec![rope_index(&ids, &[], &model.config)],
+                positions: vec![rope_index(&ids, &[], &model.config).unwrap()],
                 input_ids: vec![ids.clone()],
                 feature_starts: vec![0],
                 segments: Vec::new(),

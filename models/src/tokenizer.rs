@@ -1,90 +1,64 @@
 //! Text to ids and back, and the chat template: the only place where text meets ids.
 //!
-//! Does not know what is asked. Small models train a byte-level BPE on their own corpus, so any
-//! string has ids; the file is an ordinary `tokenizer.json`.
+//! Does not know what is asked, nor how many tokens a picture has.
+//!
+//! One code for a published Qwen2.5-VL checkpoint and for the small models, which train a byte-level
+//! BPE on their own corpus, so that any string has ids; the file is an ordinary `tokenizer.json`.
+//!
+//! Truncation and padding in `tokenizer.json` are left-overs of whoever saved it; they are switched
+//! off, as by the reference.
+
+mod chat;
 
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use minijinja::value::Serde;
-use minijinja::{Environment, Value, context};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::Value as Json;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior, TokenizerBuilder};
 
+use self::chat::ChatTemplate;
+pub use self::chat::{Message, Part, TokenizerConfig};
 use crate::config::{SpecialIds, VlmConfig};
 
+const START: &str = "<|vision_start|>";
+const END: &str = "<|vision_end|>";
 const IMAGE_PAD: &str = "<|image_pad|>";
-const SPECIAL: [&str; 6] = [
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    IMAGE_PAD,
-];
+const VIDEO_PAD: &str = "<|video_pad|>";
+const SPECIAL: [&str; 6] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", START, END, IMAGE_PAD];
 /// Words of the study's template that are one token each, as `<think>` is in Qwen3's vocabulary.
 const ADDED: [&str; 3] = ["<think>", "</think>", "\\boxed{"];
 /// A word with its space, digits included, so that `b2` is one token.
 const WORDS: &str = r" ?[\p{L}\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+";
-/// Qwen2.5-VL's turns without its default system prompt, which a model this small would only carry.
-const CHAT_TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n\
-{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}\
-{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>\
-{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}\
-{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
-
-/// `tokenizer_config.json`, as far as it is needed here.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TokenizerConfig {
-    pub tokenizer_class: String,
-    pub chat_template: String,
-    pub eos_token: String,
-    pub pad_token: String,
-}
-
-/// One part of a turn.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum Part {
-    Image,
-    Text { text: String },
-}
-
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Message {
-    pub role: &'static str,
-    pub content: Vec<Part>,
-}
+/// What is decoded from bytes that are no character, or not yet one.
+const REPLACEMENT: char = '\u{fffd}';
 
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     config: TokenizerConfig,
-    templates: Environment<'static>,
+    template: ChatTemplate,
     pub ids: SpecialIds,
+    /// `<|video_pad|>`, which the small vocabularies lack.
+    pub video: Option<u32>,
+}
+
+/// Text of ids as they come; see [`Tokenizer::stream`].
+#[derive(Debug)]
+pub struct StreamDecoder<'a> {
+    tokenizer: &'a Tokenizer,
+    /// Ids since the last whole character.
+    held: Vec<u32>,
+    /// Bytes of their text that were already given out.
+    shown: usize,
 }
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Tokenizer({} entries)", self.vocab_size())
-    }
-}
-
-impl Message {
-    /// A user's turn: pictures first, then text.
-    pub fn user(num_images: usize, text: &str) -> Message {
-        let mut content = vec![Part::Image; num_images];
-        content.push(Part::Text { text: text.to_owned() });
-        Message { role: "user", content }
-    }
-
-    /// The model's turn.
-    pub fn assistant(text: &str) -> Message {
-        Message { role: "assistant", content: vec![Part::Text { text: text.to_owned() }] }
     }
 }
 
@@ -131,78 +105,72 @@ impl Tokenizer {
         tokenizer.add_tokens(added).map_err(|e| anyhow!("failed to add tokens: {e}"))?;
         let json =
             tokenizer.to_string(true).map_err(|e| anyhow!("failed to write the tokenizer: {e}"))?;
-        let config = TokenizerConfig {
-            tokenizer_class: "Qwen2Tokenizer".into(),
-            chat_template: CHAT_TEMPLATE.into(),
-            eos_token: "<|im_end|>".into(),
-            pad_token: "<|endoftext|>".into(),
-        };
-        Tokenizer::from_json(&json, config)
+        Tokenizer::from_json(&json, TokenizerConfig::small())
     }
 
-    /// Reads `tokenizer.json` and `tokenizer_config.json` of `dir` and checks them against `config`.
+    /// Reads the tokenizer of `dir` and checks it against `config`. It may have fewer entries than
+    /// the model: the published models have 151936 rows for 151665 entries.
     ///
     /// # Errors
     /// If a file is missing or damaged, or the vocabulary is not the model's.
     pub fn read(dir: &Path, config: &VlmConfig) -> Result<Tokenizer> {
-        let text = |name: &str| {
-            let path = dir.join(name);
-            std::fs::read_to_string(&path)
-                .with_context(|| format!("failed to read `{}`", path.display()))
-        };
-        let json = text("tokenizer.json")?;
-        let settings =
-            serde_json::from_str(&text("tokenizer_config.json")?).with_context(|| {
-                format!("failed to parse `{}`", dir.join("tokenizer_config.json").display())
-            })?;
-        let tokenizer = Tokenizer::from_json(&json, settings)
-            .with_context(|| format!("unusable tokenizer in `{}`", dir.display()))?;
-        let (have, want) = (tokenizer.vocab_size(), config.vocab_size);
-        if have > want {
-            bail!(
-                "tokenizer in `{}` has {have} entries, the model {want}\n\
+        let path = dir.join("tokenizer.json");
+        let (json, settings) = (chat::text(&path)?, TokenizerConfig::read(dir)?);
+        let (inner, ids) = vocabulary(&json, &settings)
+            .with_context(|| format!("unusable tokenizer `{}`", path.display()))?;
+        let have = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        ensure!(
+            have <= config.vocab_size,
+            "tokenizer `{}` has {have} entries, the model {}\n\
+             hint: tokenizer.json and config.json belong to different models",
+            path.display(),
+            config.vocab_size
+        );
+        let video = inner.token_to_id(VIDEO_PAD);
+        for (token, id, field, want) in [
+            (IMAGE_PAD, Some(ids.image), "image_token_id", Some(config.image_token_id)),
+            (VIDEO_PAD, video, "video_token_id", config.video_token_id.or(video)),
+            (
+                START,
+                Some(ids.vision_start),
+                "vision_start_token_id",
+                Some(config.vision_start_token_id),
+            ),
+            (&settings.eos_token, Some(ids.eos), "eos_token_id", Some(config.eos_token_id)),
+        ] {
+            ensure!(
+                id == want,
+                "tokenizer `{}` numbers `{token}` otherwise than `{field}` of config.json\n\
                  hint: tokenizer.json and config.json belong to different models",
-                dir.display()
+                path.display()
             );
         }
-        ensure!(
-            tokenizer.ids.image == config.image_token_id
-                && tokenizer.ids.eos == config.eos_token_id,
-            "tokenizer in `{}` numbers `{IMAGE_PAD}` or the end of turn otherwise than config.json\n\
-             hint: tokenizer.json and config.json belong to different models",
-            dir.display()
-        );
-        Ok(tokenizer)
+        Tokenizer::new(inner, ids, settings)
     }
 
     /// From the text of `tokenizer.json`.
     ///
     /// # Errors
-    /// If it is damaged or lacks a token that the model needs.
+    /// If it is damaged or lacks a token that the model needs, or the template does not parse.
     pub fn from_json(json: &str, config: TokenizerConfig) -> Result<Tokenizer> {
-        let inner: tokenizers::Tokenizer =
-            json.parse().map_err(|e| anyhow!("tokenizer.json does not parse: {e}"))?;
-        let id = |token: &str| {
-            inner.token_to_id(token).ok_or_else(|| anyhow!("tokenizer lacks `{token}`"))
-        };
-        let ids = SpecialIds {
-            image: id(IMAGE_PAD)?,
-            vision_start: id("<|vision_start|>")?,
-            vision_end: id("<|vision_end|>")?,
-            bos: id("<|endoftext|>")?,
-            eos: id(&config.eos_token)?,
-        };
-        let mut templates = Environment::new();
-        templates
-            .add_template_owned("chat", config.chat_template.clone())
-            .context("chat template does not parse")?;
-        Ok(Tokenizer { inner, config, templates, ids })
+        let (inner, ids) =
+            vocabulary(json, &config).context("unusable tokenizer `tokenizer.json`")?;
+        Tokenizer::new(inner, ids, config)
     }
 
-    /// The texts of `tokenizer.json` and `tokenizer_config.json`.
+    fn new(
+        inner: tokenizers::Tokenizer,
+        ids: SpecialIds,
+        config: TokenizerConfig,
+    ) -> Result<Tokenizer> {
+        let (video, template) = (inner.token_to_id(VIDEO_PAD), config.template()?);
+        Ok(Tokenizer { inner, config, template, ids, video })
+    }
+
+    /// The texts of `tokenizer.json` and `tokenizer_config.json`, the template in the latter.
     pub fn to_json(&self) -> (String, String) {
         let json = self.inner.to_string(false).expect("a tokenizer is plain data");
-        (json, serde_json::to_string_pretty(&self.config).expect("plain data") + "\n")
+        (json, self.config.to_json())
     }
 
     /// Entries, added tokens included.
@@ -217,9 +185,14 @@ impl Tokenizer {
         encoding.get_ids().to_vec()
     }
 
-    /// Text of `ids`, special tokens left out.
+    /// Text of `ids`, special tokens and ids beyond the vocabulary left out.
     pub fn decode(&self, ids: &[u32]) -> String {
-        self.inner.decode(ids, true).expect("ids come from this vocabulary")
+        self.inner.decode(ids, true).expect("byte-level BPE decodes any ids")
+    }
+
+    /// A decoder of ids that are still being generated.
+    pub fn stream(&self) -> StreamDecoder<'_> {
+        StreamDecoder { tokenizer: self, held: Vec::new(), shown: 0 }
     }
 
     /// The conversation as text, with the model's turn opened if `open`.
@@ -227,8 +200,16 @@ impl Tokenizer {
     /// # Errors
     /// If the checkpoint's template fails on it.
     pub fn render(&self, messages: &[Message], open: bool) -> Result<String> {
-        let template = self.templates.get_template("chat").context("no chat template")?;
-        template.render(context! { messages => Value::from(Serde(messages)), add_generation_prompt => open }).context("chat template failed")
+        self.template.render(&messages, open, false)
+    }
+
+    /// As [`Tokenizer::render`], with `Picture 1: ` or `Video 1: ` before each
+    /// (`add_vision_id` of the published template).
+    ///
+    /// # Errors
+    /// If the checkpoint's template fails on it.
+    pub fn render_numbered(&self, messages: &[Message], open: bool) -> Result<String> {
+        self.template.render(&messages, open, true)
     }
 
     /// Replaces each image token by as many as its picture has.
@@ -236,32 +217,404 @@ impl Tokenizer {
     /// # Errors
     /// If there are more or fewer places than pictures.
     pub fn expand_images(&self, ids: &[u32], num_tokens: &[usize]) -> Result<Vec<u32>> {
-        let places = ids.iter().filter(|&&id| id == self.ids.image).count();
-        ensure!(
-            places == num_tokens.len(),
-            "prompt has {places} places for pictures and {} pictures\nhint: give one picture for each place",
-            num_tokens.len()
-        );
-        let mut counts = num_tokens.iter();
+        self.expand(ids, num_tokens, &[])
+    }
+
+    /// Replaces each image token by as many as its picture has, each video token likewise. A token
+    /// that the user typed is a place, too, as in the reference.
+    ///
+    /// # Errors
+    /// If there are more or fewer places than pictures or videos.
+    pub fn expand(
+        &self,
+        ids: &[u32],
+        num_image_tokens: &[usize],
+        num_video_tokens: &[usize],
+    ) -> Result<Vec<u32>> {
+        let places = |token| ids.iter().filter(|&&id| Some(id) == token).count();
+        for (what, marker, places, given) in [
+            ("picture", IMAGE_PAD, places(Some(self.ids.image)), num_image_tokens.len()),
+            ("video", VIDEO_PAD, places(self.video), num_video_tokens.len()),
+        ] {
+            let hint = if places > given {
+                format!("give one {what} for each `{marker}`, or take it out of the text")
+            } else {
+                format!("put `{START}{marker}{END}` where the {what} belongs")
+            };
+            ensure!(
+                places == given,
+                "prompt has {places} `{marker}`, {what}s given: {given}\nhint: {hint}"
+            );
+        }
+        let (mut images, mut videos) = (num_image_tokens.iter(), num_video_tokens.iter());
         let repeat = |&id: &u32| {
-            let count =
-                if id == self.ids.image { *counts.next().expect("counted above") } else { 1 };
-            std::iter::repeat_n(id, count)
+            let count = if id == self.ids.image {
+                images.next()
+            } else if Some(id) == self.video {
+                videos.next()
+            } else {
+                Some(&1)
+            };
+            std::iter::repeat_n(id, *count.expect("counted above"))
         };
         Ok(ids.iter().flat_map(repeat).collect())
     }
 }
 
+impl StreamDecoder<'_> {
+    /// The text that `id` adds, without a character that is not whole yet. What was given out
+    /// so far and [`StreamDecoder::finish`] together are [`Tokenizer::decode`] of all ids.
+    pub fn push(&mut self, id: u32) -> String {
+        self.held.push(id);
+        let text = self.tokenizer.decode(&self.held);
+        // The last replacement character may still become another one; all before it stays. The
+        // `tokenizers` crate's own stream holds back everything and cannot give out the rest.
+        let end = text.strip_suffix(REPLACEMENT).map_or(text.len(), str::len);
+        let added = text[self.shown..end].to_owned();
+        self.shown = end;
+        if end == text.len() {
+            self.held.clear();
+            self.shown = 0;
+        }
+        added
+    }
+
+    /// What is left when no more ids come: nothing, or a replacement character.
+    pub fn finish(self) -> String {
+        self.tokenizer.decode(&self.held)[self.shown..].to_owned()
+    }
+}
+
+/// The vocabulary in `tokenizer.json`, checked.
+fn vocabulary(json: &str, config: &TokenizerConfig) -> Result<(tokenizers::Tokenizer, SpecialIds)> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        id: u32,
+        content: String,
+    }
+    #[derive(Deserialize)]
+    struct Added {
+        #[serde(default)]
+        added_tokens: Vec<Numbered>,
+    }
+
+    let damaged = "hint: the file is damaged or of another kind; copy it from the checkpoint again";
+    let mut inner: tokenizers::Tokenizer =
+        json.parse().map_err(|e| anyhow!("does not parse: {e}\n{damaged}"))?;
+    let added: Added =
+        serde_json::from_str(json).map_err(|e| anyhow!("does not parse: {e}\n{damaged}"))?;
+    inner.with_padding(None);
+    inner.with_truncation(None).expect("only a length can be refused");
+    let id = |token: &str| {
+        inner.token_to_id(token).ok_or_else(|| {
+            anyhow!("lacks `{token}`\nhint: this suite runs tokenizers of Qwen2.5-VL")
+        })
+    };
+    let ids = SpecialIds {
+        image: id(IMAGE_PAD)?,
+        vision_start: id(START)?,
+        vision_end: id(END)?,
+        bos: id("<|endoftext|>")?,
+        eos: id(&config.eos_token)?,
+    };
+    // The parser numbers added tokens in order, whatever the file says.
+    let listed = config.fields.get("added_tokens_decoder").and_then(Json::as_object);
+    let listed = listed
+        .into_iter()
+        .flatten()
+        .filter_map(|(id, token)| Some((id.parse().ok()?, token.get("content")?.as_str()?)));
+    let numbered = added.added_tokens.iter().map(|token| (token.id, token.content.as_str()));
+    for (id, token) in numbered.chain(listed) {
+        if inner.token_to_id(token) != Some(id) {
+            bail!(
+                "does not give `{token}` the id {id} that is written for it\n\
+                 hint: tokenizer.json and tokenizer_config.json must list the same added tokens"
+            );
+        }
+    }
+    // With all bytes among its entries it can encode any string.
+    let probe = " b2\n\u{e9}\u{4f60}\u{1f642}";
+    let bytes =
+        ByteLevel::alphabet().into_iter().all(|c| inner.token_to_id(&c.to_string()).is_some());
+    let encoded = inner.encode_fast(probe, false).map(|e| e.get_ids().to_vec());
+    let decoded = encoded.and_then(|ids| inner.decode(&ids, true));
+    ensure!(
+        bytes && decoded.is_ok_and(|text| text == probe),
+        "is no byte-level BPE\nhint: this suite runs tokenizers of Qwen2.5-VL"
+    );
+    Ok((inner, ids))
+}
+
 #[cfg(test)]
 mod tests {
+    use super::chat::tests::{fixture, messages, names_file_and_cause};
     use super::*;
+    use crate::config::Preset;
     use proptest::prelude::*;
+    use serde_json::{Map, json};
+    use std::collections::HashMap;
     use std::sync::LazyLock;
+    use tokenizers::NormalizedString;
+
+    const QWEN_PLAIN: usize = 151_643;
+    const QWEN_ROWS: usize = 151_936;
+    const QWEN_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    const QWEN_ADDED: usize = 22;
 
     static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
         let corpus = (0..50).map(|_| "<think> b2 up 1 b1 red </think>\\boxed{red}".to_owned());
         Tokenizer::train(corpus, 320).unwrap()
     });
+
+    /// The published tokenizer, read from a folder like the published one. Takes about a second, so
+    /// few tests use it: each has a process of its own.
+    static QWEN: LazyLock<Tokenizer> = LazyLock::new(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, json: Json| {
+            std::fs::write(dir.path().join(name), json.to_string()).unwrap();
+        };
+        let template = fixture("chat_template.jinja");
+        write("tokenizer.json", qwen_json());
+        write("tokenizer_config.json", qwen_settings());
+        write("chat_template.json", json!({ "chat_template": template }));
+        let ids = SpecialIds {
+            image: 151_655,
+            vision_start: 151_652,
+            vision_end: 151_653,
+            bos: 151_643,
+            eos: 151_645,
+        };
+        let config = VlmConfig::preset(Preset::Nano, QWEN_ROWS, ids);
+        Tokenizer::read(dir.path(), &config).unwrap()
+    });
+
+    /// Ids and entries of the added tokens, of which the last eight are not special.
+    fn added_tokens() -> impl Iterator<Item = (usize, Json)> {
+        let ranked = tiktoken::get_encoding("qwen2").unwrap();
+        (QWEN_PLAIN..QWEN_PLAIN + QWEN_ADDED).map(|id| {
+            let token = json!({
+                "id": id, "content": ranked.decode_to_string(&[id as u32]).unwrap(),
+                "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+                "special": id < QWEN_PLAIN + 14,
+            });
+            (id, token)
+        })
+    }
+
+    /// The published `tokenizer.json`. A merge is not in a list of ranked tokens, but follows from
+    /// it: it joins the two parts at which a token's own bytes stop with lower ranks only.
+    fn qwen_json() -> Json {
+        let ranked = tiktoken::get_encoding("qwen2").unwrap();
+        let tokens: Vec<Vec<u8>> = (0..QWEN_PLAIN).map(|id| ranked.decode(&[id as u32])).collect();
+        let ranks: HashMap<&[u8], usize> =
+            tokens.iter().enumerate().map(|(rank, token)| (&token[..], rank)).collect();
+        // The byte alphabet of GPT-2: printable Latin-1 stands for itself, the rest from 256 on.
+        let printable = |b: u8| matches!(b, 33..=126 | 161..=172 | 174..=255);
+        let mut others = (256..).filter_map(char::from_u32);
+        let mut alphabet: Vec<char> = (0..=255u8).map(char::from).collect();
+        alphabet
+            .iter_mut()
+            .filter(|c| !printable(**c as u8))
+            .for_each(|c| *c = others.next().unwrap());
+        let name =
+            |bytes: &[u8]| bytes.iter().map(|&b| alphabet[usize::from(b)]).collect::<String>();
+        let merge = |(rank, token): (usize, &Vec<u8>)| {
+            let mut cuts: Vec<usize> = (0..=token.len()).collect();
+            let joined = |cuts: &[usize], i: usize| {
+                ranks.get(&token[cuts[i]..cuts[i + 2]]).copied().filter(|&joined| joined < rank)
+            };
+            while let Some((_, i)) =
+                (0..cuts.len() - 2).filter_map(|i| Some((joined(&cuts, i)?, i))).min()
+            {
+                cuts.remove(i + 1);
+            }
+            assert_eq!(cuts.len(), 3, "{} is no merge of two", name(token));
+            [name(&token[..cuts[1]]), name(&token[cuts[1]..])]
+        };
+        let merges: Vec<[String; 2]> =
+            tokens.iter().enumerate().filter(|(_, token)| token.len() > 1).map(merge).collect();
+        let vocab: HashMap<String, usize> =
+            tokens.iter().enumerate().map(|(rank, token)| (name(token), rank)).collect();
+        let added: Vec<Json> = added_tokens().map(|(_, token)| token).collect();
+        let byte_level = json!({
+            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false,
+        });
+        json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
+            "normalizer": { "type": "NFC" },
+            "pre_tokenizer": { "type": "Sequence", "pretokenizers": [
+                { "type": "Split", "pattern": { "Regex": QWEN_WORDS }, "behavior": "Isolated", "invert": false },
+                byte_level,
+            ] },
+            "post_processor": byte_level,
+            "decoder": byte_level,
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
+                "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+                "vocab": vocab, "merges": merges,
+            },
+        })
+    }
+
+    /// The published `tokenizer_config.json`, its template left to a file of its own.
+    fn qwen_settings() -> Json {
+        let listed: Map<String, Json> =
+            added_tokens().map(|(id, token)| (id.to_string(), token)).collect();
+        json!({
+            "add_bos_token": false, "add_prefix_space": false, "added_tokens_decoder": listed,
+            "bos_token": null, "clean_up_tokenization_spaces": false, "eos_token": "<|im_end|>", "errors": "replace",
+            "model_max_length": 131_072, "pad_token": "<|endoftext|>", "split_special_tokens": false,
+            "tokenizer_class": "Qwen2Tokenizer", "unk_token": null,
+        })
+    }
+
+    fn ids(json: &Json) -> Vec<u32> {
+        json.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+    }
+
+    fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> String {
+        let mut stream = tokenizer.stream();
+        let text: String = ids.iter().map(|&id| stream.push(id)).collect();
+        text + &stream.finish()
+    }
+
+    /// A folder with the small tokenizer's files, these of them replaced.
+    fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, VlmConfig) {
+        let dir = tempfile::tempdir().unwrap();
+        let (json, settings) = TOKENIZER.to_json();
+        let ours = [("tokenizer.json", &json[..]), ("tokenizer_config.json", &settings[..])];
+        for (name, text) in ours.iter().chain(files) {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        (dir, VlmConfig::preset(Preset::Nano, TOKENIZER.vocab_size() + 7, TOKENIZER.ids))
+    }
+
+    #[test]
+    fn ids_of_the_published_vocabulary_are_those_of_the_reference() {
+        assert_eq!(QWEN.vocab_size(), QWEN_PLAIN + QWEN_ADDED);
+        let rows: Json = serde_json::from_str(&fixture("ids.json")).unwrap();
+        let rows = rows["texts"].as_array().unwrap();
+        assert_eq!(rows.len(), 60);
+        for row in rows {
+            let (text, want) = (row["text"].as_str().unwrap(), ids(&row["ids"]));
+            assert_eq!(QWEN.encode(text), want, "{text:?}");
+            assert_eq!(QWEN.decode(&want), row["decoded"].as_str().unwrap(), "{text:?}");
+            assert_eq!(streamed(&QWEN, &want), row["decoded"].as_str().unwrap(), "{text:?}");
+        }
+        let chat: Json = serde_json::from_str(&fixture("chat.json")).unwrap();
+        for row in chat["expanded"].as_array().unwrap() {
+            let named = |c: &&Json| c["name"] == row["conversation"];
+            let conversation = chat["conversations"].as_array().unwrap().iter().find(named);
+            let prompt = QWEN.render(&messages(conversation.unwrap()), true).unwrap();
+            let grids = row["image_grid_thw"].as_array().unwrap().iter();
+            let counts: Vec<usize> =
+                grids.map(|g| ids(g).iter().product::<u32>() as usize / 4).collect();
+            let expanded = QWEN.expand_images(&QWEN.encode(&prompt), &counts).unwrap();
+            assert_eq!(expanded, ids(&row["ids"]), "{}", row["conversation"]);
+        }
+    }
+
+    #[test]
+    fn each_picture_and_each_video_gets_its_tokens() {
+        let marked = QWEN.encode("a<|video_pad|>b<|image_pad|>c<|image_pad|>");
+        let expanded = QWEN.expand(&marked, &[2, 1], &[3]).unwrap();
+        let want =
+            "a<|video_pad|><|video_pad|><|video_pad|>b<|image_pad|><|image_pad|>c<|image_pad|>";
+        assert_eq!(expanded, QWEN.encode(want));
+        for (images, videos, cause) in [
+            (
+                &[2, 1, 4][..],
+                &[3][..],
+                "prompt has 2 `<|image_pad|>`, pictures given: 3\nhint: put",
+            ),
+            (&[2], &[3], "prompt has 2 `<|image_pad|>`, pictures given: 1\nhint: give one picture"),
+            (&[2, 1], &[], "prompt has 1 `<|video_pad|>`, videos given: 0\nhint: give one video"),
+            (&[2, 1], &[3, 3], "prompt has 1 `<|video_pad|>`, videos given: 2\nhint: put"),
+        ] {
+            let error = QWEN.expand(&marked, images, videos).unwrap_err().to_string();
+            assert!(error.starts_with(cause), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_vocabulary_without_videos_takes_none() {
+        assert_eq!(TOKENIZER.video, None);
+        let error = TOKENIZER.expand(&TOKENIZER.encode("a"), &[], &[4]).unwrap_err();
+        assert!(error.to_string().starts_with("prompt has 0 `<|video_pad|>`, videos given: 1"));
+    }
+
+    #[test]
+    fn a_damaged_or_foreign_vocabulary_is_named() {
+        const TOKENS: &str = "tokenizer.json";
+        const SETTINGS: &str = "tokenizer_config.json";
+        let (json, settings) = TOKENIZER.to_json();
+        let changed = |text: &str, from: &str, to: &str| {
+            assert!(text.contains(from), "{from} is not in it");
+            text.replacen(from, to, 1)
+        };
+        let unlisted = json.replace("<|image_pad|>", "<image>");
+        let misnumbered = changed(&json, r#"{"id":5,"#, r#"{"id":6,"#);
+        let undecoded =
+            changed(&json, r#""decoder":{"type":"ByteLevel""#, r#""decoder":{"type":"Fuse""#);
+        let listed = r#"{"added_tokens_decoder": {"900": {"content": "<think>"}},"#;
+        for (file, content, cause) in [
+            (TOKENS, &json[..json.len() / 2], "does not parse"),
+            (TOKENS, &unlisted, "lacks `<|image_pad|>`"),
+            (TOKENS, &misnumbered, "does not give `<|image_pad|>` the id 6"),
+            (TOKENS, &undecoded, "no byte-level BPE"),
+            (SETTINGS, &changed(&settings, "{", listed), "does not give `<think>` the id 900"),
+        ] {
+            let (dir, config) = folder(&[(file, content)]);
+            names_file_and_cause(&Tokenizer::read(dir.path(), &config).unwrap_err(), TOKENS, cause);
+        }
+    }
+
+    #[test]
+    fn a_tokenizer_of_another_model_is_refused() {
+        let (dir, config) = folder(&[]);
+        assert!(Tokenizer::read(dir.path(), &config).is_ok());
+        let small = VlmConfig { vocab_size: TOKENIZER.vocab_size() - 1, ..config.clone() };
+        let start = VlmConfig { vision_start_token_id: 9, ..config.clone() };
+        let video = VlmConfig { video_token_id: Some(9), ..config.clone() };
+        for (config, cause) in [
+            (small, "entries, the model"),
+            (start, "`vision_start_token_id`"),
+            (video, "`video_token_id`"),
+        ] {
+            let error = Tokenizer::read(dir.path(), &config).unwrap_err();
+            names_file_and_cause(&error, "tokenizer.json", cause);
+        }
+        std::fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
+        let error = Tokenizer::read(dir.path(), &config).unwrap_err();
+        names_file_and_cause(&error, "tokenizer.json", "failed to read");
+    }
+
+    #[test]
+    fn truncation_and_padding_that_someone_saved_are_switched_off() {
+        let mut json: Json = serde_json::from_str(&TOKENIZER.to_json().0).unwrap();
+        json["truncation"] = json!({
+            "direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0,
+        });
+        json["padding"] = json!({
+            "strategy": { "Fixed": 9 }, "direction": "Left", "pad_to_multiple_of": null,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "<|endoftext|>",
+        });
+        let (dir, config) = folder(&[("tokenizer.json", &json.to_string())]);
+        let tokenizer = Tokenizer::read(dir.path(), &config).unwrap();
+        assert_eq!(tokenizer.encode(" b2 up 1 red"), TOKENIZER.encode(" b2 up 1 red"));
+    }
+
+    #[test]
+    fn a_stream_gives_out_each_character_as_soon_as_it_is_whole() {
+        let bytes = TOKENIZER.encode("a\u{1f642}b");
+        assert_eq!(bytes.len(), 6, "the picture is not split: {bytes:?}");
+        let mut stream = TOKENIZER.stream();
+        let steps: Vec<String> = bytes.iter().map(|&id| stream.push(id)).collect();
+        assert_eq!(steps, ["a", "", "", "", "\u{1f642}", "b"]);
+        let mut stream = TOKENIZER.stream();
+        let steps: Vec<String> = bytes[..3].iter().map(|&id| stream.push(id)).collect();
+        assert_eq!((steps.concat(), stream.finish()), ("a".into(), "\u{fffd}".into()));
+    }
 
     #[test]
     fn words_of_the_corpus_and_the_template_are_single_tokens() {
@@ -280,17 +633,19 @@ mod tests {
 
     #[test]
     fn a_written_tokenizer_reads_back_the_same() {
-        let (json, _) = TOKENIZER.to_json();
-        let again = Tokenizer::from_json(&json, TOKENIZER.config.clone()).unwrap();
+        let (dir, config) = folder(&[]);
+        let again = Tokenizer::read(dir.path(), &config).unwrap();
+        assert_eq!(again.to_json(), TOKENIZER.to_json());
         let text = "<|im_start|>user\n<think> b2 \u{1f600}</think>";
         assert_eq!(again.encode(text), TOKENIZER.encode(text));
     }
 
     #[test]
     fn the_template_opens_the_turn_and_places_pictures() {
-        let text =
-            TOKENIZER.render(&[Message::user(1, "hi"), Message::assistant("yo")], true).unwrap();
-        let want = "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>hi<|im_end|>\n\
+        let turns = [Message::system(" s\n"), Message::user(1, "hi"), Message::assistant("yo")];
+        let text = TOKENIZER.render(&turns, true).unwrap();
+        let want = "<|im_start|>system\n s\n<|im_end|>\n\
+                    <|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>hi<|im_end|>\n\
                     <|im_start|>assistant\nyo<|im_end|>\n<|im_start|>assistant\n";
         assert_eq!(text, want);
         let ids = TOKENIZER.encode(&text);
@@ -303,6 +658,22 @@ mod tests {
         #[test]
         fn decoding_what_was_encoded_gives_it_back(text in "[^<]{0,40}") {
             prop_assert_eq!(TOKENIZER.decode(&TOKENIZER.encode(&text)), text);
+        }
+
+        #[test]
+        fn published_ids_give_composed_text_back(text in ".{0,40}") {
+            let mut composed = NormalizedString::from(text.as_str());
+            composed.nfc();
+            let ids = QWEN.encode(composed.get());
+            prop_assert_eq!(&QWEN.encode(&text), &ids);
+            prop_assert_eq!(QWEN.decode(&ids), composed.get());
+            prop_assert_eq!(streamed(&QWEN, &ids), composed.get());
+        }
+
+        // Most ids of the small vocabulary are single bytes, so that few sequences are valid UTF-8.
+        #[test]
+        fn what_is_streamed_is_the_whole_text(ids in prop::collection::vec(0u32..330, 0..40)) {
+            prop_assert_eq!(streamed(&TOKENIZER, &ids), TOKENIZER.decode(&ids));
         }
     }
 }

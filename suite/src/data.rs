@@ -85,7 +85,7 @@ impl Prompter {
     /// 0 to `gap_max`.
     ///
     /// # Errors
-    /// If the chat template fails.
+    /// If the chat template fails, or the pictures in it are not those of `patches`.
     pub fn conversation(
         &self,
         turns: &[(String, String)],
@@ -113,7 +113,7 @@ impl Prompter {
             ids.extend(answer);
         }
         let grids: Vec<_> = patches.iter().map(|p| p.grid).collect();
-        let mut positions = rope_index(&ids, &grids, &self.config);
+        let mut positions = rope_index(&ids, &grids, &self.config)?;
         for start in starts {
             let gap = if rng.random_bool(0.5) { 0 } else { rng.random_range(0..=gap_max) };
             for position in &mut positions[start..] {

@@ -166,7 +166,7 @@ mod tests {
     /// A made-up question without picture and `answers`, as segments after one prompt.
     fn packed(prompt: &[u32], answers: &[Vec<u32>]) -> Sequence {
         let mut input_ids = prompt.to_vec();
-        let mut positions = rope_index(prompt, &[], &BASE.prompter.config);
+        let mut positions = rope_index(prompt, &[], &BASE.prompter.config).unwrap();
         let mut segments = vec![0; prompt.len()];
         let mut predictions = Vec::new();
         for (k, answer) in answers.iter().enumerate() {

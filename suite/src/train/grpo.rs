@@ -95,7 +95,7 @@ pub fn step(
             question,
             rollouts,
             &advantages(&rewards, spec.advantage_epsilon),
-        ));
+        )?);
     }
 
     let reference = Vlm::new(config, reference);
@@ -156,10 +156,10 @@ fn group(
     question: &Question,
     rollouts: &[Generated],
     advantages: &[f64],
-) -> Group {
+) -> Result<Group> {
     let prompt = &question.input_ids;
     let grids: Vec<_> = question.patches.iter().map(|p| p.grid).collect();
-    let mut positions = rope_index(prompt, &grids, &prompter.config);
+    let mut positions = rope_index(prompt, &grids, &prompter.config)?;
     let next = positions.iter().flatten().max().map_or(0, |p| p + 1);
     let mut ids = prompt.clone();
     let mut segments = vec![0; prompt.len()];
@@ -183,5 +183,5 @@ fn group(
         patches: question.patches.clone(),
         predictions,
     };
-    Group { sequence, old_log_probs: old, advantages: spread, lengths }
+    Ok(Group { sequence, old_log_probs: old, advantages: spread, lengths })
 }
