@@ -2,12 +2,18 @@
 //!
 //! Knows ids only, no text. A prompt is computed once and shared by its samples; every sample draws
 //! from a stream of its own, so what else is in the batch changes no token; finished rows leave.
+//!
+//! What is drawn is what `generate` of the reference draws from the same logits, but for two things:
+//! a picture's token is never drawn, since no picture would stand behind it, and the repetition
+//! penalty does not count padding, since that would let the batch change a row.
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::rope::{Grid, Position, rope_index};
+use crate::config::VlmConfig;
+use crate::ops::{causal_mask, padded_causal_mask};
+use crate::rope::{Grid, Position, Video, batch_rope_index};
 use crate::text::KvCache;
 use crate::vlm::{TokenBatch, Vlm, index};
 
@@ -15,33 +21,57 @@ use crate::vlm::{TokenBatch, Vlm, index};
 #[derive(Debug, Clone)]
 pub struct Prompt {
     pub input_ids: Vec<u32>,
+    /// Of its pictures, in order of appearance.
     pub grids: Vec<Grid>,
+    /// Likewise.
+    pub videos: Vec<Video>,
     /// First row of the features that belongs to this prompt.
     pub feature_start: usize,
     /// Positions of the answer jump by this much: 0 but where a skill's tie to positions is measured.
     pub position_gap: u32,
 }
 
-/// How the next token is drawn.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// How the next token is drawn, named as in `generation_config.json`. Applied in the order of the
+/// reference: penalty, temperature, top-k, top-p.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
     /// 0 takes the most probable token.
     pub temperature: f64,
-    /// 1 keeps all.
+    /// 1 keeps all; else the fewest tokens that together have this probability.
     pub top_p: f64,
-    /// 0 keeps all.
+    /// 0 keeps all; else the k most probable tokens and all that tie with the last of them.
     pub top_k: usize,
+    /// Logits of what the row already holds are divided by this if positive, else multiplied
+    /// (Keskar et al. 2019, section 4.1); 1 changes nothing.
+    pub repetition_penalty: f64,
     pub max_new_tokens: usize,
+    /// Each of these ends a row and is part of it.
+    pub eos_token_id: Vec<u32>,
+}
+
+impl Sampling {
+    /// The most probable token each time, until `eos_token_id`.
+    pub fn greedy(max_new_tokens: usize, eos_token_id: u32) -> Sampling {
+        Sampling {
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: 0,
+            repetition_penalty: 1.0,
+            max_new_tokens,
+            eos_token_id: vec![eos_token_id],
+        }
+    }
 }
 
 /// One sampled continuation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Generated {
-    /// The end token included if it was reached.
+    /// The end token included if one was reached.
     pub ids: Vec<u32>,
-    /// Log-probability of each id under the model at temperature 1, in nats.
+    /// Log-probability of each id under the model itself, before anything of [`Sampling`] is applied,
+    /// in nats.
     pub log_probs: Vec<f32>,
-    /// Whether the end token was reached before `max_new_tokens`.
+    /// Whether an end token was reached before `max_new_tokens`.
     pub finished: bool,
 }
 
@@ -51,6 +81,8 @@ struct Row {
     rng: ChaCha8Rng,
     position: u32,
     last: u32,
+    /// Which ids the row holds, `[vocab_size]`; empty where no penalty asks for it.
+    seen: Vec<bool>,
     running: bool,
 }
 
@@ -68,6 +100,41 @@ pub fn generate(
     sampling: &Sampling,
     rng: &dyn Fn(usize, usize) -> ChaCha8Rng,
 ) -> Vec<Vec<Generated>> {
+    let mut out = vec![vec![Generated::default(); num_samples]; prompts.len()];
+    generate_with(model, prompts, features, num_samples, sampling, rng, &mut |token| {
+        let generated = &mut out[token.prompt][token.sample];
+        generated.ids.push(token.id);
+        generated.log_probs.push(token.log_prob);
+        generated.finished = token.is_end;
+    });
+    out
+}
+
+/// A token as soon as it is drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Drawn {
+    pub prompt: usize,
+    pub sample: usize,
+    pub id: u32,
+    /// See [`Generated::log_probs`].
+    pub log_prob: f32,
+    /// Whether it ends its row.
+    pub is_end: bool,
+}
+
+/// [`generate`], token by token: those of one step in order of prompts and samples.
+///
+/// # Panics
+/// See [`generate`].
+pub fn generate_with(
+    model: &Vlm,
+    prompts: &[Prompt],
+    features: Option<&Tensor<2>>,
+    num_samples: usize,
+    sampling: &Sampling,
+    rng: &dyn Fn(usize, usize) -> ChaCha8Rng,
+    on_token: &mut dyn FnMut(Drawn),
+) {
     let config = &model.config;
     let device = model.device();
     let (kv_heads, group) =
@@ -79,46 +146,43 @@ pub fn generate(
     let mut batch = TokenBatch::default();
     let mut next_position = Vec::new();
     for (prompt, &pad) in prompts.iter().zip(&pads) {
-        let positions = rope_index(&prompt.input_ids, &prompt.grids, config)
+        let ids = [prompt.input_ids.clone()];
+        let index = batch_rope_index(&ids, None, &prompt.grids, &prompt.videos, config)
             .expect("a prompt's image tokens and grids agree");
+        let positions = index.positions.concat();
         next_position
             .push(positions.iter().flatten().max().map_or(0, |p| p + 1) + prompt.position_gap);
         batch.input_ids.push([vec![config.eos_token_id; pad], prompt.input_ids.clone()].concat());
         batch.positions.push([vec![[0; 3]; pad], positions].concat());
         batch.feature_starts.push(prompt.feature_start);
     }
-    let mut mask = Vec::with_capacity(prompts.len() * kv_heads * group * width * width);
-    for &pad in &pads {
-        for row in 0..kv_heads * group * width {
-            let query = row % width;
-            // A padded query sees itself: a row without any key has no softmax.
-            mask.extend((0..width).map(|key| key > query || (key < pad && key != query)));
-        }
-    }
-    let shape = [prompts.len() * kv_heads, group * width, width];
-    let mask = Tensor::<3, Bool>::from_data(TensorData::new(mask, shape), &device);
+    let mask = if pads.iter().all(|&pad| pad == 0) {
+        causal_mask(width, group, &device)
+    } else {
+        let seen: Vec<Vec<bool>> =
+            pads.iter().map(|&pad| (0..width).map(|key| key >= pad).collect()).collect();
+        padded_causal_mask(&seen, kv_heads, group, &device)
+    };
     let capacity = width + sampling.max_new_tokens;
     let mut cache = KvCache::new(config, prompts.len(), width, &device);
     let hidden = model.forward_cached(&batch, features, &mask, &mut cache);
     let last: Vec<i64> = (0..prompts.len()).map(|i| ((i + 1) * width - 1) as i64).collect();
-    let logits = model.decoder.logits(hidden.select(0, index(last, &device)));
-    let first = host(logits, config.image_token_id);
+    let first = host(model.decoder.logits(hidden.select(0, index(last, &device))));
 
     let mut rows: Vec<Row> = Vec::with_capacity(prompts.len() * num_samples);
-    for (prompt, &position) in next_position.iter().enumerate() {
+    for (i, (prompt, &position)) in prompts.iter().zip(&next_position).enumerate() {
         for sample in 0..num_samples {
             rows.push(Row {
-                prompt,
+                prompt: i,
                 sample,
-                rng: rng(prompt, sample),
+                rng: rng(i, sample),
                 position,
                 last: 0,
+                seen: seen(prompt, sampling, config),
                 running: true,
             });
         }
     }
-    let empty = Generated { ids: Vec::new(), log_probs: Vec::new(), finished: false };
-    let mut out = vec![vec![empty; num_samples]; prompts.len()];
 
     let share: Vec<i64> = rows.iter().map(|r| r.prompt as i64).collect();
     cache.select(&index(share, &device), capacity);
@@ -132,13 +196,14 @@ pub fn generate(
         for (row, logits) in
             rows.iter_mut().zip(logits.chunks_exact(vocab)).filter(|(r, _)| r.running)
         {
-            let (id, log_prob) = sample_token(logits, sampling, &mut row.rng);
-            let generated = &mut out[row.prompt][row.sample];
-            generated.ids.push(id);
-            generated.log_probs.push(log_prob);
+            let (id, log_prob) = draw(logits, row, sampling, config);
+            let is_end = sampling.eos_token_id.contains(&id);
+            on_token(Drawn { prompt: row.prompt, sample: row.sample, id, log_prob, is_end });
+            if let Some(seen) = row.seen.get_mut(id as usize) {
+                *seen = true;
+            }
             row.last = id;
-            generated.finished = id == config.eos_token_id;
-            row.running = !generated.finished;
+            row.running = !is_end;
         }
         let running = rows.iter().filter(|r| r.running).count();
         if running == 0 || step + 1 == sampling.max_new_tokens {
@@ -156,16 +221,27 @@ pub fn generate(
             input_ids: rows.iter().map(|r| vec![r.last]).collect(),
             positions: rows.iter().map(|r| vec![[r.position; 3] as Position]).collect(),
             feature_starts: vec![0; rows.len()],
-            segments: Vec::new(),
+            ..TokenBatch::default()
         };
         for row in &mut rows {
             row.position += 1;
         }
         let mask = hidden_keys.clone().narrow(2, 0, cache.len() + 1);
         let hidden = model.forward_cached(&batch, None, &mask, &mut cache);
-        logits = host(model.decoder.logits(hidden), config.image_token_id);
+        logits = host(model.decoder.logits(hidden));
     }
-    out
+}
+
+/// [`Row::seen`] of a prompt.
+fn seen(prompt: &Prompt, sampling: &Sampling, config: &VlmConfig) -> Vec<bool> {
+    if sampling.repetition_penalty == 1.0 {
+        return Vec::new();
+    }
+    let mut seen = vec![false; config.vocab_size];
+    for &id in &prompt.input_ids {
+        seen[id as usize] = true;
+    }
+    seen
 }
 
 /// True where a key is padding: `[rows * kv_heads, 1, capacity]`.
@@ -185,67 +261,87 @@ fn hidden_keys(
     Tensor::from_data(TensorData::new(mask, [rows.len() * kv_heads, 1, capacity]), device)
 }
 
-/// Logits on the host. An image token is never drawn: no picture would stand behind it.
-fn host(logits: Tensor<2>, image_token_id: u32) -> Vec<f32> {
-    let vocab = logits.dims()[1];
-    let mut values = logits.try_into_vec_as::<f32>().expect("float data is readable as f32");
-    values.chunks_exact_mut(vocab).for_each(|row| row[image_token_id as usize] = f32::NEG_INFINITY);
-    values
+fn host(logits: Tensor<2>) -> Vec<f32> {
+    logits.try_into_vec_as::<f32>().expect("float data is readable as f32")
 }
 
-/// One token from `logits` and its log-probability at temperature 1. Temperature, then top-k, then
-/// top-p, in the order of `transformers`. Ties go to the smaller id, so the draw is a function of
-/// the logits and the stream alone.
-fn sample_token(logits: &[f32], sampling: &Sampling, rng: &mut ChaCha8Rng) -> (u32, f32) {
+/// One token from `logits` and its log-probability under them. Ties go to the smaller id, so the draw
+/// is a function of the logits and the stream alone.
+fn draw(logits: &[f32], row: &mut Row, sampling: &Sampling, config: &VlmConfig) -> (u32, f32) {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     assert!(largest.is_finite(), "logits are not finite");
     let total: f32 = logits.iter().map(|l| (l - largest).exp()).sum();
-    let log_prob = |id: usize| logits[id] - largest - total.ln();
-    if sampling.temperature <= 0.0 {
-        let id = logits.iter().position(|&l| l >= largest).expect("the largest is there");
-        return (id as u32, log_prob(id));
+
+    let mut scores = logits.to_vec();
+    let penalty = sampling.repetition_penalty as f32;
+    for (score, _) in scores.iter_mut().zip(&row.seen).filter(|(_, seen)| **seen) {
+        *score = if *score < 0.0 { *score * penalty } else { *score / penalty };
     }
+    for id in [Some(config.image_token_id), config.video_token_id].into_iter().flatten() {
+        scores[id as usize] = f32::NEG_INFINITY;
+    }
+    let id = if sampling.temperature <= 0.0 {
+        let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        scores.iter().position(|&s| s >= largest).expect("the largest is there")
+    } else {
+        pick(&warp(&scores, sampling), row.rng.random::<f32>())
+    };
+    (id as u32, logits[id] - largest - total.ln())
+}
+
+/// What temperature, top-k and top-p leave of `scores`: ids with weights, not yet normalized.
+fn warp(scores: &[f32], sampling: &Sampling) -> Vec<(usize, f32)> {
+    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let scale = 1.0 / sampling.temperature as f32;
-    let mut kept: Vec<(usize, f32)> = logits
+    let mut kept: Vec<(usize, f32)> = scores
         .iter()
         .enumerate()
-        .map(|(id, l)| (id, ((l - largest) * scale).exp()))
+        .map(|(id, s)| (id, ((s - largest) * scale).exp()))
         .filter(|&(_, weight)| weight > 1e-9)
         .collect();
-    let truncates = sampling.top_k > 0 || sampling.top_p < 1.0;
-    if truncates {
+    if sampling.top_k > 0 || sampling.top_p < 1.0 {
         kept.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        if sampling.top_k > 0 {
-            kept.truncate(sampling.top_k);
-        }
-        let mass: f32 = kept.iter().map(|(_, w)| w).sum();
-        let mut seen = 0.0;
-        let enough = kept.iter().position(|(_, w)| {
-            seen += w;
-            seen >= mass * sampling.top_p as f32
-        });
-        kept.truncate(enough.map_or(kept.len(), |i| i + 1));
     }
+    if sampling.top_k > 0 && sampling.top_k < kept.len() {
+        let least = kept[sampling.top_k - 1].1;
+        kept.truncate(kept.partition_point(|&(_, weight)| weight >= least));
+    }
+    if sampling.top_p < 1.0 {
+        let mass: f32 = kept.iter().map(|(_, w)| w).sum();
+        // From the least probable up, as long as what is dropped stays within 1 - p.
+        let mut dropped = 0.0;
+        let within = |&&(_, w): &&(usize, f32)| {
+            dropped += w / mass;
+            dropped <= (1.0 - sampling.top_p) as f32
+        };
+        let count = kept.iter().rev().take_while(within).count();
+        kept.truncate((kept.len() - count).max(1));
+    }
+    kept
+}
+
+/// The id at the share `uniform` (from 0 to 1) of the weights.
+fn pick(kept: &[(usize, f32)], uniform: f32) -> usize {
     let mass: f32 = kept.iter().map(|(_, w)| w).sum();
-    let mut left = rng.random::<f32>() * mass;
-    let mut chosen = kept[kept.len() - 1].0;
-    for &(id, weight) in &kept {
+    let mut left = uniform * mass;
+    for &(id, weight) in kept {
         left -= weight;
         if left < 0.0 {
-            chosen = id;
-            break;
+            return id;
         }
     }
-    (chosen as u32, log_prob(chosen))
+    kept[kept.len() - 1].0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{Preset, SpecialIds, VlmConfig};
+    use crate::fixtures::{self, Case, Pictures};
     use crate::weights::Parameters;
     use proptest::prelude::*;
     use rand_chacha::rand_core::SeedableRng;
+    use serde::Deserialize;
 
     fn model() -> Vlm {
         let ids = SpecialIds { image: 1, vision_start: 2, vision_end: 3, bos: 4, eos: 4 };
@@ -260,13 +356,15 @@ mod tests {
         Prompt {
             input_ids: input_ids.to_vec(),
             grids: Vec::new(),
+            videos: Vec::new(),
             feature_start: 0,
             position_gap: 0,
         }
     }
 
-    const SAMPLING: Sampling =
-        Sampling { temperature: 1.0, top_p: 0.95, top_k: 20, max_new_tokens: 24 };
+    fn sampling() -> Sampling {
+        Sampling { temperature: 1.0, top_p: 0.95, top_k: 20, ..Sampling::greedy(24, 4) }
+    }
 
     fn stream(prompt: usize, sample: usize) -> ChaCha8Rng {
         ChaCha8Rng::seed_from_u64((prompt * 100 + sample) as u64)
@@ -276,11 +374,11 @@ mod tests {
     fn what_else_is_in_the_batch_changes_no_token() {
         let model = model();
         let prompts = [prompt(&[5, 6, 7]), prompt(&[8, 9, 10, 11, 12, 13]), prompt(&[14])];
-        let together = generate(&model, &prompts, None, 3, &SAMPLING, &stream);
+        let together = generate(&model, &prompts, None, 3, &sampling(), &stream);
         assert!(together.iter().flatten().any(|g| g.ids.len() > 8), "too short to prove anything");
         for (i, prompt) in prompts.iter().enumerate() {
             let alone =
-                generate(&model, std::slice::from_ref(prompt), None, 3, &SAMPLING, &|_, s| {
+                generate(&model, std::slice::from_ref(prompt), None, 3, &sampling(), &|_, s| {
                     stream(i, s)
                 });
             for (a, b) in alone[0].iter().zip(&together[i]) {
@@ -289,29 +387,131 @@ mod tests {
         }
     }
 
+    /// The recorded generations with the prompts of each.
+    #[derive(Deserialize)]
+    struct Recorded {
+        #[serde(flatten)]
+        case: Case,
+        repetition_penalty: f64,
+        max_new_tokens: usize,
+        stop_token_ids: Vec<u32>,
+        new_ids: Vec<Vec<u32>>,
+        #[serde(default)]
+        log_probs: Vec<Vec<f32>>,
+    }
+
+    #[derive(Deserialize)]
+    struct Warped {
+        name: String,
+        logits: Vec<Option<f32>>,
+        temperature: f64,
+        top_k: usize,
+        top_p: f64,
+        kept: Vec<usize>,
+        probabilities: Vec<f32>,
+        tie_is_cut: bool,
+    }
+
+    #[derive(Deserialize)]
+    struct Fixture {
+        pad_token_id: u32,
+        cases: Vec<Recorded>,
+        warp: Vec<Warped>,
+    }
+
+    /// The rows of `case` without their padding.
+    fn prompts(case: &Case, pictures: &Pictures, config: &VlmConfig) -> Vec<Prompt> {
+        let mut names = case.pictures.iter();
+        let mut feature_start = 0;
+        let rows = case.input_ids.iter().zip(&case.attention_mask).map(|(ids, mask)| {
+            let ids: Vec<u32> =
+                ids.iter().zip(mask).filter(|(_, m)| **m == 1).map(|(id, _)| *id).collect();
+            let places = ids.iter().filter(|&&id| id == config.image_token_id).count();
+            let start = feature_start;
+            feature_start += places;
+            let mut grids = Vec::new();
+            let mut left = places;
+            while left > 0 {
+                let grid = pictures.get(names.next().unwrap()).1;
+                left -= grid.num_tokens(config.vision_config.spatial_merge_size);
+                grids.push(grid);
+            }
+            Prompt { grids, feature_start: start, ..prompt(&ids) }
+        });
+        rows.collect()
+    }
+
     #[test]
-    fn greedy_tokens_with_cache_are_those_without() {
-        let model = model();
-        let greedy = Sampling { temperature: 0.0, ..SAMPLING };
-        let cached = &generate(&model, &[prompt(&[5, 6, 7])], None, 1, &greedy, &stream)[0][0];
-        let mut ids = vec![5, 6, 7];
-        for (&id, &log_prob) in cached.ids.iter().zip(&cached.log_probs) {
-            let batch = TokenBatch {
-                positions: vec![rope_index(&ids, &[], &model.config).unwrap()],
-                input_ids: vec![ids.clone()],
-                feature_starts: vec![0],
-                segments: Vec::new(),
+    fn greedy_tokens_are_those_of_the_reference_alone_and_in_a_padded_batch() {
+        let (config, parameters) = fixtures::model("model-untied");
+        let (model, pictures) = (Vlm::new(&config, &parameters), Pictures::read());
+        let fixture: Fixture = fixtures::json("generate.json");
+        assert_eq!(fixture.cases.len(), 7);
+        for recorded in fixture.cases {
+            let name = format!("{}, penalty {}", recorded.case.name, recorded.repetition_penalty);
+            let media = pictures.all(&recorded.case.pictures);
+            let features = (!media.is_empty()).then(|| model.image_features(&media));
+            let sampling = Sampling {
+                repetition_penalty: recorded.repetition_penalty,
+                eos_token_id: recorded.stop_token_ids.clone(),
+                ..Sampling::greedy(recorded.max_new_tokens, 0)
             };
-            let hidden = model.forward(&batch, None);
-            let logits = host(
-                model.decoder.logits(hidden.narrow(0, ids.len() - 1, 1)),
-                model.config.image_token_id,
-            );
-            let (next, plain) = sample_token(&logits, &greedy, &mut stream(0, 0));
-            assert_eq!(next, id);
-            assert!((plain - log_prob).abs() < 1e-4, "{plain} {log_prob}");
-            ids.push(id);
+            let prompts = prompts(&recorded.case, &pictures, &config);
+            let generated = generate(&model, &prompts, features.as_ref(), 1, &sampling, &stream);
+            for (i, (got, want)) in generated.iter().zip(&recorded.new_ids).enumerate() {
+                let got = &got[0];
+                let stop = want.iter().position(|id| recorded.stop_token_ids.contains(id));
+                let end = stop.map_or(want.len(), |at| at + 1);
+                assert!(want[end..].iter().all(|&id| id == fixture.pad_token_id));
+                assert_eq!(got.ids, want[..end], "{name}, row {i}");
+                assert_eq!(got.finished, stop.is_some(), "{name}, row {i}");
+                if let Some(want) = recorded.log_probs.get(i) {
+                    let apart = fixtures::distance(&got.log_probs, want);
+                    assert!(apart < 1e-3, "{name}, row {i}: log-probs {apart} apart");
+                }
+            }
         }
+    }
+
+    #[test]
+    fn temperature_top_k_and_top_p_keep_what_the_reference_keeps() {
+        for row in fixtures::json::<Fixture>("generate.json").warp {
+            let logits: Vec<f32> =
+                row.logits.iter().map(|l| l.unwrap_or(f32::NEG_INFINITY)).collect();
+            let sampling = Sampling {
+                temperature: row.temperature,
+                top_k: row.top_k,
+                top_p: row.top_p,
+                ..Sampling::greedy(1, 0)
+            };
+            let mut kept = warp(&logits, &sampling);
+            let mass: f32 = kept.iter().map(|(_, w)| w).sum();
+            let mut want: Vec<f32> = row.probabilities.clone();
+            if row.tie_is_cut {
+                kept.sort_by(|a, b| a.1.total_cmp(&b.1));
+                want.sort_by(f32::total_cmp);
+            } else {
+                kept.sort_by_key(|k| k.0);
+                let ids: Vec<usize> = kept.iter().map(|k| k.0).collect();
+                assert_eq!(ids, row.kept, "{}", row.name);
+            }
+            let got: Vec<f32> = kept.iter().map(|(_, w)| w / mass).collect();
+            assert_eq!(got.len(), want.len(), "{}", row.name);
+            assert!(fixtures::distance(&got, &want) < 1e-6, "{}: {got:?} {want:?}", row.name);
+        }
+    }
+
+    #[test]
+    fn a_pictures_token_is_never_drawn() {
+        let (mut config, parameters) = fixtures::model("model-untied");
+        let greedy = Sampling::greedy(8, 0);
+        let first = |config: &VlmConfig| {
+            let model = Vlm::new(config, &parameters);
+            generate(&model, &[prompt(&[5, 6, 7])], None, 1, &greedy, &stream)[0][0].ids[0]
+        };
+        let usual = first(&config);
+        config.image_token_id = usual;
+        assert_ne!(first(&config), usual);
     }
 
     proptest! {
@@ -319,11 +519,10 @@ mod tests {
         fn a_draw_is_among_the_most_probable(seed in 0u64..1000, top_k in 1usize..5) {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let logits: Vec<f32> = (0..30).map(|_| rng.random::<f32>() * 4.0).collect();
-            let sampling = Sampling { temperature: 0.7, top_p: 1.0, top_k, max_new_tokens: 1 };
-            let (id, log_prob) = sample_token(&logits, &sampling, &mut rng);
-            let better = logits.iter().filter(|&&l| l > logits[id as usize]).count();
+            let sampling = Sampling { temperature: 0.7, top_k, ..Sampling::greedy(1, 0) };
+            let id = pick(&warp(&logits, &sampling), rng.random::<f32>());
+            let better = logits.iter().filter(|&&l| l > logits[id]).count();
             prop_assert!(better < top_k);
-            prop_assert!(log_prob < 0.0);
         }
     }
 }

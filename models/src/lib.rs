@@ -3,8 +3,11 @@
 //! Token ids and pixels in, logits out. Does not know benchmarks, recipes or how anything is trained.
 
 pub mod config;
+#[cfg(test)]
+mod fixtures;
 pub mod generate;
 pub mod image;
+pub mod lora;
 pub mod ops;
 pub mod rope;
 pub mod text;

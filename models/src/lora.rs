@@ -96,9 +96,8 @@ impl LoraConfig {
                 "`{name}` is {value}\nhint: only plain LoRA is implemented, with this field off"
             );
         }
-        let field = |name: &str| {
-            fields.get(name).ok_or_else(|| anyhow!("field `{name}` is missing"))
-        };
+        let field =
+            |name: &str| fields.get(name).ok_or_else(|| anyhow!("field `{name}` is missing"));
         let r = field("r")?.as_u64().unwrap_or(0) as usize;
         let lora_alpha = field("lora_alpha")?.as_f64().unwrap_or(f64::NAN);
         ensure!(r > 0, "rank `r` is {}\nhint: at least 1", fields["r"]);

@@ -94,6 +94,20 @@ pub fn causal_mask(queries: usize, group: usize, device: &burn::tensor::Device) 
     Tensor::from_data(TensorData::new(values, [1, group * queries, queries]), device)
 }
 
+/// The mask of causal attention where padding, on either side, is not to be seen:
+/// `[batch * kv_heads, group * sequence, sequence]` from `attention_mask [batch][sequence]`, false at
+/// padding. A padded query sees itself, since a row without any key has no softmax.
+pub fn padded_causal_mask(
+    attention_mask: &[Vec<bool>],
+    kv_heads: usize,
+    group: usize,
+    device: &burn::tensor::Device,
+) -> Tensor<3, Bool> {
+    let is_hidden =
+        |row: &[bool], query: usize, key: usize| key > query || (!row[key] && key != query);
+    batch_mask(attention_mask, kv_heads, group, device, is_hidden)
+}
+
 /// The mask of [`attention`] where a query sees segment 0 and its own, up to itself:
 /// `[batch * kv_heads, group * sequence, sequence]` from `segments [batch][sequence]`.
 pub fn segment_mask(
@@ -102,21 +116,33 @@ pub fn segment_mask(
     group: usize,
     device: &burn::tensor::Device,
 ) -> Tensor<3, Bool> {
-    let sequence = segments[0].len();
-    let mut values = Vec::with_capacity(segments.len() * kv_heads * group * sequence * sequence);
-    for row in segments {
+    let is_hidden = |row: &[u32], query: usize, key: usize| {
+        key > query || (row[key] != 0 && row[key] != row[query])
+    };
+    batch_mask(segments, kv_heads, group, device, is_hidden)
+}
+
+/// One mask for each row, the same for all its heads.
+fn batch_mask<T>(
+    rows: &[Vec<T>],
+    kv_heads: usize,
+    group: usize,
+    device: &burn::tensor::Device,
+    is_hidden: impl Fn(&[T], usize, usize) -> bool,
+) -> Tensor<3, Bool> {
+    let sequence = rows[0].len();
+    let mut values = Vec::with_capacity(rows.len() * kv_heads * group * sequence * sequence);
+    for row in rows {
         let start = values.len();
-        for (query, &own) in row.iter().enumerate() {
-            values.extend(
-                row.iter().enumerate().map(|(key, &s)| key > query || (s != 0 && s != own)),
-            );
+        for query in 0..sequence {
+            values.extend((0..sequence).map(|key| is_hidden(row, query, key)));
         }
         let end = values.len();
         for _ in 1..kv_heads * group {
             values.extend_from_within(start..end);
         }
     }
-    let shape = [segments.len() * kv_heads, group * sequence, sequence];
+    let shape = [rows.len() * kv_heads, group * sequence, sequence];
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 

@@ -70,6 +70,18 @@ impl VisionTower {
     /// `patches [images * grid.num_patches(), channels * temporal * patch * patch]` in the
     /// processor's order; returns `[images * tokens, out_hidden_size]` in reading order.
     pub fn forward(&self, patches: Tensor<2>, grid: Grid, images: usize) -> Tensor<2> {
+        self.observed(patches, grid, images, |_| {})
+    }
+
+    /// [`VisionTower::forward`]; `observe` gets the hidden states before the first block, in the
+    /// processor's order, and after each block, in window order: `[images * patches, hidden_size]`.
+    fn observed(
+        &self,
+        patches: Tensor<2>,
+        grid: Grid,
+        images: usize,
+        mut observe: impl FnMut(&Tensor<2>),
+    ) -> Tensor<2> {
         let device = patches.device();
         let n = grid.num_patches();
         let layout = WindowLayout::new(grid, &self.config);
@@ -85,6 +97,7 @@ impl VisionTower {
         let (cos, sin) = (table(cos), table(sin));
 
         let x = patches.matmul(self.patch_embed.clone().transpose()); // [images * n, hidden]
+        observe(&x);
         // Tokens of a window stand together from here to the merger, as in the reference.
         let permute = |x: Tensor<2>, order: &[i64], rows: usize, width: usize| {
             let x = x.reshape([images, rows, width]).select(1, index(order.to_vec(), &device));
@@ -95,6 +108,7 @@ impl VisionTower {
             let full = self.config.fullatt_block_indexes.contains(&i);
             let segments = if full { &layout.frames } else { &layout.windows };
             x = self.block(block, x, images, segments, &cos, &sin);
+            observe(&x);
         }
         let unit = self.config.spatial_merge_size * self.config.spatial_merge_size;
         let x =
@@ -198,6 +212,67 @@ impl WindowLayout {
 mod tests {
     use super::*;
     use crate::config::{Preset, SpecialIds, VlmConfig};
+    use crate::fixtures::{Pictures, distance, json, model, tensors};
+    use burn::tensor::Device;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn every_block_gives_the_hidden_states_of_the_reference() {
+        #[derive(serde::Deserialize)]
+        struct Call {
+            inputs: Vec<String>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Calls {
+            calls: BTreeMap<String, Call>,
+        }
+        let (config, parameters) = model("model-untied");
+        let tower = VisionTower::new(&config.vision_config, &parameters);
+        let (pictures, recorded) = (Pictures::read(), tensors("vision.safetensors"));
+        let mut num_compared = 0;
+        for (name, call) in json::<Calls>("vision.json").calls {
+            let mut states: Vec<Vec<f32>> = vec![Vec::new(); config.vision_config.depth + 2];
+            for input in &call.inputs {
+                let (values, grid) = pictures.get(input);
+                let patches = Tensor::<1>::from_floats(values, &Device::flex())
+                    .reshape([grid.num_patches() as i32, -1]);
+                let mut at = 0;
+                let mut keep = |x: &Tensor<2>| {
+                    states[at].extend(x.try_to_vec_as::<f32>().unwrap());
+                    at += 1;
+                };
+                let merged = tower.observed(patches, grid, 1, &mut keep);
+                keep(&merged);
+            }
+            let blocks = (0..config.vision_config.depth).map(|i| format!("block.{i}"));
+            let names = std::iter::once("patch_embed".to_owned())
+                .chain(blocks)
+                .chain(["merger".to_owned()]);
+            for (state, part) in states.iter().zip(names) {
+                let apart = distance(state, &recorded[&format!("{name}.{part}")].1);
+                assert!(apart < 1e-4, "{name}.{part}: {apart}");
+                num_compared += 1;
+            }
+        }
+        assert_eq!(num_compared, recorded.len());
+    }
+
+    #[test]
+    fn a_pictures_features_depend_on_that_picture_alone() {
+        let (config, parameters) = model("model-untied");
+        let model = crate::vlm::Vlm::new(&config, &parameters);
+        let pictures = Pictures::read();
+        let names = ["a", "b", "c", "b", "b", "v"].map(str::to_owned);
+        let together =
+            model.image_features(&pictures.all(&names)).try_into_vec_as::<f32>().unwrap();
+        let alone: Vec<f32> = names
+            .iter()
+            .flat_map(|n| {
+                model.image_features(&[pictures.get(n)]).try_into_vec_as::<f32>().unwrap()
+            })
+            .collect();
+        assert!(distance(&together, &alone) < 1e-5);
+    }
 
     #[test]
     fn windows_at_the_edge_are_smaller_and_order_is_a_permutation() {

@@ -142,8 +142,10 @@ impl Parameters {
             );
             let bytes = map(&MmapOptions::new(), &file)
                 .with_context(|| format!("failed to map weights `{}`", path.display()))?;
-            let tensors = list(&bytes, |from, num_bytes| {
-                Source::File { file: Rc::clone(&file), offset: from as u64, num_bytes }
+            let tensors = list(&bytes, |from, num_bytes| Source::File {
+                file: Rc::clone(&file),
+                offset: from as u64,
+                num_bytes,
             });
             stored.extend(tensors.with_context(|| format!("unusable `{}`", path.display()))?);
         }
@@ -156,8 +158,7 @@ impl Parameters {
     /// # Errors
     /// See [`Parameters::load`].
     pub fn from_bytes(bytes: &[u8], config: &VlmConfig, device: &Device) -> Result<Parameters> {
-        let stored =
-            list(bytes, |from, num_bytes| Source::Bytes(&bytes[from..from + num_bytes]))?;
+        let stored = list(bytes, |from, num_bytes| Source::Bytes(&bytes[from..from + num_bytes]))?;
         Self::assemble(stored, config, device)
     }
 
@@ -378,7 +379,8 @@ pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, (Vec<usize>, 
     let stored = list(&bytes, |from, num_bytes| Source::Bytes(&bytes[from..from + num_bytes]))
         .with_context(|| format!("unusable `{}`", path.display()))?;
     let read = |(name, tensor): (String, StoredTensor<'_>)| {
-        let values = tensor.read().with_context(|| format!("in `{name}` of `{}`", path.display()))?;
+        let values =
+            tensor.read().with_context(|| format!("in `{name}` of `{}`", path.display()))?;
         Ok((name, (tensor.shape, values)))
     };
     stored.into_iter().map(read).collect()
@@ -505,7 +507,10 @@ fn to_f32(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>> {
     })
 }
 
-#[expect(unsafe_code, reason = "a mapping is undefined if somebody else shortens the file meanwhile")]
+#[expect(
+    unsafe_code,
+    reason = "a mapping is undefined if somebody else shortens the file meanwhile"
+)]
 fn map(options: &MmapOptions, file: &File) -> std::io::Result<Mmap> {
     // SAFETY: checkpoints are written once, under another name, and renamed; nobody writes into one.
     unsafe { options.map(file) }

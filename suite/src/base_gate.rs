@@ -83,7 +83,7 @@ pub fn measure(
                 })
             })
             .collect::<Result<_>>()?;
-        let sampling = Sampling { temperature: 0.0, top_p: 1.0, top_k: 0, max_new_tokens: 256 };
+        let sampling = Sampling::greedy(256, prompter.config.eos_token_id);
         let completions = evaluate(&model, &context, &questions, 1, &sampling, Seed::root(31));
         let right = |c| score(c).outcome == Outcome::Correct;
         completions.iter().map(|c| Ok((c.benchmark.parse()?, c.hops, right(c)))).collect()
@@ -106,7 +106,8 @@ pub fn measure(
     let asked = test_samples(31, per_family, evaluation.hops, Split::Validation)?;
     let asked: Vec<Question> =
         asked.into_iter().map(|s| Question::new(prompter, s, true)).collect::<Result<_>>()?;
-    let (num, sampling) = (evaluation.level_num_samples, evaluation.sampling());
+    let (num, sampling) =
+        (evaluation.level_num_samples, evaluation.sampling(prompter.config.eos_token_id));
     let seed = Seed::root(31).fold_in("levels");
     let completions = evaluate(&model, &context, &asked, num, &sampling, seed);
     let levels = cut_levels(&completions.iter().map(score).collect::<Vec<_>>());

@@ -97,6 +97,7 @@ fn shard(
             Prompt {
                 input_ids: q.input_ids.clone(),
                 grids,
+                videos: Vec::new(),
                 feature_start: start,
                 position_gap: q.position_gap,
             }

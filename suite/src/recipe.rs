@@ -215,13 +215,13 @@ pub struct EvaluationSpec {
 }
 
 impl EvaluationSpec {
-    /// The study's sampling.
-    pub fn sampling(&self) -> Sampling {
+    /// The study's sampling, until `eos_token_id`.
+    pub fn sampling(&self, eos_token_id: u32) -> Sampling {
         Sampling {
             temperature: self.temperature,
             top_p: self.top_p,
             top_k: self.top_k,
-            max_new_tokens: self.max_new_tokens,
+            ..Sampling::greedy(self.max_new_tokens, eos_token_id)
         }
     }
 }

@@ -168,7 +168,7 @@ fn ask(
     let parameters = stage::checkpoint(store, &planned.checkpoint, base, compute)?;
     let model = Vlm::new(&base.prompter.config, &parameters);
     let asking = planned.asking;
-    let usual = recipe.evaluation.sampling();
+    let usual = recipe.evaluation.sampling(base.prompter.config.eos_token_id);
     let sampling = if asking.greedy { Sampling { temperature: 0.0, ..usual } } else { usual };
     let unused = TrainingSpec { freeze: Vec::new(), micro_batch_size: 1, checkpoint_every: 1 };
     let context = Context { prompter: &base.prompter, compute, training: &unused };

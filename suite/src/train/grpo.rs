@@ -64,9 +64,7 @@ pub fn step(
     let policy = Vlm::new(config, &trainer.parameters);
     let sampling = Sampling {
         temperature: spec.temperature,
-        top_p: 1.0,
-        top_k: 0,
-        max_new_tokens: spec.max_completion_tokens,
+        ..Sampling::greedy(spec.max_completion_tokens, config.eos_token_id)
     };
     let generated = rollouts(&policy, context, questions, spec.num_generations, &sampling, seed);
 

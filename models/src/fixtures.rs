@@ -1,0 +1,159 @@
+//! What `golden/parity/generate.py` recorded of the reference implementation, for tests.
+//!
+//! Does not know what is compared with it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::VlmConfig;
+use crate::rope::{Grid, Video, batch_rope_index};
+use crate::vlm::{TokenBatch, Vlm};
+use crate::weights::{Parameters, read_tensors};
+
+/// Shapes and values by name.
+pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// A batch as the model takes it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Case {
+    #[serde(default)]
+    pub(crate) name: String,
+    pub(crate) input_ids: Vec<Vec<u32>>,
+    pub(crate) attention_mask: Vec<Vec<u8>>,
+    /// Names in `pictures.safetensors`, in order of appearance.
+    #[serde(default)]
+    pub(crate) pictures: Vec<String>,
+    #[serde(default)]
+    pub(crate) videos: Vec<String>,
+    #[serde(default)]
+    pub(crate) second_per_grid_ts: Vec<f64>,
+    /// What was recorded, by model.
+    #[serde(default)]
+    pub(crate) models: BTreeMap<String, Recorded>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Recorded {
+    /// Name of the logits.
+    pub(crate) tensor: String,
+}
+
+/// Patches and grids of the pictures and videos.
+#[derive(Debug)]
+pub(crate) struct Pictures {
+    values: Tensors,
+    grids: BTreeMap<String, [usize; 3]>,
+}
+
+pub(crate) fn path(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/parity/fixtures")).join(name)
+}
+
+pub(crate) fn json<T: DeserializeOwned>(name: &str) -> T {
+    serde_json::from_str(&std::fs::read_to_string(path(name)).unwrap()).unwrap()
+}
+
+pub(crate) fn tensors(name: &str) -> Tensors {
+    read_tensors(&path(name)).unwrap()
+}
+
+/// The cases of `logits.json`.
+pub(crate) fn cases() -> Vec<Case> {
+    #[derive(Deserialize)]
+    struct Cases {
+        cases: Vec<Case>,
+    }
+    json::<Cases>("logits.json").cases
+}
+
+/// `model-untied` or `model-tied`.
+pub(crate) fn model(name: &str) -> (VlmConfig, Parameters) {
+    let config = VlmConfig::read(&path(name)).unwrap();
+    let parameters = Parameters::load(&path(name), &config, &Device::flex()).unwrap();
+    (config, parameters)
+}
+
+impl Pictures {
+    pub(crate) fn read() -> Pictures {
+        #[derive(Deserialize)]
+        struct Grids {
+            grid_thw: BTreeMap<String, [usize; 3]>,
+        }
+        let grids = json::<Grids>("pictures.json").grid_thw;
+        Pictures { values: tensors("pictures.safetensors"), grids }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> (&[f32], Grid) {
+        let [t, h, w] = self.grids[name];
+        (&self.values[name].1, Grid { t, h, w })
+    }
+
+    pub(crate) fn all<'a>(&'a self, names: &[String]) -> Vec<(&'a [f32], Grid)> {
+        names.iter().map(|name| self.get(name)).collect()
+    }
+}
+
+impl Case {
+    pub(crate) fn videos(&self, pictures: &Pictures) -> Vec<Video> {
+        let of = |(name, &seconds_per_grid): (&String, &f64)| Video {
+            grid: pictures.get(name).1,
+            seconds_per_grid,
+        };
+        self.videos.iter().zip(&self.second_per_grid_ts).map(of).collect()
+    }
+
+    /// Rows of tokens with the positions that our own rope index gives them.
+    pub(crate) fn batch(&self, pictures: &Pictures, config: &VlmConfig) -> TokenBatch {
+        let attention_mask: Vec<Vec<bool>> =
+            self.attention_mask.iter().map(|row| row.iter().map(|&m| m == 1).collect()).collect();
+        let grids: Vec<Grid> = pictures.all(&self.pictures).iter().map(|p| p.1).collect();
+        let videos = self.videos(pictures);
+        let index =
+            batch_rope_index(&self.input_ids, Some(&attention_mask), &grids, &videos, config)
+                .unwrap();
+        let media = |id: u32| id == config.image_token_id || Some(id) == config.video_token_id;
+        let counts = self.input_ids.iter().map(|row| row.iter().filter(|&&id| media(id)).count());
+        let feature_starts =
+            counts.scan(0, |next, count| Some(std::mem::replace(next, *next + count)));
+        TokenBatch {
+            feature_starts: feature_starts.collect(),
+            input_ids: self.input_ids.clone(),
+            positions: index.positions,
+            attention_mask,
+            segments: Vec::new(),
+        }
+    }
+
+    /// Logits `[batch * sequence * vocabulary]`.
+    pub(crate) fn logits(&self, pictures: &Pictures, model: &Vlm) -> Vec<f32> {
+        let media = [pictures.all(&self.pictures), pictures.all(&self.videos)].concat();
+        let features = (!media.is_empty()).then(|| model.image_features(&media));
+        let batch = self.batch(pictures, &model.config);
+        let hidden = model.forward(&batch, features.as_ref());
+        model.decoder.logits(hidden).try_into_vec_as::<f32>().unwrap()
+    }
+
+    /// Whether each token counts, row by row.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = bool> {
+        self.attention_mask.iter().flatten().map(|&m| m == 1)
+    }
+}
+
+/// The largest difference between `got` and `want`.
+pub(crate) fn distance(got: &[f32], want: &[f32]) -> f32 {
+    assert_eq!(got.len(), want.len());
+    got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// The 2-norm of the difference, as a share of the norm of `want`.
+pub(crate) fn relative_distance(got: &[f32], want: &[f32]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let norm = |values: &mut dyn Iterator<Item = f32>| {
+        values.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt()
+    };
+    norm(&mut got.iter().zip(want).map(|(a, b)| a - b)) / norm(&mut want.iter().copied())
+}
