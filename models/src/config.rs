@@ -484,6 +484,20 @@ impl VisionConfig {
 }
 
 impl GenerationConfig {
+    /// The most probable token each time, with the special tokens of `config`.
+    pub fn greedy(config: &VlmConfig) -> GenerationConfig {
+        GenerationConfig {
+            bos_token_id: config.bos_token_id,
+            do_sample: false,
+            temperature: 1.0,
+            top_k: 50,
+            top_p: 1.0,
+            eos_token_id: vec![config.eos_token_id],
+            pad_token_id: config.pad_token_id,
+            repetition_penalty: 1.0,
+        }
+    }
+
     /// Reads `dir/generation_config.json`; `None` if there is none.
     ///
     /// # Errors

@@ -5,14 +5,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::VlmConfig;
+use crate::ops::log_probs;
 use crate::rope::{Grid, Video, batch_rope_index};
+use crate::vlm::index;
 use crate::vlm::{TokenBatch, Vlm};
-use crate::weights::{Parameters, read_tensors};
+use crate::weights::Parameters;
+use crate::weights::tests::read_tensors;
 
 /// Shapes and values by name.
 pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
@@ -38,8 +41,9 @@ pub(crate) struct Case {
 
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Recorded {
-    /// Name of the logits.
-    pub(crate) tensor: String,
+    /// Name of the logits, where there are any.
+    #[serde(default)]
+    pub(crate) tensor: Option<String>,
 }
 
 /// Patches and grids of the pictures and videos.
@@ -58,7 +62,7 @@ pub(crate) fn json<T: DeserializeOwned>(name: &str) -> T {
 }
 
 pub(crate) fn tensors(name: &str) -> Tensors {
-    read_tensors(&path(name)).unwrap()
+    read_tensors(&path(name))
 }
 
 /// The cases of `logits.json`.
@@ -141,6 +145,31 @@ impl Case {
     pub(crate) fn counts(&self) -> impl Iterator<Item = bool> {
         self.attention_mask.iter().flatten().map(|&m| m == 1)
     }
+}
+
+/// The loss of `loss_grad.json`: the mean over all tokens of the batch that have a label.
+pub(crate) fn loss(model: &Vlm) -> Tensor<1> {
+    #[derive(Deserialize)]
+    struct Labelled {
+        #[serde(flatten)]
+        case: Case,
+        labels: Vec<Vec<i64>>,
+    }
+    let Labelled { case, labels } = json("loss_grad.json");
+    let pictures = Pictures::read();
+    let features = model.image_features(&pictures.all(&case.pictures));
+    let width = labels[0].len();
+    let (mut rows, mut targets) = (Vec::new(), Vec::new());
+    for (i, row) in labels.iter().enumerate() {
+        for (at, &label) in row.iter().enumerate().filter(|(_, label)| **label >= 0) {
+            rows.push((i * width + at - 1) as i64);
+            targets.push(label);
+        }
+    }
+    let hidden = model.forward(&case.batch(&pictures, &model.config), Some(&features));
+    let device = model.device();
+    let logits = model.decoder.logits(hidden.select(0, index(rows, &device)));
+    log_probs(logits, index(targets, &device)).mean().neg()
 }
 
 /// The largest difference between `got` and `want`.

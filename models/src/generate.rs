@@ -7,6 +7,7 @@
 //! a picture's token is never drawn, since no picture would stand behind it, and the repetition
 //! penalty does not count padding, since that would let the batch change a row.
 
+use anyhow::{Result, ensure};
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -60,6 +61,26 @@ impl Sampling {
             max_new_tokens,
             eos_token_id: vec![eos_token_id],
         }
+    }
+
+    /// Whether every value is in its range.
+    ///
+    /// # Errors
+    /// With the first that is not.
+    pub fn check(&self) -> Result<()> {
+        for (name, value, holds) in [
+            ("temperature", self.temperature, self.temperature >= 0.0),
+            ("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0),
+            ("repetition_penalty", self.repetition_penalty, self.repetition_penalty > 0.0),
+        ] {
+            ensure!(
+                holds && value.is_finite(),
+                "`{name}` is {value}\nhint: temperature is at least 0, top_p above 0 and at most 1, \
+                 repetition_penalty above 0"
+            );
+        }
+        ensure!(self.max_new_tokens > 0, "`max_new_tokens` is 0\nhint: at least 1");
+        Ok(())
     }
 }
 

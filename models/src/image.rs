@@ -88,6 +88,30 @@ impl ProcessorConfig {
         parse(&text).with_context(|| format!("failed to parse picture processor `{name}`"))
     }
 
+    /// Whether the tower takes the patches that this processor cuts.
+    ///
+    /// # Errors
+    /// With the first field that differs.
+    pub fn check(&self, vision: &VisionConfig) -> Result<()> {
+        for (field, ours, theirs) in [
+            ("patch_size", self.patch_size, vision.patch_size),
+            ("temporal_patch_size", self.temporal_patch_size, vision.temporal_patch_size),
+            ("merge_size", self.merge_size, vision.spatial_merge_size),
+        ] {
+            ensure!(
+                ours == theirs,
+                "`{field}` is {ours} in the processor and {theirs} in the model\n\
+                 hint: the files belong to different models"
+            );
+        }
+        Ok(())
+    }
+
+    /// The text of `preprocessor_config.json`.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a config is plain data") + "\n"
+    }
+
     /// Height and width after smart resize: multiples of `patch_size x merge_size`, between
     /// `min_pixels` and `max_pixels`, aspect ratio kept as near as that allows.
     ///

@@ -2,6 +2,7 @@
 //!
 //! Token ids and pixels in, logits out. Does not know benchmarks, recipes or how anything is trained.
 
+pub mod checkpoint;
 pub mod config;
 #[cfg(test)]
 mod fixtures;

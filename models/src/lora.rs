@@ -4,18 +4,17 @@
 //! model is built over the outcome. Gradients reach A and B through that sum, so training needs no
 //! second forward pass; merging is the same sum, kept. Dropout of the adapter is not applied.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use burn::tensor::{Device, Tensor, TensorData};
+use anyhow::{Context, Result, anyhow, ensure};
+use burn::tensor::Device;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::weights::{Parameter, Parameters, StoredDtype, read_tensors, write_tensors};
+use crate::weights::{Parameter, Parameters, StoredDtype, write_tensors};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -129,7 +128,16 @@ impl LoraConfig {
         self.lora_alpha / if self.use_rslora { r.sqrt() } else { r }
     }
 
-    /// The published names of the weights among `names` that the adapter changes.
+    /// Names and shapes of the factors for `base`.
+    fn shapes(&self, base: &Parameters) -> Result<Vec<(String, Vec<usize>)>> {
+        let of = |name: &String| {
+            let shape = &base.get(name).shape;
+            [(key(name, "A"), vec![self.r, shape[1]]), (key(name, "B"), vec![shape[0], self.r])]
+        };
+        Ok(self.targets(base)?.iter().flat_map(of).collect())
+    }
+
+    /// The published names of the weights that the adapter changes.
     ///
     /// # Errors
     /// If the pattern is no regular expression or nothing matches.
@@ -174,21 +182,13 @@ fn module(stem: &str) -> String {
     }
 }
 
-/// The two factors of one weight `[out, in]`.
-#[derive(Debug, Clone)]
-pub struct Factors {
-    /// `[r, in]`
-    pub a: Parameter,
-    /// `[out, r]`
-    pub b: Parameter,
-}
-
-/// Factors for every weight that `config` names.
+/// The factors of every weight that `config` names: A `[r, in]` and B `[out, r]` for a weight
+/// `[out, in]`.
 #[derive(Debug, Clone)]
 pub struct Adapter {
     pub config: LoraConfig,
-    /// By the published name of the weight.
-    pub factors: BTreeMap<String, Factors>,
+    /// By PEFT's names; what is trained.
+    pub parameters: Parameters,
 }
 
 impl Adapter {
@@ -196,101 +196,60 @@ impl Adapter {
     /// nothing yet.
     ///
     /// # Errors
-    /// If no layer matches.
+    /// If the pattern does not parse or no layer matches.
     pub fn init(
         config: &LoraConfig,
-        parameters: &Parameters,
+        base: &Parameters,
         rng: &mut ChaCha8Rng,
         device: &Device,
     ) -> Result<Adapter> {
-        let factors = config.targets(parameters)?.into_iter().map(|name| {
-            let (rows, columns) = (parameters.get(&name).shape[0], parameters.get(&name).shape[1]);
-            let bound = 1.0 / (columns as f32).sqrt();
-            let a = (0..config.r * columns).map(|_| rng.random_range(-bound..=bound)).collect();
-            let factors = Factors {
-                a: parameter(a, [config.r, columns], device),
-                b: parameter(vec![0.0; rows * config.r], [rows, config.r], device),
+        let mut parameters = Vec::new();
+        for (key, shape) in config.shapes(base)? {
+            let count = shape.iter().product();
+            let bound = 1.0 / (shape[1] as f32).sqrt();
+            let values = if key.contains(".lora_A.") {
+                (0..count).map(|_| rng.random_range(-bound..=bound)).collect()
+            } else {
+                vec![0.0; count]
             };
-            (name, factors)
-        });
-        Ok(Adapter { config: config.clone(), factors: factors.collect() })
+            parameters.push((key, Parameter::new(shape, values, device)));
+        }
+        Ok(Adapter { config: config.clone(), parameters: parameters.into_iter().collect() })
     }
 
-    /// Reads an adapter for `parameters` from `dir`.
+    /// Reads an adapter for `base` from `dir`.
     ///
     /// # Errors
     /// If a file is missing or damaged; one message lists every missing, unused and wrongly shaped
     /// tensor.
-    pub fn read(dir: &Path, parameters: &Parameters, device: &Device) -> Result<Adapter> {
+    pub fn read(dir: &Path, base: &Parameters, device: &Device) -> Result<Adapter> {
         let config = LoraConfig::read(dir)?;
         let path = dir.join(WEIGHTS);
-        let mut stored = read_tensors(&path)?;
-        let mut faults = Vec::new();
-        let mut factors = BTreeMap::new();
-        for name in config.targets(parameters)? {
-            let shape = &parameters.get(&name).shape;
-            let mut take = |half: &str, shape: [usize; 2]| {
-                let key = key(&name, half);
-                match stored.remove(&key) {
-                    None => faults.push(format!("missing `{key}`")),
-                    Some((have, _)) if have != shape => {
-                        faults.push(format!("`{key}` has shape {have:?}, expected {shape:?}"));
-                    }
-                    Some((_, values)) => return Some(parameter(values, shape, device)),
-                }
-                None
-            };
-            let a = take("A", [config.r, shape[1]]);
-            let b = take("B", [shape[0], config.r]);
-            if let (Some(a), Some(b)) = (a, b) {
-                factors.insert(name, Factors { a, b });
-            }
-        }
-        faults.extend(stored.keys().map(|name| format!("unused `{name}`")));
-        if !faults.is_empty() {
-            bail!(
-                "unusable adapter `{}`: {}\nhint: it was made for another model",
-                path.display(),
-                faults.join(", ")
-            );
-        }
-        Ok(Adapter { config, factors })
+        let shapes = config.shapes(base).with_context(|| format!("in `{}`", dir.display()))?;
+        let parameters = Parameters::read_file(&path, shapes, device)
+            .with_context(|| format!("unusable adapter `{}`", path.display()))?;
+        Ok(Adapter { config, parameters })
     }
 
-    /// Writes the adapter to `dir` in PEFT's layout, f32.
+    /// Writes `adapter_model.safetensors`, f32, and `adapter_config.json`, which comes last.
     ///
     /// # Errors
     /// If a file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<()> {
-        let tensors = self.factors.iter().flat_map(|(name, factors)| {
-            [(key(name, "A"), &factors.a), (key(name, "B"), &factors.b)]
-        });
-        write_tensors(&dir.join(WEIGHTS), tensors, StoredDtype::F32)?;
+        write_tensors(&dir.join(WEIGHTS), self.parameters.iter(), StoredDtype::F32)?;
         let path = dir.join(CONFIG);
         std::fs::write(&path, self.config.to_json())
             .with_context(|| format!("failed to write `{}`", path.display()))
     }
 
-    /// `parameters` with `scaling * B A` added to every weight the adapter changes.
-    pub fn apply(&self, parameters: &Parameters) -> Parameters {
-        parameters.map(|name, p| {
-            let Some(Factors { a, b }) = self.factors.get(name) else { return p.value.clone() };
-            let update = b.matrix().matmul(a.matrix()).mul_scalar(self.config.scaling());
+    /// `base` with `scaling * B A` added to every weight the adapter changes.
+    pub fn apply(&self, base: &Parameters) -> Parameters {
+        base.map(|name, p| {
+            let factor = |half| self.parameters.find(&key(name, half)).map(Parameter::matrix);
+            let (Some(a), Some(b)) = (factor("A"), factor("B")) else { return p.value.clone() };
+            let update = b.matmul(a).mul_scalar(self.config.scaling());
             p.value.clone() + update.reshape([p.count()])
         })
-    }
-
-    /// Applies `f` to every factor; its name is PEFT's.
-    pub fn map(&self, mut f: impl FnMut(&str, &Parameter) -> Tensor<1>) -> Adapter {
-        let mut each = |name: &str, half: &str, p: &Parameter| Parameter {
-            shape: p.shape.clone(),
-            value: f(&key(name, half), p),
-        };
-        let factors = self.factors.iter().map(|(name, pair)| {
-            let (a, b) = (each(name, "A", &pair.a), each(name, "B", &pair.b));
-            (name.clone(), Factors { a, b })
-        });
-        Adapter { config: self.config.clone(), factors: factors.collect() }
     }
 }
 
@@ -300,10 +259,134 @@ fn key(name: &str, half: &str) -> String {
     format!("{PREFIX}{}.lora_{half}.weight", module(stem))
 }
 
-fn parameter(values: Vec<f32>, shape: [usize; 2], device: &Device) -> Parameter {
-    let count = values.len();
-    Parameter {
-        shape: shape.to_vec(),
-        value: Tensor::from_data(TensorData::new(values, [count]), device),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{self, Pictures, distance, relative_distance};
+    use crate::vlm::Vlm;
+    use burn::tensor::Tensor;
+    use rand_chacha::rand_core::SeedableRng;
+    use serde::Deserialize;
+
+    fn adapter(name: &str, base: &Parameters) -> Adapter {
+        Adapter::read(&fixtures::path("lora").join(name), base, &Device::flex()).unwrap()
+    }
+
+    #[test]
+    fn adapters_of_peft_give_the_logits_of_the_reference_and_so_does_merging() {
+        let (config, base) = fixtures::model("model-untied");
+        let pictures = Pictures::read();
+        let case = fixtures::cases().into_iter().find(|c| c.name == "picture").unwrap();
+        let plain = case.logits(&pictures, &Vlm::new(&config, &base));
+        for name in ["decoder", "list"] {
+            let recorded = fixtures::tensors(&format!("lora/{name}/logits.safetensors"));
+            let merged = adapter(name, &base).apply(&base);
+            let logits = case.logits(&pictures, &Vlm::new(&config, &merged));
+            for key in ["picture", "picture, merged"] {
+                let apart = distance(&logits, &recorded[key].1);
+                assert!(apart < 1e-4, "{name}, {key}: {apart}");
+            }
+            assert!(distance(&logits, &plain) > 0.1, "{name} changes nothing");
+        }
+    }
+
+    #[test]
+    fn gradients_of_both_factors_are_those_of_peft() {
+        #[derive(Deserialize)]
+        struct Recorded {
+            loss: f32,
+        }
+        #[derive(Deserialize)]
+        struct Report {
+            decoder: Recorded,
+            list: Recorded,
+        }
+        let (config, base) = fixtures::model("model-untied");
+        let report: Report = fixtures::json("lora/lora.json");
+        for (name, recorded) in [("decoder", report.decoder), ("list", report.list)] {
+            let adapter = adapter(name, &base);
+            let leaves =
+                adapter.parameters.map(|_, p| Tensor::from_inner(p.value.clone()).require_grad());
+            let base = base.map(|_, p| Tensor::from_inner(p.value.clone()));
+            let learning = Adapter { parameters: leaves.clone(), ..adapter };
+            let loss = fixtures::loss(&Vlm::new(&config, &learning.apply(&base)));
+            let mut gradients = loss.backward();
+            assert!((loss.into_scalar::<f32>() - recorded.loss).abs() < 1e-4, "{name}");
+            let want = fixtures::tensors(&format!("lora/{name}/gradients.safetensors"));
+            assert_eq!(leaves.names().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>());
+            for (key, p) in leaves.iter() {
+                let got = p.value.grad_remove(&mut gradients).unwrap();
+                let apart = relative_distance(&got.try_into_vec_as::<f32>().unwrap(), &want[key].1);
+                assert!(apart < 1e-3, "{name}, {key}: {apart}");
+            }
+        }
+    }
+
+    fn plain_lora(target_modules: TargetModules) -> LoraConfig {
+        LoraConfig { r: 3, lora_alpha: 6.0, target_modules, use_rslora: false }
+    }
+
+    #[test]
+    fn a_fresh_adapter_changes_nothing_and_comes_back_from_disk() {
+        let (config, base) = fixtures::model("model-untied");
+        let rng = &mut ChaCha8Rng::seed_from_u64(1);
+        let names = TargetModules::Names(vec!["qkv".into(), "lm_head".into()]);
+        let mut fresh = Adapter::init(&plain_lora(names), &base, rng, &Device::flex()).unwrap();
+        assert_eq!(fresh.parameters.names().count(), 2 * (config.vision_config.depth + 1));
+        assert_eq!(fresh.apply(&base).to_bytes(), base.to_bytes());
+
+        fresh.parameters = fresh.parameters.map(|_, p| p.value.clone().add_scalar(0.5));
+        let dir = tempfile::tempdir().unwrap();
+        fresh.save(dir.path()).unwrap();
+        let read = Adapter::read(dir.path(), &base, &Device::flex()).unwrap();
+        assert_eq!(read.config, fresh.config);
+        assert_eq!(read.apply(&base).to_bytes(), fresh.apply(&base).to_bytes());
+        assert_ne!(read.apply(&base).to_bytes(), base.to_bytes());
+    }
+
+    #[test]
+    fn a_pattern_matches_whole_names_and_a_list_their_last_parts() {
+        let (_, base) = fixtures::model("model-untied");
+        let count = |target| plain_lora(target).targets(&base).map_or(0, |t| t.len());
+        let pattern = |text: &str| count(TargetModules::Pattern(text.into()));
+        assert_eq!(pattern(r"model\.language_model\.layers\.0\.mlp\.up_proj"), 1);
+        assert_eq!(pattern("up_proj"), 0);
+        let list = |name: &str| count(TargetModules::Names(vec![name.into()]));
+        assert_eq!(list("up_proj"), 7);
+        assert_eq!(list("language_model.layers.0.mlp.up_proj"), 1);
+        assert_eq!(list("_proj"), 0);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_name() {
+        let (_, base) = fixtures::model("model-untied");
+        let source = fixtures::path("lora/decoder");
+        let refusal = |edit: &dyn Fn(&Path)| {
+            let dir = tempfile::tempdir().unwrap();
+            for file in [CONFIG, WEIGHTS] {
+                std::fs::copy(source.join(file), dir.path().join(file)).unwrap();
+            }
+            edit(dir.path());
+            format!("{:#}", Adapter::read(dir.path(), &base, &Device::flex()).unwrap_err())
+        };
+        let field = |name: &'static str, value: Value| {
+            refusal(&move |dir| {
+                let path = dir.join(CONFIG);
+                let mut fields: Map<String, Value> =
+                    serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+                fields.insert(name.into(), value.clone());
+                std::fs::write(&path, json!(fields).to_string()).unwrap();
+            })
+        };
+        assert!(field("use_dora", json!(true)).contains("`use_dora` is true\nhint: "));
+        assert!(field("rank_pattern", json!({"q_proj": 8})).contains("`rank_pattern` is"));
+        assert!(field("something_new", json!(1)).contains("`something_new` is 1"));
+        assert!(field("bias", json!("all")).contains("`bias` is \"all\""));
+        assert!(field("target_modules", json!("(")).contains("is no pattern"));
+        assert!(field("target_modules", json!("nothing")).contains("no linear layer matches"));
+        assert!(field("r", json!(0)).contains("rank `r` is 0"));
+        assert!(field("r", json!(5)).contains("has shape [4, 112], expected [5, 112]"));
+        let cut = refusal(&|dir| std::fs::write(dir.join(WEIGHTS), [1, 2, 3]).unwrap());
+        assert!(cut.contains("not a whole safetensors file"), "{cut}");
     }
 }

@@ -173,6 +173,20 @@ impl Tokenizer {
         (json, self.config.to_json())
     }
 
+    /// The chat template's own text.
+    pub fn chat_template(&self) -> &str {
+        self.config.chat_template()
+    }
+
+    /// How the entry `id` reads: a special token by its name, any other decoded, which may be a part of
+    /// a character; nothing for ids beyond the vocabulary.
+    pub fn token(&self, id: u32) -> String {
+        match self.inner.get_added_tokens_decoder().get(&id) {
+            Some(special) => special.content.clone(),
+            None => self.decode(&[id]),
+        }
+    }
+
     /// Entries, added tokens included.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)

@@ -173,8 +173,11 @@ pub fn index(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{Case, Pictures, cases, distance, model, tensors};
+    use crate::fixtures::{
+        Case, Pictures, cases, distance, json, loss, model, relative_distance, tensors,
+    };
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     fn argmax(row: &[f32]) -> usize {
         (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap()
@@ -188,7 +191,9 @@ mod tests {
             let (config, parameters) = model(name);
             let vlm = Vlm::new(&config, &parameters);
             for case in cases() {
-                let Some(tensor) = case.models.get(name).map(|m| &m.tensor) else { continue };
+                let Some(tensor) = case.models.get(name).and_then(|m| m.tensor.as_ref()) else {
+                    continue;
+                };
                 let (_, want) = &recorded[tensor];
                 let got = case.logits(&pictures, &vlm);
                 assert_eq!(got.len(), want.len());
@@ -204,6 +209,42 @@ mod tests {
             }
         }
         assert_eq!(num_compared, recorded.len());
+    }
+
+    #[test]
+    fn loss_and_the_gradient_of_every_parameter_are_those_of_the_reference() {
+        #[derive(serde::Deserialize)]
+        struct Recorded {
+            loss: f32,
+            gradient_norms: BTreeMap<String, f64>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Report {
+            models: BTreeMap<String, Recorded>,
+        }
+        for (name, recorded) in json::<Report>("loss_grad.json").models {
+            let (config, parameters) = model(&name);
+            let leaves = parameters.map(|_, p| Tensor::from_inner(p.value.clone()).require_grad());
+            let loss = loss(&Vlm::new(&config, &leaves));
+            let mut gradients = loss.backward();
+            let apart = (loss.into_scalar::<f32>() - recorded.loss).abs();
+            assert!(apart < 1e-5, "{name}: loss {apart} apart");
+            let file = if config.tie_word_embeddings { "loss_grad_tied" } else { "loss_grad" };
+            let whole = tensors(&format!("{file}.safetensors"));
+            let names: Vec<&str> = recorded.gradient_norms.keys().map(String::as_str).collect();
+            assert_eq!(leaves.names().collect::<Vec<_>>(), names);
+            for (key, p) in leaves.iter() {
+                let got =
+                    p.value.grad_remove(&mut gradients).unwrap().try_into_vec_as::<f32>().unwrap();
+                let norm = got.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+                let want = recorded.gradient_norms[key];
+                assert!((norm - want).abs() < 1e-3 * want, "{name}, {key}: {norm} {want}");
+                if let Some((_, want)) = whole.get(key) {
+                    let apart = relative_distance(&got, want);
+                    assert!(apart < 1e-3, "{name}, {key}: {apart}");
+                }
+            }
+        }
     }
 
     /// Logits of each row without its padding.

@@ -117,15 +117,9 @@ impl Parameters {
                 };
                 (0..count).map(|_| (standard_normal(rng) * std) as f32).collect()
             };
-            (
-                name,
-                Parameter {
-                    shape,
-                    value: Tensor::from_data(TensorData::new(values, [count]), device),
-                },
-            )
+            (name, Parameter::new(shape, values, device))
         });
-        Parameters(entries.collect())
+        entries.collect()
     }
 
     /// Loads `dir/model.safetensors`, or the shards that `dir/model.safetensors.index.json` names
@@ -162,6 +156,18 @@ impl Parameters {
         Self::assemble(stored, config, device)
     }
 
+    /// The tensors of the safetensors file `path`, which are to have these names and shapes.
+    ///
+    /// # Errors
+    /// If it is damaged; one message lists every missing, unused and wrongly shaped key.
+    pub(crate) fn read_file(
+        path: &Path,
+        shapes: Vec<(String, Vec<usize>)>,
+        device: &Device,
+    ) -> Result<Parameters> {
+        Self::take(stored_in(path)?.into_iter().collect(), shapes, device, Vec::new())
+    }
+
     fn assemble(
         stored: Vec<(String, StoredTensor<'_>)>,
         config: &VlmConfig,
@@ -170,8 +176,7 @@ impl Parameters {
         let mut faults = Vec::new();
         let mut by_name = BTreeMap::new();
         for (name, tensor) in stored {
-            let published = published_name(&name);
-            if by_name.insert(published, tensor).is_some() {
+            if by_name.insert(published_name(&name), tensor).is_some() {
                 faults.push(format!("`{name}` is stored twice"));
             }
         }
@@ -179,29 +184,34 @@ impl Parameters {
             // Some writers store the head a second time; the reference ignores it too.
             by_name.remove(HEAD);
         }
+        Self::take(by_name, shapes(config), device, faults)
+    }
+
+    /// The tensors called `shapes`, and no others; `faults` are those found before.
+    fn take(
+        mut stored: BTreeMap<String, StoredTensor<'_>>,
+        shapes: Vec<(String, Vec<usize>)>,
+        device: &Device,
+        mut faults: Vec<String>,
+    ) -> Result<Parameters> {
         let mut found = Vec::new();
-        for (name, shape) in shapes(config) {
-            match by_name.remove(&name) {
+        for (name, shape) in shapes {
+            match stored.remove(&name) {
                 None => faults.push(format!("missing `{name}`")),
                 Some(tensor) if tensor.shape == shape => found.push((name, tensor)),
                 Some(tensor) => faults
                     .push(format!("`{name}` has shape {:?}, expected {shape:?}", tensor.shape)),
             }
         }
-        faults.extend(by_name.keys().map(|name| format!("unused `{name}`")));
+        faults.extend(stored.keys().map(|name| format!("unused `{name}`")));
         if !faults.is_empty() {
-            bail!(
-                "{}\nhint: config.json and the weights belong to different models",
-                faults.join(", ")
-            );
+            bail!("{}\nhint: the weights belong to another model", faults.join(", "));
         }
-        let mut entries = BTreeMap::new();
-        for (name, tensor) in found {
+        let read = |(name, tensor): (String, StoredTensor<'_>)| {
             let values = tensor.read().with_context(|| format!("in `{name}`"))?;
-            let value = Tensor::from_data(TensorData::new(values, [tensor.count()]), device);
-            entries.insert(name, Parameter { shape: tensor.shape, value });
-        }
-        Ok(Parameters(entries))
+            Ok((name, Parameter::new(tensor.shape, values, device)))
+        };
+        found.into_iter().map(read).collect()
     }
 
     /// Writes the weights to `dir` as `dtype`: one `model.safetensors`, or shards of at most
@@ -229,7 +239,7 @@ impl Parameters {
             } else {
                 format!("model-{:05}-of-{num:05}.safetensors", i + 1)
             };
-            let tensors = names.iter().map(|name| (name.to_string(), self.get(name)));
+            let tensors = names.iter().map(|&name| (name, self.get(name)));
             write_tensors(&dir.join(&file), tensors, dtype)?;
             weight_map.extend(names.iter().map(|name| (name.to_string(), file.clone())));
         }
@@ -264,7 +274,12 @@ impl Parameters {
 
     /// The parameter called `name`.
     pub fn get(&self, name: &str) -> &Parameter {
-        self.0.get(name).unwrap_or_else(|| panic!("no parameter `{name}`"))
+        self.find(name).unwrap_or_else(|| panic!("no parameter `{name}`"))
+    }
+
+    /// The parameter called `name`, if there is one.
+    pub fn find(&self, name: &str) -> Option<&Parameter> {
+        self.0.get(name)
     }
 
     /// Applies `f` to every parameter.
@@ -290,7 +305,19 @@ impl Parameters {
     }
 }
 
+impl FromIterator<(String, Parameter)> for Parameters {
+    fn from_iter<I: IntoIterator<Item = (String, Parameter)>>(entries: I) -> Parameters {
+        Parameters(entries.into_iter().collect())
+    }
+}
+
 impl Parameter {
+    /// `values`, row-major, on `device`.
+    pub fn new(shape: Vec<usize>, values: Vec<f32>, device: &Device) -> Parameter {
+        let count = values.len();
+        Parameter { shape, value: Tensor::from_data(TensorData::new(values, [count]), device) }
+    }
+
     /// Number of values.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
@@ -362,7 +389,7 @@ impl View for Stored<'_> {
 /// one by one.
 pub(crate) fn write_tensors<'a>(
     path: &Path,
-    tensors: impl Iterator<Item = (String, &'a Parameter)>,
+    tensors: impl Iterator<Item = (&'a str, &'a Parameter)>,
     dtype: StoredDtype,
 ) -> Result<()> {
     let part = path.with_extension("part");
@@ -370,20 +397,6 @@ pub(crate) fn write_tensors<'a>(
     safetensors::serialize_to_file(views, Some(metadata()), &part)
         .with_context(|| format!("failed to write `{}`", part.display()))?;
     std::fs::rename(&part, path).with_context(|| format!("failed to write `{}`", path.display()))
-}
-
-/// Shapes and values of a small safetensors file by its own names.
-pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, (Vec<usize>, Vec<f32>)>> {
-    let bytes =
-        std::fs::read(path).with_context(|| format!("failed to read `{}`", path.display()))?;
-    let stored = list(&bytes, |from, num_bytes| Source::Bytes(&bytes[from..from + num_bytes]))
-        .with_context(|| format!("unusable `{}`", path.display()))?;
-    let read = |(name, tensor): (String, StoredTensor<'_>)| {
-        let values =
-            tensor.read().with_context(|| format!("in `{name}` of `{}`", path.display()))?;
-        Ok((name, (tensor.shape, values)))
-    };
-    stored.into_iter().map(read).collect()
 }
 
 /// What `transformers` looks for before it reads a file.
@@ -452,6 +465,26 @@ enum Source<'a> {
     },
 }
 
+/// The tensors of the file `path`.
+fn stored_in(path: &Path) -> Result<Vec<(String, StoredTensor<'static>)>> {
+    let opened =
+        File::open(path).map_err(|e| {
+        anyhow!(
+            "failed to open weights `{}`: {e}\nhint: name the folder of a checkpoint, with all of its files",
+            path.display()
+        )
+    });
+    let file = Rc::new(opened?);
+    let bytes = map(&MmapOptions::new(), &file)
+        .with_context(|| format!("failed to map weights `{}`", path.display()))?;
+    let source = |from: usize, num_bytes| Source::File {
+        file: Rc::clone(&file),
+        offset: from as u64,
+        num_bytes,
+    };
+    list(&bytes, source).with_context(|| format!("unusable `{}`", path.display()))
+}
+
 /// The tensors of a safetensors file by its own names, its header checked against its length;
 /// `source` is given where one begins and how long it is.
 fn list<'a>(
@@ -472,8 +505,12 @@ fn list<'a>(
 }
 
 impl StoredTensor<'_> {
-    fn count(&self) -> usize {
-        self.shape.iter().product()
+    #[cfg(test)]
+    fn num_bytes(&self) -> usize {
+        match &self.source {
+            Source::Bytes(bytes) => bytes.len(),
+            Source::File { num_bytes, .. } => *num_bytes,
+        }
     }
 
     /// The values as f32.
@@ -521,4 +558,194 @@ fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {
     let u: f64 = 1.0 - rng.random::<f64>();
     let angle = std::f64::consts::TAU * rng.random::<f64>();
     (-2.0 * u.ln()).sqrt() * angle.cos()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::fixtures::{json, model, path};
+    use tempfile::TempDir;
+
+    /// Shapes and values of a safetensors file by its own names.
+    pub(crate) fn read_tensors(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+        let read = |(name, tensor): (String, StoredTensor<'_>)| {
+            let values = tensor.read().unwrap();
+            (name, (tensor.shape, values))
+        };
+        stored_in(path).unwrap().into_iter().map(read).collect()
+    }
+
+    const LARGE: usize = 1 << 30;
+
+    /// A copy of a recorded checkpoint, to be damaged.
+    fn copy(name: &str) -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["config.json", WHOLE] {
+            std::fs::copy(path(name).join(file), dir.path().join(file)).unwrap();
+        }
+        dir
+    }
+
+    fn load(dir: &TempDir) -> Result<Parameters> {
+        let config = VlmConfig::read(dir.path()).unwrap();
+        Parameters::load(dir.path(), &config, &Device::flex())
+    }
+
+    fn refusal(dir: &TempDir) -> String {
+        format!("{:#}", load(dir).unwrap_err())
+    }
+
+    #[test]
+    fn both_layouts_of_keys_in_the_wild_load() {
+        let keys: BTreeMap<String, BTreeMap<String, Vec<String>>> = json("keys.json");
+        for (name, layouts) in keys {
+            let (_, parameters) = model(&name);
+            let ours: Vec<String> = parameters.names().map(str::to_owned).collect();
+            for (layout, keys) in layouts {
+                let mut published: Vec<String> = keys.iter().map(|k| published_name(k)).collect();
+                published.sort();
+                assert_eq!(ours, published, "{name}, {layout}");
+            }
+        }
+        // The files themselves: one in either layout.
+        let stored = |name| stored_in(&path(name).join(WHOLE)).unwrap();
+        assert!(stored("model-tied").iter().any(|(n, _)| n.starts_with("model.language_model.")));
+        assert!(stored("model-untied").iter().any(|(n, _)| n.starts_with("visual.")));
+    }
+
+    #[test]
+    fn shards_and_their_index_hold_what_one_file_holds() {
+        let (_, parameters) = model("model-untied");
+        let dir = copy("model-untied");
+        std::fs::remove_file(dir.path().join(WHOLE)).unwrap();
+        parameters.save(dir.path(), StoredDtype::F32, 300_000).unwrap();
+        assert_eq!(load(&dir).unwrap().to_bytes(), parameters.to_bytes());
+        let files = shard_paths(dir.path()).unwrap();
+        assert!(files.len() > 3, "{files:?}");
+        for file in &files {
+            let size: usize = stored_in(file).unwrap().iter().map(|(_, t)| t.num_bytes()).sum();
+            assert!(size <= 300_000, "{size} bytes in {}", file.display());
+        }
+
+        let gone = &files[1];
+        std::fs::remove_file(gone).unwrap();
+        let (said, name) = (refusal(&dir), gone.file_name().unwrap().to_string_lossy().to_string());
+        assert!(
+            said.contains(&format!("names shard `{name}`, which is not there\nhint: ")),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn an_index_that_points_out_of_its_folder_is_refused() {
+        let dir = copy("model-untied");
+        for place in ["../model.safetensors", "/etc/passwd", "sub/model.safetensors", ".."] {
+            let index = json!({"metadata": {}, "weight_map": {"lm_head.weight": place}});
+            std::fs::write(dir.path().join(INDEX), index.to_string()).unwrap();
+            assert!(refusal(&dir).contains("which is not there"), "{place}");
+        }
+    }
+
+    #[test]
+    fn half_precision_is_read_to_the_bit_and_halves_the_file() {
+        let (config, parameters) = model("model-tied");
+        for (dtype, round) in [
+            (StoredDtype::Bf16, (|x| bf16::from_f32(x).to_f32()) as fn(f32) -> f32),
+            (StoredDtype::F16, |x| f16::from_f32(x).to_f32()),
+        ] {
+            let dir = copy("model-tied");
+            parameters.save(dir.path(), dtype, LARGE).unwrap();
+            let read = load(&dir).unwrap();
+            for (name, p) in parameters.iter() {
+                let rounded: Vec<f32> = p.to_vec().into_iter().map(round).collect();
+                assert_eq!(read.get(name).to_vec(), rounded, "{name}");
+            }
+            let size = std::fs::metadata(dir.path().join(WHOLE)).unwrap().len() as usize;
+            let count: usize =
+                shapes(&config).iter().map(|(_, s)| s.iter().product::<usize>()).sum();
+            assert!(size < 2 * count + 20_000, "{size} bytes for {count} numbers");
+        }
+    }
+
+    #[test]
+    fn a_tied_head_is_stored_once_and_a_second_copy_is_ignored() {
+        let (config, parameters) = model("model-tied");
+        assert!(parameters.find(HEAD).is_none());
+        let table = parameters.get("model.embed_tokens.weight").clone();
+        let doubled: Parameters = parameters
+            .iter()
+            .map(|(name, p)| (name.to_owned(), p.clone()))
+            .chain([(HEAD.to_owned(), table)])
+            .collect();
+        let read = Parameters::from_bytes(&doubled.to_bytes(), &config, &Device::flex()).unwrap();
+        assert_eq!(read.to_bytes(), parameters.to_bytes());
+    }
+
+    #[test]
+    fn one_message_lists_missing_unused_and_wrongly_shaped_keys() {
+        let (config, parameters) = model("model-untied");
+        let other =
+            parameters.iter().filter(|(name, _)| *name != "model.norm.weight").map(|(name, p)| {
+                match name {
+                    HEAD => (name.to_owned(), Parameter { shape: vec![72, 700], ..p.clone() }),
+                    "visual.merger.ln_q.weight" => ("visual.stranger".to_owned(), p.clone()),
+                    _ => (name.to_owned(), p.clone()),
+                }
+            });
+        let bytes = other.collect::<Parameters>().to_bytes();
+        let error = Parameters::from_bytes(&bytes, &config, &Device::flex()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "missing `visual.merger.ln_q.weight`, missing `model.norm.weight`, \
+             `lm_head.weight` has shape [72, 700], expected [700, 72], unused `visual.stranger`\n\
+             hint: the weights belong to another model"
+        );
+    }
+
+    #[test]
+    fn truncated_weights_are_refused_wherever_they_end() {
+        let whole = std::fs::read(path("model-untied").join(WHOLE)).unwrap();
+        let dir = copy("model-untied");
+        for len in [0, 1, 7, 8, 9, 1000, whole.len() / 2, whole.len() - 1] {
+            std::fs::write(dir.path().join(WHOLE), &whole[..len]).unwrap();
+            let said = refusal(&dir);
+            assert!(said.contains(WHOLE) && said.contains("\nhint: "), "{len}: {said}");
+        }
+        std::fs::remove_file(dir.path().join(WHOLE)).unwrap();
+        assert!(refusal(&dir).contains("failed to open weights"));
+    }
+
+    #[test]
+    fn a_flipped_bit_in_the_header_is_refused_or_changes_nothing() {
+        let (config, parameters) = model("model-tied");
+        let whole = parameters.to_bytes();
+        let header = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize + 8;
+        let mut num_refused = 0;
+        // Every bit of the length, then every 13th: all of them take a minute.
+        for bit in (0..64).chain((64..header * 8).step_by(13)) {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            match Parameters::from_bytes(&bytes, &config, &Device::flex()) {
+                Err(error) => {
+                    assert!(format!("{error:#}").contains("\nhint: "), "{error:#}");
+                    num_refused += 1;
+                }
+                Ok(read) => assert_eq!(read.to_bytes(), whole, "bit {bit}"),
+            }
+        }
+        assert!(num_refused > 1000, "{num_refused}");
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_refused_with_their_tensor() {
+        let (config, parameters) = model("model-tied");
+        let broken = parameters.map(|name, p| match name {
+            "model.norm.weight" => p.value.clone().mul_scalar(f32::INFINITY),
+            _ => p.value.clone(),
+        });
+        let error =
+            Parameters::from_bytes(&broken.to_bytes(), &config, &Device::flex()).unwrap_err();
+        let said = format!("{error:#}");
+        assert!(said.starts_with("in `model.norm.weight`: numbers that are not finite"), "{said}");
+    }
 }

@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use synergy_benchmarks::seed::Seed;
-use synergy_models::config::{Preset, VlmConfig};
+use synergy_models::checkpoint::Checkpoint;
+use synergy_models::config::{GenerationConfig, Preset, VlmConfig};
 use synergy_models::image::ProcessorConfig;
 use synergy_models::tokenizer::Tokenizer;
 use synergy_models::weights::Parameters;
@@ -19,13 +20,7 @@ use crate::device::Compute;
 use crate::recipe::PromptSpec;
 use crate::store::{Key, write_atomic};
 
-const FILES: [&str; 5] = [
-    "config.json",
-    "preprocessor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "model.safetensors",
-];
+const WEIGHTS: &str = "model.safetensors";
 
 /// `base.json`: where a kept base comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,13 +77,7 @@ impl Base {
                 file.display()
             );
         }
-        let config = VlmConfig::read(dir)?;
-        let tokenizer = Tokenizer::read(dir, &config)?;
-        let path = dir.join("preprocessor_config.json");
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("failed to read `{}`", path.display()))?;
-        let processor = serde_json::from_str(&text)
-            .with_context(|| format!("failed to parse `{}`", path.display()))?;
+        let Checkpoint { config, tokenizer, processor, .. } = Checkpoint::read(dir)?;
         let parameters = Parameters::load(dir, &config, &compute.device)?;
         let key = Key::of(&json!(record.files));
         let prompter = Prompter { config, tokenizer, processor, prompt: prompt.clone() };
@@ -141,16 +130,11 @@ impl Base {
 
 /// The files of a model in the Hugging Face layout.
 fn files(prompter: &Prompter, parameters: &Parameters) -> BTreeMap<String, Vec<u8>> {
-    let (tokenizer, tokenizer_config) = prompter.tokenizer.to_json();
-    let processor = serde_json::to_string_pretty(&prompter.processor).expect("plain data") + "\n";
-    let contents = [
-        prompter.config.to_json().into_bytes(),
-        processor.into_bytes(),
-        tokenizer.into_bytes(),
-        tokenizer_config.into_bytes(),
-        parameters.to_bytes(),
-    ];
-    FILES.into_iter().map(str::to_owned).zip(contents).collect()
+    let Prompter { config, tokenizer, processor, .. } = prompter;
+    let generation = GenerationConfig::greedy(config);
+    let settings = Checkpoint::files(config, tokenizer, processor, &generation);
+    let settings = settings.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes()));
+    settings.chain([(WEIGHTS.to_owned(), parameters.to_bytes())]).collect()
 }
 
 fn hashes(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {

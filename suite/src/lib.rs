@@ -5,12 +5,15 @@
 
 pub mod base;
 pub mod base_gate;
+pub mod chat;
 pub mod compare;
 pub mod completion;
 pub mod data;
 pub mod device;
 pub mod evaluate;
 pub mod event;
+pub mod inspect;
+pub mod model;
 pub mod objective;
 pub mod optimizer;
 pub mod plan;

@@ -3,15 +3,23 @@
 //! Exit codes are decided here only: 0 all well, 1 a finding (a regression), 2 could not finish,
 //! 130 stopped by Ctrl-C.
 
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use synergy_benchmarks::families::contact_sheet;
+use synergy_models::image::read_picture;
+use synergy_models::weights::StoredDtype;
 use synergy_suite::base_gate;
+use synergy_suite::chat::Chat;
 use synergy_suite::compare::compare;
+use synergy_suite::device::Compute;
 use synergy_suite::event::{interrupted, watch_interrupts};
+use synergy_suite::inspect::{describe, inspect};
+use synergy_suite::model::Model;
 use synergy_suite::recipe::ModelSpec;
 use synergy_suite::run::{self, Options};
 use synergy_suite::score::Results;
@@ -28,7 +36,25 @@ Examples:
   synergy plan --profile small              what a run would do, and how long it takes
   synergy reproduce --profile smoke         all regimes on the nano model, two minutes
   synergy golden check --profile smoke      compare the last run with the recorded results
-  synergy show --out sheet.png              what the questions look like";
+  synergy show --out sheet.png              what the questions look like
+  synergy chat --model DIR --image a.png \"What is this?\"
+                                            ask any Qwen2.5-VL checkpoint";
+
+const CHAT_EXAMPLES: &str = "\
+Examples:
+  synergy chat --model golden/base/small \"2+2?\"
+  synergy chat --model DIR --image a.png --image b.png \"What differs between <image> and <image>?\"
+  synergy chat --model DIR --adapter ADAPTER --temperature 0 < questions.txt";
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  synergy inspect --model DIR --image a.png --prompt \"What is this?\"
+  synergy inspect --model DIR --prompt \"The sky is\" --raw --top 10 --json";
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  synergy export --model DIR --adapter ADAPTER --dtype bf16 --out merged
+  synergy export --profile smoke --regime rl --out smoke-rl";
 
 /// What happens to a reasoning vision-language model when it is post-trained with long-CoT SFT, RL
 /// or both: on easy and hard questions, in accuracy, style and length.
@@ -94,6 +120,110 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Ask a checkpoint: one question, or a conversation from standard input
+    #[command(after_help = CHAT_EXAMPLES)]
+    Chat {
+        #[command(flatten)]
+        model: ModelArgs,
+        /// A picture (PNG or JPEG) that the first question is about; may be given several times
+        #[arg(long, value_name = "FILE")]
+        image: Vec<PathBuf>,
+        /// What the model is told before the first question
+        #[arg(long, value_name = "TEXT")]
+        system: Option<String>,
+        #[command(flatten)]
+        sampling: SamplingArgs,
+        /// The question, `<image>` where a picture belongs; without it every line of standard input is one
+        question: Option<String>,
+    },
+    /// Print what a checkpoint sees of a prompt, and its most probable next tokens
+    #[command(after_help = INSPECT_EXAMPLES)]
+    Inspect {
+        #[command(flatten)]
+        model: ModelArgs,
+        /// A picture (PNG or JPEG); may be given several times
+        #[arg(long, value_name = "FILE")]
+        image: Vec<PathBuf>,
+        /// The user's turn, `<image>` where a picture belongs
+        #[arg(long, value_name = "TEXT")]
+        prompt: String,
+        /// Take the prompt as it is, without the chat template
+        #[arg(long)]
+        raw: bool,
+        /// How many next tokens
+        #[arg(long, default_value_t = 5, value_name = "K")]
+        top: usize,
+        /// Print the receipt as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a checkpoint in the Hugging Face layout: another type, other shards, an adapter merged
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export {
+        /// A folder in the Hugging Face layout
+        #[arg(long, value_name = "DIR", required_unless_present = "regime")]
+        model: Option<PathBuf>,
+        /// An adapter in PEFT's layout, to be merged
+        #[arg(long, value_name = "DIR", requires = "model")]
+        adapter: Option<PathBuf>,
+        /// Instead of a folder: the model that this regime of a finished run ended with
+        #[arg(long, conflicts_with = "model")]
+        regime: Option<String>,
+        #[command(flatten)]
+        run: RunArgs,
+        /// A new folder
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Type of the numbers written
+        #[arg(long, value_enum, default_value_t = DtypeArg::F32)]
+        dtype: DtypeArg,
+        /// Largest file, in GB
+        #[arg(long, default_value_t = 5.0, value_name = "GB")]
+        max_shard_size: f64,
+    },
+}
+
+#[derive(Args)]
+struct ModelArgs {
+    /// A folder in the Hugging Face layout
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// An adapter in PEFT's layout
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+    /// auto or flex
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+/// Without these the checkpoint's own `generation_config.json` decides.
+#[derive(Args)]
+struct SamplingArgs {
+    /// 0 takes the most probable token
+    #[arg(long)]
+    temperature: Option<f64>,
+    /// 1 keeps all
+    #[arg(long)]
+    top_p: Option<f64>,
+    /// 0 keeps all
+    #[arg(long)]
+    top_k: Option<usize>,
+    /// 1 changes nothing
+    #[arg(long)]
+    repetition_penalty: Option<f64>,
+    /// The longest answer, in tokens
+    #[arg(long, default_value_t = 1024)]
+    max_new_tokens: usize,
+    /// Seed of what is drawn
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum DtypeArg {
+    F32,
+    F16,
+    Bf16,
 }
 
 #[derive(Subcommand)]
@@ -247,7 +377,113 @@ fn dispatch(command: Command) -> Result<u8> {
             println!("{}", out.display());
             Ok(0)
         }
+        Command::Chat { model, image, system, sampling, question } => {
+            chat(&model, &image, system.as_deref(), &sampling, question.as_deref())?;
+            Ok(0)
+        }
+        Command::Inspect { model, image, prompt, raw, top, json } => {
+            let compute = Compute::open(&model.device, None)?;
+            let opened = Model::open(&model.model, model.adapter.as_deref(), &compute)?;
+            let receipt = inspect(&opened, &image, &prompt, raw, top)?;
+            if json {
+                println!("{}", serde_json::to_string(&receipt).context("plain data")?);
+            } else {
+                print!("{}", describe(&receipt, &model.model, &opened.checkpoint.tokenizer));
+            }
+            Ok(0)
+        }
+        Command::Export { model, adapter, regime, run, out, dtype, max_shard_size } => {
+            ensure!(
+                max_shard_size > 0.0,
+                "largest file of {max_shard_size} GB\nhint: --max-shard-size 5"
+            );
+            let opened = match (&model, &regime) {
+                (Some(dir), _) => {
+                    let compute = Compute::open(&run.device.device, run.device.threads)?;
+                    Model::open(dir, adapter.as_deref(), &compute)?
+                }
+                (None, regime) => {
+                    let regime = regime.as_deref().context("clap asks for one of the two")?;
+                    let recipe = run::recipe_of(&run.profile)?;
+                    run::trained(&recipe, &options(run.device, false), regime)?
+                }
+            };
+            let dtype = match dtype {
+                DtypeArg::F32 => StoredDtype::F32,
+                DtypeArg::F16 => StoredDtype::F16,
+                DtypeArg::Bf16 => StoredDtype::Bf16,
+            };
+            opened.export(&out, dtype, (max_shard_size * 1e9) as usize)?;
+            println!("{}", out.display());
+            Ok(0)
+        }
     }
+}
+
+/// One question, or a conversation: one line of standard input, one answer.
+fn chat(
+    model: &ModelArgs,
+    images: &[PathBuf],
+    system: Option<&str>,
+    asked: &SamplingArgs,
+    question: Option<&str>,
+) -> Result<()> {
+    let pictures = images.iter().map(|path| read_picture(path)).collect::<Result<Vec<_>>>()?;
+    let compute = Compute::open(&model.device, None)?;
+    let opened = Model::open(&model.model, model.adapter.as_deref(), &compute)?;
+    let mut sampling = opened.checkpoint.sampling(asked.max_new_tokens);
+    sampling.temperature = asked.temperature.unwrap_or(sampling.temperature);
+    sampling.top_p = asked.top_p.unwrap_or(sampling.top_p);
+    sampling.top_k = asked.top_k.unwrap_or(sampling.top_k);
+    sampling.repetition_penalty = asked.repetition_penalty.unwrap_or(sampling.repetition_penalty);
+    sampling.check()?;
+    let mut chat = Chat::new(&opened, sampling, asked.seed, system, pictures);
+    if let Some(question) = question {
+        return answer(&mut chat, question);
+    }
+    let stdin = std::io::stdin();
+    let is_person = stdin.is_terminal();
+    let mut line = String::new();
+    loop {
+        if is_person {
+            tell("> ")?;
+        }
+        line.clear();
+        if stdin.lock().read_line(&mut line).context("failed to read standard input")? == 0 {
+            return Ok(());
+        }
+        match line.trim() {
+            "" => {}
+            // A person may ask again; a program wants to know.
+            question if is_person => {
+                if let Err(error) = answer(&mut chat, question) {
+                    report(&error);
+                }
+            }
+            question => answer(&mut chat, question)?,
+        }
+    }
+}
+
+/// Streams one answer to standard output, and how fast it came to standard error.
+fn answer(chat: &mut Chat<'_>, question: &str) -> Result<()> {
+    let clock = Instant::now();
+    let mut out = std::io::stdout();
+    let answer = chat.ask(question, &mut out)?;
+    writeln!(out).context("failed to write the answer")?;
+    let seconds = clock.elapsed().as_secs_f64();
+    let cut = if answer.finished { "" } else { ", cut off by --max-new-tokens" };
+    tell(&format!(
+        "({} tokens in {seconds:.1} s, {:.1} a second{cut})\n",
+        answer.num_tokens,
+        answer.num_tokens as f64 / seconds
+    ))
+}
+
+/// Words for a person, beside the data.
+fn tell(text: &str) -> Result<()> {
+    let mut out = std::io::stderr();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("failed to write")
 }
 
 fn options(device: DeviceArgs, from_scratch: bool) -> Options {

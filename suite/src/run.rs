@@ -10,11 +10,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use synergy_models::checkpoint::Checkpoint;
+use synergy_models::config::GenerationConfig;
 
 use crate::base::{Base, BaseRecord};
 use crate::base_gate::{self, GateReport};
+use crate::data::Prompter;
 use crate::device::Compute;
 use crate::event::{Event, Events};
+use crate::model::Model;
 use crate::plan::{Basis, Plan, PlannedStage, describe, plan, recipe_hash};
 use crate::publish::{SampleCompletion, check, leaderboard, report_markdown};
 use crate::recipe::{ModelSpec, Recipe};
@@ -129,6 +133,31 @@ fn finished_before(plan: &Plan, base: &Base, store: &Store, dir: &Path) -> Optio
     let same =
         before.recipe_hash == plan.recipe_hash && before.provenance.base_hash == base.key.as_str();
     same.then_some(before.provenance)
+}
+
+/// The model that `regime` of a finished run ended with, of its first seed.
+///
+/// # Errors
+/// If the recipe has no such regime or it has not been trained.
+pub fn trained(recipe: &Recipe, options: &Options, regime: &str) -> Result<Model> {
+    let compute = Compute::open(&options.device, options.num_threads)?;
+    let store = Store::open(&options.runs_dir.join("store"))?;
+    let base = open_base(recipe, &compute)?;
+    let plan = plan(recipe, &basis(recipe, &base, &compute)?);
+    let Some(row) = plan.rows.iter().find(|row| row.name == regime) else {
+        let known: Vec<&str> = recipe.regimes.iter().map(|r| r.name.as_str()).collect();
+        bail!("unknown regime `{regime}`\nhint: regimes are {}", known.join(", "));
+    };
+    ensure!(
+        row.checkpoint == base.key || store.has(&row.checkpoint),
+        "regime `{regime}` has not been trained with these sources\n\
+         hint: cargo xtask reproduce --profile {}",
+        recipe.name
+    );
+    let parameters = stage::checkpoint(&store, &row.checkpoint, &base, &compute)?;
+    let Prompter { config, tokenizer, processor, .. } = base.prompter;
+    let generation = GenerationConfig::greedy(&config);
+    Ok(Model { checkpoint: Checkpoint { config, tokenizer, processor, generation }, parameters })
 }
 
 /// Judges the kept completions of a finished run again; nothing is generated for it.

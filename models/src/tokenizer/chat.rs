@@ -29,6 +29,8 @@ const CHAT_TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message
 
 /// Fields of `tokenizer_config.json` that would change ids or text if they were on.
 const REFUSED: [&str; 2] = ["split_special_tokens", "clean_up_tokenization_spaces"];
+/// Where a picture belongs in a question, as many data sets write it.
+const IMAGE_MARK: &str = "<image>";
 /// Special tokens that a template may name.
 const NAMED: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
 
@@ -79,6 +81,32 @@ impl Message {
         let mut content = vec![Part::Image; num_images];
         content.push(Part::Text { text: text.to_owned() });
         Message { role: "user", content }
+    }
+
+    /// A user's turn about `num_images` pictures that stand where `text` says `<image>`, or all before it
+    /// if it nowhere does.
+    ///
+    /// # Errors
+    /// If there are more or fewer marks than pictures.
+    pub fn user_marked(num_images: usize, text: &str) -> Result<Message> {
+        let mut pieces = text.split(IMAGE_MARK);
+        let num_marks = text.matches(IMAGE_MARK).count();
+        if num_marks == 0 {
+            return Ok(Message::user(num_images, text));
+        }
+        ensure!(
+            num_marks == num_images,
+            "question has {num_marks} `{IMAGE_MARK}`, pictures given: {num_images}\n\
+             hint: give one picture for each mark, or leave the marks out"
+        );
+        let mut content = Vec::new();
+        let piece = |text: &str| Part::Text { text: text.to_owned() };
+        content.extend(pieces.next().filter(|t| !t.is_empty()).map(piece));
+        for text in pieces {
+            content.push(Part::Image);
+            content.extend(Some(text).filter(|t| !t.is_empty()).map(piece));
+        }
+        Ok(Message { role: "user", content })
     }
 
     /// The model's turn.
@@ -145,6 +173,10 @@ impl TokenizerConfig {
             template_file: "tokenizer_config.json".into(),
             fields: fields.into_iter().map(|(k, v)| (k.to_owned(), v.into())).collect(),
         }
+    }
+
+    pub(super) fn chat_template(&self) -> &str {
+        &self.chat_template
     }
 
     /// The template, parsed.

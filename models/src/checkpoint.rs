@@ -1,0 +1,212 @@
+//! A checkpoint's folder but for its weights: what the model is, and how one speaks with it.
+//!
+//! Does not compute. The files are those of the Hugging Face layout; weights are read and written by
+//! [`crate::weights::Parameters`], since they are large and not everybody needs them.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use image::RgbImage;
+
+use crate::config::{GenerationConfig, VlmConfig};
+use crate::generate::{Prompt, Sampling};
+use crate::image::{Patches, ProcessorConfig};
+use crate::tokenizer::{Message, Tokenizer};
+
+/// Names of the files that [`Checkpoint::files`] gives.
+pub const FILES: [&str; 6] = [
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
+
+/// The settings of a model.
+#[derive(Debug)]
+pub struct Checkpoint {
+    pub config: VlmConfig,
+    pub tokenizer: Tokenizer,
+    pub processor: ProcessorConfig,
+    /// How its authors sample from it.
+    pub generation: GenerationConfig,
+}
+
+/// What a model sees of a prompt.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    /// The text, before the tokens of pictures are expanded.
+    pub text: String,
+    pub input_ids: Vec<u32>,
+    pub patches: Vec<Patches>,
+}
+
+impl Checkpoint {
+    /// Reads and checks the settings in `dir`. Without `generation_config.json` the most probable token
+    /// is taken.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged, of another kind of model, or does not fit the others.
+    pub fn read(dir: &Path) -> Result<Checkpoint> {
+        let config = VlmConfig::read(dir)?;
+        let tokenizer = Tokenizer::read(dir, &config)?;
+        let processor = ProcessorConfig::read(dir)?;
+        processor.check(&config.vision_config).with_context(|| {
+            format!("picture processor and model config of `{}` disagree", dir.display())
+        })?;
+        let generation =
+            GenerationConfig::read(dir)?.unwrap_or_else(|| GenerationConfig::greedy(&config));
+        Ok(Checkpoint { config, tokenizer, processor, generation })
+    }
+
+    /// Name and text of every file, in the order of [`FILES`]. The chat template stands in a file of its
+    /// own and in `tokenizer_config.json`: other programs look in either.
+    pub fn files(
+        config: &VlmConfig,
+        tokenizer: &Tokenizer,
+        processor: &ProcessorConfig,
+        generation: &GenerationConfig,
+    ) -> [(&'static str, String); 6] {
+        let (vocabulary, settings) = tokenizer.to_json();
+        let texts = [
+            tokenizer.chat_template().to_owned(),
+            config.to_json(),
+            generation.to_json(),
+            processor.to_json(),
+            vocabulary,
+            settings,
+        ];
+        let mut texts = texts.into_iter();
+        FILES.map(|name| (name, texts.next().expect("one text for each name")))
+    }
+
+    /// What the model sees of a conversation about `pictures`, with its own turn opened.
+    ///
+    /// # Errors
+    /// If the chat template fails, a picture is too thin, or the conversation has places for more or
+    /// fewer pictures.
+    pub fn encode(&self, messages: &[Message], pictures: &[RgbImage]) -> Result<Encoded> {
+        self.encode_raw(self.tokenizer.render(messages, true)?, pictures)
+    }
+
+    /// What the model sees of `text` as it is.
+    ///
+    /// # Errors
+    /// If a picture is too thin, or the text has places for more or fewer pictures.
+    pub fn encode_raw(&self, text: String, pictures: &[RgbImage]) -> Result<Encoded> {
+        let patches: Vec<Patches> = pictures
+            .iter()
+            .map(|picture| self.processor.patches(picture))
+            .collect::<Result<_>>()?;
+        let merge = self.config.vision_config.spatial_merge_size;
+        let counts: Vec<usize> = patches.iter().map(|p| p.grid.num_tokens(merge)).collect();
+        let input_ids = self.tokenizer.expand_images(&self.tokenizer.encode(&text), &counts)?;
+        Ok(Encoded { text, input_ids, patches })
+    }
+
+    /// Sampling as the checkpoint's authors recommend it.
+    pub fn sampling(&self, max_new_tokens: usize) -> Sampling {
+        let GenerationConfig { do_sample, temperature, top_k, top_p, .. } = self.generation;
+        let mut sampling = Sampling::greedy(max_new_tokens, self.config.eos_token_id);
+        if !self.generation.eos_token_id.is_empty() {
+            sampling.eos_token_id.clone_from(&self.generation.eos_token_id);
+        }
+        sampling.repetition_penalty = self.generation.repetition_penalty;
+        if do_sample { Sampling { temperature, top_k, top_p, ..sampling } } else { sampling }
+    }
+}
+
+impl Encoded {
+    /// As the rollout engine takes it, alone in its batch.
+    pub fn prompt(&self) -> Prompt {
+        Prompt {
+            input_ids: self.input_ids.clone(),
+            grids: self.patches.iter().map(|p| p.grid).collect(),
+            videos: Vec::new(),
+            feature_start: 0,
+            position_gap: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Preset;
+
+    fn small() -> Checkpoint {
+        let corpus = ["What is red? <think> a1 2</think>\\boxed{3}".to_owned()];
+        let tokenizer = Tokenizer::train(corpus.into_iter(), 300).unwrap();
+        let config = VlmConfig::preset(Preset::Nano, tokenizer.vocab_size(), tokenizer.ids);
+        let processor = ProcessorConfig::preset(&config.vision_config);
+        let generation = GenerationConfig::greedy(&config);
+        Checkpoint { config, tokenizer, processor, generation }
+    }
+
+    fn write(checkpoint: &Checkpoint) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let Checkpoint { config, tokenizer, processor, generation } = checkpoint;
+        for (name, text) in Checkpoint::files(config, tokenizer, processor, generation) {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let checkpoint = small();
+        let dir = write(&checkpoint);
+        let read = Checkpoint::read(dir.path()).unwrap();
+        assert_eq!(read.config, checkpoint.config);
+        assert_eq!(read.processor, checkpoint.processor);
+        assert_eq!(read.generation, checkpoint.generation);
+        let messages = [Message::user(1, "What is red?")];
+        let picture = RgbImage::new(60, 40);
+        let ids =
+            |c: &Checkpoint| c.encode(&messages, std::slice::from_ref(&picture)).unwrap().input_ids;
+        assert_eq!(ids(&read), ids(&checkpoint));
+    }
+
+    #[test]
+    fn more_places_than_pictures_are_an_error_and_so_are_fewer() {
+        let checkpoint = small();
+        let picture = RgbImage::new(60, 40);
+        let refusal = |places: usize, pictures: usize| {
+            let pictures = vec![picture.clone(); pictures];
+            checkpoint.encode(&[Message::user(places, "?")], &pictures).unwrap_err().to_string()
+        };
+        assert!(
+            refusal(2, 1).starts_with("prompt has 2 `<|image_pad|>`, pictures given: 1\nhint: ")
+        );
+        assert!(
+            refusal(0, 1).starts_with("prompt has 0 `<|image_pad|>`, pictures given: 1\nhint: ")
+        );
+    }
+
+    #[test]
+    fn a_processor_that_cuts_other_patches_than_the_tower_takes_is_refused() {
+        let mut checkpoint = small();
+        checkpoint.processor.patch_size += 2;
+        let error = format!("{:#}", Checkpoint::read(write(&checkpoint).path()).unwrap_err());
+        assert!(error.contains("disagree") && error.contains("`patch_size`"), "{error}");
+    }
+
+    #[test]
+    fn sampling_is_what_the_authors_recommend() {
+        let mut checkpoint = small();
+        assert_eq!(checkpoint.sampling(7), Sampling::greedy(7, checkpoint.config.eos_token_id));
+        checkpoint.generation = GenerationConfig {
+            do_sample: true,
+            temperature: 0.6,
+            top_k: 20,
+            top_p: 0.95,
+            repetition_penalty: 1.05,
+            eos_token_id: vec![2, 5],
+            ..checkpoint.generation
+        };
+        let sampling = checkpoint.sampling(7);
+        assert_eq!((sampling.top_k, sampling.eos_token_id), (20, vec![2, 5]));
+        assert!((sampling.repetition_penalty - 1.05).abs() < 1e-9 && sampling.temperature > 0.5);
+    }
+}
