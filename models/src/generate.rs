@@ -63,6 +63,10 @@ impl Sampling {
         }
     }
 
+    fn penalizes(&self) -> bool {
+        (self.repetition_penalty - 1.0).abs() > 1e-9
+    }
+
     /// Whether every value is in its range.
     ///
     /// # Errors
@@ -255,7 +259,7 @@ pub fn generate_with(
 
 /// [`Row::seen`] of a prompt.
 fn seen(prompt: &Prompt, sampling: &Sampling, config: &VlmConfig) -> Vec<bool> {
-    if sampling.repetition_penalty == 1.0 {
+    if !sampling.penalizes() {
         return Vec::new();
     }
     let mut seen = vec![false; config.vocab_size];
@@ -358,7 +362,7 @@ fn pick(kept: &[(usize, f32)], uniform: f32) -> usize {
 mod tests {
     use super::*;
     use crate::config::{Preset, SpecialIds, VlmConfig};
-    use crate::fixtures::{self, Case, Pictures};
+    use crate::tests::fixtures::{self, Case, Pictures};
     use crate::weights::Parameters;
     use proptest::prelude::*;
     use rand_chacha::rand_core::SeedableRng;

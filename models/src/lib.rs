@@ -4,8 +4,6 @@
 
 pub mod checkpoint;
 pub mod config;
-#[cfg(test)]
-mod fixtures;
 pub mod generate;
 pub mod image;
 pub mod lora;
@@ -16,3 +14,6 @@ pub mod tokenizer;
 pub mod vision;
 pub mod vlm;
 pub mod weights;
+
+#[cfg(test)]
+mod tests;

@@ -262,7 +262,7 @@ fn key(name: &str, half: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{self, Pictures, distance, relative_distance};
+    use crate::tests::fixtures::{self, Pictures, distance, relative_distance};
     use crate::vlm::Vlm;
     use burn::tensor::Tensor;
     use rand_chacha::rand_core::SeedableRng;
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn gradients_of_both_factors_are_those_of_peft() {
+    fn gradients_of_both_factors_are_those_of_the_reference() {
         #[derive(Deserialize)]
         struct Recorded {
             loss: f32,

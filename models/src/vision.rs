@@ -212,7 +212,7 @@ impl WindowLayout {
 mod tests {
     use super::*;
     use crate::config::{Preset, SpecialIds, VlmConfig};
-    use crate::fixtures::{Pictures, distance, json, model, tensors};
+    use crate::tests::fixtures::{Pictures, distance, json, model, tensors};
     use burn::tensor::Device;
     use std::collections::BTreeMap;
 

@@ -173,7 +173,7 @@ pub fn index(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{
+    use crate::tests::fixtures::{
         Case, Pictures, cases, distance, json, loss, model, relative_distance, tensors,
     };
     use proptest::prelude::*;

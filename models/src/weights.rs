@@ -130,18 +130,7 @@ impl Parameters {
     pub fn load(dir: &Path, config: &VlmConfig, device: &Device) -> Result<Parameters> {
         let mut stored = Vec::new();
         for path in shard_paths(dir)? {
-            let file = Rc::new(
-                File::open(&path)
-                    .with_context(|| format!("failed to open weights `{}`", path.display()))?,
-            );
-            let bytes = map(&MmapOptions::new(), &file)
-                .with_context(|| format!("failed to map weights `{}`", path.display()))?;
-            let tensors = list(&bytes, |from, num_bytes| Source::File {
-                file: Rc::clone(&file),
-                offset: from as u64,
-                num_bytes,
-            });
-            stored.extend(tensors.with_context(|| format!("unusable `{}`", path.display()))?);
+            stored.extend(stored_in(&path)?);
         }
         Self::assemble(stored, config, device)
             .with_context(|| format!("unusable weights in `{}`", dir.display()))
@@ -208,7 +197,8 @@ impl Parameters {
             bail!("{}\nhint: the weights belong to another model", faults.join(", "));
         }
         let read = |(name, tensor): (String, StoredTensor<'_>)| {
-            let values = tensor.read().with_context(|| format!("in `{name}`"))?;
+            let values =
+                tensor.read().with_context(|| format!("in `{name}`{}", tensor.source.place()))?;
             Ok((name, Parameter::new(tensor.shape, values, device)))
         };
         found.into_iter().map(read).collect()
@@ -394,9 +384,14 @@ pub(crate) fn write_tensors<'a>(
 ) -> Result<()> {
     let part = path.with_extension("part");
     let views = tensors.map(|(name, parameter)| (name, Stored { parameter, dtype }));
-    safetensors::serialize_to_file(views, Some(metadata()), &part)
-        .with_context(|| format!("failed to write `{}`", part.display()))?;
-    std::fs::rename(&part, path).with_context(|| format!("failed to write `{}`", path.display()))
+    let write = || -> Result<()> {
+        // The crate makes files that only their owner can read; a usual file shows what is usual here.
+        let usual = File::create(&part)?.metadata()?.permissions();
+        safetensors::serialize_to_file(views, Some(metadata()), &part)?;
+        std::fs::set_permissions(&part, usual)?;
+        Ok(std::fs::rename(&part, path)?)
+    };
+    write().with_context(|| format!("failed to write `{}`", path.display()))
 }
 
 /// What `transformers` looks for before it reads a file.
@@ -459,26 +454,41 @@ enum Source<'a> {
     Bytes(&'a [u8]),
     /// Mapped only while it is read.
     File {
-        file: Rc<File>,
+        shard: Rc<Shard>,
         offset: u64,
         num_bytes: usize,
     },
 }
 
+/// A file of weights.
+struct Shard {
+    path: PathBuf,
+    file: File,
+}
+
+impl Source<'_> {
+    /// ` of` and the file, for errors.
+    fn place(&self) -> String {
+        match self {
+            Source::Bytes(_) => String::new(),
+            Source::File { shard, .. } => format!(" of `{}`", shard.path.display()),
+        }
+    }
+}
+
 /// The tensors of the file `path`.
 fn stored_in(path: &Path) -> Result<Vec<(String, StoredTensor<'static>)>> {
-    let opened =
-        File::open(path).map_err(|e| {
+    let file = File::open(path).map_err(|e| {
         anyhow!(
             "failed to open weights `{}`: {e}\nhint: name the folder of a checkpoint, with all of its files",
             path.display()
         )
-    });
-    let file = Rc::new(opened?);
-    let bytes = map(&MmapOptions::new(), &file)
+    })?;
+    let shard = Rc::new(Shard { path: path.to_owned(), file });
+    let bytes = map(&MmapOptions::new(), &shard.file)
         .with_context(|| format!("failed to map weights `{}`", path.display()))?;
     let source = |from: usize, num_bytes| Source::File {
-        file: Rc::clone(&file),
+        shard: Rc::clone(&shard),
         offset: from as u64,
         num_bytes,
     };
@@ -518,8 +528,9 @@ impl StoredTensor<'_> {
         let values = match &self.source {
             Source::Bytes(bytes) => to_f32(self.dtype, bytes)?,
             Source::File { num_bytes: 0, .. } => Vec::new(),
-            Source::File { file, offset, num_bytes } => {
-                to_f32(self.dtype, &map(MmapOptions::new().offset(*offset).len(*num_bytes), file)?)?
+            Source::File { shard, offset, num_bytes } => {
+                let mut options = MmapOptions::new();
+                to_f32(self.dtype, &map(options.offset(*offset).len(*num_bytes), &shard.file)?)?
             }
         };
         ensure!(
@@ -563,7 +574,7 @@ fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::fixtures::{json, model, path};
+    use crate::tests::fixtures::{json, model, path};
     use tempfile::TempDir;
 
     /// Shapes and values of a safetensors file by its own names.

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use synergy_models::image::read_picture;
 use synergy_models::rope::{Position, rope_index};
 use synergy_models::tokenizer::{Message, Tokenizer};
@@ -15,7 +15,7 @@ use synergy_models::vlm::{TokenBatch, index};
 use crate::model::Model;
 
 /// What a prompt becomes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
     pub images: Vec<ImageReceipt>,
     /// The text that is tokenized; each picture is one token in it still.
@@ -28,7 +28,7 @@ pub struct Receipt {
 }
 
 /// What a picture becomes; sizes in pixels.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImageReceipt {
     pub path: PathBuf,
     pub width: usize,
@@ -41,7 +41,7 @@ pub struct ImageReceipt {
 }
 
 /// A possible next token.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     pub id: u32,
     pub token: String,

@@ -382,8 +382,7 @@ fn dispatch(command: Command) -> Result<u8> {
             Ok(0)
         }
         Command::Inspect { model, image, prompt, raw, top, json } => {
-            let compute = Compute::open(&model.device, None)?;
-            let opened = Model::open(&model.model, model.adapter.as_deref(), &compute)?;
+            let opened = open(&model)?;
             let receipt = inspect(&opened, &image, &prompt, raw, top)?;
             if json {
                 println!("{}", serde_json::to_string(&receipt).context("plain data")?);
@@ -420,6 +419,17 @@ fn dispatch(command: Command) -> Result<u8> {
     }
 }
 
+/// Opens a model and says how large it is: a large one takes a while.
+fn open(model: &ModelArgs) -> Result<Model> {
+    let clock = Instant::now();
+    let compute = Compute::open(&model.device, None)?;
+    let opened = Model::open(&model.model, model.adapter.as_deref(), &compute)?;
+    let millions = opened.parameters.count() as f64 / 1e6;
+    let seconds = clock.elapsed().as_secs_f64();
+    tell(&format!("({millions:.1} M parameters loaded in {seconds:.1} s)\n"))?;
+    Ok(opened)
+}
+
 /// One question, or a conversation: one line of standard input, one answer.
 fn chat(
     model: &ModelArgs,
@@ -429,8 +439,7 @@ fn chat(
     question: Option<&str>,
 ) -> Result<()> {
     let pictures = images.iter().map(|path| read_picture(path)).collect::<Result<Vec<_>>>()?;
-    let compute = Compute::open(&model.device, None)?;
-    let opened = Model::open(&model.model, model.adapter.as_deref(), &compute)?;
+    let opened = open(model)?;
     let mut sampling = opened.checkpoint.sampling(asked.max_new_tokens);
     sampling.temperature = asked.temperature.unwrap_or(sampling.temperature);
     sampling.top_p = asked.top_p.unwrap_or(sampling.top_p);

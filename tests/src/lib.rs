@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -94,6 +94,20 @@ impl Project {
         fs::write(&path, contents).expect("the file can be written");
     }
 
+    /// Copies the files of a folder of the repository.
+    ///
+    /// # Panics
+    /// If that fails.
+    #[track_caller]
+    pub fn copy(&self, from: &str, to: &str) {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(from);
+        for entry in fs::read_dir(&from).expect("the folder is in the repository") {
+            let entry = entry.expect("the folder can be read");
+            let bytes = fs::read(entry.path()).expect("the file can be read");
+            self.write(&format!("{to}/{}", entry.file_name().display()), bytes);
+        }
+    }
+
     /// The text of a file.
     ///
     /// # Panics
@@ -155,6 +169,18 @@ impl Project {
     /// If it cannot be started.
     pub fn run(&self, arguments: &[&str]) -> Finished {
         finish(self.command(&self.binary).arg0("synergy").args(arguments))
+    }
+
+    /// The same with `input` as its standard input.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Finished {
+        let mut file = tempfile::tempfile().expect("a temporary file can be made");
+        file.write_all(input.as_bytes()).expect("the file can be written");
+        file.rewind().expect("the file can be read again");
+        let mut command = self.command(&self.binary);
+        finish(command.arg0("synergy").args(arguments).stdin(file))
     }
 
     /// The same with files limited to a length of so many blocks of [`BLOCK_BYTES`], beyond which

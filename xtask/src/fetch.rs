@@ -20,6 +20,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::ValueEnum;
 
+use crate::files;
 use crate::process;
 
 /// Prints the SHA-256 of one file.
@@ -115,7 +116,7 @@ pub(crate) fn run(root: &Path, dataset: Dataset, check: bool) -> anyhow::Result<
     remove_folder(&download)?;
     result?;
     println!("{}; license {}, kept beside it", locked.rows, locked.license);
-    println!("{:.1} MB in `{}`", megabytes(&folder)?, folder.display());
+    println!("{:.1} MB in `{}`", files::bytes_below(&folder)? as f64 / 1e6, folder.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -229,25 +230,6 @@ fn remove_folder(folder: &Path) -> anyhow::Result<()> {
             .with_context(|| format!("failed to remove the folder `{}`", folder.display())),
         _ => Ok(()),
     }
-}
-
-/// Size of the files below `folder`, in units of 10^6 bytes.
-fn megabytes(folder: &Path) -> anyhow::Result<f64> {
-    let mut bytes = 0;
-    let mut pending = vec![folder.to_path_buf()];
-    while let Some(folder) = pending.pop() {
-        for entry in fs::read_dir(&folder)
-            .with_context(|| format!("failed to read the folder `{}`", folder.display()))?
-        {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                pending.push(entry.path());
-            } else {
-                bytes += entry.metadata()?.len();
-            }
-        }
-    }
-    Ok(bytes as f64 / 1e6)
 }
 
 /// Reads one section of the lock: a TOML table of strings on one line each. All keys are needed and

@@ -11,6 +11,8 @@
 
 mod ci;
 mod fetch;
+mod files;
+mod parity;
 mod process;
 mod synergy;
 mod test;
@@ -116,6 +118,15 @@ enum Command {
         /// Only say whether it is there and whole: exit code 0 if so, 1 if not
         #[arg(long)]
         check: bool,
+    },
+    /// Compare the model with the reference implementation, from what was recorded of it
+    #[command(after_help = "Examples:
+  cargo xtask parity
+  cargo xtask parity --regenerate")]
+    Parity {
+        /// Record the reference anew: needs Python 3.11, npm and 8 GB below `target`
+        #[arg(long)]
+        regenerate: bool,
     },
     /// Check the house rules that neither rustfmt nor clippy knows (also a test)
     #[command(after_help = "Examples:
@@ -224,6 +235,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             synergy::become_synergy(&root, &synergy::Arguments::new(&words, &root)?)
         }
         Command::Fetch { dataset, check } => fetch::run(&root, dataset, check),
+        Command::Parity { regenerate: false } => parity::replay(&root),
+        Command::Parity { regenerate: true } => parity::regenerate(&root),
         Command::Tidy => {
             let violations = tidy::violations(&root)?;
             for violation in &violations {

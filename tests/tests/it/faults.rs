@@ -195,7 +195,7 @@ fn a_tokenizer_of_another_model_is_refused() {
     let record = record.replace(&hash(&project), &hash(&other));
     project.write("golden/base/nano/base.json", record);
     assert_refused!(reproduce_kept(&project), @r"
-    error: tokenizer in `golden/base/nano` has 500 entries, the model 400
+    error: tokenizer `golden/base/nano/tokenizer.json` has 500 entries, the model 400
     hint: tokenizer.json and config.json belong to different models
     ");
 }

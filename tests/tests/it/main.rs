@@ -3,12 +3,14 @@
 //! Does not know how anything is done: nothing here may need a change when only the inside does.
 //! One test binary, so that burn is linked once.
 
+mod checkpoint;
 mod command_line;
 mod determinism;
 mod end_to_end;
 mod faults;
 mod golden;
 mod kept_base;
+mod parity;
 mod recipe;
 mod resume;
 

