@@ -572,19 +572,10 @@ fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use crate::tests::fixtures::{json, model, path};
     use tempfile::TempDir;
-
-    /// Shapes and values of a safetensors file by its own names.
-    pub(crate) fn read_tensors(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
-        let read = |(name, tensor): (String, StoredTensor<'_>)| {
-            let values = tensor.read().unwrap();
-            (name, (tensor.shape, values))
-        };
-        stored_in(path).unwrap().into_iter().map(read).collect()
-    }
 
     const LARGE: usize = 1 << 30;
 

@@ -15,7 +15,6 @@ use crate::rope::{Grid, Video, batch_rope_index};
 use crate::vlm::index;
 use crate::vlm::{TokenBatch, Vlm};
 use crate::weights::Parameters;
-use crate::weights::tests::read_tensors;
 
 /// Shapes and values by name.
 pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
@@ -62,7 +61,14 @@ pub(crate) fn json<T: DeserializeOwned>(name: &str) -> T {
 }
 
 pub(crate) fn tensors(name: &str) -> Tensors {
-    read_tensors(&path(name))
+    let bytes = std::fs::read(path(name)).unwrap();
+    let stored = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let read = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
+        assert_eq!(view.dtype(), safetensors::Dtype::F32);
+        let values = view.data().as_chunks::<4>().0;
+        (name, (view.shape().to_vec(), values.iter().map(|b| f32::from_le_bytes(*b)).collect()))
+    };
+    stored.tensors().into_iter().map(read).collect()
 }
 
 /// The cases of `logits.json`.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use synergy_models::config::VlmConfig;
 use synergy_models::image::{Patches, ProcessorConfig};
-use synergy_models::rope::{Grid, batch_rope_index};
+use synergy_models::rope::{Grid, rope_index};
 use synergy_models::tokenizer::Tokenizer;
 use synergy_models::weights::Parameters;
 use synergy_suite::data::{Prompter, Sequence};
@@ -67,11 +67,11 @@ fn sequences(config: &VlmConfig) -> Vec<Sequence> {
             .into_iter()
             .collect();
         let grids: Vec<Grid> = patches.iter().map(|p| p.grid).collect();
-        let index = batch_rope_index(&[input_ids.clone()], None, &grids, &[], config).unwrap();
+        let positions = rope_index(&input_ids, &grids, config).unwrap();
         let learnt = labels.iter().enumerate().filter(|(_, label)| **label >= 0);
         Sequence {
             predictions: learnt.map(|(at, &label)| (at - 1, label as u32)).collect(),
-            positions: index.positions.concat(),
+            positions,
             segments: Vec::new(),
             input_ids,
             patches,
