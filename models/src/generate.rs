@@ -527,6 +527,31 @@ mod tests {
     }
 
     #[test]
+    fn the_penalty_makes_what_was_said_less_probable_whatever_its_sign() {
+        let (config, _) = fixtures::model("model-untied");
+        let sampling = Sampling { repetition_penalty: 1.5, ..Sampling::greedy(1, 0) };
+        for (said, other) in [(2.0, 1.5), (-1.0, -1.2)] {
+            let mut logits = vec![-9.0; config.vocab_size];
+            (logits[7], logits[8]) = (said, other);
+            let mut row = Row {
+                prompt: 0,
+                sample: 0,
+                rng: stream(0, 0),
+                position: 0,
+                last: 0,
+                seen: seen(&prompt(&[7]), &sampling, &config),
+                running: true,
+            };
+            let (id, log_prob) = draw(&logits, &mut row, &sampling, &config);
+            row.seen = Vec::new();
+            let (unpenalized, larger) = draw(&logits, &mut row, &sampling, &config);
+            assert_eq!((id, unpenalized), (8, 7));
+            // Both are of the model itself.
+            assert!((larger - log_prob - (said - other)).abs() < 1e-5);
+        }
+    }
+
+    #[test]
     fn a_pictures_token_is_never_drawn() {
         let (mut config, parameters) = fixtures::model("model-untied");
         let greedy = Sampling::greedy(8, 0);

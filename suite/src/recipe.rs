@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::families::{Family, MAX_HOPS, NUM_CELLS};
 use synergy_models::config::Preset;
@@ -168,7 +169,7 @@ pub struct GrpoSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingSpec {
-    /// Parameters whose name starts with one of these stay as they are.
+    /// Regular expressions: parameters whose name one of these matches from its start stay as they are.
     pub freeze: Vec<String>,
     /// Sequences computed at once; a batch is sorted by length and cut into these.
     pub micro_batch_size: usize,
@@ -212,6 +213,23 @@ pub struct EvaluationSpec {
     pub max_new_tokens: usize,
     /// Questions of each external benchmark, where it has been fetched.
     pub external_questions: usize,
+}
+
+impl TrainingSpec {
+    /// `freeze`, compiled.
+    ///
+    /// # Errors
+    /// If one is no regular expression.
+    pub fn freeze_patterns(&self) -> Result<Vec<Regex>> {
+        let compile = |text: &String| {
+            Regex::new(&format!("^(?:{text})")).map_err(|_| {
+                anyhow!(
+                    "`freeze` has `{text}`, which is no regular expression\nhint: as in `visual.`"
+                )
+            })
+        };
+        self.freeze.iter().map(compile).collect()
+    }
 }
 
 impl EvaluationSpec {
@@ -382,6 +400,7 @@ fn check_stage(stage: &StageSpec) -> Result<()> {
         training.micro_batch_size > 0 && training.checkpoint_every > 0,
         "sizes must be at least 1"
     );
+    training.freeze_patterns()?;
     ensure!(stage.num_steps() > 0, "nothing to train on: the stage has no steps");
     match stage {
         StageSpec::Pretrain(s) => {

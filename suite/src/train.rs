@@ -7,7 +7,7 @@ pub mod grpo;
 pub mod pretrain;
 pub mod sft;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use burn::tensor::{Int, Tensor, TensorData};
@@ -56,7 +56,7 @@ impl Trainer {
     /// micro-batches add up, and figures that add up as well.
     ///
     /// # Errors
-    /// If loss or gradients are not finite.
+    /// If loss or gradients are not finite, or a pattern of `freeze` matches no parameter.
     pub fn update(
         &mut self,
         context: &Context<'_>,
@@ -64,12 +64,13 @@ impl Trainer {
         loss: impl Fn(Tensor<1>, &Batch<'_>) -> (Tensor<1>, StepFigures) + Sync,
     ) -> Result<StepFigures> {
         let config = &context.prompter.config;
+        let frozen = frozen(context.training, &self.parameters)?;
         let lengths: Vec<usize> = sequences.iter().map(|s| s.input_ids.len()).collect();
         let cut = micro_batches(&lengths, context.training.micro_batch_size);
         let parts = context.compute.map(&cut, |_, members| {
             let batch =
                 Batch { members, sequences: members.iter().map(|&i| &sequences[i]).collect() };
-            self.gradients(config, &context.training.freeze, &batch, &loss)
+            self.gradients(config, &frozen, &batch, &loss)
         });
         let mut gradients: Gradients = BTreeMap::new();
         let mut figures = StepFigures::new();
@@ -103,14 +104,13 @@ impl Trainer {
     fn gradients(
         &self,
         config: &VlmConfig,
-        freeze: &[String],
+        frozen: &BTreeSet<String>,
         batch: &Batch<'_>,
         loss: &(impl Fn(Tensor<1>, &Batch<'_>) -> (Tensor<1>, StepFigures) + Sync),
     ) -> (Gradients, StepFigures) {
-        let frozen = |name: &str| freeze.iter().any(|prefix| name.starts_with(prefix.as_str()));
         let leaves = self.parameters.map(|name, p| {
             let value = Tensor::from_inner(p.value.clone());
-            if frozen(name) { value } else { value.require_grad() }
+            if frozen.contains(name) { value } else { value.require_grad() }
         });
         let model = Vlm::new(config, &leaves);
         let log_probs = prediction_log_probs(&model, batch);
@@ -123,6 +123,21 @@ impl Trainer {
             .collect();
         (gradients, figures)
     }
+}
+
+/// Names of the parameters that a pattern of `freeze` matches from its start.
+fn frozen(training: &TrainingSpec, parameters: &Parameters) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for (pattern, text) in training.freeze_patterns()?.iter().zip(&training.freeze) {
+        let mut matched = parameters.names().filter(|name| pattern.is_match(name)).peekable();
+        ensure!(
+            matched.peek().is_some(),
+            "`freeze` has `{text}`, which no parameter matches\n\
+             hint: names are like visual.blocks.0.norm1.weight and model.layers.0.mlp.up_proj.weight"
+        );
+        names.extend(matched.map(str::to_owned));
+    }
+    Ok(names)
 }
 
 /// Log-probability of every prediction of a micro-batch, `[tokens]`, sequence by sequence. Only rows
@@ -258,6 +273,24 @@ mod tests {
     #[test]
     fn one_thread_and_two_give_the_same_bits() {
         assert_eq!(update(2, 1).0.to_bytes(), update(2, 2).0.to_bytes());
+    }
+
+    #[test]
+    fn a_pattern_freezes_what_it_matches_from_the_start() {
+        let count = |pattern: &str| {
+            let freeze = vec![pattern.to_owned()];
+            let training = TrainingSpec { freeze, micro_batch_size: 1, checkpoint_every: 1 };
+            frozen(&training, &BASE.parameters).map(|names| names.len())
+        };
+        let all = BASE.parameters.names().count();
+        assert_eq!(count(".").unwrap(), all);
+        assert_eq!(count(r"visual\.merger").unwrap(), 5);
+        assert_eq!(count(r"(visual\.|model\.)").unwrap() + 1, all); // the head is left
+        let merger_trains = count(r"visual\.(patch_embed|blocks)").unwrap();
+        assert_eq!(merger_trains + 5, count("visual.").unwrap());
+        let nothing = count("layers").unwrap_err().to_string();
+        assert!(nothing.contains("`layers`, which no parameter matches\nhint: "), "{nothing}");
+        assert!(count("(").unwrap_err().to_string().contains("no regular expression\nhint: "));
     }
 
     #[test]
