@@ -223,6 +223,11 @@ impl VlmConfig {
         self.hidden_size / self.num_attention_heads
     }
 
+    /// Whether `id` stands for a part of a picture or a video.
+    pub fn is_media(&self, id: u32) -> bool {
+        id == self.image_token_id || Some(id) == self.video_token_id
+    }
+
     /// Refuses what would silently compute something else, or nothing.
     fn check(&self) -> Result<()> {
         let vision = &self.vision_config;

@@ -7,12 +7,16 @@
 //! a picture's token is never drawn, since no picture would stand behind it, and the repetition
 //! penalty does not count padding, since that would let the batch change a row.
 
+use std::collections::VecDeque;
+use std::rc::Rc;
+
 use anyhow::{Result, ensure};
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::VlmConfig;
+use crate::native::{Native, decode};
 use crate::ops::{causal_mask, padded_causal_mask};
 use crate::rope::{Grid, Position, Video, batch_rope_index};
 use crate::text::KvCache;
@@ -147,7 +151,7 @@ pub struct Drawn {
     pub is_end: bool,
 }
 
-/// [`generate`], token by token: those of one step in order of prompts and samples.
+/// [`generate`], token by token, each row's in order.
 ///
 /// # Panics
 /// See [`generate`].
@@ -160,7 +164,155 @@ pub fn generate_with(
     rng: &dyn Fn(usize, usize) -> ChaCha8Rng,
     on_token: &mut dyn FnMut(Drawn),
 ) {
+    match &model.native {
+        Some(native) => {
+            let features = features.map_or_else(Vec::new, |f| {
+                f.try_to_vec_as::<f32>().expect("float data is readable as f32")
+            });
+            let task = Task { config: &model.config, prompts, num_samples, sampling, rng };
+            generate_native(native, &task, &features, on_token);
+        }
+        None => generate_plain(model, prompts, features, num_samples, sampling, rng, on_token),
+    }
+}
+
+/// What is to be generated.
+struct Task<'a> {
+    config: &'a VlmConfig,
+    prompts: &'a [Prompt],
+    num_samples: usize,
+    sampling: &'a Sampling,
+    rng: &'a dyn Fn(usize, usize) -> ChaCha8Rng,
+}
+
+impl Task<'_> {
+    /// A row before its first token.
+    fn row(&self, prompt: usize, sample: usize) -> Row {
+        Row {
+            prompt,
+            sample,
+            rng: (self.rng)(prompt, sample),
+            position: 0,
+            last: 0,
+            seen: seen(&self.prompts[prompt], self.sampling, self.config),
+            running: true,
+        }
+    }
+
+    /// Positions of a prompt and the one that its answer begins at.
+    fn positions(&self, prompt: &Prompt) -> (Vec<Position>, u32) {
+        let ids = std::slice::from_ref(&prompt.input_ids);
+        let index = batch_rope_index(ids, None, &prompt.grids, &prompt.videos, self.config)
+            .expect("a prompt's image tokens and grids agree");
+        let positions = index.positions.concat();
+        let next = positions.iter().flatten().max().map_or(0, |p| p + 1) + prompt.position_gap;
+        (positions, next)
+    }
+
+    /// Draws the next token of `row` and tells of it.
+    fn draw(&self, logits: &[f32], row: &mut Row, on_token: &mut dyn FnMut(Drawn)) {
+        let (id, log_prob) = draw(logits, row, self.sampling, self.config);
+        let is_end = self.sampling.eos_token_id.contains(&id);
+        on_token(Drawn { prompt: row.prompt, sample: row.sample, id, log_prob, is_end });
+        if let Some(seen) = row.seen.get_mut(id as usize) {
+            *seen = true;
+        }
+        row.last = id;
+        row.running = !is_end;
+    }
+}
+
+/// Rows that are decoded at once.
+const SLOTS: usize = 64;
+/// Prompts that are computed at once.
+const PREFILL: usize = 16;
+
+/// Continuous batching: a row that ends gives its slot to the next one, so the products stay large until
+/// there is no more to do. Each prompt is computed once, when its first sample gets a slot.
+fn generate_native(
+    native: &Native,
+    task: &Task<'_>,
+    features: &[f32],
+    on_token: &mut dyn FnMut(Drawn),
+) {
+    struct Slot {
+        row: Row,
+        cache: decode::Row,
+        num_tokens: usize,
+    }
+    struct Ready {
+        cache: Rc<decode::Cache>,
+        logits: Vec<f32>,
+        next: u32,
+    }
+    let vocab = task.config.vocab_size;
+    let num_rows = task.prompts.len() * task.num_samples;
+    let mut ready: VecDeque<Ready> = VecDeque::new();
+    let (mut num_ready, mut next_row) = (0, 0);
+    let mut slots: Vec<Slot> = Vec::with_capacity(SLOTS);
+    loop {
+        while slots.len() < SLOTS && next_row < num_rows {
+            let (prompt, sample) = (next_row / task.num_samples, next_row % task.num_samples);
+            if prompt == num_ready {
+                let part = &task.prompts[prompt..(prompt + PREFILL).min(task.prompts.len())];
+                let (positions, nexts): (Vec<_>, Vec<_>) =
+                    part.iter().map(|p| task.positions(p)).unzip();
+                let batch = TokenBatch {
+                    input_ids: part.iter().map(|p| p.input_ids.clone()).collect(),
+                    positions,
+                    feature_starts: part.iter().map(|p| p.feature_start).collect(),
+                    segments: Vec::new(),
+                };
+                let (caches, logits) = native.prefill(&batch, features);
+                num_ready += part.len();
+                let logits = logits.chunks_exact(vocab);
+                for ((cache, logits), next) in caches.into_iter().zip(logits).zip(nexts) {
+                    let (cache, logits) = (Rc::new(cache), logits.to_vec());
+                    ready.push_back(Ready { cache, logits, next });
+                }
+            }
+            next_row += 1;
+            let first = ready.front().expect("computed above");
+            let mut row = task.row(prompt, sample);
+            row.position = first.next;
+            task.draw(&first.logits, &mut row, on_token);
+            let cache = decode::Row::new(Rc::clone(&first.cache));
+            if row.running && task.sampling.max_new_tokens > 1 {
+                slots.push(Slot { row, cache, num_tokens: 1 });
+            }
+            if sample + 1 == task.num_samples {
+                ready.pop_front();
+            }
+        }
+        if slots.is_empty() {
+            return;
+        }
+        let ids: Vec<u32> = slots.iter().map(|s| s.row.last).collect();
+        let positions: Vec<Position> = slots.iter().map(|s| [s.row.position; 3]).collect();
+        let mut caches: Vec<&mut decode::Row> = slots.iter_mut().map(|s| &mut s.cache).collect();
+        let logits = native.step(&mut caches, &ids, &positions);
+        for (slot, logits) in slots.iter_mut().zip(logits.chunks_exact(vocab)) {
+            slot.row.position += 1;
+            slot.num_tokens += 1;
+            task.draw(logits, &mut slot.row, on_token);
+            slot.row.running &= slot.num_tokens < task.sampling.max_new_tokens;
+        }
+        slots.retain(|slot| slot.row.running);
+    }
+}
+
+/// [`generate_with`] over burn's tensors: all rows at once, padded.
+fn generate_plain(
+    model: &Vlm,
+    prompts: &[Prompt],
+    features: Option<&Tensor<2>>,
+    num_samples: usize,
+    sampling: &Sampling,
+    rng: &dyn Fn(usize, usize) -> ChaCha8Rng,
+    on_token: &mut dyn FnMut(Drawn),
+) {
     let config = &model.config;
+    let task = Task { config, prompts, num_samples, sampling, rng };
     let device = model.device();
     let (kv_heads, group) =
         (config.num_key_value_heads, config.num_attention_heads / config.num_key_value_heads);
@@ -171,12 +323,8 @@ pub fn generate_with(
     let mut batch = TokenBatch::default();
     let mut next_position = Vec::new();
     for (prompt, &pad) in prompts.iter().zip(&pads) {
-        let ids = [prompt.input_ids.clone()];
-        let index = batch_rope_index(&ids, None, &prompt.grids, &prompt.videos, config)
-            .expect("a prompt's image tokens and grids agree");
-        let positions = index.positions.concat();
-        next_position
-            .push(positions.iter().flatten().max().map_or(0, |p| p + 1) + prompt.position_gap);
+        let (positions, next) = task.positions(prompt);
+        next_position.push(next);
         batch.input_ids.push([vec![config.eos_token_id; pad], prompt.input_ids.clone()].concat());
         batch.positions.push([vec![[0; 3]; pad], positions].concat());
         batch.feature_starts.push(prompt.feature_start);
@@ -195,18 +343,8 @@ pub fn generate_with(
     let first = host(model.decoder.logits(hidden.select(0, index(last, &device))));
 
     let mut rows: Vec<Row> = Vec::with_capacity(prompts.len() * num_samples);
-    for (i, (prompt, &position)) in prompts.iter().zip(&next_position).enumerate() {
-        for sample in 0..num_samples {
-            rows.push(Row {
-                prompt: i,
-                sample,
-                rng: rng(i, sample),
-                position,
-                last: 0,
-                seen: seen(prompt, sampling, config),
-                running: true,
-            });
-        }
+    for (prompt, &position) in next_position.iter().enumerate() {
+        rows.extend((0..num_samples).map(|k| Row { position, ..task.row(prompt, k) }));
     }
 
     let share: Vec<i64> = rows.iter().map(|r| r.prompt as i64).collect();
@@ -221,14 +359,7 @@ pub fn generate_with(
         for (row, logits) in
             rows.iter_mut().zip(logits.chunks_exact(vocab)).filter(|(r, _)| r.running)
         {
-            let (id, log_prob) = draw(logits, row, sampling, config);
-            let is_end = sampling.eos_token_id.contains(&id);
-            on_token(Drawn { prompt: row.prompt, sample: row.sample, id, log_prob, is_end });
-            if let Some(seen) = row.seen.get_mut(id as usize) {
-                *seen = true;
-            }
-            row.last = id;
-            row.running = !is_end;
+            task.draw(logits, row, on_token);
         }
         let running = rows.iter().filter(|r| r.running).count();
         if running == 0 || step + 1 == sampling.max_new_tokens {
@@ -397,13 +528,35 @@ mod tests {
 
     #[test]
     fn what_else_is_in_the_batch_changes_no_token() {
-        let model = model();
+        for model in [model(), model().plain()] {
+            company_changes_nothing(&model);
+        }
+    }
+
+    /// More rows than slots, so that some wait for others.
+    #[test]
+    fn rows_that_wait_for_a_slot_get_the_tokens_they_would_have_got_at_once() {
+        let (model, num) = (model(), SLOTS / 2 + 5);
+        let prompts: Vec<Prompt> =
+            (0..num as u32).map(|i| prompt(&vec![5 + i % 30; 1 + i as usize % 7])).collect();
+        let sampling = Sampling { eos_token_id: vec![4, 9, 11, 17], ..sampling() };
+        let native = generate(&model, &prompts, None, 2, &sampling, &stream);
+        let plain = generate(&model.plain(), &prompts, None, 2, &sampling, &stream);
+        let ids = |all: &[Vec<Generated>]| -> Vec<Vec<u32>> {
+            all.iter().flatten().map(|g| g.ids.clone()).collect()
+        };
+        assert_eq!(ids(&native), ids(&plain));
+        assert!(native.iter().flatten().any(|g| g.finished));
+        assert!(native.iter().flatten().any(|g| !g.finished));
+    }
+
+    fn company_changes_nothing(model: &Vlm) {
         let prompts = [prompt(&[5, 6, 7]), prompt(&[8, 9, 10, 11, 12, 13]), prompt(&[14])];
-        let together = generate(&model, &prompts, None, 3, &sampling(), &stream);
+        let together = generate(model, &prompts, None, 3, &sampling(), &stream);
         assert!(together.iter().flatten().any(|g| g.ids.len() > 8), "too short to prove anything");
         for (i, prompt) in prompts.iter().enumerate() {
             let alone =
-                generate(&model, std::slice::from_ref(prompt), None, 3, &sampling(), &|_, s| {
+                generate(model, std::slice::from_ref(prompt), None, 3, &sampling(), &|_, s| {
                     stream(i, s)
                 });
             for (a, b) in alone[0].iter().zip(&together[i]) {
@@ -472,7 +625,11 @@ mod tests {
         let (model, pictures) = (Vlm::new(&config, &parameters), Pictures::read());
         let fixture: Fixture = fixtures::json("generate.json");
         assert_eq!(fixture.cases.len(), 7);
-        for recorded in fixture.cases {
+        assert!(model.native.is_some());
+        let forms = [model.clone(), model.plain()];
+        for (model, recorded) in
+            forms.iter().flat_map(|m| fixture.cases.iter().map(move |c| (m, c)))
+        {
             let name = format!("{}, penalty {}", recorded.case.name, recorded.repetition_penalty);
             let media = pictures.all(&recorded.case.pictures);
             let features = (!media.is_empty()).then(|| model.image_features(&media));
@@ -482,7 +639,7 @@ mod tests {
                 ..Sampling::greedy(recorded.max_new_tokens, 0)
             };
             let prompts = prompts(&recorded.case, &pictures, &config);
-            let generated = generate(&model, &prompts, features.as_ref(), 1, &sampling, &stream);
+            let generated = generate(model, &prompts, features.as_ref(), 1, &sampling, &stream);
             for (i, (got, want)) in generated.iter().zip(&recorded.new_ids).enumerate() {
                 let got = &got[0];
                 let stop = want.iter().position(|id| recorded.stop_token_ids.contains(id));

@@ -282,9 +282,16 @@ mod tests {
             let recorded = fixtures::tensors(&format!("lora/{name}/logits.safetensors"));
             let merged = adapter(name, &base).apply(&base);
             let logits = case.logits(&pictures, &Vlm::new(&config, &merged));
-            for key in ["picture", "picture, merged"] {
-                let apart = distance(&logits, &recorded[key].1);
-                assert!(apart < 1e-4, "{name}, {key}: {apart}");
+            // These adapters carry the rounding of 32 bits to the fourth digit, in the reference as here:
+            // the plain form keeps within it, the native one rounds in another order.
+            let plain_form = Vlm::new(&config, &merged).plain();
+            for (logits, limit) in
+                [(case.logits(&pictures, &plain_form), 1e-4), (logits.clone(), 1.5e-4)]
+            {
+                for key in ["picture", "picture, merged"] {
+                    let apart = distance(&logits, &recorded[key].1);
+                    assert!(apart < limit, "{name}, {key}: {apart}");
+                }
             }
             assert!(distance(&logits, &plain) > 0.1, "{name} changes nothing");
         }

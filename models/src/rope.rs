@@ -288,10 +288,9 @@ pub fn decoder_tables(positions: &[Position], config: &VlmConfig) -> (Vec<f32>, 
     let half = config.head_dim() / 2;
     let section = config.rope_scaling.mrope_section;
     let axis = |j: usize| usize::from(j >= section[0]) + usize::from(j >= section[0] + section[1]);
-    let frequency: Vec<(usize, f32)> = (0..half)
-        .map(|j| (axis(j), config.rope_theta.powf(-(j as f64) / half as f64) as f32))
-        .collect();
-    tables(positions.iter().flat_map(|p| frequency.iter().map(|&(a, f)| p[a] as f32 * f)))
+    let frequencies: Vec<(usize, f32)> =
+        (0..half).map(|j| (axis(j), frequency(config.rope_theta, j, half))).collect();
+    tables(positions.iter().flat_map(|p| frequencies.iter().map(|&(a, f)| p[a] as f32 * f)))
 }
 
 /// `cos` and `sin` for the patches of `grid` in the processor's order (merge blocks together),
@@ -299,17 +298,24 @@ pub fn decoder_tables(positions: &[Position], config: &VlmConfig) -> (Vec<f32>, 
 pub fn vision_tables(grid: Grid, config: &VisionConfig) -> (Vec<f32>, Vec<f32>) {
     let head_dim = config.hidden_size / config.num_heads;
     let quarter = head_dim / 4;
-    let frequency: Vec<f32> =
-        (0..quarter).map(|j| VISION_ROPE_THETA.powf(-(j as f64) / quarter as f64) as f32).collect();
+    let frequencies: Vec<f32> =
+        (0..quarter).map(|j| frequency(VISION_ROPE_THETA, j, quarter)).collect();
     let merge = config.spatial_merge_size;
     let mut angles = Vec::with_capacity(grid.num_patches() * head_dim / 2);
     for _ in 0..grid.t {
         for (row, column) in merge_order(grid, merge) {
-            angles.extend(frequency.iter().map(|f| row as f32 * f));
-            angles.extend(frequency.iter().map(|f| column as f32 * f));
+            angles.extend(frequencies.iter().map(|f| row as f32 * f));
+            angles.extend(frequencies.iter().map(|f| column as f32 * f));
         }
     }
     tables(angles.into_iter())
+}
+
+/// `theta^(-j / count)`, rounded where the reference rounds: it computes the power and its reciprocal in
+/// 32 bits each.
+fn frequency(theta: f64, j: usize, count: usize) -> f32 {
+    let exponent = j as f32 / count as f32;
+    1.0 / theta.powf(f64::from(exponent)) as f32
 }
 
 /// Rows and columns of one frame's patches in the processor's order: block by block of

@@ -7,6 +7,7 @@ use burn::tensor::activation::gelu;
 use burn::tensor::{Tensor, TensorData};
 
 use crate::config::VisionConfig;
+use crate::native::attention::Span;
 use crate::ops::{Linear, attention, rms_norm, rotary, swiglu};
 use crate::rope::{Grid, vision_tables};
 use crate::vlm::index;
@@ -153,7 +154,7 @@ impl VisionTower {
 
 /// `count` stretches of `len` patches each, one after the other, that attend within themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Segment {
+pub(crate) struct Segment {
     start: usize,
     count: usize,
     len: usize,
@@ -161,18 +162,18 @@ struct Segment {
 
 /// How the patches of one picture are reordered so that windows are contiguous.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct WindowLayout {
+pub(crate) struct WindowLayout {
     /// New place to old patch, `[patches]`.
-    order: Vec<i64>,
+    pub(crate) order: Vec<i64>,
     /// Reading order to window order of merged tokens, `[tokens]`.
-    inverse: Vec<i64>,
+    pub(crate) inverse: Vec<i64>,
     windows: Vec<Segment>,
     frames: Vec<Segment>,
 }
 
 impl WindowLayout {
     /// Windows of `window_size` pixels over the merged tokens, cut off at the right and lower edge.
-    fn new(grid: Grid, config: &VisionConfig) -> WindowLayout {
+    pub(crate) fn new(grid: Grid, config: &VisionConfig) -> WindowLayout {
         let merge = config.spatial_merge_size;
         let unit = merge * merge;
         let side = config.window_size / merge / config.patch_size;
@@ -205,6 +206,20 @@ impl WindowLayout {
             .collect();
         let frames = vec![Segment { start: 0, count: grid.t, len: grid.h * grid.w }];
         WindowLayout { order, inverse, windows, frames }
+    }
+
+    /// Adds the spans of a picture whose patches begin at `start`.
+    pub(crate) fn push_spans(&self, start: usize, windows: &mut Vec<Span>, frames: &mut Vec<Span>) {
+        for (segments, spans) in [(&self.windows, windows), (&self.frames, frames)] {
+            for s in segments {
+                spans.extend((0..s.count).map(|i| Span {
+                    start: start + s.start + i * s.len,
+                    len: s.len,
+                    prefix: (start, 0),
+                    causal: false,
+                }));
+            }
+        }
     }
 }
 
@@ -271,7 +286,8 @@ mod tests {
                 model.image_features(&[pictures.get(n)]).try_into_vec_as::<f32>().unwrap()
             })
             .collect();
-        assert!(distance(&together, &alone) < 1e-5);
+        // Products of more rows round otherwise.
+        assert!(distance(&together, &alone) < 5e-5);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Does not know losses. Everything is on the host, so that it can be made ahead on another thread.
 
+use std::cmp::Reverse;
+
 use anyhow::{Result, ensure};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -161,28 +163,25 @@ pub fn corpus(prompt: &PromptSpec, num_scenes: u64) -> impl Iterator<Item = Stri
     })
 }
 
-/// Indices of `sequences` sorted by length and cut into micro-batches: little padding, and the same
-/// cut on every machine.
+/// Indices of `sequences` sorted by length, longest first, and cut into micro-batches: little padding
+/// where there is any, the same cut on every machine, and short work at the end, when threads run out
+/// of it.
 pub fn micro_batches(lengths: &[usize], size: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
-    order.sort_by_key(|&i| (lengths[i], i));
+    order.sort_by_key(|&i| (Reverse(lengths[i]), i));
     order.chunks(size).map(<[usize]>::to_vec).collect()
 }
 
-/// Right-padded rows of `sequences`, with the rows that predict in the flattened batch.
-pub fn pad(sequences: &[&Sequence], config: &VlmConfig) -> (TokenBatch, Vec<i64>, Vec<i64>) {
-    let width = sequences.iter().map(|s| s.input_ids.len()).max().unwrap_or(0);
+/// `sequences` as the model takes them, and what they predict: (row among all their tokens, id).
+pub fn token_batch(sequences: &[&Sequence], config: &VlmConfig) -> (TokenBatch, Vec<(usize, u32)>) {
     let merge = config.vision_config.spatial_merge_size;
     let mut batch = TokenBatch::default();
-    let (mut rows, mut targets) = (Vec::new(), Vec::new());
-    let mut feature = 0;
+    let mut predictions = Vec::new();
+    let (mut first, mut feature) = (0, 0);
     let segmented = sequences.iter().any(|s| !s.segments.is_empty());
-    for (i, sequence) in sequences.iter().enumerate() {
-        let padding = width - sequence.input_ids.len();
-        batch
-            .input_ids
-            .push([&sequence.input_ids[..], &vec![config.eos_token_id; padding]].concat());
-        batch.positions.push([&sequence.positions[..], &vec![[0; 3]; padding]].concat());
+    for sequence in sequences {
+        batch.input_ids.push(sequence.input_ids.clone());
+        batch.positions.push(sequence.positions.clone());
         batch.feature_starts.push(feature);
         feature += sequence.patches.iter().map(|p| p.grid.num_tokens(merge)).sum::<usize>();
         if segmented {
@@ -191,14 +190,12 @@ pub fn pad(sequences: &[&Sequence], config: &VlmConfig) -> (TokenBatch, Vec<i64>
                 sequence.input_ids.len(),
                 "all sequences have segments or none"
             );
-            batch.segments.push([&sequence.segments[..], &vec![0; padding]].concat());
+            batch.segments.push(sequence.segments.clone());
         }
-        for &(at, target) in &sequence.predictions {
-            rows.push((i * width + at) as i64);
-            targets.push(i64::from(target));
-        }
+        predictions.extend(sequence.predictions.iter().map(|&(at, id)| (first + at, id)));
+        first += sequence.input_ids.len();
     }
-    (batch, rows, targets)
+    (batch, predictions)
 }
 
 /// The test questions of an evaluation: the same number for each family.
@@ -287,7 +284,7 @@ mod tests {
             prop_assert!(cut.iter().all(|part| part.len() <= size));
             let flat: Vec<usize> = cut.concat();
             let sorted: Vec<usize> = flat.iter().map(|&i| lengths[i]).collect();
-            prop_assert!(sorted.is_sorted());
+            prop_assert!(sorted.is_sorted_by(|a, b| a >= b));
             let mut all = flat;
             all.sort_unstable();
             prop_assert_eq!(all, (0..lengths.len()).collect::<Vec<_>>());

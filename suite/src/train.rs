@@ -10,13 +10,15 @@ pub mod sft;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use synergy_models::config::VlmConfig;
+use synergy_models::native::Native;
 use synergy_models::ops::log_probs;
+use synergy_models::rope::Grid;
 use synergy_models::vlm::{Vlm, index};
 use synergy_models::weights::Parameters;
 
-use crate::data::{Prompter, Sequence, micro_batches, pad};
+use crate::data::{Prompter, Sequence, micro_batches, token_batch};
 use crate::device::Compute;
 use crate::optimizer::{Gradients, Optimizer};
 use crate::recipe::TrainingSpec;
@@ -67,10 +69,14 @@ impl Trainer {
         let frozen = frozen(context.training, &self.parameters)?;
         let lengths: Vec<usize> = sequences.iter().map(|s| s.input_ids.len()).collect();
         let cut = micro_batches(&lengths, context.training.micro_batch_size);
+        let model = Vlm::new(config, &self.parameters);
         let parts = context.compute.map(&cut, |_, members| {
             let batch =
                 Batch { members, sequences: members.iter().map(|&i| &sequences[i]).collect() };
-            self.gradients(config, &frozen, &batch, &loss)
+            match &model.native {
+                Some(native) => native_gradients(native, &model, &frozen, &batch, &loss),
+                None => self.gradients(config, &frozen, &batch, &loss),
+            }
         });
         let mut gradients: Gradients = BTreeMap::new();
         let mut figures = StepFigures::new();
@@ -140,26 +146,70 @@ fn frozen(training: &TrainingSpec, parameters: &Parameters) -> Result<BTreeSet<S
     Ok(names)
 }
 
+/// [`Trainer::gradients`] without burn's graph, which here holds the loss alone: from predictions to
+/// log-probabilities and back is one pair of calls.
+fn native_gradients(
+    native: &Native,
+    model: &Vlm,
+    frozen: &BTreeSet<String>,
+    batch: &Batch<'_>,
+    loss: &(impl Fn(Tensor<1>, &Batch<'_>) -> (Tensor<1>, StepFigures) + Sync),
+) -> (Gradients, StepFigures) {
+    let (tokens, predictions) = token_batch(&batch.sequences, &model.config);
+    let (features, tower) = native.image_features(&batch.pictures());
+    let (log_probs, pass) = native.log_probs(&tokens, &features, &predictions);
+    let device = model.device();
+    let log_probs = Tensor::from_inner(vector(log_probs, &device)).require_grad();
+    let (loss, mut figures) = loss(log_probs.clone(), batch);
+    figures.insert("loss".into(), f64::from(loss.clone().inner().into_scalar::<f32>()));
+    let mut grads = loss.backward();
+    let slopes = log_probs.grad_remove(&mut grads).map_or_else(
+        || vec![0.0; predictions.len()],
+        |slopes| slopes.try_into_vec_as::<f32>().expect("float data is readable as f32"),
+    );
+    let is_frozen = |name: &str| frozen.contains(name);
+    let num_features = features.len() / model.config.hidden_size;
+    let (mut gradients, dfeatures) = native.backward(pass, &slopes, num_features, &is_frozen);
+    if num_features > 0 {
+        gradients.extend(native.tower_backward(tower, &dfeatures, &is_frozen));
+    }
+    let gradients = gradients.into_iter().map(|(name, values)| (name, vector(values, &device)));
+    (gradients.collect(), figures)
+}
+
+impl Batch<'_> {
+    /// Patches and grids of all pictures in order.
+    fn pictures(&self) -> Vec<(&[f32], Grid)> {
+        let patches = self.sequences.iter().flat_map(|s| &s.patches);
+        patches.map(|p| (p.values.as_slice(), p.grid)).collect()
+    }
+}
+
 /// Log-probability of every prediction of a micro-batch, `[tokens]`, sequence by sequence. Only rows
 /// that predict meet the vocabulary.
 pub fn prediction_log_probs(model: &Vlm, batch: &Batch<'_>) -> Tensor<1> {
     let device = model.device();
-    let (tokens, rows, targets) = pad(&batch.sequences, &model.config);
-    let pictures: Vec<_> = batch
-        .sequences
-        .iter()
-        .flat_map(|s| s.patches.iter().map(|p| (p.values.as_slice(), p.grid)))
-        .collect();
+    let (tokens, predictions) = token_batch(&batch.sequences, &model.config);
+    let pictures = batch.pictures();
+    if let Some(native) = &model.native {
+        let (features, _) = native.image_features(&pictures);
+        return vector(native.log_probs(&tokens, &features, &predictions).0, &device);
+    }
     let features = (!pictures.is_empty()).then(|| model.image_features(&pictures));
+    let (rows, targets) = predictions.iter().map(|&(row, id)| (row as i64, i64::from(id))).unzip();
     let hidden = model.forward(&tokens, features.as_ref()).select(0, index(rows, &device));
     let targets: Tensor<1, Int> = index(targets, &device);
     log_probs(model.decoder.logits(hidden), targets)
 }
 
+fn vector(values: Vec<f32>, device: &Device) -> Tensor<1> {
+    let len = values.len();
+    Tensor::from_data(TensorData::new(values, [len]), device)
+}
+
 /// A vector on the device of `like`, without gradient.
 fn constant(values: Vec<f32>, like: &Tensor<1>) -> Tensor<1> {
-    let len = values.len();
-    Tensor::from_data(TensorData::new(values, [len]), &like.device())
+    vector(values, &like.device())
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ impl Case {
         self.videos.iter().zip(&self.second_per_grid_ts).map(of).collect()
     }
 
-    /// Rows of tokens with the positions that our own rope index gives them.
+    /// Rows of tokens without their padding, with the positions that our own rope index gives them.
     pub(crate) fn batch(&self, pictures: &Pictures, config: &VlmConfig) -> TokenBatch {
         let attention_mask: Vec<Vec<bool>> =
             self.attention_mask.iter().map(|row| row.iter().map(|&m| m == 1).collect()).collect();
@@ -125,20 +125,19 @@ impl Case {
         let index =
             batch_rope_index(&self.input_ids, Some(&attention_mask), &grids, &videos, config)
                 .unwrap();
-        let media = |id: u32| id == config.image_token_id || Some(id) == config.video_token_id;
-        let counts = self.input_ids.iter().map(|row| row.iter().filter(|&&id| media(id)).count());
+        let counts =
+            self.input_ids.iter().map(|row| row.iter().filter(|&&id| config.is_media(id)).count());
         let feature_starts =
             counts.scan(0, |next, count| Some(std::mem::replace(next, *next + count)));
         TokenBatch {
             feature_starts: feature_starts.collect(),
-            input_ids: self.input_ids.clone(),
-            positions: index.positions,
-            attention_mask,
+            input_ids: unpadded(&self.input_ids, &attention_mask),
+            positions: unpadded(&index.positions, &attention_mask),
             segments: Vec::new(),
         }
     }
 
-    /// Logits `[batch * sequence * vocabulary]`.
+    /// Logits of the tokens that are no padding, `[tokens * vocabulary]`.
     pub(crate) fn logits(&self, pictures: &Pictures, model: &Vlm) -> Vec<f32> {
         let media = [pictures.all(&self.pictures), pictures.all(&self.videos)].concat();
         let features = (!media.is_empty()).then(|| model.image_features(&media));
@@ -146,15 +145,18 @@ impl Case {
         let hidden = model.forward(&batch, features.as_ref());
         model.decoder.logits(hidden).try_into_vec_as::<f32>().unwrap()
     }
-
-    /// Whether each token counts, row by row.
-    pub(crate) fn counts(&self) -> impl Iterator<Item = bool> {
-        self.attention_mask.iter().flatten().map(|&m| m == 1)
-    }
 }
 
-/// The loss of `loss_grad.json`: the mean over all tokens of the batch that have a label.
-pub(crate) fn loss(model: &Vlm) -> Tensor<1> {
+/// `values` where `mask` is true.
+fn unpadded<T: Copy>(values: &[Vec<T>], mask: &[Vec<bool>]) -> Vec<Vec<T>> {
+    let row = |(values, mask): (&Vec<T>, &Vec<bool>)| {
+        values.iter().zip(mask).filter(|(_, seen)| **seen).map(|(value, _)| *value).collect()
+    };
+    values.iter().zip(mask).map(row).collect()
+}
+
+/// The batch of `loss_grad.json` and what it predicts: (row among all tokens, id).
+pub(crate) fn labelled() -> (Case, Vec<(usize, u32)>) {
     #[derive(Deserialize)]
     struct Labelled {
         #[serde(flatten)]
@@ -162,16 +164,22 @@ pub(crate) fn loss(model: &Vlm) -> Tensor<1> {
         labels: Vec<Vec<i64>>,
     }
     let Labelled { case, labels } = json("loss_grad.json");
+    let mut predictions = Vec::new();
+    let mut first = 0;
+    for (labels, mask) in labels.iter().zip(&case.attention_mask) {
+        let learnt = labels.iter().enumerate().filter(|(_, label)| **label >= 0);
+        predictions.extend(learnt.map(|(at, &label)| (first + at - 1, label as u32)));
+        first += mask.iter().filter(|&&m| m == 1).count();
+    }
+    (case, predictions)
+}
+
+/// Its loss: the mean over all tokens of the batch that have a label.
+pub(crate) fn loss(model: &Vlm) -> Tensor<1> {
+    let (case, predictions) = labelled();
     let pictures = Pictures::read();
     let features = model.image_features(&pictures.all(&case.pictures));
-    let width = labels[0].len();
-    let (mut rows, mut targets) = (Vec::new(), Vec::new());
-    for (i, row) in labels.iter().enumerate() {
-        for (at, &label) in row.iter().enumerate().filter(|(_, label)| **label >= 0) {
-            rows.push((i * width + at - 1) as i64);
-            targets.push(label);
-        }
-    }
+    let (rows, targets) = predictions.iter().map(|&(row, id)| (row as i64, i64::from(id))).unzip();
     let hidden = model.forward(&case.batch(&pictures, &model.config), Some(&features));
     let device = model.device();
     let logits = model.decoder.logits(hidden.select(0, index(rows, &device)));

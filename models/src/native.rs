@@ -1,0 +1,793 @@
+//! The model on slices of the host's memory: what burn's operations do one by one is fused here, forward
+//! and backward by hand.
+//!
+//! Does not know losses or sampling. It serves where the parameters lie in burn-flex's memory as f32;
+//! everywhere else the plain form over burn's tensors does the same ([`crate::text`], [`crate::vision`]),
+//! and tests hold the two together. Sequences stand one after the other without padding, and attention
+//! is computed over spans, so nothing is computed that nobody sees.
+
+use std::collections::BTreeMap;
+
+use burn::backend::flex::FlexTensor;
+use burn::backend::{BackendTensor, DispatchTensorKind};
+use burn::tensor::Tensor;
+
+use self::attention::{Heads, Span};
+use self::block::{Angles, Gradients, Linear, LinearGradient, Shape, Tape, Weights};
+use self::gemm::{Mat, MatMut, product};
+use self::kernels::{log_sum_exp, rms_norm, rms_norm_backward};
+use crate::config::VlmConfig;
+use crate::rope::{Grid, decoder_tables, vision_tables};
+use crate::vision::WindowLayout;
+use crate::vlm::TokenBatch;
+use crate::weights::Parameters;
+
+pub(crate) mod attention;
+mod block;
+pub(crate) mod decode;
+mod gemm;
+mod kernels;
+
+/// Rows whose logits are held at once.
+const HEAD_BLOCK: usize = 128;
+/// RMSNorm's epsilon in the tower; the reference fixes it in code.
+const TOWER_EPS: f32 = 1e-6;
+
+/// Gradients by name, `[product of shape]` each; what is frozen is not there.
+pub type HostGradients = BTreeMap<String, Vec<f32>>;
+
+/// The parameters of a model, borrowed from burn-flex.
+#[derive(Debug, Clone)]
+pub struct Native {
+    config: VlmConfig,
+    tensors: BTreeMap<String, FlexTensor>,
+}
+
+/// What the way back through the decoder needs.
+#[derive(Debug)]
+pub struct Pass {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    spans: Vec<Span>,
+    tapes: Vec<Tape>,
+    /// Before the last norm, `[rows, hidden_size]`.
+    x: Vec<f32>,
+    scales: Vec<f32>,
+    /// Normalized rows that predict, `[predictions, hidden_size]`.
+    predicting: Vec<f32>,
+    predictions: Vec<(usize, u32)>,
+    lse: Vec<f32>,
+    /// For each row its id, or the row of the features that stands there.
+    sources: Vec<Result<u32, usize>>,
+}
+
+/// What the way back through the tower needs.
+#[derive(Debug, Default)]
+pub struct TowerPass {
+    patches: Vec<f32>,
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    windows: Vec<Span>,
+    frames: Vec<Span>,
+    /// New place to old patch, and to old merged token.
+    order: Vec<usize>,
+    token_order: Vec<usize>,
+    tapes: Vec<Tape>,
+    x: Vec<f32>,
+    scales: Vec<f32>,
+    normed: Vec<f32>,
+    /// Before and after GELU.
+    merged: Vec<f32>,
+    active: Vec<f32>,
+}
+
+impl Native {
+    /// The parameters, if they lie in the host's memory as f32 and carry no gradient of burn's.
+    pub(crate) fn of(config: &VlmConfig, parameters: &Parameters) -> Option<Native> {
+        let tensors = parameters.iter().map(|(name, p)| Some((name.to_owned(), host(&p.value)?)));
+        Some(Native { config: config.clone(), tensors: tensors.collect::<Option<_>>()? })
+    }
+
+    fn slice(&self, name: &str) -> &[f32] {
+        let tensor = self.tensors.get(name).unwrap_or_else(|| panic!("no parameter `{name}`"));
+        tensor.as_slice::<f32>().expect("checked when it was borrowed")
+    }
+
+    fn linear(&self, name: &str, inputs: usize, has_bias: bool) -> Linear<'_> {
+        Linear {
+            weight: self.slice(&format!("{name}.weight")),
+            bias: has_bias.then(|| self.slice(&format!("{name}.bias"))),
+            inputs,
+        }
+    }
+
+    fn head(&self) -> &'static str {
+        if self.config.tie_word_embeddings { EMBEDDING } else { "lm_head.weight" }
+    }
+
+    fn shape(&self) -> Shape {
+        let c = &self.config;
+        Shape {
+            hidden: c.hidden_size,
+            inner: c.intermediate_size,
+            heads: Heads {
+                heads: c.num_attention_heads,
+                kv_heads: c.num_key_value_heads,
+                head_dim: c.head_dim(),
+            },
+            eps: c.rms_norm_eps as f32,
+        }
+    }
+
+    fn layer(&self, i: usize) -> Weights<'_> {
+        let (hidden, name) = (self.config.hidden_size, format!("model.layers.{i}"));
+        let qkv = |part: &str| self.linear(&format!("{name}.self_attn.{part}_proj"), hidden, true);
+        let gate = |part: &str| self.linear(&format!("{name}.mlp.{part}_proj"), hidden, false);
+        Weights {
+            norm1: self.slice(&format!("{name}.input_layernorm.weight")),
+            qkv: ["q", "k", "v"].map(qkv),
+            out: self.linear(&format!("{name}.self_attn.o_proj"), self.shape().heads.out(), false),
+            norm2: self.slice(&format!("{name}.post_attention_layernorm.weight")),
+            gates: ["gate", "up"].map(gate),
+            down: self.linear(
+                &format!("{name}.mlp.down_proj"),
+                self.config.intermediate_size,
+                false,
+            ),
+        }
+    }
+
+    /// Log-probabilities, in nats, of `predictions` (row among all tokens of the batch, id) and what
+    /// [`Native::backward`] needs. `features [tokens of pictures, hidden_size]`.
+    pub fn log_probs(
+        &self,
+        batch: &TokenBatch,
+        features: &[f32],
+        predictions: &[(usize, u32)],
+    ) -> (Vec<f32>, Pass) {
+        let (shape, hidden) = (self.shape(), self.config.hidden_size);
+        let sources = self.sources(batch, !features.is_empty());
+        let mut x = self.embed(&sources, features);
+        let (cos, sin) = self.angles(batch);
+        let spans = spans(batch);
+        let angles = Angles { cos: &cos, sin: &sin };
+        let tapes = (0..self.config.num_hidden_layers)
+            .map(|i| self.layer(i).forward(shape, &mut x, angles, &spans))
+            .collect();
+
+        let mut predicting = vec![0.0; predictions.len() * hidden];
+        let mut before = vec![0.0; predictions.len() * hidden];
+        for (row, &(at, _)) in before.chunks_exact_mut(hidden).zip(predictions) {
+            row.copy_from_slice(&x[at * hidden..(at + 1) * hidden]);
+        }
+        let mut scales = vec![0.0; predictions.len()];
+        let norm = self.slice(NORM);
+        rms_norm(&before, norm, shape.eps, &mut predicting, &mut scales);
+        let (mut log_probs, mut lse) = (Vec::new(), Vec::new());
+        let vocab = self.config.vocab_size;
+        let targets: Vec<u32> = predictions.iter().map(|p| p.1).collect();
+        self.logits(&predicting, |first, logits| {
+            for (row, &target) in logits.chunks_exact(vocab).zip(&targets[first..]) {
+                let total = log_sum_exp(row);
+                lse.push(total);
+                log_probs.push(row[target as usize] - total);
+            }
+        });
+        let predictions = predictions.to_vec();
+        let pass = Pass {
+            cos,
+            sin,
+            spans,
+            tapes,
+            x: before,
+            scales,
+            predicting,
+            predictions,
+            lse,
+            sources,
+        };
+        (log_probs, pass)
+    }
+
+    /// Gradients of all parameters of the decoder that are not `frozen`, from those of the
+    /// log-probabilities; and of the features, `[tokens of pictures, hidden_size]`.
+    pub fn backward(
+        &self,
+        pass: Pass,
+        dlog_probs: &[f32],
+        num_features: usize,
+        frozen: &dyn Fn(&str) -> bool,
+    ) -> (HostGradients, Vec<f32>) {
+        let (shape, hidden, vocab) =
+            (self.shape(), self.config.hidden_size, self.config.vocab_size);
+        let wanted = self.tensors.keys().filter(|n| !n.starts_with("visual.") && !frozen(n));
+        let mut pool: HostGradients =
+            wanted.map(|n| (n.clone(), vec![0.0; self.slice(n).len()])).collect();
+
+        // The head: logits are computed again, block by block.
+        let weight = self.slice(self.head());
+        let mut dhead = pool.remove(self.head());
+        let mut dpredicting = vec![0.0; pass.predicting.len()];
+        self.logits(&pass.predicting, |first, logits| {
+            let rows = logits.len() / vocab;
+            for (r, row) in logits.chunks_exact_mut(vocab).enumerate() {
+                kernels::softmax_again(row, vocab, pass.lse[first + r]);
+                let d = dlog_probs[first + r];
+                kernels::scale(row, -d);
+                row[pass.predictions[first + r].1 as usize] += d;
+            }
+            let dlogits = Mat::new(logits, rows, vocab, vocab);
+            let part = first * hidden..(first + rows) * hidden;
+            product(
+                MatMut::new(&mut dpredicting[part.clone()], rows, hidden, hidden),
+                dlogits,
+                Mat::new(weight, vocab, hidden, hidden),
+                1.0,
+                false,
+            );
+            if let Some(dhead) = &mut dhead {
+                let x = Mat::new(&pass.predicting[part], rows, hidden, hidden);
+                product(MatMut::new(dhead, vocab, hidden, hidden), dlogits.t(), x, 1.0, true);
+            }
+        });
+        if let Some(dhead) = dhead {
+            pool.insert(self.head().to_owned(), dhead);
+        }
+
+        let mut dnorm = pool.remove(NORM);
+        let mut dbefore = vec![0.0; pass.x.len()];
+        let norm = self.slice(NORM);
+        rms_norm_backward(
+            &dpredicting,
+            &pass.x,
+            norm,
+            &pass.scales,
+            &mut dbefore,
+            dnorm.as_deref_mut(),
+        );
+        pool.extend(dnorm.map(|d| (NORM.to_owned(), d)));
+        let mut d = vec![0.0; pass.sources.len() * hidden];
+        for (row, &(at, _)) in dbefore.chunks_exact(hidden).zip(&pass.predictions) {
+            kernels::add(&mut d[at * hidden..(at + 1) * hidden], row);
+        }
+
+        let angles = Angles { cos: &pass.cos, sin: &pass.sin };
+        for (i, tape) in pass.tapes.into_iter().enumerate().rev() {
+            let names = layer_names(i);
+            let mut parts = names.each_ref().map(|name| pool.remove(name));
+            let mut gradients = gradients_of(&mut parts);
+            self.layer(i).backward(shape, tape, &mut d, angles, &pass.spans, &mut gradients);
+            pool.extend(names.into_iter().zip(parts).filter_map(|(n, part)| Some((n, part?))));
+        }
+
+        let mut dfeatures = vec![0.0; num_features * hidden];
+        let mut dembed = pool.remove(EMBEDDING);
+        for (row, source) in d.chunks_exact(hidden).zip(&pass.sources) {
+            match (*source, &mut dembed) {
+                (Ok(id), Some(dembed)) => {
+                    kernels::add(&mut dembed[id as usize * hidden..][..hidden], row);
+                }
+                (Err(feature), _) => {
+                    kernels::add(&mut dfeatures[feature * hidden..][..hidden], row)
+                }
+                (Ok(_), None) => {}
+            }
+        }
+        pool.extend(dembed.map(|d| (EMBEDDING.to_owned(), d)));
+        (pool, dfeatures)
+    }
+
+    /// Hands logits of normalized rows to `each`, block by block, with the first row's number.
+    fn logits(&self, rows: &[f32], mut each: impl FnMut(usize, &mut [f32])) {
+        let (hidden, vocab) = (self.config.hidden_size, self.config.vocab_size);
+        let weight = Mat::new(self.slice(self.head()), vocab, hidden, hidden).t();
+        let mut logits = Vec::new();
+        for (i, block) in rows.chunks(HEAD_BLOCK * hidden).enumerate() {
+            let num = block.len() / hidden;
+            logits.resize(num * vocab, 0.0);
+            let dst = MatMut::new(&mut logits, num, vocab, vocab);
+            product(dst, Mat::new(block, num, hidden, hidden), weight, 1.0, false);
+            each(i * HEAD_BLOCK, &mut logits);
+        }
+    }
+
+    /// Where each token's row comes from: its id, or a row of the features.
+    fn sources(&self, batch: &TokenBatch, has_features: bool) -> Vec<Result<u32, usize>> {
+        let mut sources = Vec::new();
+        for (row, &start) in batch.input_ids.iter().zip(&batch.feature_starts) {
+            let mut next = start;
+            for &id in row {
+                if has_features && self.config.is_media(id) {
+                    sources.push(Err(next));
+                    next += 1;
+                } else {
+                    sources.push(Ok(id));
+                }
+            }
+        }
+        sources
+    }
+
+    fn embed(&self, sources: &[Result<u32, usize>], features: &[f32]) -> Vec<f32> {
+        let (hidden, table) = (self.config.hidden_size, self.slice(EMBEDDING));
+        let mut x = Vec::with_capacity(sources.len() * hidden);
+        for source in sources {
+            x.extend_from_slice(match *source {
+                Ok(id) => &table[id as usize * hidden..][..hidden],
+                Err(feature) => &features[feature * hidden..][..hidden],
+            });
+        }
+        x
+    }
+
+    fn angles(&self, batch: &TokenBatch) -> (Vec<f32>, Vec<f32>) {
+        decoder_tables(&batch.positions.concat(), &self.config)
+    }
+
+    /// Features of pictures and videos in the order given, `[tokens, hidden_size]`, and what
+    /// [`Native::tower_backward`] needs.
+    pub fn image_features(&self, images: &[(&[f32], Grid)]) -> (Vec<f32>, TowerPass) {
+        if images.is_empty() {
+            return (Vec::new(), TowerPass::default());
+        }
+        let config = &self.config.vision_config;
+        let shape = self.tower_shape();
+        let merge = config.spatial_merge_size;
+        let unit = merge * merge;
+        let (mut cos, mut sin) = (Vec::new(), Vec::new());
+        let (mut windows, mut frames) = (Vec::new(), Vec::new());
+        let (mut order, mut token_order) = (Vec::new(), Vec::new());
+        let half = shape.heads.head_dim / 2;
+        let mut layouts: BTreeMap<Grid, (WindowLayout, Vec<f32>, Vec<f32>)> = BTreeMap::new();
+        for &(_, grid) in images {
+            let (layout, c, s) = layouts.entry(grid).or_insert_with(|| {
+                let layout = WindowLayout::new(grid, config);
+                let (c, s) = vision_tables(grid, config);
+                let pick = |table: &[f32]| -> Vec<f32> {
+                    let rows = layout.order.iter().map(|&i| &table[i as usize * half..][..half]);
+                    rows.flatten().copied().collect()
+                };
+                let (c, s) = (pick(&c), pick(&s));
+                (layout, c, s)
+            });
+            let start = order.len();
+            cos.extend_from_slice(c);
+            sin.extend_from_slice(s);
+            layout.push_spans(start, &mut windows, &mut frames);
+            order.extend(layout.order.iter().map(|&i| start + i as usize));
+            let first_token = token_order.len();
+            token_order.resize(first_token + layout.inverse.len(), 0);
+            for (token, &place) in layout.inverse.iter().enumerate() {
+                token_order[first_token + place as usize] = first_token + token;
+            }
+        }
+        let patches: Vec<f32> = images.iter().flat_map(|(p, _)| p.iter().copied()).collect();
+        let rows = order.len();
+        let dim = patches.len() / rows;
+        let hidden = config.hidden_size;
+        let mut embedded = vec![0.0; rows * hidden];
+        let embedding = Linear {
+            weight: self.slice("visual.patch_embed.proj.weight"),
+            bias: None,
+            inputs: dim,
+        };
+        embedding.forward(&patches, rows, &mut embedded, hidden, false);
+        let mut x: Vec<f32> =
+            order.iter().flat_map(|&i| embedded[i * hidden..][..hidden].iter().copied()).collect();
+        let angles = Angles { cos: &cos, sin: &sin };
+        let tapes: Vec<Tape> = (0..config.depth)
+            .map(|i| {
+                let spans =
+                    if config.fullatt_block_indexes.contains(&i) { &frames } else { &windows };
+                self.tower_layer(i).forward(shape, &mut x, angles, spans)
+            })
+            .collect();
+
+        let mut normed = vec![0.0; x.len()];
+        let mut scales = vec![0.0; rows];
+        let norm = self.slice("visual.merger.ln_q.weight");
+        rms_norm(&x, norm, shape.eps, &mut normed, &mut scales);
+        let (tokens, width) = (rows / unit, unit * hidden);
+        let mut merged = vec![0.0; tokens * width];
+        self.linear("visual.merger.mlp.0", width, true).forward(
+            &normed,
+            tokens,
+            &mut merged,
+            width,
+            false,
+        );
+        let active: Vec<f32> = merged.iter().map(|&x| gelu(x)).collect();
+        let out = config.out_hidden_size;
+        let mut placed = vec![0.0; tokens * out];
+        self.linear("visual.merger.mlp.2", width, true).forward(
+            &active,
+            tokens,
+            &mut placed,
+            out,
+            false,
+        );
+        let mut features = vec![0.0; tokens * out];
+        for (row, &token) in placed.chunks_exact(out).zip(&token_order) {
+            features[token * out..][..out].copy_from_slice(row);
+        }
+        let pass = TowerPass {
+            patches,
+            cos,
+            sin,
+            windows,
+            frames,
+            order,
+            token_order,
+            tapes,
+            x,
+            scales,
+            normed,
+            merged,
+            active,
+        };
+        (features, pass)
+    }
+
+    /// Gradients of all parameters of the tower that are not `frozen`, from those of its features.
+    pub fn tower_backward(
+        &self,
+        pass: TowerPass,
+        dfeatures: &[f32],
+        frozen: &dyn Fn(&str) -> bool,
+    ) -> HostGradients {
+        let config = &self.config.vision_config;
+        let shape = self.tower_shape();
+        let (hidden, out) = (config.hidden_size, config.out_hidden_size);
+        let width = hidden * config.spatial_merge_size * config.spatial_merge_size;
+        let (rows, tokens) = (pass.order.len(), pass.token_order.len());
+        let wanted = self.tensors.keys().filter(|n| n.starts_with("visual.") && !frozen(n));
+        let mut pool: HostGradients =
+            wanted.map(|n| (n.clone(), vec![0.0; self.slice(n).len()])).collect();
+        let mut linear =
+            |name: &str, inputs, dy: &[f32], stride, x: &[f32], rows, dx: &mut [f32]| {
+                let names = [format!("{name}.weight"), format!("{name}.bias")];
+                let mut parts = names.each_ref().map(|n| pool.remove(n));
+                let mut gradient = pair(&mut parts);
+                let layer = self.linear(name, inputs, true);
+                layer.backward(dy, stride, x, rows, Some(dx), gradient.as_mut());
+                pool.extend(names.into_iter().zip(parts).filter_map(|(n, part)| Some((n, part?))));
+            };
+
+        let mut dplaced = vec![0.0; tokens * out];
+        for (row, &token) in dplaced.chunks_exact_mut(out).zip(&pass.token_order) {
+            row.copy_from_slice(&dfeatures[token * out..][..out]);
+        }
+        let mut dactive = vec![0.0; tokens * width];
+        linear("visual.merger.mlp.2", width, &dplaced, out, &pass.active, tokens, &mut dactive);
+        for (d, &x) in dactive.iter_mut().zip(&pass.merged) {
+            *d *= gelu_slope(x);
+        }
+        let mut dnormed = vec![0.0; tokens * width];
+        linear("visual.merger.mlp.0", width, &dactive, width, &pass.normed, tokens, &mut dnormed);
+        let mut d = vec![0.0; rows * hidden];
+        let name = "visual.merger.ln_q.weight";
+        let mut dnorm = pool.remove(name);
+        rms_norm_backward(
+            &dnormed,
+            &pass.x,
+            self.slice(name),
+            &pass.scales,
+            &mut d,
+            dnorm.as_deref_mut(),
+        );
+        pool.extend(dnorm.map(|d| (name.to_owned(), d)));
+
+        let angles = Angles { cos: &pass.cos, sin: &pass.sin };
+        for (i, tape) in pass.tapes.into_iter().enumerate().rev() {
+            let full = config.fullatt_block_indexes.contains(&i);
+            let spans = if full { &pass.frames } else { &pass.windows };
+            let names = tower_names(i);
+            let mut parts = names.each_ref().map(|name| pool.remove(name));
+            let mut gradients = tower_gradients_of(&mut parts);
+            self.tower_layer(i).backward(shape, tape, &mut d, angles, spans, &mut gradients);
+            pool.extend(names.into_iter().zip(parts).filter_map(|(n, part)| Some((n, part?))));
+        }
+        if let Some(dweight) = pool.get_mut("visual.patch_embed.proj.weight") {
+            let dim = pass.patches.len() / rows;
+            let mut dembedded = vec![0.0; d.len()];
+            for (row, &i) in d.chunks_exact(hidden).zip(&pass.order) {
+                dembedded[i * hidden..][..hidden].copy_from_slice(row);
+            }
+            product(
+                MatMut::new(dweight, hidden, dim, dim),
+                Mat::new(&dembedded, rows, hidden, hidden).t(),
+                Mat::new(&pass.patches, rows, dim, dim),
+                1.0,
+                true,
+            );
+        }
+        pool
+    }
+
+    fn tower_shape(&self) -> Shape {
+        let c = &self.config.vision_config;
+        let heads = Heads {
+            heads: c.num_heads,
+            kv_heads: c.num_heads,
+            head_dim: c.hidden_size / c.num_heads,
+        };
+        Shape { hidden: c.hidden_size, inner: c.intermediate_size, heads, eps: TOWER_EPS }
+    }
+
+    fn tower_layer(&self, i: usize) -> Weights<'_> {
+        let c = &self.config.vision_config;
+        let (hidden, name) = (c.hidden_size, format!("visual.blocks.{i}"));
+        let all = self.linear(&format!("{name}.attn.qkv"), hidden, true);
+        let qkv = |part: usize| Linear {
+            weight: &all.weight[part * hidden * hidden..][..hidden * hidden],
+            bias: all.bias.map(|b| &b[part * hidden..][..hidden]),
+            inputs: hidden,
+        };
+        let gate = |part: &str| self.linear(&format!("{name}.mlp.{part}_proj"), hidden, true);
+        Weights {
+            norm1: self.slice(&format!("{name}.norm1.weight")),
+            qkv: [0, 1, 2].map(qkv),
+            out: self.linear(&format!("{name}.attn.proj"), hidden, true),
+            norm2: self.slice(&format!("{name}.norm2.weight")),
+            gates: ["gate", "up"].map(gate),
+            down: self.linear(&format!("{name}.mlp.down_proj"), c.intermediate_size, true),
+        }
+    }
+}
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const NORM: &str = "model.norm.weight";
+
+/// Names of a decoder block's parameters, in the order of [`gradients_of`].
+fn layer_names(i: usize) -> [String; 12] {
+    [
+        "input_layernorm.weight",
+        "self_attn.q_proj.weight",
+        "self_attn.q_proj.bias",
+        "self_attn.k_proj.weight",
+        "self_attn.k_proj.bias",
+        "self_attn.v_proj.weight",
+        "self_attn.v_proj.bias",
+        "self_attn.o_proj.weight",
+        "post_attention_layernorm.weight",
+        "mlp.gate_proj.weight",
+        "mlp.up_proj.weight",
+        "mlp.down_proj.weight",
+    ]
+    .map(|part| format!("model.layers.{i}.{part}"))
+}
+
+fn gradients_of(parts: &mut [Option<Vec<f32>>; 12]) -> Gradients<'_> {
+    let [norm1, q, qb, k, kb, v, vb, out, norm2, gate, up, down] =
+        parts.each_mut().map(Option::as_deref_mut);
+    let linear = |weight: Option<_>, bias| weight.map(|weight| LinearGradient { weight, bias });
+    Gradients {
+        norm1,
+        qkv: [linear(q, qb), linear(k, kb), linear(v, vb)],
+        out: linear(out, None),
+        norm2,
+        gates: [linear(gate, None), linear(up, None)],
+        down: linear(down, None),
+    }
+}
+
+/// Names of a tower block's parameters, in the order of [`tower_gradients_of`].
+fn tower_names(i: usize) -> [String; 12] {
+    [
+        "norm1.weight",
+        "attn.qkv.weight",
+        "attn.qkv.bias",
+        "attn.proj.weight",
+        "attn.proj.bias",
+        "norm2.weight",
+        "mlp.gate_proj.weight",
+        "mlp.gate_proj.bias",
+        "mlp.up_proj.weight",
+        "mlp.up_proj.bias",
+        "mlp.down_proj.weight",
+        "mlp.down_proj.bias",
+    ]
+    .map(|part| format!("visual.blocks.{i}.{part}"))
+}
+
+fn tower_gradients_of(parts: &mut [Option<Vec<f32>>; 12]) -> Gradients<'_> {
+    let [norm1, qkv, qkv_b, out, out_b, norm2, gate, gate_b, up, up_b, down, down_b] =
+        parts.each_mut().map(Option::as_deref_mut);
+    let linear = |weight: Option<_>, bias| weight.map(|weight| LinearGradient { weight, bias });
+    let ([q, k, v], [qb, kb, vb]) = (thirds(qkv), thirds(qkv_b));
+    Gradients {
+        norm1,
+        qkv: [linear(q, qb), linear(k, kb), linear(v, vb)],
+        out: linear(out, out_b),
+        norm2,
+        gates: [linear(gate, gate_b), linear(up, up_b)],
+        down: linear(down, down_b),
+    }
+}
+
+/// The three parts of what is stored as one.
+fn thirds(all: Option<&mut [f32]>) -> [Option<&mut [f32]>; 3] {
+    let Some(all) = all else { return [None, None, None] };
+    let len = all.len() / 3;
+    let (first, rest) = all.split_at_mut(len);
+    let (second, third) = rest.split_at_mut(len);
+    [Some(first), Some(second), Some(third)]
+}
+
+fn pair(parts: &mut [Option<Vec<f32>>; 2]) -> Option<LinearGradient<'_>> {
+    let [weight, bias] = parts.each_mut().map(Option::as_deref_mut);
+    weight.map(|weight| LinearGradient { weight, bias })
+}
+
+/// The spans of all sequences: a sequence without segments is one; with segments, segment 0 is the
+/// prefix of every other.
+fn spans(batch: &TokenBatch) -> Vec<Span> {
+    let mut spans = Vec::new();
+    let mut first = 0;
+    for (i, row) in batch.input_ids.iter().enumerate() {
+        match batch.segments.get(i) {
+            None => {
+                spans.push(Span { start: first, len: row.len(), prefix: (first, 0), causal: true })
+            }
+            Some(segments) => {
+                let mut at = 0;
+                for run in segments.chunk_by(|a, b| a == b) {
+                    let own = run[0] != 0;
+                    let prompt = segments.iter().take_while(|&&s| s == 0).count();
+                    assert!(own || at == 0, "segment 0 stands first");
+                    let prefix = (first, if own { prompt } else { 0 });
+                    spans.push(Span { start: first + at, len: run.len(), prefix, causal: true });
+                    at += run.len();
+                }
+            }
+        }
+        first += row.len();
+    }
+    spans
+}
+
+fn gelu(x: f32) -> f32 {
+    0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2))
+}
+
+fn gelu_slope(x: f32) -> f32 {
+    let density = (-0.5 * x * x).exp() * 0.398_942_3;
+    0.5 * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)) + x * density
+}
+
+/// The memory of a tensor, if it is burn-flex's.
+fn host(tensor: &Tensor<1>) -> Option<FlexTensor> {
+    match tensor.clone().into_dispatch().kind {
+        DispatchTensorKind::Flex(BackendTensor::Float(tensor)) => {
+            tensor.as_slice::<f32>().is_some().then_some(tensor)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::fixtures::{self, Pictures, cases, distance, relative_distance};
+    use crate::vlm::Vlm;
+    use proptest::prelude::*;
+
+    fn native(model: &Vlm) -> &Native {
+        model.native.as_ref().expect("the fixtures lie in the host's memory")
+    }
+
+    #[test]
+    fn log_probs_and_features_are_those_of_the_plain_form() {
+        for name in ["model-untied", "model-tied"] {
+            let (config, parameters) = fixtures::model(name);
+            let (model, pictures) = (Vlm::new(&config, &parameters), Pictures::read());
+            let plain = model.clone().plain();
+            for case in cases() {
+                let media = [pictures.all(&case.pictures), pictures.all(&case.videos)].concat();
+                let features = native(&model).image_features(&media).0;
+                if !media.is_empty() {
+                    let want = plain.image_features(&media).try_into_vec_as::<f32>().unwrap();
+                    assert!(distance(&features, &want) < 5e-5, "{name}, {}", case.name);
+                }
+                let batch = case.batch(&pictures, &config);
+                let tokens: usize = batch.input_ids.iter().map(Vec::len).sum();
+                let predictions: Vec<(usize, u32)> =
+                    (0..tokens).map(|row| (row, (row * 31 % config.vocab_size) as u32)).collect();
+                let (got, _) = native(&model).log_probs(&batch, &features, &predictions);
+                let logits = case.logits(&pictures, &plain);
+                let rows = logits.chunks(config.vocab_size).zip(&predictions);
+                let want: Vec<f32> =
+                    rows.map(|(row, &(_, id))| row[id as usize] - log_sum_exp(row)).collect();
+                assert!(distance(&got, &want) < 1e-4, "{name}, {}", case.name);
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_of_decoder_and_tower_are_those_of_the_reference() {
+        for (name, file) in [("model-untied", "loss_grad"), ("model-tied", "loss_grad_tied")] {
+            let (config, parameters) = fixtures::model(name);
+            let (model, pictures) = (Vlm::new(&config, &parameters), Pictures::read());
+            let native = native(&model);
+            let (case, predictions) = fixtures::labelled();
+            let (features, tower) = native.image_features(&pictures.all(&case.pictures));
+            let batch = case.batch(&pictures, &config);
+            let (log_probs, pass) = native.log_probs(&batch, &features, &predictions);
+            let share = 1.0 / log_probs.len() as f32;
+            let num_features = features.len() / config.hidden_size;
+            let slopes = vec![-share; log_probs.len()];
+            let (mut gradients, dfeatures) =
+                native.backward(pass, &slopes, num_features, &|_| false);
+            gradients.extend(native.tower_backward(tower, &dfeatures, &|_| false));
+            let names: Vec<&str> = gradients.keys().map(String::as_str).collect();
+            assert_eq!(names, parameters.names().collect::<Vec<_>>());
+            for (key, (_, want)) in fixtures::tensors(&format!("{file}.safetensors")) {
+                let apart = relative_distance(&gradients[&key], &want);
+                assert!(apart < 1e-3, "{name}, {key}: {apart}");
+            }
+        }
+    }
+
+    /// A batch of text: a prompt with continuations, and a plain sequence.
+    fn packed(lengths: &[usize]) -> TokenBatch {
+        let (mut segments, mut positions) = (Vec::new(), Vec::new());
+        for (i, &len) in lengths.iter().enumerate() {
+            segments.extend(vec![i as u32; len]);
+            let start = if i == 0 { 0 } else { lengths[0] };
+            positions.extend((start..start + len).map(|p| [p as u32; 3]));
+        }
+        let ids = |seed: usize, len: usize| {
+            (0..len).map(|i| ((i * 37 + seed * 11) % 600) as u32).collect()
+        };
+        let plain = 9;
+        TokenBatch {
+            input_ids: vec![ids(1, segments.len()), ids(2, plain)],
+            positions: vec![positions, (0..plain).map(|p| [p as u32; 3]).collect()],
+            feature_starts: vec![0, 0],
+            segments: vec![segments, vec![0; plain]],
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Long enough for several blocks of queries.
+        #[test]
+        fn packed_continuations_have_the_log_probs_and_gradients_of_the_plain_form(
+            lengths in proptest::collection::vec(1usize..90, 2..5)
+        ) {
+            let (config, parameters) = fixtures::model("model-untied");
+            let model = Vlm::new(&config, &parameters);
+            let batch = packed(&lengths);
+            let tokens: usize = batch.input_ids.iter().map(Vec::len).sum();
+            let predictions: Vec<(usize, u32)> =
+                (0..tokens).step_by(3).map(|row| (row, (row % 600) as u32)).collect();
+            let (got, pass) = native(&model).log_probs(&batch, &[], &predictions);
+            let slopes: Vec<f32> = (0..got.len()).map(|i| (i as f32).sin()).collect();
+            let frozen = |name: &str| name.contains("layers.1.mlp");
+            let (gradients, _) = native(&model).backward(pass, &slopes, 0, &frozen);
+
+            let leaves = parameters.map(|name, p| {
+                let value = Tensor::from_inner(p.value.clone());
+                if frozen(name) { value } else { value.require_grad() }
+            });
+            let plain = Vlm::new(&config, &leaves);
+            prop_assert!(plain.native.is_none());
+            let device = plain.device();
+            let rows = predictions.iter().map(|p| p.0 as i64).collect();
+            let targets = predictions.iter().map(|p| i64::from(p.1)).collect();
+            let hidden = plain.forward(&batch, None).select(0, crate::vlm::index(rows, &device));
+            let want = crate::ops::log_probs(plain.decoder.logits(hidden), crate::vlm::index(targets, &device));
+            prop_assert!(distance(&got, &want.try_to_vec_as::<f32>().unwrap()) < 2e-5);
+            let slopes = Tensor::<1>::from_floats(slopes.as_slice(), &device);
+            let mut want = (want * slopes).sum().backward();
+            for (name, p) in leaves.iter().filter(|(name, _)| !name.starts_with("visual.")) {
+                let want = p.value.grad_remove(&mut want).map(|g| g.try_into_vec_as::<f32>().unwrap());
+                prop_assert_eq!(want.is_some(), gradients.contains_key(name), "{}", name);
+                if let Some(want) = want {
+                    prop_assert!(relative_distance(&gradients[name], &want) < 1e-4, "{}", name);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Grouped-query attention over spans of rows, forward and backward, without ever holding the weights
+//! of more than [`BLOCK`] queries (Dao et al. 2022, arXiv 2205.14135, without their tiling over keys).
+//!
+//! Does not know where rows come from. What a query cannot see is not computed: a span knows its keys.
+
+use super::gemm::{Mat, MatMut, product};
+use super::kernels::{inner, softmax, softmax_again, softmax_backward};
+
+/// Queries whose weights are held at once.
+const BLOCK: usize = 64;
+
+/// Rows `start..start + len` that attend among themselves, and to all of `prefix`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+    /// Start and length of rows that stand before them and are seen whole.
+    pub(crate) prefix: (usize, usize),
+    /// Whether a row sees only itself and what stands before it in the span.
+    pub(crate) causal: bool,
+}
+
+/// Heads of one kind of attention. A row of `qkv` is all queries, then all keys, then all values.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heads {
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+}
+
+impl Heads {
+    /// Numbers in a row of queries, keys and values.
+    pub(crate) fn width(self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_dim
+    }
+
+    /// Numbers in a row of the outcome.
+    pub(crate) fn out(self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    fn scale(self) -> f32 {
+        1.0 / (self.head_dim as f32).sqrt()
+    }
+
+    /// First column of the queries, keys and values of a head.
+    fn columns(self, head: usize) -> [usize; 3] {
+        let kv = head / (self.heads / self.kv_heads);
+        let d = self.head_dim;
+        [head * d, (self.heads + kv) * d, (self.heads + self.kv_heads + kv) * d]
+    }
+}
+
+/// A stretch of queries with all the keys they see.
+struct Block {
+    /// First row of the queries and their number.
+    start: usize,
+    len: usize,
+    /// Number of keys in the prefix and in the span.
+    keys: [usize; 2],
+    /// Keys that the first query sees, and how many more each next one does.
+    valid: usize,
+    step: usize,
+}
+
+fn blocks(span: &Span) -> impl Iterator<Item = Block> {
+    (0..span.len).step_by(BLOCK).map(|i| {
+        let len = BLOCK.min(span.len - i);
+        let own = if span.causal { i + len } else { span.len };
+        let prefix = span.prefix.1;
+        let (valid, step) = if span.causal { (prefix + i + 1, 1) } else { (prefix + span.len, 0) };
+        Block { start: span.start + i, len, keys: [prefix, own], valid, step }
+    })
+}
+
+/// `[rows, heads * head_dim]` into `out`; `lse` gets `[rows, heads]`, which the way back needs.
+pub(crate) fn forward(qkv: &[f32], heads: Heads, spans: &[Span], out: &mut [f32], lse: &mut [f32]) {
+    let (width, out_width) = (heads.width(), heads.out());
+    let mut weights = Vec::new();
+    for span in spans {
+        for head in 0..heads.heads {
+            let [q, k, v] = heads.columns(head);
+            for block in blocks(span) {
+                let columns = block.keys[0] + block.keys[1];
+                weights.resize(block.len * columns, 0.0);
+                scores(qkv, heads, span, &block, [q, k], &mut weights);
+                for (r, row) in weights.chunks_exact_mut(columns).enumerate() {
+                    lse[(block.start + r) * heads.heads + head] =
+                        softmax(row, block.valid + r * block.step);
+                }
+                let mut column = 0;
+                for (from, len) in [(span.prefix.0, block.keys[0]), (span.start, block.keys[1])] {
+                    if len > 0 {
+                        let out = &mut out[block.start * out_width + q..];
+                        product(
+                            MatMut::new(out, block.len, heads.head_dim, out_width),
+                            Mat::new(&weights[column..], block.len, len, columns),
+                            Mat::new(&qkv[from * width + v..], len, heads.head_dim, width),
+                            1.0,
+                            column > 0,
+                        );
+                    }
+                    column += len;
+                }
+            }
+        }
+    }
+}
+
+/// Scaled products of the block's queries with all its keys, `[queries, keys]`.
+fn scores(
+    qkv: &[f32],
+    heads: Heads,
+    span: &Span,
+    block: &Block,
+    [q, k]: [usize; 2],
+    scores: &mut [f32],
+) {
+    let (width, d) = (heads.width(), heads.head_dim);
+    let columns = block.keys[0] + block.keys[1];
+    let mut column = 0;
+    for (from, len) in [(span.prefix.0, block.keys[0]), (span.start, block.keys[1])] {
+        if len > 0 {
+            product(
+                MatMut::new(&mut scores[column..], block.len, len, columns),
+                Mat::new(&qkv[block.start * width + q..], block.len, d, width),
+                Mat::new(&qkv[from * width + k..], len, d, width).t(),
+                heads.scale(),
+                false,
+            );
+        }
+        column += len;
+    }
+}
+
+/// The gradient of `qkv`, which `dqkv` (all zero) gets, from that of `out`.
+pub(crate) fn backward(
+    qkv: &[f32],
+    heads: Heads,
+    spans: &[Span],
+    out: &[f32],
+    lse: &[f32],
+    dout: &[f32],
+    dqkv: &mut [f32],
+) {
+    let (width, out_width, d) = (heads.width(), heads.out(), heads.head_dim);
+    let (mut weights, mut slopes) = (Vec::new(), Vec::new());
+    for span in spans {
+        for head in 0..heads.heads {
+            let [q, k, v] = heads.columns(head);
+            for block in blocks(span) {
+                let columns = block.keys[0] + block.keys[1];
+                weights.resize(block.len * columns, 0.0);
+                slopes.resize(block.len * columns, 0.0);
+                scores(qkv, heads, span, &block, [q, k], &mut weights);
+                for (r, row) in weights.chunks_exact_mut(columns).enumerate() {
+                    let lse = lse[(block.start + r) * heads.heads + head];
+                    softmax_again(row, block.valid + r * block.step, lse);
+                }
+                let dout_at = block.start * out_width + q;
+                let dout_block = || Mat::new(&dout[dout_at..], block.len, d, out_width);
+                let parts =
+                    [(0, span.prefix.0, block.keys[0]), (block.keys[0], span.start, block.keys[1])];
+                for (column, from, len) in parts.into_iter().filter(|part| part.2 > 0) {
+                    product(
+                        MatMut::new(&mut dqkv[from * width + v..], len, d, width),
+                        Mat::new(&weights[column..], block.len, len, columns).t(),
+                        dout_block(),
+                        1.0,
+                        true,
+                    );
+                    product(
+                        MatMut::new(&mut slopes[column..], block.len, len, columns),
+                        dout_block(),
+                        Mat::new(&qkv[from * width + v..], len, d, width).t(),
+                        1.0,
+                        false,
+                    );
+                }
+                for (r, (p, dp)) in
+                    weights.chunks_exact(columns).zip(slopes.chunks_exact_mut(columns)).enumerate()
+                {
+                    let at = dout_at + r * out_width;
+                    let along = inner(&out[at..at + d], &dout[at..at + d]);
+                    softmax_backward(p, dp, along, heads.scale());
+                }
+                for (column, from, len) in parts.into_iter().filter(|part| part.2 > 0) {
+                    let slopes = Mat::new(&slopes[column..], block.len, len, columns);
+                    product(
+                        MatMut::new(&mut dqkv[block.start * width + q..], block.len, d, width),
+                        slopes,
+                        Mat::new(&qkv[from * width + k..], len, d, width),
+                        1.0,
+                        true,
+                    );
+                    product(
+                        MatMut::new(&mut dqkv[from * width + k..], len, d, width),
+                        slopes.t(),
+                        Mat::new(&qkv[block.start * width + q..], block.len, d, width),
+                        1.0,
+                        true,
+                    );
+                }
+            }
+        }
+    }
+}

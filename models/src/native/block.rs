@@ -1,0 +1,279 @@
+//! One transformer block, of the decoder or of the tower, forward and backward on slices.
+//!
+//! Does not know names: it is given weights and places for their gradients. What the way back needs is
+//! kept where it is dear (inputs, queries and keys, gates) and computed again where it is cheap
+//! (normalized rows, attention weights, the product of gates).
+
+use super::attention::{self, Heads, Span};
+use super::gemm::{Mat, MatMut, product};
+use super::kernels::{
+    add_bias, add_columns, rms_norm, rms_norm_again, rms_norm_backward, rotary, swiglu,
+    swiglu_backward,
+};
+
+/// A linear layer as PyTorch stores it: weight `[out, in]`, bias `[out]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Linear<'a> {
+    pub(crate) weight: &'a [f32],
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) inputs: usize,
+}
+
+/// Where the gradient of a linear layer goes.
+#[derive(Debug)]
+pub(crate) struct LinearGradient<'a> {
+    pub(crate) weight: &'a mut [f32],
+    pub(crate) bias: Option<&'a mut [f32]>,
+}
+
+/// Sizes of a block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) hidden: usize,
+    pub(crate) inner: usize,
+    pub(crate) heads: Heads,
+    pub(crate) eps: f32,
+}
+
+/// The weights of a block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Weights<'a> {
+    pub(crate) norm1: &'a [f32],
+    /// Queries, keys and values.
+    pub(crate) qkv: [Linear<'a>; 3],
+    pub(crate) out: Linear<'a>,
+    pub(crate) norm2: &'a [f32],
+    /// Gate and up.
+    pub(crate) gates: [Linear<'a>; 2],
+    pub(crate) down: Linear<'a>,
+}
+
+/// Where their gradients go; nothing where none is wanted.
+#[derive(Debug, Default)]
+pub(crate) struct Gradients<'a> {
+    pub(crate) norm1: Option<&'a mut [f32]>,
+    pub(crate) qkv: [Option<LinearGradient<'a>>; 3],
+    pub(crate) out: Option<LinearGradient<'a>>,
+    pub(crate) norm2: Option<&'a mut [f32]>,
+    pub(crate) gates: [Option<LinearGradient<'a>>; 2],
+    pub(crate) down: Option<LinearGradient<'a>>,
+}
+
+/// What the way back needs of one block.
+#[derive(Debug, Default)]
+pub(crate) struct Tape {
+    x: Vec<f32>,
+    scales1: Vec<f32>,
+    /// Queries and keys turned.
+    qkv: Vec<f32>,
+    lse: Vec<f32>,
+    mixed: Vec<f32>,
+    x2: Vec<f32>,
+    scales2: Vec<f32>,
+    gates: Vec<f32>,
+}
+
+impl Tape {
+    /// Queries, keys and values, queries and keys turned: `[rows, width]`.
+    pub(crate) fn qkv(&self) -> &[f32] {
+        &self.qkv
+    }
+}
+
+/// Cosines and sines of every row, `[rows, head_dim / 2]` each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Angles<'a> {
+    pub(crate) cos: &'a [f32],
+    pub(crate) sin: &'a [f32],
+}
+
+impl Linear<'_> {
+    fn outputs(&self) -> usize {
+        self.weight.len() / self.inputs
+    }
+
+    /// `y = x W^T + b` for `rows` rows; rows of `y` begin `stride` apart. `add_to` adds instead.
+    pub(crate) fn forward(
+        &self,
+        x: &[f32],
+        rows: usize,
+        y: &mut [f32],
+        stride: usize,
+        add_to: bool,
+    ) {
+        let outputs = self.outputs();
+        product(
+            MatMut::new(y, rows, outputs, stride),
+            Mat::new(x, rows, self.inputs, self.inputs),
+            Mat::new(self.weight, outputs, self.inputs, self.inputs).t(),
+            1.0,
+            add_to,
+        );
+        if let Some(bias) = self.bias {
+            add_bias(y, stride, bias);
+        }
+    }
+
+    /// Adds to `dx` and to `gradient` what `dy` says of them.
+    pub(crate) fn backward(
+        &self,
+        dy: &[f32],
+        stride: usize,
+        x: &[f32],
+        rows: usize,
+        dx: Option<&mut [f32]>,
+        gradient: Option<&mut LinearGradient<'_>>,
+    ) {
+        let (inputs, outputs) = (self.inputs, self.outputs());
+        let dy_rows = Mat::new(dy, rows, outputs, stride);
+        if let Some(dx) = dx {
+            let weight = Mat::new(self.weight, outputs, inputs, inputs);
+            product(MatMut::new(dx, rows, inputs, inputs), dy_rows, weight, 1.0, true);
+        }
+        if let Some(gradient) = gradient {
+            let dweight = MatMut::new(gradient.weight, outputs, inputs, inputs);
+            product(dweight, dy_rows.t(), Mat::new(x, rows, inputs, inputs), 1.0, true);
+            if let Some(dbias) = &mut gradient.bias {
+                add_columns(dy, stride, dbias);
+            }
+        }
+    }
+}
+
+impl Weights<'_> {
+    /// Turns `x [rows, hidden]` into what the block makes of it.
+    pub(crate) fn forward(
+        &self,
+        shape: Shape,
+        x: &mut Vec<f32>,
+        angles: Angles<'_>,
+        spans: &[Span],
+    ) -> Tape {
+        let rows = x.len() / shape.hidden;
+        let (heads, inner) = (shape.heads, shape.inner);
+        let mut y = vec![0.0; x.len()];
+        let mut scales1 = vec![0.0; rows];
+        rms_norm(x, self.norm1, shape.eps, &mut y, &mut scales1);
+        let mut qkv = vec![0.0; rows * heads.width()];
+        self.queries(&y, rows, heads, angles, &mut qkv);
+        let mut mixed = vec![0.0; rows * heads.out()];
+        let mut lse = vec![0.0; rows * heads.heads];
+        attention::forward(&qkv, heads, spans, &mut mixed, &mut lse);
+        let mut x2 = x.clone();
+        self.out.forward(&mixed, rows, &mut x2, shape.hidden, true);
+
+        let mut scales2 = vec![0.0; rows];
+        rms_norm(&x2, self.norm2, shape.eps, &mut y, &mut scales2);
+        let mut gates = vec![0.0; rows * 2 * inner];
+        for (part, linear) in self.gates.iter().enumerate() {
+            linear.forward(&y, rows, &mut gates[part * inner..], 2 * inner, false);
+        }
+        let mut act = vec![0.0; rows * inner];
+        swiglu(&gates, inner, &mut act);
+        let mut out = x2.clone();
+        self.down.forward(&act, rows, &mut out, shape.hidden, true);
+        let x = std::mem::replace(x, out);
+        Tape { x, scales1, qkv, lse, mixed, x2, scales2, gates }
+    }
+
+    /// Queries, keys and values of normalized rows, turned by their angles.
+    pub(crate) fn queries(
+        &self,
+        y: &[f32],
+        rows: usize,
+        heads: Heads,
+        angles: Angles<'_>,
+        qkv: &mut [f32],
+    ) {
+        let width = heads.width();
+        let mut column = 0;
+        for linear in &self.qkv {
+            linear.forward(y, rows, &mut qkv[column..], width, false);
+            column += linear.outputs();
+        }
+        let turned = (heads.heads + heads.kv_heads) * heads.head_dim;
+        rotary(qkv, width, turned, heads.head_dim, angles.cos, angles.sin, false);
+    }
+
+    /// Turns `d`, the gradient of the block's outcome, into that of its input.
+    pub(crate) fn backward(
+        &self,
+        shape: Shape,
+        tape: Tape,
+        d: &mut [f32],
+        angles: Angles<'_>,
+        spans: &[Span],
+        gradients: &mut Gradients<'_>,
+    ) {
+        let rows = d.len() / shape.hidden;
+        let (heads, inner, hidden) = (shape.heads, shape.inner, shape.hidden);
+        let Tape { x, scales1, qkv, lse, mixed, x2, scales2, mut gates } = tape;
+
+        let mut act = vec![0.0; rows * inner];
+        swiglu(&gates, inner, &mut act);
+        let mut dact = vec![0.0; rows * inner];
+        self.down.backward(d, hidden, &act, rows, Some(&mut dact), gradients.down.as_mut());
+        swiglu_backward(&dact, inner, &mut gates);
+        let mut y = vec![0.0; rows * hidden];
+        rms_norm_again(&x2, self.norm2, &scales2, &mut y);
+        let mut dy = vec![0.0; rows * hidden];
+        for (part, (linear, gradient)) in self.gates.iter().zip(&mut gradients.gates).enumerate() {
+            let dgate = &gates[part * inner..];
+            linear.backward(dgate, 2 * inner, &y, rows, Some(&mut dy), gradient.as_mut());
+        }
+        rms_norm_backward(&dy, &x2, self.norm2, &scales2, d, gradients.norm2.as_deref_mut());
+
+        let mut dmixed = vec![0.0; rows * heads.out()];
+        self.out.backward(d, hidden, &mixed, rows, Some(&mut dmixed), gradients.out.as_mut());
+        let mut dqkv = vec![0.0; qkv.len()];
+        attention::backward(&qkv, heads, spans, &mixed, &lse, &dmixed, &mut dqkv);
+        let turned = (heads.heads + heads.kv_heads) * heads.head_dim;
+        rotary(&mut dqkv, heads.width(), turned, heads.head_dim, angles.cos, angles.sin, true);
+        rms_norm_again(&x, self.norm1, &scales1, &mut y);
+        dy.fill(0.0);
+        let mut column = 0;
+        for (linear, gradient) in self.qkv.iter().zip(&mut gradients.qkv) {
+            let d = &dqkv[column..];
+            linear.backward(d, heads.width(), &y, rows, Some(&mut dy), gradient.as_mut());
+            column += linear.outputs();
+        }
+        rms_norm_backward(&dy, &x, self.norm1, &scales1, d, gradients.norm1.as_deref_mut());
+    }
+
+    /// What the block adds after attention: `x` becomes `x + down(silu(gate) * up)`.
+    pub(crate) fn feed_forward(&self, shape: Shape, x: &mut [f32], scratch: &mut Scratch) {
+        let rows = x.len() / shape.hidden;
+        let inner = shape.inner;
+        let Scratch { y, scales, gates, act, .. } = scratch;
+        rms_norm(x, self.norm2, shape.eps, y, scales);
+        for (part, linear) in self.gates.iter().enumerate() {
+            linear.forward(y, rows, &mut gates[part * inner..], 2 * inner, false);
+        }
+        swiglu(gates, inner, act);
+        self.down.forward(act, rows, x, shape.hidden, true);
+    }
+}
+
+/// Room for what a step of decoding computes on its way.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(crate) y: Vec<f32>,
+    pub(crate) scales: Vec<f32>,
+    pub(crate) qkv: Vec<f32>,
+    pub(crate) mixed: Vec<f32>,
+    pub(crate) gates: Vec<f32>,
+    pub(crate) act: Vec<f32>,
+}
+
+impl Scratch {
+    pub(crate) fn new(shape: Shape, rows: usize) -> Scratch {
+        Scratch {
+            y: vec![0.0; rows * shape.hidden],
+            scales: vec![0.0; rows],
+            qkv: vec![0.0; rows * shape.heads.width()],
+            mixed: vec![0.0; rows * shape.heads.out()],
+            gates: vec![0.0; rows * 2 * shape.inner],
+            act: vec![0.0; rows * shape.inner],
+        }
+    }
+}

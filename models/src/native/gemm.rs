@@ -1,0 +1,155 @@
+//! Matrix products on slices: the one place that calls the `gemm` crate, which takes pointers.
+//!
+//! Does not know what is multiplied. Every view checks that its last element is inside its slice, so
+//! the pointers handed on are valid for all that the product reads and writes.
+
+#![expect(
+    unsafe_code,
+    reason = "the gemm crate takes pointers; views are checked when they are made"
+)]
+
+use gemm::Parallelism;
+
+/// A matrix inside a slice.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mat<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+/// The same, to be written.
+#[derive(Debug)]
+pub(crate) struct MatMut<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+}
+
+impl<'a> Mat<'a> {
+    /// `rows` rows of `columns` numbers that begin `row_stride` apart.
+    ///
+    /// # Panics
+    /// If the slice is too short.
+    pub(crate) fn new(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Mat<'a> {
+        check(data.len(), rows, columns, row_stride);
+        Mat { data, rows, columns, row_stride, column_stride: 1 }
+    }
+
+    /// Transposed, without moving anything.
+    pub(crate) fn t(self) -> Mat<'a> {
+        Mat {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+impl<'a> MatMut<'a> {
+    /// See [`Mat::new`].
+    pub(crate) fn new(
+        data: &'a mut [f32],
+        rows: usize,
+        columns: usize,
+        row_stride: usize,
+    ) -> MatMut<'a> {
+        check(data.len(), rows, columns, row_stride);
+        MatMut { data, rows, columns, row_stride }
+    }
+}
+
+fn check(len: usize, rows: usize, columns: usize, row_stride: usize) {
+    let fits = rows == 0 || columns == 0 || (rows - 1) * row_stride + columns <= len;
+    assert!(
+        fits && columns <= row_stride.max(columns),
+        "a {rows} x {columns} matrix of {len} numbers"
+    );
+    assert!(rows < 2 || columns <= row_stride, "rows of {columns} overlap at stride {row_stride}");
+}
+
+/// `dst = scale * lhs * rhs`, or `dst += …` if `accumulate`. One thread: work is shared out above.
+///
+/// # Panics
+/// If the shapes do not match.
+pub(crate) fn product(dst: MatMut<'_>, lhs: Mat<'_>, rhs: Mat<'_>, scale: f32, accumulate: bool) {
+    let (m, n, k) = (dst.rows, dst.columns, lhs.columns);
+    assert!(
+        lhs.rows == m && rhs.columns == n && rhs.rows == k,
+        "{} x {} times {} x {} is not {m} x {n}",
+        lhs.rows,
+        lhs.columns,
+        rhs.rows,
+        rhs.columns
+    );
+    if m == 0 || n == 0 {
+        return;
+    }
+    // SAFETY: the views were checked against their slices when they were made, and `dst` is borrowed
+    // mutably, so it overlaps neither of the others.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            dst.data.as_mut_ptr(),
+            1,
+            dst.row_stride as isize,
+            accumulate,
+            lhs.data.as_ptr(),
+            lhs.column_stride as isize,
+            lhs.row_stride as isize,
+            rhs.data.as_ptr(),
+            rhs.column_stride as isize,
+            rhs.row_stride as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(m: &Mat<'_>, i: usize, j: usize) -> f32 {
+        m.data[i * m.row_stride + j * m.column_stride]
+    }
+
+    proptest! {
+        #[test]
+        fn a_product_of_strided_and_transposed_views_is_the_sum_of_products(
+            m in 1usize..9, n in 1usize..9, k in 1usize..9, pad in 0usize..4, add in any::<bool>()
+        ) {
+            let numbers = |count: usize, step: f32| (0..count).map(|i| (i as f32 * step).sin()).collect::<Vec<_>>();
+            let (a, b) = (numbers(k * (m + pad), 0.7), numbers(k * (n + pad), 1.3));
+            let (lhs, rhs) = (Mat::new(&a, k, m, m + pad).t(), Mat::new(&b, k, n, n + pad));
+            let mut out = numbers(m * (n + pad), 0.3);
+            let before = out.clone();
+            product(MatMut::new(&mut out, m, n, n + pad), lhs, rhs, 0.5, add);
+            for i in 0..m {
+                for j in 0..n {
+                    let sum: f32 = (0..k).map(|l| at(&lhs, i, l) * at(&rhs, l, j)).sum();
+                    let want = 0.5 * sum + if add { before[i * (n + pad) + j] } else { 0.0 };
+                    prop_assert!((out[i * (n + pad) + j] - want).abs() < 1e-5);
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a 3 x 4 matrix of 11 numbers")]
+    fn a_view_beyond_its_slice_is_refused() {
+        let _ = Mat::new(&[0.0; 11], 3, 4, 4);
+    }
+}
