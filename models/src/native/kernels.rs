@@ -1,11 +1,10 @@
 //! What is done element by element or row by row, each forward and backward, in the widest vectors of
 //! the machine.
 //!
-//! Does not know layers. A loop runs inside `pulp`'s dispatch, which compiles it for each vector width
-//! and picks one at run time; sums go over [`LANES`] partial sums, so their order is the same for every
-//! width.
+//! Does not know layers. Each function is compiled once for every vector width and picked at run time;
+//! sums go over [`LANES`] partial sums, so their order, and with it every bit, is the same for all.
 
-use pulp::Arch;
+use multiversion::multiversion;
 
 /// Partial sums of a reduction.
 const LANES: usize = 16;
@@ -66,33 +65,32 @@ fn exp(x: f32) -> f32 {
 }
 
 /// RMSNorm of every row of `x` (Zhang and Sennrich 2019); `scales` gets `1 / sqrt(mean(x^2) + eps)`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32], scales: &mut [f32]) {
     let width = weight.len();
-    Arch::new().dispatch(|| {
-        let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(scales.iter_mut());
-        for ((x, y), scale) in rows {
-            *scale = 1.0 / (dot(x, x) / width as f32 + eps).sqrt();
-            for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
-                *y = x * *scale * w;
-            }
+    let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(scales.iter_mut());
+    for ((x, y), scale) in rows {
+        *scale = 1.0 / (dot(x, x) / width as f32 + eps).sqrt();
+        for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
+            *y = x * *scale * w;
         }
-    });
+    }
 }
 
 /// The same with the scales known.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn rms_norm_again(x: &[f32], weight: &[f32], scales: &[f32], y: &mut [f32]) {
     let width = weight.len();
-    Arch::new().dispatch(|| {
-        let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(scales);
-        for ((x, y), scale) in rows {
-            for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
-                *y = x * scale * w;
-            }
+    let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(scales);
+    for ((x, y), scale) in rows {
+        for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
+            *y = x * scale * w;
         }
-    });
+    }
 }
 
 /// Adds to `dx`, and to `dweight` if it is wanted, what `dy` says of them.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn rms_norm_backward(
     dy: &[f32],
     x: &[f32],
@@ -102,95 +100,88 @@ pub(crate) fn rms_norm_backward(
     mut dweight: Option<&mut [f32]>,
 ) {
     let width = weight.len();
-    Arch::new().dispatch(|| {
-        let rows = dy.chunks_exact(width).zip(x.chunks_exact(width)).zip(scales);
-        for (((dy, x), &scale), dx) in rows.zip(dx.chunks_exact_mut(width)) {
-            let mut sums = [0.0; LANES];
-            for ((dy, x), w) in dy
-                .as_chunks::<LANES>()
-                .0
-                .iter()
-                .zip(x.as_chunks::<LANES>().0)
-                .zip(weight.as_chunks::<LANES>().0)
-            {
-                for lane in 0..LANES {
-                    sums[lane] += dy[lane] * w[lane] * x[lane];
-                }
-            }
-            let done = width / LANES * LANES;
-            let mut along = sums.iter().sum::<f32>();
-            for j in done..width {
-                along += dy[j] * weight[j] * x[j];
-            }
-            let pull = along * scale * scale * scale / width as f32;
-            for (((dx, dy), x), w) in dx.iter_mut().zip(dy).zip(x).zip(weight) {
-                *dx += dy * w * scale - x * pull;
-            }
-            if let Some(dweight) = &mut dweight {
-                for ((dw, dy), x) in dweight.iter_mut().zip(dy).zip(x) {
-                    *dw += dy * x * scale;
-                }
+    let rows = dy.chunks_exact(width).zip(x.chunks_exact(width)).zip(scales);
+    for (((dy, x), &scale), dx) in rows.zip(dx.chunks_exact_mut(width)) {
+        let mut sums = [0.0; LANES];
+        for ((dy, x), w) in dy
+            .as_chunks::<LANES>()
+            .0
+            .iter()
+            .zip(x.as_chunks::<LANES>().0)
+            .zip(weight.as_chunks::<LANES>().0)
+        {
+            for lane in 0..LANES {
+                sums[lane] += dy[lane] * w[lane] * x[lane];
             }
         }
-    });
+        let done = width / LANES * LANES;
+        let mut along = sums.iter().sum::<f32>();
+        for j in done..width {
+            along += dy[j] * weight[j] * x[j];
+        }
+        let pull = along * scale * scale * scale / width as f32;
+        for (((dx, dy), x), w) in dx.iter_mut().zip(dy).zip(x).zip(weight) {
+            *dx += dy * w * scale - x * pull;
+        }
+        if let Some(dweight) = &mut dweight {
+            for ((dw, dy), x) in dweight.iter_mut().zip(dy).zip(x) {
+                *dw += dy * x * scale;
+            }
+        }
+    }
 }
 
 /// Adds `bias` to every row.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn add_bias(y: &mut [f32], stride: usize, bias: &[f32]) {
-    Arch::new().dispatch(|| {
-        for row in y.chunks_mut(stride) {
-            for (y, b) in row.iter_mut().zip(bias) {
-                *y += b;
-            }
+    for row in y.chunks_mut(stride) {
+        for (y, b) in row.iter_mut().zip(bias) {
+            *y += b;
         }
-    });
+    }
 }
 
 /// Adds the sum of all rows of `dy` to `dbias`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn add_columns(dy: &[f32], stride: usize, dbias: &mut [f32]) {
-    Arch::new().dispatch(|| {
-        for row in dy.chunks(stride) {
-            for (db, dy) in dbias.iter_mut().zip(row) {
-                *db += dy;
-            }
+    for row in dy.chunks(stride) {
+        for (db, dy) in dbias.iter_mut().zip(row) {
+            *db += dy;
         }
-    });
+    }
 }
 
 /// `a += b`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn add(a: &mut [f32], b: &[f32]) {
-    Arch::new().dispatch(|| {
-        for (a, b) in a.iter_mut().zip(b) {
-            *a += b;
-        }
-    });
+    for (a, b) in a.iter_mut().zip(b) {
+        *a += b;
+    }
 }
 
 /// `silu(gate) * up` (Shazeer 2020); a row of `gates` is the gate and then up.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn swiglu(gates: &[f32], width: usize, out: &mut [f32]) {
-    Arch::new().dispatch(|| {
-        for (row, out) in gates.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
-            let (gate, up) = row.split_at(width);
-            for ((out, &g), u) in out.iter_mut().zip(gate).zip(up) {
-                *out = g / (1.0 + exp(-g)) * u;
-            }
+    for (row, out) in gates.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
+        let (gate, up) = row.split_at(width);
+        for ((out, &g), u) in out.iter_mut().zip(gate).zip(up) {
+            *out = g / (1.0 + exp(-g)) * u;
         }
-    });
+    }
 }
 
 /// Turns `gates` into their gradient.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn swiglu_backward(dout: &[f32], width: usize, gates: &mut [f32]) {
-    Arch::new().dispatch(|| {
-        for (row, dout) in gates.chunks_exact_mut(2 * width).zip(dout.chunks_exact(width)) {
-            let (gate, up) = row.split_at_mut(width);
-            for ((g, u), d) in gate.iter_mut().zip(up).zip(dout) {
-                let sigmoid = 1.0 / (1.0 + exp(-*g));
-                let silu = *g * sigmoid;
-                *g = d * *u * (sigmoid + silu * (1.0 - sigmoid));
-                *u = d * silu;
-            }
+    for (row, dout) in gates.chunks_exact_mut(2 * width).zip(dout.chunks_exact(width)) {
+        let (gate, up) = row.split_at_mut(width);
+        for ((g, u), d) in gate.iter_mut().zip(up).zip(dout) {
+            let sigmoid = 1.0 / (1.0 + exp(-*g));
+            let silu = *g * sigmoid;
+            *g = d * *u * (sigmoid + silu * (1.0 - sigmoid));
+            *u = d * silu;
         }
-    });
+    }
 }
 
 /// Turns each head of `head_dim` numbers in `columns` of every row by the row's angles, half-split;
@@ -198,6 +189,7 @@ pub(crate) fn swiglu_backward(dout: &[f32], width: usize, gates: &mut [f32]) {
 ///
 /// # Shapes
 /// `cos` and `sin` `[rows, head_dim / 2]`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn rotary(
     x: &mut [f32],
     stride: usize,
@@ -209,60 +201,56 @@ pub(crate) fn rotary(
 ) {
     let half = head_dim / 2;
     let sign = if back { -1.0 } else { 1.0 };
-    Arch::new().dispatch(|| {
-        let angles = cos.chunks_exact(half).zip(sin.chunks_exact(half));
-        for (row, (cos, sin)) in x.chunks_mut(stride).zip(angles) {
-            for head in row[..columns].chunks_exact_mut(head_dim) {
-                let (a, b) = head.split_at_mut(half);
-                for (((a, b), c), s) in a.iter_mut().zip(b).zip(cos).zip(sin) {
-                    let s = s * sign;
-                    (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
-                }
+    let angles = cos.chunks_exact(half).zip(sin.chunks_exact(half));
+    for (row, (cos, sin)) in x.chunks_mut(stride).zip(angles) {
+        for head in row[..columns].chunks_exact_mut(head_dim) {
+            let (a, b) = head.split_at_mut(half);
+            for (((a, b), c), s) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+                let s = s * sign;
+                (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
             }
         }
-    });
+    }
 }
 
 /// Softmax of the first `valid` numbers of a row, zeros behind them; returns the logarithm of the sum
 /// of exponentials.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn softmax(row: &mut [f32], valid: usize) -> f32 {
-    Arch::new().dispatch(|| {
-        let (row, hidden) = row.split_at_mut(valid);
-        hidden.fill(0.0);
-        let most = largest(row);
-        for x in row.iter_mut() {
-            *x = exp(*x - most);
-        }
-        let total = sum(row);
-        let share = 1.0 / total;
-        for x in row.iter_mut() {
-            *x *= share;
-        }
-        most + total.ln()
-    })
+    let (row, hidden) = row.split_at_mut(valid);
+    hidden.fill(0.0);
+    let most = largest(row);
+    for x in row.iter_mut() {
+        *x = exp(*x - most);
+    }
+    let total = sum(row);
+    let share = 1.0 / total;
+    for x in row.iter_mut() {
+        *x *= share;
+    }
+    most + total.ln()
 }
 
 /// `exp(x - lse)` of the first `valid` numbers of a row, zeros behind them.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn softmax_again(row: &mut [f32], valid: usize, lse: f32) {
-    Arch::new().dispatch(|| {
-        let (row, hidden) = row.split_at_mut(valid);
-        hidden.fill(0.0);
-        for x in row.iter_mut() {
-            *x = exp(*x - lse);
-        }
-    });
+    let (row, hidden) = row.split_at_mut(valid);
+    hidden.fill(0.0);
+    for x in row.iter_mut() {
+        *x = exp(*x - lse);
+    }
 }
 
 /// The gradient of softmax: `dp = p * (dp - along) * scale`, `along` being the sum of `dp * p`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn softmax_backward(p: &[f32], dp: &mut [f32], along: f32, scale: f32) {
-    Arch::new().dispatch(|| {
-        for (dp, p) in dp.iter_mut().zip(p) {
-            *dp = p * (*dp - along) * scale;
-        }
-    });
+    for (dp, p) in dp.iter_mut().zip(p) {
+        *dp = p * (*dp - along) * scale;
+    }
 }
 
 /// Attention of one query over keys and values in two parts, `[len, head_dim]` each.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn attend(
     query: &[f32],
     parts: [(&[f32], &[f32]); 2],
@@ -271,57 +259,64 @@ pub(crate) fn attend(
 ) {
     let width = query.len();
     let scale = 1.0 / (width as f32).sqrt();
-    Arch::new().dispatch(|| {
-        scores.clear();
-        for (keys, _) in parts {
-            scores.extend(keys.chunks_exact(width).map(|key| dot(query, key) * scale));
+    scores.clear();
+    scores.resize((parts[0].0.len() + parts[1].0.len()) / width, 0.0);
+    let mut left = &mut scores[..];
+    for (keys, _) in parts {
+        let (own, rest) = left.split_at_mut(keys.len() / width);
+        for (score, key) in own.iter_mut().zip(keys.chunks_exact(width)) {
+            *score = dot(query, key) * scale;
         }
-        let most = largest(scores);
-        for score in scores.iter_mut() {
-            *score = exp(*score - most);
-        }
-        let share = 1.0 / sum(scores);
-        out.fill(0.0);
-        let values = parts.iter().flat_map(|(_, values)| values.chunks_exact(width));
-        for (value, weight) in values.zip(scores.iter()) {
+        left = rest;
+    }
+    let most = largest(scores);
+    for score in scores.iter_mut() {
+        *score = exp(*score - most);
+    }
+    let share = 1.0 / sum(scores);
+    out.fill(0.0);
+    let mut left = &scores[..];
+    for (_, values) in parts {
+        let (own, rest) = left.split_at(values.len() / width);
+        for (value, weight) in values.chunks_exact(width).zip(own) {
             for (out, value) in out.iter_mut().zip(value) {
                 *out += weight * value;
             }
         }
-        for out in out.iter_mut() {
-            *out *= share;
-        }
-    });
+        left = rest;
+    }
+    for out in out.iter_mut() {
+        *out *= share;
+    }
 }
 
 /// `a *= factor`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn scale(a: &mut [f32], factor: f32) {
-    Arch::new().dispatch(|| {
-        for a in a.iter_mut() {
-            *a *= factor;
-        }
-    });
+    for a in a.iter_mut() {
+        *a *= factor;
+    }
 }
 
 /// The sum of products of two rows.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn inner(a: &[f32], b: &[f32]) -> f32 {
-    Arch::new().dispatch(|| dot(a, b))
+    dot(a, b)
 }
 
 /// The logarithm of the sum of exponentials of a row.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn log_sum_exp(row: &[f32]) -> f32 {
-    Arch::new().dispatch(|| {
-        let most = largest(row);
-        let mut sums = [0.0; LANES];
-        let (chunks, rest) = row.as_chunks::<LANES>();
-        for chunk in chunks {
-            for lane in 0..LANES {
-                sums[lane] += exp(chunk[lane] - most);
-            }
+    let most = largest(row);
+    let mut sums = [0.0; LANES];
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            sums[lane] += exp(chunk[lane] - most);
         }
-        let rest: f32 = rest.iter().map(|x| exp(x - most)).sum();
-        most + (sums.iter().sum::<f32>() + rest).ln()
-    })
+    }
+    let rest: f32 = rest.iter().map(|x| exp(x - most)).sum();
+    most + (sums.iter().sum::<f32>() + rest).ln()
 }
 
 #[cfg(test)]
