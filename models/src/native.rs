@@ -268,7 +268,7 @@ impl Native {
                     kernels::add(&mut dembed[id as usize * hidden..][..hidden], row);
                 }
                 (Err(feature), _) => {
-                    kernels::add(&mut dfeatures[feature * hidden..][..hidden], row)
+                    kernels::add(&mut dfeatures[feature * hidden..][..hidden], row);
                 }
                 (Ok(_), None) => {}
             }
@@ -627,7 +627,7 @@ fn spans(batch: &TokenBatch) -> Vec<Span> {
     for (i, row) in batch.input_ids.iter().enumerate() {
         match batch.segments.get(i) {
             None => {
-                spans.push(Span { start: first, len: row.len(), prefix: (first, 0), causal: true })
+                spans.push(Span { start: first, len: row.len(), prefix: (first, 0), causal: true });
             }
             Some(segments) => {
                 let mut at = 0;

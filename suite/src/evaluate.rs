@@ -14,8 +14,10 @@ use crate::completion::Completion;
 use crate::data::Prompter;
 use crate::train::Context;
 
-/// Rows that one shard generates at once, at most.
+/// Rows of one shard, about: twice what it generates at once.
 const SHARD_ROWS: usize = 128;
+/// Shards at least, so that two threads share even little work.
+const SHARDS_MIN: usize = 2;
 
 /// A sample ready to be asked.
 #[derive(Debug, Clone)]
@@ -57,10 +59,11 @@ pub fn rollouts(
     sampling: &Sampling,
     seed: Seed,
 ) -> Vec<Vec<Generated>> {
-    let per_shard = (SHARD_ROWS / num_samples).max(1);
-    // Questions of like length share a shard, so that prompts need little padding.
-    let lengths: Vec<usize> = questions.iter().map(|q| q.input_ids.len()).collect();
-    let shards = crate::data::micro_batches(&lengths, per_shard);
+    // Questions are dealt out in turn: neighbors are of one kind, and shards should end together.
+    let num_rows = questions.len() * num_samples;
+    let num_shards = num_rows.div_ceil(SHARD_ROWS).max(SHARDS_MIN).min(questions.len());
+    let shards: Vec<Vec<usize>> =
+        (0..num_shards).map(|k| (k..questions.len()).step_by(num_shards).collect()).collect();
     let parts = context.compute.map(&shards, |_, members| {
         let questions: Vec<&Question> = members.iter().map(|&i| &questions[i]).collect();
         shard(model, &questions, num_samples, sampling, seed)

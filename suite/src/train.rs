@@ -284,15 +284,8 @@ mod tests {
         }
     }
 
-    fn update(micro_batch_size: usize, num_threads: usize) -> (Parameters, f64) {
-        let rng = &mut Seed::root(5).rng();
-        let sequences: Vec<Sequence> =
-            (0..6).map(|i| packed(&ids(rng, 4 + i), &[ids(rng, 8), ids(rng, 3)])).collect();
-        let training =
-            TrainingSpec { freeze: vec!["visual.".into()], micro_batch_size, checkpoint_every: 1 };
-        let compute = Compute::open("flex", Some(num_threads)).unwrap();
-        let context = Context { prompter: &BASE.prompter, compute: &compute, training: &training };
-        let spec = OptimizerSpec {
+    fn optimizer() -> OptimizerSpec {
+        OptimizerSpec {
             learning_rate: 1e-3,
             muon_learning_rate: 0.0,
             muon_momentum: 0.95,
@@ -303,14 +296,63 @@ mod tests {
             max_grad_norm: 1e9,
             warmup_steps: 0,
             final_learning_rate_ratio: 1.0,
-        };
+        }
+    }
+
+    fn update(micro_batch_size: usize, num_threads: usize) -> (Parameters, f64) {
+        let rng = &mut Seed::root(5).rng();
+        let sequences: Vec<Sequence> =
+            (0..6).map(|i| packed(&ids(rng, 4 + i), &[ids(rng, 8), ids(rng, 3)])).collect();
+        let training =
+            TrainingSpec { freeze: vec!["visual.".into()], micro_batch_size, checkpoint_every: 1 };
+        let compute = Compute::open("flex", Some(num_threads)).unwrap();
+        let context = Context { prompter: &BASE.prompter, compute: &compute, training: &training };
         let mut trainer = Trainer {
-            optimizer: Optimizer::new(&spec, 10, &BASE.parameters),
+            optimizer: Optimizer::new(&optimizer(), 10, &BASE.parameters),
             parameters: BASE.parameters.clone(),
             num_updates: 0,
         };
         let figures = pretrain::step(&mut trainer, &context, &sequences).unwrap();
         (trainer.parameters, figures["gradient_norm"])
+    }
+
+    #[test]
+    fn both_forms_of_the_model_give_the_same_gradients_and_log_probs() {
+        let rng = &mut Seed::root(6).rng();
+        let sample = crate::data::train_sample(1, 3, [2, 4]);
+        let patches = BASE.prompter.patches(&sample).unwrap();
+        let turn = [(sample.question.clone(), sample.terse.clone())];
+        let seen = BASE.prompter.conversation(&turn, patches, 0, rng).unwrap();
+        let sequences =
+            [seen, Sequence { segments: Vec::new(), ..packed(&ids(rng, 5), &[ids(rng, 9)]) }];
+        let members = [0, 1];
+        let batch = Batch { members: &members, sequences: sequences.iter().collect() };
+        let model = Vlm::new(&BASE.prompter.config, &BASE.parameters);
+        let (native, plain) = (model.native.as_ref().unwrap(), model.clone().plain());
+        let values =
+            |model: &Vlm| prediction_log_probs(model, &batch).try_into_vec_as::<f32>().unwrap();
+        for (a, b) in values(&model).iter().zip(values(&plain)) {
+            assert!((a - b).abs() < 1e-4, "{a} {b}");
+        }
+
+        let trainer = Trainer {
+            optimizer: Optimizer::new(&optimizer(), 10, &BASE.parameters),
+            parameters: BASE.parameters.clone(),
+            num_updates: 0,
+        };
+        let frozen = BTreeSet::from(["model.norm.weight".to_owned()]);
+        let loss =
+            |log_probs: Tensor<1>, _: &Batch<'_>| (log_probs.mean().neg(), StepFigures::new());
+        let (ours, figures) = native_gradients(native, &model, &frozen, &batch, &loss);
+        let (burns, others) = trainer.gradients(&model.config, &frozen, &batch, &loss);
+        assert!((figures["loss"] - others["loss"]).abs() < 1e-5);
+        assert_eq!(ours.keys().collect::<Vec<_>>(), burns.keys().collect::<Vec<_>>());
+        for (name, ours) in ours {
+            let norm = |t: Tensor<1>| f64::from(t.square().sum().into_scalar::<f32>()).sqrt();
+            let whole = norm(burns[&name].clone());
+            let apart = norm(ours - burns[&name].clone());
+            assert!(apart <= 1e-3 * whole + 1e-9, "{name}: {apart} of {whole}");
+        }
     }
 
     #[test]

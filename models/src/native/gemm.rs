@@ -78,7 +78,8 @@ fn check(len: usize, rows: usize, columns: usize, row_stride: usize) {
 /// # Panics
 /// If the shapes do not match.
 pub(crate) fn product(dst: MatMut<'_>, lhs: Mat<'_>, rhs: Mat<'_>, scale: f32, accumulate: bool) {
-    let (m, n, k) = (dst.rows, dst.columns, lhs.columns);
+    let MatMut { data, rows: m, columns: n, row_stride } = dst;
+    let k = lhs.columns;
     assert!(
         lhs.rows == m && rhs.columns == n && rhs.rows == k,
         "{} x {} times {} x {} is not {m} x {n}",
@@ -97,9 +98,9 @@ pub(crate) fn product(dst: MatMut<'_>, lhs: Mat<'_>, rhs: Mat<'_>, scale: f32, a
             m,
             n,
             k,
-            dst.data.as_mut_ptr(),
+            data.as_mut_ptr(),
             1,
-            dst.row_stride as isize,
+            row_stride as isize,
             accumulate,
             lhs.data.as_ptr(),
             lhs.column_stride as isize,
