@@ -166,8 +166,10 @@ struct Timed {
     run: Box<dyn FnMut()>,
 }
 
+type Make = fn() -> Timed;
+
 /// Name for criterion, and what makes it. GRPO comes first, so that the peak of memory is its own.
-const WORKS: [(&str, fn() -> Timed); 7] = [
+const WORKS: [(&str, Make); 7] = [
     ("grpo/step", grpo_step),
     ("grpo/text only", grpo_text),
     ("train/step", train_step),
