@@ -1,27 +1,60 @@
 //! How fast the suite's own work is, on the kept small base and the questions of profile small.
 //!
-//! Does not know other programs: `peer.py` beside it runs the same work on PyTorch, from the batch that
-//! `--dump DIR` writes; `cargo xtask bench` runs both.
+//! Does not know other programs: `peer.py` beside it runs the same work on PyTorch, from what `--dump`
+//! writes; `cargo xtask bench` runs both.
+//!
+//! Three ways to run it, after `cargo bench --profile dev --workspace --bench speed --`:
+//! - without an option of ours, criterion measures;
+//! - `--json [PART…]` times a few runs of every work whose name holds a PART and prints one JSON line per
+//!   figure, so that both programs are timed in the same plain way and a comparison takes minutes;
+//! - `--dump DIR` writes the work, and what we compute from it, for a peer to do and to check.
 
+#![expect(clippy::print_stdout, reason = "figures are what this program is for")]
+
+use std::collections::BTreeMap;
+use std::fs;
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::LazyLock;
+use std::time::Instant;
 
+use anyhow::{Context as _, Result};
 use criterion::{Criterion, Throughput};
+use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use serde_json::{Value, json};
 use synergy_benchmarks::seed::Seed;
-use synergy_models::generate::Sampling;
+use synergy_models::generate::{Generated, Sampling};
+use synergy_models::image::Patches;
 use synergy_models::vlm::Vlm;
+use synergy_models::weights::Parameters;
 use synergy_suite::base::Base;
-use synergy_suite::data::{Sequence, train_sample};
+use synergy_suite::completion::Completion;
+use synergy_suite::data::{Prompter, Register, Sequence, micro_batches, train_sample};
 use synergy_suite::device::Compute;
 use synergy_suite::evaluate::{Question, rollouts};
 use synergy_suite::optimizer::Optimizer;
 use synergy_suite::recipe::{GrpoSpec, Recipe, SftSpec, StageSpec, TrainingSpec};
-use synergy_suite::run::open_base;
-use synergy_suite::train::{Context, Trainer, grpo, pretrain, sft};
+use synergy_suite::run::{machine, open_base};
+use synergy_suite::score::score;
+use synergy_suite::train::{
+    Batch, Context, StepFigures, Trainer, grpo, prediction_log_probs, pretrain, sft,
+};
+
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Questions and their decoded tokens.
 const DECODED: (usize, usize) = (64, 64);
+/// Tokens of a prompt and of a completion where there is no picture.
+const TEXT: (usize, usize) = (30, 54);
+/// Pictures and completions that are timed together.
+const PICTURES: usize = 64;
+const GRADED: usize = 2048;
+/// Timed runs of a figure, after one that is not.
+const RUNS: usize = 5;
+/// The loss of a place that predicts nothing, by PyTorch's custom.
+const IGNORED: i64 = -100;
 
 struct Work {
     recipe: Recipe,
@@ -43,10 +76,10 @@ impl Work {
         self.recipe.stages.get(name).expect("profile small has it")
     }
 
-    fn trainer(&self, stage: &StageSpec) -> Trainer {
+    fn trainer(&self, stage: &StageSpec, parameters: &Parameters) -> Trainer {
         Trainer {
-            optimizer: Optimizer::new(stage.optimizer(), 1000, &self.base.parameters),
-            parameters: self.base.parameters.clone(),
+            optimizer: Optimizer::new(stage.optimizer(), 1000, parameters),
+            parameters: parameters.clone(),
             num_updates: 0,
         }
     }
@@ -72,66 +105,424 @@ impl Work {
         sft::batch(&self.base.prompter, spec, 1, Seed::root(1), 0).expect("a batch")
     }
 
-    fn questions(&self, num: usize) -> Vec<Question> {
-        (0..num as u64)
+    /// Questions to decode answers to.
+    fn questions(&self) -> Vec<Question> {
+        (0..DECODED.0 as u64)
             .map(|i| Question::new(&self.base.prompter, train_sample(1, i, [1, 15]), true))
             .collect::<Result<_, _>>()
             .expect("questions")
     }
+
+    /// Questions of one step of GRPO.
+    fn asked(&self) -> Vec<Question> {
+        grpo::batch(&self.base.prompter, self.grpo().1, 1, Seed::root(1), 0).expect("a batch")
+    }
+
+    /// A step without pictures: its settings, random weights, which hardly ever end an answer before
+    /// the cap, the questions cut to a length, and their texts.
+    fn in_text(&self) -> (GrpoSpec, Parameters, Vec<Question>, Vec<String>) {
+        let Prompter { config, tokenizer, .. } = &self.base.prompter;
+        let spec = GrpoSpec { max_completion_tokens: TEXT.1, ..self.grpo().1.clone() };
+        let parameters = Parameters::init(config, &mut Seed::root(1).rng(), &self.compute.device);
+        let cut = |question: Question| {
+            let ids = tokenizer.encode(&self.base.prompter.text(&question.sample.question, true));
+            let text = tokenizer.decode(&ids[..TEXT.0]);
+            let input_ids = tokenizer.encode(&text);
+            (Question { input_ids, patches: Vec::new(), ..question }, text)
+        };
+        let (questions, texts) = self.asked().into_iter().map(cut).unzip();
+        (spec, parameters, questions, texts)
+    }
+
+    /// One step of GRPO from `parameters`: always from the same, so that answers, and with them the
+    /// work, stay the same.
+    fn grpo_step(
+        &self,
+        spec: &GrpoSpec,
+        parameters: &Parameters,
+        questions: &[Question],
+    ) -> StepFigures {
+        let stage = self.grpo().0;
+        let mut trainer = self.trainer(stage, parameters);
+        let context = self.context(stage.training());
+        grpo::step(&mut trainer, &context, spec, parameters, questions, Seed::root(1))
+            .expect("a step")
+    }
+
+    /// Greedy answers that no end token ends.
+    fn decode(&self, model: &Vlm, questions: &[Question]) -> Vec<Vec<Generated>> {
+        let context = self.context(self.sft().0.training());
+        let sampling = Sampling { eos_token_id: Vec::new(), ..Sampling::greedy(DECODED.1, 0) };
+        rollouts(model, &context, questions, 1, &sampling, Seed::root(1))
+    }
+}
+
+/// One thing that is timed, its inputs made ahead.
+struct Timed {
+    /// What it is called in a table.
+    figure: &'static str,
+    /// How many of what one run does; none where its time is the figure.
+    count: Option<(usize, &'static str)>,
+    run: Box<dyn FnMut()>,
+}
+
+type Make = fn() -> Timed;
+
+/// Name for criterion, and what makes it. GRPO comes first, so that the peak of memory is its own.
+const WORKS: [(&str, Make); 7] = [
+    ("grpo/step", grpo_step),
+    ("grpo/text only", grpo_text),
+    ("train/step", train_step),
+    ("train/forward", forward),
+    ("decode/64 sequences", decode),
+    ("processor/64 pictures", processor),
+    ("grading/2048 answers", grading),
+];
+
+/// One step of GRPO: rollouts, rewards, updates.
+fn grpo_step() -> Timed {
+    let questions = WORK.asked();
+    let run = move || {
+        WORK.grpo_step(WORK.grpo().1, &WORK.base.parameters, &questions);
+    };
+    Timed { figure: "GRPO step", count: None, run: Box::new(run) }
+}
+
+/// The same without pictures, from random weights.
+fn grpo_text() -> Timed {
+    let (spec, parameters, questions, _) = WORK.in_text();
+    let run = move || {
+        WORK.grpo_step(&spec, &parameters, &questions);
+    };
+    Timed { figure: "GRPO step, text only", count: None, run: Box::new(run) }
 }
 
 /// One update on a batch of SFT: gradients and optimizer.
-fn train_step(c: &mut Criterion) {
+fn train_step() -> Timed {
     let (stage, _) = WORK.sft();
     let sequences = WORK.sequences();
-    let tokens: usize = sequences.iter().map(|s| s.input_ids.len()).sum();
-    let (context, mut trainer) = (WORK.context(stage.training()), WORK.trainer(stage));
-    let mut group = c.benchmark_group("train");
-    group.sample_size(10).throughput(Throughput::Elements(tokens as u64));
-    group.bench_function("step", |b| {
-        b.iter(|| pretrain::step(&mut trainer, &context, &sequences).expect("a step"));
-    });
-    group.finish();
+    let num_tokens = sequences.iter().map(|s| s.input_ids.len()).sum();
+    let context = WORK.context(stage.training());
+    let mut trainer = WORK.trainer(stage, &WORK.base.parameters);
+    let run = move || {
+        pretrain::step(&mut trainer, &context, &sequences).expect("a step");
+    };
+    Timed { figure: "train step", count: Some((num_tokens, "tokens/s")), run: Box::new(run) }
 }
 
-/// One step of GRPO: rollouts, rewards, updates.
-fn grpo_step(c: &mut Criterion) {
-    let (stage, spec) = WORK.grpo();
-    let questions = grpo::batch(&WORK.base.prompter, spec, 1, Seed::root(1), 0).expect("a batch");
-    let context = WORK.context(stage.training());
-    let mut group = c.benchmark_group("grpo");
-    group.sample_size(10);
-    group.bench_function("step", |b| {
-        // From the same weights each time: answers, and with them the work, stay the same.
-        b.iter(|| {
-            let mut trainer = WORK.trainer(stage);
-            let (reference, seed) = (&WORK.base.parameters, Seed::root(1));
-            grpo::step(&mut trainer, &context, spec, reference, &questions, seed).expect("a step")
-        });
-    });
-    group.finish();
+/// Log-probabilities of the same batch, without gradients.
+fn forward() -> Timed {
+    let sequences = WORK.sequences();
+    let lengths: Vec<usize> = sequences.iter().map(|s| s.input_ids.len()).collect();
+    let cut = micro_batches(&lengths, WORK.sft().0.training().micro_batch_size);
+    let model = Vlm::new(&WORK.base.prompter.config, &WORK.base.parameters);
+    let run = move || {
+        black_box(WORK.compute.map(&cut, |_, members| {
+            let sequences = members.iter().map(|&i| &sequences[i]).collect();
+            prediction_log_probs(&model, &Batch { members, sequences })
+        }));
+    };
+    let count = Some((lengths.iter().sum(), "tokens/s"));
+    Timed { figure: "forward", count, run: Box::new(run) }
 }
 
 /// Greedy answers of one length to questions with a picture each.
-fn decode(c: &mut Criterion) {
-    let (num, new) = DECODED;
-    let questions = WORK.questions(num);
-    let training = WORK.sft().0.training();
-    let context = WORK.context(training);
+fn decode() -> Timed {
+    let questions = WORK.questions();
     let model = Vlm::new(&WORK.base.prompter.config, &WORK.base.parameters);
-    let sampling = Sampling { eos_token_id: Vec::new(), ..Sampling::greedy(new, 0) };
-    let mut group = c.benchmark_group("decode");
-    group.sample_size(10).throughput(Throughput::Elements((num * new) as u64));
-    group.bench_function("64 sequences", |b| {
-        b.iter(|| black_box(rollouts(&model, &context, &questions, 1, &sampling, Seed::root(1))));
-    });
-    group.finish();
+    let run = move || {
+        black_box(WORK.decode(&model, &questions));
+    };
+    let count = Some((DECODED.0 * DECODED.1, "tokens/s"));
+    Timed { figure: "decoding", count, run: Box::new(run) }
 }
 
-fn main() {
+/// Drawn pictures to patches, on one thread.
+fn processor() -> Timed {
+    let pictures: Vec<_> = (0..PICTURES as u64)
+        .flat_map(|i| train_sample(1, i, [1, 15]).load_images().expect("drawn pictures"))
+        .collect();
+    let run = move || {
+        for picture in &pictures {
+            black_box(WORK.base.prompter.processor.patches(picture).expect("patches"));
+        }
+    };
+    let count = Some((PICTURES, "pictures/s"));
+    Timed { figure: "processor", count, run: Box::new(run) }
+}
+
+/// The teacher's answers judged: outcome, form, style; on one thread.
+fn grading() -> Timed {
+    let completions: Vec<Completion> = (0..GRADED as u64)
+        .map(|i| {
+            let sample = train_sample(1, i, [1, 15]);
+            let register = if i % 2 == 0 { Register::Terse } else { Register::Verbose };
+            let text = Prompter::answer(register, &sample.terse, &sample.verbose, &sample.answer);
+            Completion {
+                sample_id: sample.id,
+                benchmark: sample.benchmark,
+                hops: sample.hops,
+                sample: 0,
+                answer: sample.answer,
+                text,
+                num_tokens: 0,
+                finished: true,
+            }
+        })
+        .collect();
+    let run = move || {
+        for completion in &completions {
+            black_box(score(completion));
+        }
+    };
+    Timed { figure: "grading", count: Some((GRADED, "answers/s")), run: Box::new(run) }
+}
+
+/// Measures with criterion; its own filters hold.
+fn criterion() {
     let mut criterion = Criterion::default().configure_from_args();
-    train_step(&mut criterion);
-    decode(&mut criterion);
-    grpo_step(&mut criterion);
+    for (name, make) in WORKS {
+        let mut timed = make();
+        let (group, function) = name.split_once('/').expect("a group and a function");
+        let mut group = criterion.benchmark_group(group);
+        group.sample_size(10);
+        if let Some((count, _)) = timed.count {
+            group.throughput(Throughput::Elements(count as u64));
+        }
+        group.bench_function(function, |b| b.iter(|| (timed.run)()));
+        group.finish();
+    }
     criterion.final_summary();
+}
+
+/// Times the works whose name holds one of `parts`, all of them without parts, and prints a JSON line
+/// for each figure: the median, the lowest and the highest of its runs.
+fn json_lines(parts: &[&str]) {
+    for (name, make) in WORKS {
+        if !parts.is_empty() && !parts.iter().any(|part| name.contains(part)) {
+            continue;
+        }
+        let mut timed = make();
+        (timed.run)();
+        let mut values: Vec<f64> = (0..RUNS)
+            .map(|_| {
+                let start = Instant::now();
+                (timed.run)();
+                let seconds = start.elapsed().as_secs_f64();
+                timed.count.map_or(seconds, |(count, _)| count as f64 / seconds)
+            })
+            .collect();
+        values.sort_by(f64::total_cmp);
+        print_figure(timed.figure, &values, timed.count.map_or("s", |(_, unit)| unit));
+        // Before anything else has run.
+        if name == WORKS[0].0
+            && let Some(bytes) = memory_bytes_max()
+        {
+            print_figure("GRPO step, peak memory", &[bytes as f64 / 1e6], "MB");
+        }
+    }
+}
+
+/// One figure from its sorted `values`.
+fn print_figure(figure: &str, values: &[f64], unit: &str) {
+    let round = |value: f64| (value * 1000.0).round() / 1000.0;
+    let (commit, dirty) = machine::commit();
+    let line = json!({
+        "figure": figure,
+        "program": "synergy",
+        "value": round(values[values.len() / 2]),
+        "unit": unit,
+        "low": round(values[0]),
+        "high": round(values[values.len() - 1]),
+        "machine": machine::describe(),
+        "commit": if dirty { format!("{commit} with changes") } else { commit },
+    });
+    println!("{line}");
+}
+
+/// The most memory that this process has held so far, where the system tells.
+fn memory_bytes_max() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
+/// Writes to `dir` what a peer needs to do the same work, and what we compute from it:
+///
+/// - `train.safetensors`: the batch of a training step, right-padded; `labels` as PyTorch has them;
+/// - `decode.safetensors`: the prompts, left-padded, and our greedy `answers`;
+/// - `pictures/*.png`: of the questions of the step of GRPO;
+/// - `work.json`: the questions, every setting, and the loss of the training step.
+///
+/// # Errors
+/// If a file cannot be written.
+fn dump(dir: &Path) -> Result<()> {
+    let pictures = dir.join("pictures");
+    fs::create_dir_all(&pictures)
+        .with_context(|| format!("failed to create the folder `{}`", pictures.display()))?;
+    let base = &WORK.base;
+
+    let (stage, _) = WORK.sft();
+    let sequences = WORK.sequences();
+    dump_sequences(&dir.join("train.safetensors"), &sequences)?;
+    let mut trainer = WORK.trainer(stage, &base.parameters);
+    let figures = pretrain::step(&mut trainer, &WORK.context(stage.training()), &sequences)?;
+
+    let questions = WORK.questions();
+    let model = Vlm::new(&base.prompter.config, &base.parameters);
+    let answers = WORK.decode(&model, &questions);
+    dump_questions(&dir.join("decode.safetensors"), &questions, &answers)?;
+
+    let asked = WORK.asked();
+    let (grpo_stage, grpo) = WORK.grpo();
+    let grpo_figures = WORK.grpo_step(grpo, &base.parameters, &asked);
+    let mut in_pictures = Vec::new();
+    for (i, question) in asked.iter().enumerate() {
+        let file = format!("{i:02}.png");
+        let pixels = question.sample.load_images()?.swap_remove(0);
+        let path = pictures.join(&file);
+        pixels.save(&path).with_context(|| format!("failed to write `{}`", path.display()))?;
+        in_pictures.push(json!({
+            "text": base.prompter.text(&question.sample.question, true),
+            "picture": file,
+            "answer": question.sample.answer,
+        }));
+    }
+
+    let (text_spec, random, asked, texts) = WORK.in_text();
+    let text_figures = WORK.grpo_step(&text_spec, &random, &asked);
+    let in_text: Vec<Value> = asked
+        .iter()
+        .zip(texts)
+        .map(|(q, text)| json!({ "text": text, "num_tokens": q.input_ids.len() }))
+        .collect();
+
+    let work = json!({
+        "model": WORK.recipe.model,
+        "freeze": stage.training().freeze,
+        "train": {
+            "num_tokens": sequences.iter().map(|s| s.input_ids.len()).sum::<usize>(),
+            "loss": figures["loss"],
+            "optimizer": stage.optimizer(),
+        },
+        "decode": { "num_new_tokens": DECODED.1 },
+        "grpo": {
+            "spec": grpo,
+            "optimizer": grpo_stage.optimizer(),
+            "mean_length": grpo_figures["length"],
+            "questions": in_pictures,
+        },
+        "text": {
+            "max_completion_tokens": text_spec.max_completion_tokens,
+            "mean_length": text_figures["length"],
+            "questions": in_text,
+        },
+    });
+    let path = dir.join("work.json");
+    fs::write(&path, serde_json::to_string_pretty(&work)?)
+        .with_context(|| format!("failed to write `{}`", path.display()))
+}
+
+/// The batch as one rectangle, padded on the right.
+fn dump_sequences(path: &Path, sequences: &[Sequence]) -> Result<()> {
+    let width = sequences.iter().map(|s| s.input_ids.len()).max().unwrap_or(0);
+    let num = sequences.len();
+    let mut tensors = Tensors::new();
+    let mut ids = vec![0; num * width];
+    let mut mask = vec![0; num * width];
+    let mut labels = vec![IGNORED; num * width];
+    let mut positions = vec![0; 3 * num * width];
+    for (i, sequence) in sequences.iter().enumerate() {
+        for (t, (&id, position)) in sequence.input_ids.iter().zip(&sequence.positions).enumerate() {
+            ids[i * width + t] = i64::from(id);
+            mask[i * width + t] = 1;
+            for (axis, &p) in position.iter().enumerate() {
+                positions[(axis * num + i) * width + t] = i64::from(p);
+            }
+        }
+        for &(at, target) in &sequence.predictions {
+            // The peer shifts: what is predicted at a place stands in the next one.
+            labels[i * width + at + 1] = i64::from(target);
+        }
+    }
+    tensors.add("input_ids", &[num, width], &ids);
+    tensors.add("attention_mask", &[num, width], &mask);
+    tensors.add("labels", &[num, width], &labels);
+    tensors.add("position_ids", &[3, num, width], &positions);
+    tensors.add_pictures(sequences.iter().flat_map(|s| &s.patches));
+    tensors.write(path)
+}
+
+/// The prompts as one rectangle, padded on the left, and their answers.
+fn dump_questions(path: &Path, questions: &[Question], answers: &[Vec<Generated>]) -> Result<()> {
+    let width = questions.iter().map(|q| q.input_ids.len()).max().unwrap_or(0);
+    let mut tensors = Tensors::new();
+    let (mut ids, mut mask) = (Vec::new(), Vec::new());
+    for question in questions {
+        let padding = vec![0; width - question.input_ids.len()];
+        ids.extend(&padding);
+        ids.extend(question.input_ids.iter().map(|&id| i64::from(id)));
+        mask.extend(&padding);
+        mask.extend(vec![1; question.input_ids.len()]);
+    }
+    let answers: Vec<i64> =
+        answers.iter().flatten().flat_map(|a| a.ids.iter().map(|&id| i64::from(id))).collect();
+    let num = questions.len();
+    tensors.add("input_ids", &[num, width], &ids);
+    tensors.add("attention_mask", &[num, width], &mask);
+    tensors.add("answers", &[num, answers.len() / num], &answers);
+    tensors.add_pictures(questions.iter().flat_map(|q| &q.patches));
+    tensors.write(path)
+}
+
+/// Tensors by name, as bytes.
+struct Tensors(BTreeMap<&'static str, (Dtype, Vec<usize>, Vec<u8>)>);
+
+impl Tensors {
+    fn new() -> Tensors {
+        Tensors(BTreeMap::new())
+    }
+
+    fn add(&mut self, name: &'static str, shape: &[usize], values: &[i64]) {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.0.insert(name, (Dtype::I64, shape.to_vec(), bytes));
+    }
+
+    /// `pixel_values` and `image_grid_thw`, pictures one after another.
+    fn add_pictures<'a>(&mut self, pictures: impl Iterator<Item = &'a Patches> + Clone) {
+        let grids: Vec<i64> = pictures
+            .clone()
+            .flat_map(|p| [p.grid.t, p.grid.h, p.grid.w].map(|n| n as i64))
+            .collect();
+        self.add("image_grid_thw", &[grids.len() / 3, 3], &grids);
+        let num: usize = pictures.clone().map(|p| p.grid.num_patches()).sum();
+        let values: Vec<u8> =
+            pictures.flat_map(|p| &p.values).flat_map(|value| value.to_le_bytes()).collect();
+        let shape = vec![num, values.len() / size_of::<f32>() / num];
+        self.0.insert("pixel_values", (Dtype::F32, shape, values));
+    }
+
+    fn write(&self, path: &Path) -> Result<()> {
+        let views: BTreeMap<&str, TensorView<'_>> = self
+            .0
+            .iter()
+            .map(|(&name, (dtype, shape, bytes))| {
+                Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?))
+            })
+            .collect::<Result<_>>()?;
+        serialize_to_file(views, None, path)
+            .with_context(|| format!("failed to write `{}`", path.display()))
+    }
+}
+
+fn main() -> Result<()> {
+    // Cargo adds `--bench`, which means nothing to us.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["--dump", dir] => return dump(Path::new(dir)),
+        ["--json", ref parts @ ..] => json_lines(parts),
+        _ => criterion(),
+    }
+    Ok(())
 }

@@ -9,6 +9,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks here")]
 
+mod bench;
 mod ci;
 mod fetch;
 mod files;
@@ -128,6 +129,22 @@ enum Command {
         #[arg(long)]
         regenerate: bool,
     },
+    /// Measure the suite's own work, alone or beside a peer: JSON lines, also in target/bench
+    #[command(after_help = "Examples:
+  cargo xtask bench
+  cargo xtask bench train decode
+  cargo xtask bench --against pytorch --rounds 3")]
+    Bench {
+        /// Only the works whose name holds one of these: grpo, text, train, forward, decode, …
+        #[arg(value_name = "PART")]
+        parts: Vec<String>,
+        /// Have a peer do the same work in turn: needs Python 3.11 and 7 GB below `target`
+        #[arg(long, value_name = "PEER")]
+        against: Option<bench::Peer>,
+        /// How often each program takes its turn
+        #[arg(long, default_value_t = 2, requires = "against", value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
     /// Check the house rules that neither rustfmt nor clippy knows (also a test)
     #[command(after_help = "Examples:
   cargo xtask tidy")]
@@ -237,6 +254,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Fetch { dataset, check } => fetch::run(&root, dataset, check),
         Command::Parity { regenerate: false } => parity::replay(&root),
         Command::Parity { regenerate: true } => parity::regenerate(&root),
+        Command::Bench { parts, against, rounds } => bench::run(&root, against, rounds, &parts),
         Command::Tidy => {
             let violations = tidy::violations(&root)?;
             for violation in &violations {
