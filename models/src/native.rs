@@ -428,6 +428,11 @@ impl Native {
         (features, pass)
     }
 
+    /// Whether any parameter of the tower is not `frozen`.
+    pub fn tower_learns(&self, frozen: &dyn Fn(&str) -> bool) -> bool {
+        self.tensors.keys().any(|name| name.starts_with("visual.") && !frozen(name))
+    }
+
     /// Gradients of all parameters of the tower that are not `frozen`, from those of its features.
     pub fn tower_backward(
         &self,

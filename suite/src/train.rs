@@ -170,7 +170,7 @@ fn native_gradients(
     let is_frozen = |name: &str| frozen.contains(name);
     let num_features = features.len() / model.config.hidden_size;
     let (mut gradients, dfeatures) = native.backward(pass, &slopes, num_features, &is_frozen);
-    if num_features > 0 {
+    if num_features > 0 && native.tower_learns(&is_frozen) {
         gradients.extend(native.tower_backward(tower, &dfeatures, &is_frozen));
     }
     let gradients = gradients.into_iter().map(|(name, values)| (name, vector(values, &device)));
