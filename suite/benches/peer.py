@@ -51,11 +51,17 @@ NO_LEARNING = 1e-12
 
 def main():
     arguments = argparse.ArgumentParser(description="The work of speed.rs on PyTorch.")
-    arguments.add_argument("folder", type=Path, help="what `speed --dump` wrote")
+    arguments.add_argument("folder", type=Path, nargs="?", help="what `speed --dump` wrote")
     names = ", ".join(PARTS)
     arguments.add_argument("parts", nargs="*", metavar="PART", help=f"what is in one of: {names}")
+    arguments.add_argument("--names", action="store_true", help="print the names of all works")
     arguments.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     asked = arguments.parse_args()
+    if asked.names:
+        print("\n".join(PARTS))
+        return
+    if asked.folder is None:
+        arguments.error("the folder is missing")
     if not asked.here:
         for name in PARTS:
             if not asked.parts or any(part in name for part in asked.parts):

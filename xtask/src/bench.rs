@@ -4,8 +4,8 @@
 //! work and print a line for each figure.
 //!
 //! Decisions:
-//! - The two take turns, A B A B, so that whatever else the machine does falls on both. A ratio is given with
-//!   the lowest and the highest that any round of one has to any round of the other.
+//! - The two take turns at each work, A B A B, so that whatever else the machine does falls on both. A ratio is
+//!   given with the lowest and the highest that any round of one has to any round of the other.
 //! - Lines are read with code of our own: both programs write a flat object of known keys, and xtask stays
 //!   without dependencies that take long to compile.
 //! - Nothing is judged: figures depend on the machine, so they are looked at and never fail a check.
@@ -58,28 +58,43 @@ pub(crate) fn run(
     let path = work.join("figures.jsonl");
     let mut file = File::create(&path)
         .with_context(|| format!("failed to create the file `{}`", path.display()))?;
-    let ours = [&["--json".to_owned()], parts].concat();
     let Some(Peer::Pytorch) = against else {
-        measure(speed(&sh, &ours), &mut file)?;
+        let arguments = [&["--json".to_owned()], parts].concat();
+        measure(speed(&sh, &arguments), &mut file)?;
         return Ok(ExitCode::SUCCESS);
     };
 
     let python = environment(root, &work)?;
+    let script = root.join("suite/benches/peer.py");
     let dumped = work.join("work");
     eprintln!("writing the work in `{}`", dumped.display());
     let dump = ["--dump".to_owned(), dumped.display().to_string()];
     ensure!(process::wait(speed(&sh, &dump))? == 0, "the work was not written\nhint: see above");
+    let names = cmd!(sh, "{python} {script} --names").quiet().read()?;
     let mut figures = Vec::new();
-    for round in 1..=rounds {
-        eprintln!("round {round} of {rounds}: synergy");
-        figures.extend(measure(speed(&sh, &ours), &mut file)?);
-        eprintln!("round {round} of {rounds}: the peer");
-        let mut peer = Command::new(&python);
-        peer.arg(root.join("suite/benches/peer.py")).arg(&dumped).args(parts);
-        figures.extend(measure(peer, &mut file)?);
+    for name in names.lines().filter(|name| is_asked(name, parts)) {
+        for round in 1..=rounds {
+            eprintln!("{name}, round {round} of {rounds}: synergy, then the peer");
+            let arguments = ["--json".to_owned(), name.to_owned()];
+            figures.extend(measure(speed(&sh, &arguments), &mut file)?);
+            let mut peer = Command::new(&python);
+            peer.arg(&script).arg(&dumped).arg(name);
+            figures.extend(measure(peer, &mut file)?);
+        }
     }
+    ensure!(!figures.is_empty(), "the peer has no such work\nhint: it has {}", listed(&names));
     print!("{}", table(&figures));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a work is among those asked for, as `speed.rs` decides it.
+fn is_asked(name: &str, parts: &[String]) -> bool {
+    parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()))
+}
+
+/// Lines as a sentence lists them.
+fn listed(lines: &str) -> String {
+    format!("`{}`", lines.lines().collect::<Vec<_>>().join("`, `"))
 }
 
 /// The bench, built if need be. The profile and the whole workspace are those of every other build, so that
@@ -229,6 +244,15 @@ mod tests {
         let theirs = r#"{"figure": "train step", "program": "pytorch", "value": 1456.188, "unit": "tokens/s", "low": 1, "high": 2}"#;
         assert_eq!(parse(ours), Some(figure("GRPO step, text only", "synergy", 2.5, "s")));
         assert_eq!(parse(theirs), Some(figure("train step", "pytorch", 1456.188, "tokens/s")));
+    }
+
+    #[test]
+    fn parts_choose_works() {
+        let parts = |parts: &[&str]| parts.iter().map(|&part| part.to_owned()).collect::<Vec<_>>();
+        assert!(is_asked("grpo/step", &parts(&[])));
+        assert!(is_asked("grpo/step", &parts(&["train", "grpo"])));
+        assert!(!is_asked("grpo/step", &parts(&["train"])));
+        assert_eq!(listed("a/b\nc"), "`a/b`, `c`");
     }
 
     #[test]
