@@ -34,7 +34,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXAMPLES: &str = "\
 Examples:
   synergy plan --profile small              what a run would do, and how long it takes
-  synergy reproduce --profile smoke         all regimes on the nano model, two minutes
+  synergy reproduce --profile smoke         all regimes on the nano model, in seconds
   synergy golden check --profile smoke      compare the last run with the recorded results
   synergy show --out sheet.png              what the questions look like
   synergy chat --model DIR --image a.png \"What is this?\"

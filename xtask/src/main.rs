@@ -34,7 +34,7 @@ use crate::process::EXIT_BROKEN;
     bin_name = "cargo xtask",
     after_help = "Examples:
   cargo xtask reproduce                  the main job: every regime, evaluated and compared
-  cargo xtask reproduce --profile smoke  the same in about two minutes
+  cargo xtask reproduce --profile smoke  the same in less than a minute
   cargo xtask test                       every test of the workspace
 
 Exit codes: 0 done, 1 a finding (failed check, regressed metric), 2 could not be done."
