@@ -43,7 +43,7 @@ LOSS_TOLERANCE = 1e-3
 SAME_ANSWERS = 0.95
 # How far mean lengths of sampled completions may be apart, as a share.
 SAME_LENGTH = 0.1
-# Completions that TRL computes at once: it is faster, and takes less memory, than with all of an update.
+# Completions that TRL computes at once; more were not faster where it was measured.
 MICRO_BATCH = 32
 # Moves nothing: every step must start from the same weights to be the same work.
 NO_LEARNING = 1e-12

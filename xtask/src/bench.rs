@@ -25,6 +25,9 @@ use crate::{process, synergy};
 /// Where the peer is installed and figures are kept; git ignores it.
 const WORK: &str = "target/bench";
 
+/// Load of an idle machine, at most.
+const LOAD_MAX: f64 = 0.5;
+
 /// Another program that can do the same work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Peer {
@@ -64,6 +67,13 @@ pub(crate) fn run(
         return Ok(ExitCode::SUCCESS);
     };
 
+    if let Some(load) = load().filter(|&load| load > LOAD_MAX) {
+        eprintln!(
+            "the machine is busy (load {load}): the ratios will say little\n\
+             hint: PyTorch's threads wait for each other in a loop and lose many times more than their \
+             share of a core; measure on an idle machine"
+        );
+    }
     let python = environment(root, &work)?;
     let script = root.join("suite/benches/peer.py");
     let dumped = work.join("work");
@@ -95,6 +105,11 @@ fn is_asked(name: &str, parts: &[String]) -> bool {
 /// Lines as a sentence lists them.
 fn listed(lines: &str) -> String {
     format!("`{}`", lines.lines().collect::<Vec<_>>().join("`, `"))
+}
+
+/// How many programs wanted a core during the last minute, where the system tells.
+fn load() -> Option<f64> {
+    fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
 /// The bench, built if need be. The profile and the whole workspace are those of every other build, so that
