@@ -13,14 +13,14 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
 use xshell::{Shell, cmd};
 
-use crate::{process, synergy};
+use crate::{process, python, synergy};
 
 /// Where the peer is installed and figures are kept; git ignores it.
 const WORK: &str = "target/bench";
@@ -74,7 +74,8 @@ pub(crate) fn run(
              share of a core; measure on an idle machine"
         );
     }
-    let python = environment(root, &work)?;
+    let requirements = root.join("suite/benches/requirements.txt");
+    let python = python::environment(&work, &requirements, "the peer")?;
     let script = root.join("suite/benches/peer.py");
     let dumped = work.join("work");
     eprintln!("writing the work in `{}`", dumped.display());
@@ -119,25 +120,6 @@ fn speed(sh: &Shell, arguments: &[String]) -> Command {
         // As the program is run.
         .env("MIMALLOC_PURGE_DELAY", "-1")
         .into()
-}
-
-/// Python with the pinned packages, installed once.
-fn environment(root: &Path, work: &Path) -> anyhow::Result<PathBuf> {
-    let environment = work.join("venv");
-    let python = environment.join("bin").join("python");
-    let hint = "hint: a peer needs python3 with venv and pip, and pip the network or an index";
-    if !python.exists() {
-        let mut command = Command::new("python3");
-        command.args(["-m", "venv"]).arg(&environment);
-        let code = process::wait(command).context(hint)?;
-        ensure!(code == 0, "failed to make an environment for Python\n{hint}");
-    }
-    eprintln!("installing the peer with pip (7 GB the first time)");
-    let mut command = Command::new(&python);
-    command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
-    command.arg(root.join("suite/benches/requirements.txt"));
-    ensure!(process::wait(command)? == 0, "failed to install the peer\n{hint}");
-    Ok(python)
 }
 
 /// Runs `command`, passes its lines on as they come, to standard output and to `file`, and reads them.

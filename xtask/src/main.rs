@@ -15,6 +15,7 @@ mod fetch;
 mod files;
 mod parity;
 mod process;
+mod python;
 mod synergy;
 mod test;
 mod tidy;

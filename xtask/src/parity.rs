@@ -15,6 +15,7 @@ use xshell::cmd;
 
 use crate::files;
 use crate::process;
+use crate::python;
 use crate::synergy;
 use crate::test;
 
@@ -47,7 +48,8 @@ pub(crate) fn replay(root: &Path) -> anyhow::Result<ExitCode> {
 pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
     let work = root.join(WORK);
     fs::create_dir_all(&work).with_context(|| format!("failed to create `{}`", work.display()))?;
-    let python = environment(root, &work)?;
+    let requirements = root.join("golden/parity/requirements.txt");
+    let python = python::environment(&work, &requirements, "the reference")?;
     let tokenizer = tokenizer(&work)?;
 
     let sh = synergy::shell(root)?;
@@ -83,22 +85,6 @@ pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
     process::wait(cmd!(sh, "git status --short -- {fixtures}").into())?;
     println!("hint: `cargo xtask parity` replays them");
     Ok(ExitCode::SUCCESS)
-}
-
-/// Python with the pinned packages, installed once.
-fn environment(root: &Path, work: &Path) -> anyhow::Result<std::path::PathBuf> {
-    let environment = work.join("venv");
-    let python = environment.join("bin").join("python");
-    if !python.exists() {
-        let mut command = Command::new("python3");
-        command.args(["-m", "venv"]).arg(&environment);
-        step("making an environment for Python", command)?;
-    }
-    let mut command = Command::new(&python);
-    command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
-    command.arg(root.join("golden/parity/requirements.txt"));
-    step("installing the reference with pip (7 GB the first time)", command)?;
-    Ok(python)
 }
 
 /// The tokenizer's file, fetched once; the script checks what it hashes to.
