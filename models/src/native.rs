@@ -17,8 +17,7 @@ use self::block::{Angles, Gradients, Linear, LinearGradient, Shape, Tape, Weight
 use self::gemm::{Mat, MatMut, product};
 use self::kernels::{log_sum_exp, rms_norm, rms_norm_backward};
 use crate::config::VlmConfig;
-use crate::rope::{Grid, decoder_tables, vision_tables};
-use crate::vision::WindowLayout;
+use crate::rope::decoder_tables;
 use crate::vlm::TokenBatch;
 use crate::weights::Parameters;
 
@@ -27,11 +26,12 @@ mod block;
 pub(crate) mod decode;
 mod gemm;
 mod kernels;
+mod tower;
+
+pub use self::tower::TowerPass;
 
 /// Rows whose logits are held at once.
 const HEAD_BLOCK: usize = 128;
-/// RMSNorm's epsilon in the tower; the reference fixes it in code.
-const TOWER_EPS: f32 = 1e-6;
 
 /// Gradients by name, `[product of shape]` each; what is frozen is not there.
 pub type HostGradients = BTreeMap<String, Vec<f32>>;
@@ -61,31 +61,17 @@ pub struct Pass {
     sources: Vec<Result<u32, usize>>,
 }
 
-/// What the way back through the tower needs.
-#[derive(Debug, Default)]
-pub struct TowerPass {
-    patches: Vec<f32>,
-    cos: Vec<f32>,
-    sin: Vec<f32>,
-    windows: Vec<Span>,
-    frames: Vec<Span>,
-    /// New place to old patch, and to old merged token.
-    order: Vec<usize>,
-    token_order: Vec<usize>,
-    tapes: Vec<Tape>,
-    x: Vec<f32>,
-    scales: Vec<f32>,
-    normed: Vec<f32>,
-    /// Before and after GELU.
-    merged: Vec<f32>,
-    active: Vec<f32>,
-}
-
 impl Native {
     /// The parameters, if they lie in the host's memory as f32 and carry no gradient of burn's.
     pub(crate) fn of(config: &VlmConfig, parameters: &Parameters) -> Option<Native> {
         let tensors = parameters.iter().map(|(name, p)| Some((name.to_owned(), host(&p.value)?)));
         Some(Native { config: config.clone(), tensors: tensors.collect::<Option<_>>()? })
+    }
+
+    /// Zeros for the gradients of the parameters whose name is `wanted`.
+    fn zeros(&self, wanted: impl Fn(&str) -> bool) -> HostGradients {
+        let names = self.tensors.keys().filter(|name| wanted(name));
+        names.map(|name| (name.clone(), vec![0.0; self.slice(name).len()])).collect()
     }
 
     fn slice(&self, name: &str) -> &[f32] {
@@ -200,52 +186,41 @@ impl Native {
     ) -> (HostGradients, Vec<f32>) {
         let (shape, hidden, vocab) =
             (self.shape(), self.config.hidden_size, self.config.vocab_size);
-        let wanted = self.tensors.keys().filter(|n| !n.starts_with("visual.") && !frozen(n));
-        let mut pool: HostGradients =
-            wanted.map(|n| (n.clone(), vec![0.0; self.slice(n).len()])).collect();
+        let mut pool = self.zeros(|name| !name.starts_with(TOWER) && !frozen(name));
 
         // The head: logits are computed again, block by block.
         let weight = self.slice(self.head());
-        let mut dhead = pool.remove(self.head());
         let mut dpredicting = vec![0.0; pass.predicting.len()];
-        self.logits(&pass.predicting, |first, logits| {
-            let rows = logits.len() / vocab;
-            for (r, row) in logits.chunks_exact_mut(vocab).enumerate() {
-                kernels::softmax_again(row, vocab, pass.lse[first + r]);
-                let d = dlog_probs[first + r];
-                kernels::scale(row, -d);
-                row[pass.predictions[first + r].1 as usize] += d;
-            }
-            let dlogits = Mat::new(logits, rows, vocab, vocab);
-            let part = first * hidden..(first + rows) * hidden;
-            product(
-                MatMut::new(&mut dpredicting[part.clone()], rows, hidden, hidden),
-                dlogits,
-                Mat::new(weight, vocab, hidden, hidden),
-                1.0,
-                false,
-            );
-            if let Some(dhead) = &mut dhead {
-                let x = Mat::new(&pass.predicting[part], rows, hidden, hidden);
-                product(MatMut::new(dhead, vocab, hidden, hidden), dlogits.t(), x, 1.0, true);
-            }
+        lend(&mut pool, [self.head().to_owned()], |[mut dhead]| {
+            self.logits(&pass.predicting, |first, logits| {
+                let rows = logits.len() / vocab;
+                for (r, row) in logits.chunks_exact_mut(vocab).enumerate() {
+                    kernels::softmax_again(row, vocab, pass.lse[first + r]);
+                    let d = dlog_probs[first + r];
+                    kernels::scale(row, -d);
+                    row[pass.predictions[first + r].1 as usize] += d;
+                }
+                let dlogits = Mat::new(logits, rows, vocab, vocab);
+                let part = first * hidden..(first + rows) * hidden;
+                product(
+                    MatMut::new(&mut dpredicting[part.clone()], rows, hidden, hidden),
+                    dlogits,
+                    Mat::new(weight, vocab, hidden, hidden),
+                    1.0,
+                    false,
+                );
+                if let Some(dhead) = &mut dhead {
+                    let x = Mat::new(&pass.predicting[part], rows, hidden, hidden);
+                    product(MatMut::new(dhead, vocab, hidden, hidden), dlogits.t(), x, 1.0, true);
+                }
+            });
         });
-        if let Some(dhead) = dhead {
-            pool.insert(self.head().to_owned(), dhead);
-        }
 
-        let mut dnorm = pool.remove(NORM);
         let mut dbefore = vec![0.0; pass.x.len()];
         let norm = self.slice(NORM);
-        rms_norm_backward(
-            &dpredicting,
-            &pass.x,
-            norm,
-            &pass.scales,
-            &mut dbefore,
-            dnorm.as_deref_mut(),
-        );
-        pool.extend(dnorm.map(|d| (NORM.to_owned(), d)));
+        lend(&mut pool, [NORM.to_owned()], |[dnorm]| {
+            rms_norm_backward(&dpredicting, &pass.x, norm, &pass.scales, &mut dbefore, dnorm);
+        });
         let mut d = vec![0.0; pass.sources.len() * hidden];
         for (row, &(at, _)) in dbefore.chunks_exact(hidden).zip(&pass.predictions) {
             kernels::add(&mut d[at * hidden..(at + 1) * hidden], row);
@@ -253,27 +228,26 @@ impl Native {
 
         let angles = Angles { cos: &pass.cos, sin: &pass.sin };
         for (i, tape) in pass.tapes.into_iter().enumerate().rev() {
-            let names = layer_names(i);
-            let mut parts = names.each_ref().map(|name| pool.remove(name));
-            let mut gradients = gradients_of(&mut parts);
-            self.layer(i).backward(shape, tape, &mut d, angles, &pass.spans, &mut gradients);
-            pool.extend(names.into_iter().zip(parts).filter_map(|(n, part)| Some((n, part?))));
+            lend(&mut pool, layer_names(i), |parts| {
+                let mut gradients = gradients_of(parts);
+                self.layer(i).backward(shape, tape, &mut d, angles, &pass.spans, &mut gradients);
+            });
         }
 
         let mut dfeatures = vec![0.0; num_features * hidden];
-        let mut dembed = pool.remove(EMBEDDING);
-        for (row, source) in d.chunks_exact(hidden).zip(&pass.sources) {
-            match (*source, &mut dembed) {
-                (Ok(id), Some(dembed)) => {
-                    kernels::add(&mut dembed[id as usize * hidden..][..hidden], row);
+        lend(&mut pool, [EMBEDDING.to_owned()], |[mut dembed]| {
+            for (row, source) in d.chunks_exact(hidden).zip(&pass.sources) {
+                match (*source, &mut dembed) {
+                    (Ok(id), Some(dembed)) => {
+                        kernels::add(&mut dembed[id as usize * hidden..][..hidden], row);
+                    }
+                    (Err(feature), _) => {
+                        kernels::add(&mut dfeatures[feature * hidden..][..hidden], row);
+                    }
+                    (Ok(_), None) => {}
                 }
-                (Err(feature), _) => {
-                    kernels::add(&mut dfeatures[feature * hidden..][..hidden], row);
-                }
-                (Ok(_), None) => {}
             }
-        }
-        pool.extend(dembed.map(|d| (EMBEDDING.to_owned(), d)));
+        });
         (pool, dfeatures)
     }
 
@@ -323,225 +297,12 @@ impl Native {
     fn angles(&self, batch: &TokenBatch) -> (Vec<f32>, Vec<f32>) {
         decoder_tables(&batch.positions.concat(), &self.config)
     }
-
-    /// Features of pictures and videos in the order given, `[tokens, hidden_size]`, and what
-    /// [`Native::tower_backward`] needs.
-    pub fn image_features(&self, images: &[(&[f32], Grid)]) -> (Vec<f32>, TowerPass) {
-        if images.is_empty() {
-            return (Vec::new(), TowerPass::default());
-        }
-        let config = &self.config.vision_config;
-        let shape = self.tower_shape();
-        let merge = config.spatial_merge_size;
-        let unit = merge * merge;
-        let (mut cos, mut sin) = (Vec::new(), Vec::new());
-        let (mut windows, mut frames) = (Vec::new(), Vec::new());
-        let (mut order, mut token_order) = (Vec::new(), Vec::new());
-        let half = shape.heads.head_dim / 2;
-        let mut layouts: BTreeMap<Grid, (WindowLayout, Vec<f32>, Vec<f32>)> = BTreeMap::new();
-        for &(_, grid) in images {
-            let (layout, c, s) = layouts.entry(grid).or_insert_with(|| {
-                let layout = WindowLayout::new(grid, config);
-                let (c, s) = vision_tables(grid, config);
-                let pick = |table: &[f32]| -> Vec<f32> {
-                    let rows = layout.order.iter().map(|&i| &table[i as usize * half..][..half]);
-                    rows.flatten().copied().collect()
-                };
-                let (c, s) = (pick(&c), pick(&s));
-                (layout, c, s)
-            });
-            let start = order.len();
-            cos.extend_from_slice(c);
-            sin.extend_from_slice(s);
-            layout.push_spans(start, &mut windows, &mut frames);
-            order.extend(layout.order.iter().map(|&i| start + i as usize));
-            let first_token = token_order.len();
-            token_order.resize(first_token + layout.inverse.len(), 0);
-            for (token, &place) in layout.inverse.iter().enumerate() {
-                token_order[first_token + place as usize] = first_token + token;
-            }
-        }
-        let patches: Vec<f32> = images.iter().flat_map(|(p, _)| p.iter().copied()).collect();
-        let rows = order.len();
-        let dim = patches.len() / rows;
-        let hidden = config.hidden_size;
-        let mut embedded = vec![0.0; rows * hidden];
-        let embedding = Linear {
-            weight: self.slice("visual.patch_embed.proj.weight"),
-            bias: None,
-            inputs: dim,
-        };
-        embedding.forward(&patches, rows, &mut embedded, hidden, false);
-        let mut x: Vec<f32> =
-            order.iter().flat_map(|&i| embedded[i * hidden..][..hidden].iter().copied()).collect();
-        let angles = Angles { cos: &cos, sin: &sin };
-        let tapes: Vec<Tape> = (0..config.depth)
-            .map(|i| {
-                let spans =
-                    if config.fullatt_block_indexes.contains(&i) { &frames } else { &windows };
-                self.tower_layer(i).forward(shape, &mut x, angles, spans)
-            })
-            .collect();
-
-        let mut normed = vec![0.0; x.len()];
-        let mut scales = vec![0.0; rows];
-        let norm = self.slice("visual.merger.ln_q.weight");
-        rms_norm(&x, norm, shape.eps, &mut normed, &mut scales);
-        let (tokens, width) = (rows / unit, unit * hidden);
-        let mut merged = vec![0.0; tokens * width];
-        self.linear("visual.merger.mlp.0", width, true).forward(
-            &normed,
-            tokens,
-            &mut merged,
-            width,
-            false,
-        );
-        let active: Vec<f32> = merged.iter().map(|&x| gelu(x)).collect();
-        let out = config.out_hidden_size;
-        let mut placed = vec![0.0; tokens * out];
-        self.linear("visual.merger.mlp.2", width, true).forward(
-            &active,
-            tokens,
-            &mut placed,
-            out,
-            false,
-        );
-        let mut features = vec![0.0; tokens * out];
-        for (row, &token) in placed.chunks_exact(out).zip(&token_order) {
-            features[token * out..][..out].copy_from_slice(row);
-        }
-        let pass = TowerPass {
-            patches,
-            cos,
-            sin,
-            windows,
-            frames,
-            order,
-            token_order,
-            tapes,
-            x,
-            scales,
-            normed,
-            merged,
-            active,
-        };
-        (features, pass)
-    }
-
-    /// Whether any parameter of the tower is not `frozen`.
-    pub fn tower_learns(&self, frozen: &dyn Fn(&str) -> bool) -> bool {
-        self.tensors.keys().any(|name| name.starts_with("visual.") && !frozen(name))
-    }
-
-    /// Gradients of all parameters of the tower that are not `frozen`, from those of its features.
-    pub fn tower_backward(
-        &self,
-        pass: TowerPass,
-        dfeatures: &[f32],
-        frozen: &dyn Fn(&str) -> bool,
-    ) -> HostGradients {
-        let config = &self.config.vision_config;
-        let shape = self.tower_shape();
-        let (hidden, out) = (config.hidden_size, config.out_hidden_size);
-        let width = hidden * config.spatial_merge_size * config.spatial_merge_size;
-        let (rows, tokens) = (pass.order.len(), pass.token_order.len());
-        let wanted = self.tensors.keys().filter(|n| n.starts_with("visual.") && !frozen(n));
-        let mut pool: HostGradients =
-            wanted.map(|n| (n.clone(), vec![0.0; self.slice(n).len()])).collect();
-        let mut linear =
-            |name: &str, inputs, dy: &[f32], stride, x: &[f32], rows, dx: &mut [f32]| {
-                let names = [format!("{name}.weight"), format!("{name}.bias")];
-                let mut parts = names.each_ref().map(|n| pool.remove(n));
-                let mut gradient = pair(&mut parts);
-                let layer = self.linear(name, inputs, true);
-                layer.backward(dy, stride, x, rows, Some(dx), gradient.as_mut());
-                pool.extend(names.into_iter().zip(parts).filter_map(|(n, part)| Some((n, part?))));
-            };
-
-        let mut dplaced = vec![0.0; tokens * out];
-        for (row, &token) in dplaced.chunks_exact_mut(out).zip(&pass.token_order) {
-            row.copy_from_slice(&dfeatures[token * out..][..out]);
-        }
-        let mut dactive = vec![0.0; tokens * width];
-        linear("visual.merger.mlp.2", width, &dplaced, out, &pass.active, tokens, &mut dactive);
-        for (d, &x) in dactive.iter_mut().zip(&pass.merged) {
-            *d *= gelu_slope(x);
-        }
-        let mut dnormed = vec![0.0; tokens * width];
-        linear("visual.merger.mlp.0", width, &dactive, width, &pass.normed, tokens, &mut dnormed);
-        let mut d = vec![0.0; rows * hidden];
-        let name = "visual.merger.ln_q.weight";
-        let mut dnorm = pool.remove(name);
-        rms_norm_backward(
-            &dnormed,
-            &pass.x,
-            self.slice(name),
-            &pass.scales,
-            &mut d,
-            dnorm.as_deref_mut(),
-        );
-        pool.extend(dnorm.map(|d| (name.to_owned(), d)));
-
-        let angles = Angles { cos: &pass.cos, sin: &pass.sin };
-        for (i, tape) in pass.tapes.into_iter().enumerate().rev() {
-            let full = config.fullatt_block_indexes.contains(&i);
-            let spans = if full { &pass.frames } else { &pass.windows };
-            let names = tower_names(i);
-            let mut parts = names.each_ref().map(|name| pool.remove(name));
-            let mut gradients = tower_gradients_of(&mut parts);
-            self.tower_layer(i).backward(shape, tape, &mut d, angles, spans, &mut gradients);
-            pool.extend(names.into_iter().zip(parts).filter_map(|(n, part)| Some((n, part?))));
-        }
-        if let Some(dweight) = pool.get_mut("visual.patch_embed.proj.weight") {
-            let dim = pass.patches.len() / rows;
-            let mut dembedded = vec![0.0; d.len()];
-            for (row, &i) in d.chunks_exact(hidden).zip(&pass.order) {
-                dembedded[i * hidden..][..hidden].copy_from_slice(row);
-            }
-            product(
-                MatMut::new(dweight, hidden, dim, dim),
-                Mat::new(&dembedded, rows, hidden, hidden).t(),
-                Mat::new(&pass.patches, rows, dim, dim),
-                1.0,
-                true,
-            );
-        }
-        pool
-    }
-
-    fn tower_shape(&self) -> Shape {
-        let c = &self.config.vision_config;
-        let heads = Heads {
-            heads: c.num_heads,
-            kv_heads: c.num_heads,
-            head_dim: c.hidden_size / c.num_heads,
-        };
-        Shape { hidden: c.hidden_size, inner: c.intermediate_size, heads, eps: TOWER_EPS }
-    }
-
-    fn tower_layer(&self, i: usize) -> Weights<'_> {
-        let c = &self.config.vision_config;
-        let (hidden, name) = (c.hidden_size, format!("visual.blocks.{i}"));
-        let all = self.linear(&format!("{name}.attn.qkv"), hidden, true);
-        let qkv = |part: usize| Linear {
-            weight: &all.weight[part * hidden * hidden..][..hidden * hidden],
-            bias: all.bias.map(|b| &b[part * hidden..][..hidden]),
-            inputs: hidden,
-        };
-        let gate = |part: &str| self.linear(&format!("{name}.mlp.{part}_proj"), hidden, true);
-        Weights {
-            norm1: self.slice(&format!("{name}.norm1.weight")),
-            qkv: [0, 1, 2].map(qkv),
-            out: self.linear(&format!("{name}.attn.proj"), hidden, true),
-            norm2: self.slice(&format!("{name}.norm2.weight")),
-            gates: ["gate", "up"].map(gate),
-            down: self.linear(&format!("{name}.mlp.down_proj"), c.intermediate_size, true),
-        }
-    }
 }
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const NORM: &str = "model.norm.weight";
+/// How the names of the tower's parameters begin.
+const TOWER: &str = "visual.";
 
 /// Names of a decoder block's parameters, in the order of [`gradients_of`].
 fn layer_names(i: usize) -> [String; 12] {
@@ -562,65 +323,34 @@ fn layer_names(i: usize) -> [String; 12] {
     .map(|part| format!("model.layers.{i}.{part}"))
 }
 
-fn gradients_of(parts: &mut [Option<Vec<f32>>; 12]) -> Gradients<'_> {
-    let [norm1, q, qb, k, kb, v, vb, out, norm2, gate, up, down] =
-        parts.each_mut().map(Option::as_deref_mut);
-    let linear = |weight: Option<_>, bias| weight.map(|weight| LinearGradient { weight, bias });
+fn gradients_of(parts: [Option<&mut [f32]>; 12]) -> Gradients<'_> {
+    let [norm1, q, q_b, k, k_b, v, v_b, out, norm2, gate, up, down] = parts;
     Gradients {
         norm1,
-        qkv: [linear(q, qb), linear(k, kb), linear(v, vb)],
-        out: linear(out, None),
+        qkv: [pair(q, q_b), pair(k, k_b), pair(v, v_b)],
+        out: pair(out, None),
         norm2,
-        gates: [linear(gate, None), linear(up, None)],
-        down: linear(down, None),
+        gates: [pair(gate, None), pair(up, None)],
+        down: pair(down, None),
     }
 }
 
-/// Names of a tower block's parameters, in the order of [`tower_gradients_of`].
-fn tower_names(i: usize) -> [String; 12] {
-    [
-        "norm1.weight",
-        "attn.qkv.weight",
-        "attn.qkv.bias",
-        "attn.proj.weight",
-        "attn.proj.bias",
-        "norm2.weight",
-        "mlp.gate_proj.weight",
-        "mlp.gate_proj.bias",
-        "mlp.up_proj.weight",
-        "mlp.up_proj.bias",
-        "mlp.down_proj.weight",
-        "mlp.down_proj.bias",
-    ]
-    .map(|part| format!("visual.blocks.{i}.{part}"))
+/// Lends the gradients called `names` to `each`; one that is not wanted is none.
+fn lend<const N: usize>(
+    pool: &mut HostGradients,
+    names: [String; N],
+    each: impl FnOnce([Option<&mut [f32]>; N]),
+) {
+    let mut parts = names.each_ref().map(|name| pool.remove(name));
+    each(parts.each_mut().map(Option::as_deref_mut));
+    pool.extend(names.into_iter().zip(parts).filter_map(|(name, part)| Some((name, part?))));
 }
 
-fn tower_gradients_of(parts: &mut [Option<Vec<f32>>; 12]) -> Gradients<'_> {
-    let [norm1, qkv, qkv_b, out, out_b, norm2, gate, gate_b, up, up_b, down, down_b] =
-        parts.each_mut().map(Option::as_deref_mut);
-    let linear = |weight: Option<_>, bias| weight.map(|weight| LinearGradient { weight, bias });
-    let ([q, k, v], [qb, kb, vb]) = (thirds(qkv), thirds(qkv_b));
-    Gradients {
-        norm1,
-        qkv: [linear(q, qb), linear(k, kb), linear(v, vb)],
-        out: linear(out, out_b),
-        norm2,
-        gates: [linear(gate, gate_b), linear(up, up_b)],
-        down: linear(down, down_b),
-    }
-}
-
-/// The three parts of what is stored as one.
-fn thirds(all: Option<&mut [f32]>) -> [Option<&mut [f32]>; 3] {
-    let Some(all) = all else { return [None, None, None] };
-    let len = all.len() / 3;
-    let (first, rest) = all.split_at_mut(len);
-    let (second, third) = rest.split_at_mut(len);
-    [Some(first), Some(second), Some(third)]
-}
-
-fn pair(parts: &mut [Option<Vec<f32>>; 2]) -> Option<LinearGradient<'_>> {
-    let [weight, bias] = parts.each_mut().map(Option::as_deref_mut);
+/// The gradient of a linear layer, if that of its weight is wanted.
+fn pair<'a>(
+    weight: Option<&'a mut [f32]>,
+    bias: Option<&'a mut [f32]>,
+) -> Option<LinearGradient<'a>> {
     weight.map(|weight| LinearGradient { weight, bias })
 }
 
@@ -649,15 +379,6 @@ fn spans(batch: &TokenBatch) -> Vec<Span> {
         first += row.len();
     }
     spans
-}
-
-fn gelu(x: f32) -> f32 {
-    0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2))
-}
-
-fn gelu_slope(x: f32) -> f32 {
-    let density = (-0.5 * x * x).exp() * 0.398_942_3;
-    0.5 * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)) + x * density
 }
 
 /// The memory of a tensor, if it is burn-flex's.

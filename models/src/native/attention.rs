@@ -56,20 +56,45 @@ struct Block {
     /// First row of the queries and their number.
     start: usize,
     len: usize,
-    /// Number of keys in the prefix and in the span.
-    keys: [usize; 2],
+    /// The keys of the prefix and of the span.
+    parts: [Part; 2],
     /// Keys that the first query sees, and how many more each next one does.
     valid: usize,
     step: usize,
+}
+
+/// Keys that stand together.
+#[derive(Clone, Copy)]
+struct Part {
+    /// First row of the keys and their number.
+    start: usize,
+    len: usize,
+    /// Where they stand among all keys of the block.
+    column: usize,
+}
+
+impl Block {
+    /// Keys in all.
+    fn columns(&self) -> usize {
+        self.parts.iter().map(|part| part.len).sum()
+    }
+
+    fn parts(&self) -> impl Iterator<Item = Part> {
+        self.parts.into_iter().filter(|part| part.len > 0)
+    }
 }
 
 fn blocks(span: &Span) -> impl Iterator<Item = Block> {
     (0..span.len).step_by(BLOCK).map(|i| {
         let len = BLOCK.min(span.len - i);
         let own = if span.causal { i + len } else { span.len };
-        let prefix = span.prefix.1;
-        let (valid, step) = if span.causal { (prefix + i + 1, 1) } else { (prefix + span.len, 0) };
-        Block { start: span.start + i, len, keys: [prefix, own], valid, step }
+        let (first, prefix) = span.prefix;
+        let parts = [
+            Part { start: first, len: prefix, column: 0 },
+            Part { start: span.start, len: own, column: prefix },
+        ];
+        let (valid, step) = if span.causal { (prefix + i + 1, 1) } else { (prefix + own, 0) };
+        Block { start: span.start + i, len, parts, valid, step }
     })
 }
 
@@ -81,26 +106,22 @@ pub(crate) fn forward(qkv: &[f32], heads: Heads, spans: &[Span], out: &mut [f32]
         for head in 0..heads.heads {
             let [q, k, v] = heads.columns(head);
             for block in blocks(span) {
-                let columns = block.keys[0] + block.keys[1];
+                let columns = block.columns();
                 weights.resize(block.len * columns, 0.0);
-                scores(qkv, heads, span, &block, [q, k], &mut weights);
+                scores(qkv, heads, &block, [q, k], &mut weights);
                 for (r, row) in weights.chunks_exact_mut(columns).enumerate() {
                     lse[(block.start + r) * heads.heads + head] =
                         softmax(row, block.valid + r * block.step);
                 }
-                let mut column = 0;
-                for (from, len) in [(span.prefix.0, block.keys[0]), (span.start, block.keys[1])] {
-                    if len > 0 {
-                        let out = &mut out[block.start * out_width + q..];
-                        product(
-                            MatMut::new(out, block.len, heads.head_dim, out_width),
-                            Mat::new(&weights[column..], block.len, len, columns),
-                            Mat::new(&qkv[from * width + v..], len, heads.head_dim, width),
-                            1.0,
-                            column > 0,
-                        );
-                    }
-                    column += len;
+                for Part { start, len, column } in block.parts() {
+                    let out = &mut out[block.start * out_width + q..];
+                    product(
+                        MatMut::new(out, block.len, heads.head_dim, out_width),
+                        Mat::new(&weights[column..], block.len, len, columns),
+                        Mat::new(&qkv[start * width + v..], len, heads.head_dim, width),
+                        1.0,
+                        column > 0,
+                    );
                 }
             }
         }
@@ -108,28 +129,16 @@ pub(crate) fn forward(qkv: &[f32], heads: Heads, spans: &[Span], out: &mut [f32]
 }
 
 /// Scaled products of the block's queries with all its keys, `[queries, keys]`.
-fn scores(
-    qkv: &[f32],
-    heads: Heads,
-    span: &Span,
-    block: &Block,
-    [q, k]: [usize; 2],
-    scores: &mut [f32],
-) {
-    let (width, d) = (heads.width(), heads.head_dim);
-    let columns = block.keys[0] + block.keys[1];
-    let mut column = 0;
-    for (from, len) in [(span.prefix.0, block.keys[0]), (span.start, block.keys[1])] {
-        if len > 0 {
-            product(
-                MatMut::new(&mut scores[column..], block.len, len, columns),
-                Mat::new(&qkv[block.start * width + q..], block.len, d, width),
-                Mat::new(&qkv[from * width + k..], len, d, width).t(),
-                heads.scale(),
-                false,
-            );
-        }
-        column += len;
+fn scores(qkv: &[f32], heads: Heads, block: &Block, [q, k]: [usize; 2], scores: &mut [f32]) {
+    let (width, d, columns) = (heads.width(), heads.head_dim, block.columns());
+    for Part { start, len, column } in block.parts() {
+        product(
+            MatMut::new(&mut scores[column..], block.len, len, columns),
+            Mat::new(&qkv[block.start * width + q..], block.len, d, width),
+            Mat::new(&qkv[start * width + k..], len, d, width).t(),
+            heads.scale(),
+            false,
+        );
     }
 }
 
@@ -149,21 +158,19 @@ pub(crate) fn backward(
         for head in 0..heads.heads {
             let [q, k, v] = heads.columns(head);
             for block in blocks(span) {
-                let columns = block.keys[0] + block.keys[1];
+                let columns = block.columns();
                 weights.resize(block.len * columns, 0.0);
                 slopes.resize(block.len * columns, 0.0);
-                scores(qkv, heads, span, &block, [q, k], &mut weights);
+                scores(qkv, heads, &block, [q, k], &mut weights);
                 for (r, row) in weights.chunks_exact_mut(columns).enumerate() {
                     let lse = lse[(block.start + r) * heads.heads + head];
                     softmax_again(row, block.valid + r * block.step, lse);
                 }
                 let dout_at = block.start * out_width + q;
                 let dout_block = || Mat::new(&dout[dout_at..], block.len, d, out_width);
-                let parts =
-                    [(0, span.prefix.0, block.keys[0]), (block.keys[0], span.start, block.keys[1])];
-                for (column, from, len) in parts.into_iter().filter(|part| part.2 > 0) {
+                for Part { start, len, column } in block.parts() {
                     product(
-                        MatMut::new(&mut dqkv[from * width + v..], len, d, width),
+                        MatMut::new(&mut dqkv[start * width + v..], len, d, width),
                         Mat::new(&weights[column..], block.len, len, columns).t(),
                         dout_block(),
                         1.0,
@@ -172,7 +179,7 @@ pub(crate) fn backward(
                     product(
                         MatMut::new(&mut slopes[column..], block.len, len, columns),
                         dout_block(),
-                        Mat::new(&qkv[from * width + v..], len, d, width).t(),
+                        Mat::new(&qkv[start * width + v..], len, d, width).t(),
                         1.0,
                         false,
                     );
@@ -184,17 +191,17 @@ pub(crate) fn backward(
                     let along = inner(&out[at..at + d], &dout[at..at + d]);
                     softmax_backward(p, dp, along, heads.scale());
                 }
-                for (column, from, len) in parts.into_iter().filter(|part| part.2 > 0) {
+                for Part { start, len, column } in block.parts() {
                     let slopes = Mat::new(&slopes[column..], block.len, len, columns);
                     product(
                         MatMut::new(&mut dqkv[block.start * width + q..], block.len, d, width),
                         slopes,
-                        Mat::new(&qkv[from * width + k..], len, d, width),
+                        Mat::new(&qkv[start * width + k..], len, d, width),
                         1.0,
                         true,
                     );
                     product(
-                        MatMut::new(&mut dqkv[from * width + k..], len, d, width),
+                        MatMut::new(&mut dqkv[start * width + k..], len, d, width),
                         slopes.t(),
                         Mat::new(&qkv[block.start * width + q..], block.len, d, width),
                         1.0,

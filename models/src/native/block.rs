@@ -150,29 +150,18 @@ impl Weights<'_> {
         spans: &[Span],
     ) -> Tape {
         let rows = x.len() / shape.hidden;
-        let (heads, inner) = (shape.heads, shape.inner);
-        let mut y = vec![0.0; x.len()];
-        let mut scales1 = vec![0.0; rows];
-        rms_norm(x, self.norm1, shape.eps, &mut y, &mut scales1);
-        let mut qkv = vec![0.0; rows * heads.width()];
-        self.queries(&y, rows, heads, angles, &mut qkv);
-        let mut mixed = vec![0.0; rows * heads.out()];
-        let mut lse = vec![0.0; rows * heads.heads];
-        attention::forward(&qkv, heads, spans, &mut mixed, &mut lse);
+        let mut room = Scratch::new(shape, rows);
+        rms_norm(x, self.norm1, shape.eps, &mut room.y, &mut room.scales);
+        let scales1 = room.scales.clone();
+        self.queries(&room.y, rows, shape.heads, angles, &mut room.qkv);
+        let mut lse = vec![0.0; rows * shape.heads.heads];
+        attention::forward(&room.qkv, shape.heads, spans, &mut room.mixed, &mut lse);
         let mut x2 = x.clone();
-        self.out.forward(&mixed, rows, &mut x2, shape.hidden, true);
-
-        let mut scales2 = vec![0.0; rows];
-        rms_norm(&x2, self.norm2, shape.eps, &mut y, &mut scales2);
-        let mut gates = vec![0.0; rows * 2 * inner];
-        for (part, linear) in self.gates.iter().enumerate() {
-            linear.forward(&y, rows, &mut gates[part * inner..], 2 * inner, false);
-        }
-        let mut act = vec![0.0; rows * inner];
-        swiglu(&gates, inner, &mut act);
+        self.out.forward(&room.mixed, rows, &mut x2, shape.hidden, true);
         let mut out = x2.clone();
-        self.down.forward(&act, rows, &mut out, shape.hidden, true);
+        self.feed_forward(shape, &mut out, &mut room);
         let x = std::mem::replace(x, out);
+        let Scratch { scales: scales2, qkv, mixed, gates, .. } = room;
         Tape { x, scales1, qkv, lse, mixed, x2, scales2, gates }
     }
 
@@ -254,7 +243,7 @@ impl Weights<'_> {
     }
 }
 
-/// Room for what a step of decoding computes on its way.
+/// Room for what a block computes on its way.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub(crate) y: Vec<f32>,

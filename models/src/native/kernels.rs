@@ -47,6 +47,13 @@ fn largest(a: &[f32]) -> f32 {
     most.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
+#[inline(always)]
+fn normalize(x: &[f32], weight: &[f32], scale: f32, y: &mut [f32]) {
+    for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
+        *y = x * scale * w;
+    }
+}
+
 /// `e^x` to two units in the last place: 2^n times a polynomial on half a binary logarithm around zero
 /// (the coefficients of Cephes' `expf`). Below -87 it stays near zero, above 88 it stays where it is.
 #[inline(always)]
@@ -71,9 +78,7 @@ pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32], scale
     let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(scales.iter_mut());
     for ((x, y), scale) in rows {
         *scale = 1.0 / (dot(x, x) / width as f32 + eps).sqrt();
-        for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
-            *y = x * *scale * w;
-        }
+        normalize(x, weight, *scale, y);
     }
 }
 
@@ -82,10 +87,8 @@ pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32], scale
 pub(crate) fn rms_norm_again(x: &[f32], weight: &[f32], scales: &[f32], y: &mut [f32]) {
     let width = weight.len();
     let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(scales);
-    for ((x, y), scale) in rows {
-        for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
-            *y = x * scale * w;
-        }
+    for ((x, y), &scale) in rows {
+        normalize(x, weight, scale, y);
     }
 }
 
