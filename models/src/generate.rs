@@ -12,15 +12,17 @@ use std::rc::Rc;
 
 use anyhow::{Result, ensure};
 use burn::tensor::{Bool, Device, Tensor, TensorData};
-use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::VlmConfig;
+use crate::generate::draw::{draw, seen};
 use crate::native::{Native, decode};
 use crate::ops::{causal_mask, padded_causal_mask};
 use crate::rope::{Grid, Position, Video, batch_rope_index};
 use crate::text::KvCache;
 use crate::vlm::{TokenBatch, Vlm, index};
+
+mod draw;
 
 /// A prompt with its pictures' tokens already expanded.
 #[derive(Debug, Clone)]
@@ -110,7 +112,7 @@ struct Row {
     rng: ChaCha8Rng,
     position: u32,
     last: u32,
-    /// Which ids the row holds, `[vocab_size]`; empty where no penalty asks for it.
+    /// See [`seen`].
     seen: Vec<bool>,
     running: bool,
 }
@@ -164,15 +166,13 @@ pub fn generate_with(
     rng: &dyn Fn(usize, usize) -> ChaCha8Rng,
     on_token: &mut dyn FnMut(Drawn),
 ) {
+    let task = Task { config: &model.config, prompts, num_samples, sampling, rng };
     match &model.native {
         Some(native) => {
-            let features = features.map_or_else(Vec::new, |f| {
-                f.try_to_vec_as::<f32>().expect("float data is readable as f32")
-            });
-            let task = Task { config: &model.config, prompts, num_samples, sampling, rng };
+            let features = features.map_or_else(Vec::new, |f| host(f.clone()));
             generate_native(native, &task, &features, on_token);
         }
-        None => generate_plain(model, prompts, features, num_samples, sampling, rng, on_token),
+        None => generate_plain(model, &task, features, on_token),
     }
 }
 
@@ -194,7 +194,7 @@ impl Task<'_> {
             rng: (self.rng)(prompt, sample),
             position: 0,
             last: 0,
-            seen: seen(&self.prompts[prompt], self.sampling, self.config),
+            seen: seen(&self.prompts[prompt].input_ids, self.sampling, self.config),
             running: true,
         }
     }
@@ -211,7 +211,7 @@ impl Task<'_> {
 
     /// Draws the next token of `row` and tells of it.
     fn draw(&self, logits: &[f32], row: &mut Row, on_token: &mut dyn FnMut(Drawn)) {
-        let (id, log_prob) = draw(logits, row, self.sampling, self.config);
+        let (id, log_prob) = draw(logits, &row.seen, &mut row.rng, self.sampling, self.config);
         let is_end = self.sampling.eos_token_id.contains(&id);
         on_token(Drawn { prompt: row.prompt, sample: row.sample, id, log_prob, is_end });
         if let Some(seen) = row.seen.get_mut(id as usize) {
@@ -304,15 +304,11 @@ fn generate_native(
 /// [`generate_with`] over burn's tensors: all rows at once, padded.
 fn generate_plain(
     model: &Vlm,
-    prompts: &[Prompt],
+    task: &Task<'_>,
     features: Option<&Tensor<2>>,
-    num_samples: usize,
-    sampling: &Sampling,
-    rng: &dyn Fn(usize, usize) -> ChaCha8Rng,
     on_token: &mut dyn FnMut(Drawn),
 ) {
-    let config = &model.config;
-    let task = Task { config, prompts, num_samples, sampling, rng };
+    let &Task { config, prompts, num_samples, sampling, .. } = task;
     let device = model.device();
     let (kv_heads, group) =
         (config.num_key_value_heads, config.num_attention_heads / config.num_key_value_heads);
@@ -388,18 +384,6 @@ fn generate_plain(
     }
 }
 
-/// [`Row::seen`] of a prompt.
-fn seen(prompt: &Prompt, sampling: &Sampling, config: &VlmConfig) -> Vec<bool> {
-    if !sampling.penalizes() {
-        return Vec::new();
-    }
-    let mut seen = vec![false; config.vocab_size];
-    for &id in &prompt.input_ids {
-        seen[id as usize] = true;
-    }
-    seen
-}
-
 /// True where a key is padding: `[rows * kv_heads, 1, capacity]`.
 fn hidden_keys(
     rows: &[Row],
@@ -421,81 +405,12 @@ fn host(logits: Tensor<2>) -> Vec<f32> {
     logits.try_into_vec_as::<f32>().expect("float data is readable as f32")
 }
 
-/// One token from `logits` and its log-probability under them. Ties go to the smaller id, so the draw
-/// is a function of the logits and the stream alone.
-fn draw(logits: &[f32], row: &mut Row, sampling: &Sampling, config: &VlmConfig) -> (u32, f32) {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    assert!(largest.is_finite(), "logits are not finite");
-    let total: f32 = logits.iter().map(|l| (l - largest).exp()).sum();
-
-    let mut scores = logits.to_vec();
-    let penalty = sampling.repetition_penalty as f32;
-    for (score, _) in scores.iter_mut().zip(&row.seen).filter(|(_, seen)| **seen) {
-        *score = if *score < 0.0 { *score * penalty } else { *score / penalty };
-    }
-    for id in [Some(config.image_token_id), config.video_token_id].into_iter().flatten() {
-        scores[id as usize] = f32::NEG_INFINITY;
-    }
-    let id = if sampling.temperature <= 0.0 {
-        let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        scores.iter().position(|&s| s >= largest).expect("the largest is there")
-    } else {
-        pick(&warp(&scores, sampling), row.rng.random::<f32>())
-    };
-    (id as u32, logits[id] - largest - total.ln())
-}
-
-/// What temperature, top-k and top-p leave of `scores`: ids with weights, not yet normalized.
-fn warp(scores: &[f32], sampling: &Sampling) -> Vec<(usize, f32)> {
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let scale = 1.0 / sampling.temperature as f32;
-    let mut kept: Vec<(usize, f32)> = scores
-        .iter()
-        .enumerate()
-        .map(|(id, s)| (id, ((s - largest) * scale).exp()))
-        .filter(|&(_, weight)| weight > 1e-9)
-        .collect();
-    if sampling.top_k > 0 || sampling.top_p < 1.0 {
-        kept.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    }
-    if sampling.top_k > 0 && sampling.top_k < kept.len() {
-        let least = kept[sampling.top_k - 1].1;
-        kept.truncate(kept.partition_point(|&(_, weight)| weight >= least));
-    }
-    if sampling.top_p < 1.0 {
-        let mass: f32 = kept.iter().map(|(_, w)| w).sum();
-        // From the least probable up, as long as what is dropped stays within 1 - p.
-        let mut dropped = 0.0;
-        let within = |&&(_, w): &&(usize, f32)| {
-            dropped += w / mass;
-            dropped <= (1.0 - sampling.top_p) as f32
-        };
-        let count = kept.iter().rev().take_while(within).count();
-        kept.truncate((kept.len() - count).max(1));
-    }
-    kept
-}
-
-/// The id at the share `uniform` (from 0 to 1) of the weights.
-fn pick(kept: &[(usize, f32)], uniform: f32) -> usize {
-    let mass: f32 = kept.iter().map(|(_, w)| w).sum();
-    let mut left = uniform * mass;
-    for &(id, weight) in kept {
-        left -= weight;
-        if left < 0.0 {
-            return id;
-        }
-    }
-    kept[kept.len() - 1].0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{Preset, SpecialIds, VlmConfig};
     use crate::tests::fixtures::{self, Case, Pictures};
     use crate::weights::Parameters;
-    use proptest::prelude::*;
     use rand_chacha::rand_core::SeedableRng;
     use serde::Deserialize;
 
@@ -579,22 +494,9 @@ mod tests {
     }
 
     #[derive(Deserialize)]
-    struct Warped {
-        name: String,
-        logits: Vec<Option<f32>>,
-        temperature: f64,
-        top_k: usize,
-        top_p: f64,
-        kept: Vec<usize>,
-        probabilities: Vec<f32>,
-        tie_is_cut: bool,
-    }
-
-    #[derive(Deserialize)]
     struct Fixture {
         pad_token_id: u32,
         cases: Vec<Recorded>,
-        warp: Vec<Warped>,
     }
 
     /// The rows of `case` without their padding.
@@ -656,59 +558,6 @@ mod tests {
     }
 
     #[test]
-    fn temperature_top_k_and_top_p_keep_what_the_reference_keeps() {
-        for row in fixtures::json::<Fixture>("generate.json").warp {
-            let logits: Vec<f32> =
-                row.logits.iter().map(|l| l.unwrap_or(f32::NEG_INFINITY)).collect();
-            let sampling = Sampling {
-                temperature: row.temperature,
-                top_k: row.top_k,
-                top_p: row.top_p,
-                ..Sampling::greedy(1, 0)
-            };
-            let mut kept = warp(&logits, &sampling);
-            let mass: f32 = kept.iter().map(|(_, w)| w).sum();
-            let mut want: Vec<f32> = row.probabilities.clone();
-            if row.tie_is_cut {
-                kept.sort_by(|a, b| a.1.total_cmp(&b.1));
-                want.sort_by(f32::total_cmp);
-            } else {
-                kept.sort_by_key(|k| k.0);
-                let ids: Vec<usize> = kept.iter().map(|k| k.0).collect();
-                assert_eq!(ids, row.kept, "{}", row.name);
-            }
-            let got: Vec<f32> = kept.iter().map(|(_, w)| w / mass).collect();
-            assert_eq!(got.len(), want.len(), "{}", row.name);
-            assert!(fixtures::distance(&got, &want) < 1e-6, "{}: {got:?} {want:?}", row.name);
-        }
-    }
-
-    #[test]
-    fn the_penalty_makes_what_was_said_less_probable_whatever_its_sign() {
-        let (config, _) = fixtures::model("model-untied");
-        let sampling = Sampling { repetition_penalty: 1.5, ..Sampling::greedy(1, 0) };
-        for (said, other) in [(2.0, 1.5), (-1.0, -1.2)] {
-            let mut logits = vec![-9.0; config.vocab_size];
-            (logits[7], logits[8]) = (said, other);
-            let mut row = Row {
-                prompt: 0,
-                sample: 0,
-                rng: stream(0, 0),
-                position: 0,
-                last: 0,
-                seen: seen(&prompt(&[7]), &sampling, &config),
-                running: true,
-            };
-            let (id, log_prob) = draw(&logits, &mut row, &sampling, &config);
-            row.seen = Vec::new();
-            let (unpenalized, larger) = draw(&logits, &mut row, &sampling, &config);
-            assert_eq!((id, unpenalized), (8, 7));
-            // Both are of the model itself.
-            assert!((larger - log_prob - (said - other)).abs() < 1e-5);
-        }
-    }
-
-    #[test]
     fn a_pictures_token_is_never_drawn() {
         let (mut config, parameters) = fixtures::model("model-untied");
         let greedy = Sampling::greedy(8, 0);
@@ -719,17 +568,5 @@ mod tests {
         let usual = first(&config);
         config.image_token_id = usual;
         assert_ne!(first(&config), usual);
-    }
-
-    proptest! {
-        #[test]
-        fn a_draw_is_among_the_most_probable(seed in 0u64..1000, top_k in 1usize..5) {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            let logits: Vec<f32> = (0..30).map(|_| rng.random::<f32>() * 4.0).collect();
-            let sampling = Sampling { temperature: 0.7, top_k, ..Sampling::greedy(1, 0) };
-            let id = pick(&warp(&logits, &sampling), rng.random::<f32>());
-            let better = logits.iter().filter(|&&l| l > logits[id]).count();
-            prop_assert!(better < top_k);
-        }
     }
 }

@@ -1,0 +1,178 @@
+//! One token from a row of logits: penalty, temperature, top-k, top-p, and the draw.
+//!
+//! Does not know the model or other rows.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::Sampling;
+use crate::config::VlmConfig;
+
+/// Which ids a prompt holds, `[vocab_size]`; empty where no penalty asks for it.
+pub(super) fn seen(input_ids: &[u32], sampling: &Sampling, config: &VlmConfig) -> Vec<bool> {
+    if !sampling.penalizes() {
+        return Vec::new();
+    }
+    let mut seen = vec![false; config.vocab_size];
+    for &id in input_ids {
+        seen[id as usize] = true;
+    }
+    seen
+}
+
+/// One token from `logits` and its log-probability under them. Ties go to the smaller id, so the draw
+/// is a function of the logits, what the row has `seen` (see [`seen`]) and the stream alone.
+pub(super) fn draw(
+    logits: &[f32],
+    seen: &[bool],
+    rng: &mut ChaCha8Rng,
+    sampling: &Sampling,
+    config: &VlmConfig,
+) -> (u32, f32) {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    assert!(largest.is_finite(), "logits are not finite");
+    let total: f32 = logits.iter().map(|l| (l - largest).exp()).sum();
+
+    let mut scores = logits.to_vec();
+    let penalty = sampling.repetition_penalty as f32;
+    for (score, _) in scores.iter_mut().zip(seen).filter(|(_, seen)| **seen) {
+        *score = if *score < 0.0 { *score * penalty } else { *score / penalty };
+    }
+    for id in [Some(config.image_token_id), config.video_token_id].into_iter().flatten() {
+        scores[id as usize] = f32::NEG_INFINITY;
+    }
+    let id = if sampling.temperature <= 0.0 {
+        let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        scores.iter().position(|&s| s >= largest).expect("the largest is there")
+    } else {
+        pick(&warp(&scores, sampling), rng.random::<f32>())
+    };
+    (id as u32, logits[id] - largest - total.ln())
+}
+
+/// What temperature, top-k and top-p leave of `scores`: ids with weights, not yet normalized.
+fn warp(scores: &[f32], sampling: &Sampling) -> Vec<(usize, f32)> {
+    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let scale = 1.0 / sampling.temperature as f32;
+    let mut kept: Vec<(usize, f32)> = scores
+        .iter()
+        .enumerate()
+        .map(|(id, s)| (id, ((s - largest) * scale).exp()))
+        .filter(|&(_, weight)| weight > 1e-9)
+        .collect();
+    if sampling.top_k > 0 || sampling.top_p < 1.0 {
+        kept.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    }
+    if sampling.top_k > 0 && sampling.top_k < kept.len() {
+        let least = kept[sampling.top_k - 1].1;
+        kept.truncate(kept.partition_point(|&(_, weight)| weight >= least));
+    }
+    if sampling.top_p < 1.0 {
+        let mass: f32 = kept.iter().map(|(_, w)| w).sum();
+        // From the least probable up, as long as what is dropped stays within 1 - p.
+        let mut dropped = 0.0;
+        let within = |&&(_, w): &&(usize, f32)| {
+            dropped += w / mass;
+            dropped <= (1.0 - sampling.top_p) as f32
+        };
+        let count = kept.iter().rev().take_while(within).count();
+        kept.truncate((kept.len() - count).max(1));
+    }
+    kept
+}
+
+/// The id at the share `uniform` (from 0 to 1) of the weights.
+fn pick(kept: &[(usize, f32)], uniform: f32) -> usize {
+    let mass: f32 = kept.iter().map(|(_, w)| w).sum();
+    let mut left = uniform * mass;
+    for &(id, weight) in kept {
+        left -= weight;
+        if left < 0.0 {
+            return id;
+        }
+    }
+    kept[kept.len() - 1].0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::fixtures;
+    use proptest::prelude::*;
+    use rand_chacha::rand_core::SeedableRng;
+    use serde::Deserialize;
+
+    #[derive(Deserialize)]
+    struct Warped {
+        name: String,
+        logits: Vec<Option<f32>>,
+        temperature: f64,
+        top_k: usize,
+        top_p: f64,
+        kept: Vec<usize>,
+        probabilities: Vec<f32>,
+        tie_is_cut: bool,
+    }
+
+    #[derive(Deserialize)]
+    struct Fixture {
+        warp: Vec<Warped>,
+    }
+
+    #[test]
+    fn temperature_top_k_and_top_p_keep_what_the_reference_keeps() {
+        for row in fixtures::json::<Fixture>("generate.json").warp {
+            let logits: Vec<f32> =
+                row.logits.iter().map(|l| l.unwrap_or(f32::NEG_INFINITY)).collect();
+            let sampling = Sampling {
+                temperature: row.temperature,
+                top_k: row.top_k,
+                top_p: row.top_p,
+                ..Sampling::greedy(1, 0)
+            };
+            let mut kept = warp(&logits, &sampling);
+            let mass: f32 = kept.iter().map(|(_, w)| w).sum();
+            let mut want: Vec<f32> = row.probabilities.clone();
+            if row.tie_is_cut {
+                kept.sort_by(|a, b| a.1.total_cmp(&b.1));
+                want.sort_by(f32::total_cmp);
+            } else {
+                kept.sort_by_key(|k| k.0);
+                let ids: Vec<usize> = kept.iter().map(|k| k.0).collect();
+                assert_eq!(ids, row.kept, "{}", row.name);
+            }
+            let got: Vec<f32> = kept.iter().map(|(_, w)| w / mass).collect();
+            assert_eq!(got.len(), want.len(), "{}", row.name);
+            assert!(fixtures::distance(&got, &want) < 1e-6, "{}: {got:?} {want:?}", row.name);
+        }
+    }
+
+    #[test]
+    fn the_penalty_makes_what_was_said_less_probable_whatever_its_sign() {
+        let (config, _) = fixtures::model("model-untied");
+        let sampling = Sampling { repetition_penalty: 1.5, ..Sampling::greedy(1, 0) };
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for (said, other) in [(2.0, 1.5), (-1.0, -1.2)] {
+            let mut logits = vec![-9.0; config.vocab_size];
+            (logits[7], logits[8]) = (said, other);
+            let mut draw = |seen: &[bool]| draw(&logits, seen, &mut rng, &sampling, &config);
+            let (id, log_prob) = draw(&seen(&[7], &sampling, &config));
+            let (unpenalized, larger) = draw(&[]);
+            assert_eq!((id, unpenalized), (8, 7));
+            // Both are of the model itself.
+            assert!((larger - log_prob - (said - other)).abs() < 1e-5);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_draw_is_among_the_most_probable(seed in 0u64..1000, top_k in 1usize..5) {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let logits: Vec<f32> = (0..30).map(|_| rng.random::<f32>() * 4.0).collect();
+            let sampling = Sampling { temperature: 0.7, top_k, ..Sampling::greedy(1, 0) };
+            let id = pick(&warp(&logits, &sampling), rng.random::<f32>());
+            let better = logits.iter().filter(|&&l| l > logits[id]).count();
+            prop_assert!(better < top_k);
+        }
+    }
+}
