@@ -3,27 +3,25 @@
 //! Does not know what a layer computes. Every parameter is kept flat, with its shape beside it:
 //! an optimizer then sees a list of vectors, and a layer takes a reshaped view at no cost.
 //! `shapes` is the one list of what a checkpoint holds: initialising, loading and saving use it.
-//! Names are the published ones; those that newer versions of `transformers` use inside are read
-//! too. Weights are computed with in f32, whatever they are stored in. A file is mapped one tensor
-//! at a time, so that loading takes the memory of the weights and of one tensor.
+//! Names are the published ones; those of newer `transformers` are read too. Weights are computed with in f32, whatever they are stored in.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use half::{bf16, f16};
-use memmap2::{Mmap, MmapOptions};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use safetensors::{Dtype, SafeTensors, View};
-use serde::Deserialize;
+use safetensors::{Dtype, View};
 use serde_json::json;
 
 use crate::config::VlmConfig;
+use crate::weights::stored::{INDEX, StoredTensor, WHOLE, shard_paths, stored_in, stored_in_bytes};
+
+mod stored;
 
 /// One tensor of a checkpoint.
 #[derive(Debug, Clone)]
@@ -141,8 +139,7 @@ impl Parameters {
     /// # Errors
     /// See [`Parameters::load`].
     pub fn from_bytes(bytes: &[u8], config: &VlmConfig, device: &Device) -> Result<Parameters> {
-        let stored = list(bytes, |from, num_bytes| Source::Bytes(&bytes[from..from + num_bytes]))?;
-        Self::assemble(stored, config, device)
+        Self::assemble(stored_in_bytes(bytes)?, config, device)
     }
 
     /// The tensors of the safetensors file `path`, which are to have these names and shapes.
@@ -411,158 +408,8 @@ fn published_name(name: &str) -> String {
     }
 }
 
-/// The files that hold the weights of `dir`.
-fn shard_paths(dir: &Path) -> Result<Vec<PathBuf>> {
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let path = dir.join(INDEX);
-    if !path.is_file() {
-        return Ok(vec![dir.join(WHOLE)]);
-    }
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("failed to read index `{}`", path.display()))?;
-    let index: Index = serde_json::from_str(&text)
-        .with_context(|| format!("failed to parse index `{}`", path.display()))?;
-    let files: BTreeSet<String> = index.weight_map.into_values().collect();
-    for file in &files {
-        let plain = Path::new(file).file_name().is_some_and(|name| name == file.as_str());
-        ensure!(
-            plain && dir.join(file).is_file(),
-            "index `{}` names shard `{file}`, which is not there\n\
-             hint: fetch the checkpoint again, all of its files",
-            path.display()
-        );
-    }
-    Ok(files.into_iter().map(|file| dir.join(file)).collect())
-}
-
 /// The head of an untied model.
 const HEAD: &str = "lm_head.weight";
-const WHOLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
-
-/// Where a tensor lies.
-struct StoredTensor<'a> {
-    source: Source<'a>,
-    dtype: Dtype,
-    shape: Vec<usize>,
-}
-
-enum Source<'a> {
-    Bytes(&'a [u8]),
-    /// Mapped only while it is read.
-    File {
-        shard: Rc<Shard>,
-        offset: u64,
-        num_bytes: usize,
-    },
-}
-
-/// A file of weights.
-struct Shard {
-    path: PathBuf,
-    file: File,
-}
-
-impl Source<'_> {
-    /// ` of` and the file, for errors.
-    fn place(&self) -> String {
-        match self {
-            Source::Bytes(_) => String::new(),
-            Source::File { shard, .. } => format!(" of `{}`", shard.path.display()),
-        }
-    }
-}
-
-/// The tensors of the file `path`.
-fn stored_in(path: &Path) -> Result<Vec<(String, StoredTensor<'static>)>> {
-    let file = File::open(path).map_err(|e| {
-        anyhow!(
-            "failed to open weights `{}`: {e}\nhint: name the folder of a checkpoint, with all of its files",
-            path.display()
-        )
-    })?;
-    let shard = Rc::new(Shard { path: path.to_owned(), file });
-    let bytes = map(&MmapOptions::new(), &shard.file)
-        .with_context(|| format!("failed to map weights `{}`", path.display()))?;
-    let source = |from: usize, num_bytes| Source::File {
-        shard: Rc::clone(&shard),
-        offset: from as u64,
-        num_bytes,
-    };
-    list(&bytes, source).with_context(|| format!("unusable `{}`", path.display()))
-}
-
-/// The tensors of a safetensors file by its own names, its header checked against its length;
-/// `source` is given where one begins and how long it is.
-fn list<'a>(
-    bytes: &[u8],
-    source: impl Fn(usize, usize) -> Source<'a>,
-) -> Result<Vec<(String, StoredTensor<'a>)>> {
-    let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| {
-        anyhow!("not a whole safetensors file: {e}\nhint: fetch or train the checkpoint again")
-    })?;
-    // Eight bytes before the header say how long it is.
-    let start = 8 + header;
-    let tensors = metadata.tensors().into_iter().map(|(name, info)| {
-        let (from, to) = info.data_offsets;
-        let source = source(start + from, to - from);
-        (name, StoredTensor { source, dtype: info.dtype, shape: info.shape.clone() })
-    });
-    Ok(tensors.collect())
-}
-
-impl StoredTensor<'_> {
-    #[cfg(test)]
-    fn num_bytes(&self) -> usize {
-        match &self.source {
-            Source::Bytes(bytes) => bytes.len(),
-            Source::File { num_bytes, .. } => *num_bytes,
-        }
-    }
-
-    /// The values as f32.
-    fn read(&self) -> Result<Vec<f32>> {
-        let values = match &self.source {
-            Source::Bytes(bytes) => to_f32(self.dtype, bytes)?,
-            Source::File { num_bytes: 0, .. } => Vec::new(),
-            Source::File { shard, offset, num_bytes } => {
-                let mut options = MmapOptions::new();
-                to_f32(self.dtype, &map(options.offset(*offset).len(*num_bytes), &shard.file)?)?
-            }
-        };
-        ensure!(
-            values.iter().all(|x| x.is_finite()),
-            "numbers that are not finite\nhint: the file is damaged; fetch or train it again"
-        );
-        Ok(values)
-    }
-}
-
-fn to_f32(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>> {
-    let pairs = bytes.chunks_exact(2).map(|c| [c[0], c[1]]);
-    Ok(match dtype {
-        Dtype::F32 => {
-            bytes.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect()
-        }
-        Dtype::F16 => pairs.map(|c| f16::from_le_bytes(c).to_f32()).collect(),
-        Dtype::BF16 => pairs.map(|c| bf16::from_le_bytes(c).to_f32()).collect(),
-        other => bail!(
-            "weights of type {other:?} are not supported\nhint: save them as f32, f16 or bf16"
-        ),
-    })
-}
-
-#[expect(
-    unsafe_code,
-    reason = "a mapping is undefined if somebody else shortens the file meanwhile"
-)]
-fn map(options: &MmapOptions, file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: checkpoints are written once, under another name, and renamed; nobody writes into one.
-    unsafe { options.map(file) }
-}
 
 /// One draw from N(0, 1) by the Box-Muller transform.
 fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {

@@ -1,0 +1,172 @@
+//! Tensors in safetensors files: where they lie, and their values as f32.
+//!
+//! Does not know a model. A file is mapped one tensor at a time, so that reading takes the memory of the
+//! values and of one tensor.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use half::{bf16, f16};
+use memmap2::{Mmap, MmapOptions};
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+/// A checkpoint's only file of weights, and the index of several.
+pub(super) const WHOLE: &str = "model.safetensors";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
+
+/// The files that hold the weights of `dir`.
+pub(super) fn shard_paths(dir: &Path) -> Result<Vec<PathBuf>> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let path = dir.join(INDEX);
+    if !path.is_file() {
+        return Ok(vec![dir.join(WHOLE)]);
+    }
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("failed to read index `{}`", path.display()))?;
+    let index: Index = serde_json::from_str(&text)
+        .with_context(|| format!("failed to parse index `{}`", path.display()))?;
+    let files: BTreeSet<String> = index.weight_map.into_values().collect();
+    for file in &files {
+        let plain = Path::new(file).file_name().is_some_and(|name| name == file.as_str());
+        ensure!(
+            plain && dir.join(file).is_file(),
+            "index `{}` names shard `{file}`, which is not there\n\
+             hint: fetch the checkpoint again, all of its files",
+            path.display()
+        );
+    }
+    Ok(files.into_iter().map(|file| dir.join(file)).collect())
+}
+
+/// Where a tensor lies.
+pub(super) struct StoredTensor<'a> {
+    pub(super) source: Source<'a>,
+    dtype: Dtype,
+    pub(super) shape: Vec<usize>,
+}
+
+pub(super) enum Source<'a> {
+    Bytes(&'a [u8]),
+    /// Mapped only while it is read.
+    File {
+        shard: Rc<Shard>,
+        offset: u64,
+        num_bytes: usize,
+    },
+}
+
+/// A file of weights.
+pub(super) struct Shard {
+    path: PathBuf,
+    file: File,
+}
+
+impl Source<'_> {
+    /// ` of` and the file, for errors.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Source::Bytes(_) => String::new(),
+            Source::File { shard, .. } => format!(" of `{}`", shard.path.display()),
+        }
+    }
+}
+
+/// The tensors of a file that is `bytes`.
+pub(super) fn stored_in_bytes(bytes: &[u8]) -> Result<Vec<(String, StoredTensor<'_>)>> {
+    list(bytes, |from, num_bytes| Source::Bytes(&bytes[from..from + num_bytes]))
+}
+
+/// The tensors of the file `path`.
+pub(super) fn stored_in(path: &Path) -> Result<Vec<(String, StoredTensor<'static>)>> {
+    let file = File::open(path).map_err(|e| {
+        anyhow!(
+            "failed to open weights `{}`: {e}\nhint: name the folder of a checkpoint, with all of its files",
+            path.display()
+        )
+    })?;
+    let shard = Rc::new(Shard { path: path.to_owned(), file });
+    let bytes = map(&MmapOptions::new(), &shard.file)
+        .with_context(|| format!("failed to map weights `{}`", path.display()))?;
+    let source = |from: usize, num_bytes| Source::File {
+        shard: Rc::clone(&shard),
+        offset: from as u64,
+        num_bytes,
+    };
+    list(&bytes, source).with_context(|| format!("unusable `{}`", path.display()))
+}
+
+/// The tensors of a safetensors file by its own names, its header checked against its length;
+/// `source` is given where one begins and how long it is.
+fn list<'a>(
+    bytes: &[u8],
+    source: impl Fn(usize, usize) -> Source<'a>,
+) -> Result<Vec<(String, StoredTensor<'a>)>> {
+    let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| {
+        anyhow!("not a whole safetensors file: {e}\nhint: fetch or train the checkpoint again")
+    })?;
+    // Eight bytes before the header say how long it is.
+    let start = 8 + header;
+    let tensors = metadata.tensors().into_iter().map(|(name, info)| {
+        let (from, to) = info.data_offsets;
+        let source = source(start + from, to - from);
+        (name, StoredTensor { source, dtype: info.dtype, shape: info.shape.clone() })
+    });
+    Ok(tensors.collect())
+}
+
+impl StoredTensor<'_> {
+    #[cfg(test)]
+    pub(super) fn num_bytes(&self) -> usize {
+        match &self.source {
+            Source::Bytes(bytes) => bytes.len(),
+            Source::File { num_bytes, .. } => *num_bytes,
+        }
+    }
+
+    /// The values as f32.
+    pub(super) fn read(&self) -> Result<Vec<f32>> {
+        let values = match &self.source {
+            Source::Bytes(bytes) => to_f32(self.dtype, bytes)?,
+            Source::File { num_bytes: 0, .. } => Vec::new(),
+            Source::File { shard, offset, num_bytes } => {
+                let mut options = MmapOptions::new();
+                to_f32(self.dtype, &map(options.offset(*offset).len(*num_bytes), &shard.file)?)?
+            }
+        };
+        ensure!(
+            values.iter().all(|x| x.is_finite()),
+            "numbers that are not finite\nhint: the file is damaged; fetch or train it again"
+        );
+        Ok(values)
+    }
+}
+
+fn to_f32(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>> {
+    let pairs = bytes.chunks_exact(2).map(|c| [c[0], c[1]]);
+    Ok(match dtype {
+        Dtype::F32 => {
+            bytes.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect()
+        }
+        Dtype::F16 => pairs.map(|c| f16::from_le_bytes(c).to_f32()).collect(),
+        Dtype::BF16 => pairs.map(|c| bf16::from_le_bytes(c).to_f32()).collect(),
+        other => bail!(
+            "weights of type {other:?} are not supported\nhint: save them as f32, f16 or bf16"
+        ),
+    })
+}
+
+#[expect(
+    unsafe_code,
+    reason = "a mapping is undefined if somebody else shortens the file meanwhile"
+)]
+fn map(options: &MmapOptions, file: &File) -> std::io::Result<Mmap> {
+    // SAFETY: checkpoints are written once, under another name, and renamed; nobody writes into one.
+    unsafe { options.map(file) }
+}
