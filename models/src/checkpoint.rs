@@ -99,9 +99,7 @@ impl Checkpoint {
             .iter()
             .map(|picture| self.processor.patches(picture))
             .collect::<Result<_>>()?;
-        let merge = self.config.vision_config.spatial_merge_size;
-        let counts: Vec<usize> = patches.iter().map(|p| p.grid.num_tokens(merge)).collect();
-        let input_ids = self.tokenizer.expand_images(&self.tokenizer.encode(&text), &counts)?;
+        let input_ids = token_ids(&self.tokenizer, &self.config, &text, &patches)?;
         Ok(Encoded { text, input_ids, patches })
     }
 
@@ -115,6 +113,21 @@ impl Checkpoint {
         sampling.repetition_penalty = self.generation.repetition_penalty;
         if do_sample { Sampling { temperature, top_k, top_p, ..sampling } } else { sampling }
     }
+}
+
+/// Ids of `text` with the tokens of its pictures expanded.
+///
+/// # Errors
+/// If it has places for more or fewer pictures.
+pub fn token_ids(
+    tokenizer: &Tokenizer,
+    config: &VlmConfig,
+    text: &str,
+    patches: &[Patches],
+) -> Result<Vec<u32>> {
+    let merge = config.vision_config.spatial_merge_size;
+    let counts: Vec<usize> = patches.iter().map(|p| p.grid.num_tokens(merge)).collect();
+    tokenizer.expand_images(&tokenizer.encode(text), &counts)
 }
 
 impl Encoded {

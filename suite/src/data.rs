@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use synergy_benchmarks::families::{Family, MAX_HOPS, NUM_CELLS, Split};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
+use synergy_models::checkpoint::token_ids;
 use synergy_models::config::VlmConfig;
 use synergy_models::image::{Patches, ProcessorConfig};
 use synergy_models::rope::{Position, rope_index};
@@ -60,9 +61,7 @@ impl Prompter {
     /// If the chat template fails.
     pub fn prompt_ids(&self, text: &str, patches: &[Patches]) -> Result<Vec<u32>> {
         let rendered = self.tokenizer.render(&[Message::user(patches.len(), text)], true)?;
-        let merge = self.config.vision_config.spatial_merge_size;
-        let counts: Vec<usize> = patches.iter().map(|p| p.grid.num_tokens(merge)).collect();
-        self.tokenizer.expand_images(&self.tokenizer.encode(&rendered), &counts)
+        token_ids(&self.tokenizer, &self.config, &rendered, patches)
     }
 
     /// Patches of a sample's pictures.
