@@ -3,7 +3,8 @@
 //! Does not know what a layer computes. Every parameter is kept flat, with its shape beside it:
 //! an optimizer then sees a list of vectors, and a layer takes a reshaped view at no cost.
 //! `shapes` is the one list of what a checkpoint holds: initialising, loading and saving use it.
-//! Names are the published ones; those of newer `transformers` are read too. Weights are computed with in f32, whatever they are stored in.
+//! Names are the published ones; those of newer `transformers` are read too. Weights are computed with
+//! in f32, whatever they are stored in.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
