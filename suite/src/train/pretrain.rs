@@ -71,11 +71,11 @@ fn turn(
         let [low, high] = spec.read_cells;
         return scene.read(rng.random_range(0..NUM_CELLS), rng.random_range(low..=high));
     }
-    let (scene, hops) = match register {
-        Register::Verbose => (scene.clone(), &spec.verbose_hops),
-        _ => (scene.misread(spec.misread, rng), &spec.hops),
+    let (misread, hops) = match register {
+        Register::Verbose => (0.0, &spec.verbose_hops),
+        _ => (spec.misread, &spec.hops),
     };
-    let question = scene.ask(weighted(hops, rng) + 1, rng);
+    let question = scene.misread(misread, rng).ask(weighted(hops, rng) + 1, rng);
     let text = match register {
         Register::Terse => prompter.text(&question.text, true),
         Register::Verbose => format!("{} {}", question.text, prompter.prompt.verbose_suffix),
