@@ -14,7 +14,6 @@ use burn::tensor::Tensor;
 
 use self::attention::{Heads, Span};
 use self::block::{Angles, Gradients, Linear, LinearGradient, Shape, Tape, Weights};
-use self::gemm::{Mat, MatMut, product};
 use self::kernels::{log_sum_exp, rms_norm, rms_norm_backward};
 use crate::config::VlmConfig;
 use crate::rope::decoder_tables;
@@ -28,6 +27,7 @@ mod gemm;
 mod kernels;
 mod tower;
 
+pub use self::gemm::{Mat, MatMut, Product, product, recorded};
 pub use self::tower::TowerPass;
 
 /// Rows whose logits are held at once.
@@ -381,6 +381,30 @@ fn spans(batch: &TokenBatch) -> Vec<Span> {
     spans
 }
 
+/// Hands the numbers of `tensors` to `change`, to be changed where they are, if all lie in burn-flex's
+/// memory as f32 from end to end; else nothing is done. What other tensors share is copied first.
+/// Returns the tensors and what `change` did.
+pub fn in_place<const N: usize, R>(
+    tensors: [Tensor<1>; N],
+    change: impl FnOnce([&mut [f32]; N]) -> R,
+) -> ([Tensor<1>; N], Option<R>) {
+    if !tensors.iter().all(|tensor| host(tensor).is_some_and(|t| whole(&t))) {
+        return (tensors, None);
+    }
+    let mut tensors = tensors.map(Tensor::into_dispatch);
+    let numbers = tensors.each_mut().map(|tensor| match &mut tensor.kind {
+        DispatchTensorKind::Flex(BackendTensor::Float(tensor)) => tensor.storage_mut::<f32>(),
+        _ => unreachable!("checked above"),
+    });
+    let done = change(numbers);
+    (tensors.map(Tensor::from_dispatch), Some(done))
+}
+
+/// Whether a tensor is all of its memory.
+fn whole(tensor: &FlexTensor) -> bool {
+    tensor.as_slice::<f32>().map(<[f32]>::len) == Some(tensor.storage::<f32>().len())
+}
+
 /// The memory of a tensor, if it is burn-flex's.
 fn host(tensor: &Tensor<1>) -> Option<FlexTensor> {
     match tensor.clone().into_dispatch().kind {
@@ -452,6 +476,24 @@ mod tests {
                 assert!(apart < 1e-3, "{name}, {key}: {apart}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_changed_in_place_is_nobody_elses() {
+        let device = burn::tensor::Device::flex();
+        let numbers = |tensor: &Tensor<1>| tensor.try_to_vec_as::<f32>().unwrap();
+        let mine = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 4.0], &device);
+        let (shared, part) = (mine.clone(), mine.clone().slice([1..3]));
+        let double = |[x]: [&mut [f32]; 1]| x.iter_mut().for_each(|x| *x *= 2.0);
+        let ([mine], done) = in_place([mine], double);
+        assert!(done.is_some());
+        assert_eq!(numbers(&mine), [2.0, 4.0, 6.0, 8.0]);
+        assert_eq!(numbers(&shared), [1.0, 2.0, 3.0, 4.0]);
+        // A part of a tensor, or one that burn follows, is left to burn's operations.
+        let ([part], done) = in_place([part], double);
+        assert!(done.is_none());
+        assert_eq!(numbers(&part), [2.0, 3.0]);
+        assert!(in_place([Tensor::from_inner(mine).require_grad()], double).1.is_none());
     }
 
     /// A batch of text: a prompt with continuations, and a plain sequence.

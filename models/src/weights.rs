@@ -270,6 +270,16 @@ impl Parameters {
         self.0.get(name)
     }
 
+    /// Takes the parameter called `name` out; [`Parameters::insert`] puts it back.
+    pub fn remove(&mut self, name: &str) -> Option<Parameter> {
+        self.0.remove(name)
+    }
+
+    /// Puts a parameter in the place of the one called `name`, if there is one.
+    pub fn insert(&mut self, name: String, parameter: Parameter) {
+        self.0.insert(name, parameter);
+    }
+
     /// Applies `f` to every parameter.
     pub fn map(&self, mut f: impl FnMut(&str, &Parameter) -> Tensor<1>) -> Parameters {
         let entries = self.0.iter().map(|(name, p)| {

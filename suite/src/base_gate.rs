@@ -64,7 +64,7 @@ pub fn measure(
     let prompter = &base.prompter;
     let model = Vlm::new(&prompter.config, &base.parameters);
     let unused = TrainingSpec { freeze: Vec::new(), micro_batch_size: 1, checkpoint_every: 1 };
-    let context = Context { prompter, compute, training: &unused };
+    let context = Context { prompter, compute, training: &unused, features: None };
     let samples = |hops: usize| -> Vec<Sample> {
         let draw = |f: Family| {
             (0..per_family as u64)

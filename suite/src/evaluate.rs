@@ -12,7 +12,8 @@ use synergy_models::vlm::Vlm;
 
 use crate::completion::Completion;
 use crate::data::Prompter;
-use crate::train::Context;
+use crate::features::FeatureCache;
+use crate::train::{Context, matrix};
 
 /// Rows of one shard, about: twice what it generates at once.
 const SHARD_ROWS: usize = 128;
@@ -66,7 +67,7 @@ pub fn rollouts(
         (0..num_shards).map(|k| (k..questions.len()).step_by(num_shards).collect()).collect();
     let parts = context.compute.map(&shards, |_, members| {
         let questions: Vec<&Question> = members.iter().map(|&i| &questions[i]).collect();
-        shard(model, &questions, num_samples, sampling, seed)
+        shard(model, context.features, &questions, num_samples, sampling, seed)
     });
     let mut out = vec![Vec::new(); questions.len()];
     for (members, part) in shards.iter().zip(parts) {
@@ -79,6 +80,7 @@ pub fn rollouts(
 
 fn shard(
     model: &Vlm,
+    features: Option<&FeatureCache>,
     questions: &[&Question],
     num_samples: usize,
     sampling: &Sampling,
@@ -89,7 +91,13 @@ fn shard(
         .iter()
         .flat_map(|q| q.patches.iter().map(|p| (p.values.as_slice(), p.grid)))
         .collect();
-    let features = (!pictures.is_empty()).then(|| model.image_features(&pictures));
+    let features = (!pictures.is_empty()).then(|| match features {
+        Some(kept) => {
+            let values = kept.features(model, &pictures);
+            matrix(values, model.config.hidden_size, &model.device())
+        }
+        None => model.image_features(&pictures),
+    });
     let mut feature_start = 0;
     let prompts: Vec<Prompt> = questions
         .iter()

@@ -12,6 +12,7 @@ pub mod data;
 pub mod device;
 pub mod evaluate;
 pub mod event;
+pub mod features;
 pub mod inspect;
 pub mod model;
 pub mod objective;

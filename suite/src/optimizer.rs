@@ -4,8 +4,10 @@
 //! from the recipe, state must resume to the same bits, and Muon needs the matrix shapes.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use burn::tensor::Tensor;
+use synergy_models::native::in_place;
 use synergy_models::weights::{Parameter, Parameters};
 
 use crate::device::Compute;
@@ -45,77 +47,179 @@ impl Optimizer {
         last + (1.0 - last) * cosine
     }
 
-    /// One update; returns the new parameters and the gradient's norm before clipping.
+    /// One update of every parameter that has a gradient, in place where the memory allows it. `norm` is that
+    /// of all gradients, before clipping.
+    ///
+    /// # Panics
+    /// If there is a gradient of an unknown parameter.
     pub fn step(
         &mut self,
         step: usize,
-        parameters: &Parameters,
-        gradients: &Gradients,
+        parameters: &mut Parameters,
+        gradients: Gradients,
+        norm: f64,
         compute: &Compute,
-    ) -> (Parameters, f64) {
-        let norm = norm(gradients);
+    ) {
         let scale =
             if norm > self.spec.max_grad_norm { self.spec.max_grad_norm / norm } else { 1.0 };
-        let schedule = self.schedule(step);
-        let items: Vec<(&String, &Tensor<1>)> = gradients.iter().collect();
-        let updates = compute.map(&items, |_, (name, gradient)| {
-            let gradient = (*gradient).clone().mul_scalar(scale);
-            self.update(name, parameters.get(name), gradient, step, schedule)
-        });
-        let updates: BTreeMap<&str, Update> =
-            items.iter().map(|(name, _)| name.as_str()).zip(updates).collect();
-        let updated =
-            parameters.map(|name, p| updates.get(name).map_or(&p.value, |u| &u.value).clone());
-        self.first =
-            self.first.map(|name, p| updates.get(name).map_or(&p.value, |u| &u.first).clone());
-        self.second =
-            self.second.map(|name, p| updates.get(name).map_or(&p.value, |u| &u.second).clone());
-        (updated, norm)
-    }
-
-    fn update(
-        &self,
-        name: &str,
-        parameter: &Parameter,
-        gradient: Tensor<1>,
-        step: usize,
-        schedule: f64,
-    ) -> Update {
+        let rates = Rates { step, scale, schedule: self.schedule(step) };
+        let works: Vec<Mutex<Option<Work>>> = gradients
+            .into_iter()
+            .map(|(name, gradient)| {
+                let take = |from: &mut Parameters| {
+                    from.remove(&name).unwrap_or_else(|| panic!("no parameter `{name}`"))
+                };
+                let Parameter { shape, value } = take(parameters);
+                let first = take(&mut self.first).value;
+                let second = take(&mut self.second).value;
+                Mutex::new(Some(Work { name, shape, state: [value, first, second], gradient }))
+            })
+            .collect();
         let spec = &self.spec;
-        let moment = self.first.get(name).value.clone();
-        let second = self.second.get(name).value.clone();
-        if uses_muon(spec, name, parameter) {
-            let first = moment.mul_scalar(spec.muon_momentum) + gradient.clone();
-            let nesterov = gradient + first.clone().mul_scalar(spec.muon_momentum);
-            let (rows, columns) = (parameter.shape[0], parameter.shape[1]);
-            let direction =
-                orthogonalize(nesterov.reshape([rows, columns])).reshape([rows * columns]);
-            // Moonlight (Liu et al. 2025, section 2.2): the root-mean-square of an AdamW update.
-            let size = 0.2 * (rows.max(columns) as f64).sqrt();
-            let lr = spec.muon_learning_rate * schedule;
-            let decayed = parameter.value.clone().mul_scalar(1.0 - lr * spec.weight_decay);
-            return Update { value: decayed - direction.mul_scalar(lr * size), first, second };
+        let updated = compute.map(&works, |_, work| {
+            let work = work.lock().expect("taken once").take().expect("taken once");
+            update(spec, rates, work)
+        });
+        for (name, shape, [value, first, second]) in updated {
+            let put = |to: &mut Parameters, value| {
+                to.insert(name.clone(), Parameter { shape: shape.clone(), value });
+            };
+            put(parameters, value);
+            put(&mut self.first, first);
+            put(&mut self.second, second);
         }
-        let first = moment.mul_scalar(spec.beta_1) + gradient.clone().mul_scalar(1.0 - spec.beta_1);
-        let second =
-            second.mul_scalar(spec.beta_2) + gradient.square().mul_scalar(1.0 - spec.beta_2);
-        let t = (step + 1) as i32;
-        let m_hat = first.clone().div_scalar(1.0 - spec.beta_1.powi(t));
-        let v_hat = second.clone().div_scalar(1.0 - spec.beta_2.powi(t));
-        let lr = spec.learning_rate * schedule;
-        // Norms and biases are not decayed, as in the Hugging Face trainer.
-        let decay = if parameter.shape.len() > 1 { spec.weight_decay } else { 0.0 };
-        let decayed = parameter.value.clone().mul_scalar(1.0 - lr * decay);
-        let value = decayed - (m_hat / (v_hat.sqrt().add_scalar(spec.epsilon))).mul_scalar(lr);
-        Update { value, first, second }
     }
 }
 
-/// What one step makes of one parameter, each `[product of shape]`.
-struct Update {
-    value: Tensor<1>,
-    first: Tensor<1>,
-    second: Tensor<1>,
+/// One parameter, its moments and its gradient.
+struct Work {
+    name: String,
+    shape: Vec<usize>,
+    /// Value, first and second moment, each `[product of shape]`.
+    state: [Tensor<1>; 3],
+    gradient: Tensor<1>,
+}
+
+/// What all parameters of a step share.
+#[derive(Debug, Clone, Copy)]
+struct Rates {
+    step: usize,
+    /// What gradients are multiplied by, so that their norm is not above the recipe's.
+    scale: f64,
+    /// Share of the peak learning rate.
+    schedule: f64,
+}
+
+/// Constants of AdamW (Loshchilov and Hutter 2019, algorithm 2) at one step.
+#[derive(Debug, Clone, Copy)]
+struct AdamW {
+    scale: f64,
+    beta_1: f64,
+    beta_2: f64,
+    /// `1 - beta^t` of both moments.
+    corrections: [f64; 2],
+    epsilon: f64,
+    learning_rate: f64,
+    /// What is left of a value after decay.
+    kept: f64,
+}
+
+/// Name, shape and new state of a parameter.
+fn update(spec: &OptimizerSpec, rates: Rates, work: Work) -> (String, Vec<usize>, [Tensor<1>; 3]) {
+    let Work { name, shape, state, gradient } = work;
+    // Norms and biases are not decayed, as in the Hugging Face trainer.
+    let decay = if shape.len() > 1 { spec.weight_decay } else { 0.0 };
+    let state = if uses_muon(spec, &name, &shape) {
+        let rate = spec.muon_learning_rate * rates.schedule;
+        let gradient = gradient.mul_scalar(rates.scale);
+        muon(state, gradient, [shape[0], shape[1]], spec.muon_momentum, rate, 1.0 - rate * decay)
+    } else {
+        let t = (rates.step + 1) as i32;
+        let learning_rate = spec.learning_rate * rates.schedule;
+        let adamw = AdamW {
+            scale: rates.scale,
+            beta_1: spec.beta_1,
+            beta_2: spec.beta_2,
+            corrections: [1.0 - spec.beta_1.powi(t), 1.0 - spec.beta_2.powi(t)],
+            epsilon: spec.epsilon,
+            learning_rate,
+            kept: 1.0 - learning_rate * decay,
+        };
+        adamw.update(state, gradient)
+    };
+    (name, shape, state)
+}
+
+impl AdamW {
+    fn update(self, [value, first, second]: [Tensor<1>; 3], gradient: Tensor<1>) -> [Tensor<1>; 3] {
+        let (tensors, done) =
+            in_place([value, first, second, gradient], |[value, first, second, gradient]| {
+                self.in_one_pass(value, first, second, gradient);
+            });
+        let [value, first, second, gradient] = tensors;
+        if done.is_some() {
+            [value, first, second]
+        } else {
+            self.plain(value, first, second, gradient)
+        }
+    }
+
+    /// Every number is read once and written once.
+    fn in_one_pass(
+        self,
+        value: &mut [f32],
+        first: &mut [f32],
+        second: &mut [f32],
+        gradient: &[f32],
+    ) {
+        let (scale, epsilon, kept) = (self.scale as f32, self.epsilon as f32, self.kept as f32);
+        let (beta_1, beta_2) = (self.beta_1 as f32, self.beta_2 as f32);
+        let (rest_1, rest_2) = ((1.0 - self.beta_1) as f32, (1.0 - self.beta_2) as f32);
+        let rate = (self.learning_rate / self.corrections[0]) as f32;
+        let root = (1.0 / self.corrections[1].sqrt()) as f32;
+        let moments = first.iter_mut().zip(second).zip(gradient);
+        for (value, ((first, second), gradient)) in value.iter_mut().zip(moments) {
+            let gradient = gradient * scale;
+            *first = *first * beta_1 + gradient * rest_1;
+            *second = *second * beta_2 + gradient * gradient * rest_2;
+            *value = *value * kept - rate * *first / (second.sqrt() * root + epsilon);
+        }
+    }
+
+    /// The same by burn's operations, on any backend.
+    fn plain(
+        self,
+        value: Tensor<1>,
+        first: Tensor<1>,
+        second: Tensor<1>,
+        gradient: Tensor<1>,
+    ) -> [Tensor<1>; 3] {
+        let gradient = gradient.mul_scalar(self.scale);
+        let first = first.mul_scalar(self.beta_1) + gradient.clone().mul_scalar(1.0 - self.beta_1);
+        let second =
+            second.mul_scalar(self.beta_2) + gradient.square().mul_scalar(1.0 - self.beta_2);
+        let mean = first.clone().div_scalar(self.corrections[0]);
+        let root = second.clone().div_scalar(self.corrections[1]).sqrt();
+        let step = mean / root.add_scalar(self.epsilon);
+        [value.mul_scalar(self.kept) - step.mul_scalar(self.learning_rate), first, second]
+    }
+}
+
+/// One update of a matrix by Muon; the second moment stays as it is. `kept` is what decay leaves.
+fn muon(
+    [value, first, second]: [Tensor<1>; 3],
+    gradient: Tensor<1>,
+    [rows, columns]: [usize; 2],
+    momentum: f64,
+    learning_rate: f64,
+    kept: f64,
+) -> [Tensor<1>; 3] {
+    let first = first.mul_scalar(momentum) + gradient.clone();
+    let nesterov = gradient + first.clone().mul_scalar(momentum);
+    let direction = orthogonalize(nesterov.reshape([rows, columns])).reshape([rows * columns]);
+    // Moonlight (Liu et al. 2025, section 2.2): the root-mean-square of an AdamW update.
+    let size = 0.2 * (rows.max(columns) as f64).sqrt();
+    [value.mul_scalar(kept) - direction.mul_scalar(learning_rate * size), first, second]
 }
 
 /// The 2-norm over all gradients.
@@ -126,11 +230,11 @@ pub fn norm(gradients: &Gradients) -> f64 {
 }
 
 /// Matrices inside blocks; embeddings, patch embedding and vectors stay with AdamW.
-fn uses_muon(spec: &OptimizerSpec, name: &str, parameter: &Parameter) -> bool {
+fn uses_muon(spec: &OptimizerSpec, name: &str, shape: &[usize]) -> bool {
     let hidden = ["model.layers.", "visual.blocks.", "visual.merger.mlp."]
         .iter()
         .any(|p| name.starts_with(p));
-    spec.muon_learning_rate > 0.0 && hidden && parameter.shape.len() == 2
+    spec.muon_learning_rate > 0.0 && hidden && shape.len() == 2
 }
 
 /// The nearest semi-orthogonal matrix, about: five steps of the quintic Newton-Schulz iteration
@@ -156,6 +260,43 @@ fn orthogonalize(gradient: Tensor<2>) -> Tensor<2> {
 mod tests {
     use super::*;
     use burn::tensor::Device;
+
+    fn numbers(tensor: &Tensor<1>) -> Vec<f32> {
+        tensor.try_to_vec_as::<f32>().unwrap()
+    }
+
+    #[test]
+    fn adamw_in_one_pass_is_that_of_burns_operations() {
+        let device = Device::flex();
+        let wave = |phase: f32, size: f32| -> Tensor<1> {
+            let values: Vec<f32> = (0..77).map(|i| (i as f32 * 0.7 + phase).sin() * size).collect();
+            Tensor::from_floats(values.as_slice(), &device)
+        };
+        let mut fused = [wave(0.0, 1.0), wave(1.0, 0.0), wave(2.0, 0.0)];
+        let mut plain = fused.clone();
+        for t in 1..6 {
+            let adamw = AdamW {
+                scale: 0.5,
+                beta_1: 0.9,
+                beta_2: 0.95,
+                corrections: [1.0 - 0.9_f64.powi(t), 1.0 - 0.95_f64.powi(t)],
+                epsilon: 1e-8,
+                learning_rate: 1e-2,
+                kept: 0.99,
+            };
+            let gradient = wave(t as f32, 3.0);
+            let before = numbers(&gradient);
+            fused = adamw.update(fused, gradient.clone());
+            assert_eq!(numbers(&gradient), before);
+            let [value, first, second] = plain;
+            plain = adamw.plain(value, first, second, gradient);
+            for (a, b) in fused.iter().zip(&plain) {
+                for (a, b) in numbers(a).iter().zip(numbers(b)) {
+                    assert!((a - b).abs() < 2e-6 * (1.0 + b.abs()), "step {t}: {a} {b}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn orthogonalized_matrices_have_singular_values_near_one() {

@@ -20,7 +20,8 @@ use synergy_models::weights::Parameters;
 
 use crate::data::{Prompter, Sequence, micro_batches, token_batch};
 use crate::device::Compute;
-use crate::optimizer::{Gradients, Optimizer};
+use crate::features::FeatureCache;
+use crate::optimizer::{Gradients, Optimizer, norm};
 use crate::recipe::TrainingSpec;
 
 /// Figures of one step by name: `loss`, `reward`, `length`, …
@@ -41,6 +42,8 @@ pub struct Context<'a> {
     pub prompter: &'a Prompter,
     pub compute: &'a Compute,
     pub training: &'a TrainingSpec,
+    /// Where the tower stays as it is: what is known of pictures.
+    pub features: Option<&'a FeatureCache>,
 }
 
 /// A micro-batch ready for the model.
@@ -74,8 +77,10 @@ impl Trainer {
             let batch =
                 Batch { members, sequences: members.iter().map(|&i| &sequences[i]).collect() };
             match &model.native {
-                Some(native) => native_gradients(native, &model, &frozen, &batch, &loss),
-                None => self.gradients(config, &frozen, &batch, &loss),
+                Some(native) => {
+                    native_gradients(native, &model, &frozen, &batch, context.features, &loss)
+                }
+                None => self.gradients(config, &frozen, &batch, context.features, &loss),
             }
         });
         let mut gradients: Gradients = BTreeMap::new();
@@ -92,8 +97,7 @@ impl Trainer {
                 *figures.entry(name).or_default() += value;
             }
         }
-        let (parameters, norm) =
-            self.optimizer.step(self.num_updates, &self.parameters, &gradients, context.compute);
+        let norm = norm(&gradients);
         let loss = figures.get("loss").copied().unwrap_or(f64::NAN);
         ensure!(
             norm.is_finite() && loss.is_finite(),
@@ -101,7 +105,15 @@ impl Trainer {
              hint: lower the learning rate; the last checkpoint is kept",
             self.num_updates
         );
-        self.parameters = parameters;
+        // What it holds of the parameters would keep them from being changed in place.
+        drop(model);
+        self.optimizer.step(
+            self.num_updates,
+            &mut self.parameters,
+            gradients,
+            norm,
+            context.compute,
+        );
         self.num_updates += 1;
         figures.insert("gradient_norm".into(), norm);
         Ok(figures)
@@ -112,6 +124,7 @@ impl Trainer {
         config: &VlmConfig,
         frozen: &BTreeSet<String>,
         batch: &Batch<'_>,
+        features: Option<&FeatureCache>,
         loss: &(impl Fn(Tensor<1>, &Batch<'_>) -> (Tensor<1>, StepFigures) + Sync),
     ) -> (Gradients, StepFigures) {
         let leaves = self.parameters.map(|name, p| {
@@ -119,7 +132,7 @@ impl Trainer {
             if frozen.contains(name) { value } else { value.require_grad() }
         });
         let model = Vlm::new(config, &leaves);
-        let log_probs = prediction_log_probs(&model, batch);
+        let log_probs = prediction_log_probs(&model, batch, features);
         let (loss, mut figures) = loss(log_probs, batch);
         figures.insert("loss".into(), f64::from(loss.clone().inner().into_scalar::<f32>()));
         let mut grads = loss.backward();
@@ -132,7 +145,7 @@ impl Trainer {
 }
 
 /// Names of the parameters that a pattern of `freeze` matches from its start.
-fn frozen(training: &TrainingSpec, parameters: &Parameters) -> Result<BTreeSet<String>> {
+pub(crate) fn frozen(training: &TrainingSpec, parameters: &Parameters) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for (pattern, text) in training.freeze_patterns()?.iter().zip(&training.freeze) {
         let mut matched = parameters.names().filter(|name| pattern.is_match(name)).peekable();
@@ -153,10 +166,18 @@ fn native_gradients(
     model: &Vlm,
     frozen: &BTreeSet<String>,
     batch: &Batch<'_>,
+    features: Option<&FeatureCache>,
     loss: &(impl Fn(Tensor<1>, &Batch<'_>) -> (Tensor<1>, StepFigures) + Sync),
 ) -> (Gradients, StepFigures) {
     let (tokens, predictions) = token_batch(&batch.sequences, &model.config);
-    let (features, tower) = native.image_features(&batch.pictures());
+    let pictures = batch.pictures();
+    let (features, tower) = match features {
+        Some(kept) => (kept.features(model, &pictures), None),
+        None => {
+            let (features, tower) = native.image_features(&pictures);
+            (features, Some(tower))
+        }
+    };
     let (log_probs, pass) = native.log_probs(&tokens, &features, &predictions);
     let device = model.device();
     let log_probs = Tensor::from_inner(vector(log_probs, &device)).require_grad();
@@ -170,7 +191,7 @@ fn native_gradients(
     let is_frozen = |name: &str| frozen.contains(name);
     let num_features = features.len() / model.config.hidden_size;
     let (mut gradients, dfeatures) = native.backward(pass, &slopes, num_features, &is_frozen);
-    if num_features > 0 && native.tower_learns(&is_frozen) {
+    if let Some(tower) = tower.filter(|_| num_features > 0 && native.tower_learns(&is_frozen)) {
         gradients.extend(native.tower_backward(tower, &dfeatures, &is_frozen));
     }
     let gradients = gradients.into_iter().map(|(name, values)| (name, vector(values, &device)));
@@ -187,15 +208,23 @@ impl Batch<'_> {
 
 /// Log-probability of every prediction of a micro-batch, `[tokens]`, sequence by sequence. Only rows
 /// that predict meet the vocabulary.
-pub fn prediction_log_probs(model: &Vlm, batch: &Batch<'_>) -> Tensor<1> {
+pub fn prediction_log_probs(
+    model: &Vlm,
+    batch: &Batch<'_>,
+    features: Option<&FeatureCache>,
+) -> Tensor<1> {
     let device = model.device();
     let (tokens, predictions) = token_batch(&batch.sequences, &model.config);
     let pictures = batch.pictures();
+    let kept = features.map(|kept| kept.features(model, &pictures));
     if let Some(native) = &model.native {
-        let (features, _) = native.image_features(&pictures);
+        let features = kept.unwrap_or_else(|| native.image_features(&pictures).0);
         return vector(native.log_probs(&tokens, &features, &predictions).0, &device);
     }
-    let features = (!pictures.is_empty()).then(|| model.image_features(&pictures));
+    let features = (!pictures.is_empty()).then(|| match kept {
+        Some(kept) => matrix(kept, model.config.hidden_size, &device),
+        None => model.image_features(&pictures),
+    });
     let (rows, targets) = predictions.iter().map(|&(row, id)| (row as i64, i64::from(id))).unzip();
     let hidden = model.forward(&tokens, features.as_ref()).select(0, index(rows, &device));
     let targets: Tensor<1, Int> = index(targets, &device);
@@ -205,6 +234,12 @@ pub fn prediction_log_probs(model: &Vlm, batch: &Batch<'_>) -> Tensor<1> {
 fn vector(values: Vec<f32>, device: &Device) -> Tensor<1> {
     let len = values.len();
     Tensor::from_data(TensorData::new(values, [len]), device)
+}
+
+/// Rows of `width` numbers on `device`.
+pub(crate) fn matrix(values: Vec<f32>, width: usize, device: &Device) -> Tensor<2> {
+    let shape = [values.len() / width, width];
+    Tensor::from_data(TensorData::new(values, shape), device)
 }
 
 /// A vector on the device of `like`, without gradient.
@@ -254,7 +289,7 @@ mod tests {
         let model = Vlm::new(&BASE.prompter.config, &BASE.parameters);
         let members: Vec<usize> = (0..sequences.len()).collect();
         let batch = Batch { members: &members, sequences: sequences.iter().collect() };
-        prediction_log_probs(&model, &batch).try_into_vec_as::<f32>().unwrap()
+        prediction_log_probs(&model, &batch, None).try_into_vec_as::<f32>().unwrap()
     }
 
     #[test]
@@ -306,7 +341,12 @@ mod tests {
         let training =
             TrainingSpec { freeze: vec!["visual.".into()], micro_batch_size, checkpoint_every: 1 };
         let compute = Compute::open("flex", Some(num_threads)).unwrap();
-        let context = Context { prompter: &BASE.prompter, compute: &compute, training: &training };
+        let context = Context {
+            prompter: &BASE.prompter,
+            compute: &compute,
+            training: &training,
+            features: None,
+        };
         let mut trainer = Trainer {
             optimizer: Optimizer::new(&optimizer(), 10, &BASE.parameters),
             parameters: BASE.parameters.clone(),
@@ -329,8 +369,9 @@ mod tests {
         let batch = Batch { members: &members, sequences: sequences.iter().collect() };
         let model = Vlm::new(&BASE.prompter.config, &BASE.parameters);
         let (native, plain) = (model.native.as_ref().unwrap(), model.clone().plain());
-        let values =
-            |model: &Vlm| prediction_log_probs(model, &batch).try_into_vec_as::<f32>().unwrap();
+        let values = |model: &Vlm| {
+            prediction_log_probs(model, &batch, None).try_into_vec_as::<f32>().unwrap()
+        };
         for (a, b) in values(&model).iter().zip(values(&plain)) {
             assert!((a - b).abs() < 1e-4, "{a} {b}");
         }
@@ -343,8 +384,8 @@ mod tests {
         let frozen = BTreeSet::from(["model.norm.weight".to_owned()]);
         let loss =
             |log_probs: Tensor<1>, _: &Batch<'_>| (log_probs.mean().neg(), StepFigures::new());
-        let (ours, figures) = native_gradients(native, &model, &frozen, &batch, &loss);
-        let (burns, others) = trainer.gradients(&model.config, &frozen, &batch, &loss);
+        let (ours, figures) = native_gradients(native, &model, &frozen, &batch, None, &loss);
+        let (burns, others) = trainer.gradients(&model.config, &frozen, &batch, None, &loss);
         assert!((figures["loss"] - others["loss"]).abs() < 1e-5);
         assert_eq!(ours.keys().collect::<Vec<_>>(), burns.keys().collect::<Vec<_>>());
         for (name, ours) in ours {

@@ -1,6 +1,6 @@
 //! Benches: our figures as JSON lines, alone or beside a peer's on the same work.
 //!
-//! Does not know what is measured: `suite/benches/speed.rs` and, for a peer, `suite/benches/peer.py` do the
+//! Does not know what is measured: `suite/benches/speed/main.rs` and, for a peer, `suite/benches/peer.py` do the
 //! work and print a line for each figure.
 //!
 //! Decisions:

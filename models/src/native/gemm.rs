@@ -8,11 +8,14 @@
     reason = "the gemm crate takes pointers; views are checked when they are made"
 )]
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use gemm::Parallelism;
 
 /// A matrix inside a slice.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Mat<'a> {
+pub struct Mat<'a> {
     data: &'a [f32],
     rows: usize,
     columns: usize,
@@ -22,7 +25,7 @@ pub(crate) struct Mat<'a> {
 
 /// The same, to be written.
 #[derive(Debug)]
-pub(crate) struct MatMut<'a> {
+pub struct MatMut<'a> {
     data: &'a mut [f32],
     rows: usize,
     columns: usize,
@@ -34,13 +37,13 @@ impl<'a> Mat<'a> {
     ///
     /// # Panics
     /// If the slice is too short.
-    pub(crate) fn new(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Mat<'a> {
+    pub fn new(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Mat<'a> {
         check(data.len(), rows, columns, row_stride);
         Mat { data, rows, columns, row_stride, column_stride: 1 }
     }
 
     /// Transposed, without moving anything.
-    pub(crate) fn t(self) -> Mat<'a> {
+    pub fn t(self) -> Mat<'a> {
         Mat {
             rows: self.columns,
             columns: self.rows,
@@ -53,12 +56,7 @@ impl<'a> Mat<'a> {
 
 impl<'a> MatMut<'a> {
     /// See [`Mat::new`].
-    pub(crate) fn new(
-        data: &'a mut [f32],
-        rows: usize,
-        columns: usize,
-        row_stride: usize,
-    ) -> MatMut<'a> {
+    pub fn new(data: &'a mut [f32], rows: usize, columns: usize, row_stride: usize) -> MatMut<'a> {
         check(data.len(), rows, columns, row_stride);
         MatMut { data, rows, columns, row_stride }
     }
@@ -73,11 +71,34 @@ fn check(len: usize, rows: usize, columns: usize, row_stride: usize) {
     assert!(rows < 2 || columns <= row_stride, "rows of {columns} overlap at stride {row_stride}");
 }
 
+/// The shape of a product: `rows x inner` times `inner x columns`, and whether a side is transposed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Product {
+    pub rows: usize,
+    pub inner: usize,
+    pub columns: usize,
+    pub transposed: [bool; 2],
+}
+
+static IS_RECORDING: AtomicBool = AtomicBool::new(false);
+static RECORD: Mutex<Vec<Product>> = Mutex::new(Vec::new());
+
+/// The products that the whole process does while `work` runs: what a bench needs to time them alone.
+///
+/// # Panics
+/// If a thread panicked while it recorded.
+pub fn recorded(work: impl FnOnce()) -> Vec<Product> {
+    IS_RECORDING.store(true, Ordering::SeqCst);
+    work();
+    IS_RECORDING.store(false, Ordering::SeqCst);
+    std::mem::take(&mut *RECORD.lock().expect("nobody panics here"))
+}
+
 /// `dst = scale * lhs * rhs`, or `dst += …` if `accumulate`. One thread: work is shared out above.
 ///
 /// # Panics
 /// If the shapes do not match.
-pub(crate) fn product(dst: MatMut<'_>, lhs: Mat<'_>, rhs: Mat<'_>, scale: f32, accumulate: bool) {
+pub fn product(dst: MatMut<'_>, lhs: Mat<'_>, rhs: Mat<'_>, scale: f32, accumulate: bool) {
     let MatMut { data, rows: m, columns: n, row_stride } = dst;
     let k = lhs.columns;
     assert!(
@@ -90,6 +111,11 @@ pub(crate) fn product(dst: MatMut<'_>, lhs: Mat<'_>, rhs: Mat<'_>, scale: f32, a
     );
     if m == 0 || n == 0 {
         return;
+    }
+    if IS_RECORDING.load(Ordering::Relaxed) {
+        let transposed = [lhs.column_stride != 1, rhs.column_stride != 1];
+        let product = Product { rows: m, inner: k, columns: n, transposed };
+        RECORD.lock().expect("nobody panics here").push(product);
     }
     // SAFETY: the views were checked against their slices when they were made, and `dst` is borrowed
     // mutably, so it overlaps neither of the others.

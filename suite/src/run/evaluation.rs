@@ -171,7 +171,7 @@ fn ask(
     let usual = recipe.evaluation.sampling(base.prompter.config.eos_token_id);
     let sampling = if asking.greedy { Sampling { temperature: 0.0, ..usual } } else { usual };
     let unused = TrainingSpec { freeze: Vec::new(), micro_batch_size: 1, checkpoint_every: 1 };
-    let context = Context { prompter: &base.prompter, compute, training: &unused };
+    let context = Context { prompter: &base.prompter, compute, training: &unused, features: None };
     // Every row draws afresh: the base's row shares no draw with the one that cut the levels.
     let seed = Seed::root(planned.seed).fold_in("evaluate").fold_in(&planned.name);
     let prompter = &base.prompter;

@@ -18,11 +18,13 @@ use crate::data::Sequence;
 use crate::device::Compute;
 use crate::evaluate::Question;
 use crate::event::{Bar, Event, Events, interrupted};
+use crate::features::FeatureCache;
 use crate::optimizer::Optimizer;
 use crate::plan::PlannedStage;
 use crate::recipe::StageSpec;
 use crate::store::{Key, Store};
-use crate::train::{Context, StepFigures, Trainer, grpo, pretrain, sft};
+use crate::train::grpo::{self, Reference};
+use crate::train::{Context, StepFigures, Trainer, pretrain, sft};
 
 /// How a stage went.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,7 +90,17 @@ pub fn run(
         events.write(Event::StageResumed { stage: &planned.name, step: done.step })?;
     }
 
-    let context = Context { prompter: &base.prompter, compute, training: spec.training() };
+    let features = FeatureCache::of(spec.training(), &trainer.parameters)?;
+    let context = Context {
+        prompter: &base.prompter,
+        compute,
+        training: spec.training(),
+        features: features.as_ref(),
+    };
+    let reference = Reference {
+        parameters: &base.parameters,
+        features: features.as_ref().filter(|kept| kept.fits(&base.parameters)),
+    };
     let seed = Seed::root(planned.seed).fold_in(&planned.name);
     let num_steps = spec.num_steps();
     let before = done.wall_time_s;
@@ -123,7 +135,7 @@ pub fn run(
             let figures = match (&work, spec) {
                 (Work::Questions(questions), StageSpec::Grpo(s)) => {
                     let seed = seed.fold_in("rollouts").at(step as u64);
-                    grpo::step(&mut trainer, &context, s, &base.parameters, questions, seed)?
+                    grpo::step(&mut trainer, &context, s, reference, questions, seed)?
                 }
                 (Work::Sequences(sequences), _) => {
                     pretrain::step(&mut trainer, &context, sequences)?

@@ -16,6 +16,7 @@ use synergy_models::weights::Parameters;
 
 use crate::data::{Prompter, Sequence, train_sample};
 use crate::evaluate::{Question, rollouts};
+use crate::features::FeatureCache;
 use crate::objective::{PolicyTokens, advantages, grpo};
 use crate::recipe::GrpoSpec;
 use crate::train::{Batch, Context, StepFigures, Trainer, constant, prediction_log_probs};
@@ -39,6 +40,14 @@ pub fn batch(
     taken.map(|&i| Question::new(prompter, train_sample(run_seed, i, spec.hops), true)).collect()
 }
 
+/// The policy that KL is measured from.
+#[derive(Debug, Clone, Copy)]
+pub struct Reference<'a> {
+    pub parameters: &'a Parameters,
+    /// What its tower has seen, if that tower is the trained policy's and stays as it is.
+    pub features: Option<&'a FeatureCache>,
+}
+
 /// One group: a question and its judged rollouts.
 struct Group {
     sequence: Sequence,
@@ -56,7 +65,7 @@ pub fn step(
     trainer: &mut Trainer,
     context: &Context<'_>,
     spec: &GrpoSpec,
-    reference: &Parameters,
+    reference: Reference<'_>,
     questions: &[Question],
     seed: Seed,
 ) -> Result<StepFigures> {
@@ -96,13 +105,14 @@ pub fn step(
         )?);
     }
 
-    let reference = Vlm::new(config, reference);
+    let kept = reference.features;
+    let reference = Vlm::new(config, reference.parameters);
     let per_update = groups.len() / spec.num_mini_batches;
     for groups in groups.chunks(per_update) {
         let sequences: Vec<Sequence> = groups.iter().map(|g| g.sequence.clone()).collect();
         let num_answers: usize = groups.iter().map(|g| g.lengths.len()).sum();
         let update = trainer.update(context, &sequences, |log_probs, batch| {
-            let reference = Tensor::from_inner(prediction_log_probs(&reference, batch));
+            let reference = Tensor::from_inner(prediction_log_probs(&reference, batch, kept));
             loss(log_probs, reference, batch, groups, num_answers, spec)
         })?;
         for (name, value) in update {

@@ -33,8 +33,12 @@ fn first_steps_are_those_recorded(recipe: &str, kept: &str, num_steps: usize) ->
         parameters: base.parameters.clone(),
         num_updates: 0,
     };
-    let context =
-        Context { prompter: &base.prompter, compute: &compute, training: spec.training() };
+    let context = Context {
+        prompter: &base.prompter,
+        compute: &compute,
+        training: spec.training(),
+        features: None,
+    };
     let seed = Seed::root(recipe.seeds[0]).fold_in(name);
     for (step, line) in curve.lines().take(num_steps).enumerate() {
         let line: Value = serde_json::from_str(line)?;

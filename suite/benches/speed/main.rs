@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::{Generated, Sampling};
 use synergy_models::image::Patches;
+use synergy_models::native::{Mat, MatMut, Product, product, recorded};
 use synergy_models::vlm::Vlm;
 use synergy_models::weights::Parameters;
 use synergy_suite::base::Base;
@@ -32,13 +33,17 @@ use synergy_suite::completion::Completion;
 use synergy_suite::data::{Prompter, Register, Sequence, micro_batches, train_sample};
 use synergy_suite::device::Compute;
 use synergy_suite::evaluate::{Question, rollouts};
+use synergy_suite::features::FeatureCache;
 use synergy_suite::optimizer::Optimizer;
 use synergy_suite::recipe::{GrpoSpec, Recipe, SftSpec, StageSpec, TrainingSpec};
 use synergy_suite::run::{machine, open_base};
 use synergy_suite::score::score;
+use synergy_suite::train::grpo::{self, Reference};
 use synergy_suite::train::{
-    Batch, Context, StepFigures, Trainer, grpo, prediction_log_probs, pretrain, sft,
+    Batch, Context, StepFigures, Trainer, prediction_log_probs, pretrain, sft,
 };
+
+mod growth;
 
 /// As in the program.
 #[global_allocator]
@@ -84,8 +89,17 @@ impl Work {
         }
     }
 
-    fn context<'a>(&'a self, training: &'a TrainingSpec) -> Context<'a> {
-        Context { prompter: &self.base.prompter, compute: &self.compute, training }
+    /// As in a stage whose pictures are all new to it.
+    fn context<'a>(
+        &'a self,
+        training: &'a TrainingSpec,
+        features: Option<&'a FeatureCache>,
+    ) -> Context<'a> {
+        Context { prompter: &self.base.prompter, compute: &self.compute, training, features }
+    }
+
+    fn features(&self, training: &TrainingSpec, parameters: &Parameters) -> Option<FeatureCache> {
+        FeatureCache::of(training, parameters).expect("what is frozen is there")
     }
 
     fn sft(&self) -> (&StageSpec, &SftSpec) {
@@ -144,14 +158,16 @@ impl Work {
     ) -> StepFigures {
         let stage = self.grpo().0;
         let mut trainer = self.trainer(stage, parameters);
-        let context = self.context(stage.training());
-        grpo::step(&mut trainer, &context, spec, parameters, questions, Seed::root(1))
+        let features = self.features(stage.training(), parameters);
+        let context = self.context(stage.training(), features.as_ref());
+        let reference = Reference { parameters, features: features.as_ref() };
+        grpo::step(&mut trainer, &context, spec, reference, questions, Seed::root(1))
             .expect("a step")
     }
 
     /// Greedy answers that no end token ends.
     fn decode(&self, model: &Vlm, questions: &[Question]) -> Vec<Vec<Generated>> {
-        let context = self.context(self.sft().0.training());
+        let context = self.context(self.sft().0.training(), None);
         let sampling = Sampling { eos_token_id: Vec::new(), ..Sampling::greedy(DECODED.1, 0) };
         rollouts(model, &context, questions, 1, &sampling, Seed::root(1))
     }
@@ -160,24 +176,29 @@ impl Work {
 /// One thing that is timed, its inputs made ahead.
 struct Timed {
     /// What it is called in a table.
-    figure: &'static str,
+    figure: String,
     /// How many of what one run does; none where its time is the figure.
     count: Option<(usize, &'static str)>,
     run: Box<dyn FnMut()>,
 }
 
-type Make = fn() -> Timed;
+type Make = Box<dyn Fn() -> Timed>;
 
 /// Name for criterion, and what makes it. GRPO comes first, so that the peak of memory is its own.
-const WORKS: [(&str, Make); 7] = [
-    ("grpo/step", grpo_step),
-    ("grpo/text only", grpo_text),
-    ("train/step", train_step),
-    ("train/forward", forward),
-    ("decode/64 sequences", decode),
-    ("processor/64 pictures", processor),
-    ("grading/2048 answers", grading),
-];
+fn works() -> Vec<(String, Make)> {
+    let plain: [(&str, fn() -> Timed); 8] = [
+        ("grpo/step", grpo_step),
+        ("grpo/text only", grpo_text),
+        ("train/step", train_step),
+        ("train/products alone", products),
+        ("train/forward", forward),
+        ("decode/64 sequences", decode),
+        ("processor/64 pictures", processor),
+        ("grading/2048 answers", grading),
+    ];
+    let plain = plain.into_iter().map(|(name, make)| (name.to_owned(), Box::new(make) as Make));
+    plain.chain(growth::works()).collect()
+}
 
 /// One step of GRPO: rollouts, rewards, updates.
 fn grpo_step() -> Timed {
@@ -185,7 +206,7 @@ fn grpo_step() -> Timed {
     let run = move || {
         WORK.grpo_step(WORK.grpo().1, &WORK.base.parameters, &questions);
     };
-    Timed { figure: "GRPO step", count: None, run: Box::new(run) }
+    Timed { figure: "GRPO step".into(), count: None, run: Box::new(run) }
 }
 
 /// The same without pictures, from random weights.
@@ -194,7 +215,7 @@ fn grpo_text() -> Timed {
     let run = move || {
         WORK.grpo_step(&spec, &parameters, &questions);
     };
-    Timed { figure: "GRPO step, text only", count: None, run: Box::new(run) }
+    Timed { figure: "GRPO step, text only".into(), count: None, run: Box::new(run) }
 }
 
 /// One update on a batch of SFT: gradients and optimizer.
@@ -202,12 +223,57 @@ fn train_step() -> Timed {
     let (stage, _) = WORK.sft();
     let sequences = WORK.sequences();
     let num_tokens = sequences.iter().map(|s| s.input_ids.len()).sum();
-    let context = WORK.context(stage.training());
     let mut trainer = WORK.trainer(stage, &WORK.base.parameters);
     let run = move || {
+        let features = WORK.features(stage.training(), &trainer.parameters);
+        let context = WORK.context(stage.training(), features.as_ref());
         pretrain::step(&mut trainer, &context, &sequences).expect("a step");
     };
-    Timed { figure: "train step", count: Some((num_tokens, "tokens/s")), run: Box::new(run) }
+    Timed { figure: "train step".into(), count: Some((num_tokens, "tokens/s")), run: Box::new(run) }
+}
+
+/// Nothing but the matrix products of the same step, of the same shapes: what a step could not be faster
+/// than with these products.
+fn products() -> Timed {
+    let sequences = WORK.sequences();
+    let num_tokens = sequences.iter().map(|s| s.input_ids.len()).sum();
+    let mut step = train_step();
+    (step.run)();
+    let products = recorded(|| (step.run)());
+    let largest = |size: fn(&Product) -> usize| products.iter().map(size).max().unwrap_or(0);
+    let numbers = [
+        largest(|p| p.rows * p.columns),
+        largest(|p| p.rows * p.inner),
+        largest(|p| p.inner * p.columns),
+    ];
+    // Dealt out in turn, so that threads end together.
+    let shards: Vec<Vec<Product>> =
+        (0..8).map(|k| products.iter().copied().skip(k).step_by(8).collect()).collect();
+    let run = move || {
+        WORK.compute.map(&shards, |_, shard| {
+            let [mut to, left, right] = numbers.map(|count| vec![1.0_f32; count]);
+            for &Product { rows, inner, columns, transposed: [left_turned, right_turned] } in shard
+            {
+                let side = |data, rows, columns, turned| {
+                    if turned {
+                        Mat::new(data, columns, rows, rows).t()
+                    } else {
+                        Mat::new(data, rows, columns, columns)
+                    }
+                };
+                product(
+                    MatMut::new(&mut to, rows, columns, columns),
+                    side(&left, rows, inner, left_turned),
+                    side(&right, inner, columns, right_turned),
+                    1.0,
+                    false,
+                );
+            }
+            black_box(to[0])
+        });
+    };
+    let count = Some((num_tokens, "tokens/s"));
+    Timed { figure: "train step, products alone".into(), count, run: Box::new(run) }
 }
 
 /// Log-probabilities of the same batch, without gradients.
@@ -219,11 +285,11 @@ fn forward() -> Timed {
     let run = move || {
         black_box(WORK.compute.map(&cut, |_, members| {
             let sequences = members.iter().map(|&i| &sequences[i]).collect();
-            prediction_log_probs(&model, &Batch { members, sequences })
+            prediction_log_probs(&model, &Batch { members, sequences }, None)
         }));
     };
     let count = Some((lengths.iter().sum(), "tokens/s"));
-    Timed { figure: "forward", count, run: Box::new(run) }
+    Timed { figure: "forward".into(), count, run: Box::new(run) }
 }
 
 /// Greedy answers of one length to questions with a picture each.
@@ -234,7 +300,7 @@ fn decode() -> Timed {
         black_box(WORK.decode(&model, &questions));
     };
     let count = Some((DECODED.0 * DECODED.1, "tokens/s"));
-    Timed { figure: "decoding", count, run: Box::new(run) }
+    Timed { figure: "decoding".into(), count, run: Box::new(run) }
 }
 
 /// Drawn pictures to patches, on one thread.
@@ -248,7 +314,7 @@ fn processor() -> Timed {
         }
     };
     let count = Some((PICTURES, "pictures/s"));
-    Timed { figure: "processor", count, run: Box::new(run) }
+    Timed { figure: "processor".into(), count, run: Box::new(run) }
 }
 
 /// The teacher's answers judged: outcome, form, style; on one thread.
@@ -275,13 +341,13 @@ fn grading() -> Timed {
             black_box(score(completion));
         }
     };
-    Timed { figure: "grading", count: Some((GRADED, "answers/s")), run: Box::new(run) }
+    Timed { figure: "grading".into(), count: Some((GRADED, "answers/s")), run: Box::new(run) }
 }
 
 /// Measures with criterion; its own filters hold.
 fn criterion() {
     let mut criterion = Criterion::default().configure_from_args();
-    for (name, make) in WORKS {
+    for (name, make) in works() {
         let mut timed = make();
         let (group, function) = name.split_once('/').expect("a group and a function");
         let mut group = criterion.benchmark_group(group);
@@ -298,7 +364,7 @@ fn criterion() {
 /// Times the works whose name holds one of `parts`, all of them without parts, and prints a JSON line
 /// for each figure: the median, the lowest and the highest of its runs.
 fn json_lines(parts: &[&str]) {
-    for (name, make) in WORKS {
+    for (i, (name, make)) in works().into_iter().enumerate() {
         if !parts.is_empty() && !parts.iter().any(|part| name.contains(part)) {
             continue;
         }
@@ -313,9 +379,9 @@ fn json_lines(parts: &[&str]) {
             })
             .collect();
         values.sort_by(f64::total_cmp);
-        print_figure(timed.figure, &values, timed.count.map_or("s", |(_, unit)| unit));
+        print_figure(&timed.figure, &values, timed.count.map_or("s", |(_, unit)| unit));
         // Before anything else has run.
-        if name == WORKS[0].0
+        if i == 0
             && let Some(bytes) = memory_bytes_max()
         {
             print_figure("GRPO step, peak memory", &[bytes as f64 / 1e6], "MB");
@@ -366,7 +432,7 @@ fn dump(dir: &Path) -> Result<()> {
     let sequences = WORK.sequences();
     dump_sequences(&dir.join("train.safetensors"), &sequences)?;
     let mut trainer = WORK.trainer(stage, &base.parameters);
-    let figures = pretrain::step(&mut trainer, &WORK.context(stage.training()), &sequences)?;
+    let figures = pretrain::step(&mut trainer, &WORK.context(stage.training(), None), &sequences)?;
 
     let questions = WORK.questions();
     let model = Vlm::new(&base.prompter.config, &base.parameters);
