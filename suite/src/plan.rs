@@ -14,9 +14,9 @@ use crate::store::Key;
 
 /// Tokens per second, for a model of one million parameters, when training: measured on the machine
 /// of `golden/LOG.md` (two cores, burn-flex). Only the estimate of time hangs on it.
-const TRAIN_TOKENS_PER_S: f64 = 4_500.0;
+const TRAIN_TOKENS_PER_S: f64 = 25_000.0;
 /// The same when sampling.
-const SAMPLE_TOKENS_PER_S: f64 = 4_500.0;
+const SAMPLE_TOKENS_PER_S: f64 = 20_000.0;
 /// Tokens of a prompt with one picture of 16 tokens and the study's instruction.
 const PROMPT_TOKENS: f64 = 62.0;
 /// Tokens of an answer: about so many beside those of its steps.
