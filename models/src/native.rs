@@ -483,7 +483,7 @@ mod tests {
         let device = burn::tensor::Device::flex();
         let numbers = |tensor: &Tensor<1>| tensor.try_to_vec_as::<f32>().unwrap();
         let mine = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 4.0], &device);
-        let (shared, part) = (mine.clone(), mine.clone().slice([1..3]));
+        let (shared, part) = (mine.clone(), mine.clone().narrow(0, 1, 2));
         let double = |[x]: [&mut [f32]; 1]| x.iter_mut().for_each(|x| *x *= 2.0);
         let ([mine], done) = in_place([mine], double);
         assert!(done.is_some());

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use burn::tensor::Tensor;
-use synergy_models::native::in_place;
+use synergy_models::native::{Mat, MatMut, in_place, product};
 use synergy_models::weights::{Parameter, Parameters};
 
 use crate::device::Compute;
@@ -216,7 +216,12 @@ fn muon(
 ) -> [Tensor<1>; 3] {
     let first = first.mul_scalar(momentum) + gradient.clone();
     let nesterov = gradient + first.clone().mul_scalar(momentum);
-    let direction = orthogonalize(nesterov.reshape([rows, columns])).reshape([rows * columns]);
+    let ([nesterov], done) =
+        in_place([nesterov], |[numbers]| orthogonalize_in_place(numbers, rows, columns));
+    let direction = match done {
+        Some(()) => nesterov,
+        None => orthogonalize(nesterov.reshape([rows, columns])).reshape([rows * columns]),
+    };
     // Moonlight (Liu et al. 2025, section 2.2): the root-mean-square of an AdamW update.
     let size = 0.2 * (rows.max(columns) as f64).sqrt();
     [value.mul_scalar(kept) - direction.mul_scalar(learning_rate * size), first, second]
@@ -237,23 +242,53 @@ fn uses_muon(spec: &OptimizerSpec, name: &str, shape: &[usize]) -> bool {
     spec.muon_learning_rate > 0.0 && hidden && shape.len() == 2
 }
 
-/// The nearest semi-orthogonal matrix, about: five steps of the quintic Newton-Schulz iteration
-/// with Muon's constants (Jordan et al. 2024), whose singular values end between 0.7 and 1.2.
+/// Steps of the Newton-Schulz iteration, and its constants (Jordan et al. 2024): `x <- (a + b A + c A A) x`
+/// with `A = x x'`.
+const NEWTON_SCHULZ: (usize, [f64; 3]) = (5, [3.4445, -4.7750, 2.0315]);
+
+/// The nearest semi-orthogonal matrix, about: the singular values end between 0.7 and 1.2.
 ///
 /// # Shapes
 /// `[rows, columns]` to the same.
 fn orthogonalize(gradient: Tensor<2>) -> Tensor<2> {
     let [rows, columns] = gradient.dims();
     let tall = rows > columns;
+    let (num_steps, [a, b, c]) = NEWTON_SCHULZ;
     let mut x = if tall { gradient.transpose() } else { gradient };
     let size = x.clone().square().sum().sqrt().add_scalar(1e-7).unsqueeze::<2>();
     x = x / size;
-    for _ in 0..5 {
-        let a = x.clone().matmul(x.clone().transpose());
-        let b = a.clone().mul_scalar(-4.7750) + a.clone().matmul(a).mul_scalar(2.0315);
-        x = x.clone().mul_scalar(3.4445) + b.matmul(x);
+    for _ in 0..num_steps {
+        let gram = x.clone().matmul(x.clone().transpose());
+        let sum = gram.clone().mul_scalar(b) + gram.clone().matmul(gram).mul_scalar(c);
+        x = x.clone().mul_scalar(a) + sum.matmul(x);
     }
     if tall { x.transpose() } else { x }
+}
+
+/// The same on the host, row-major. A tall matrix is multiplied from its other side, `x (a + b A + c A A)`
+/// with `A = x' x`, so nothing is transposed.
+fn orthogonalize_in_place(numbers: &mut [f32], rows: usize, columns: usize) {
+    let (num_steps, constants) = NEWTON_SCHULZ;
+    let [a, b, c] = constants.map(|x| x as f32);
+    let side = rows.min(columns);
+    let size = numbers.iter().map(|x| x * x).sum::<f32>().sqrt() + 1e-7;
+    numbers.iter_mut().for_each(|x| *x /= size);
+    let (mut gram, mut sum) = (vec![0.0; side * side], vec![0.0; side * side]);
+    let mut next = vec![0.0; numbers.len()];
+    for _ in 0..num_steps {
+        let x = Mat::new(numbers, rows, columns, columns);
+        let (left, right) = if rows > columns { (x.t(), x) } else { (x, x.t()) };
+        product(MatMut::new(&mut gram, side, side, side), left, right, 1.0, false);
+        sum.copy_from_slice(&gram);
+        sum.iter_mut().for_each(|x| *x *= b);
+        let gram = Mat::new(&gram, side, side, side);
+        product(MatMut::new(&mut sum, side, side, side), gram, gram, c, true);
+        sum.iter_mut().step_by(side + 1).for_each(|x| *x += a);
+        let sum = Mat::new(&sum, side, side, side);
+        let (left, right) = if rows > columns { (x, sum) } else { (sum, x) };
+        product(MatMut::new(&mut next, rows, columns, columns), left, right, 1.0, false);
+        numbers.copy_from_slice(&next);
+    }
 }
 
 #[cfg(test)]
@@ -294,6 +329,21 @@ mod tests {
                 for (a, b) in numbers(a).iter().zip(numbers(b)) {
                     assert!((a - b).abs() < 2e-6 * (1.0 + b.abs()), "step {t}: {a} {b}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn on_the_host_matrices_of_any_shape_are_orthogonalized_as_by_burn() {
+        let device = Device::flex();
+        for (rows, columns) in [(6, 6), (5, 12), (12, 5)] {
+            let mut numbers: Vec<f32> =
+                (0..rows * columns).map(|i| ((i * 37 % 11) as f32 - 5.0) / 3.0).collect();
+            let plain = Tensor::<1>::from_floats(numbers.as_slice(), &device);
+            let plain = orthogonalize(plain.reshape([rows, columns]));
+            orthogonalize_in_place(&mut numbers, rows, columns);
+            for (a, b) in numbers.iter().zip(plain.try_into_vec_as::<f32>().unwrap()) {
+                assert!((a - b).abs() < 1e-4, "{rows} x {columns}: {a} {b}");
             }
         }
     }

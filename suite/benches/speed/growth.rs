@@ -5,6 +5,7 @@
 use std::rc::Rc;
 
 use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::config::VlmConfig;
 use synergy_models::generate::Sampling;
@@ -69,7 +70,7 @@ fn train(name: String, size: usize, batch: usize, length: usize) -> Timed {
     let rng = &mut Seed::root(1).rng();
     let sequences: Vec<Sequence> = (0..batch)
         .map(|_| {
-            let input_ids: Vec<u32> = (0..length).map(|_| rng.random_range(20..600)).collect();
+            let input_ids = words(length, &prompter.config, rng);
             let answers = PROMPT_LENGTH..length;
             Sequence {
                 positions: rope_index(&input_ids, &[], &prompter.config).expect("text alone"),
@@ -98,7 +99,7 @@ fn decode(name: String, size: usize, num_samples: usize, length: usize) -> Timed
     let questions: Vec<Question> = (0..PROMPTS as u64)
         .map(|i| Question {
             sample: train_sample(1, i, [1, 15]),
-            input_ids: (0..PROMPT_LENGTH).map(|_| rng.random_range(20..600)).collect(),
+            input_ids: words(PROMPT_LENGTH, &prompter.config, rng),
             patches: Vec::new(),
             position_gap: 0,
         })
@@ -116,6 +117,12 @@ fn decode(name: String, size: usize, num_samples: usize, length: usize) -> Timed
     };
     let count = Some((PROMPTS * num_samples * length, "tokens/s"));
     Timed { figure: name, count, run: Box::new(run) }
+}
+
+/// Random tokens of text.
+fn words(count: usize, config: &VlmConfig, rng: &mut ChaCha8Rng) -> Vec<u32> {
+    let ids = (0..).map(|_| rng.random_range(0..config.vocab_size as u32));
+    ids.filter(|&id| !config.is_media(id)).take(count).collect()
 }
 
 fn context<'a>(prompter: &'a Prompter, training: &'a TrainingSpec) -> Context<'a> {

@@ -56,8 +56,9 @@ const TEXT: (usize, usize) = (30, 54);
 /// Pictures and completions that are timed together.
 const PICTURES: usize = 64;
 const GRADED: usize = 2048;
-/// Timed runs of a figure, after one that is not.
-const RUNS: usize = 5;
+/// Timed runs of a figure, at least so many and for at least so long, after one that is not.
+const RUNS_MIN: usize = 5;
+const SECONDS_MIN: f64 = 3.0;
 /// The loss of a place that predicts nothing, by PyTorch's custom.
 const IGNORED: i64 = -100;
 
@@ -186,7 +187,8 @@ type Make = Box<dyn Fn() -> Timed>;
 
 /// Name for criterion, and what makes it. GRPO comes first, so that the peak of memory is its own.
 fn works() -> Vec<(String, Make)> {
-    let plain: [(&str, fn() -> Timed); 8] = [
+    type Named = (&'static str, fn() -> Timed);
+    let plain: [Named; 8] = [
         ("grpo/step", grpo_step),
         ("grpo/text only", grpo_text),
         ("train/step", train_step),
@@ -370,14 +372,13 @@ fn json_lines(parts: &[&str]) {
         }
         let mut timed = make();
         (timed.run)();
-        let mut values: Vec<f64> = (0..RUNS)
-            .map(|_| {
-                let start = Instant::now();
-                (timed.run)();
-                let seconds = start.elapsed().as_secs_f64();
-                timed.count.map_or(seconds, |(count, _)| count as f64 / seconds)
-            })
-            .collect();
+        let (mut values, begin) = (Vec::new(), Instant::now());
+        while values.len() < RUNS_MIN || begin.elapsed().as_secs_f64() < SECONDS_MIN {
+            let start = Instant::now();
+            (timed.run)();
+            let seconds = start.elapsed().as_secs_f64();
+            values.push(timed.count.map_or(seconds, |(count, _)| count as f64 / seconds));
+        }
         values.sort_by(f64::total_cmp);
         print_figure(&timed.figure, &values, timed.count.map_or("s", |(_, unit)| unit));
         // Before anything else has run.
