@@ -9,6 +9,7 @@ pub mod chat;
 pub mod compare;
 pub mod completion;
 pub mod data;
+pub mod dataset;
 pub mod device;
 pub mod evaluate;
 pub mod event;

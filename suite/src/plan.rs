@@ -2,13 +2,14 @@
 //!
 //! Pure: does not touch files or devices. After planning nobody asks "what if unset".
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 use synergy_models::config::VlmConfig;
 use synergy_models::weights::shapes;
 
-use crate::recipe::{PromptSpec, Recipe, StageSpec, Trace};
+use crate::recipe::{BASE, Keep, Recipe, StageSpec, Trace};
 use crate::score::RowKind;
 use crate::store::Key;
 
@@ -37,18 +38,22 @@ pub struct Plan {
     pub rows: Vec<PlannedRow>,
 }
 
-/// One training stage of one seed.
+/// One stage of one seed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedStage {
     pub name: String,
     pub seed: u64,
     pub spec: StageSpec,
-    /// The checkpoint it starts from: a key of the store, or the base.
-    pub upstream: Key,
+    /// The checkpoint it starts from, if it needs one: a key of the store, or the base.
+    pub from: Option<Key>,
+    /// Data it reads, in the order of [`StageSpec::data`].
+    pub data: Vec<Key>,
     pub key: Key,
     pub depends_on: Value,
     /// Regimes that need it.
     pub regimes: Vec<String>,
+    /// At most, where it hangs on how many answers are kept.
+    pub num_steps: usize,
     pub num_tokens: f64,
     pub memory_bytes: f64,
     pub seconds: f64,
@@ -102,30 +107,18 @@ pub fn plan(recipe: &Recipe, basis: &Basis<'_>) -> Plan {
     let mut rows = base_rows(recipe, basis);
     for regime in &recipe.regimes {
         for &seed in &recipe.seeds {
-            let mut upstream = basis.base.clone();
-            for (name, spec) in recipe.stages_of(regime) {
-                let depends_on = stage_basis(spec, &upstream, seed, &recipe.prompt, basis);
-                let key = Key::of(&depends_on);
-                match stages.iter_mut().find(|s| s.key == key) {
-                    Some(stage) => stage.regimes.push(regime.name.clone()),
-                    None => stages.push(planned(
-                        name,
-                        seed,
-                        spec,
-                        upstream,
-                        depends_on,
-                        &regime.name,
-                        basis.config,
-                    )),
-                }
-                upstream = key;
+            let mut keys = BTreeMap::from([(BASE, basis.base.clone())]);
+            for name in recipe.order(&regime.stage) {
+                let key = add_stage(&mut stages, recipe, name, seed, &keys, &regime.name, basis);
+                keys.insert(name, key);
             }
-            if regime.stages.is_empty() {
+            let last = &keys[regime.stage.as_str()];
+            if regime.stage == BASE {
                 continue;
             }
             let usual = usual(recipe);
             let ask = |name: String, kind, note: &str, asking| {
-                row(recipe, basis, name, kind, note, seed, &upstream, asking)
+                row(recipe, basis, name, kind, note, seed, last, asking)
             };
             rows.push(ask(regime.name.clone(), RowKind::Regime, &regime.note, usual));
             let note = "The regime shown another question's picture: its chance, given the text.";
@@ -196,51 +189,116 @@ fn row(
     }
 }
 
-fn stage_basis(
-    spec: &StageSpec,
-    upstream: &Key,
-    seed: u64,
-    prompt: &PromptSpec,
-    basis: &Basis<'_>,
-) -> Value {
-    json!({
-        "kind": "stage", "spec": spec, "upstream": upstream, "seed": seed, "prompt": prompt,
-        "base": basis.base, "backend": basis.backend, "code": basis.code,
-    })
-}
-
-fn planned(
+/// The key of stage `name`, planned unless another regime needs it too. `keys` has all it stands on.
+fn add_stage(
+    stages: &mut Vec<PlannedStage>,
+    recipe: &Recipe,
     name: &str,
     seed: u64,
-    spec: &StageSpec,
-    upstream: Key,
-    depends_on: Value,
+    keys: &BTreeMap<&str, Key>,
     regime: &str,
-    config: &VlmConfig,
-) -> PlannedStage {
-    let steps = spec.num_steps() as f64;
+    basis: &Basis<'_>,
+) -> Key {
+    let spec = &recipe.stages[name];
+    let from = spec.from().map(|from| keys[from].clone());
+    let data: Vec<Key> = spec.data().into_iter().map(|(_, name)| keys[name].clone()).collect();
+    let depends_on = json!({
+        "kind": "stage", "name": name, "spec": spec, "from": from, "data": data, "seed": seed,
+        "prompt": recipe.prompt, "base": basis.base, "backend": basis.backend, "code": basis.code,
+    });
+    let key = Key::of(&depends_on);
+    if let Some(stage) = stages.iter_mut().find(|s| s.key == key) {
+        stage.regimes.push(regime.to_owned());
+        return key;
+    }
+    let estimate = estimate(recipe, spec, basis.config);
+    stages.push(PlannedStage {
+        name: name.to_owned(),
+        seed,
+        spec: spec.clone(),
+        from,
+        data,
+        key: key.clone(),
+        depends_on,
+        regimes: vec![regime.to_owned()],
+        num_steps: num_steps(recipe, spec),
+        num_tokens: estimate.num_tokens,
+        memory_bytes: estimate.memory_bytes,
+        seconds: estimate.seconds,
+    });
+    key
+}
+
+/// Examples that a stage of data leaves, at most.
+fn num_examples(recipe: &Recipe, name: &str) -> usize {
+    match &recipe.stages[name] {
+        StageSpec::Teacher(s) => s.num_questions,
+        StageSpec::Sample(s) => {
+            s.num_questions * if s.keep == Keep::Correct { s.num_generations } else { 1 }
+        }
+        StageSpec::Mix(s) => s.parts.iter().map(|part| num_examples(recipe, &part.data)).sum(),
+        _ => 0,
+    }
+}
+
+/// Steps of the loop: updates or, of data, questions; at most.
+fn num_steps(recipe: &Recipe, spec: &StageSpec) -> usize {
+    match spec {
+        StageSpec::Pretrain(s) => s.num_steps,
+        StageSpec::Sft(s) => num_examples(recipe, &s.data).div_ceil(s.batch_size) * s.num_epochs,
+        StageSpec::Grpo(s) => s.num_steps,
+        StageSpec::Hybrid(s) => s.grpo.num_steps,
+        StageSpec::Sample(s) => s.num_questions,
+        StageSpec::Teacher(_) | StageSpec::Mix(_) => 0,
+    }
+}
+
+/// Tokens of a step in an answer of the data set called `name`, and its hops.
+fn answers_of(recipe: &Recipe, name: &str) -> ([usize; 2], f64) {
+    match &recipe.stages[name] {
+        StageSpec::Teacher(s) if s.trace == Trace::Terse => (s.hops, TERSE_STEP_TOKENS),
+        StageSpec::Teacher(s) => (s.hops, VERBOSE_STEP_TOKENS),
+        StageSpec::Sample(s) => (s.hops, VERBOSE_STEP_TOKENS),
+        StageSpec::Mix(s) => answers_of(recipe, &s.parts[0].data),
+        _ => ([1, 1], TERSE_STEP_TOKENS),
+    }
+}
+
+struct Estimate {
+    num_tokens: f64,
+    memory_bytes: f64,
+    seconds: f64,
+}
+
+/// What a stage will take.
+fn estimate(recipe: &Recipe, spec: &StageSpec, config: &VlmConfig) -> Estimate {
+    let steps = num_steps(recipe, spec) as f64;
+    // Answers after a long-CoT stage are long; the cap bounds them.
+    let sampled_answer =
+        |hops, cap: usize| (cap as f64 * 0.5).min(answer_tokens(hops, VERBOSE_STEP_TOKENS));
     let (trained, sampled, longest) = match spec {
         StageSpec::Pretrain(s) => {
             let conversation = 22.0 + s.num_turns as f64 * 60.0;
             (s.batch_size as f64 * conversation, 0.0, conversation)
         }
         StageSpec::Sft(s) => {
-            let step = match s.trace {
-                Trace::Verbose => VERBOSE_STEP_TOKENS,
-                Trace::Terse => TERSE_STEP_TOKENS,
-            };
-            let answer = answer_tokens(s.hops, step);
-            (s.batch_size as f64 * (PROMPT_TOKENS + answer), 0.0, PROMPT_TOKENS + answer)
+            let (hops, step) = answers_of(recipe, &s.data);
+            let sequence = PROMPT_TOKENS + answer_tokens(hops, step);
+            (s.batch_size as f64 * sequence, 0.0, sequence)
         }
-        StageSpec::Grpo(s) => {
-            // Answers after a long-CoT stage are long; the cap bounds them.
-            let verbose = answer_tokens(s.hops, VERBOSE_STEP_TOKENS);
-            let answer = (s.max_completion_tokens as f64 * 0.5).min(verbose);
-            let answers = s.num_generations as f64 * answer;
+        StageSpec::Grpo(_) | StageSpec::Hybrid(_) => {
+            let s = spec.grpo().expect("both have rollouts");
+            let answers =
+                s.num_generations as f64 * sampled_answer(s.hops, s.max_completion_tokens);
             let group = PROMPT_TOKENS + answers;
             // The frozen reference adds a forward pass, a third of a step.
             (s.batch_size as f64 * group * 1.33, s.batch_size as f64 * answers, group)
         }
+        StageSpec::Sample(s) => {
+            let answers = s.num_generations as f64 * sampled_answer(s.hops, s.max_new_tokens);
+            (0.0, answers, PROMPT_TOKENS + answers)
+        }
+        StageSpec::Teacher(_) | StageSpec::Mix(_) => (0.0, 0.0, 0.0),
     };
     let parameters: usize = shapes(config).iter().map(|(_, s)| s.iter().product::<usize>()).sum();
     let scale = parameters as f64 / 1e6;
@@ -249,17 +307,11 @@ fn planned(
     let per_token = (config.num_hidden_layers
         * (12 * config.hidden_size + 4 * config.intermediate_size)) as f64;
     let attention = longest * (config.num_hidden_layers * config.num_attention_heads * 3) as f64;
-    let micro = spec.training().micro_batch_size as f64 * longest * (per_token + attention);
-    PlannedStage {
-        name: name.to_owned(),
-        seed,
-        spec: spec.clone(),
-        upstream,
-        key: Key::of(&depends_on),
-        depends_on,
-        regimes: vec![regime.to_owned()],
-        num_tokens: steps * trained,
-        memory_bytes: 4.0 * (5.0 * parameters as f64 + 2.0 * micro),
+    let micro = spec.training().map_or(1, |t| t.micro_batch_size) as f64;
+    let kept = micro * longest * (per_token + attention);
+    Estimate {
+        num_tokens: steps * (trained + sampled),
+        memory_bytes: 4.0 * (5.0 * parameters as f64 + 2.0 * kept),
         seconds,
     }
 }
@@ -296,7 +348,7 @@ pub fn describe(
             stage.name,
             stage.spec.kind(),
             stage.seed,
-            stage.spec.num_steps(),
+            stage.num_steps,
             stage.num_tokens / 1e6,
             stage.memory_bytes / 1e6,
             stage.regimes.join(", ")

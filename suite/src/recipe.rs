@@ -6,14 +6,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use regex::Regex;
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use synergy_benchmarks::families::{Family, MAX_HOPS, NUM_CELLS};
+use synergy_benchmarks::families::Family;
 use synergy_models::config::Preset;
 use synergy_models::generate::Sampling;
 
 use crate::score::control_note;
+
+mod stage;
+
+use self::stage::check_hops;
+pub use self::stage::*;
 
 /// Bounds of a vocabulary trained here: 256 bytes, 6 special and 3 added tokens at least.
 const VOCAB_MIN: usize = 265;
@@ -37,7 +41,7 @@ pub struct Recipe {
     pub seeds: Vec<u64>,
     pub model: ModelSpec,
     pub prompt: PromptSpec,
-    /// Stages by name; a regime lists them.
+    /// Stages by name; each says what it starts from.
     pub stages: BTreeMap<String, StageSpec>,
     pub regimes: Vec<RegimeSpec>,
     pub evaluation: EvaluationSpec,
@@ -63,137 +67,14 @@ pub struct PromptSpec {
     pub verbose_suffix: String,
 }
 
-/// A way of post-training: stages one after the other, starting from the base.
+/// A way of post-training: the stage that it ends with, and so all that stage stands on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegimeSpec {
     pub name: String,
     pub note: String,
-    pub stages: Vec<String>,
-}
-
-/// One step of a regime.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum StageSpec {
-    Pretrain(PretrainSpec),
-    Sft(SftSpec),
-    Grpo(GrpoSpec),
-}
-
-/// Next-token training on conversations about pictures.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PretrainSpec {
-    pub num_steps: usize,
-    /// Pictures per step, one conversation each.
-    pub batch_size: usize,
-    /// Turns of a conversation.
-    pub num_turns: usize,
-    /// Share of turns in each register; normalised.
-    pub registers: RegisterWeights,
-    /// Fewest and most cells of a reading turn.
-    pub read_cells: [usize; 2],
-    /// Weight of 1, 2, 3 … hops in task turns.
-    pub hops: Vec<f64>,
-    /// Weight of 1, 2, 3 … hops in verbose turns.
-    pub verbose_hops: Vec<f64>,
-    /// How often a terse or direct answer takes a cell for another, as texts of people hold mistakes.
-    pub misread: f64,
-    /// Before each answer positions jump by 0 to this many, so that no skill is tied to a position.
-    pub position_gap_max: u32,
-    pub training: TrainingSpec,
-    pub optimizer: OptimizerSpec,
-}
-
-/// How often each register occurs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RegisterWeights {
-    pub read: f64,
-    pub direct: f64,
-    pub terse: f64,
-    pub verbose: f64,
-}
-
-/// Supervised fine-tuning on teacher traces.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SftSpec {
-    pub trace: Trace,
-    pub num_questions: usize,
-    pub num_epochs: usize,
-    pub batch_size: usize,
-    pub hops: [usize; 2],
-    pub position_gap_max: u32,
-    pub training: TrainingSpec,
-    pub optimizer: OptimizerSpec,
-}
-
-/// Which teacher trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Trace {
-    Terse,
-    Verbose,
-}
-
-/// Group relative policy optimisation as the study defines it (STUDY: RL).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GrpoSpec {
-    pub num_steps: usize,
-    /// Questions per step.
-    pub batch_size: usize,
-    /// Optimizer updates per step: the batch is cut into that many.
-    pub num_mini_batches: usize,
-    /// Rollouts per question.
-    pub num_generations: usize,
-    pub temperature: f64,
-    pub max_completion_tokens: usize,
-    /// Weight of the KL term in the loss.
-    pub beta: f64,
-    /// PPO's clip range.
-    pub epsilon: f64,
-    /// Added to the group's deviation before dividing by it.
-    pub advantage_epsilon: f64,
-    pub accuracy_weight: f64,
-    pub format_weight: f64,
-    pub num_questions: usize,
-    pub hops: [usize; 2],
-    pub training: TrainingSpec,
-    pub optimizer: OptimizerSpec,
-}
-
-/// What every stage that trains says.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainingSpec {
-    /// Regular expressions: parameters whose name one of these matches from its start stay as they are.
-    pub freeze: Vec<String>,
-    /// Sequences computed at once; a batch is sorted by length and cut into these.
-    pub micro_batch_size: usize,
-    /// A checkpoint inside the stage every so many steps.
-    pub checkpoint_every: usize,
-}
-
-/// AdamW (Loshchilov and Hutter 2019), with Muon (Jordan et al. 2024) for hidden matrices if
-/// `muon_learning_rate` is above 0.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OptimizerSpec {
-    pub learning_rate: f64,
-    pub muon_learning_rate: f64,
-    pub muon_momentum: f64,
-    pub beta_1: f64,
-    pub beta_2: f64,
-    pub epsilon: f64,
-    pub weight_decay: f64,
-    /// Gradients are scaled down to this norm.
-    pub max_grad_norm: f64,
-    pub warmup_steps: usize,
-    /// Cosine from the peak to this share of it at the end; 1 keeps it constant.
-    pub final_learning_rate_ratio: f64,
+    /// Its last stage, or `base`.
+    pub stage: String,
 }
 
 /// How every model is measured.
@@ -215,23 +96,6 @@ pub struct EvaluationSpec {
     pub external_questions: usize,
 }
 
-impl TrainingSpec {
-    /// `freeze`, compiled.
-    ///
-    /// # Errors
-    /// If one is no regular expression.
-    pub fn freeze_patterns(&self) -> Result<Vec<Regex>> {
-        let compile = |text: &String| {
-            Regex::new(&format!("^(?:{text})")).map_err(|_| {
-                anyhow!(
-                    "`freeze` has `{text}`, which is no regular expression\nhint: as in `visual.`"
-                )
-            })
-        };
-        self.freeze.iter().map(compile).collect()
-    }
-}
-
 impl EvaluationSpec {
     /// The study's sampling, until `eos_token_id`.
     pub fn sampling(&self, eos_token_id: u32) -> Sampling {
@@ -240,46 +104,6 @@ impl EvaluationSpec {
             top_p: self.top_p,
             top_k: self.top_k,
             ..Sampling::greedy(self.max_new_tokens, eos_token_id)
-        }
-    }
-}
-
-impl StageSpec {
-    /// The word under `kind`.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            StageSpec::Pretrain(_) => "pretrain",
-            StageSpec::Sft(_) => "sft",
-            StageSpec::Grpo(_) => "grpo",
-        }
-    }
-
-    /// Optimizer-independent settings.
-    pub fn training(&self) -> &TrainingSpec {
-        match self {
-            StageSpec::Pretrain(s) => &s.training,
-            StageSpec::Sft(s) => &s.training,
-            StageSpec::Grpo(s) => &s.training,
-        }
-    }
-
-    /// The optimizer's settings.
-    pub fn optimizer(&self) -> &OptimizerSpec {
-        match self {
-            StageSpec::Pretrain(s) => &s.optimizer,
-            StageSpec::Sft(s) => &s.optimizer,
-            StageSpec::Grpo(s) => &s.optimizer,
-        }
-    }
-
-    /// Steps of the training loop.
-    pub fn num_steps(&self) -> usize {
-        match self {
-            StageSpec::Pretrain(s) => s.num_steps,
-            StageSpec::Sft(s) => {
-                s.num_questions.div_ceil(s.batch_size.max(1)).saturating_mul(s.num_epochs)
-            }
-            StageSpec::Grpo(s) => s.num_steps,
         }
     }
 }
@@ -313,12 +137,78 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The regime's stages, resolved.
-    pub fn stages_of<'a>(
-        &'a self,
-        regime: &'a RegimeSpec,
-    ) -> impl Iterator<Item = (&'a str, &'a StageSpec)> {
-        regime.stages.iter().map(|name| (name.as_str(), &self.stages[name]))
+    /// Names of the stages that `last` stands on and itself, each after all that it needs.
+    ///
+    /// # Panics
+    /// If a stage is missing or stands on itself: a recipe that was read has been checked.
+    pub fn order(&self, last: &str) -> Vec<&str> {
+        self.walk(last, "", &mut Vec::new()).expect("checked when the recipe was read")
+    }
+
+    /// [`Recipe::order`]; `path` holds the stages on the way here, `by` what names this one.
+    fn walk<'a>(&'a self, name: &str, by: &str, path: &mut Vec<&'a str>) -> Result<Vec<&'a str>> {
+        if name == BASE {
+            return Ok(Vec::new());
+        }
+        let Some((name, stage)) = self.stages.get_key_value(name) else {
+            let known: Vec<&str> = self.stages.keys().map(String::as_str).collect();
+            bail!("{by} names stage `{name}`\nhint: stages are {}", known.join(", "));
+        };
+        if path.contains(&name.as_str()) {
+            bail!("stage `{name}` stands on itself: {} -> {name}", path.join(" -> "));
+        }
+        path.push(name);
+        let mut order: Vec<&str> = Vec::new();
+        for input in stage.from().into_iter().chain(stage.data().into_iter().map(|(_, d)| d)) {
+            for needed in self.walk(input, &format!("stage `{name}`"), path)? {
+                if !order.contains(&needed) {
+                    order.push(needed);
+                }
+            }
+        }
+        path.pop();
+        order.push(name);
+        Ok(order)
+    }
+
+    /// Whether every stage names stages that are there and leave what it needs.
+    fn check_stages(&self) -> Result<()> {
+        let output = |name: &str| self.stages.get(name).map(StageSpec::output);
+        for (name, stage) in &self.stages {
+            ensure!(
+                name != BASE,
+                "a stage is called `{BASE}`\nhint: that is what training starts from"
+            );
+            stage.check().with_context(|| format!("stage `{name}`"))?;
+            self.walk(name, "", &mut Vec::new())?;
+            if let Some(from) = stage.from().filter(|from| *from != BASE) {
+                ensure!(
+                    output(from) == Some(Output::Checkpoint),
+                    "stage `{name}` starts from `{from}`, which is data\nhint: name a stage that trains"
+                );
+            }
+            for (key, data) in stage.data() {
+                let is_sample = matches!(self.stages.get(data), Some(StageSpec::Sample(_)));
+                ensure!(
+                    output(data) == Some(Output::Data) && (key == "data" || is_sample),
+                    "stage `{name}` has {key} = `{data}`, which is no {}\nhint: a stage of kind {}",
+                    if key == "data" { "data" } else { "sample of a model" },
+                    if key == "data" { "teacher, sample or mix" } else { "sample" }
+                );
+                if let (Some(grpo), Some(StageSpec::Sample(asked))) =
+                    (stage.grpo().filter(|_| key == "skip_solved_by"), self.stages.get(data))
+                {
+                    ensure!(
+                        grpo.hops == asked.hops,
+                        "stage `{name}` asks hops {:?}, `{data}` asked {:?}: other questions\n\
+                         hint: give both the same hops",
+                        grpo.hops,
+                        asked.hops
+                    );
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether this recipe makes a base: then its one regime may be called so.
@@ -347,26 +237,21 @@ impl Recipe {
                  hint: every byte has an entry of its own, so the smallest is {VOCAB_MIN}"
             );
         }
+        self.check_stages()?;
         for regime in &self.regimes {
             let taken = regime.name.contains('/') || control_note(&regime.name).is_some();
             ensure!(
-                regime.stages.is_empty() || self.is_base() || !(taken || regime.name == "levels"),
+                regime.stage == BASE || self.is_base() || !(taken || regime.name == "levels"),
                 "regime `{}` has the name of the baseline or a control\nhint: call it otherwise",
                 regime.name
             );
-            for stage in &regime.stages {
-                if !self.stages.contains_key(stage) {
-                    let known: Vec<&str> = self.stages.keys().map(String::as_str).collect();
-                    bail!(
-                        "regime `{}` names stage `{stage}`\nhint: stages are {}",
-                        regime.name,
-                        known.join(", ")
-                    );
-                }
-            }
-        }
-        for (name, stage) in &self.stages {
-            check_stage(stage).with_context(|| format!("stage `{name}`"))?;
+            self.walk(&regime.stage, &format!("regime `{}`", regime.name), &mut Vec::new())?;
+            ensure!(
+                self.stages.get(&regime.stage).is_none_or(|s| s.output() == Output::Checkpoint),
+                "regime `{}` ends with `{}`, which is data\nhint: name a stage that trains",
+                regime.name,
+                regime.stage
+            );
         }
         let e = &self.evaluation;
         ensure!(
@@ -392,61 +277,6 @@ impl Recipe {
 /// The first value that stands twice.
 fn repeated<T: PartialEq + Copy>(values: &[T]) -> Option<T> {
     values.iter().enumerate().find(|(i, v)| values[..*i].contains(v)).map(|(_, v)| *v)
-}
-
-fn check_stage(stage: &StageSpec) -> Result<()> {
-    let training = stage.training();
-    ensure!(
-        training.micro_batch_size > 0 && training.checkpoint_every > 0,
-        "sizes must be at least 1"
-    );
-    training.freeze_patterns()?;
-    ensure!(stage.num_steps() > 0, "nothing to train on: the stage has no steps");
-    match stage {
-        StageSpec::Pretrain(s) => {
-            for hops in [&s.hops, &s.verbose_hops] {
-                ensure!(
-                    !hops.is_empty() && hops.len() <= MAX_HOPS,
-                    "hops needs 1 to {MAX_HOPS} weights"
-                );
-                ensure!(hops.iter().sum::<f64>() > 0.0, "all weights of hops are 0");
-            }
-            ensure!(s.batch_size > 0 && s.num_turns > 0, "sizes must be at least 1");
-            ensure!((0.0..=1.0).contains(&s.misread), "misread {} is no share", s.misread);
-            let [low, high] = s.read_cells;
-            ensure!(
-                low >= 1 && low <= high && high <= NUM_CELLS,
-                "read_cells [{low}, {high}] are not within 1 to {NUM_CELLS}"
-            );
-            Ok(())
-        }
-        StageSpec::Sft(s) => {
-            ensure!(s.num_questions > 0 && s.batch_size > 0, "an empty training split");
-            check_hops(s.hops)
-        }
-        StageSpec::Grpo(s) => {
-            ensure!(s.num_questions > 0 && s.batch_size > 0, "an empty training split");
-            ensure!(
-                s.num_generations > 1,
-                "a group of one has no advantage\nhint: num_generations = 8"
-            );
-            ensure!(
-                s.num_mini_batches > 0 && s.batch_size.is_multiple_of(s.num_mini_batches),
-                "batch_size {} is not a multiple of num_mini_batches {}",
-                s.batch_size,
-                s.num_mini_batches
-            );
-            check_hops(s.hops)
-        }
-    }
-}
-
-fn check_hops([low, high]: [usize; 2]) -> Result<()> {
-    ensure!(
-        low >= 1 && low <= high && high <= MAX_HOPS,
-        "hops [{low}, {high}] are not within 1 to {MAX_HOPS}"
-    );
-    Ok(())
 }
 
 /// Families that every stage and evaluation uses, in order.
@@ -490,7 +320,7 @@ mod tests {
         refused("seeds = [1]", "seeds = [1, 1]", "seed 1 stands twice");
         refused("name = \"rl\"", "name = \"sft\"", "regime `sft` stands twice");
         refused("name = \"rl\"", "name = \"greedy\"", "the name of the baseline or a control");
-        refused("[\"sft\", \"grpo_long\"]", "[\"sft\", \"grpo_longer\"]", "hint: stages are ");
+        refused("stage = \"grpo_long\"", "stage = \"grpo_longer\"", "hint: stages are ");
         refused("num_generations = 8", "num_generations = 1", "a group of one has no advantage");
         refused("num_mini_batches = 2", "num_mini_batches = 5", "is not a multiple");
         refused("num_questions = 3000", "num_questions = 0", "nothing to train on");

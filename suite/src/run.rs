@@ -2,6 +2,7 @@
 //!
 //! Everything it calls is a function of plain values; everything it keeps is in the store.
 
+pub mod data;
 pub mod evaluation;
 pub mod machine;
 pub mod stage;

@@ -4,6 +4,7 @@
 //! they share is a [`Trainer`], whose state is all that a checkpoint holds.
 
 pub mod grpo;
+pub mod hybrid;
 pub mod pretrain;
 pub mod sft;
 

@@ -81,9 +81,9 @@ fn train(name: String, size: usize, batch: usize, length: usize) -> Timed {
             }
         })
         .collect();
-    let stage = WORK.sft().0;
-    let mut trainer = WORK.trainer(stage, &parameters);
-    let training = TrainingSpec { freeze: Vec::new(), ..stage.training().clone() };
+    let stage = WORK.sft();
+    let mut trainer = WORK.trainer(&stage.optimizer, &parameters);
+    let training = TrainingSpec { freeze: Vec::new(), ..stage.training.clone() };
     let run = move || {
         let context = context(&prompter, &training);
         pretrain::step(&mut trainer, &context, &sequences).expect("a step");
@@ -111,7 +111,7 @@ fn decode(name: String, size: usize, num_samples: usize, length: usize) -> Timed
     };
     let run = move || {
         let model = Vlm::new(&prompter.config, &parameters);
-        let training = WORK.sft().0.training();
+        let training = &WORK.sft().training;
         let context = context(&prompter, training);
         rollouts(&model, &context, &questions, num_samples, &sampling, Seed::root(1));
     };

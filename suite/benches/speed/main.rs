@@ -31,11 +31,14 @@ use synergy_models::weights::Parameters;
 use synergy_suite::base::Base;
 use synergy_suite::completion::Completion;
 use synergy_suite::data::{Prompter, Register, Sequence, micro_batches, train_sample};
+use synergy_suite::dataset;
 use synergy_suite::device::Compute;
 use synergy_suite::evaluate::{Question, rollouts};
 use synergy_suite::features::FeatureCache;
 use synergy_suite::optimizer::Optimizer;
-use synergy_suite::recipe::{GrpoSpec, Recipe, SftSpec, StageSpec, TrainingSpec};
+use synergy_suite::recipe::{
+    GrpoSpec, OptimizerSpec, Recipe, SftSpec, StageSpec, TeacherSpec, TrainingSpec,
+};
 use synergy_suite::run::{machine, open_base};
 use synergy_suite::score::score;
 use synergy_suite::train::grpo::{self, Reference};
@@ -82,9 +85,9 @@ impl Work {
         self.recipe.stages.get(name).expect("profile small has it")
     }
 
-    fn trainer(&self, stage: &StageSpec, parameters: &Parameters) -> Trainer {
+    fn trainer(&self, optimizer: &OptimizerSpec, parameters: &Parameters) -> Trainer {
         Trainer {
-            optimizer: Optimizer::new(stage.optimizer(), 1000, parameters),
+            optimizer: Optimizer::new(optimizer, 1000, parameters),
             parameters: parameters.clone(),
             num_updates: 0,
         }
@@ -103,21 +106,25 @@ impl Work {
         FeatureCache::of(training, parameters).expect("what is frozen is there")
     }
 
-    fn sft(&self) -> (&StageSpec, &SftSpec) {
-        let stage = self.stage("sft");
-        let StageSpec::Sft(spec) = stage else { panic!("sft is SFT") };
-        (stage, spec)
+    fn sft(&self) -> &SftSpec {
+        let StageSpec::Sft(spec) = self.stage("sft") else { panic!("sft is SFT") };
+        spec
     }
 
-    fn grpo(&self) -> (&StageSpec, &GrpoSpec) {
-        let stage = self.stage("grpo");
-        let StageSpec::Grpo(spec) = stage else { panic!("grpo is GRPO") };
-        (stage, spec)
+    fn teacher(&self) -> &TeacherSpec {
+        let StageSpec::Teacher(spec) = self.stage(&self.sft().data) else { panic!("a teacher") };
+        spec
+    }
+
+    fn grpo(&self) -> &GrpoSpec {
+        let StageSpec::Grpo(spec) = self.stage("grpo") else { panic!("grpo is GRPO") };
+        spec
     }
 
     fn sequences(&self) -> Vec<Sequence> {
-        let (_, spec) = self.sft();
-        sft::batch(&self.base.prompter, spec, 1, Seed::root(1), 0).expect("a batch")
+        let examples = dataset::teacher(self.teacher(), 1).examples;
+        sft::batch(&self.base.prompter, self.sft(), &examples, 1, Seed::root(1), 0)
+            .expect("a batch")
     }
 
     /// Questions to decode answers to.
@@ -130,14 +137,15 @@ impl Work {
 
     /// Questions of one step of GRPO.
     fn asked(&self) -> Vec<Question> {
-        grpo::batch(&self.base.prompter, self.grpo().1, 1, Seed::root(1), 0).expect("a batch")
+        let pool: Vec<u64> = (0..self.grpo().num_questions as u64).collect();
+        grpo::batch(&self.base.prompter, self.grpo(), &pool, 1, Seed::root(1), 0).expect("a batch")
     }
 
     /// A step without pictures: its settings, random weights, which hardly ever end an answer before
     /// the cap, the questions cut to a length, and their texts.
     fn in_text(&self) -> (GrpoSpec, Parameters, Vec<Question>, Vec<String>) {
         let Prompter { config, tokenizer, .. } = &self.base.prompter;
-        let spec = GrpoSpec { max_completion_tokens: TEXT.1, ..self.grpo().1.clone() };
+        let spec = GrpoSpec { max_completion_tokens: TEXT.1, ..self.grpo().clone() };
         let parameters = Parameters::init(config, &mut Seed::root(1).rng(), &self.compute.device);
         let cut = |question: Question| {
             let ids = tokenizer.encode(&self.base.prompter.text(&question.sample.question, true));
@@ -157,10 +165,10 @@ impl Work {
         parameters: &Parameters,
         questions: &[Question],
     ) -> StepFigures {
-        let stage = self.grpo().0;
-        let mut trainer = self.trainer(stage, parameters);
-        let features = self.features(stage.training(), parameters);
-        let context = self.context(stage.training(), features.as_ref());
+        let stage = self.grpo();
+        let mut trainer = self.trainer(&stage.optimizer, parameters);
+        let features = self.features(&stage.training, parameters);
+        let context = self.context(&stage.training, features.as_ref());
         let reference = Reference { parameters, features: features.as_ref() };
         grpo::step(&mut trainer, &context, spec, reference, questions, Seed::root(1))
             .expect("a step")
@@ -168,7 +176,7 @@ impl Work {
 
     /// Greedy answers that no end token ends.
     fn decode(&self, model: &Vlm, questions: &[Question]) -> Vec<Vec<Generated>> {
-        let context = self.context(self.sft().0.training(), None);
+        let context = self.context(&self.sft().training, None);
         let sampling = Sampling { eos_token_id: Vec::new(), ..Sampling::greedy(DECODED.1, 0) };
         rollouts(model, &context, questions, 1, &sampling, Seed::root(1))
     }
@@ -206,7 +214,7 @@ fn works() -> Vec<(String, Make)> {
 fn grpo_step() -> Timed {
     let questions = WORK.asked();
     let run = move || {
-        WORK.grpo_step(WORK.grpo().1, &WORK.base.parameters, &questions);
+        WORK.grpo_step(WORK.grpo(), &WORK.base.parameters, &questions);
     };
     Timed { figure: "GRPO step".into(), count: None, run: Box::new(run) }
 }
@@ -222,13 +230,13 @@ fn grpo_text() -> Timed {
 
 /// One update on a batch of SFT: gradients and optimizer.
 fn train_step() -> Timed {
-    let (stage, _) = WORK.sft();
+    let stage = WORK.sft();
     let sequences = WORK.sequences();
     let num_tokens = sequences.iter().map(|s| s.input_ids.len()).sum();
-    let mut trainer = WORK.trainer(stage, &WORK.base.parameters);
+    let mut trainer = WORK.trainer(&stage.optimizer, &WORK.base.parameters);
     let run = move || {
-        let features = WORK.features(stage.training(), &trainer.parameters);
-        let context = WORK.context(stage.training(), features.as_ref());
+        let features = WORK.features(&stage.training, &trainer.parameters);
+        let context = WORK.context(&stage.training, features.as_ref());
         pretrain::step(&mut trainer, &context, &sequences).expect("a step");
     };
     Timed { figure: "train step".into(), count: Some((num_tokens, "tokens/s")), run: Box::new(run) }
@@ -282,7 +290,7 @@ fn products() -> Timed {
 fn forward() -> Timed {
     let sequences = WORK.sequences();
     let lengths: Vec<usize> = sequences.iter().map(|s| s.input_ids.len()).collect();
-    let cut = micro_batches(&lengths, WORK.sft().0.training().micro_batch_size);
+    let cut = micro_batches(&lengths, WORK.sft().training.micro_batch_size);
     let model = Vlm::new(&WORK.base.prompter.config, &WORK.base.parameters);
     let run = move || {
         black_box(WORK.compute.map(&cut, |_, members| {
@@ -429,11 +437,11 @@ fn dump(dir: &Path) -> Result<()> {
         .with_context(|| format!("failed to create the folder `{}`", pictures.display()))?;
     let base = &WORK.base;
 
-    let (stage, _) = WORK.sft();
+    let stage = WORK.sft();
     let sequences = WORK.sequences();
     dump_sequences(&dir.join("train.safetensors"), &sequences)?;
-    let mut trainer = WORK.trainer(stage, &base.parameters);
-    let figures = pretrain::step(&mut trainer, &WORK.context(stage.training(), None), &sequences)?;
+    let mut trainer = WORK.trainer(&stage.optimizer, &base.parameters);
+    let figures = pretrain::step(&mut trainer, &WORK.context(&stage.training, None), &sequences)?;
 
     let questions = WORK.questions();
     let model = Vlm::new(&base.prompter.config, &base.parameters);
@@ -441,7 +449,7 @@ fn dump(dir: &Path) -> Result<()> {
     dump_questions(&dir.join("decode.safetensors"), &questions, &answers)?;
 
     let asked = WORK.asked();
-    let (grpo_stage, grpo) = WORK.grpo();
+    let grpo = WORK.grpo();
     let grpo_figures = WORK.grpo_step(grpo, &base.parameters, &asked);
     let mut in_pictures = Vec::new();
     for (i, question) in asked.iter().enumerate() {
@@ -466,16 +474,16 @@ fn dump(dir: &Path) -> Result<()> {
 
     let work = json!({
         "model": WORK.recipe.model,
-        "freeze": stage.training().freeze,
+        "freeze": stage.training.freeze,
         "train": {
             "num_tokens": sequences.iter().map(|s| s.input_ids.len()).sum::<usize>(),
             "loss": figures["loss"],
-            "optimizer": stage.optimizer(),
+            "optimizer": stage.optimizer,
         },
         "decode": { "num_new_tokens": DECODED.1 },
         "grpo": {
             "spec": grpo,
-            "optimizer": grpo_stage.optimizer(),
+            "optimizer": grpo.optimizer,
             "mean_length": grpo_figures["length"],
             "questions": in_pictures,
         },

@@ -1,20 +1,21 @@
-//! One training stage: from the store, from its last checkpoint, or from its upstream.
+//! One stage that trains: from the store, from its last checkpoint, or from what it starts from.
 //!
 //! Does not know regimes. A finished stage is an artifact (`model.safetensors`, `summary.json`,
 //! `curve.jsonl`); an unfinished one is an artifact under another key, replaced every few steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::weights::Parameters;
 
 use crate::base::Base;
-use crate::data::Sequence;
+use crate::data::{Prompter, Sequence};
+use crate::dataset::{Dataset, Example};
 use crate::device::Compute;
 use crate::evaluate::Question;
 use crate::event::{Bar, Event, Events, interrupted};
@@ -22,9 +23,10 @@ use crate::features::FeatureCache;
 use crate::optimizer::Optimizer;
 use crate::plan::PlannedStage;
 use crate::recipe::StageSpec;
+use crate::run::data;
 use crate::store::{Key, Store};
 use crate::train::grpo::{self, Reference};
-use crate::train::{Context, StepFigures, Trainer, pretrain, sft};
+use crate::train::{Context, StepFigures, Trainer, hybrid, pretrain, sft};
 
 /// How a stage went.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +49,71 @@ enum Work {
     Questions(Vec<Question>),
 }
 
+/// All that a stage draws from.
+#[derive(Default)]
+struct Plenty<'a> {
+    /// What is learned, in epochs.
+    examples: &'a [Example],
+    /// Places in the training pool that rollouts are asked for.
+    pool: Vec<u64>,
+    /// Answers by question, for where rollouts fail.
+    taught: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Plenty<'a> {
+    /// From the data sets that the stage names.
+    fn of(planned: &PlannedStage, inputs: &'a [Dataset]) -> Result<Plenty<'a>> {
+        let mut plenty = Plenty::default();
+        let mut solved = BTreeSet::new();
+        let named = planned.spec.data();
+        for ((key, name), data) in named.iter().zip(inputs) {
+            match (*key, &planned.spec) {
+                ("skip_solved_by", _) => solved = data.solved(),
+                (_, StageSpec::Hybrid(_)) => plenty.taught = data.answers(),
+                _ => plenty.examples = &data.examples,
+            }
+            ensure!(
+                *key == "skip_solved_by" || !data.examples.is_empty(),
+                "stage `{name}` left no answers to learn for `{}`\n\
+                 hint: its model was never right; ask more often, or easier questions",
+                planned.name
+            );
+        }
+        if let Some(spec) = planned.spec.grpo() {
+            plenty.pool = grpo::pool(spec, planned.seed, &solved)?;
+        }
+        Ok(plenty)
+    }
+
+    fn num_steps(&self, spec: &StageSpec) -> usize {
+        match spec {
+            StageSpec::Pretrain(s) => s.num_steps,
+            StageSpec::Sft(s) => sft::num_steps(s, self.examples.len()),
+            _ => spec.grpo().map_or(0, |s| s.num_steps),
+        }
+    }
+
+    /// What `step` works on, made on the host.
+    fn work(
+        &self,
+        prompter: &Prompter,
+        planned: &PlannedStage,
+        seed: Seed,
+        step: usize,
+    ) -> Result<Work> {
+        let sequences = match &planned.spec {
+            StageSpec::Pretrain(s) => pretrain::batch(prompter, s, seed, step)?,
+            StageSpec::Sft(s) => sft::batch(prompter, s, self.examples, planned.seed, seed, step)?,
+            spec => {
+                let spec = spec.grpo().context("a stage that trains")?;
+                let asked = grpo::batch(prompter, spec, &self.pool, planned.seed, seed, step)?;
+                return Ok(Work::Questions(asked));
+            }
+        };
+        Ok(Work::Sequences(sequences))
+    }
+}
+
 /// Runs or reads `planned`.
 ///
 /// # Errors
@@ -62,14 +129,19 @@ pub fn run(
         events.write(Event::StageCached { stage: &planned.name, key: planned.key.as_str() })?;
         return serde_json::from_slice(file(&files, "summary.json")?).context("summary of a stage");
     }
-    let start = checkpoint(store, &planned.upstream, base, compute)?;
     let spec = &planned.spec;
-    let num_updates = match spec {
-        StageSpec::Grpo(s) => s.num_steps * s.num_mini_batches,
-        StageSpec::Pretrain(_) | StageSpec::Sft(_) => spec.num_steps(),
+    let (Some(from), Some(training), Some(optimizer)) =
+        (&planned.from, spec.training(), spec.optimizer())
+    else {
+        return data::run(planned, base, compute, store, events);
     };
+    let start = checkpoint(store, from, base, compute)?;
+    let inputs = data::inputs(planned, store)?;
+    let plenty = Plenty::of(planned, &inputs)?;
+    let num_steps = plenty.num_steps(spec);
+    let num_updates = num_steps * spec.grpo().map_or(1, |s| s.num_mini_batches);
     let mut trainer = Trainer {
-        optimizer: Optimizer::new(spec.optimizer(), num_updates, &start),
+        optimizer: Optimizer::new(optimizer, num_updates, &start),
         parameters: start,
         num_updates: 0,
     };
@@ -90,19 +162,14 @@ pub fn run(
         events.write(Event::StageResumed { stage: &planned.name, step: done.step })?;
     }
 
-    let features = FeatureCache::of(spec.training(), &trainer.parameters)?;
-    let context = Context {
-        prompter: &base.prompter,
-        compute,
-        training: spec.training(),
-        features: features.as_ref(),
-    };
+    let features = FeatureCache::of(training, &trainer.parameters)?;
+    let context =
+        Context { prompter: &base.prompter, compute, training, features: features.as_ref() };
     let reference = Reference {
         parameters: &base.parameters,
         features: features.as_ref().filter(|kept| kept.fits(&base.parameters)),
     };
     let seed = Seed::root(planned.seed).fold_in(&planned.name);
-    let num_steps = spec.num_steps();
     let before = done.wall_time_s;
     let clock = Instant::now();
     let mut bar =
@@ -110,20 +177,10 @@ pub fn run(
     std::thread::scope(|scope| -> Result<()> {
         // Pictures and prompts of the next steps are made while this one computes.
         let (sender, receiver) = sync_channel(2);
-        let (prompter, first) = (&base.prompter, done.step);
+        let (prompter, first, plenty) = (&base.prompter, done.step, &plenty);
         scope.spawn(move || {
             for step in first..num_steps {
-                let work = match spec {
-                    StageSpec::Pretrain(s) => {
-                        pretrain::batch(prompter, s, seed, step).map(Work::Sequences)
-                    }
-                    StageSpec::Sft(s) => {
-                        sft::batch(prompter, s, planned.seed, seed, step).map(Work::Sequences)
-                    }
-                    StageSpec::Grpo(s) => {
-                        grpo::batch(prompter, s, planned.seed, seed, step).map(Work::Questions)
-                    }
-                };
+                let work = plenty.work(prompter, planned, seed, step);
                 // A closed channel means that the loop below has stopped.
                 if sender.send(work).is_err() {
                     break;
@@ -137,17 +194,30 @@ pub fn run(
                     let seed = seed.fold_in("rollouts").at(step as u64);
                     grpo::step(&mut trainer, &context, s, reference, questions, seed)?
                 }
+                (Work::Questions(questions), StageSpec::Hybrid(s)) => {
+                    let seed = seed.fold_in("rollouts").at(step as u64);
+                    let (taught, done) = (&plenty.taught, step as f64 / num_steps as f64);
+                    hybrid::step(
+                        &mut trainer,
+                        &context,
+                        s,
+                        reference,
+                        questions,
+                        taught,
+                        done,
+                        seed,
+                    )?
+                }
                 (Work::Sequences(sequences), _) => {
                     pretrain::step(&mut trainer, &context, sequences)?
                 }
-                (Work::Questions(_), _) => bail!("questions are for GRPO only"),
+                (Work::Questions(_), _) => bail!("questions are for rollouts only"),
             };
             events.write(Event::Step { stage: &planned.name, step, figures: &figures })?;
             tell(&mut bar, step + 1, &figures);
             curve.push(figures);
             let stop = interrupted();
-            if stop || ((step + 1) % spec.training().checkpoint_every == 0 && step + 1 < num_steps)
-            {
+            if stop || ((step + 1) % training.checkpoint_every == 0 && step + 1 < num_steps) {
                 let progress = Progress {
                     step: step + 1,
                     num_updates: trainer.num_updates,
@@ -270,7 +340,7 @@ fn summarize(curve: &[StepFigures]) -> StepFigures {
     out
 }
 
-fn file<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a [u8]> {
+pub(super) fn file<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a [u8]> {
     files.get(name).map(Vec::as_slice).with_context(|| format!("artifact lacks `{name}`"))
 }
 

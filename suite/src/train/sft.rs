@@ -1,43 +1,45 @@
-//! Supervised fine-tuning on teacher traces: shuffled epochs over a fixed pool of questions.
+//! Supervised fine-tuning: shuffled epochs over a data set.
 //!
-//! Knows nothing of rewards. Deviation from the study: traces come from the families' own teacher,
-//! not from a distilled model; the update itself is pretraining's.
+//! Knows nothing of rewards, nor where the answers come from; the update itself is pretraining's.
 
 use anyhow::Result;
 use rand::seq::SliceRandom;
 use synergy_benchmarks::seed::Seed;
 
-use crate::data::{Prompter, Register, Sequence, train_sample};
-use crate::recipe::{SftSpec, Trace};
+use crate::data::{Prompter, Sequence, train_sample};
+use crate::dataset::Example;
+use crate::recipe::SftSpec;
 
-/// The sequences of `step`, the study's prompt and a trace each: every epoch sees every question of
-/// the pool of `run_seed` once, in an order of its own.
+/// Steps in all.
+pub fn num_steps(spec: &SftSpec, num_examples: usize) -> usize {
+    num_examples.div_ceil(spec.batch_size) * spec.num_epochs
+}
+
+/// The sequences of `step`, the study's prompt and an answer each: every epoch sees every example once, in an
+/// order of its own. Questions are those of the pool of `run_seed`.
 ///
 /// # Errors
 /// If the chat template fails.
 pub fn batch(
     prompter: &Prompter,
     spec: &SftSpec,
+    examples: &[Example],
     run_seed: u64,
     seed: Seed,
     step: usize,
 ) -> Result<Vec<Sequence>> {
-    let per_epoch = spec.num_questions.div_ceil(spec.batch_size);
+    let per_epoch = examples.len().div_ceil(spec.batch_size);
     let (epoch, within) = (step / per_epoch, step % per_epoch);
-    let mut order: Vec<u64> = (0..spec.num_questions as u64).collect();
+    let mut order: Vec<usize> = (0..examples.len()).collect();
     order.shuffle(&mut seed.fold_in("shuffle").at(epoch as u64).rng());
     let end = ((within + 1) * spec.batch_size).min(order.len());
-    let register = match spec.trace {
-        Trace::Terse => Register::Terse,
-        Trace::Verbose => Register::Verbose,
-    };
     let rng = &mut seed.fold_in("gaps").at(step as u64).rng();
     order[within * spec.batch_size..end]
         .iter()
-        .map(|&index| {
-            let sample = train_sample(run_seed, index, spec.hops);
-            let answer = Prompter::answer(register, &sample.terse, &sample.verbose, &sample.answer);
-            let turn = (prompter.text(&sample.question, true), answer);
+        .map(|&i| {
+            let example = &examples[i];
+            let sample = train_sample(run_seed, example.index, example.hops);
+            let turn = (prompter.text(&sample.question, true), example.answer.clone());
             prompter.conversation(&[turn], prompter.patches(&sample)?, spec.position_gap_max, rng)
         })
         .collect()

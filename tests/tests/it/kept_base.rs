@@ -26,17 +26,18 @@ fn first_steps_are_those_recorded(recipe: &str, kept: &str, num_steps: usize) ->
 
     let compute = Compute::open("flex", None)?;
     let base = open_base(&recipe, &compute)?;
-    let (name, spec) = recipe.stages_of(&recipe.regimes[0]).next().context("no stage")?;
+    let name = *recipe.order(&recipe.regimes[0].stage).first().context("no stage")?;
+    let spec = &recipe.stages[name];
     let StageSpec::Pretrain(settings) = spec else { bail!("a base begins with pretraining") };
     let mut trainer = Trainer {
-        optimizer: Optimizer::new(spec.optimizer(), spec.num_steps(), &base.parameters),
+        optimizer: Optimizer::new(&settings.optimizer, settings.num_steps, &base.parameters),
         parameters: base.parameters.clone(),
         num_updates: 0,
     };
     let context = Context {
         prompter: &base.prompter,
         compute: &compute,
-        training: spec.training(),
+        training: &settings.training,
         features: None,
     };
     let seed = Seed::root(recipe.seeds[0]).fold_in(name);
