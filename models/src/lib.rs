@@ -7,6 +7,7 @@ pub mod config;
 pub mod generate;
 pub mod image;
 pub mod lora;
+pub mod merge;
 pub mod native;
 pub mod ops;
 pub mod rope;

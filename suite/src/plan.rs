@@ -46,6 +46,8 @@ pub struct PlannedStage {
     pub spec: StageSpec,
     /// The checkpoint it starts from, if it needs one: a key of the store, or the base.
     pub from: Option<Key>,
+    /// Checkpoints that it merges.
+    pub parents: Vec<Key>,
     /// Data it reads, in the order of [`StageSpec::data`].
     pub data: Vec<Key>,
     pub key: Key,
@@ -201,9 +203,10 @@ fn add_stage(
 ) -> Key {
     let spec = &recipe.stages[name];
     let from = spec.from().map(|from| keys[from].clone());
+    let parents: Vec<Key> = spec.parents().iter().map(|p| keys[p.as_str()].clone()).collect();
     let data: Vec<Key> = spec.data().into_iter().map(|(_, name)| keys[name].clone()).collect();
     let depends_on = json!({
-        "kind": "stage", "name": name, "spec": spec, "from": from, "data": data, "seed": seed,
+        "kind": "stage", "name": name, "spec": spec, "from": from, "parents": parents, "data": data, "seed": seed,
         "prompt": recipe.prompt, "base": basis.base, "backend": basis.backend, "code": basis.code,
     });
     let key = Key::of(&depends_on);
@@ -217,6 +220,7 @@ fn add_stage(
         seed,
         spec: spec.clone(),
         from,
+        parents,
         data,
         key: key.clone(),
         depends_on,
@@ -249,7 +253,7 @@ fn num_steps(recipe: &Recipe, spec: &StageSpec) -> usize {
         StageSpec::Grpo(s) => s.num_steps,
         StageSpec::Hybrid(s) => s.grpo.num_steps,
         StageSpec::Sample(s) => s.num_questions,
-        StageSpec::Teacher(_) | StageSpec::Mix(_) => 0,
+        StageSpec::Teacher(_) | StageSpec::Mix(_) | StageSpec::Merge(_) => 0,
     }
 }
 
@@ -298,7 +302,7 @@ fn estimate(recipe: &Recipe, spec: &StageSpec, config: &VlmConfig) -> Estimate {
             let answers = s.num_generations as f64 * sampled_answer(s.hops, s.max_new_tokens);
             (0.0, answers, PROMPT_TOKENS + answers)
         }
-        StageSpec::Teacher(_) | StageSpec::Mix(_) => (0.0, 0.0, 0.0),
+        StageSpec::Teacher(_) | StageSpec::Mix(_) | StageSpec::Merge(_) => (0.0, 0.0, 0.0),
     };
     let parameters: usize = shapes(config).iter().map(|(_, s)| s.iter().product::<usize>()).sum();
     let scale = parameters as f64 / 1e6;

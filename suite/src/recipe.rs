@@ -159,7 +159,9 @@ impl Recipe {
         }
         path.push(name);
         let mut order: Vec<&str> = Vec::new();
-        for input in stage.from().into_iter().chain(stage.data().into_iter().map(|(_, d)| d)) {
+        let parents = stage.parents().iter().map(String::as_str);
+        let data = stage.data().into_iter().map(|(_, name)| name);
+        for input in stage.from().into_iter().chain(parents).chain(data) {
             for needed in self.walk(input, &format!("stage `{name}`"), path)? {
                 if !order.contains(&needed) {
                     order.push(needed);
@@ -181,7 +183,8 @@ impl Recipe {
             );
             stage.check().with_context(|| format!("stage `{name}`"))?;
             self.walk(name, "", &mut Vec::new())?;
-            if let Some(from) = stage.from().filter(|from| *from != BASE) {
+            let models = stage.from().into_iter().chain(stage.parents().iter().map(String::as_str));
+            for from in models.filter(|from| *from != BASE) {
                 ensure!(
                     output(from) == Some(Output::Checkpoint),
                     "stage `{name}` starts from `{from}`, which is data\nhint: name a stage that trains"

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::{Generated, Sampling};
 use synergy_models::image::Patches;
+use synergy_models::merge::{MergeSpec, Method, Rescale, merge};
 use synergy_models::native::{Mat, MatMut, Product, product, recorded};
 use synergy_models::vlm::Vlm;
 use synergy_models::weights::Parameters;
@@ -196,7 +197,7 @@ type Make = Box<dyn Fn() -> Timed>;
 /// Name for criterion, and what makes it. GRPO comes first, so that the peak of memory is its own.
 fn works() -> Vec<(String, Make)> {
     type Named = (&'static str, fn() -> Timed);
-    let plain: [Named; 8] = [
+    let plain: [Named; 9] = [
         ("grpo/step", grpo_step),
         ("grpo/text only", grpo_text),
         ("train/step", train_step),
@@ -205,6 +206,7 @@ fn works() -> Vec<(String, Make)> {
         ("decode/64 sequences", decode),
         ("processor/64 pictures", processor),
         ("grading/2048 answers", grading),
+        ("merge/TIES", merging),
     ];
     let plain = plain.into_iter().map(|(name, make)| (name.to_owned(), Box::new(make) as Make));
     plain.chain(growth::works()).collect()
@@ -352,6 +354,27 @@ fn grading() -> Timed {
         }
     };
     Timed { figure: "grading".into(), count: Some((GRADED, "answers/s")), run: Box::new(run) }
+}
+
+/// TIES of two models near the base, on one thread.
+fn merging() -> Timed {
+    let base = &WORK.base.parameters;
+    let near = |by: f64| base.map(|_, p| p.value.clone().mul_scalar(1.0 + by));
+    let (a, b) = (near(1e-2), near(-1e-3));
+    let spec = MergeSpec {
+        method: Method::Ties,
+        share: 0.5,
+        density: 0.5,
+        normalize: true,
+        lambda: 1.0,
+        rescale: Rescale::None,
+        seed: 1,
+    };
+    let run = move || {
+        black_box(merge(&spec, &a, &b, base).expect("three models of one shape"));
+    };
+    let count = Some((base.count(), "parameters/s"));
+    Timed { figure: "merging".into(), count, run: Box::new(run) }
 }
 
 /// Measures with criterion; its own filters hold.

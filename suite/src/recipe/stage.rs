@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow, ensure};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::families::{MAX_HOPS, NUM_CELLS};
+use synergy_models::merge::MergeSpec;
 
 /// What a stage that starts from nothing trained names.
 pub const BASE: &str = "base";
@@ -18,6 +19,7 @@ pub enum StageSpec {
     Sft(SftSpec),
     Grpo(GrpoSpec),
     Hybrid(HybridSpec),
+    Merge(MergeStageSpec),
     Teacher(TeacherSpec),
     Sample(SampleSpec),
     Mix(MixSpec),
@@ -199,6 +201,15 @@ pub struct HybridSpec {
     pub grpo: GrpoSpec,
 }
 
+/// The merge of two models that stand on the base.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MergeStageSpec {
+    /// The stages whose models are merged; `share` is the first's.
+    pub parents: [String; 2],
+    pub merge: MergeSpec,
+}
+
 /// What every stage that trains says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -255,6 +266,7 @@ impl StageSpec {
             StageSpec::Sft(_) => "sft",
             StageSpec::Grpo(_) => "grpo",
             StageSpec::Hybrid(_) => "hybrid",
+            StageSpec::Merge(_) => "merge",
             StageSpec::Teacher(_) => "teacher",
             StageSpec::Sample(_) => "sample",
             StageSpec::Mix(_) => "mix",
@@ -267,7 +279,8 @@ impl StageSpec {
             StageSpec::Pretrain(_)
             | StageSpec::Sft(_)
             | StageSpec::Grpo(_)
-            | StageSpec::Hybrid(_) => Output::Checkpoint,
+            | StageSpec::Hybrid(_)
+            | StageSpec::Merge(_) => Output::Checkpoint,
             StageSpec::Teacher(_) | StageSpec::Sample(_) | StageSpec::Mix(_) => Output::Data,
         }
     }
@@ -280,7 +293,15 @@ impl StageSpec {
             StageSpec::Grpo(s) => Some(&s.from),
             StageSpec::Hybrid(s) => Some(&s.grpo.from),
             StageSpec::Sample(s) => Some(&s.from),
-            StageSpec::Teacher(_) | StageSpec::Mix(_) => None,
+            StageSpec::Teacher(_) | StageSpec::Mix(_) | StageSpec::Merge(_) => None,
+        }
+    }
+
+    /// The stages whose models it merges, or `base`.
+    pub fn parents(&self) -> &[String] {
+        match self {
+            StageSpec::Merge(s) => &s.parents,
+            _ => &[],
         }
     }
 
@@ -388,6 +409,7 @@ impl StageSpec {
                 );
                 Ok(())
             }
+            StageSpec::Merge(s) => s.merge.check(),
             StageSpec::Grpo(_) | StageSpec::Hybrid(_) => Ok(()),
         }
     }

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use synergy_benchmarks::seed::Seed;
+use synergy_models::merge::{self, MergeSpec};
 use synergy_models::weights::Parameters;
 
 use crate::base::Base;
@@ -133,7 +134,10 @@ pub fn run(
     let (Some(from), Some(training), Some(optimizer)) =
         (&planned.from, spec.training(), spec.optimizer())
     else {
-        return data::run(planned, base, compute, store, events);
+        return match spec {
+            StageSpec::Merge(spec) => merge(&spec.merge, planned, base, compute, store, events),
+            _ => data::run(planned, base, compute, store, events),
+        };
     };
     let start = checkpoint(store, from, base, compute)?;
     let inputs = data::inputs(planned, store)?;
@@ -252,6 +256,41 @@ pub fn run(
         wall_time_s,
     })?;
     bar.finish(&format!("done in {wall_time_s:.0} s"));
+    Ok(summary)
+}
+
+/// The model between two others.
+fn merge(
+    spec: &MergeSpec,
+    planned: &PlannedStage,
+    base: &Base,
+    compute: &Compute,
+    store: &Store,
+    events: &mut Events,
+) -> Result<Summary> {
+    let clock = Instant::now();
+    let read = |key| checkpoint(store, key, base, compute);
+    let [a, b] = planned.parents.as_slice() else { bail!("a merge has two parents") };
+    let (merged, report) = merge::merge(spec, &read(a)?, &read(b)?, &base.parameters)?;
+    let figures = StepFigures::from([
+        ("distance_a".to_owned(), report.distance_a),
+        ("distance_b".to_owned(), report.distance_b),
+        ("cosine".to_owned(), report.cosine),
+        ("overlap".to_owned(), report.overlap),
+        ("sign_conflicts".to_owned(), report.sign_conflicts),
+    ]);
+    let wall_time_s = clock.elapsed().as_secs_f64();
+    let summary = Summary { wall_time_s, figures };
+    let files = BTreeMap::from([
+        ("model.safetensors".to_owned(), merged.to_bytes()),
+        ("summary.json".to_owned(), serde_json::to_vec_pretty(&summary).context("summary")?),
+    ]);
+    store.put(&planned.key, &planned.depends_on, &files)?;
+    events.write(Event::StageDone {
+        stage: &planned.name,
+        key: planned.key.as_str(),
+        wall_time_s,
+    })?;
     Ok(summary)
 }
 
