@@ -121,12 +121,12 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Compare the model with the reference implementation, from what was recorded of it
+    /// Compare with the reference implementation and with peers, from what was recorded of them
     #[command(after_help = "Examples:
   cargo xtask parity
   cargo xtask parity --regenerate")]
     Parity {
-        /// Record the reference anew: needs Python 3.11, npm and 8 GB below `target`
+        /// Record the reference and the peers anew: needs Python 3.11, npm and 23 GB below `target`
         #[arg(long)]
         regenerate: bool,
     },

