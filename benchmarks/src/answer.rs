@@ -75,23 +75,30 @@ pub fn judge(text: &str, answer: &str, finished: bool) -> Judgement {
 ///
 /// "Last" is by where the box opens, so of two nested boxes the inner one is taken.
 pub fn extract(text: &str) -> Option<&str> {
-    // For each open brace where its content starts, and whether it belongs to a box.
-    let mut open: Vec<(usize, bool)> = Vec::new();
-    let mut last: Option<(usize, usize)> = None;
+    boxes(text).pop()
+}
+
+/// The trimmed contents of all boxes whose braces balance, in the order in which they open.
+pub fn boxes(text: &str) -> Vec<&str> {
+    // For each open brace where its content starts and, if it belongs to a box, the box's place.
+    let mut open: Vec<(usize, Option<usize>)> = Vec::new();
+    let mut found: Vec<Option<&str>> = Vec::new();
     for (i, byte) in text.bytes().enumerate() {
         match byte {
-            b'{' => open.push((i + 1, text.as_bytes()[..=i].ends_with(BOXED.as_bytes()))),
+            b'{' => {
+                let is_box = text.as_bytes()[..=i].ends_with(BOXED.as_bytes());
+                open.push((i + 1, is_box.then_some(found.len())));
+                found.extend(is_box.then_some(None));
+            }
             b'}' => {
-                if let Some((start, true)) = open.pop()
-                    && last.is_none_or(|(before, _)| before < start)
-                {
-                    last = Some((start, i));
+                if let Some((start, Some(place))) = open.pop() {
+                    found[place] = Some(text[start..i].trim());
                 }
             }
             _ => {}
         }
     }
-    last.map(|(start, end)| text[start..end].trim())
+    found.into_iter().flatten().collect()
 }
 
 /// Whether `extracted` says the same as `answer`.

@@ -58,6 +58,8 @@ pub struct Sample {
     pub terse: String,
     /// The long, reflective trace of the same solution; empty where the benchmark has none.
     pub verbose: String,
+    /// A trace as long as the verbose one that does not reason; empty where the benchmark has none.
+    pub shallow: String,
 }
 
 impl Sample {
@@ -92,6 +94,7 @@ impl Sample {
             answer: question.answer,
             terse: question.terse,
             verbose: question.verbose,
+            shallow: question.shallow,
         }
     }
 

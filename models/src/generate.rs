@@ -147,7 +147,7 @@ pub struct Drawn {
     pub prompt: usize,
     pub sample: usize,
     pub id: u32,
-    /// See [`Generated::log_probs`].
+    /// See [`Generated::log_probs`]. Not a number if the model's logits are not finite; its row ends then.
     pub log_prob: f32,
     /// Whether it ends its row.
     pub is_end: bool,
@@ -209,10 +209,11 @@ impl Task<'_> {
         (positions, next)
     }
 
-    /// Draws the next token of `row` and tells of it.
+    /// Draws the next token of `row` and tells of it. See [`Drawn::log_prob`] of logits that are not finite.
     fn draw(&self, logits: &[f32], row: &mut Row, on_token: &mut dyn FnMut(Drawn)) {
-        let (id, log_prob) = draw(logits, &row.seen, &mut row.rng, self.sampling, self.config);
-        let is_end = self.sampling.eos_token_id.contains(&id);
+        let drawn = draw(logits, &row.seen, &mut row.rng, self.sampling, self.config);
+        let (id, log_prob) = drawn.unwrap_or((self.config.eos_token_id, f32::NAN));
+        let is_end = drawn.is_none() || self.sampling.eos_token_id.contains(&id);
         on_token(Drawn { prompt: row.prompt, sample: row.sample, id, log_prob, is_end });
         if let Some(seen) = row.seen.get_mut(id as usize) {
             *seen = true;

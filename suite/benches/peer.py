@@ -253,6 +253,7 @@ def grpo_times(model, processing_class, dataset, work, cap, mean_length):
     from trl import GRPOConfig, GRPOTrainer
 
     spec = work["grpo"]["spec"]
+    objective, reward = spec["objective"], work["grpo"]["reward"]
     optimizer = work["grpo"]["optimizer"]
     num_updates = spec["num_mini_batches"]
     completions = spec["batch_size"] * spec["num_generations"]
@@ -286,12 +287,15 @@ def grpo_times(model, processing_class, dataset, work, cap, mean_length):
             temperature=spec["temperature"],
             top_p=1.0,
             top_k=0,
-            beta=spec["beta"],
-            epsilon=spec["epsilon"],
+            beta=objective["beta"],
+            # Its default multiplies the KL term by the ratio.
+            use_bias_correction_kl=False,
+            epsilon=objective["clip_low"],
+            epsilon_high=objective["clip_high"],
             loss_type="grpo",
             scale_rewards="group",
             num_iterations=1,
-            reward_weights=[spec["accuracy_weight"], spec["format_weight"]],
+            reward_weights=[reward["accuracy_weight"], reward["format_weight"]],
             learning_rate=NO_LEARNING,
             lr_scheduler_type="constant",
             optim="adamw_torch_fused",

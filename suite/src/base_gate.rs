@@ -63,7 +63,7 @@ pub fn measure(
 ) -> Result<GateReport> {
     let prompter = &base.prompter;
     let model = Vlm::new(&prompter.config, &base.parameters);
-    let unused = TrainingSpec { freeze: Vec::new(), micro_batch_size: 1, checkpoint_every: 1 };
+    let unused = TrainingSpec::none();
     let context = Context { prompter, compute, training: &unused, features: None };
     let samples = |hops: usize| -> Vec<Sample> {
         let draw = |f: Family| {
@@ -84,7 +84,7 @@ pub fn measure(
             })
             .collect::<Result<_>>()?;
         let sampling = Sampling::greedy(256, prompter.config.eos_token_id);
-        let completions = evaluate(&model, &context, &questions, 1, &sampling, Seed::root(31));
+        let completions = evaluate(&model, &context, &questions, 1, &sampling, Seed::root(31))?;
         let right = |c| score(c).outcome == Outcome::Correct;
         completions.iter().map(|c| Ok((c.benchmark.parse()?, c.hops, right(c)))).collect()
     };
@@ -109,7 +109,7 @@ pub fn measure(
     let (num, sampling) =
         (evaluation.level_num_samples, evaluation.sampling(prompter.config.eos_token_id));
     let seed = Seed::root(31).fold_in("levels");
-    let completions = evaluate(&model, &context, &asked, num, &sampling, seed);
+    let completions = evaluate(&model, &context, &asked, num, &sampling, seed)?;
     let levels = cut_levels(&completions.iter().map(score).collect::<Vec<_>>());
     let level_shares: Vec<f64> =
         Level::ALL.into_iter().map(|l| share(levels.values().map(|v| *v == l))).collect();

@@ -4,7 +4,7 @@
 
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use image::RgbImage;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::{Sampling, generate_with};
@@ -64,6 +64,7 @@ impl<'a> Chat<'a> {
         };
         let mut stream = checkpoint.tokenizer.stream();
         let mut answer = Answer { text: String::new(), num_tokens: 0, finished: false };
+        let mut is_finite = true;
         let mut written = Ok(());
         let mut show = |text: &str, answer: &mut Answer| {
             answer.text.push_str(text);
@@ -83,8 +84,13 @@ impl<'a> Chat<'a> {
             &mut |token| {
                 answer.num_tokens += 1;
                 answer.finished = token.is_end;
+                is_finite &= token.log_prob.is_finite();
                 show(&stream.push(token.id), &mut answer);
             },
+        );
+        ensure!(
+            is_finite,
+            "the model's logits are not finite\nhint: its weights are damaged or diverged"
         );
         show(&stream.finish(), &mut answer);
         written.context("failed to write the answer")?;

@@ -77,9 +77,14 @@ impl Prompter {
         match register {
             Register::Read => terse.to_owned(),
             Register::Direct => format!("\\boxed{{{answer}}}"),
-            Register::Terse => format!("<think> {}</think>\\boxed{{{answer}}}", terse.trim()),
-            Register::Verbose => format!("<think> {}</think>\\boxed{{{answer}}}", verbose.trim()),
+            Register::Terse => Prompter::reasoned(terse, answer),
+            Register::Verbose => Prompter::reasoned(verbose, answer),
         }
+    }
+
+    /// An answer behind its trace, in the study's form.
+    pub fn reasoned(trace: &str, answer: &str) -> String {
+        format!("<think> {}</think>\\boxed{{{answer}}}", trace.trim())
     }
 
     /// A conversation: each turn is (user text, model text); positions jump before each answer by
@@ -125,12 +130,12 @@ impl Prompter {
     }
 }
 
-/// The `index`-th question of the training pool of a run: families in turn, hops cycling within
-/// each. Every stage of a seed draws from one pool, as the study's SFT and RL share their questions.
-pub fn train_sample(run_seed: u64, index: u64, hops: [usize; 2]) -> Sample {
+/// The `index`-th question of a pool of a run: families in turn, hops cycling within each. Every stage of a
+/// seed draws from one pool, as the study's SFT and RL share their questions.
+pub fn pool_sample(run_seed: u64, index: u64, split: Split, hops: [usize; 2]) -> Sample {
     let family = FAMILIES[index as usize % FAMILIES.len()];
     let within = index / FAMILIES.len() as u64;
-    Sample::procedural(family, run_seed, Split::Train, within, hops[0]..=hops[1])
+    Sample::procedural(family, run_seed, split, within, hops[0]..=hops[1])
 }
 
 /// Texts to train a tokenizer on: every register of every family, from the pretrain split.
@@ -232,7 +237,7 @@ mod tests {
     });
 
     fn conversation(gap_max: u32, seed: u64) -> Sequence {
-        let sample = train_sample(1, 3, [2, 4]);
+        let sample = pool_sample(1, 3, Split::Train, [2, 4]);
         let turns = [
             ("Read the cells from a1 to b1.".to_owned(), "a1 3 b1 2".to_owned()),
             (PROMPTER.text(&sample.question, true), "<think> a1 3</think>\\boxed{3}".to_owned()),
@@ -270,8 +275,9 @@ mod tests {
 
     #[test]
     fn stages_of_a_seed_share_their_questions() {
-        assert_eq!(train_sample(1, 7, [1, 4]), train_sample(1, 7, [1, 4]));
-        assert_ne!(train_sample(1, 7, [1, 4]).id, train_sample(2, 7, [1, 4]).id);
+        let sample = |seed| pool_sample(seed, 7, Split::Train, [1, 4]);
+        assert_eq!(sample(1), sample(1));
+        assert_ne!(sample(1).id, sample(2).id);
     }
 
     proptest! {

@@ -5,20 +5,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
+use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use synergy_benchmarks::families::Split;
+use synergy_benchmarks::sample::Sample;
+use synergy_benchmarks::seed::Seed;
 
-use crate::data::{Prompter, Register, train_sample};
+use crate::data::{Prompter, pool_sample};
 use crate::recipe::{MixSpec, TeacherSpec, Trace};
 
 /// A question of the training pool and an answer to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Example {
     pub sample_id: String,
-    /// Place in the training pool, whose hops are `hops`.
+    /// Place in the pool of `split` and `hops`.
     pub index: u64,
+    pub split: Split,
     pub hops: [usize; 2],
     /// What the model is to write after the prompt.
     pub answer: String,
+}
+
+impl Example {
+    /// Its question, of the pool of `run_seed`.
+    pub fn sample(&self, run_seed: u64) -> Sample {
+        pool_sample(run_seed, self.index, self.split, self.hops)
+    }
 }
 
 /// A question that a model was asked several times.
@@ -84,27 +96,29 @@ impl Dataset {
 
 /// The families' own traces of the pool of `run_seed`.
 pub fn teacher(spec: &TeacherSpec, run_seed: u64) -> Dataset {
-    let register = match spec.trace {
-        Trace::Terse => Register::Terse,
-        Trace::Verbose => Register::Verbose,
-    };
-    let examples = (0..spec.num_questions as u64).map(|index| {
-        let sample = train_sample(run_seed, index, spec.hops);
-        let answer = Prompter::answer(register, &sample.terse, &sample.verbose, &sample.answer);
-        Example { sample_id: sample.id, index, hops: spec.hops, answer }
+    let (split, hops) = (spec.questions.split, spec.questions.hops);
+    let examples = (0..spec.questions.num_questions as u64).map(|index| {
+        let sample = pool_sample(run_seed, index, split, hops);
+        let trace = match spec.trace {
+            Trace::Terse => &sample.terse,
+            Trace::Verbose => &sample.verbose,
+            Trace::Shallow => &sample.shallow,
+        };
+        let answer = Prompter::reasoned(trace, &sample.answer);
+        Example { sample_id: sample.id, index, split, hops, answer }
     });
     Dataset { examples: examples.collect(), asked: Vec::new() }
 }
 
-/// The parts of `spec` one after the other; `data` has what [`crate::recipe::StageSpec::data`] names, in
-/// its order.
+/// The parts of `spec` one after the other, whole or by share; `data` has what
+/// [`crate::recipe::StageSpec::data`] names, in its order, and `seed` draws what a share takes.
 ///
 /// # Errors
 /// If nothing is left.
-pub fn mix(spec: &MixSpec, data: &[Dataset]) -> Result<Dataset> {
+pub fn mix(spec: &MixSpec, data: &[Dataset], seed: Seed) -> Result<Dataset> {
     let mut data = data.iter();
     let mut next = || data.next().context("a data set for each that the mix names");
-    let mut examples = Vec::new();
+    let mut parts: Vec<Vec<&Example>> = Vec::new();
     for part in &spec.parts {
         let whole = next()?;
         let unsolved =
@@ -112,8 +126,18 @@ pub fn mix(spec: &MixSpec, data: &[Dataset]) -> Result<Dataset> {
         let wanted = |e: &&Example| {
             unsolved.as_ref().is_none_or(|unsolved| unsolved.contains(e.sample_id.as_str()))
         };
-        examples.extend(whole.examples.iter().filter(wanted).cloned());
+        parts.push(whole.examples.iter().filter(wanted).collect());
     }
+    let shares = || spec.parts.iter().map(|part| part.share);
+    let most = |(share, part): (Option<f64>, &Vec<_>)| share.map(|s| part.len() as f64 / s);
+    // As large as the part that runs out first allows.
+    if let Some(total) = shares().zip(&parts).filter_map(most).reduce(f64::min) {
+        for (i, (share, part)) in shares().zip(&mut parts).enumerate() {
+            part.shuffle(&mut seed.fold_in("share").at(i as u64).rng());
+            part.truncate((total * share.unwrap_or_default()).round() as usize);
+        }
+    }
+    let examples: Vec<Example> = parts.into_iter().flatten().cloned().collect();
     ensure!(!examples.is_empty(), "nothing is left of the mix\nhint: look at its parts' filters");
     Ok(Dataset { examples, asked: Vec::new() })
 }
@@ -141,14 +165,31 @@ fn from_lines<T: DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::MixPart;
+    use crate::recipe::{MixPart, Named, QuestionsSpec};
 
     fn spec(trace: Trace, num_questions: usize) -> TeacherSpec {
-        TeacherSpec { trace, num_questions, hops: [1, 4] }
+        let questions = QuestionsSpec { split: Split::Train, num_questions, hops: [1, 4] };
+        TeacherSpec { trace, questions: Named::new("few", questions) }
     }
 
     fn part(unsolved_by: Option<&str>) -> MixPart {
-        MixPart { data: "any".into(), unsolved_by: unsolved_by.map(str::to_owned) }
+        MixPart { data: "any".into(), share: None, unsolved_by: unsolved_by.map(str::to_owned) }
+    }
+
+    fn mixed(parts: Vec<MixPart>, data: &[Dataset]) -> Result<Dataset> {
+        mix(&MixSpec { parts }, data, Seed::root(1))
+    }
+
+    #[test]
+    fn shares_are_kept_whichever_part_runs_out_first() {
+        let (many, few) =
+            (teacher(&spec(Trace::Verbose, 30), 1), teacher(&spec(Trace::Shallow, 6), 1));
+        let share = |share| MixPart { share: Some(share), ..part(None) };
+        let data = mixed(vec![share(0.75), share(0.25)], &[many.clone(), few.clone()]).unwrap();
+        let own = data.examples.iter().filter(|e| few.examples.contains(e)).count();
+        assert_eq!((data.examples.len(), own), (24, 6));
+        // Drawn, not the first ones.
+        assert_ne!(data.examples[..18], many.examples[..18]);
     }
 
     #[test]
@@ -171,13 +212,13 @@ mod tests {
             })
             .collect();
         let parts = vec![part(None), part(Some("own"))];
-        let mixed = mix(&MixSpec { parts }, &[own.clone(), long.clone(), own.clone()]).unwrap();
+        let data = mixed(parts, &[own.clone(), long.clone(), own.clone()]).unwrap();
         let want: Vec<&Example> = own.examples.iter().chain(&long.examples[3..]).collect();
-        assert_eq!(mixed.examples.iter().collect::<Vec<_>>(), want);
+        assert_eq!(data.examples.iter().collect::<Vec<_>>(), want);
         assert_eq!(own.solved().len(), 3);
         own.asked.iter_mut().for_each(|a| a.num_correct = 8);
         let parts = vec![part(Some("own"))];
-        let nothing = mix(&MixSpec { parts }, &[long, own]).unwrap_err().to_string();
+        let nothing = mixed(parts, &[long, own]).unwrap_err().to_string();
         assert!(nothing.starts_with("nothing is left of the mix\nhint: "), "{nothing}");
     }
 }

@@ -3,7 +3,7 @@
 //! Does not judge. Questions are cut into fixed shards; each sample draws from a stream named after
 //! its question, so neither shards nor threads change a token.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::{Generated, Prompt, Sampling, generate};
@@ -52,6 +52,9 @@ impl Question {
 }
 
 /// `num_samples` continuations of each question: `[questions][samples]`.
+///
+/// # Errors
+/// If the model's logits are not finite.
 pub fn rollouts(
     model: &Vlm,
     context: &Context<'_>,
@@ -59,7 +62,7 @@ pub fn rollouts(
     num_samples: usize,
     sampling: &Sampling,
     seed: Seed,
-) -> Vec<Vec<Generated>> {
+) -> Result<Vec<Vec<Generated>>> {
     // Questions are dealt out in turn: neighbors are of one kind, and shards should end together.
     let num_rows = questions.len() * num_samples;
     let num_shards = num_rows.div_ceil(SHARD_ROWS).max(SHARDS_MIN).min(questions.len());
@@ -75,7 +78,12 @@ pub fn rollouts(
             out[i] = generated;
         }
     }
-    out
+    let is_finite = |g: &Generated| g.log_probs.iter().all(|x| x.is_finite());
+    ensure!(
+        out.iter().flatten().all(is_finite),
+        "the model's logits are not finite\nhint: its weights have diverged; lower the learning rate"
+    );
+    Ok(out)
 }
 
 fn shard(
@@ -121,6 +129,9 @@ fn shard(
 }
 
 /// Completions of `questions` in order, samples of a question together.
+///
+/// # Errors
+/// See [`rollouts`].
 pub fn evaluate(
     model: &Vlm,
     context: &Context<'_>,
@@ -128,8 +139,8 @@ pub fn evaluate(
     num_samples: usize,
     sampling: &Sampling,
     seed: Seed,
-) -> Vec<Completion> {
-    let generated = rollouts(model, context, questions, num_samples, sampling, seed);
+) -> Result<Vec<Completion>> {
+    let generated = rollouts(model, context, questions, num_samples, sampling, seed)?;
     let mut out = Vec::with_capacity(questions.len() * num_samples);
     for (question, samples) in questions.iter().zip(generated) {
         for (k, g) in samples.into_iter().enumerate() {
@@ -145,7 +156,7 @@ pub fn evaluate(
             });
         }
     }
-    out
+    Ok(out)
 }
 
 /// Every question with the pictures of the next question of its benchmark: chance given the text.

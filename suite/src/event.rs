@@ -4,7 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
+use crate::tensorboard::Scalars;
 use crate::train::StepFigures;
 
 /// One line of `events.jsonl`.
@@ -19,11 +20,11 @@ use crate::train::StepFigures;
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Event<'a> {
     Started { profile: &'a str, recipe_hash: &'a str },
-    StageCached { stage: &'a str, key: &'a str },
-    StageResumed { stage: &'a str, step: usize },
-    Step { stage: &'a str, step: usize, figures: &'a StepFigures },
-    Checkpoint { stage: &'a str, step: usize },
-    StageDone { stage: &'a str, key: &'a str, wall_time_s: f64 },
+    StageCached { stage: &'a str, seed: u64, key: &'a str },
+    StageResumed { stage: &'a str, seed: u64, step: usize },
+    Step { stage: &'a str, seed: u64, step: usize, figures: &'a StepFigures },
+    Checkpoint { stage: &'a str, seed: u64, step: usize },
+    StageDone { stage: &'a str, seed: u64, key: &'a str, wall_time_s: f64 },
     Evaluated { row: &'a str, seed: u64, completions: usize, wall_time_s: f64, cached: bool },
     Finished { wall_time_s: f64 },
 }
@@ -39,6 +40,8 @@ struct Line<'a> {
 #[derive(Debug)]
 pub struct Events {
     file: File,
+    /// The folder of curves for TensorBoard, beside the file.
+    curves: PathBuf,
     start: Instant,
     quiet: bool,
 }
@@ -61,7 +64,8 @@ impl Events {
                 path.display()
             )
         })?;
-        Ok(Events { file, start: Instant::now(), quiet })
+        let curves = path.with_file_name("tensorboard");
+        Ok(Events { file, curves, start: Instant::now(), quiet })
     }
 
     /// Appends one event.
@@ -78,6 +82,14 @@ impl Events {
             let _ = length.and_then(|length| self.file.set_len(length));
         });
         written.context("failed to write events\nhint: is the disk full?")
+    }
+
+    /// A file of curves for TensorBoard in the folder `name`.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn scalars(&self, name: &str) -> Result<Scalars> {
+        Scalars::create(&self.curves.join(name))
     }
 
     /// Time since the run began.

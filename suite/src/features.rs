@@ -90,10 +90,11 @@ fn tower(
 mod tests {
     use super::*;
     use crate::base::Base;
-    use crate::data::train_sample;
+    use crate::data::pool_sample;
     use crate::device::Compute;
     use crate::recipe::PromptSpec;
     use std::sync::LazyLock;
+    use synergy_benchmarks::families::Split;
     use synergy_models::config::Preset;
     use synergy_models::image::Patches;
 
@@ -110,7 +111,7 @@ mod tests {
     }
 
     fn patches() -> Vec<Patches> {
-        let samples = (0..3).map(|i| train_sample(1, i, [1, 4]));
+        let samples = (0..3).map(|i| pool_sample(1, i, Split::Train, [1, 4]));
         samples.flat_map(|s| BASE.prompter.patches(&s).unwrap()).collect()
     }
 

@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
+use synergy_benchmarks::seed::Seed;
 use synergy_models::config::VlmConfig;
 use synergy_models::weights::shapes;
 
-use crate::recipe::{BASE, Keep, Recipe, StageSpec, Trace};
+use crate::recipe::{
+    BASE, GrpoSpec, Keep, ObjectiveSpec, Recipe, StageSpec, Trace, ValidationSpec,
+};
 use crate::score::RowKind;
 use crate::store::Key;
 
@@ -52,6 +55,8 @@ pub struct PlannedStage {
     pub data: Vec<Key>,
     pub key: Key,
     pub depends_on: Value,
+    /// What chooses among its checkpoints, if it keeps the best.
+    pub validation: Option<ValidationSpec>,
     /// Regimes that need it.
     pub regimes: Vec<String>,
     /// At most, where it hangs on how many answers are kept.
@@ -59,6 +64,13 @@ pub struct PlannedStage {
     pub num_tokens: f64,
     pub memory_bytes: f64,
     pub seconds: f64,
+}
+
+impl PlannedStage {
+    /// What all its random streams are derived from.
+    pub fn seed(&self) -> Seed {
+        Seed::root(self.seed).fold_in(&self.name)
+    }
 }
 
 /// One evaluation: a checkpoint, asked in one way.
@@ -205,9 +217,13 @@ fn add_stage(
     let from = spec.from().map(|from| keys[from].clone());
     let parents: Vec<Key> = spec.parents().iter().map(|p| keys[p.as_str()].clone()).collect();
     let data: Vec<Key> = spec.data().into_iter().map(|(_, name)| keys[name].clone()).collect();
+    let validation = recipe.validation.clone().filter(|_| spec.keeps_best());
     let depends_on = json!({
-        "kind": "stage", "name": name, "spec": spec, "from": from, "parents": parents, "data": data, "seed": seed,
-        "prompt": recipe.prompt, "base": basis.base, "backend": basis.backend, "code": basis.code,
+        "kind": "stage", "name": name, "spec": spec, "questions": spec.questions(),
+        "reward": spec.reward(), "training": spec.training(), "optimizer": spec.optimizer(),
+        "validation": validation,
+        "from": from, "parents": parents, "data": data, "seed": seed, "prompt": recipe.prompt,
+        "base": basis.base, "backend": basis.backend, "code": basis.code,
     });
     let key = Key::of(&depends_on);
     if let Some(stage) = stages.iter_mut().find(|s| s.key == key) {
@@ -224,6 +240,7 @@ fn add_stage(
         data,
         key: key.clone(),
         depends_on,
+        validation,
         regimes: vec![regime.to_owned()],
         num_steps: num_steps(recipe, spec),
         num_tokens: estimate.num_tokens,
@@ -236,9 +253,9 @@ fn add_stage(
 /// Examples that a stage of data leaves, at most.
 fn num_examples(recipe: &Recipe, name: &str) -> usize {
     match &recipe.stages[name] {
-        StageSpec::Teacher(s) => s.num_questions,
+        StageSpec::Teacher(s) => s.questions.num_questions,
         StageSpec::Sample(s) => {
-            s.num_questions * if s.keep == Keep::Correct { s.num_generations } else { 1 }
+            s.questions.num_questions * if s.keep == Keep::Correct { s.num_generations } else { 1 }
         }
         StageSpec::Mix(s) => s.parts.iter().map(|part| num_examples(recipe, &part.data)).sum(),
         _ => 0,
@@ -252,7 +269,7 @@ fn num_steps(recipe: &Recipe, spec: &StageSpec) -> usize {
         StageSpec::Sft(s) => num_examples(recipe, &s.data).div_ceil(s.batch_size) * s.num_epochs,
         StageSpec::Grpo(s) => s.num_steps,
         StageSpec::Hybrid(s) => s.grpo.num_steps,
-        StageSpec::Sample(s) => s.num_questions,
+        StageSpec::Sample(s) => s.questions.num_questions,
         StageSpec::Teacher(_) | StageSpec::Mix(_) | StageSpec::Merge(_) => 0,
     }
 }
@@ -260,9 +277,9 @@ fn num_steps(recipe: &Recipe, spec: &StageSpec) -> usize {
 /// Tokens of a step in an answer of the data set called `name`, and its hops.
 fn answers_of(recipe: &Recipe, name: &str) -> ([usize; 2], f64) {
     match &recipe.stages[name] {
-        StageSpec::Teacher(s) if s.trace == Trace::Terse => (s.hops, TERSE_STEP_TOKENS),
-        StageSpec::Teacher(s) => (s.hops, VERBOSE_STEP_TOKENS),
-        StageSpec::Sample(s) => (s.hops, VERBOSE_STEP_TOKENS),
+        StageSpec::Teacher(s) if s.trace == Trace::Terse => (s.questions.hops, TERSE_STEP_TOKENS),
+        StageSpec::Teacher(s) => (s.questions.hops, VERBOSE_STEP_TOKENS),
+        StageSpec::Sample(s) => (s.questions.hops, VERBOSE_STEP_TOKENS),
         StageSpec::Mix(s) => answers_of(recipe, &s.parts[0].data),
         _ => ([1, 1], TERSE_STEP_TOKENS),
     }
@@ -292,14 +309,15 @@ fn estimate(recipe: &Recipe, spec: &StageSpec, config: &VlmConfig) -> Estimate {
         }
         StageSpec::Grpo(_) | StageSpec::Hybrid(_) => {
             let s = spec.grpo().expect("both have rollouts");
-            let answers =
-                s.num_generations as f64 * sampled_answer(s.hops, s.max_completion_tokens);
+            let answers = s.num_generations as f64
+                * sampled_answer(s.questions.hops, s.max_completion_tokens);
             let group = PROMPT_TOKENS + answers;
             // The frozen reference adds a forward pass, a third of a step.
             (s.batch_size as f64 * group * 1.33, s.batch_size as f64 * answers, group)
         }
         StageSpec::Sample(s) => {
-            let answers = s.num_generations as f64 * sampled_answer(s.hops, s.max_new_tokens);
+            let answers =
+                s.num_generations as f64 * sampled_answer(s.questions.hops, s.max_new_tokens);
             (0.0, answers, PROMPT_TOKENS + answers)
         }
         StageSpec::Teacher(_) | StageSpec::Mix(_) | StageSpec::Merge(_) => (0.0, 0.0, 0.0),
@@ -339,8 +357,10 @@ pub fn describe(
         text.push_str(&s);
         text.push('\n');
     };
+    let names = plan.stages.iter().map(|s| s.name.len());
+    let width = names.max().unwrap_or_default().max("stage".len());
     line(format!(
-        "\n  {:<18} {:<9} {:>4} {:>6} {:>9} {:>8} {:>8}  for",
+        "\n  {:<width$} {:<9} {:>4} {:>6} {:>9} {:>8} {:>8}  for",
         "stage", "kind", "seed", "steps", "tokens", "memory", "time"
     ));
     let mut seconds = 0.0;
@@ -348,15 +368,21 @@ pub fn describe(
         let time = if cached(&stage.key) { "cached".to_owned() } else { duration(stage.seconds) };
         seconds += if cached(&stage.key) { 0.0 } else { stage.seconds };
         line(format!(
-            "  {:<18} {:<9} {:>4} {:>6} {:>7.2} M {:>5.0} MB {time:>8}  {}",
+            "  {:<width$} {:<9} {:>4} {:>6} {:>7.2} M {:>5.0} MB {time:>8}  {}",
             stage.name,
             stage.spec.kind(),
             stage.seed,
             stage.num_steps,
             stage.num_tokens / 1e6,
             stage.memory_bytes / 1e6,
-            stage.regimes.join(", ")
+            few(&stage.regimes)
         ));
+    }
+    for (objective, stages) in objectives(plan) {
+        line(format!("\n  objective of {}", stages.join(", ")));
+        for (key, value) in objective.keys() {
+            line(format!("    {key:<18} {value}"));
+        }
     }
     let open: Vec<&PlannedRow> = plan.rows.iter().filter(|r| !cached(&r.key)).collect();
     let completions: usize = open.iter().map(|r| r.num_completions).sum();
@@ -372,6 +398,29 @@ pub fn describe(
     );
     let _ = writeln!(text, "  in all about {} on two cores\n", duration(seconds + evaluation));
     text
+}
+
+/// The first of `names` and how many there are beside.
+fn few(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    match names.len().saturating_sub(SHOWN) {
+        0 | 1 => names.join(", "),
+        others => format!("{} and {others} more", names[..SHOWN].join(", ")),
+    }
+}
+
+/// Every objective with the stages that use it, presets expanded.
+fn objectives(plan: &Plan) -> Vec<(&ObjectiveSpec, Vec<&str>)> {
+    let mut all: Vec<(&ObjectiveSpec, Vec<&str>)> = Vec::new();
+    for stage in &plan.stages {
+        let Some(GrpoSpec { objective, .. }) = stage.spec.grpo() else { continue };
+        match all.iter_mut().find(|(other, _)| *other == objective) {
+            Some((_, stages)) if stages.contains(&stage.name.as_str()) => {}
+            Some((_, stages)) => stages.push(&stage.name),
+            None => all.push((objective, vec![&stage.name])),
+        }
+    }
+    all
 }
 
 /// Seconds as a person says them.

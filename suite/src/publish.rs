@@ -14,12 +14,13 @@ use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::style::REASONING_WORDS;
 
 use crate::completion::Completion;
+use crate::cost::{Budget, Cost};
 use crate::score::{Cell, Metrics, ResultRow, Results};
 use crate::statistics::Interval;
 use crate::table::{self, Grid};
 
 /// Version of the leaderboard's JSON.
-pub const LEADERBOARD_VERSION: u32 = 1;
+pub const LEADERBOARD_VERSION: u32 = 2;
 
 /// A completion to show in the report.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,8 +57,10 @@ pub fn leaderboard(results: &Results, metrics: &Metrics) -> Value {
             json!({ "level": level, "num_questions": count, "share": rounded(share) })
         })
         .collect();
-    let rows: Vec<Value> =
-        table::ordered_rows(results).into_iter().map(|row| row_json(row, metrics)).collect();
+    let rows: Vec<Value> = table::ordered_rows(results)
+        .into_iter()
+        .map(|row| row_json(row, results, metrics))
+        .collect();
     let external: Vec<Value> = results
         .external
         .iter()
@@ -77,7 +80,7 @@ pub fn leaderboard(results: &Results, metrics: &Metrics) -> Value {
                 "regime": stage.regime,
                 "seed": stage.seed,
                 "stage": stage.stage,
-                "wall_time_s": rounded(stage.wall_time_s),
+                "cost": cost_json(&stage.cost),
                 "summary": stage
                     .summary
                     .iter()
@@ -115,7 +118,19 @@ pub fn leaderboard(results: &Results, metrics: &Metrics) -> Value {
     })
 }
 
-fn row_json(row: &ResultRow, metrics: &Metrics) -> Value {
+fn cost_json(cost: &Cost) -> Value {
+    json!({
+        "tokens_generated": cost.tokens_generated,
+        "tokens_trained": cost.tokens_trained,
+        "tokens_forward": cost.tokens_forward,
+        "optimizer_steps": cost.optimizer_steps,
+        "flops": cost.flops.round(),
+        "wall_time_s": rounded(cost.wall_time_s),
+    })
+}
+
+fn row_json(row: &ResultRow, results: &Results, metrics: &Metrics) -> Value {
+    let budgets = results.budgets.iter().filter(|budget| budget.regime == row.name);
     let cells: Vec<Value> =
         metrics.cells.iter().filter(|cell| cell.row == row.name).map(cell_json).collect();
     json!({
@@ -123,6 +138,7 @@ fn row_json(row: &ResultRow, metrics: &Metrics) -> Value {
         "kind": row.kind,
         "note": row.note,
         "seeds": row.seeds.iter().map(|seed| seed.seed).collect::<Vec<_>>(),
+        "budget": budgets.map(|budget| cost_json(&budget.cost)).collect::<Vec<_>>(),
         "cells": cells,
     })
 }
@@ -200,6 +216,15 @@ pub fn report_markdown(
     markdown_table(&mut text, &outcomes_grid(results, metrics));
     section(&mut text, "Style", "Reasoning words per 1000 tokens.");
     markdown_table(&mut text, &style_grid(results, metrics));
+    if !results.budgets.is_empty() {
+        section(
+            &mut text,
+            "Budget",
+            "What each regime has cost with all it stands on; operations are 2 for each of the decoder's \
+             parameters and token forward, and twice as many backward.",
+        );
+        markdown_table(&mut text, &budget_grid(results, metrics));
+    }
     if !results.training.is_empty() {
         section(&mut text, "Training", "Figures of each training stage.");
         markdown_table(&mut text, &training_grid(results));
@@ -290,6 +315,30 @@ fn style_grid(results: &Results, metrics: &Metrics) -> Grid {
     })
 }
 
+fn budget_grid(results: &Results, metrics: &Metrics) -> Grid {
+    let millions = |count: u64| format!("{:.2} M", count as f64 / 1e6);
+    let rows = results
+        .budgets
+        .iter()
+        .map(|Budget { regime, seed, cost }| {
+            vec![
+                regime.clone(),
+                seed.to_string(),
+                millions(cost.tokens_generated),
+                millions(cost.tokens_trained),
+                cost.optimizer_steps.to_string(),
+                format!("{:.1}", cost.flops / 1e12),
+                format!("{:.0}", cost.wall_time_s),
+                table::shown(metrics.average(regime), |cell| {
+                    cell.gain.map_or_else(String::new, table::points)
+                }),
+            ]
+        })
+        .collect();
+    let header = ["regime", "seed", "generated", "trained", "updates", "TFLOP", "seconds", "gain"];
+    Grid { header: header.map(str::to_owned).to_vec(), rows }
+}
+
 fn training_grid(results: &Results) -> Grid {
     let rows = results
         .training
@@ -301,7 +350,7 @@ fn training_grid(results: &Results) -> Grid {
                 stage.regime.clone(),
                 stage.stage.clone(),
                 stage.seed.to_string(),
-                format!("{:.0}", stage.wall_time_s),
+                format!("{:.0}", stage.cost.wall_time_s),
                 figures.join(", "),
             ]
         })
@@ -413,7 +462,7 @@ mod tests {
             change(&mut value);
             assert!(check(&value).is_err());
         };
-        refused(&|v| v["schema_version"] = 2.into());
+        refused(&|v| v["schema_version"] = 1.into());
         refused(&|v| v["extra"] = 1.into());
         refused(&|v| v["rows"][0]["cells"][0]["accuracy"]["mean"] = Value::Null);
         refused(&|v| v["rows"][0]["cells"][0]["accuracy"]["mean"] = json!(45.5));
@@ -558,6 +607,14 @@ mod tests {
         | null | 0.00 | 0.00 | 0.00 | 0.00 | 0.00 |
         | sft | 66.72 | 66.72 | 0.00 | 0.00 | 0.00 |
         | sft/shuffled | 66.62 | 66.62 | 0.00 | 0.00 | 0.00 |
+
+        ## Budget
+
+        What each regime has cost with all it stands on; operations are 2 for each of the decoder's parameters and token forward, and twice as many backward.
+
+        | regime | seed | generated | trained | updates | TFLOP | seconds | gain |
+        | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+        | rl | 1 | 0.82 M | 1.10 M | 200 | 6.2 | 178 | – |
 
         ## Training
 

@@ -6,18 +6,25 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::families::Family;
 use synergy_models::config::Preset;
 use synergy_models::generate::Sampling;
 
+use crate::reward;
 use crate::score::control_note;
 
+mod fault;
+mod objective;
 mod stage;
+mod tables;
 
-use self::stage::check_hops;
+use self::fault::{Checked, Fault, require};
+pub use self::objective::*;
 pub use self::stage::*;
+use self::tables::check_hops;
+pub use self::tables::*;
 
 /// Bounds of a vocabulary trained here: 256 bytes, 6 special and 3 added tokens at least.
 const VOCAB_MIN: usize = 265;
@@ -27,7 +34,7 @@ const QUESTIONS_MAX: usize = 100_000;
 const SAMPLES_MAX: usize = 10_000;
 
 /// The version of the format that this suite reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A recipe file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,10 +48,30 @@ pub struct Recipe {
     pub seeds: Vec<u64>,
     pub model: ModelSpec,
     pub prompt: PromptSpec,
+    /// What stages share.
+    #[serde(default, skip_serializing_if = "Tables::is_empty")]
+    pub tables: Tables,
+    /// What chooses among checkpoints, where a stage keeps its best.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ValidationSpec>,
     /// Stages by name; each says what it starts from.
     pub stages: BTreeMap<String, StageSpec>,
     pub regimes: Vec<RegimeSpec>,
     pub evaluation: EvaluationSpec,
+}
+
+/// Tables that stages name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tables {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub questions: BTreeMap<String, QuestionsSpec>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rewards: BTreeMap<String, RewardSpec>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub trainings: BTreeMap<String, TrainingSpec>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub optimizers: BTreeMap<String, OptimizerSpec>,
 }
 
 /// Where training starts.
@@ -129,11 +156,11 @@ impl Recipe {
     /// # Errors
     /// See [`Recipe::read`].
     pub fn parse(text: &str) -> Result<Recipe> {
-        let recipe: Recipe = toml::from_str(text).map_err(|e| {
+        let mut recipe: Recipe = toml::from_str(text).map_err(|e| {
             let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             anyhow::anyhow!("line {line}: {}", e.message())
         })?;
-        recipe.check()?;
+        recipe.resolve().and_then(|()| recipe.check()).map_err(|fault| fault.in_text(text))?;
         Ok(recipe)
     }
 
@@ -142,27 +169,28 @@ impl Recipe {
     /// # Panics
     /// If a stage is missing or stands on itself: a recipe that was read has been checked.
     pub fn order(&self, last: &str) -> Vec<&str> {
-        self.walk(last, "", &mut Vec::new()).expect("checked when the recipe was read")
+        self.walk(last, &mut Vec::new()).expect("checked when the recipe was read")
     }
 
-    /// [`Recipe::order`]; `path` holds the stages on the way here, `by` what names this one.
-    fn walk<'a>(&'a self, name: &str, by: &str, path: &mut Vec<&'a str>) -> Result<Vec<&'a str>> {
+    /// [`Recipe::order`]; `path` holds the stages on the way here.
+    fn walk<'a>(&'a self, name: &str, path: &mut Vec<&'a str>) -> Result<Vec<&'a str>, String> {
         if name == BASE {
             return Ok(Vec::new());
         }
         let Some((name, stage)) = self.stages.get_key_value(name) else {
             let known: Vec<&str> = self.stages.keys().map(String::as_str).collect();
-            bail!("{by} names stage `{name}`\nhint: stages are {}", known.join(", "));
+            return Err(format!("no stage `{name}`\nhint: stages are {}", known.join(", ")));
         };
         if path.contains(&name.as_str()) {
-            bail!("stage `{name}` stands on itself: {} -> {name}", path.join(" -> "));
+            return Err(format!(
+                "stage `{name}` stands on itself: {} -> {name}",
+                path.join(" -> ")
+            ));
         }
         path.push(name);
         let mut order: Vec<&str> = Vec::new();
-        let parents = stage.parents().iter().map(String::as_str);
-        let data = stage.data().into_iter().map(|(_, name)| name);
-        for input in stage.from().into_iter().chain(parents).chain(data) {
-            for needed in self.walk(input, &format!("stage `{name}`"), path)? {
+        for (_, input) in stage.inputs() {
+            for needed in self.walk(input, path)? {
                 if !order.contains(&needed) {
                     order.push(needed);
                 }
@@ -173,45 +201,91 @@ impl Recipe {
         Ok(order)
     }
 
-    /// Whether every stage names stages that are there and leave what it needs.
-    fn check_stages(&self) -> Result<()> {
-        let output = |name: &str| self.stages.get(name).map(StageSpec::output);
-        for (name, stage) in &self.stages {
-            ensure!(
-                name != BASE,
-                "a stage is called `{BASE}`\nhint: that is what training starts from"
-            );
-            stage.check().with_context(|| format!("stage `{name}`"))?;
-            self.walk(name, "", &mut Vec::new())?;
-            let models = stage.from().into_iter().chain(stage.parents().iter().map(String::as_str));
-            for from in models.filter(|from| *from != BASE) {
-                ensure!(
-                    output(from) == Some(Output::Checkpoint),
-                    "stage `{name}` starts from `{from}`, which is data\nhint: name a stage that trains"
-                );
-            }
-            for (key, data) in stage.data() {
-                let is_sample = matches!(self.stages.get(data), Some(StageSpec::Sample(_)));
-                ensure!(
-                    output(data) == Some(Output::Data) && (key == "data" || is_sample),
-                    "stage `{name}` has {key} = `{data}`, which is no {}\nhint: a stage of kind {}",
-                    if key == "data" { "data" } else { "sample of a model" },
-                    if key == "data" { "teacher, sample or mix" } else { "sample" }
-                );
-                if let (Some(grpo), Some(StageSpec::Sample(asked))) =
-                    (stage.grpo().filter(|_| key == "skip_solved_by"), self.stages.get(data))
-                {
-                    ensure!(
-                        grpo.hops == asked.hops,
-                        "stage `{name}` asks hops {:?}, `{data}` asked {:?}: other questions\n\
-                         hint: give both the same hops",
-                        grpo.hops,
-                        asked.hops
-                    );
-                }
-            }
+    /// Looks up every table that a stage names.
+    fn resolve(&mut self) -> Checked {
+        for (name, stage) in &mut self.stages {
+            stage.resolve(&self.tables).map_err(|fault| fault.below(name).below("stages"))?;
         }
         Ok(())
+    }
+
+    /// Whether `name` is a stage like those around it, and names stages that are there and leave what it
+    /// needs.
+    fn check_stage(&self, name: &str, stage: &StageSpec) -> Checked {
+        require!(
+            name != BASE,
+            "kind",
+            "a stage is called `{BASE}`\nhint: that is what training starts from"
+        );
+        stage.check()?;
+        for (key, input) in stage.inputs() {
+            let mut path = vec![name];
+            self.walk(input, &mut path).map_err(|e| Fault::at(&key, anyhow::anyhow!(e)))?;
+            if input == BASE {
+                continue;
+            }
+            let Some(other) = self.stages.get(input) else { continue };
+            let is_sample = matches!(other, StageSpec::Sample(_));
+            match key.rsplit('.').next() {
+                Some("data") => require!(
+                    other.output() == Output::Data,
+                    &key,
+                    "`{input}` is no data\nhint: a stage of kind teacher, sample or mix"
+                ),
+                Some("unsolved_by" | "skip_solved_by") => require!(
+                    is_sample,
+                    &key,
+                    "`{input}` is no sample of a model\nhint: a stage of kind sample"
+                ),
+                _ => require!(
+                    other.output() == Output::Checkpoint,
+                    &key,
+                    "`{input}` is data, not a model\nhint: name a stage that trains"
+                ),
+            }
+            if key.ends_with("skip_solved_by")
+                && let (Some(asks), Some(asked)) = (stage.questions(), other.questions())
+            {
+                require!(
+                    asks.hops == asked.hops && asks.split == asked.split,
+                    &key,
+                    "its questions are others than those of `{input}`\n\
+                     hint: give both the same split and hops"
+                );
+            }
+        }
+        require!(
+            !stage.keeps_best() || self.validation.is_some(),
+            "checkpoint",
+            "nothing to choose the best checkpoint by\nhint: a table [validation], or checkpoint = \"last\""
+        );
+        Ok(())
+    }
+
+    fn check_tables(&self) -> Checked {
+        let below = |kind: &'static str, name: &str| {
+            let name = name.to_owned();
+            move |fault: Fault| fault.below(&name).below(kind).below("tables")
+        };
+        let Tables { questions, rewards, trainings, optimizers } = &self.tables;
+        for (name, table) in questions {
+            table.check().map_err(below("questions", name))?;
+        }
+        for (name, table) in rewards {
+            reward::audit(table)
+                .map_err(|cause| Fault::at("answer", cause))
+                .map_err(below("rewards", name))?;
+        }
+        for (name, table) in trainings {
+            table.check().map_err(below("trainings", name))?;
+        }
+        for (name, table) in optimizers {
+            table.check().map_err(below("optimizers", name))?;
+        }
+        self.validation
+            .as_ref()
+            .map_or(Ok(()), ValidationSpec::check)
+            .map_err(|fault| fault.below("validation"))
     }
 
     /// Whether this recipe makes a base: then its one regime may be called so.
@@ -219,61 +293,90 @@ impl Recipe {
         self.stages.values().all(|s| matches!(s, StageSpec::Pretrain(_)))
     }
 
-    fn check(&self) -> Result<()> {
-        ensure!(
+    fn check_regime(&self, regime: &RegimeSpec) -> Checked {
+        let RegimeSpec { name, stage, .. } = regime;
+        let taken = name.contains('/') || control_note(name).is_some();
+        require!(
+            stage == BASE || self.is_base() || !(taken || name == "levels"),
+            "name",
+            "regime `{name}` has the name of the baseline or a control\nhint: call it otherwise"
+        );
+        self.walk(stage, &mut Vec::new())
+            .map_err(|e| Fault::at("stage", anyhow::anyhow!("regime `{name}`: {e}")))?;
+        require!(
+            self.stages.get(stage).is_none_or(|s| s.output() == Output::Checkpoint),
+            "stage",
+            "regime `{name}` ends with `{stage}`, which is data\nhint: name a stage that trains"
+        );
+        Ok(())
+    }
+
+    fn check(&self) -> Checked {
+        require!(
             self.version == VERSION,
+            "version",
             "recipe version {} is not {VERSION}, which this suite reads",
             self.version
         );
-        ensure!(!self.seeds.is_empty(), "no seeds\nhint: `seeds = [1]`");
-        if let Some(seed) = repeated(&self.seeds) {
-            bail!("seed {seed} stands twice");
-        }
-        let names: Vec<&str> = self.regimes.iter().map(|r| r.name.as_str()).collect();
-        if let Some(name) = repeated(&names) {
-            bail!("regime `{name}` stands twice");
-        }
+        require!(!self.seeds.is_empty(), "seeds", "no seeds\nhint: `seeds = [1]`");
+        let twice = repeated(&self.seeds);
+        require!(twice.is_none(), "seeds", "seed {} stands twice", twice.unwrap_or_default());
         if let ModelSpec::Fresh { vocab_size, .. } = self.model {
-            ensure!(
+            require!(
                 (VOCAB_MIN..=VOCAB_MAX).contains(&vocab_size),
+                "model",
                 "vocab_size {vocab_size} is not within {VOCAB_MIN} to {VOCAB_MAX}\n\
                  hint: every byte has an entry of its own, so the smallest is {VOCAB_MIN}"
             );
         }
-        self.check_stages()?;
-        for regime in &self.regimes {
-            let taken = regime.name.contains('/') || control_note(&regime.name).is_some();
-            ensure!(
-                regime.stage == BASE || self.is_base() || !(taken || regime.name == "levels"),
-                "regime `{}` has the name of the baseline or a control\nhint: call it otherwise",
-                regime.name
-            );
-            self.walk(&regime.stage, &format!("regime `{}`", regime.name), &mut Vec::new())?;
-            ensure!(
-                self.stages.get(&regime.stage).is_none_or(|s| s.output() == Output::Checkpoint),
-                "regime `{}` ends with `{}`, which is data\nhint: name a stage that trains",
-                regime.name,
-                regime.stage
-            );
+        self.check_tables()?;
+        for (name, stage) in &self.stages {
+            self.check_stage(name, stage).map_err(|fault| fault.below(name).below("stages"))?;
         }
-        let e = &self.evaluation;
-        ensure!(
-            e.questions_per_family <= QUESTIONS_MAX
-                && e.num_samples <= SAMPLES_MAX
-                && e.level_num_samples <= SAMPLES_MAX,
+        for (i, regime) in self.regimes.iter().enumerate() {
+            let place = |fault: Fault| fault.below(i).below("regimes");
+            let twice = self.regimes[..i].iter().any(|other| other.name == regime.name);
+            if twice {
+                let cause = anyhow::anyhow!("regime `{}` stands twice", regime.name);
+                return Err(place(Fault::at("name", cause)));
+            }
+            self.check_regime(regime).map_err(place)?;
+        }
+        self.evaluation.check().map_err(|fault| fault.below("evaluation"))
+    }
+}
+
+impl EvaluationSpec {
+    fn check(&self) -> Checked {
+        require!(
+            self.questions_per_family <= QUESTIONS_MAX
+                && self.num_samples <= SAMPLES_MAX
+                && self.level_num_samples <= SAMPLES_MAX,
+            "questions_per_family",
             "the evaluation is too large\n\
              hint: at most {QUESTIONS_MAX} questions per family and {SAMPLES_MAX} samples each"
         );
-        ensure!(
-            e.questions_per_family > 0 && e.num_samples > 0 && e.level_num_samples > 0,
+        require!(
+            self.questions_per_family > 0 && self.num_samples > 0 && self.level_num_samples > 0,
+            "questions_per_family",
             "the evaluation has an empty split\nhint: questions_per_family and samples are at least 1"
         );
-        check_hops(e.hops)?;
-        ensure!(
-            e.top_p > 0.0 && e.top_p <= 1.0 && e.temperature >= 0.0,
+        check_hops(self.hops)?;
+        require!(
+            self.top_p > 0.0
+                && self.top_p <= 1.0
+                && self.temperature.is_finite()
+                && self.temperature >= 0.0,
+            "temperature",
             "temperature or top_p out of range"
         );
         Ok(())
+    }
+}
+
+impl Tables {
+    fn is_empty(&self) -> bool {
+        *self == Tables::default()
     }
 }
 
@@ -294,8 +397,9 @@ mod tests {
     #[track_caller]
     fn refused(from: &str, to: &str, cause: &str) {
         assert!(SMALL.contains(from), "`{from}` is not in the recipe");
-        let error = format!("{:#}", Recipe::parse(&SMALL.replacen(from, to, 1)).unwrap_err());
-        assert!(error.contains(cause), "{error}");
+        let read = Recipe::parse(&SMALL.replacen(from, to, 1));
+        let error = read.err().map_or_else(String::new, |error| format!("{error:#}"));
+        assert!(error.contains(cause), "`{to}` for `{from}`: {error}");
     }
 
     #[test]
@@ -319,14 +423,35 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_refused_before_any_work() {
-        refused("version = 1", "version = 2", "recipe version 2 is not 1");
+        refused("version = 2", "version = 1", "line 1: recipe version 1 is not 2");
         refused("seeds = [1]", "seeds = [1, 1]", "seed 1 stands twice");
         refused("name = \"rl\"", "name = \"sft\"", "regime `sft` stands twice");
         refused("name = \"rl\"", "name = \"greedy\"", "the name of the baseline or a control");
-        refused("stage = \"grpo_long\"", "stage = \"grpo_longer\"", "hint: stages are ");
-        refused("num_generations = 8", "num_generations = 1", "a group of one has no advantage");
+        refused("stage = \"grpo\"", "stage = \"gpro\"", "no stage `gpro`\nhint: stages are ");
+        let rollouts = "num_generations = 8\ntemperature = 1.0\nmax_c";
+        refused(rollouts, &rollouts.replace('8', "1"), "a group of one has no advantage");
         refused("num_mini_batches = 2", "num_mini_batches = 5", "is not a multiple");
         refused("num_questions = 3000", "num_questions = 0", "nothing to train on");
+        refused("split = \"train\"", "split = \"test\"", "split `test` is named as training data");
+        refused(
+            "answer = \"only_box\"",
+            "answer = \"last_box\"",
+            "the reward pays 1 for a box for",
+        );
+        refused(
+            "preset = \"grpo_study\", beta = 0.0",
+            "beta = 0.0",
+            "the objective lacks `advantage`",
+        );
+        refused("gate = 0.0", "gate = 1.5", "gate 1.5 is no pass rate");
+        refused(
+            "reward = \"study\"",
+            "reward = \"other\"",
+            "no reward `other`\nhint: the recipe has study",
+        );
+        refused("temperature = 1.0\nmax_c", "temperature = 0.7\nmax_c", "are not the policy");
+        refused("share = 0.25", "share = 1.25", "share 1.25 is none");
+        refused("[validation]", "[evaluation_]", "unknown field `evaluation_`");
         refused("questions_per_family = 120", "questions_per_family = 0", "an empty split");
         refused("top_p = 0.95", "top_p = 1.5", "out of range");
     }

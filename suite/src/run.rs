@@ -16,6 +16,7 @@ use synergy_models::config::GenerationConfig;
 
 use crate::base::{Base, BaseRecord};
 use crate::base_gate::{self, GateReport};
+use crate::cost::{Budget, Cost};
 use crate::data::Prompter;
 use crate::device::Compute;
 use crate::event::{Event, Events};
@@ -23,7 +24,7 @@ use crate::model::Model;
 use crate::plan::{Basis, Plan, PlannedStage, describe, plan, recipe_hash};
 use crate::publish::{SampleCompletion, check, leaderboard, report_markdown};
 use crate::recipe::{ModelSpec, Recipe};
-use crate::score::{Header, Metrics, Provenance, Results, Training, cut_levels, score};
+use crate::score::{Header, Metrics, Provenance, Results, RowKind, Training, cut_levels, score};
 use crate::store::{Store, write_atomic};
 use crate::table::render_table;
 
@@ -197,12 +198,14 @@ fn judge(
         .filter(|r| r.planned.name != "levels")
         .map(evaluation::Evaluated::row)
         .collect();
+    let budgets = budgets(plan, &training);
     let header = Header {
         profile: recipe.name.clone(),
         recipe_hash: plan.recipe_hash.clone(),
         provenance,
         external: evaluation::external_baselines(recipe)?,
         training,
+        budgets,
     };
     let results = Results::assemble(header, &levels, &rows)?;
     let metrics = Metrics::of(&results);
@@ -226,7 +229,7 @@ pub fn train_base(recipe: &Recipe, options: &Options, out: &Path) -> Result<()> 
         backend: compute.name.clone(),
         machine: machine::describe(),
         date: machine::today(),
-        wall_time_s: training.iter().map(|t| t.wall_time_s).sum(),
+        wall_time_s: training.iter().map(|t| t.cost.wall_time_s).sum(),
         gate_passed: false,
         gate: serde_json::Value::Null,
         files: BTreeMap::new(),
@@ -338,12 +341,25 @@ fn train_all(
     Ok(training)
 }
 
+/// What each regime has cost with all that it stands on; `training` is in the plan's order.
+fn budgets(plan: &Plan, training: &[Training]) -> Vec<Budget> {
+    let mut budgets: Vec<Budget> = Vec::new();
+    for row in plan.rows.iter().filter(|row| row.kind == RowKind::Regime) {
+        let of_row =
+            |stage: &PlannedStage| stage.seed == row.seed && stage.regimes.contains(&row.name);
+        let costs = plan.stages.iter().zip(training).filter(|(stage, _)| of_row(stage));
+        let cost = costs.map(|(_, t)| t.cost).fold(Cost::default(), Cost::plus);
+        budgets.push(Budget { regime: row.name.clone(), seed: row.seed, cost });
+    }
+    budgets
+}
+
 fn of_stage(planned: &PlannedStage, summary: &stage::Summary) -> Training {
     Training {
         regime: planned.regimes.join("+"),
         seed: planned.seed,
         stage: planned.name.clone(),
-        wall_time_s: summary.wall_time_s,
+        cost: summary.cost,
         summary: summary.figures.clone(),
     }
 }

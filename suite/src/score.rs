@@ -19,6 +19,7 @@ use synergy_benchmarks::difficulty::{self, Level};
 use synergy_benchmarks::style;
 
 use crate::completion::Completion;
+use crate::cost::{Budget, Cost};
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -27,7 +28,7 @@ mod metrics;
 pub use metrics::{Cell, Metrics};
 
 /// Version of [`Results`] on disk. A change of its meaning raises it.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Name of the row that every gain is measured against.
 pub const BASE: &str = "base";
@@ -132,6 +133,8 @@ pub struct Results {
     /// Figures measured elsewhere that stand beside an external benchmark.
     pub external: Vec<External>,
     pub training: Vec<Training>,
+    /// What each regime has cost with all it stands on.
+    pub budgets: Vec<Budget>,
     /// Sorted by id.
     pub questions: Vec<Question>,
     pub rows: Vec<ResultRow>,
@@ -181,7 +184,7 @@ pub struct Training {
     pub regime: String,
     pub seed: u64,
     pub stage: String,
-    pub wall_time_s: f64,
+    pub cost: Cost,
     pub summary: BTreeMap<String, f64>,
 }
 
@@ -230,6 +233,7 @@ pub struct Header {
     pub provenance: Provenance,
     pub external: Vec<External>,
     pub training: Vec<Training>,
+    pub budgets: Vec<Budget>,
 }
 
 impl Results {
@@ -285,6 +289,7 @@ impl Results {
             provenance: header.provenance,
             external: header.external,
             training: header.training,
+            budgets: header.budgets,
             questions,
             rows: joined,
         };
@@ -363,11 +368,17 @@ impl Results {
             self.validate_row(row).with_context(|| format!("row `{}` is not whole", row.name))?;
         }
         let training = self.training.iter().flat_map(|stage| {
-            stage.summary.values().chain([&stage.wall_time_s]).map(|value| (&stage.stage, *value))
+            let Cost { wall_time_s, flops, .. } = stage.cost;
+            let figures = stage.summary.values().copied().chain([wall_time_s, flops]);
+            figures.map(|value| (&stage.stage, value))
         });
+        let budgets = self
+            .budgets
+            .iter()
+            .flat_map(|b| [b.cost.wall_time_s, b.cost.flops].map(|value| (&b.regime, value)));
         let external = self.external.iter().map(|external| (&external.row, external.accuracy));
         let wall_time = [(&self.profile, self.provenance.wall_time_s)];
-        for (name, value) in training.chain(external).chain(wall_time) {
+        for (name, value) in training.chain(budgets).chain(external).chain(wall_time) {
             ensure!(value.is_finite(), "a figure of `{name}` is {value}, not a finite number");
         }
         Ok(())
@@ -622,7 +633,7 @@ mod tests {
             value["later"] = true.into();
         });
         insta::assert_snapshot!(message, @"
-        golden `golden.json` has schema version 3, this suite reads 1
+        golden `golden.json` has schema version 3, this suite reads 2
         hint: use the suite that wrote it, or record it again with `cargo xtask golden accept`
         ");
     }
@@ -659,7 +670,7 @@ mod tests {
     #[test]
     fn a_figure_that_is_not_finite_is_never_written() {
         let mut results = study(20, &[1]);
-        results.training[0].wall_time_s = f64::NAN;
+        results.training[0].cost.wall_time_s = f64::NAN;
         assert!(results.to_json().unwrap_err().to_string().contains("not a finite number"));
     }
 

@@ -191,15 +191,18 @@ pub(crate) fn accuracy_and_gain(row: &ResultRow, cell: Option<&Cell>) -> String 
     shown(cell, |cell| {
         let accuracy = plus_minus(cell.accuracy.scaled(100.0));
         match gain(row, cell) {
-            Some(gain) => {
-                let gain = gain.scaled(100.0);
-                // Rounded first, so that no gain is shown as -0.0.
-                let mean = (gain.mean * 10.0).round() / 10.0 + 0.0;
-                format!("{accuracy}\n{mean:+.1} ±{:.1}", gain.half_width())
-            }
+            Some(gain) => format!("{accuracy}\n{}", points(gain)),
             None => accuracy,
         }
     })
+}
+
+/// A gain in percentage points.
+pub(crate) fn points(gain: Interval) -> String {
+    let gain = gain.scaled(100.0);
+    // Rounded first, so that no gain is shown as -0.0.
+    let mean = (gain.mean * 10.0).round() / 10.0 + 0.0;
+    format!("{mean:+.1} ±{:.1}", gain.half_width())
 }
 
 fn gain(row: &ResultRow, cell: &Cell) -> Option<Interval> {

@@ -37,6 +37,17 @@ pub struct Trainer {
     pub num_updates: usize,
 }
 
+/// A loss of a micro-batch, as a function of the log-probabilities of its predictions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loss {
+    /// Weighted so that micro-batches add up.
+    pub value: f64,
+    /// Along the log-probability of each prediction, `[tokens]`.
+    pub slopes: Vec<f32>,
+    /// These add up as well.
+    pub figures: StepFigures,
+}
+
 /// What a stage trains with; the same for all steps.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
@@ -52,14 +63,15 @@ pub struct Batch<'a> {
     /// Numbers of the sequences in the list that was cut.
     pub members: &'a [usize],
     pub sequences: Vec<&'a Sequence>,
+    /// Micro-batches that the list was cut into.
+    pub num_micro_batches: usize,
 }
 
 impl Trainer {
     /// Computes `loss` of every micro-batch of `sequences`, sums its gradients and takes one step.
     ///
-    /// `loss` gets the model, the log-probability of every prediction of the micro-batch (`[tokens]`,
-    /// sequence by sequence) and the micro-batch; it returns the loss `[1]`, already weighted so that
-    /// micro-batches add up, and figures that add up as well.
+    /// `loss` gets the log-probability of every prediction of the micro-batch, `[tokens]`, sequence by
+    /// sequence, and the micro-batch.
     ///
     /// # Errors
     /// If loss or gradients are not finite, or a pattern of `freeze` matches no parameter.
@@ -67,7 +79,7 @@ impl Trainer {
         &mut self,
         context: &Context<'_>,
         sequences: &[Sequence],
-        loss: impl Fn(Tensor<1>, &Batch<'_>) -> (Tensor<1>, StepFigures) + Sync,
+        loss: impl Fn(&[f32], &Batch<'_>) -> Loss + Sync,
     ) -> Result<StepFigures> {
         let config = &context.prompter.config;
         let frozen = frozen(context.training, &self.parameters)?;
@@ -75,8 +87,11 @@ impl Trainer {
         let cut = micro_batches(&lengths, context.training.micro_batch_size);
         let model = Vlm::new(config, &self.parameters);
         let parts = context.compute.map(&cut, |_, members| {
-            let batch =
-                Batch { members, sequences: members.iter().map(|&i| &sequences[i]).collect() };
+            let batch = Batch {
+                members,
+                sequences: members.iter().map(|&i| &sequences[i]).collect(),
+                num_micro_batches: cut.len(),
+            };
             match &model.native {
                 Some(native) => {
                     native_gradients(native, &model, &frozen, &batch, context.features, &loss)
@@ -103,7 +118,7 @@ impl Trainer {
         ensure!(
             norm.is_finite() && loss.is_finite(),
             "loss {loss} or gradient norm {norm} is not finite at update {}\n\
-             hint: lower the learning rate; the last checkpoint is kept",
+             hint: lower the learning rate",
             self.num_updates
         );
         // What it holds of the parameters would keep them from being changed in place.
@@ -126,7 +141,7 @@ impl Trainer {
         frozen: &BTreeSet<String>,
         batch: &Batch<'_>,
         features: Option<&FeatureCache>,
-        loss: &(impl Fn(Tensor<1>, &Batch<'_>) -> (Tensor<1>, StepFigures) + Sync),
+        loss: &(impl Fn(&[f32], &Batch<'_>) -> Loss + Sync),
     ) -> (Gradients, StepFigures) {
         let leaves = self.parameters.map(|name, p| {
             let value = Tensor::from_inner(p.value.clone());
@@ -134,14 +149,15 @@ impl Trainer {
         });
         let model = Vlm::new(config, &leaves);
         let log_probs = prediction_log_probs(&model, batch, features);
-        let (loss, mut figures) = loss(log_probs, batch);
-        figures.insert("loss".into(), f64::from(loss.clone().inner().into_scalar::<f32>()));
-        let mut grads = loss.backward();
+        let loss = loss(&values(log_probs.clone().inner()), batch);
+        // The same slopes along the log-probabilities, so the same gradient.
+        let slopes = Tensor::from_inner(vector(loss.slopes.clone(), &log_probs.device()));
+        let mut grads = (log_probs * slopes).sum().backward();
         let gradients = leaves
             .iter()
             .filter_map(|(name, p)| p.value.grad_remove(&mut grads).map(|g| (name.to_owned(), g)))
             .collect();
-        (gradients, figures)
+        (gradients, loss.into_figures())
     }
 }
 
@@ -160,15 +176,24 @@ pub(crate) fn frozen(training: &TrainingSpec, parameters: &Parameters) -> Result
     Ok(names)
 }
 
-/// [`Trainer::gradients`] without burn's graph, which here holds the loss alone: from predictions to
-/// log-probabilities and back is one pair of calls.
+impl Loss {
+    /// The figures with the loss among them.
+    fn into_figures(self) -> StepFigures {
+        let Loss { value, mut figures, .. } = self;
+        figures.insert("loss".into(), value);
+        figures
+    }
+}
+
+/// [`Trainer::gradients`] without burn's graph: from predictions to log-probabilities and back is one pair
+/// of calls.
 fn native_gradients(
     native: &Native,
     model: &Vlm,
     frozen: &BTreeSet<String>,
     batch: &Batch<'_>,
     features: Option<&FeatureCache>,
-    loss: &(impl Fn(Tensor<1>, &Batch<'_>) -> (Tensor<1>, StepFigures) + Sync),
+    loss: &(impl Fn(&[f32], &Batch<'_>) -> Loss + Sync),
 ) -> (Gradients, StepFigures) {
     let (tokens, predictions) = token_batch(&batch.sequences, &model.config);
     let pictures = batch.pictures();
@@ -181,22 +206,15 @@ fn native_gradients(
     };
     let (log_probs, pass) = native.log_probs(&tokens, &features, &predictions);
     let device = model.device();
-    let log_probs = Tensor::from_inner(vector(log_probs, &device)).require_grad();
-    let (loss, mut figures) = loss(log_probs.clone(), batch);
-    figures.insert("loss".into(), f64::from(loss.clone().inner().into_scalar::<f32>()));
-    let mut grads = loss.backward();
-    let slopes = log_probs.grad_remove(&mut grads).map_or_else(
-        || vec![0.0; predictions.len()],
-        |slopes| slopes.try_into_vec_as::<f32>().expect("float data is readable as f32"),
-    );
+    let loss = loss(&log_probs, batch);
     let is_frozen = |name: &str| frozen.contains(name);
     let num_features = features.len() / model.config.hidden_size;
-    let (mut gradients, dfeatures) = native.backward(pass, &slopes, num_features, &is_frozen);
+    let (mut gradients, dfeatures) = native.backward(pass, &loss.slopes, num_features, &is_frozen);
     if let Some(tower) = tower.filter(|_| num_features > 0 && native.tower_learns(&is_frozen)) {
         gradients.extend(native.tower_backward(tower, &dfeatures, &is_frozen));
     }
     let gradients = gradients.into_iter().map(|(name, values)| (name, vector(values, &device)));
-    (gradients.collect(), figures)
+    (gradients.collect(), loss.into_figures())
 }
 
 impl Batch<'_> {
@@ -237,15 +255,22 @@ fn vector(values: Vec<f32>, device: &Device) -> Tensor<1> {
     Tensor::from_data(TensorData::new(values, [len]), device)
 }
 
+/// Negative log-likelihood in nats, `weight` times the sum over predictions.
+pub(crate) fn sft_loss(log_probs: &[f32], weight: f64) -> Loss {
+    let sum: f64 = log_probs.iter().map(|x| f64::from(*x)).sum();
+    let slopes = vec![-weight as f32; log_probs.len()];
+    Loss { value: -weight * sum, slopes, figures: StepFigures::new() }
+}
+
 /// Rows of `width` numbers on `device`.
 pub(crate) fn matrix(values: Vec<f32>, width: usize, device: &Device) -> Tensor<2> {
     let shape = [values.len() / width, width];
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// A vector on the device of `like`, without gradient.
-fn constant(values: Vec<f32>, like: &Tensor<1>) -> Tensor<1> {
-    vector(values, &like.device())
+/// The numbers of a vector on the host.
+pub(crate) fn values(vector: Tensor<1>) -> Vec<f32> {
+    vector.try_into_vec_as::<f32>().expect("float data is readable as f32")
 }
 
 #[cfg(test)]
@@ -254,6 +279,7 @@ mod tests {
     use crate::recipe::{OptimizerSpec, PromptSpec};
     use rand::RngExt;
     use std::sync::LazyLock;
+    use synergy_benchmarks::families::Split;
     use synergy_benchmarks::seed::Seed;
     use synergy_models::config::Preset;
     use synergy_models::rope::rope_index;
@@ -289,8 +315,9 @@ mod tests {
     fn log_probs_of(sequences: &[Sequence]) -> Vec<f32> {
         let model = Vlm::new(&BASE.prompter.config, &BASE.parameters);
         let members: Vec<usize> = (0..sequences.len()).collect();
-        let batch = Batch { members: &members, sequences: sequences.iter().collect() };
-        prediction_log_probs(&model, &batch, None).try_into_vec_as::<f32>().unwrap()
+        let sequences = sequences.iter().collect();
+        let batch = Batch { members: &members, sequences, num_micro_batches: 1 };
+        values(prediction_log_probs(&model, &batch, None))
     }
 
     #[test]
@@ -360,20 +387,19 @@ mod tests {
     #[test]
     fn both_forms_of_the_model_give_the_same_gradients_and_log_probs() {
         let rng = &mut Seed::root(6).rng();
-        let sample = crate::data::train_sample(1, 3, [2, 4]);
+        let sample = crate::data::pool_sample(1, 3, Split::Train, [2, 4]);
         let patches = BASE.prompter.patches(&sample).unwrap();
         let turn = [(sample.question.clone(), sample.terse.clone())];
         let seen = BASE.prompter.conversation(&turn, patches, 0, rng).unwrap();
         let sequences =
             [seen, Sequence { segments: Vec::new(), ..packed(&ids(rng, 5), &[ids(rng, 9)]) }];
         let members = [0, 1];
-        let batch = Batch { members: &members, sequences: sequences.iter().collect() };
+        let sequences = sequences.iter().collect();
+        let batch = Batch { members: &members, sequences, num_micro_batches: 1 };
         let model = Vlm::new(&BASE.prompter.config, &BASE.parameters);
         let (native, plain) = (model.native.as_ref().unwrap(), model.clone().plain());
-        let values = |model: &Vlm| {
-            prediction_log_probs(model, &batch, None).try_into_vec_as::<f32>().unwrap()
-        };
-        for (a, b) in values(&model).iter().zip(values(&plain)) {
+        let log_probs = |model: &Vlm| values(prediction_log_probs(model, &batch, None));
+        for (a, b) in log_probs(&model).iter().zip(log_probs(&plain)) {
             assert!((a - b).abs() < 1e-4, "{a} {b}");
         }
 
@@ -384,7 +410,7 @@ mod tests {
         };
         let frozen = BTreeSet::from(["model.norm.weight".to_owned()]);
         let loss =
-            |log_probs: Tensor<1>, _: &Batch<'_>| (log_probs.mean().neg(), StepFigures::new());
+            |log_probs: &[f32], _: &Batch<'_>| sft_loss(log_probs, 1.0 / log_probs.len() as f64);
         let (ours, figures) = native_gradients(native, &model, &frozen, &batch, None, &loss);
         let (burns, others) = trainer.gradients(&model.config, &frozen, &batch, None, &loss);
         assert!((figures["loss"] - others["loss"]).abs() < 1e-5);

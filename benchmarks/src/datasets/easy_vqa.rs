@@ -83,6 +83,7 @@ pub fn load(dir: &Path, split: EasyVqaSplit, limit: usize) -> anyhow::Result<Vec
             answer: answer.clone(),
             terse: String::new(),
             verbose: String::new(),
+            shallow: String::new(),
         })
     };
     spread(rows.len(), limit).map(sample).collect()

@@ -1,10 +1,12 @@
-//! From the steps of a solution to its two traces, terse and verbose.
+//! From the steps of a solution to its traces: terse, verbose and, for a control, shallow.
 //!
 //! Does not know the families: a step is a cell, what is seen there and the state that follows.
-//! Both traces tell the same steps in the same order. The verbose one is the study's long style:
+//! Terse and verbose tell the same steps in the same order. The verbose one is the study's long style:
 //! every percept is checked again, in words from its list of reasoning words, and now and then a
 //! slip is noticed and corrected. A slip never outlives its step, so every verbose trace is right.
-//! Both say `last` right after the word that the question ends on. Where only the verbose step's
+//! The shallow one is as long, in the same words, and true, but looks at the first cell alone: length
+//! without reasoning.
+//! Terse and verbose say `last` right after the word that the question ends on. Where only the verbose step's
 //! end told it, many words later, the smallest models stopped anywhere (golden/LOG.md, attempt 9).
 
 use rand::RngExt;
@@ -76,13 +78,26 @@ impl Walk {
                 ));
             } else {
                 sentences.push(format!("{step} is {percept} so {state} ."));
-                sentences.push(check(cell, percept, rng));
+                sentences.push(check(cell, percept, rng.random_range(0..8)));
             }
         }
         if let Some((cell, percept)) = &self.end {
             let cell = NAMES[*cell];
             sentences.push(format!("now {cell} is {percept} ."));
-            sentences.push(check(cell, percept, rng));
+            sentences.push(check(cell, percept, rng.random_range(0..8)));
+        }
+        sentences.push(format!("so the answer is {} .", self.answer));
+        sentences.join(" ")
+    }
+
+    /// About as many sentences as [`Walk::verbose`] has, all of them about the first cell.
+    pub(super) fn shallow(&self) -> String {
+        let mut sentences = vec!["let us go step by step .".to_owned()];
+        if let Some(Step { cell, seen: Seen { percept, .. }, .. }) = self.steps.first() {
+            let cell = NAMES[*cell];
+            sentences.push(format!("{cell} is {percept} ."));
+            let checks = 2 * (self.steps.len() + usize::from(self.end.is_some()));
+            sentences.extend((1..=checks).map(|i| check(cell, percept, (i % 4) as i32)));
         }
         sentences.push(format!("so the answer is {} .", self.answer));
         sentences.join(" ")
@@ -94,8 +109,9 @@ impl Walk {
     }
 }
 
-fn check(cell: &str, percept: &str, rng: &mut ChaCha8Rng) -> String {
-    match rng.random_range(0..8) {
+/// One of three ways to look again.
+fn check(cell: &str, percept: &str, way: i32) -> String {
+    match way {
         0 => format!("let me verify {cell} {percept} yes ."),
         1 => format!("however check {cell} {percept} again yes ."),
         _ => format!("wait check {cell} {percept} yes ."),

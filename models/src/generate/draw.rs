@@ -20,18 +20,20 @@ pub(super) fn seen(input_ids: &[u32], sampling: &Sampling, config: &VlmConfig) -
     seen
 }
 
-/// One token from `logits` and its log-probability under them. Ties go to the smaller id, so the draw
-/// is a function of the logits, what the row has `seen` (see [`seen`]) and the stream alone.
+/// One token from `logits` and its log-probability under them; none if they are not finite, as a model
+/// that has diverged gives them. Ties go to the smaller id, so the draw is a function of the logits, what the row has `seen` (see [`seen`]) and the stream alone.
 pub(super) fn draw(
     logits: &[f32],
     seen: &[bool],
     rng: &mut ChaCha8Rng,
     sampling: &Sampling,
     config: &VlmConfig,
-) -> (u32, f32) {
+) -> Option<(u32, f32)> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    assert!(largest.is_finite(), "logits are not finite");
     let total: f32 = logits.iter().map(|l| (l - largest).exp()).sum();
+    if !(largest.is_finite() && total.is_finite()) {
+        return None;
+    }
 
     let mut scores = logits.to_vec();
     let penalty = sampling.repetition_penalty as f32;
@@ -47,7 +49,7 @@ pub(super) fn draw(
     } else {
         pick(&warp(&scores, sampling), rng.random::<f32>())
     };
-    (id as u32, logits[id] - largest - total.ln())
+    Some((id as u32, logits[id] - largest - total.ln()))
 }
 
 /// What temperature, top-k and top-p leave of `scores`: ids with weights, not yet normalized.
@@ -155,7 +157,8 @@ mod tests {
         for (said, other) in [(2.0, 1.5), (-1.0, -1.2)] {
             let mut logits = vec![-9.0; config.vocab_size];
             (logits[7], logits[8]) = (said, other);
-            let mut draw = |seen: &[bool]| draw(&logits, seen, &mut rng, &sampling, &config);
+            let mut draw =
+                |seen: &[bool]| draw(&logits, seen, &mut rng, &sampling, &config).unwrap();
             let (id, log_prob) = draw(&seen(&[7], &sampling, &config));
             let (unpenalized, larger) = draw(&[]);
             assert_eq!((id, unpenalized), (8, 7));

@@ -12,13 +12,13 @@ use synergy_models::generate::Sampling;
 use synergy_models::rope::rope_index;
 use synergy_models::vlm::Vlm;
 use synergy_models::weights::Parameters;
-use synergy_suite::data::{Prompter, Sequence, train_sample};
+use synergy_suite::data::{Prompter, Sequence};
 use synergy_suite::evaluate::{Question, rollouts};
 use synergy_suite::recipe::TrainingSpec;
 use synergy_suite::run::open_base;
 use synergy_suite::train::{Context, pretrain};
 
-use crate::{Make, Timed, WORK};
+use crate::{Make, Timed, WORK, sample};
 
 /// Sequences of an update, and tokens of each, where they are not what varies.
 const BATCH: usize = 32;
@@ -83,7 +83,7 @@ fn train(name: String, size: usize, batch: usize, length: usize) -> Timed {
         .collect();
     let stage = WORK.sft();
     let mut trainer = WORK.trainer(&stage.optimizer, &parameters);
-    let training = TrainingSpec { freeze: Vec::new(), ..stage.training.clone() };
+    let training = TrainingSpec { freeze: Vec::new(), ..(*stage.training).clone() };
     let run = move || {
         let context = context(&prompter, &training);
         pretrain::step(&mut trainer, &context, &sequences).expect("a step");
@@ -98,7 +98,7 @@ fn decode(name: String, size: usize, num_samples: usize, length: usize) -> Timed
     let rng = &mut Seed::root(1).rng();
     let questions: Vec<Question> = (0..PROMPTS as u64)
         .map(|i| Question {
-            sample: train_sample(1, i, [1, 15]),
+            sample: sample(i),
             input_ids: words(PROMPT_LENGTH, &prompter.config, rng),
             patches: Vec::new(),
             position_gap: 0,
@@ -113,7 +113,8 @@ fn decode(name: String, size: usize, num_samples: usize, length: usize) -> Timed
         let model = Vlm::new(&prompter.config, &parameters);
         let training = &WORK.sft().training;
         let context = context(&prompter, training);
-        rollouts(&model, &context, &questions, num_samples, &sampling, Seed::root(1));
+        rollouts(&model, &context, &questions, num_samples, &sampling, Seed::root(1))
+            .expect("finite logits");
     };
     let count = Some((PROMPTS * num_samples * length, "tokens/s"));
     Timed { figure: name, count, run: Box::new(run) }

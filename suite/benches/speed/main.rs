@@ -22,6 +22,8 @@ use anyhow::{Context as _, Result};
 use criterion::{Criterion, Throughput};
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use serde_json::{Value, json};
+use synergy_benchmarks::families::Split;
+use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::{Generated, Sampling};
 use synergy_models::image::Patches;
@@ -31,14 +33,14 @@ use synergy_models::vlm::Vlm;
 use synergy_models::weights::Parameters;
 use synergy_suite::base::Base;
 use synergy_suite::completion::Completion;
-use synergy_suite::data::{Prompter, Register, Sequence, micro_batches, train_sample};
+use synergy_suite::data::{Prompter, Register, Sequence, micro_batches, pool_sample};
 use synergy_suite::dataset;
 use synergy_suite::device::Compute;
 use synergy_suite::evaluate::{Question, rollouts};
 use synergy_suite::features::FeatureCache;
 use synergy_suite::optimizer::Optimizer;
 use synergy_suite::recipe::{
-    GrpoSpec, OptimizerSpec, Recipe, SftSpec, StageSpec, TeacherSpec, TrainingSpec,
+    GrpoSpec, OptimizerSpec, Recipe, SftSpec, StageSpec, TeacherSpec, Trace, TrainingSpec,
 };
 use synergy_suite::run::{machine, open_base};
 use synergy_suite::score::score;
@@ -81,6 +83,11 @@ static WORK: LazyLock<Work> = LazyLock::new(|| {
     Work { recipe, base, compute }
 });
 
+/// A question of the training pool.
+fn sample(index: u64) -> Sample {
+    pool_sample(1, index, Split::Train, [1, 15])
+}
+
 impl Work {
     fn stage(&self, name: &str) -> &StageSpec {
         self.recipe.stages.get(name).expect("profile small has it")
@@ -112,9 +119,10 @@ impl Work {
         spec
     }
 
-    fn teacher(&self) -> &TeacherSpec {
-        let StageSpec::Teacher(spec) = self.stage(&self.sft().data) else { panic!("a teacher") };
-        spec
+    /// Long traces of the questions of SFT.
+    fn teacher(&self) -> TeacherSpec {
+        let StageSpec::Teacher(spec) = self.stage("traces_terse") else { panic!("a teacher") };
+        TeacherSpec { trace: Trace::Verbose, ..spec.clone() }
     }
 
     fn grpo(&self) -> &GrpoSpec {
@@ -123,7 +131,7 @@ impl Work {
     }
 
     fn sequences(&self) -> Vec<Sequence> {
-        let examples = dataset::teacher(self.teacher(), 1).examples;
+        let examples = dataset::teacher(&self.teacher(), 1).examples;
         sft::batch(&self.base.prompter, self.sft(), &examples, 1, Seed::root(1), 0)
             .expect("a batch")
     }
@@ -131,14 +139,14 @@ impl Work {
     /// Questions to decode answers to.
     fn questions(&self) -> Vec<Question> {
         (0..DECODED.0 as u64)
-            .map(|i| Question::new(&self.base.prompter, train_sample(1, i, [1, 15]), true))
+            .map(|i| Question::new(&self.base.prompter, sample(i), true))
             .collect::<Result<_, _>>()
             .expect("questions")
     }
 
     /// Questions of one step of GRPO.
     fn asked(&self) -> Vec<Question> {
-        let pool: Vec<u64> = (0..self.grpo().num_questions as u64).collect();
+        let pool: Vec<u64> = (0..self.grpo().questions.num_questions as u64).collect();
         grpo::batch(&self.base.prompter, self.grpo(), &pool, 1, Seed::root(1), 0).expect("a batch")
     }
 
@@ -179,7 +187,7 @@ impl Work {
     fn decode(&self, model: &Vlm, questions: &[Question]) -> Vec<Vec<Generated>> {
         let context = self.context(&self.sft().training, None);
         let sampling = Sampling { eos_token_id: Vec::new(), ..Sampling::greedy(DECODED.1, 0) };
-        rollouts(model, &context, questions, 1, &sampling, Seed::root(1))
+        rollouts(model, &context, questions, 1, &sampling, Seed::root(1)).expect("finite logits")
     }
 }
 
@@ -297,7 +305,8 @@ fn forward() -> Timed {
     let run = move || {
         black_box(WORK.compute.map(&cut, |_, members| {
             let sequences = members.iter().map(|&i| &sequences[i]).collect();
-            prediction_log_probs(&model, &Batch { members, sequences }, None)
+            let batch = Batch { members, sequences, num_micro_batches: cut.len() };
+            prediction_log_probs(&model, &batch, None)
         }));
     };
     let count = Some((lengths.iter().sum(), "tokens/s"));
@@ -318,7 +327,7 @@ fn decode() -> Timed {
 /// Drawn pictures to patches, on one thread.
 fn processor() -> Timed {
     let pictures: Vec<_> = (0..PICTURES as u64)
-        .flat_map(|i| train_sample(1, i, [1, 15]).load_images().expect("drawn pictures"))
+        .flat_map(|i| sample(i).load_images().expect("drawn pictures"))
         .collect();
     let run = move || {
         for picture in &pictures {
@@ -333,7 +342,7 @@ fn processor() -> Timed {
 fn grading() -> Timed {
     let completions: Vec<Completion> = (0..GRADED as u64)
         .map(|i| {
-            let sample = train_sample(1, i, [1, 15]);
+            let sample = sample(i);
             let register = if i % 2 == 0 { Register::Terse } else { Register::Verbose };
             let text = Prompter::answer(register, &sample.terse, &sample.verbose, &sample.answer);
             Completion {
@@ -501,12 +510,13 @@ fn dump(dir: &Path) -> Result<()> {
         "train": {
             "num_tokens": sequences.iter().map(|s| s.input_ids.len()).sum::<usize>(),
             "loss": figures["loss"],
-            "optimizer": stage.optimizer,
+            "optimizer": *stage.optimizer,
         },
         "decode": { "num_new_tokens": DECODED.1 },
         "grpo": {
             "spec": grpo,
-            "optimizer": grpo.optimizer,
+            "reward": *grpo.reward,
+            "optimizer": *grpo.optimizer,
             "mean_length": grpo_figures["length"],
             "questions": in_pictures,
         },

@@ -1,12 +1,16 @@
 //! Stages: what a recipe can say of each, and what is checked of it.
 //!
-//! Does not know regimes or order: a stage names what it starts from.
+//! Does not know regimes or order: a stage names what it starts from. What several stages share (questions,
+//! rewards, optimizers) stands in a table of its own, and a stage names it.
 
-use anyhow::{Result, anyhow, ensure};
-use regex::Regex;
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::families::{MAX_HOPS, NUM_CELLS};
 use synergy_models::merge::MergeSpec;
+
+use super::Tables;
+use super::fault::{Checked, Fault, require};
+use super::objective::ObjectiveSpec;
+use super::tables::{Named, OptimizerSpec, QuestionsSpec, RewardSpec, TrainingSpec};
 
 /// What a stage that starts from nothing trained names.
 pub const BASE: &str = "base";
@@ -57,8 +61,8 @@ pub struct PretrainSpec {
     pub misread: f64,
     /// Before each answer positions jump by 0 to this many, so that no skill is tied to a position.
     pub position_gap_max: u32,
-    pub training: TrainingSpec,
-    pub optimizer: OptimizerSpec,
+    pub training: Named<TrainingSpec>,
+    pub optimizer: Named<OptimizerSpec>,
 }
 
 /// How often each register occurs.
@@ -82,28 +86,38 @@ pub struct SftSpec {
     pub num_epochs: usize,
     pub batch_size: usize,
     pub position_gap_max: u32,
-    pub training: TrainingSpec,
-    pub optimizer: OptimizerSpec,
+    pub checkpoint: KeptCheckpoint,
+    pub training: Named<TrainingSpec>,
+    pub optimizer: Named<OptimizerSpec>,
 }
 
-/// Data: the families' own traces of the training pool's first questions.
+/// Which checkpoint of its epochs a stage leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeptCheckpoint {
+    Last,
+    /// The most accurate on the recipe's `validation` questions, the earlier of equals.
+    Best,
+}
+
+/// Data: the families' own traces of questions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TeacherSpec {
     pub trace: Trace,
-    pub num_questions: usize,
-    pub hops: [usize; 2],
+    pub questions: Named<QuestionsSpec>,
 }
 
-/// Data: a model's own answers to the training pool's first questions.
+/// Data: a model's own answers to questions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SampleSpec {
     /// The stage whose model answers, or `base`.
     pub from: String,
     pub keep: Keep,
-    pub num_questions: usize,
-    pub hops: [usize; 2],
+    /// Only questions whose share of right answers is within these are kept.
+    pub pass_rate: [f64; 2],
+    pub questions: Named<QuestionsSpec>,
     /// Answers to each question.
     pub num_generations: usize,
     pub temperature: f64,
@@ -122,7 +136,7 @@ pub enum Keep {
     ShortestCorrect,
 }
 
-/// Data: several data sets one after the other; what trains on them shuffles.
+/// Data: several data sets, whole or by share; what trains on them shuffles.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MixSpec {
@@ -135,6 +149,10 @@ pub struct MixSpec {
 pub struct MixPart {
     /// The stage whose data it is.
     pub data: String,
+    /// Share of the mix's examples, drawn at random; the mix is as large as the parts allow. Said for every
+    /// part or for none, which takes all of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
     /// Only questions that this `sample` stage asked and never saw answered right; all if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsolved_by: Option<String>,
@@ -146,6 +164,8 @@ pub struct MixPart {
 pub enum Trace {
     Terse,
     Verbose,
+    /// As long as the verbose one, but it never leaves the first cell.
+    Shallow,
 }
 
 /// Group relative policy optimisation as the study defines it (STUDY: RL).
@@ -161,23 +181,17 @@ pub struct GrpoSpec {
     pub num_mini_batches: usize,
     /// Rollouts per question.
     pub num_generations: usize,
+    /// Of the rollouts; 1 only, since the loss compares probabilities of the model as it is.
     pub temperature: f64,
     pub max_completion_tokens: usize,
-    /// Weight of the KL term in the loss.
-    pub beta: f64,
-    /// PPO's clip range.
-    pub epsilon: f64,
-    /// Added to the group's deviation before dividing by it.
-    pub advantage_epsilon: f64,
-    pub accuracy_weight: f64,
-    pub format_weight: f64,
-    pub num_questions: usize,
-    pub hops: [usize; 2],
+    pub objective: ObjectiveSpec,
+    pub reward: Named<RewardSpec>,
+    pub questions: Named<QuestionsSpec>,
     /// Questions that this `sample` stage saw answered right every time are left out; none if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip_solved_by: Option<String>,
-    pub training: TrainingSpec,
-    pub optimizer: OptimizerSpec,
+    pub training: Named<TrainingSpec>,
+    pub optimizer: Named<OptimizerSpec>,
 }
 
 /// GRPO with an SFT loss where its rollouts fail (STUDY: interleaved and progressive).
@@ -208,54 +222,6 @@ pub struct MergeStageSpec {
     /// The stages whose models are merged; `share` is the first's.
     pub parents: [String; 2],
     pub merge: MergeSpec,
-}
-
-/// What every stage that trains says.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainingSpec {
-    /// Regular expressions: parameters whose name one of these matches from its start stay as they are.
-    pub freeze: Vec<String>,
-    /// Sequences computed at once; a batch is sorted by length and cut into these.
-    pub micro_batch_size: usize,
-    /// A checkpoint inside the stage every so many steps.
-    pub checkpoint_every: usize,
-}
-
-/// AdamW (Loshchilov and Hutter 2019), with Muon (Jordan et al. 2024) for hidden matrices if
-/// `muon_learning_rate` is above 0.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OptimizerSpec {
-    pub learning_rate: f64,
-    pub muon_learning_rate: f64,
-    pub muon_momentum: f64,
-    pub beta_1: f64,
-    pub beta_2: f64,
-    pub epsilon: f64,
-    pub weight_decay: f64,
-    /// Gradients are scaled down to this norm.
-    pub max_grad_norm: f64,
-    pub warmup_steps: usize,
-    /// Cosine from the peak to this share of it at the end; 1 keeps it constant.
-    pub final_learning_rate_ratio: f64,
-}
-
-impl TrainingSpec {
-    /// `freeze`, compiled.
-    ///
-    /// # Errors
-    /// If one is no regular expression.
-    pub fn freeze_patterns(&self) -> Result<Vec<Regex>> {
-        let compile = |text: &String| {
-            Regex::new(&format!("^(?:{text})")).map_err(|_| {
-                anyhow!(
-                    "`freeze` has `{text}`, which is no regular expression\nhint: as in `visual.`"
-                )
-            })
-        };
-        self.freeze.iter().map(compile).collect()
-    }
 }
 
 impl StageSpec {
@@ -324,6 +290,18 @@ impl StageSpec {
         data
     }
 
+    /// Every stage it names, with the key that does.
+    pub(super) fn inputs(&self) -> Vec<(String, &str)> {
+        let grpo = if matches!(self, StageSpec::Hybrid(_)) { "grpo." } else { "" };
+        let from = self.from().map(|name| (format!("{grpo}from"), name));
+        let parents = self.parents().iter().map(|name| ("parents".to_owned(), name.as_str()));
+        let data = self.data().into_iter().map(|(key, name)| match (self, key) {
+            (StageSpec::Hybrid(_), "skip_solved_by") => (format!("{grpo}{key}"), name),
+            _ => (key.to_owned(), name),
+        });
+        from.into_iter().chain(parents).chain(data).collect()
+    }
+
     /// The rollouts' settings, where there are any.
     pub fn grpo(&self) -> Option<&GrpoSpec> {
         match self {
@@ -338,7 +316,7 @@ impl StageSpec {
         match self {
             StageSpec::Pretrain(s) => Some(&s.training),
             StageSpec::Sft(s) => Some(&s.training),
-            _ => self.grpo().map(|s| &s.training),
+            _ => self.grpo().map(|s| &*s.training),
         }
     }
 
@@ -347,108 +325,208 @@ impl StageSpec {
         match self {
             StageSpec::Pretrain(s) => Some(&s.optimizer),
             StageSpec::Sft(s) => Some(&s.optimizer),
-            _ => self.grpo().map(|s| &s.optimizer),
+            _ => self.grpo().map(|s| &*s.optimizer),
+        }
+    }
+
+    /// The questions it asks by itself.
+    pub fn questions(&self) -> Option<&QuestionsSpec> {
+        match self {
+            StageSpec::Teacher(s) => Some(&s.questions),
+            StageSpec::Sample(s) => Some(&s.questions),
+            _ => self.grpo().map(|s| &*s.questions),
+        }
+    }
+
+    /// The reward of its rollouts.
+    pub fn reward(&self) -> Option<&RewardSpec> {
+        self.grpo().map(|s| &*s.reward)
+    }
+
+    /// Whether it keeps the best of several checkpoints.
+    pub fn keeps_best(&self) -> bool {
+        matches!(self, StageSpec::Sft(s) if s.checkpoint == KeptCheckpoint::Best)
+    }
+
+    /// Looks up every table it names.
+    pub(super) fn resolve(&mut self, tables: &Tables) -> Checked {
+        match self {
+            StageSpec::Pretrain(s) => {
+                s.training.resolve("training", &tables.trainings)?;
+                s.optimizer.resolve("optimizer", &tables.optimizers)
+            }
+            StageSpec::Sft(s) => {
+                s.training.resolve("training", &tables.trainings)?;
+                s.optimizer.resolve("optimizer", &tables.optimizers)
+            }
+            StageSpec::Teacher(s) => s.questions.resolve("questions", &tables.questions),
+            StageSpec::Sample(s) => s.questions.resolve("questions", &tables.questions),
+            StageSpec::Grpo(s) => s.resolve(tables),
+            StageSpec::Hybrid(s) => s.grpo.resolve(tables).map_err(|fault| fault.below("grpo")),
+            StageSpec::Mix(_) | StageSpec::Merge(_) => Ok(()),
         }
     }
 
     /// Whether what it can be by itself.
-    ///
-    /// # Errors
-    /// With the first thing that cannot be.
-    pub(super) fn check(&self) -> Result<()> {
-        if let Some(training) = self.training() {
-            ensure!(
-                training.micro_batch_size > 0 && training.checkpoint_every > 0,
-                "sizes must be at least 1"
-            );
-            training.freeze_patterns()?;
-        }
-        if let Some(s) = self.grpo() {
-            return check_grpo(s).and_then(|()| self.check_hybrid());
-        }
+    pub(super) fn check(&self) -> Checked {
         match self {
             StageSpec::Pretrain(s) => {
-                ensure!(s.num_steps > 0, "nothing to train on: the stage has no steps");
-                for hops in [&s.hops, &s.verbose_hops] {
-                    ensure!(
+                require!(
+                    s.num_steps > 0,
+                    "num_steps",
+                    "nothing to train on: the stage has no steps"
+                );
+                for (key, hops) in [("hops", &s.hops), ("verbose_hops", &s.verbose_hops)] {
+                    require!(
                         !hops.is_empty() && hops.len() <= MAX_HOPS,
-                        "hops needs 1 to {MAX_HOPS} weights"
+                        key,
+                        "{key} needs 1 to {MAX_HOPS} weights"
                     );
-                    ensure!(hops.iter().sum::<f64>() > 0.0, "all weights of hops are 0");
+                    require!(hops.iter().sum::<f64>() > 0.0, key, "all weights of {key} are 0");
                 }
-                ensure!(s.batch_size > 0 && s.num_turns > 0, "sizes must be at least 1");
-                ensure!((0.0..=1.0).contains(&s.misread), "misread {} is no share", s.misread);
+                require!(
+                    s.batch_size > 0 && s.num_turns > 0,
+                    "batch_size",
+                    "sizes must be at least 1"
+                );
+                require!(
+                    (0.0..=1.0).contains(&s.misread),
+                    "misread",
+                    "misread {} is no share",
+                    s.misread
+                );
                 let [low, high] = s.read_cells;
-                ensure!(
+                require!(
                     low >= 1 && low <= high && high <= NUM_CELLS,
+                    "read_cells",
                     "read_cells [{low}, {high}] are not within 1 to {NUM_CELLS}"
                 );
                 Ok(())
             }
             StageSpec::Sft(s) => {
-                ensure!(s.batch_size > 0, "an empty training split");
-                ensure!(s.num_epochs > 0, "nothing to train on: the stage has no steps");
+                require!(s.batch_size > 0, "batch_size", "an empty training split");
+                require!(
+                    s.num_epochs > 0,
+                    "num_epochs",
+                    "nothing to train on: the stage has no steps"
+                );
                 Ok(())
-            }
-            StageSpec::Teacher(s) => {
-                ensure!(s.num_questions > 0, "nothing to train on: num_questions is 0");
-                check_hops(s.hops)
             }
             StageSpec::Sample(s) => {
-                ensure!(s.num_questions > 0 && s.num_generations > 0, "nothing to sample");
-                ensure!(
-                    s.top_p > 0.0 && s.top_p <= 1.0 && s.temperature >= 0.0 && s.max_new_tokens > 0,
+                require!(s.num_generations > 0, "num_generations", "nothing to sample");
+                require!(
+                    s.top_p > 0.0
+                        && s.top_p <= 1.0
+                        && s.temperature.is_finite()
+                        && s.temperature >= 0.0
+                        && s.max_new_tokens > 0,
+                    "temperature",
                     "temperature, top_p or max_new_tokens out of range"
                 );
-                check_hops(s.hops)
-            }
-            StageSpec::Mix(s) => {
-                ensure!(
-                    !s.parts.is_empty(),
-                    "a mix of nothing\nhint: parts = [{{ data = \"…\" }}]"
+                let [low, high] = s.pass_rate;
+                require!(
+                    low >= 0.0 && low <= high && high <= 1.0,
+                    "pass_rate",
+                    "pass_rate [{low}, {high}] is no band of shares\nhint: [0.0, 1.0] is all"
                 );
                 Ok(())
             }
-            StageSpec::Merge(s) => s.merge.check(),
-            StageSpec::Grpo(_) | StageSpec::Hybrid(_) => Ok(()),
+            StageSpec::Mix(s) => s.check(),
+            StageSpec::Merge(s) => s.merge.check().map_err(|cause| Fault::at("merge", cause)),
+            StageSpec::Grpo(s) => s.check(),
+            StageSpec::Hybrid(s) => s.check(),
+            StageSpec::Teacher(_) => Ok(()),
         }
     }
+}
 
-    fn check_hybrid(&self) -> Result<()> {
-        let StageSpec::Hybrid(s) = self else { return Ok(()) };
-        ensure!((0.0..=1.0).contains(&s.gate), "gate {} is no pass rate\nhint: 0 to 1", s.gate);
-        ensure!(
-            (0.0..=1.0).contains(&s.prefix_until),
-            "prefix_until {} is no share of the steps\nhint: 0 to 1",
-            s.prefix_until
+impl MixSpec {
+    fn check(&self) -> Checked {
+        require!(
+            !self.parts.is_empty(),
+            "parts",
+            "a mix of nothing\nhint: parts = [{{ data = \"…\" }}]"
         );
-        ensure!(s.sft_weight >= 0.0, "sft_weight {} is below 0", s.sft_weight);
-        ensure!(
-            s.prefix_until <= 0.0 || !s.rl_on_gated,
-            "a gated group is rolled out again from a prefix, so its first rollouts have no loss\n\
-             hint: rl_on_gated = false"
+        let shares: Vec<f64> = self.parts.iter().filter_map(|part| part.share).collect();
+        if shares.is_empty() {
+            return Ok(());
+        }
+        require!(
+            shares.len() == self.parts.len(),
+            "parts",
+            "some parts of the mix have a share and some have none\nhint: all or none"
+        );
+        let sum: f64 = shares.iter().sum();
+        require!(
+            shares.iter().all(|share| *share > 0.0) && (sum - 1.0).abs() < 1e-9,
+            "parts",
+            "the shares of the mix are {shares:?}, which is not 1 in all\nhint: shares above 0 that sum to 1"
         );
         Ok(())
     }
 }
 
-fn check_grpo(s: &GrpoSpec) -> Result<()> {
-    ensure!(s.num_questions > 0 && s.batch_size > 0, "an empty training split");
-    ensure!(s.num_steps > 0, "nothing to train on: the stage has no steps");
-    ensure!(s.num_generations > 1, "a group of one has no advantage\nhint: num_generations = 8");
-    ensure!(
-        s.num_mini_batches > 0 && s.batch_size.is_multiple_of(s.num_mini_batches),
-        "batch_size {} is not a multiple of num_mini_batches {}",
-        s.batch_size,
-        s.num_mini_batches
-    );
-    check_hops(s.hops)
+impl GrpoSpec {
+    fn resolve(&mut self, tables: &Tables) -> Checked {
+        self.questions.resolve("questions", &tables.questions)?;
+        self.reward.resolve("reward", &tables.rewards)?;
+        self.training.resolve("training", &tables.trainings)?;
+        self.optimizer.resolve("optimizer", &tables.optimizers)
+    }
+
+    fn check(&self) -> Checked {
+        require!(self.batch_size > 0, "batch_size", "an empty training split");
+        require!(self.num_steps > 0, "num_steps", "nothing to train on: the stage has no steps");
+        require!(
+            self.num_generations > 1,
+            "num_generations",
+            "a group of one has no advantage\nhint: num_generations = 8"
+        );
+        require!(
+            self.num_mini_batches > 0 && self.batch_size.is_multiple_of(self.num_mini_batches),
+            "num_mini_batches",
+            "batch_size {} is not a multiple of num_mini_batches {}",
+            self.batch_size,
+            self.num_mini_batches
+        );
+        require!(
+            (self.temperature - 1.0).abs() < 1e-12,
+            "temperature",
+            "rollouts at temperature {} are not the policy that the loss compares\nhint: temperature = 1.0",
+            self.temperature
+        );
+        require!(self.max_completion_tokens > 0, "max_completion_tokens", "answers of no tokens");
+        self.objective.check(self.num_generations).map_err(|fault| fault.below("objective"))
+    }
 }
 
-pub(super) fn check_hops([low, high]: [usize; 2]) -> Result<()> {
-    ensure!(
-        low >= 1 && low <= high && high <= MAX_HOPS,
-        "hops [{low}, {high}] are not within 1 to {MAX_HOPS}"
-    );
-    Ok(())
+impl HybridSpec {
+    fn check(&self) -> Checked {
+        self.grpo.check().map_err(|fault| fault.below("grpo"))?;
+        require!(
+            (0.0..=1.0).contains(&self.gate),
+            "gate",
+            "gate {} is no pass rate\nhint: 0 to 1",
+            self.gate
+        );
+        require!(
+            (0.0..=1.0).contains(&self.prefix_until),
+            "prefix_until",
+            "prefix_until {} is no share of the steps\nhint: 0 to 1",
+            self.prefix_until
+        );
+        require!(
+            self.sft_weight >= 0.0 && self.sft_weight.is_finite(),
+            "sft_weight",
+            "sft_weight {} is below 0",
+            self.sft_weight
+        );
+        require!(
+            self.prefix_until <= 0.0 || !self.rl_on_gated,
+            "rl_on_gated",
+            "a gated group is rolled out again from a prefix, so its first rollouts have no loss\n\
+             hint: rl_on_gated = false"
+        );
+        Ok(())
+    }
 }

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use synergy_benchmarks::answer::{Outcome, judge};
-use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::Sampling;
 use synergy_models::vlm::Vlm;
 
 use crate::base::Base;
-use crate::data::train_sample;
+use crate::cost::Cost;
+use crate::data::pool_sample;
 use crate::dataset::{Asked, Dataset, Example, mix, teacher};
 use crate::device::Compute;
 use crate::evaluate::{Question, rollouts};
@@ -37,10 +37,13 @@ pub fn run(
     events: &mut Events,
 ) -> Result<Summary> {
     let clock = Instant::now();
+    let mut tokens = StepFigures::new();
     let data = match &planned.spec {
         StageSpec::Teacher(spec) => teacher(spec, planned.seed),
-        StageSpec::Mix(spec) => mix(spec, &inputs(planned, store)?)?,
-        StageSpec::Sample(spec) => sample(spec, planned, base, compute, store, events)?,
+        StageSpec::Mix(spec) => mix(spec, &inputs(planned, store)?, planned.seed())?,
+        StageSpec::Sample(spec) => {
+            sample(spec, planned, base, compute, store, events, &mut tokens)?
+        }
         _ => bail!("stage `{}` makes no data", planned.name),
     };
     let mut figures = StepFigures::from([("examples".to_owned(), data.examples.len() as f64)]);
@@ -51,15 +54,18 @@ pub fn run(
         figures.insert("accuracy".into(), right as f64 / all as f64);
         figures.insert("never_right".into(), never as f64 / data.asked.len() as f64);
     }
-    let summary = Summary { wall_time_s: clock.elapsed().as_secs_f64(), figures };
+    let wall_time_s = clock.elapsed().as_secs_f64();
+    let cost = Cost::of(&[tokens], 0, &base.prompter.config, wall_time_s);
+    let summary = Summary { cost, figures };
     let mut files = data.to_files()?;
     let bytes = serde_json::to_vec_pretty(&summary).context("a summary is plain data")?;
     files.insert("summary.json".into(), bytes);
     store.put(&planned.key, &planned.depends_on, &files)?;
     events.write(Event::StageDone {
         stage: &planned.name,
+        seed: planned.seed,
         key: planned.key.as_str(),
-        wall_time_s: summary.wall_time_s,
+        wall_time_s,
     })?;
     Ok(summary)
 }
@@ -79,7 +85,7 @@ pub fn inputs(planned: &PlannedStage, store: &Store) -> Result<Vec<Dataset>> {
     planned.data.iter().map(read).collect()
 }
 
-/// A model's own answers, and how often each question was answered right.
+/// A model's own answers, and how often each question was answered right; `tokens` counts what that took.
 fn sample(
     spec: &SampleSpec,
     planned: &PlannedStage,
@@ -87,6 +93,7 @@ fn sample(
     compute: &Compute,
     store: &Store,
     events: &Events,
+    tokens: &mut StepFigures,
 ) -> Result<Dataset> {
     let prompter = &base.prompter;
     let from = planned.from.as_ref().context("a sample names its model")?;
@@ -98,21 +105,27 @@ fn sample(
         top_k: spec.top_k,
         ..Sampling::greedy(spec.max_new_tokens, prompter.config.eos_token_id)
     };
-    let unused = TrainingSpec { freeze: Vec::new(), micro_batch_size: 1, checkpoint_every: 1 };
+    let unused = TrainingSpec::none();
     let context = Context { prompter, compute, training: &unused, features: None };
-    let seed = Seed::root(planned.seed).fold_in(&planned.name).fold_in("rollouts");
+    let seed = planned.seed().fold_in("rollouts");
+    let (num_questions, split, hops) =
+        (spec.questions.num_questions, spec.questions.split, spec.questions.hops);
     let label = format!("{} (seed {})", planned.name, planned.seed);
-    let mut bar = events.bar(&label, spec.num_questions, 0);
+    let mut bar = events.bar(&label, num_questions, 0);
     let mut data = Dataset::default();
-    let indices: Vec<u64> = (0..spec.num_questions as u64).collect();
+    let indices: Vec<u64> = (0..num_questions as u64).collect();
     for chunk in indices.chunks(CHUNK) {
         let questions: Vec<Question> = chunk
             .iter()
-            .map(|&i| Question::new(prompter, train_sample(planned.seed, i, spec.hops), true))
+            .map(|&i| Question::new(prompter, pool_sample(planned.seed, i, split, hops), true))
             .collect::<Result<_>>()?;
         let generated =
-            rollouts(&model, &context, &questions, spec.num_generations, &sampling, seed);
+            rollouts(&model, &context, &questions, spec.num_generations, &sampling, seed)?;
         for ((&index, question), answers) in chunk.iter().zip(&questions).zip(generated) {
+            let sampled: usize = answers.iter().map(|a| a.ids.len()).sum();
+            *tokens.entry("tokens_generated".into()).or_default() += sampled as f64;
+            let forward = question.input_ids.len() + sampled;
+            *tokens.entry("tokens_forward".into()).or_default() += forward as f64;
             let mut right: Vec<(usize, String)> = answers
                 .iter()
                 .map(|a| (a.ids.len(), prompter.tokenizer.decode(&a.ids), a.finished))
@@ -126,6 +139,11 @@ fn sample(
                 num_correct: right.len(),
                 num_generations: spec.num_generations,
             });
+            let [low, high] = spec.pass_rate;
+            let pass_rate = right.len() as f64 / spec.num_generations as f64;
+            if !(low..=high).contains(&pass_rate) {
+                right.clear();
+            }
             if spec.keep == Keep::ShortestCorrect {
                 // The first of the shortest.
                 right = right.into_iter().min_by_key(|(len, _)| *len).into_iter().collect();
@@ -133,7 +151,8 @@ fn sample(
             data.examples.extend(right.into_iter().map(|(_, answer)| Example {
                 sample_id: question.sample.id.clone(),
                 index,
-                hops: spec.hops,
+                split,
+                hops,
                 answer,
             }));
         }

@@ -170,7 +170,7 @@ fn ask(
     let asking = planned.asking;
     let usual = recipe.evaluation.sampling(base.prompter.config.eos_token_id);
     let sampling = if asking.greedy { Sampling { temperature: 0.0, ..usual } } else { usual };
-    let unused = TrainingSpec { freeze: Vec::new(), micro_batch_size: 1, checkpoint_every: 1 };
+    let unused = TrainingSpec::none();
     let context = Context { prompter: &base.prompter, compute, training: &unused, features: None };
     // Every row draws afresh: the base's row shares no draw with the one that cut the levels.
     let seed = Seed::root(planned.seed).fold_in("evaluate").fold_in(&planned.name);
@@ -184,7 +184,7 @@ fn ask(
     let mut bar = events.bar(&format!("evaluate {}", planned.name), questions.len(), 0);
     let mut completions = Vec::with_capacity(questions.len() * asking.num_samples);
     for chunk in questions.chunks(CHUNK) {
-        completions.extend(evaluate(&model, &context, chunk, asking.num_samples, &sampling, seed));
+        completions.extend(evaluate(&model, &context, chunk, asking.num_samples, &sampling, seed)?);
         let right = completions
             .iter()
             .filter(|c| score(c).outcome == synergy_benchmarks::answer::Outcome::Correct);

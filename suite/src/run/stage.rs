@@ -10,29 +10,38 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use synergy_benchmarks::answer::Outcome;
+use synergy_benchmarks::families::Split;
 use synergy_benchmarks::seed::Seed;
+use synergy_models::generate::Sampling;
 use synergy_models::merge::{self, MergeSpec};
+use synergy_models::vlm::Vlm;
 use synergy_models::weights::Parameters;
 
 use crate::base::Base;
-use crate::data::{Prompter, Sequence};
+use crate::cost::Cost;
+use crate::data::{Prompter, Sequence, test_samples};
 use crate::dataset::{Dataset, Example};
 use crate::device::Compute;
-use crate::evaluate::Question;
+use crate::evaluate::{Question, evaluate};
 use crate::event::{Bar, Event, Events, interrupted};
 use crate::features::FeatureCache;
 use crate::optimizer::Optimizer;
 use crate::plan::PlannedStage;
 use crate::recipe::StageSpec;
 use crate::run::data;
+use crate::score::score;
 use crate::store::{Key, Store};
 use crate::train::grpo::{self, Reference};
 use crate::train::{Context, StepFigures, Trainer, hybrid, pretrain, sft};
 
+/// Characters of a key that tell curves of one name apart.
+const KEY_CHARS: usize = 8;
+
 /// How a stage went.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    pub wall_time_s: f64,
+    pub cost: Cost,
     /// `reward_start`, `reward_end`, …: means over the first and last quarter of the steps, at most
     /// 20; `reward_noise`: the standard error of their difference.
     pub figures: StepFigures,
@@ -43,6 +52,8 @@ struct Progress {
     step: usize,
     num_updates: usize,
     wall_time_s: f64,
+    /// Epoch and accuracy of the best one so far.
+    best: Option<(usize, f64)>,
 }
 
 enum Work {
@@ -59,11 +70,13 @@ struct Plenty<'a> {
     pool: Vec<u64>,
     /// Answers by question, for where rollouts fail.
     taught: BTreeMap<&'a str, &'a str>,
+    /// What chooses among epochs, if the stage keeps its best.
+    validation: Option<Validation>,
 }
 
 impl<'a> Plenty<'a> {
     /// From the data sets that the stage names.
-    fn of(planned: &PlannedStage, inputs: &'a [Dataset]) -> Result<Plenty<'a>> {
+    fn of(planned: &PlannedStage, inputs: &'a [Dataset], base: &Base) -> Result<Plenty<'a>> {
         let mut plenty = Plenty::default();
         let mut solved = BTreeSet::new();
         let named = planned.spec.data();
@@ -83,6 +96,17 @@ impl<'a> Plenty<'a> {
         if let Some(spec) = planned.spec.grpo() {
             plenty.pool = grpo::pool(spec, planned.seed, &solved)?;
         }
+        if let (Some(v), StageSpec::Sft(sft)) = (&planned.validation, &planned.spec) {
+            let prompter = &base.prompter;
+            let ask = |sample| Question::new(prompter, sample, true);
+            let samples =
+                test_samples(v.question_seed, v.questions_per_family, v.hops, Split::Validation)?;
+            plenty.validation = Some(Validation {
+                questions: samples.into_iter().map(ask).collect::<Result<_>>()?,
+                sampling: Sampling::greedy(v.max_new_tokens, prompter.config.eos_token_id),
+                steps_per_epoch: sft::num_steps(sft, plenty.examples.len()) / sft.num_epochs,
+            });
+        }
         Ok(plenty)
     }
 
@@ -95,13 +119,8 @@ impl<'a> Plenty<'a> {
     }
 
     /// What `step` works on, made on the host.
-    fn work(
-        &self,
-        prompter: &Prompter,
-        planned: &PlannedStage,
-        seed: Seed,
-        step: usize,
-    ) -> Result<Work> {
+    fn work(&self, prompter: &Prompter, planned: &PlannedStage, step: usize) -> Result<Work> {
+        let seed = planned.seed();
         let sequences = match &planned.spec {
             StageSpec::Pretrain(s) => pretrain::batch(prompter, s, seed, step)?,
             StageSpec::Sft(s) => sft::batch(prompter, s, self.examples, planned.seed, seed, step)?,
@@ -112,6 +131,108 @@ impl<'a> Plenty<'a> {
             }
         };
         Ok(Work::Sequences(sequences))
+    }
+}
+
+/// The most accurate checkpoint of an epoch so far.
+struct Best {
+    epoch: usize,
+    accuracy: f64,
+    parameters: Parameters,
+}
+
+/// All that changes from step to step, which is all that a checkpoint inside a stage holds.
+struct State {
+    trainer: Trainer,
+    curve: Vec<StepFigures>,
+    best: Option<Best>,
+    /// Spent in earlier processes.
+    wall_time_s: f64,
+}
+
+impl State {
+    fn step(&self) -> usize {
+        self.curve.len()
+    }
+
+    /// From the checkpoint under `key`, if there is one.
+    fn resume(&mut self, store: &Store, key: &Key, base: &Base, compute: &Compute) -> Result<bool> {
+        let Some(files) = store.get(key)? else { return Ok(false) };
+        let load = |name: &str| {
+            Parameters::from_bytes(file(&files, name)?, &base.prompter.config, &compute.device)
+        };
+        let done: Progress = serde_json::from_slice(file(&files, "progress.json")?)
+            .context("progress of a stage")?;
+        self.trainer.parameters = load("model.safetensors")?;
+        self.trainer.optimizer.first = load("first.safetensors")?;
+        self.trainer.optimizer.second = load("second.safetensors")?;
+        self.trainer.num_updates = done.num_updates;
+        self.curve = lines(file(&files, "curve.jsonl")?)?;
+        if let Some((epoch, accuracy)) = done.best {
+            self.best = Some(Best { epoch, accuracy, parameters: load("best.safetensors")? });
+        }
+        self.wall_time_s = done.wall_time_s;
+        Ok(true)
+    }
+
+    fn save(&self, store: &Store, key: &Key, planned: &PlannedStage, clock: Instant) -> Result<()> {
+        let progress = Progress {
+            step: self.step(),
+            num_updates: self.trainer.num_updates,
+            wall_time_s: self.wall_time_s + clock.elapsed().as_secs_f64(),
+            best: self.best.as_ref().map(|best| (best.epoch, best.accuracy)),
+        };
+        let mut files = BTreeMap::from([
+            ("model.safetensors".to_owned(), self.trainer.parameters.to_bytes()),
+            ("first.safetensors".to_owned(), self.trainer.optimizer.first.to_bytes()),
+            ("second.safetensors".to_owned(), self.trainer.optimizer.second.to_bytes()),
+            ("progress.json".to_owned(), serde_json::to_vec(&progress).context("progress")?),
+            ("curve.jsonl".to_owned(), to_lines(&self.curve)?),
+        ]);
+        if let Some(best) = &self.best {
+            files.insert("best.safetensors".to_owned(), best.parameters.to_bytes());
+        }
+        store.put(key, &json!({"partial": planned.depends_on}), &files)
+    }
+
+    /// Whether the epoch that has just ended left the best model so far; its accuracy joins the step's figures.
+    fn judge_epoch(
+        &mut self,
+        plenty: &Plenty<'_>,
+        context: &Context<'_>,
+        planned: &PlannedStage,
+    ) -> Result<()> {
+        let Some(validation) = &plenty.validation else { return Ok(()) };
+        if !self.step().is_multiple_of(validation.steps_per_epoch) {
+            return Ok(());
+        }
+        let accuracy = validation.accuracy(&self.trainer.parameters, context, planned.seed())?;
+        if let Some(figures) = self.curve.last_mut() {
+            figures.insert("validation_accuracy".into(), accuracy);
+        }
+        if self.best.as_ref().is_none_or(|best| accuracy > best.accuracy) {
+            let epoch = self.step() / validation.steps_per_epoch;
+            let parameters = self.trainer.parameters.clone();
+            self.best = Some(Best { epoch, accuracy, parameters });
+        }
+        Ok(())
+    }
+}
+
+/// Questions that choose among epochs.
+struct Validation {
+    questions: Vec<Question>,
+    sampling: Sampling,
+    steps_per_epoch: usize,
+}
+
+impl Validation {
+    /// Share of right answers, decoded greedily.
+    fn accuracy(&self, parameters: &Parameters, context: &Context<'_>, seed: Seed) -> Result<f64> {
+        let model = Vlm::new(&context.prompter.config, parameters);
+        let completions = evaluate(&model, context, &self.questions, 1, &self.sampling, seed)?;
+        let right = completions.iter().filter(|c| score(c).outcome == Outcome::Correct).count();
+        Ok(right as f64 / completions.len() as f64)
     }
 }
 
@@ -126,8 +247,9 @@ pub fn run(
     store: &Store,
     events: &mut Events,
 ) -> Result<Summary> {
+    let (stage, seed) = (planned.name.as_str(), planned.seed);
     if let Some(files) = store.get(&planned.key)? {
-        events.write(Event::StageCached { stage: &planned.name, key: planned.key.as_str() })?;
+        events.write(Event::StageCached { stage, seed, key: planned.key.as_str() })?;
         return serde_json::from_slice(file(&files, "summary.json")?).context("summary of a stage");
     }
     let spec = &planned.spec;
@@ -141,122 +263,136 @@ pub fn run(
     };
     let start = checkpoint(store, from, base, compute)?;
     let inputs = data::inputs(planned, store)?;
-    let plenty = Plenty::of(planned, &inputs)?;
+    let plenty = Plenty::of(planned, &inputs, base)?;
     let num_steps = plenty.num_steps(spec);
     let num_updates = num_steps * spec.grpo().map_or(1, |s| s.num_mini_batches);
-    let mut trainer = Trainer {
-        optimizer: Optimizer::new(optimizer, num_updates, &start),
-        parameters: start,
-        num_updates: 0,
+    let mut state = State {
+        trainer: Trainer {
+            optimizer: Optimizer::new(optimizer, num_updates, &start),
+            parameters: start.clone(),
+            num_updates: 0,
+        },
+        curve: Vec::new(),
+        best: None,
+        wall_time_s: 0.0,
     };
     let partial = Key::of(&json!({"partial": planned.key}));
-    let mut curve: Vec<StepFigures> = Vec::new();
-    let mut done = Progress { step: 0, num_updates: 0, wall_time_s: 0.0 };
-    if let Some(files) = store.get(&partial)? {
-        let load = |name: &str| {
-            Parameters::from_bytes(file(&files, name)?, &base.prompter.config, &compute.device)
-        };
-        done = serde_json::from_slice(file(&files, "progress.json")?)
-            .context("progress of a stage")?;
-        trainer.parameters = load("model.safetensors")?;
-        trainer.optimizer.first = load("first.safetensors")?;
-        trainer.optimizer.second = load("second.safetensors")?;
-        trainer.num_updates = done.num_updates;
-        curve = lines(file(&files, "curve.jsonl")?)?;
-        events.write(Event::StageResumed { stage: &planned.name, step: done.step })?;
+    if state.resume(store, &partial, base, compute)? {
+        events.write(Event::StageResumed { stage, seed, step: state.step() })?;
     }
 
-    let features = FeatureCache::of(training, &trainer.parameters)?;
+    let features = FeatureCache::of(training, &start)?;
     let context =
         Context { prompter: &base.prompter, compute, training, features: features.as_ref() };
-    let reference = Reference {
-        parameters: &base.parameters,
-        features: features.as_ref().filter(|kept| kept.fits(&base.parameters)),
-    };
-    let seed = Seed::root(planned.seed).fold_in(&planned.name);
-    let before = done.wall_time_s;
+    // KL is measured from where the stage starts.
+    let reference = Reference { parameters: &start, features: features.as_ref() };
     let clock = Instant::now();
-    let mut bar =
-        events.bar(&format!("{} (seed {})", planned.name, planned.seed), num_steps, done.step);
+    let first = state.step();
+    let mut last_kept = first;
+    let mut bar = events.bar(&format!("{stage} (seed {seed})"), num_steps, first);
+    // A stage that has changed is another curve.
+    let mut scalars =
+        events.scalars(&format!("{stage}-{seed}-{}", &planned.key.as_str()[..KEY_CHARS]))?;
     std::thread::scope(|scope| -> Result<()> {
         // Pictures and prompts of the next steps are made while this one computes.
         let (sender, receiver) = sync_channel(2);
-        let (prompter, first, plenty) = (&base.prompter, done.step, &plenty);
+        let (prompter, plenty) = (&base.prompter, &plenty);
         scope.spawn(move || {
             for step in first..num_steps {
-                let work = plenty.work(prompter, planned, seed, step);
                 // A closed channel means that the loop below has stopped.
-                if sender.send(work).is_err() {
+                if sender.send(plenty.work(prompter, planned, step)).is_err() {
                     break;
                 }
             }
         });
         for step in first..num_steps {
             let work = receiver.recv().context("the data thread stopped")??;
-            let figures = match (&work, spec) {
-                (Work::Questions(questions), StageSpec::Grpo(s)) => {
-                    let seed = seed.fold_in("rollouts").at(step as u64);
-                    grpo::step(&mut trainer, &context, s, reference, questions, seed)?
-                }
-                (Work::Questions(questions), StageSpec::Hybrid(s)) => {
-                    let seed = seed.fold_in("rollouts").at(step as u64);
-                    let (taught, done) = (&plenty.taught, step as f64 / num_steps as f64);
-                    hybrid::step(
-                        &mut trainer,
-                        &context,
-                        s,
-                        reference,
-                        questions,
-                        taught,
-                        done,
-                        seed,
-                    )?
-                }
-                (Work::Sequences(sequences), _) => {
-                    pretrain::step(&mut trainer, &context, sequences)?
-                }
-                (Work::Questions(_), _) => bail!("questions are for rollouts only"),
-            };
-            events.write(Event::Step { stage: &planned.name, step, figures: &figures })?;
-            tell(&mut bar, step + 1, &figures);
-            curve.push(figures);
+            let done = step as f64 / num_steps as f64;
+            let figures = one_step(
+                &mut state.trainer,
+                &context,
+                planned,
+                reference,
+                plenty,
+                &work,
+                done,
+                step,
+            )
+            .with_context(|| {
+                let kept = match last_kept {
+                    0 => "it has no checkpoint yet".to_owned(),
+                    last => format!("its checkpoint of step {last} is kept"),
+                };
+                format!("stage `{stage}` (seed {seed}) stopped at step {}; {kept}", step + 1)
+            })?;
+            state.curve.push(figures);
+            state.judge_epoch(plenty, &context, planned)?;
+            let figures = &state.curve[step];
+            events.write(Event::Step { stage, seed, step, figures })?;
+            scalars.write(step, figures)?;
+            tell(&mut bar, step + 1, figures);
             let stop = interrupted();
             if stop || ((step + 1) % training.checkpoint_every == 0 && step + 1 < num_steps) {
-                let progress = Progress {
-                    step: step + 1,
-                    num_updates: trainer.num_updates,
-                    wall_time_s: before + clock.elapsed().as_secs_f64(),
-                };
-                save(store, &partial, planned, &trainer, &progress, &curve)?;
-                events.write(Event::Checkpoint { stage: &planned.name, step: step + 1 })?;
+                state.save(store, &partial, planned, clock)?;
+                last_kept = step + 1;
+                events.write(Event::Checkpoint { stage, seed, step: step + 1 })?;
             }
             if stop {
                 bail!(
-                    "interrupted at step {} of `{}`\nhint: the same command goes on from there",
-                    step + 1,
-                    planned.name
+                    "interrupted at step {} of `{stage}`\nhint: the same command goes on from there",
+                    step + 1
                 );
             }
         }
         Ok(())
     })?;
 
-    let wall_time_s = before + clock.elapsed().as_secs_f64();
-    let summary = Summary { wall_time_s, figures: summarize(&curve) };
+    let wall_time_s = state.wall_time_s + clock.elapsed().as_secs_f64();
+    let config = &base.prompter.config;
+    let cost = Cost::of(&state.curve, state.trainer.num_updates, config, wall_time_s);
+    let mut figures = summarize(&state.curve);
+    let mut parameters = state.trainer.parameters;
+    if let Some(best) = state.best {
+        figures.insert("best_epoch".into(), best.epoch as f64);
+        figures.insert("validation_accuracy".into(), best.accuracy);
+        parameters = best.parameters;
+    }
+    let summary = Summary { cost, figures };
     let files = BTreeMap::from([
-        ("model.safetensors".to_owned(), trainer.parameters.to_bytes()),
+        ("model.safetensors".to_owned(), parameters.to_bytes()),
         ("summary.json".to_owned(), serde_json::to_vec_pretty(&summary).context("summary")?),
-        ("curve.jsonl".to_owned(), to_lines(&curve)?),
+        ("curve.jsonl".to_owned(), to_lines(&state.curve)?),
     ]);
     store.put(&planned.key, &planned.depends_on, &files)?;
     store.remove(&partial)?;
-    events.write(Event::StageDone {
-        stage: &planned.name,
-        key: planned.key.as_str(),
-        wall_time_s,
-    })?;
+    events.write(Event::StageDone { stage, seed, key: planned.key.as_str(), wall_time_s })?;
     bar.finish(&format!("done in {wall_time_s:.0} s"));
     Ok(summary)
+}
+
+/// The step of the algorithm that `planned` is of; `done` is the share of its steps that is behind.
+#[expect(clippy::too_many_arguments, reason = "one arm for each algorithm, each with its own step")]
+fn one_step(
+    trainer: &mut Trainer,
+    context: &Context<'_>,
+    planned: &PlannedStage,
+    reference: Reference<'_>,
+    plenty: &Plenty<'_>,
+    work: &Work,
+    done: f64,
+    step: usize,
+) -> Result<StepFigures> {
+    let seed = planned.seed().fold_in("rollouts").at(step as u64);
+    match (work, &planned.spec) {
+        (Work::Questions(questions), StageSpec::Grpo(s)) => {
+            grpo::step(trainer, context, s, reference, questions, seed)
+        }
+        (Work::Questions(questions), StageSpec::Hybrid(s)) => {
+            hybrid::step(trainer, context, s, reference, questions, &plenty.taught, done, seed)
+        }
+        (Work::Sequences(sequences), _) => pretrain::step(trainer, context, sequences),
+        (Work::Questions(_), _) => bail!("questions are for rollouts only"),
+    }
 }
 
 /// The model between two others.
@@ -280,7 +416,8 @@ fn merge(
         ("sign_conflicts".to_owned(), report.sign_conflicts),
     ]);
     let wall_time_s = clock.elapsed().as_secs_f64();
-    let summary = Summary { wall_time_s, figures };
+    let cost = Cost { wall_time_s, ..Cost::default() };
+    let summary = Summary { cost, figures };
     let files = BTreeMap::from([
         ("model.safetensors".to_owned(), merged.to_bytes()),
         ("summary.json".to_owned(), serde_json::to_vec_pretty(&summary).context("summary")?),
@@ -288,6 +425,7 @@ fn merge(
     store.put(&planned.key, &planned.depends_on, &files)?;
     events.write(Event::StageDone {
         stage: &planned.name,
+        seed: planned.seed,
         key: planned.key.as_str(),
         wall_time_s,
     })?;
@@ -329,24 +467,6 @@ pub fn curve(store: &Store, planned: &PlannedStage) -> Result<String> {
     Ok(text)
 }
 
-fn save(
-    store: &Store,
-    key: &Key,
-    planned: &PlannedStage,
-    trainer: &Trainer,
-    progress: &Progress,
-    curve: &[StepFigures],
-) -> Result<()> {
-    let files = BTreeMap::from([
-        ("model.safetensors".to_owned(), trainer.parameters.to_bytes()),
-        ("first.safetensors".to_owned(), trainer.optimizer.first.to_bytes()),
-        ("second.safetensors".to_owned(), trainer.optimizer.second.to_bytes()),
-        ("progress.json".to_owned(), serde_json::to_vec(progress).context("progress")?),
-        ("curve.jsonl".to_owned(), to_lines(curve)?),
-    ]);
-    store.put(key, &json!({"partial": planned.depends_on}), &files)
-}
-
 fn tell(bar: &mut Bar, done: usize, figures: &StepFigures) {
     let get = |name: &str| figures.get(name).copied();
     let message = match (get("reward"), get("loss")) {
@@ -365,7 +485,8 @@ fn summarize(curve: &[StepFigures]) -> StepFigures {
     let window = curve.len().div_ceil(4).min(20);
     let mut out = StepFigures::new();
     let Some(first) = curve.first() else { return out };
-    for name in first.keys() {
+    // What is told at the end of an epoch only has no trend.
+    for name in first.keys().filter(|name| *name != "validation_accuracy") {
         let values: Vec<f64> = curve.iter().filter_map(|f| f.get(name).copied()).collect();
         let (start, end) = (&values[..window], &values[values.len() - window..]);
         let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;

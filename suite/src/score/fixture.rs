@@ -12,6 +12,7 @@ use super::{
     External, Header, Machine, Provenance, Results, Row, RowKind, Training, control_note, score,
 };
 use crate::completion::Completion;
+use crate::cost::{Budget, Cost};
 
 /// How a made-up model answers.
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +121,14 @@ pub(crate) fn levels(per_family: usize) -> BTreeMap<String, Level> {
 }
 
 pub(crate) fn header() -> Header {
+    let cost = Cost {
+        tokens_generated: 820_000,
+        tokens_trained: 1_100_000,
+        tokens_forward: 2_300_000,
+        optimizer_steps: 200,
+        flops: 6.2e12,
+        wall_time_s: 178.0,
+    };
     Header {
         profile: "small".to_owned(),
         recipe_hash: "5f1d0c2a".to_owned(),
@@ -145,11 +154,12 @@ pub(crate) fn header() -> Header {
             regime: "rl".to_owned(),
             seed: 1,
             stage: "grpo".to_owned(),
-            wall_time_s: 178.0,
+            cost,
             summary: [("reward_start", 0.52), ("reward_end", 0.66)]
                 .map(|(name, value)| (name.to_owned(), value))
                 .into(),
         }],
+        budgets: vec![Budget { regime: "rl".to_owned(), seed: 1, cost }],
     }
 }
 

@@ -1,40 +1,50 @@
-//! GRPO as the study defines it: groups of rollouts, verifiable reward, clipped policy loss, KL.
+//! GRPO: groups of rollouts, verifiable reward, clipped policy loss, KL.
 //!
-//! Knows nothing of regimes. Deviations: none known from the study's text; where it is silent (clip
-//! range, number of updates per batch) the recipe says what is done.
+//! Knows nothing of regimes, nor which of GRPO's forms is asked for: that is the objective's. Deviations from
+//! the study: none known from its text; where it is silent (clip range, number of updates per batch) the
+//! recipe says what is done. KL is measured from the model that the stage started from, as verl and TRL do.
+//!
+//! Every step checks that each group is one question with its own pictures, and that the model that learns
+//! gives sampled tokens the probability that the model that sampled them gave.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Result, ensure};
-use burn::tensor::Tensor;
 use rand::seq::SliceRandom;
-use synergy_benchmarks::answer::{Outcome, format_reward, judge};
-use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
+use synergy_models::config::VlmConfig;
 use synergy_models::generate::{Generated, Sampling};
 use synergy_models::rope::rope_index;
-use synergy_models::vlm::{Vlm, index};
+use synergy_models::vlm::Vlm;
 use synergy_models::weights::Parameters;
 
-use crate::data::{Prompter, Sequence, train_sample};
+use crate::data::{Prompter, Sequence, micro_batches, pool_sample};
 use crate::evaluate::{Question, rollouts};
 use crate::features::FeatureCache;
-use crate::objective::{PolicyTokens, advantages, grpo, nll};
-use crate::recipe::GrpoSpec;
-use crate::train::{Batch, Context, StepFigures, Trainer, constant, prediction_log_probs};
+use crate::objective::{
+    Denominators, PolicyAnswer, advantages, answer_loss, kl_of_answer, token_weight,
+};
+use crate::recipe::{GrpoSpec, KlPlace};
+use crate::reward::reward;
+use crate::train::{Batch, Context, Loss, StepFigures, Trainer, prediction_log_probs, values};
 
-/// Places in the training pool of `run_seed` that may be asked: all but those of `solved`.
+/// How far apart, in nats, a sampled token's log-probability may be in sampling and in training before any
+/// update: both compute the same, one with kept keys and one without (at most 3e-5 has been seen in f32).
+pub const LOG_PROB_GAP_MAX: f64 = 1e-3;
+
+/// Places in the pool of `run_seed` that may be asked: all but those of `solved`.
 ///
 /// # Errors
 /// If nothing is left.
 pub fn pool(spec: &GrpoSpec, run_seed: u64, solved: &BTreeSet<&str>) -> Result<Vec<u64>> {
-    let all = 0..spec.num_questions as u64;
-    let pool: Vec<u64> = if solved.is_empty() {
-        all.collect()
-    } else {
-        all.filter(|&i| !solved.contains(train_sample(run_seed, i, spec.hops).id.as_str()))
-            .collect()
+    let asked = &spec.questions;
+    let is_solved = |i: u64| {
+        let sample = pool_sample(run_seed, i, asked.split, asked.hops);
+        solved.contains(sample.id.as_str())
     };
+    let all = 0..asked.num_questions as u64;
+    let pool: Vec<u64> = all.filter(|&i| solved.is_empty() || !is_solved(i)).collect();
     ensure!(
         !pool.is_empty(),
         "every question is solved already\nhint: harder hops, or more questions"
@@ -59,7 +69,8 @@ pub fn batch(
     let mut order = pool.to_vec();
     order.shuffle(&mut seed.fold_in("shuffle").at(epoch as u64).rng());
     let taken = order.iter().cycle().skip(within * spec.batch_size).take(spec.batch_size);
-    taken.map(|&i| Question::new(prompter, train_sample(run_seed, i, spec.hops), true)).collect()
+    let (split, hops) = (spec.questions.split, spec.questions.hops);
+    taken.map(|&i| Question::new(prompter, pool_sample(run_seed, i, split, hops), true)).collect()
 }
 
 /// The policy that KL is measured from.
@@ -87,7 +98,8 @@ pub(super) struct Answer {
     pub(super) is_learned: bool,
     /// Of each own token, under the policy that sampled.
     pub(super) log_probs: Vec<f32>,
-    pub(super) advantage: f32,
+    /// What the own tokens earned.
+    pub(super) reward: f64,
 }
 
 /// A question once, then every answer as a segment of its own: what the prompt costs is paid once.
@@ -95,20 +107,29 @@ pub(super) struct Group {
     sequence: Sequence,
     /// One for each prediction of `sequence`, in order.
     tokens: Vec<Token>,
+    /// Answers with own tokens.
+    sampled: Vec<SampledAnswer>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
-    /// Sampled: log-probability then, advantage of its answer, number of tokens its answer has.
-    Own { old_log_prob: f32, advantage: f32, len: usize },
+    /// Of the sampled answer at this place.
+    Own(usize),
     /// Given and learned.
     Learned,
+}
+
+/// What the policy wrote of one answer, and what it earned.
+struct SampledAnswer {
+    /// Of each token, under the policy that sampled.
+    log_probs: Vec<f64>,
+    reward: f64,
 }
 
 /// One step: rollouts, rewards, then `num_mini_batches` updates.
 ///
 /// # Errors
-/// See [`Trainer::update`].
+/// See [`Trainer::update`]; if a group is not of one question, or sampling and training disagree.
 pub fn step(
     trainer: &mut Trainer,
     context: &Context<'_>,
@@ -119,18 +140,21 @@ pub fn step(
 ) -> Result<StepFigures> {
     let policy = Vlm::new(&context.prompter.config, &trainer.parameters);
     let mut figures = StepFigures::new();
-    let rolled = roll(&policy, context, spec, questions, &[], seed, &mut figures);
+    let rolled = roll(&policy, context, spec, questions, &[], seed, &mut figures)?;
     drop(policy);
     let groups = questions
         .iter()
         .zip(&rolled)
-        .map(|(question, rolled)| group(context.prompter, question, &answers(spec, rolled, &[])))
+        .map(|(question, rolled)| group(context.prompter, question, &answers(rolled, &[])))
         .collect::<Result<Vec<_>>>()?;
-    updates(trainer, context, spec, reference, &groups, 0.0, &mut figures)?;
+    learn(trainer, context, spec, reference, &groups, 0.0, &mut figures)?;
     Ok(figures)
 }
 
 /// Rollouts of `questions`, each after its text of `given` (none: nothing is given), judged as a whole.
+///
+/// # Errors
+/// See [`rollouts`].
 pub(super) fn roll(
     policy: &Vlm,
     context: &Context<'_>,
@@ -139,57 +163,70 @@ pub(super) fn roll(
     given: &[&[u32]],
     seed: Seed,
     figures: &mut StepFigures,
-) -> Vec<Rolled> {
+) -> Result<Vec<Rolled>> {
     let sampling = Sampling {
         temperature: spec.temperature,
         ..Sampling::greedy(spec.max_completion_tokens, context.prompter.config.eos_token_id)
     };
-    let generated = rollouts(policy, context, questions, spec.num_generations, &sampling, seed);
+    let generated = rollouts(policy, context, questions, spec.num_generations, &sampling, seed)?;
     let num_rollouts = (questions.len() * spec.num_generations) as f64;
-    let mut add = |name: &str, value: f64| {
-        *figures.entry(name.to_owned()).or_default() += value / num_rollouts;
-    };
+    let num_tokens: usize = generated.iter().flatten().map(|g| g.ids.len()).sum();
+    let mut add = |name: &str, value: f64| *figures.entry(name.to_owned()).or_default() += value;
     let judge = |(i, rollouts): (usize, Vec<Generated>)| {
         let mut rewards = Vec::with_capacity(rollouts.len());
         let mut num_right = 0.0;
         for rollout in &rollouts {
             let whole = [given.get(i).copied().unwrap_or_default(), &rollout.ids].concat();
             let text = context.prompter.tokenizer.decode(&whole);
-            let (accuracy, format) = reward(&questions[i].sample, &text, rollout.finished);
-            rewards.push(spec.accuracy_weight * accuracy + spec.format_weight * format);
-            num_right += accuracy;
-            add("reward", rewards[rewards.len() - 1]);
-            add("accuracy", accuracy);
-            add("format", format);
-            add("length", rollout.ids.len() as f64);
-            add("truncated", f64::from(u8::from(!rollout.finished)));
-            let nats: f32 = rollout.log_probs.iter().sum::<f32>() / rollout.log_probs.len() as f32;
-            add("surprise_nats", -f64::from(nats));
+            let earned = reward(&spec.reward, &text, &questions[i].sample.answer, rollout.finished);
+            rewards.push(earned.total);
+            num_right += earned.accuracy;
+            add("reward", earned.total / num_rollouts);
+            add("accuracy", earned.accuracy / num_rollouts);
+            add("format", earned.format / num_rollouts);
+            add("length", rollout.ids.len() as f64 / num_rollouts);
+            add("truncated", f64::from(u8::from(!rollout.finished)) / num_rollouts);
+            // At temperature 1 the mean over sampled tokens estimates the entropy without bias.
+            let nats: f64 = rollout.log_probs.iter().map(|x| f64::from(*x)).sum();
+            add("entropy_nats", -nats / num_tokens as f64);
         }
         Rolled { pass_rate: num_right / rollouts.len() as f64, rollouts, rewards }
     };
-    generated.into_iter().enumerate().map(judge).collect()
+    let rolled = generated.into_iter().enumerate().map(judge).collect();
+    add("tokens_generated", num_tokens as f64);
+    // Prompts are computed once for all their rollouts.
+    let prompts: usize = questions.iter().map(|q| q.input_ids.len()).sum();
+    add("tokens_forward", (prompts + num_tokens) as f64);
+    Ok(rolled)
 }
 
-/// Answers of a group with their advantages, behind `given`, which is learned from the first of them.
-pub(super) fn answers(spec: &GrpoSpec, rolled: &Rolled, given: &[u32]) -> Vec<Answer> {
-    let advantages = advantages(&rolled.rewards, spec.advantage_epsilon);
-    let answer = |(k, (rollout, advantage)): (usize, (&Generated, f64))| Answer {
+/// Answers of a group behind `given`, which is learned from the first of them.
+pub(super) fn answers(rolled: &Rolled, given: &[u32]) -> Vec<Answer> {
+    let answer = |(k, (rollout, reward)): (usize, (&Generated, &f64))| Answer {
         ids: [given, &rollout.ids].concat(),
         num_given: given.len(),
         is_learned: k == 0,
         log_probs: rollout.log_probs.clone(),
-        advantage: advantage as f32,
+        reward: *reward,
     };
-    rolled.rollouts.iter().zip(advantages).enumerate().map(answer).collect()
+    rolled.rollouts.iter().zip(&rolled.rewards).enumerate().map(answer).collect()
+}
+
+/// A group with what its answers are worth.
+struct Prepared<'a> {
+    group: &'a Group,
+    /// Of each prediction, under the reference policy.
+    reference: Vec<f64>,
+    /// Of each sampled answer.
+    advantages: Vec<f64>,
 }
 
 /// `num_mini_batches` updates on `groups`; the loss of all learned tokens of an update together weighs
 /// `sft_weight`.
 ///
 /// # Errors
-/// See [`Trainer::update`].
-pub(super) fn updates(
+/// See [`step`].
+pub(super) fn learn(
     trainer: &mut Trainer,
     context: &Context<'_>,
     spec: &GrpoSpec,
@@ -198,116 +235,204 @@ pub(super) fn updates(
     sft_weight: f64,
     figures: &mut StepFigures,
 ) -> Result<()> {
-    let kept = reference.features;
-    let reference = Vlm::new(&context.prompter.config, reference.parameters);
+    let reference = reference_log_probs(context, reference, groups);
+    let prepared = prepare(spec, groups, reference, figures);
     let per_update = groups.len() / spec.num_mini_batches;
-    for groups in groups.chunks(per_update) {
-        let sequences: Vec<Sequence> = groups.iter().map(|g| g.sequence.clone()).collect();
-        let num_learned: usize = groups.iter().map(Group::num_learned).sum();
-        // Every question weighs the same, whether it teaches by rewards or by an answer.
-        let teaching = groups.iter().filter(|g| g.num_learned() > 0).count();
-        let share = teaching as f64 / groups.len() as f64;
-        let weights = Weights {
-            own: 1.0 / (groups.len() * spec.num_generations) as f64,
-            learned: sft_weight * share / num_learned.max(1) as f64,
-        };
+    for (k, prepared) in prepared.chunks(per_update).enumerate() {
+        let sequences: Vec<Sequence> = prepared.iter().map(|p| p.group.sequence.clone()).collect();
+        let weights = Weights::of(prepared, spec, sft_weight);
+        // The largest, whichever thread comes first. The bits of numbers that are not negative sort as they do.
+        let gap = AtomicU32::new(0);
         let update = trainer.update(context, &sequences, |log_probs, batch| {
-            let reference = Tensor::from_inner(prediction_log_probs(&reference, batch, kept));
-            loss(log_probs, reference, batch, groups, weights, spec)
+            let (loss, largest) = loss(log_probs, batch, prepared, weights, spec);
+            gap.fetch_max(largest.to_bits(), Ordering::Relaxed);
+            loss
         })?;
         for (name, value) in update {
             *figures.entry(name).or_default() += value / spec.num_mini_batches as f64;
         }
+        let tokens: usize = sequences.iter().map(|s| s.input_ids.len()).sum();
+        *figures.entry("tokens_trained".into()).or_default() += tokens as f64;
+        *figures.entry("tokens_forward".into()).or_default() += tokens as f64;
+        // Later updates of a step are meant to differ.
+        if k == 0 {
+            let gap = f64::from(f32::from_bits(gap.into_inner()));
+            figures.insert("log_prob_gap".into(), gap);
+            ensure!(
+                gap <= LOG_PROB_GAP_MAX,
+                "sampling and training give a token log-probabilities {gap} apart\n\
+                 hint: at most {LOG_PROB_GAP_MAX} is rounding; the two forms of the model disagree"
+            );
+        }
     }
+    figures.insert("groups_intact".into(), 1.0);
     Ok(())
 }
 
-/// What one answer, and what one learned token, weighs in an update.
+/// Under the reference policy, of every prediction of every group.
+fn reference_log_probs(
+    context: &Context<'_>,
+    reference: Reference<'_>,
+    groups: &[Group],
+) -> Vec<Vec<f64>> {
+    let model = Vlm::new(&context.prompter.config, reference.parameters);
+    let lengths: Vec<usize> = groups.iter().map(|g| g.sequence.input_ids.len()).collect();
+    let cut = micro_batches(&lengths, context.training.micro_batch_size);
+    let parts = context.compute.map(&cut, |_, members| {
+        let sequences = members.iter().map(|&i| &groups[i].sequence).collect();
+        let batch = Batch { members, sequences, num_micro_batches: cut.len() };
+        values(prediction_log_probs(&model, &batch, reference.features))
+    });
+    let mut out = vec![Vec::new(); groups.len()];
+    for (members, part) in cut.iter().zip(parts) {
+        let mut part = part.into_iter().map(f64::from);
+        for &i in members {
+            out[i] = part.by_ref().take(groups[i].tokens.len()).collect();
+        }
+    }
+    out
+}
+
+/// Rewards to advantages.
+fn prepare<'a>(
+    spec: &GrpoSpec,
+    groups: &'a [Group],
+    reference: Vec<Vec<f64>>,
+    figures: &mut StepFigures,
+) -> Vec<Prepared<'a>> {
+    let objective = &spec.objective;
+    let rewards_of = |(group, reference): (&Group, &Vec<f64>)| -> Vec<f64> {
+        let reward = |(place, answer): (usize, &SampledAnswer)| {
+            let own: Vec<f64> = group.own(place, reference).copied().collect();
+            match objective.kl_in {
+                KlPlace::Loss => answer.reward,
+                KlPlace::Reward => {
+                    answer.reward
+                        - objective.beta * kl_of_answer(objective.kl, &answer.log_probs, &own)
+                }
+            }
+        };
+        group.sampled.iter().enumerate().map(reward).collect()
+    };
+    let rewards: Vec<Vec<f64>> = groups.iter().zip(&reference).map(rewards_of).collect();
+    let advantages = advantages(objective, &rewards);
+    let sampled = advantages.iter().filter(|group| !group.is_empty());
+    let zero = sampled.clone().filter(|group| group.iter().all(|a| a.abs() < 1e-12)).count();
+    figures.insert("zero_advantage".into(), zero as f64 / sampled.count().max(1) as f64);
+    groups
+        .iter()
+        .zip(reference)
+        .zip(advantages)
+        .map(|((group, reference), advantages)| Prepared { group, reference, advantages })
+        .collect()
+}
+
+/// What an update is divided by.
 #[derive(Debug, Clone, Copy)]
 struct Weights {
-    own: f64,
+    num_answers: usize,
+    num_tokens: usize,
+    max_completion_tokens: usize,
+    /// Of one learned token.
     learned: f64,
+    /// Whether answers are learned where rollouts fail.
+    teaches: bool,
+}
+
+impl Weights {
+    fn of(prepared: &[Prepared<'_>], spec: &GrpoSpec, sft_weight: f64) -> Weights {
+        let num_learned: usize = prepared.iter().map(|p| p.group.num_learned()).sum();
+        let all: usize = prepared.iter().map(|p| p.group.tokens.len()).sum();
+        // Every question weighs the same, whether it teaches by rewards or by an answer.
+        let teaching = prepared.iter().filter(|p| p.group.num_learned() > 0).count();
+        let share = teaching as f64 / prepared.len() as f64;
+        Weights {
+            num_answers: prepared.len() * spec.num_generations,
+            num_tokens: all - num_learned,
+            max_completion_tokens: spec.max_completion_tokens,
+            learned: sft_weight * share / num_learned.max(1) as f64,
+            teaches: sft_weight > 0.0,
+        }
+    }
 }
 
 impl Group {
     fn num_learned(&self) -> usize {
-        self.tokens.iter().filter(|t| matches!(t, Token::Learned)).count()
+        self.tokens.iter().filter(|t| **t == Token::Learned).count()
+    }
+
+    /// Of `items`, one for each prediction, those of the sampled answer at `place`.
+    fn own<'a, T>(&'a self, place: usize, items: &'a [T]) -> impl Iterator<Item = &'a T> {
+        let is_own = move |(token, _): &(&Token, &T)| **token == Token::Own(place);
+        self.tokens.iter().zip(items).filter(is_own).map(|(_, item)| item)
     }
 }
 
+/// The loss of a micro-batch, and how far at most its log-probabilities are from those of sampling.
 fn loss(
-    log_probs: Tensor<1>,
-    reference_log_probs: Tensor<1>,
+    log_probs: &[f32],
     batch: &Batch<'_>,
-    groups: &[Group],
+    prepared: &[Prepared<'_>],
     weights: Weights,
     spec: &GrpoSpec,
-) -> (Tensor<1>, StepFigures) {
-    let tokens: Vec<Token> =
-        batch.members.iter().flat_map(|&i| groups[i].tokens.iter().copied()).collect();
-    let places = |learned: bool| -> Vec<i64> {
-        let is = |t: &Token| matches!(t, Token::Learned) == learned;
-        (0..).zip(&tokens).filter(|(_, t)| is(t)).map(|(i, _)| i).collect()
+) -> (Loss, f32) {
+    let members = || batch.members.iter().map(|&i| &prepared[i]);
+    let own_tokens = |p: &Prepared<'_>| p.group.tokens.len() - p.group.num_learned();
+    let denominators = Denominators {
+        num_answers: weights.num_answers,
+        update_tokens: weights.num_tokens,
+        micro_batch_tokens: members().map(own_tokens).sum(),
+        num_micro_batches: batch.num_micro_batches,
+        max_completion_tokens: weights.max_completion_tokens,
     };
-    let learned = places(true);
-    if learned.is_empty() {
-        return policy_loss(log_probs, reference_log_probs, &tokens, weights, spec);
-    }
-    let device = log_probs.device();
-    let weight = vec![weights.learned as f32; learned.len()];
-    let taught = log_probs.clone().select(0, index(learned, &device));
-    let sft = nll(taught.clone(), constant(weight, &taught));
-    let sft_loss = f64::from(sft.clone().inner().into_scalar::<f32>());
-    let own = places(false);
-    let (total, mut figures) = if own.is_empty() {
-        (sft, StepFigures::new())
-    } else {
-        let own = index(own, &device);
-        let (rl, figures) = policy_loss(
-            log_probs.select(0, own.clone()),
-            reference_log_probs.select(0, own),
-            &tokens,
-            weights,
-            spec,
-        );
-        (rl + sft, figures)
-    };
-    figures.insert("sft_loss".into(), sft_loss);
-    (total, figures)
-}
-
-/// The loss of own tokens.
-fn policy_loss(
-    log_probs: Tensor<1>,
-    reference_log_probs: Tensor<1>,
-    tokens: &[Token],
-    weights: Weights,
-    spec: &GrpoSpec,
-) -> (Tensor<1>, StepFigures) {
-    let (mut old, mut spread, mut shares) = (Vec::new(), Vec::new(), Vec::new());
-    for token in tokens {
-        if let Token::Own { old_log_prob, advantage, len } = *token {
-            old.push(old_log_prob);
-            spread.push(advantage);
-            shares.push((weights.own / len as f64) as f32);
+    let mut total = Loss { value: 0.0, slopes: Vec::new(), figures: StepFigures::new() };
+    let (mut kl, mut num_clipped, mut sft_loss, mut gap) = (0.0, 0, 0.0, 0.0_f64);
+    let mut rest = log_probs;
+    for Prepared { group, reference, advantages } in members() {
+        let (own, others) = rest.split_at(group.tokens.len());
+        rest = others;
+        let mut slopes: Vec<f32> = vec![-weights.learned as f32; own.len()];
+        for (place, (sampled, &advantage)) in group.sampled.iter().zip(advantages).enumerate() {
+            let log_probs: Vec<f64> = group.own(place, own).map(|x| f64::from(*x)).collect();
+            let reference_log_probs: Vec<f64> = group.own(place, reference).copied().collect();
+            let answer = PolicyAnswer {
+                log_probs: &log_probs,
+                old_log_probs: &sampled.log_probs,
+                reference_log_probs: &reference_log_probs,
+                advantage,
+                token_weight: token_weight(
+                    spec.objective.aggregation,
+                    denominators,
+                    log_probs.len(),
+                ),
+            };
+            let loss = answer_loss(&spec.objective, &answer);
+            total.value += loss.value;
+            kl += loss.kl;
+            num_clipped += loss.num_clipped;
+            let apart = log_probs.iter().zip(&sampled.log_probs).map(|(a, b)| (a - b).abs());
+            gap = apart.fold(gap, f64::max);
+            let mut of_answer = loss.slopes.into_iter();
+            for (slope, token) in slopes.iter_mut().zip(&group.tokens) {
+                if *token == Token::Own(place) {
+                    *slope = of_answer.next().expect("a slope for each token") as f32;
+                }
+            }
         }
+        let learned = group.tokens.iter().zip(own).filter(|(t, _)| **t == Token::Learned);
+        sft_loss -= learned.map(|(_, x)| f64::from(*x)).sum::<f64>() * weights.learned;
+        total.slopes.extend(slopes);
     }
-    let tokens = PolicyTokens {
-        old_log_probs: constant(old, &log_probs),
-        advantages: constant(spread, &log_probs),
-        weights: constant(shares, &log_probs),
-        reference_log_probs,
-        log_probs,
-    };
-    let (loss, kl) = grpo(tokens, spec.epsilon, spec.beta);
-    (loss, StepFigures::from([("kl_nats".to_owned(), f64::from(kl.inner().into_scalar::<f32>()))]))
-}
-
-/// Accuracy and format, each 0 or 1. A truncated answer is never right.
-pub fn reward(sample: &Sample, text: &str, finished: bool) -> (f64, f64) {
-    let right = judge(text, &sample.answer, finished).outcome == Outcome::Correct;
-    let formed = finished && format_reward(text);
-    (f64::from(u8::from(right)), f64::from(u8::from(formed)))
+    total.value += sft_loss;
+    let share = 1.0 / weights.num_tokens.max(1) as f64;
+    total.figures = StepFigures::from([
+        ("kl_nats".to_owned(), kl * share),
+        ("clip_fraction".to_owned(), num_clipped as f64 * share),
+    ]);
+    if weights.teaches {
+        total.figures.insert("sft_loss".to_owned(), sft_loss);
+    }
+    (total, gap as f32)
 }
 
 /// A question and its answers.
@@ -322,24 +447,21 @@ pub(super) fn group(prompter: &Prompter, question: &Question, answers: &[Answer]
     let mut ids = prompt.clone();
     let mut segments = vec![0; prompt.len()];
     let (mut predictions, mut tokens) = (Vec::new(), Vec::new());
+    let mut sampled: Vec<SampledAnswer> = Vec::new();
     for (k, answer) in answers.iter().enumerate() {
-        let len = answer.ids.len() - answer.num_given;
         for (t, &id) in answer.ids.iter().enumerate() {
-            let token = match t.checked_sub(answer.num_given) {
-                None => answer.is_learned.then_some(Token::Learned),
-                Some(own) => Some(Token::Own {
-                    old_log_prob: answer.log_probs[own],
-                    advantage: answer.advantage,
-                    len,
-                }),
-            };
-            if let Some(token) = token {
+            let given = t < answer.num_given;
+            if !given || answer.is_learned {
                 predictions.push((if t == 0 { prompt.len() - 1 } else { ids.len() - 1 }, id));
-                tokens.push(token);
+                tokens.push(if given { Token::Learned } else { Token::Own(sampled.len()) });
             }
             ids.push(id);
             segments.push(k as u32 + 1);
             positions.push([next + t as u32; 3]);
+        }
+        if answer.ids.len() > answer.num_given {
+            let log_probs = answer.log_probs.iter().map(|x| f64::from(*x)).collect();
+            sampled.push(SampledAnswer { log_probs, reward: answer.reward });
         }
     }
     let sequence = Sequence {
@@ -349,5 +471,28 @@ pub(super) fn group(prompter: &Prompter, question: &Question, answers: &[Answer]
         patches: question.patches.clone(),
         predictions,
     };
-    Ok(Group { sequence, tokens })
+    let group = Group { sequence, tokens, sampled };
+    check(&group, question, &prompter.config)?;
+    Ok(group)
+}
+
+/// Whether `group` is of `question` alone: its prompt and pictures are those that rollouts were made of.
+fn check(group: &Group, question: &Question, config: &VlmConfig) -> Result<()> {
+    let merge = config.vision_config.spatial_merge_size;
+    let (prompt, ids) = (&question.input_ids, &group.sequence.input_ids);
+    let num_image_tokens: usize = question.patches.iter().map(|p| p.grid.num_tokens(merge)).sum();
+    let found = ids.iter().filter(|id| **id == config.image_token_id).count();
+    ensure!(
+        ids.starts_with(prompt) && group.sequence.patches == question.patches,
+        "a group holds the prompt or the pictures of another question than `{}`\n\
+         hint: this is a fault of the suite",
+        question.sample.id
+    );
+    ensure!(
+        found == num_image_tokens,
+        "the answers to `{}` are trained beside {found} image tokens, its pictures have {num_image_tokens}\n\
+         hint: an answer holds an image token; this is a fault of the suite",
+        question.sample.id
+    );
+    Ok(())
 }

@@ -10,9 +10,8 @@ use synergy_benchmarks::families::{NUM_CELLS, Scene, Split};
 use synergy_benchmarks::seed::Seed;
 
 use crate::data::{Prompter, Register, Sequence};
-use crate::objective::nll;
 use crate::recipe::{FAMILIES, PretrainSpec, RegisterWeights};
-use crate::train::{Context, StepFigures, Trainer, constant};
+use crate::train::{Context, StepFigures, Trainer, sft_loss};
 
 /// The conversations of `step`; pictures come from the pretrain split.
 ///
@@ -49,13 +48,11 @@ pub fn step(
     sequences: &[Sequence],
 ) -> Result<StepFigures> {
     let num_tokens: usize = sequences.iter().map(|s| s.predictions.len()).sum();
-    let mut figures = trainer.update(context, sequences, |log_probs, _| {
-        let count = log_probs.dims()[0];
-        let weights = constant(vec![1.0 / num_tokens as f32; count], &log_probs);
-        (nll(log_probs, weights), StepFigures::new())
-    })?;
+    let mut figures = trainer
+        .update(context, sequences, |log_probs, _| sft_loss(log_probs, 1.0 / num_tokens as f64))?;
     figures.insert("answer_tokens".into(), num_tokens as f64);
-    figures.insert("tokens".into(), sequences.iter().map(|s| s.input_ids.len() as f64).sum());
+    let trained = sequences.iter().map(|s| s.input_ids.len() as f64).sum();
+    figures.insert("tokens_trained".into(), trained);
     Ok(figures)
 }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use rand::seq::SliceRandom;
 use synergy_benchmarks::seed::Seed;
 
-use crate::data::{Prompter, Sequence, train_sample};
+use crate::data::{Prompter, Sequence};
 use crate::dataset::Example;
 use crate::recipe::SftSpec;
 
@@ -38,7 +38,7 @@ pub fn batch(
         .iter()
         .map(|&i| {
             let example = &examples[i];
-            let sample = train_sample(run_seed, example.index, example.hops);
+            let sample = example.sample(run_seed);
             let turn = (prompter.text(&sample.question, true), example.answer.clone());
             prompter.conversation(&[turn], prompter.patches(&sample)?, spec.position_gap_max, rng)
         })

@@ -274,7 +274,7 @@ fn an_export_is_never_written_over_and_leaves_nothing_when_it_fails() {
     ");
     assert_refused!(project.run(&["export", "--profile", "tiny", "--regime", "fst", "--out", "out"]), @r"
     error: unknown regime `fst`
-    hint: regimes are base, sft, rl, two_stage
+    hint: regimes are base, sft, rl, two_stage, progressive, data_mixing, merged
     ");
 }
 

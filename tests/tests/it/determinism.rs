@@ -31,7 +31,7 @@ fn one_thread_and_two_give_the_same_bytes() {
     let (left, right) = (results_in_store(&one), results_in_store(&two));
     assert_eq!(left.keys().collect::<Vec<_>>(), right.keys().collect::<Vec<_>>());
     let count = |end: &str| left.keys().filter(|path| path.ends_with(end)).count();
-    assert_eq!([count("model.safetensors"), count("completions.jsonl")], [3, 12]);
+    assert_eq!([count("model.safetensors"), count("completions.jsonl")], [6, 18]);
     for (path, bytes) in &left {
         assert!(*bytes == right[path], "`{path}` depends on the number of threads");
     }

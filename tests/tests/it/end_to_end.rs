@@ -9,7 +9,7 @@ use synergy_tests::TINY;
 
 use crate::{assert_whole, project, stage_keys, succeed};
 
-const ROWS: [&str; 11] = [
+const ROWS: [&str; 17] = [
     "base",
     "null",
     "greedy",
@@ -21,8 +21,16 @@ const ROWS: [&str; 11] = [
     "rl/shuffled",
     "two_stage",
     "two_stage/shuffled",
+    "progressive",
+    "progressive/shuffled",
+    "data_mixing",
+    "data_mixing/shuffled",
+    "merged",
+    "merged/shuffled",
 ];
 
+/// The objective of every stage but the second of two.
+const STUDY: &str = "{ preset = \"grpo_study\" }";
 /// A second run is there to be looked at, so it must not feel like a run.
 const SECOND_RUN_S_MAX: f64 = 3.0;
 
@@ -53,7 +61,7 @@ fn reproduce_publishes_leaderboard_report_results_events_and_completions() {
     assert!(report.starts_with("# Synergy, profile tiny\n"), "{report}");
     let results = project.json("runs/tiny/results.json");
     assert_eq!(results["questions"].as_array().unwrap().len(), 10);
-    for name in ["base", "sft", "rl", "two_stage"] {
+    for name in ["base", "sft", "rl", "two_stage", "progressive", "data_mixing", "merged"] {
         assert!(report.contains(&format!("| {name}")), "no `{name}` in\n{report}");
         assert!(run.stdout.contains(&format!("\n{name} ")), "no `{name}` in\n{}", run.stdout);
     }
@@ -68,11 +76,30 @@ fn reproduce_publishes_leaderboard_report_results_events_and_completions() {
     let events = project.events("tiny");
     assert_eq!(events[0]["kind"], "started");
     assert_eq!(events[events.len() - 1]["kind"], "finished");
-    assert_eq!(events.iter().filter(|e| e["kind"] == "step").count(), 6 + 2 + 2);
+    assert_eq!(events.iter().filter(|e| e["kind"] == "step").count(), 6 + 2 + 2 + 3 + 6);
     // SFT is shared by two regimes and trained once.
     assert_eq!(stage_keys(&project, "tiny", "sft").len(), 1);
     assert_eq!(stage_keys(&project, "tiny", "grpo").len(), 1);
-    assert_eq!(stage_keys(&project, "tiny", "grpo_after").len(), 1);
+    assert_eq!(stage_keys(&project, "tiny", "grpo_after_sft").len(), 1);
+    // A curve for each stage that trains in steps.
+    let curves = project.files("runs/tiny/tensorboard");
+    assert_eq!(curves.len(), 5, "{:?}", curves.keys());
+    let has = |bytes: &[u8], name: &str| bytes.windows(name.len()).any(|w| w == name.as_bytes());
+    for (path, bytes) in curves.iter().filter(|(path, _)| path.starts_with("grpo-1-")) {
+        for figure in ["zero_advantage", "truncated", "entropy_nats", "kl_nats", "clip_fraction"] {
+            assert!(has(bytes, figure), "no {figure} in {path}");
+        }
+    }
+    // Accuracy can be read per budget.
+    let merged = rows.iter().find(|row| row["name"] == "merged").unwrap();
+    let stages = leaderboard["training"].as_array().unwrap();
+    let steps = |name: &str| {
+        let stage = stages.iter().find(|s| s["stage"] == name).unwrap();
+        stage["cost"]["optimizer_steps"].as_u64().unwrap()
+    };
+    let of_row = merged["budget"][0]["optimizer_steps"].as_u64().unwrap();
+    assert_eq!(of_row, steps("sft") + steps("grpo"));
+    assert_eq!([steps("sft"), steps("grpo"), steps("merged")], [6, 4, 0]);
     assert_whole(&project, true);
 }
 
@@ -109,8 +136,8 @@ fn a_second_reproduce_trains_nothing_and_says_the_same() {
     let events = project.events("tiny").split_off(num_events);
     let kinds: Vec<&str> = events.iter().map(|e| e["kind"].as_str().unwrap()).collect();
     let num_rows = ROWS.len() + 1;
-    let mut expected =
-        vec!["started", "stage_cached", "stage_cached", "stage_cached", "stage_cached"];
+    let mut expected = vec!["started"];
+    expected.extend(vec!["stage_cached"; 9]);
     expected.extend(vec!["evaluated"; num_rows]);
     expected.push("finished");
     assert_eq!(kinds, expected);
@@ -122,18 +149,19 @@ fn a_second_reproduce_trains_nothing_and_says_the_same() {
 fn only_what_depends_on_a_change_is_done_again() {
     let project = project();
     succeed(&project, &["reproduce", "--profile", "tiny"]);
-    // GRPO alone has a weight of KL.
-    project.recipe(TINY, "tiny", &[("beta = 0.005", "beta = 0.01")]);
+    // The objective of GRPO and of what stands on it; the second stage has another.
+    project.recipe(TINY, "tiny", &[(STUDY, "{ preset = \"grpo_study\", beta = 0.01 }")]);
     succeed(&project, &["reproduce", "--profile", "tiny"]);
     assert_eq!(stage_keys(&project, "tiny", "sft").len(), 1);
     let grpo = stage_keys(&project, "tiny", "grpo");
     assert_eq!(grpo.len(), 2);
     assert_ne!(grpo[0], grpo[1]);
-    assert_eq!(stage_keys(&project, "tiny", "grpo_after").len(), 2);
+    assert_eq!(stage_keys(&project, "tiny", "grpo_after_sft").len(), 1);
+    assert_eq!(stage_keys(&project, "tiny", "merged").len(), 2);
     let events = project.events("tiny");
     let again =
         |row: &str| events.iter().filter(|e| e["row"] == row && e["cached"] == false).count();
-    assert_eq!([again("base"), again("sft"), again("rl"), again("two_stage")], [1, 1, 2, 2]);
+    assert_eq!([again("base"), again("sft"), again("rl"), again("merged")], [1, 1, 2, 2]);
 }
 
 #[test]
@@ -142,7 +170,7 @@ fn scoring_again_needs_completions_and_no_model() {
     succeed(&project, &["reproduce", "--profile", "tiny"]);
     let path = "runs/tiny/results.json";
     let (before, leaderboard) = (project.read(path), project.read("runs/tiny/leaderboard.json"));
-    for name in ["sft", "grpo", "grpo_after"] {
+    for name in ["sft", "grpo", "grpo_after_sft", "merged"] {
         for key in stage_keys(&project, "tiny", name) {
             std::fs::remove_dir_all(project.path(&format!("runs/store/{key}"))).unwrap();
         }

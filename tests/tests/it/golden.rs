@@ -63,9 +63,9 @@ fn a_check_without_golden_or_run_could_not_finish() {
 #[test]
 fn a_golden_of_another_schema_version_is_refused() {
     let project = project();
-    project.write(GOLDEN, "{ \"schema_version\": 2, \"something\": \"new\" }");
+    project.write(GOLDEN, "{ \"schema_version\": 3, \"something\": \"new\" }");
     assert_refused!(project.run(&["golden", "check", "--profile", "tiny"]), @r"
-    error: no golden results for `tiny`: golden `golden/results/tiny.json` has schema version 2, this suite reads 1
+    error: no golden results for `tiny`: golden `golden/results/tiny.json` has schema version 3, this suite reads 2
     hint: use the suite that wrote it, or record it again with `cargo xtask golden accept`
     ");
 }

@@ -55,6 +55,46 @@ fn a_run_killed_three_times_ends_as_one_that_was_not() {
 }
 
 #[test]
+fn stopped_at_any_stage_a_run_ends_as_one_that_was_not() {
+    let [whole, project] = [project(), project()];
+    // More steps everywhere, so that a signal finds the stage still running.
+    let longer = [
+        LONGER,
+        ("num_steps = 2\n", "num_steps = 12\n"),
+        ("num_steps = 3\n", "num_steps = 12\n"),
+        ("num_generations = 2\n", "num_generations = 8\n"),
+        ("num_epochs = 2\n", "num_epochs = 3\n"),
+    ];
+    whole.recipe(TINY, "tiny", &longer);
+    succeed(&whole, &REPRODUCE);
+    project.recipe(TINY, "tiny", &longer);
+    for (i, stage) in
+        ["sft", "grpo", "grpo_after_sft", "progressive", "asked", "sft_mixed", "evaluate rl"]
+            .into_iter()
+            .enumerate()
+    {
+        // Asked to stop, then killed where it has got to by then.
+        let marker = format!("  {stage} ");
+        let stopped = project.run_until(&marker, Stop::Interrupt, &REPRODUCE);
+        assert!(stopped.code == 130 || i > 5, "{stage}: {}", stopped.stderr);
+        if i < 6 {
+            let killed = project.run_until("  ", Stop::Kill, &REPRODUCE);
+            assert_eq!(killed.code, 128 + 9, "{stage}: {}", killed.stderr);
+        }
+        assert_whole(&project, false);
+    }
+    succeed(&project, &REPRODUCE);
+    assert!(resumed_at(&project).len() > 3);
+    assert_eq!(project.questions_and_rows("tiny"), whole.questions_and_rows("tiny"));
+    let summaries = |project: &Project| {
+        let results = project.json("runs/tiny/results.json");
+        let stages = results["training"].as_array().unwrap().clone();
+        stages.into_iter().map(|stage| stage["summary"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(summaries(&project), summaries(&whole));
+}
+
+#[test]
 fn an_interrupted_run_says_so_and_goes_on_from_there() {
     let project = project();
     // A checkpoint at the interruption, not before.

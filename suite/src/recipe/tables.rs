@@ -1,0 +1,221 @@
+//! What several stages of a recipe share, each in a table with a name.
+//!
+//! Does not know stages.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+
+use anyhow::{Result, anyhow};
+use regex::Regex;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use synergy_benchmarks::families::{MAX_HOPS, Split};
+
+use super::fault::{Checked, Fault, require};
+
+/// A table by its name; what stands in it is looked up when the recipe is read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Named<T> {
+    name: String,
+    value: Option<T>,
+}
+
+impl<T: Clone> Named<T> {
+    /// A table of its own, in no recipe.
+    pub fn new(name: &str, value: T) -> Named<T> {
+        Named { name: name.to_owned(), value: Some(value) }
+    }
+
+    /// Looks itself up in `tables`, under what a stage's `key` names.
+    pub(super) fn resolve(&mut self, key: &str, tables: &BTreeMap<String, T>) -> Checked {
+        let known = || tables.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let value = tables.get(&self.name);
+        require!(
+            value.is_some(),
+            key,
+            "no {key} `{}`\nhint: the recipe has {}",
+            self.name,
+            if tables.is_empty() { "none".to_owned() } else { known() }
+        );
+        self.value = value.cloned();
+        Ok(())
+    }
+}
+
+impl<T> Deref for Named<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.value.as_ref().expect("looked up when the recipe was read")
+    }
+}
+
+impl<T> Serialize for Named<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.name)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Named<T>, D::Error> {
+        Ok(Named { name: String::deserialize(deserializer)?, value: None })
+    }
+}
+
+/// The first questions of a split: a pool that stages of one seed share.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuestionsSpec {
+    /// `train`, or `pretrain`; what is measured on is never trained on.
+    pub split: Split,
+    pub num_questions: usize,
+    /// Fewest and most steps that a solution takes; they cycle.
+    pub hops: [usize; 2],
+}
+
+impl QuestionsSpec {
+    pub(super) fn check(&self) -> Checked {
+        require!(
+            matches!(self.split, Split::Train | Split::Pretrain),
+            "split",
+            "split `{}` is named as training data, but models are measured on it\nhint: split = \"train\"",
+            self.split
+        );
+        require!(
+            self.num_questions > 0,
+            "num_questions",
+            "nothing to train on: num_questions is 0"
+        );
+        check_hops(self.hops)
+    }
+}
+
+/// What an answer of RL earns: `accuracy_weight` if it is right, `format_weight` if it has the form.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RewardSpec {
+    pub accuracy_weight: f64,
+    pub format_weight: f64,
+    pub answer: AnswerRule,
+}
+
+/// What counts as the answer that a reward looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerRule {
+    /// One box behind the thought, which is closed; several boxes say the same.
+    OnlyBox,
+    /// The last box anywhere, as evaluation reads it: a policy is paid for listing every answer, so no
+    /// reward passes the audit with it.
+    LastBox,
+}
+
+/// Questions of the validation split that choose among a stage's checkpoints, answered greedily.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidationSpec {
+    pub questions_per_family: usize,
+    pub question_seed: u64,
+    pub hops: [usize; 2],
+    pub max_new_tokens: usize,
+}
+
+impl ValidationSpec {
+    pub(super) fn check(&self) -> Checked {
+        require!(
+            self.questions_per_family > 0 && self.max_new_tokens > 0,
+            "questions_per_family",
+            "the validation split is empty\nhint: questions_per_family and max_new_tokens are at least 1"
+        );
+        check_hops(self.hops)
+    }
+}
+
+/// What every stage that trains says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingSpec {
+    /// Regular expressions: parameters whose name one of these matches from its start stay as they are.
+    pub freeze: Vec<String>,
+    /// Sequences computed at once; a batch is sorted by length and cut into these.
+    pub micro_batch_size: usize,
+    /// A checkpoint inside the stage every so many steps.
+    pub checkpoint_every: usize,
+}
+
+impl TrainingSpec {
+    /// Nothing frozen, one sequence at a time: for what computes without training.
+    pub fn none() -> TrainingSpec {
+        TrainingSpec { freeze: Vec::new(), micro_batch_size: 1, checkpoint_every: 1 }
+    }
+
+    /// `freeze`, compiled.
+    ///
+    /// # Errors
+    /// If one is no regular expression.
+    pub fn freeze_patterns(&self) -> Result<Vec<Regex>> {
+        let compile = |text: &String| {
+            Regex::new(&format!("^(?:{text})")).map_err(|_| {
+                anyhow!(
+                    "`freeze` has `{text}`, which is no regular expression\nhint: as in `visual.`"
+                )
+            })
+        };
+        self.freeze.iter().map(compile).collect()
+    }
+
+    pub(super) fn check(&self) -> Checked {
+        require!(
+            self.micro_batch_size > 0 && self.checkpoint_every > 0,
+            "micro_batch_size",
+            "sizes must be at least 1"
+        );
+        self.freeze_patterns().map(|_| ()).map_err(|cause| Fault::at("freeze", cause))
+    }
+}
+
+/// AdamW (Loshchilov and Hutter 2019), with Muon (Jordan et al. 2024) for hidden matrices if
+/// `muon_learning_rate` is above 0.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerSpec {
+    pub learning_rate: f64,
+    pub muon_learning_rate: f64,
+    pub muon_momentum: f64,
+    pub beta_1: f64,
+    pub beta_2: f64,
+    pub epsilon: f64,
+    pub weight_decay: f64,
+    /// Gradients are scaled down to this norm.
+    pub max_grad_norm: f64,
+    pub warmup_steps: usize,
+    /// Cosine from the peak to this share of it at the end; 1 keeps it constant.
+    pub final_learning_rate_ratio: f64,
+}
+
+impl OptimizerSpec {
+    pub(super) fn check(&self) -> Checked {
+        for (key, value) in [
+            ("learning_rate", self.learning_rate),
+            ("muon_learning_rate", self.muon_learning_rate),
+            ("muon_momentum", self.muon_momentum),
+            ("beta_1", self.beta_1),
+            ("beta_2", self.beta_2),
+            ("epsilon", self.epsilon),
+            ("weight_decay", self.weight_decay),
+            ("max_grad_norm", self.max_grad_norm),
+            ("final_learning_rate_ratio", self.final_learning_rate_ratio),
+        ] {
+            require!(value.is_finite() && value >= 0.0, key, "{key} {value} is not 0 or more");
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn check_hops([low, high]: [usize; 2]) -> Checked {
+    require!(
+        low >= 1 && low <= high && high <= MAX_HOPS,
+        "hops",
+        "hops [{low}, {high}] are not within 1 to {MAX_HOPS}"
+    );
+    Ok(())
+}

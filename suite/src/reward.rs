@@ -1,0 +1,148 @@
+//! What an answer of RL earns, and whether that can be had without answering.
+//!
+//! Does not know models or groups. The study's reward is 0.9 accuracy + 0.1 format, each 0 or 1; what
+//! counts as the answer is stricter here than in evaluation, since a policy finds every leniency.
+
+use anyhow::{Result, bail, ensure};
+use synergy_benchmarks::answer::{Outcome, boxes, equivalent, format_reward, judge};
+use synergy_benchmarks::families::{Family, Split};
+use synergy_benchmarks::sample::Sample;
+
+use crate::recipe::{AnswerRule, RewardSpec};
+
+/// The parts of a reward, each 0 or 1, and their weighted sum.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reward {
+    pub accuracy: f64,
+    pub format: f64,
+    pub total: f64,
+}
+
+/// What the completion `text` earns against the target `answer`. A truncated one earns nothing.
+pub fn reward(spec: &RewardSpec, text: &str, answer: &str, finished: bool) -> Reward {
+    let right = match spec.answer {
+        AnswerRule::LastBox => judge(text, answer, finished).outcome == Outcome::Correct,
+        AnswerRule::OnlyBox => finished && only_box(text).is_some_and(|b| equivalent(b, answer)),
+    };
+    let share = |holds: bool| f64::from(u8::from(holds));
+    let (accuracy, format) = (share(right), share(finished && format_reward(text)));
+    let total = spec.accuracy_weight * accuracy + spec.format_weight * format;
+    Reward { accuracy, format, total }
+}
+
+/// What all boxes say, if they say the same and none stands within the thought.
+fn only_box(text: &str) -> Option<&str> {
+    let said = match text.rsplit_once("</think>") {
+        Some((thought, said)) => boxes(thought).is_empty().then_some(said)?,
+        None if text.contains("<think>") => return None,
+        None => text,
+    };
+    let boxes = boxes(said);
+    let last = *boxes.last()?;
+    (!last.is_empty() && boxes.iter().all(|b| equivalent(b, last))).then_some(last)
+}
+
+/// Completions that answer nothing, with the name of the trick; `others` are answers the question might
+/// have had.
+fn degenerate(sample: &Sample, prompt: &str, others: &[String]) -> Vec<(&'static str, String)> {
+    let gold = &sample.answer;
+    let all: Vec<&str> =
+        others.iter().map(String::as_str).filter(|o| *o != gold).chain([gold.as_str()]).collect();
+    let boxed = |list: &[&str]| list.iter().map(|a| format!("\\boxed{{{a}}}")).collect::<String>();
+    let mut reversed = all.clone();
+    reversed.reverse();
+    vec![
+        ("nothing", String::new()),
+        ("an empty thought", "<think></think>\\boxed{}".to_owned()),
+        ("all options in one box", format!("<think></think>\\boxed{{{}}}", all.join(" "))),
+        ("a box for every option", format!("<think></think>{}", boxed(&all))),
+        ("the same, the right one first", format!("<think></think>{}", boxed(&reversed))),
+        ("every digit", "<think></think>\\boxed{0123456789}".to_owned()),
+        ("every digit without a box", "<think></think>0 1 2 3 4 5 6 7 8 9".to_owned()),
+        ("the prompt again", prompt.to_owned()),
+        ("the prompt as a thought", format!("<think>{prompt}</think>{prompt}")),
+        ("a thought that does not end", format!("<think>\\boxed{{{gold}}}")),
+        ("a box that does not close", format!("<think></think>\\boxed{{{gold}")),
+        ("the answer within the thought only", format!("<think>\\boxed{{{gold}}}</think>done")),
+        ("options in the thought, no answer", format!("<think>{}</think>", boxed(&all))),
+        ("the answer without a box", format!("<think></think>{gold}")),
+    ]
+}
+
+/// Whether no trick of a fixed list earns more than the format's part, for questions of every family.
+///
+/// # Errors
+/// With the trick that pays, or if the weights are none.
+pub fn audit(spec: &RewardSpec) -> Result<()> {
+    let RewardSpec { accuracy_weight, format_weight, .. } = *spec;
+    ensure!(
+        accuracy_weight > 0.0
+            && format_weight >= 0.0
+            && accuracy_weight.is_finite()
+            && format_weight.is_finite(),
+        "accuracy_weight {accuracy_weight} and format_weight {format_weight} reward no right answer\n\
+         hint: the study's are 0.9 and 0.1"
+    );
+    for family in Family::ALL {
+        let samples: Vec<Sample> = (0..AUDITED)
+            .map(|i| Sample::procedural(family, 0, Split::Validation, i, 1..=3))
+            .collect();
+        let mut others: Vec<String> = samples.iter().map(|s| s.answer.clone()).collect();
+        others.sort();
+        others.dedup();
+        for sample in &samples {
+            let prompt = format!("{} put your final answer within \\boxed{{}}.", sample.question);
+            for (trick, text) in degenerate(sample, &prompt, &others) {
+                let earned = reward(spec, &text, &sample.answer, true).total;
+                if earned > format_weight + 1e-12 {
+                    bail!(
+                        "the reward pays {earned} for {trick} (`{text}` where `{}` is right)\n\
+                         hint: answer = \"only_box\"",
+                        sample.answer
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Questions of each family that the audit asks.
+const AUDITED: u64 = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STUDY: RewardSpec =
+        RewardSpec { accuracy_weight: 0.9, format_weight: 0.1, answer: AnswerRule::OnlyBox };
+
+    #[track_caller]
+    fn check(text: &str, finished: bool, want: f64) {
+        let got = reward(&STUDY, text, "3", finished).total;
+        assert!((got - want).abs() < 1e-12, "{text}: {got}");
+    }
+
+    #[test]
+    fn an_answer_earns_accuracy_and_format_each_for_itself() {
+        check("<think>a1 3</think>\\boxed{3}", true, 1.0);
+        check("<think>a1 3</think>\\boxed{4}", true, 0.1);
+        check("\\boxed{3}", true, 0.9);
+        check("<think>a1 3</think>so \\boxed{3} , that is \\boxed{03} .", true, 1.0);
+        check("<think>a1 3</think>\\boxed{3}", false, 0.0);
+        check("<think>a1 \\boxed{3}</think>\\boxed{3}", true, 0.1);
+        check("<think>a1 3</think>\\boxed{2}\\boxed{3}", true, 0.1);
+        check("<think>a1 3 \\boxed{3}", true, 0.0);
+    }
+
+    #[test]
+    fn the_studys_reward_passes_the_audit_and_a_lenient_one_does_not() {
+        audit(&STUDY).unwrap();
+        let lenient = RewardSpec { answer: AnswerRule::LastBox, ..STUDY };
+        let error = audit(&lenient).unwrap_err().to_string();
+        assert!(error.starts_with("the reward pays 1 for a box for every option"), "{error}");
+        let upside_down = RewardSpec { accuracy_weight: 0.0, ..STUDY };
+        let error = audit(&upside_down).unwrap_err().to_string();
+        assert!(error.contains("reward no right answer\nhint: "), "{error}");
+    }
+}
