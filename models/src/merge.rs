@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::merge::report::{Figures, MergeReport};
 use crate::weights::{Parameter, Parameters};
 
+pub mod files;
+mod folder;
 pub mod report;
 
 /// Above this cosine SLERP is linear, as in mergekit.
