@@ -11,12 +11,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use half::{bf16, f16};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use safetensors::{Dtype, View};
+use safetensors::{Dtype, SafeTensorError, View};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -459,7 +459,11 @@ pub(crate) fn write_views<'a, V: View>(
     let write = || -> Result<()> {
         // The crate makes files that only their owner can read; a usual file shows what is usual here.
         let usual = File::create(&part)?.metadata()?.permissions();
-        safetensors::serialize_to_file(views, Some(metadata), &part)?;
+        safetensors::serialize_to_file(views, Some(metadata), &part).map_err(|e| match e {
+            // Its text would say twice what the system said.
+            SafeTensorError::IoError(e) => Error::from(e),
+            e => Error::from(e),
+        })?;
         std::fs::set_permissions(&part, usual)?;
         Ok(std::fs::rename(&part, path)?)
     };

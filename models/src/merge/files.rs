@@ -613,6 +613,46 @@ mod tests {
     }
 
     #[test]
+    fn folders_that_do_not_fit_are_told_apart_by_what_differs() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, tensors: &[(&str, &[usize])]| {
+            let bytes = [0; 64];
+            let tensors: Vec<(&str, Dtype, &[usize], &[u8])> = tensors
+                .iter()
+                .map(|(name, shape)| {
+                    (*name, Dtype::F32, *shape, &bytes[..4 * shape.iter().product::<usize>()])
+                })
+                .collect();
+            folder(&dir.path().join(name), &tensors);
+        };
+        let said = || {
+            let sources = sources(Path::new(dir.path()), None);
+            let error = FolderMerge::plan(spec(Method::Linear), sources, None).unwrap_err();
+            refusal(&error).replace(&format!("{}/", dir.path().display()), "")
+        };
+        let embeddings = "model.embed_tokens.weight";
+        write("a", &[(embeddings, &[3, 2])]);
+        write("b", &[(embeddings, &[4, 2])]);
+        assert_eq!(
+            said(),
+            "`model.embed_tokens.weight` has shape [3, 2] in `a` and [4, 2] in `b`\n\
+             hint: their vocabularies differ in size; bring one to the other's first"
+        );
+        write("b", &[("v", &[1]), ("w", &[1]), ("x", &[1]), ("y", &[1])]);
+        assert_eq!(
+            said(),
+            "only `a` has `model.embed_tokens.weight`, only `b` has `v`, only `b` has `w`, and 2 more\n\
+             hint: merge models of one architecture and size, trained from one base"
+        );
+        write("a", &[("visual.w", &[1]), ("model.visual.w", &[1])]);
+        let twice = said();
+        assert!(
+            twice.starts_with("`a` holds a tensor twice, as `")
+                && twice.contains("visual.w` and `")
+        );
+    }
+
+    #[test]
     fn what_goes_wrong_on_the_way_is_an_error_and_leaves_nothing() {
         let (dir, _) = three(StoredDtype::F32);
         let out = dir.path().join("out");

@@ -136,12 +136,19 @@ impl Folder<'_> {
             .map_err(Error::from)
             .and_then(|text| Ok(serde_json::from_str(&text)?))
             .with_context(|| format!("failed to read index `{}`\n{again}", path.display()))?;
+        let is_map = |field: &str| index[field].is_object();
+        ensure!(
+            is_map("weight_map") && (is_map("metadata") || index["metadata"].is_null()),
+            "index `{}` is none\n{again}",
+            path.display()
+        );
         let named = index["weight_map"].as_object().into_iter().flatten();
         for (name, file) in named {
+            let file = file.as_str().unwrap_or_default();
             let tensor = self.tensors.get(&published_name(name));
             ensure!(
-                tensor.is_some_and(|t| t.name == *name && *file == file_name(&self.paths[t.shard])),
-                "index `{}` names `{name}` in shard {file}, which does not hold it\n{again}",
+                tensor.is_some_and(|t| t.name == *name && file == file_name(&self.paths[t.shard])),
+                "index `{}` names `{name}` in shard `{file}`, which does not hold it\n{again}",
                 path.display()
             );
         }
