@@ -2,10 +2,12 @@
 //!
 //! Does not compute. The files are those of the Hugging Face layout; weights are read and written by
 //! [`crate::weights::Parameters`], since they are large and not everybody needs them.
+//! A folder is written beside its place and gets its name when it is whole.
 
+use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
 
 use crate::config::{GenerationConfig, VlmConfig};
@@ -115,6 +117,57 @@ impl Checkpoint {
     }
 }
 
+/// Makes the folder `out`, which must not exist or be empty: `write` fills a folder beside it, which gets
+/// its name when `write` has succeeded and is removed when it has not, so that `out` is whole or not there.
+///
+/// # Errors
+/// If something is there already or cannot be written, or with the error of `write`.
+pub fn write_folder(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let is_free = match fs::read_dir(out) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(_) => !out.exists(),
+    };
+    ensure!(is_free, "`{}` is there already\nhint: choose a new folder", out.display());
+    let Some(name) = out.file_name() else {
+        bail!("`{}` names no folder\nhint: choose a new folder", out.display());
+    };
+    let part = out.with_file_name(format!("{}.part", name.to_string_lossy()));
+    // It may be another's work, or a model's own folder: nothing is removed that was not made here.
+    ensure!(
+        !part.exists(),
+        "`{}` is in the way: whoever writes `{}`, or wrote it and was killed, made it\n\
+         hint: remove it, or choose another folder",
+        part.display(),
+        out.display()
+    );
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let parents: Vec<&Path> = part.ancestors().skip(1).take_while(is_missing).collect();
+    let create = || -> Result<()> {
+        fs::create_dir_all(part.parent().unwrap_or(Path::new("")))
+            .and_then(|()| fs::create_dir(&part))
+            .with_context(|| {
+                format!("failed to create `{}`\nhint: choose a folder of your own", part.display())
+            })
+    };
+    let fill = || {
+        write(&part)?;
+        fs::rename(&part, out).with_context(|| {
+            format!("failed to rename to `{}`\nhint: choose a new folder", out.display())
+        })
+    };
+    // Nothing half-written stays; that removing fails too adds nothing to the error.
+    let filled = create().and_then(|()| {
+        fill().inspect_err(|_| {
+            let _ = fs::remove_dir_all(&part);
+        })
+    });
+    filled.inspect_err(|_| {
+        for folder in parents {
+            let _ = fs::remove_dir(folder);
+        }
+    })
+}
+
 /// Ids of `text` with the tokens of its pictures expanded.
 ///
 /// # Errors
@@ -179,6 +232,30 @@ mod tests {
         let ids =
             |c: &Checkpoint| c.encode(&messages, std::slice::from_ref(&picture)).unwrap().input_ids;
         assert_eq!(ids(&read), ids(&checkpoint));
+    }
+
+    #[test]
+    fn a_folder_is_there_when_it_is_whole_and_only_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("deep/er/out");
+        let write = |succeeds: bool| {
+            write_folder(&out, |part| {
+                assert!(!out.exists() && part.is_dir());
+                fs::write(part.join("file"), "")?;
+                if succeeds { Ok(()) } else { bail!("no") }
+            })
+        };
+        assert!(write(false).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "the parents are gone too");
+        write(true).unwrap();
+        assert!(out.join("file").is_file());
+        assert!(write(true).unwrap_err().to_string().contains("is there already\nhint: "));
+
+        // A folder that only looks like ours is somebody's.
+        let (next, other) = (dir.path().join("next"), dir.path().join("next.part"));
+        fs::create_dir(&other).unwrap();
+        let error = write_folder(&next, |_| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("next.part` is in the way") && other.is_dir(), "{error}");
     }
 
     #[test]

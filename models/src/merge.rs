@@ -1,15 +1,20 @@
 //! Merging two models that were trained from one base, tensor by tensor, in f32.
 //!
-//! Does not know files. The formulas are those of mergekit's methods of these names; `d` is a parent's
-//! difference from the base, and the share is the weight of the first parent, the rest that of the second.
-//! Random masks hang on the tensor's name alone, so no order of tensors changes a bit.
+//! Does not know files; `files` does. The formulas are those of mergekit's methods of these names; `d` is a
+//! parent's difference from the base, and the share is the weight of the first parent, the rest that of the
+//! second. Random masks hang on seed, tensor's name and parent, so no order of tensors changes a bit.
 
 use anyhow::{Result, ensure};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::merge::report::{Figures, MergeReport};
 use crate::weights::{Parameter, Parameters};
+
+pub mod files;
+mod folder;
+pub mod report;
 
 /// Above this cosine SLERP is linear, as in mergekit.
 const PARALLEL: f64 = 0.9995;
@@ -59,17 +64,11 @@ pub struct MergeSpec {
     pub seed: u64,
 }
 
-/// How far two parents are from their base, over all tensors.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct MergeReport {
-    /// Norms of the parents' differences, relative to the base's norm.
-    pub distance_a: f64,
-    pub distance_b: f64,
-    /// Cosine between the two differences.
-    pub cosine: f64,
-    /// Share of the numbers that both changed, and of those the share whose signs differ.
-    pub overlap: f64,
-    pub sign_conflicts: f64,
+impl Method {
+    /// Whether it merges differences from a base.
+    pub fn needs_base(self) -> bool {
+        !matches!(self, Method::Linear | Method::Slerp)
+    }
 }
 
 impl MergeSpec {
@@ -84,8 +83,18 @@ impl MergeSpec {
             "density {} is no share that is kept\nhint: above 0, at most 1",
             self.density
         );
-        ensure!(self.lambda.is_finite(), "lambda {} is not finite", self.lambda);
+        ensure!(
+            self.lambda.is_finite(),
+            "lambda {} is not finite\nhint: 1 takes the merged difference as it is",
+            self.lambda
+        );
         Ok(())
+    }
+
+    /// Whether the merge of a parent alone is that parent: nothing is dropped or scaled.
+    fn keeps_all(&self) -> bool {
+        let ones = [self.density, self.lambda].map(|x| x.total_cmp(&1.0).is_eq());
+        !self.method.needs_base() || ones == [true, true]
     }
 }
 
@@ -103,7 +112,7 @@ pub fn merge(
     for other in [a, b] {
         ensure!(other.names().eq(base.names()), "the models have tensors of other names");
     }
-    let mut totals = Totals::default();
+    let mut figures = Figures::default();
     let mut merged = Vec::new();
     for (name, p) in base.iter() {
         let (of_a, of_b) = (a.get(name), b.get(name));
@@ -116,84 +125,98 @@ pub fn merge(
             );
         }
         let (values_a, values_b, values) = (of_a.to_vec(), of_b.to_vec(), p.to_vec());
-        totals.add(&values_a, &values_b, &values);
-        let values = merge_tensor(spec, name, &values_a, &values_b, &values);
+        figures.add_parents(&values_a, &values_b, Some(&values));
+        let values = merge_tensor(spec, name, values_a, values_b, &values);
+        figures.add_merged(&values);
         let parameter = Parameter::new(p.shape.clone(), values, &p.value.device());
         merged.push((name.to_owned(), parameter));
     }
-    Ok((merged.into_iter().collect(), totals.report()))
+    Ok((merged.into_iter().collect(), figures.report()))
 }
 
-/// The merge of one tensor's numbers. A share of 0 or 1 gives that parent to the bit, where nothing is
-/// dropped, elected or scaled: for `linear` and `slerp`.
-pub fn merge_tensor(spec: &MergeSpec, name: &str, a: &[f32], b: &[f32], base: &[f32]) -> Vec<f32> {
-    let share = spec.share;
+/// The merge of one tensor's numbers; works in the memory of the parents, since a tensor may be large.
+/// `base` is read by the methods that need one only. A share of 0 or 1 gives that parent to the bit,
+/// unless numbers are dropped or scaled on the way.
+pub fn merge_tensor(
+    spec: &MergeSpec,
+    name: &str,
+    a: Vec<f32>,
+    b: Vec<f32>,
+    base: &[f32],
+) -> Vec<f32> {
+    assert_eq!(a.len(), b.len(), "`{name}` has one shape");
+    assert!(!spec.method.needs_base() || base.len() == a.len(), "`{name}` has the base's shape");
+    if spec.keeps_all() && spec.share >= 1.0 {
+        return a;
+    }
+    if spec.keeps_all() && spec.share <= 0.0 {
+        return b;
+    }
+    let trim = |x| trimmed(difference(x, base), spec.density);
+    let drop = |x, parent| dropped(spec, name, parent, difference(x, base));
     match spec.method {
-        Method::Linear => linear(a, b, share),
-        Method::Slerp => slerp(a, b, share),
-        Method::Ties => {
-            let keep = |x: &[f32]| trimmed(&difference(x, base), spec.density);
-            elected(spec, &keep(a), &keep(b), base)
-        }
-        Method::DareLinear | Method::DareTies => {
-            let drop = |x: &[f32], parent| dropped(spec, name, parent, &difference(x, base));
-            let (da, db) = (drop(a, "a"), drop(b, "b"));
-            if spec.method == Method::DareTies {
-                return elected(spec, &da, &db, base);
+        Method::Linear => weighted(a, &b, [spec.share, 1.0 - spec.share]),
+        Method::Slerp => slerp(a, &b, spec.share),
+        Method::Ties => elected(spec, trim(a), &trim(b), base),
+        Method::DareTies => elected(spec, drop(a, Parent::A), &drop(b, Parent::B), base),
+        Method::DareLinear => {
+            let weights = [spec.share, 1.0 - spec.share];
+            let mut sum = weighted(drop(a, Parent::A), &drop(b, Parent::B), weights);
+            for (d, base) in sum.iter_mut().zip(base) {
+                *d = base + spec.lambda as f32 * *d;
             }
-            let sum = linear(&da, &db, share);
-            base.iter().zip(sum).map(|(x, d)| x + spec.lambda as f32 * d).collect()
+            sum
         }
     }
 }
 
-fn difference(x: &[f32], base: &[f32]) -> Vec<f32> {
-    x.iter().zip(base).map(|(x, base)| x - base).collect()
+fn difference(mut x: Vec<f32>, base: &[f32]) -> Vec<f32> {
+    x.iter_mut().zip(base).for_each(|(x, base)| *x -= base);
+    x
 }
 
-fn linear(a: &[f32], b: &[f32], share: f64) -> Vec<f32> {
-    if share >= 1.0 {
-        return a.to_vec();
-    }
-    if share <= 0.0 {
-        return b.to_vec();
-    }
-    let (of_a, of_b) = (share as f32, (1.0 - share) as f32);
-    a.iter().zip(b).map(|(a, b)| of_a * a + of_b * b).collect()
+fn weighted(mut a: Vec<f32>, b: &[f32], weights: [f64; 2]) -> Vec<f32> {
+    let [of_a, of_b] = weights.map(|w| w as f32);
+    a.iter_mut().zip(b).for_each(|(a, b)| *a = of_a * *a + of_b * b);
+    a
 }
 
-fn slerp(a: &[f32], b: &[f32], share: f64) -> Vec<f32> {
+fn slerp(a: Vec<f32>, b: &[f32], share: f64) -> Vec<f32> {
     let norm = |x: &[f32]| x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     let dot: f64 = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-    let cosine = dot / (norm(a) * norm(b)).max(f64::MIN_POSITIVE);
-    if share <= 0.0 || share >= 1.0 || cosine.abs() > PARALLEL {
-        return linear(a, b, share);
+    let cosine = dot / (norm(&a) * norm(b)).max(f64::MIN_POSITIVE);
+    if cosine.abs() > PARALLEL {
+        return weighted(a, b, [share, 1.0 - share]);
     }
     let angle = cosine.acos();
-    let of_a = ((share * angle).sin() / angle.sin()) as f32;
-    let of_b = (((1.0 - share) * angle).sin() / angle.sin()) as f32;
-    a.iter().zip(b).map(|(a, b)| of_a * a + of_b * b).collect()
+    weighted(a, b, [share, 1.0 - share].map(|part| (part * angle).sin() / angle.sin()))
 }
 
-/// The `density` of the numbers that are largest in magnitude; the others become zero.
-fn trimmed(d: &[f32], density: f64) -> Vec<f32> {
-    let keep = (density * d.len() as f64) as usize;
+/// The `density` of the numbers that are largest in magnitude, but at least one as in mergekit, of equal ones
+/// the first; the others become zero.
+fn trimmed(mut d: Vec<f32>, density: f64) -> Vec<f32> {
+    let keep = ((density * d.len() as f64) as usize).max(1);
     if keep >= d.len() {
-        return d.to_vec();
+        return d;
     }
-    let mut order: Vec<usize> = (0..d.len()).collect();
-    order.sort_by(|&i, &j| d[j].abs().total_cmp(&d[i].abs()).then(i.cmp(&j)));
-    let mut out = vec![0.0; d.len()];
-    for &i in &order[..keep] {
-        out[i] = d[i];
+    let mut sizes: Vec<f32> = d.iter().map(|x| x.abs()).collect();
+    let (larger, &mut least, _) = sizes.select_nth_unstable_by(keep - 1, |x, y| y.total_cmp(x));
+    let mut num_equal = keep - larger.iter().filter(|x| **x > least).count();
+    for x in &mut d {
+        let is_equal = x.abs().total_cmp(&least).is_eq();
+        if x.abs() < least || is_equal && num_equal == 0 {
+            *x = 0.0;
+        } else if is_equal {
+            num_equal -= 1;
+        }
     }
-    out
+    d
 }
 
 /// TIES: of each number the sign of the weighted sum wins, and only what agrees with it counts.
-fn elected(spec: &MergeSpec, da: &[f32], db: &[f32], base: &[f32]) -> Vec<f32> {
+fn elected(spec: &MergeSpec, mut da: Vec<f32>, db: &[f32], base: &[f32]) -> Vec<f32> {
     let weights = [spec.share as f32, (1.0 - spec.share) as f32];
-    let one = |((a, b), base): ((&f32, &f32), &f32)| {
+    let one = |a: f32, b: f32, base: f32| {
         let parts = [weights[0] * a, weights[1] * b];
         let sign = if parts[0] + parts[1] >= 0.0 { 1.0 } else { -1.0 };
         let (mut sum, mut weight) = (0.0, 0.0);
@@ -206,81 +229,48 @@ fn elected(spec: &MergeSpec, da: &[f32], db: &[f32], base: &[f32]) -> Vec<f32> {
         let divisor = if spec.normalize && weight > 0.0 { weight } else { 1.0 };
         base + spec.lambda as f32 * sum / divisor
     };
-    da.iter().zip(db).zip(base).map(one).collect()
+    for ((a, b), base) in da.iter_mut().zip(db).zip(base) {
+        *a = one(*a, *b, *base);
+    }
+    da
+}
+
+#[derive(Clone, Copy)]
+enum Parent {
+    A,
+    B,
 }
 
 /// DARE: each number stays with probability `density`.
-fn dropped(spec: &MergeSpec, name: &str, parent: &str, d: &[f32]) -> Vec<f32> {
-    let mut seed = [0; 32];
-    let text = format!("{}/{name}/{parent}", spec.seed);
-    // FNV-1a, with another start for each word of the seed.
-    for (k, part) in (0_u64..).zip(seed.chunks_exact_mut(8)) {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64.wrapping_add(k);
-        for byte in text.bytes() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        part.copy_from_slice(&hash.to_le_bytes());
-    }
-    let mut rng = ChaCha8Rng::from_seed(seed);
-    let mut out: Vec<f32> =
-        d.iter().map(|d| if rng.random_bool(spec.density) { *d } else { 0.0 }).collect();
+fn dropped(spec: &MergeSpec, name: &str, parent: Parent, mut d: Vec<f32>) -> Vec<f32> {
+    let mut hasher = blake3::Hasher::new();
+    // The name comes last: what stands before it has one length, so no two inputs run together.
+    hasher.update(&spec.seed.to_le_bytes()).update(&[parent as u8]).update(name.as_bytes());
+    let mut rng = ChaCha8Rng::from_seed(*hasher.finalize().as_bytes());
     let magnitude = |x: &[f32]| x.iter().map(|x| f64::from(x.abs())).sum::<f64>();
+    let whole = magnitude(&d);
+    for x in &mut d {
+        if !rng.random_bool(spec.density) {
+            *x = 0.0;
+        }
+    }
     let scale = match spec.rescale {
         Rescale::None => 1.0,
         Rescale::InvDensity => 1.0 / spec.density,
         Rescale::L1 => {
-            let left = magnitude(&out);
-            if left > 0.0 { magnitude(d) / left } else { 1.0 }
+            let left = magnitude(&d);
+            if left > 0.0 { whole / left } else { 1.0 }
         }
     };
-    out.iter_mut().for_each(|x| *x *= scale as f32);
-    out
-}
-
-#[derive(Default)]
-struct Totals {
-    base: f64,
-    a: f64,
-    b: f64,
-    dot: f64,
-    numbers: f64,
-    both: f64,
-    conflicts: f64,
-}
-
-impl Totals {
-    fn add(&mut self, a: &[f32], b: &[f32], base: &[f32]) {
-        for ((a, b), base) in a.iter().zip(b).zip(base) {
-            let (da, db) = (f64::from(a - base), f64::from(b - base));
-            self.base += f64::from(*base).powi(2);
-            self.a += da * da;
-            self.b += db * db;
-            self.dot += da * db;
-            self.numbers += 1.0;
-            if da * db != 0.0 {
-                self.both += 1.0;
-                self.conflicts += f64::from(u8::from(da * db < 0.0));
-            }
-        }
-    }
-
-    fn report(&self) -> MergeReport {
-        let base = self.base.sqrt().max(f64::MIN_POSITIVE);
-        let lengths = (self.a * self.b).sqrt();
-        MergeReport {
-            distance_a: self.a.sqrt() / base,
-            distance_b: self.b.sqrt() / base,
-            cosine: if lengths > 0.0 { self.dot / lengths } else { 0.0 },
-            overlap: self.both / self.numbers.max(1.0),
-            sign_conflicts: self.conflicts / self.both.max(1.0),
-        }
-    }
+    d.iter_mut().for_each(|x| *x *= scale as f32);
+    d
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     const LINEAR: MergeSpec = MergeSpec {
         method: Method::Linear,
@@ -296,6 +286,17 @@ mod tests {
         (0..4000).map(|i| (i as f32 * 0.37 + phase).sin()).collect()
     }
 
+    const METHODS: [Method; 5] =
+        [Method::Linear, Method::Slerp, Method::Ties, Method::DareLinear, Method::DareTies];
+
+    fn merged(spec: &MergeSpec, name: &str, a: &[f32], b: &[f32], base: &[f32]) -> Vec<f32> {
+        merge_tensor(spec, name, a.to_vec(), b.to_vec(), base)
+    }
+
+    fn bits(x: &[f32]) -> Vec<u32> {
+        x.iter().map(|x| x.to_bits()).collect()
+    }
+
     fn close(got: &[f32], want: &[f32]) {
         assert_eq!(got.len(), want.len());
         for (a, b) in got.iter().zip(want) {
@@ -303,22 +304,59 @@ mod tests {
         }
     }
 
+    #[derive(Deserialize)]
+    struct Recorded {
+        tensors: BTreeMap<String, Triple>,
+        cases: Vec<Case>,
+    }
+
+    #[derive(Deserialize)]
+    struct Triple {
+        base: Vec<f32>,
+        a: Vec<f32>,
+        b: Vec<f32>,
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        method: Method,
+        share: f64,
+        density: f64,
+        normalize: bool,
+        lambda: f64,
+        want: BTreeMap<String, Vec<f32>>,
+    }
+
+    #[test]
+    fn merges_are_those_of_the_reference() {
+        let text = include_str!("../../golden/parity/fixtures/merges.json");
+        let Recorded { tensors, cases } = serde_json::from_str(text).unwrap();
+        assert!(cases.len() > 30);
+        for Case { method, share, density, normalize, lambda, want } in cases {
+            let spec = MergeSpec { method, share, density, normalize, lambda, ..LINEAR };
+            for (name, want) in want {
+                let Triple { base, a, b } = &tensors[&name];
+                close(&merged(&spec, &name, a, b, base), &want);
+            }
+        }
+    }
+
     #[test]
     fn the_formulas_by_hand() {
         let (a, b, base) = ([1.0, -2.0, 4.0, 0.5], [3.0, 2.0, 0.0, 0.25], [0.0, 0.0, 1.0, 0.25]);
-        close(&merge_tensor(&LINEAR, "w", &a, &b, &base), &[2.5, 1.0, 1.0, 0.3125]);
+        close(&merged(&LINEAR, "w", &a, &b, &base), &[2.5, 1.0, 1.0, 0.3125]);
         // Differences 1 -2 3 .25 and 3 2 -1 0; weights .25 and .75.
         let ties = MergeSpec { method: Method::Ties, ..LINEAR };
-        close(&merge_tensor(&ties, "w", &a, &b, &base), &[2.5, 2.0, 4.0, 0.5]);
+        close(&merged(&ties, "w", &a, &b, &base), &[2.5, 2.0, 4.0, 0.5]);
         let sums = MergeSpec { normalize: false, ..ties };
-        close(&merge_tensor(&sums, "w", &a, &b, &base), &[2.5, 1.5, 1.75, 0.3125]);
+        close(&merged(&sums, "w", &a, &b, &base), &[2.5, 1.5, 1.75, 0.3125]);
         // The two largest of each: 0 -2 3 0 and 3 2 0 0.
         let half = MergeSpec { density: 0.5, lambda: 2.0, ..ties };
-        close(&merge_tensor(&half, "w", &a, &b, &base), &[6.0, 4.0, 7.0, 0.25]);
+        close(&merged(&half, "w", &a, &b, &base), &[6.0, 4.0, 7.0, 0.25]);
         // A quarter of the way from b to a on a quarter circle.
         let slerp = MergeSpec { method: Method::Slerp, ..LINEAR };
         let quarter = std::f32::consts::FRAC_PI_8;
-        let got = merge_tensor(&slerp, "w", &[1.0, 0.0], &[0.0, 1.0], &[0.0; 2]);
+        let got = merged(&slerp, "w", &[1.0, 0.0], &[0.0, 1.0], &[0.0; 2]);
         close(&got, &[quarter.sin(), quarter.cos()]);
     }
 
@@ -332,18 +370,18 @@ mod tests {
             rescale: Rescale::None,
             ..LINEAR
         };
-        let got = merge_tensor(&spec, "w", &a, &base, &base);
+        let got = merged(&spec, "w", &a, &base, &base);
         let kept = got.iter().filter(|x| **x != 0.0).count() as f64 / 4000.0;
         assert!((kept - 0.3).abs() < 0.03, "{kept}");
-        assert_eq!(got, merge_tensor(&spec, "w", &a, &base, &base));
-        assert_ne!(got, merge_tensor(&spec, "v", &a, &base, &base));
-        assert_ne!(got, merge_tensor(&MergeSpec { seed: 2, ..spec }, "w", &a, &base, &base));
+        assert_eq!(got, merged(&spec, "w", &a, &base, &base));
+        assert_ne!(got, merged(&spec, "v", &a, &base, &base));
+        assert_ne!(got, merged(&MergeSpec { seed: 2, ..spec }, "w", &a, &base, &base));
         let l1 = MergeSpec { rescale: Rescale::L1, ..spec };
         let magnitude = |x: &[f32]| x.iter().map(|x| x.abs()).sum::<f32>();
-        let restored = magnitude(&merge_tensor(&l1, "w", &a, &base, &base));
+        let restored = magnitude(&merged(&l1, "w", &a, &base, &base));
         assert!((restored / magnitude(&a) - 1.0).abs() < 1e-4);
         let inverse = MergeSpec { rescale: Rescale::InvDensity, ..spec };
-        for (x, y) in merge_tensor(&inverse, "w", &a, &base, &base).iter().zip(&got) {
+        for (x, y) in merged(&inverse, "w", &a, &base, &base).iter().zip(&got) {
             assert!((x - y / 0.3).abs() < 1e-6);
         }
     }
@@ -362,26 +400,77 @@ mod tests {
         assert!(report.distance_a.abs() < 1e-12 && report.overlap.abs() < 1e-12);
     }
 
+    #[test]
+    fn trimming_keeps_the_largest_and_of_equal_ones_the_first() {
+        let d = vec![1.0, -3.0, 0.0, 3.0, 2.0, -2.0, -0.0, 1.0];
+        for (density, want) in [
+            (1.0, d.clone()),
+            (0.5, vec![0.0, -3.0, 0.0, 3.0, 2.0, -2.0, 0.0, 0.0]),
+            (0.4, vec![0.0, -3.0, 0.0, 3.0, 2.0, 0.0, 0.0, 0.0]),
+            // One at least, as mergekit keeps.
+            (0.1, vec![0.0, -3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
+        ] {
+            assert_eq!(trimmed(d.clone(), density), want, "{density}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_the_seed_runs_into_the_name() {
+        let (a, base) = (wave(0.3), vec![0.0; 4000]);
+        let half = MergeSpec { method: Method::DareLinear, share: 1.0, density: 0.5, ..LINEAR };
+        let mask = |seed, name, parent| {
+            let spec = MergeSpec { seed, ..half };
+            bits(&dropped(&spec, name, parent, difference(a.clone(), &base)))
+        };
+        let masks = [
+            mask(1, "1", Parent::A),
+            mask(11, "", Parent::A),
+            mask(1, "1", Parent::B),
+            mask(1, "1a", Parent::A),
+        ];
+        for (i, mask) in masks.iter().enumerate() {
+            assert!(!masks[..i].contains(mask), "{i}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn share_0_and_1_are_the_parents_and_parents_may_change_places(
+        fn share_0_and_1_are_the_parents_to_the_bit_whatever_the_method(
+            a in prop::collection::vec(-1e3..1e3_f32, 50),
+            b in prop::collection::vec(-1e-3..1e-3_f32, 50),
+            base in prop::collection::vec(-1.0..1.0_f32, 50),
+            normalize: bool, rescale in 0..3_usize, seed: u64
+        ) {
+            let rescale = [Rescale::InvDensity, Rescale::L1, Rescale::None][rescale];
+            for method in METHODS {
+                let spec = MergeSpec { method, normalize, rescale, seed, ..LINEAR };
+                let at = |share| bits(&merged(&MergeSpec { share, ..spec }, "w", &a, &b, &base));
+                prop_assert_eq!(at(1.0), bits(&a), "{:?}", method);
+                prop_assert_eq!(at(0.0), bits(&b), "{:?}", method);
+            }
+        }
+
+        #[test]
+        fn a_merge_lies_between_its_parents_and_parents_may_change_places(
             share in 0.0..1.0_f64, phase in 0.1..3.0_f32, density in 0.1..1.0_f64
         ) {
             let (a, b, base) = (wave(phase), wave(-phase), wave(0.05));
-            for method in [Method::Linear, Method::Slerp, Method::Ties] {
+            for method in METHODS {
+                // Each parent has a mask of its own, so that DARE turns only where it drops nothing.
+                let is_random = matches!(method, Method::DareLinear | Method::DareTies);
+                let density = if is_random { 1.0 } else { density };
                 let spec = MergeSpec { method, share, density, ..LINEAR };
                 let turned = MergeSpec { share: 1.0 - share, ..spec };
-                let (x, y) = (
-                    merge_tensor(&spec, "w", &a, &b, &base),
-                    merge_tensor(&turned, "w", &b, &a, &base),
-                );
-                for (x, y) in x.iter().zip(&y) {
+                let x = merged(&spec, "w", &a, &b, &base);
+                let y = merged(&turned, "w", &b, &a, &base);
+                for (i, (x, y)) in x.iter().zip(&y).enumerate() {
                     prop_assert!((x - y).abs() < 1e-5, "{:?} {x} {y}", method);
-                }
-                if method != Method::Ties {
-                    let at = |share| merge_tensor(&MergeSpec { share, ..spec }, "w", &a, &b, &base);
-                    prop_assert_eq!(&at(1.0), &a);
-                    prop_assert_eq!(&at(0.0), &b);
+                    let ends = [a[i], b[i], base[i]];
+                    let (least, most) = ends.iter().fold((f32::MAX, f32::MIN), |(l, m), x| {
+                        (l.min(*x), m.max(*x))
+                    });
+                    let inside = (least - 1e-5..=most + 1e-5).contains(x);
+                    prop_assert!(inside || method == Method::Slerp, "{method:?}: {x} of {ends:?}");
                 }
             }
         }

@@ -11,18 +11,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use half::{bf16, f16};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use safetensors::{Dtype, View};
+use safetensors::{Dtype, SafeTensorError, View};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::config::VlmConfig;
 use crate::weights::stored::{INDEX, StoredTensor, WHOLE, shard_paths, stored_in, stored_in_bytes};
 
-mod stored;
+pub(crate) mod stored;
 
 /// One tensor of a checkpoint.
 #[derive(Debug, Clone)]
@@ -334,7 +335,8 @@ impl Parameter {
 }
 
 /// What numbers are written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum StoredDtype {
     F32,
     F16,
@@ -342,10 +344,72 @@ pub enum StoredDtype {
 }
 
 impl StoredDtype {
-    fn num_bytes(self) -> usize {
+    /// What stands in a file as `dtype`, if it can be computed with.
+    pub(crate) fn of(dtype: Dtype) -> Option<StoredDtype> {
+        match dtype {
+            Dtype::F32 => Some(StoredDtype::F32),
+            Dtype::F16 => Some(StoredDtype::F16),
+            Dtype::BF16 => Some(StoredDtype::Bf16),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn dtype(self) -> Dtype {
+        match self {
+            StoredDtype::F32 => Dtype::F32,
+            StoredDtype::F16 => Dtype::F16,
+            StoredDtype::Bf16 => Dtype::BF16,
+        }
+    }
+
+    pub(crate) fn num_bytes(self) -> usize {
         match self {
             StoredDtype::F32 => 4,
             StoredDtype::F16 | StoredDtype::Bf16 => 2,
+        }
+    }
+
+    /// As this project writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            StoredDtype::F32 => "f32",
+            StoredDtype::F16 => "f16",
+            StoredDtype::Bf16 => "bf16",
+        }
+    }
+
+    /// As a model's `config.json` writes it.
+    pub(crate) fn torch_name(self) -> &'static str {
+        match self {
+            StoredDtype::F32 => "float32",
+            StoredDtype::F16 => "float16",
+            StoredDtype::Bf16 => "bfloat16",
+        }
+    }
+
+    /// The largest magnitude that is not rounded to infinity.
+    pub(crate) fn largest(self) -> f32 {
+        match self {
+            StoredDtype::F32 => f32::MAX,
+            // One below the middle between the largest number and what would be the next.
+            StoredDtype::F16 => 65520_f32.next_down(),
+            StoredDtype::Bf16 => f32::from_bits(0x7f7f_8000).next_down(),
+        }
+    }
+
+    /// `values`, rounded to the nearest, as they stand in a file.
+    pub(crate) fn encode(self, values: &[f32]) -> Vec<u8> {
+        fn fill<const N: usize>(values: &[f32], to_bytes: impl Fn(f32) -> [u8; N]) -> Vec<u8> {
+            let mut bytes = vec![0; values.len() * N];
+            for (place, x) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(values) {
+                *place = to_bytes(*x);
+            }
+            bytes
+        }
+        match self {
+            StoredDtype::F32 => fill(values, f32::to_le_bytes),
+            StoredDtype::F16 => fill(values, |x| f16::from_f32(x).to_le_bytes()),
+            StoredDtype::Bf16 => fill(values, |x| bf16::from_f32(x).to_le_bytes()),
         }
     }
 }
@@ -358,11 +422,7 @@ struct Stored<'a> {
 
 impl View for Stored<'_> {
     fn dtype(&self) -> Dtype {
-        match self.dtype {
-            StoredDtype::F32 => Dtype::F32,
-            StoredDtype::F16 => Dtype::F16,
-            StoredDtype::Bf16 => Dtype::BF16,
-        }
+        self.dtype.dtype()
     }
 
     fn shape(&self) -> &[usize] {
@@ -370,12 +430,7 @@ impl View for Stored<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let values = self.parameter.to_vec().into_iter();
-        Cow::Owned(match self.dtype {
-            StoredDtype::F32 => values.flat_map(f32::to_le_bytes).collect(),
-            StoredDtype::F16 => values.flat_map(|x| f16::from_f32(x).to_le_bytes()).collect(),
-            StoredDtype::Bf16 => values.flat_map(|x| bf16::from_f32(x).to_le_bytes()).collect(),
-        })
+        Cow::Owned(self.dtype.encode(&self.parameter.to_vec()))
     }
 
     fn data_len(&self) -> usize {
@@ -383,23 +438,41 @@ impl View for Stored<'_> {
     }
 }
 
-/// Writes a safetensors file under another name and then renames it; tensors are turned into bytes
-/// one by one.
+/// Writes a safetensors file of parameters.
 pub(crate) fn write_tensors<'a>(
     path: &Path,
     tensors: impl Iterator<Item = (&'a str, &'a Parameter)>,
     dtype: StoredDtype,
 ) -> Result<()> {
-    let part = path.with_extension("part");
     let views = tensors.map(|(name, parameter)| (name, Stored { parameter, dtype }));
+    write_views(path, views, metadata())
+}
+
+/// Writes a safetensors file under another name and then renames it; tensors are turned into bytes
+/// one by one.
+pub(crate) fn write_views<'a, V: View>(
+    path: &Path,
+    views: impl Iterator<Item = (&'a str, V)>,
+    metadata: HashMap<String, String>,
+) -> Result<()> {
+    let part = path.with_extension("part");
     let write = || -> Result<()> {
         // The crate makes files that only their owner can read; a usual file shows what is usual here.
         let usual = File::create(&part)?.metadata()?.permissions();
-        safetensors::serialize_to_file(views, Some(metadata()), &part)?;
+        safetensors::serialize_to_file(views, Some(metadata), &part).map_err(|e| match e {
+            // Its text would say twice what the system said.
+            SafeTensorError::IoError(e) => Error::from(e),
+            e => Error::from(e),
+        })?;
         std::fs::set_permissions(&part, usual)?;
         Ok(std::fs::rename(&part, path)?)
     };
-    write().with_context(|| format!("failed to write `{}`", path.display()))
+    write().with_context(|| {
+        format!(
+            "failed to write `{}`\nhint: is the folder writable and the disk not full?",
+            path.display()
+        )
+    })
 }
 
 /// What `transformers` looks for before it reads a file.
@@ -409,7 +482,7 @@ fn metadata() -> HashMap<String, String> {
 
 /// The name that published checkpoints use for what `transformers` from 4.52 on calls
 /// `model.language_model.…` and `model.visual.…` inside.
-fn published_name(name: &str) -> String {
+pub(crate) fn published_name(name: &str) -> String {
     if let Some(rest) = name.strip_prefix("model.language_model.") {
         format!("model.{rest}")
     } else if let Some(rest) = name.strip_prefix("model.visual.") {
@@ -420,7 +493,7 @@ fn published_name(name: &str) -> String {
 }
 
 /// The head of an untied model.
-const HEAD: &str = "lm_head.weight";
+pub(crate) const HEAD: &str = "lm_head.weight";
 
 /// One draw from N(0, 1) by the Box-Muller transform.
 fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {

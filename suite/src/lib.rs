@@ -16,6 +16,7 @@ pub mod evaluate;
 pub mod event;
 pub mod features;
 pub mod inspect;
+pub mod merge;
 pub mod model;
 pub mod objective;
 pub mod optimizer;

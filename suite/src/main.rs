@@ -19,6 +19,7 @@ use synergy_suite::compare::compare;
 use synergy_suite::device::Compute;
 use synergy_suite::event::{interrupted, watch_interrupts};
 use synergy_suite::inspect::{describe, inspect};
+use synergy_suite::merge::{self, MergeArgs};
 use synergy_suite::model::Model;
 use synergy_suite::recipe::ModelSpec;
 use synergy_suite::run::{self, Options};
@@ -181,6 +182,8 @@ enum Command {
         #[arg(long, default_value_t = 5.0, value_name = "GB")]
         max_shard_size: f64,
     },
+    /// Merge two checkpoints of any architecture, tensor by tensor, and report how far apart they are
+    Merge(MergeArgs),
 }
 
 #[derive(Args)]
@@ -414,6 +417,10 @@ fn dispatch(command: Command) -> Result<u8> {
             };
             opened.export(&out, dtype, (max_shard_size * 1e9) as usize)?;
             println!("{}", out.display());
+            Ok(0)
+        }
+        Command::Merge(args) => {
+            print!("{}", merge::run(&args)?);
             Ok(0)
         }
     }

@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use burn::tensor::Tensor;
-use synergy_models::checkpoint::{Checkpoint, Encoded};
+use synergy_models::checkpoint::{Checkpoint, Encoded, write_folder};
 use synergy_models::lora::Adapter;
 use synergy_models::vlm::Vlm;
 use synergy_models::weights::{Parameters, StoredDtype};
@@ -41,32 +41,12 @@ impl Model {
     /// # Errors
     /// If something is there already or cannot be written.
     pub fn export(&self, out: &Path, dtype: StoredDtype, max_shard_bytes: usize) -> Result<()> {
-        let is_free = match std::fs::read_dir(out) {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(_) => !out.exists(),
-        };
-        ensure!(is_free, "`{}` is there already\nhint: choose a new folder", out.display());
-        let Some(name) = out.file_name() else {
-            bail!("`{}` names no folder\nhint: choose a new folder", out.display());
-        };
-        let part = out.with_file_name(format!("{}.part", name.to_string_lossy()));
-        let write = || -> Result<()> {
-            if part.exists() {
-                std::fs::remove_dir_all(&part).context("a broken export is in the way")?;
-            }
-            std::fs::create_dir_all(&part)
-                .with_context(|| format!("failed to create `{}`", part.display()))?;
+        write_folder(out, |part| {
             let Checkpoint { config, tokenizer, processor, generation } = &self.checkpoint;
             for (name, text) in Checkpoint::files(config, tokenizer, processor, generation) {
                 write_atomic(&part.join(name), text.as_bytes())?;
             }
-            self.parameters.save(&part, dtype, max_shard_bytes)?;
-            std::fs::rename(&part, out)
-                .with_context(|| format!("failed to rename to `{}`", out.display()))
-        };
-        write().inspect_err(|_| {
-            // Nothing half-written stays; that this fails too adds nothing to the error.
-            let _ = std::fs::remove_dir_all(&part);
+            self.parameters.save(part, dtype, max_shard_bytes)
         })
     }
 

@@ -15,11 +15,13 @@ use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 /// A checkpoint's only file of weights, and the index of several.
-pub(super) const WHOLE: &str = "model.safetensors";
-pub(super) const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const WHOLE: &str = "model.safetensors";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+
+const AGAIN: &str = "hint: fetch the checkpoint again, all of its files";
 
 /// The files that hold the weights of `dir`.
-pub(super) fn shard_paths(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn shard_paths(dir: &Path) -> Result<Vec<PathBuf>> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
@@ -29,16 +31,15 @@ pub(super) fn shard_paths(dir: &Path) -> Result<Vec<PathBuf>> {
         return Ok(vec![dir.join(WHOLE)]);
     }
     let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("failed to read index `{}`", path.display()))?;
+        .with_context(|| format!("failed to read index `{}`\n{AGAIN}", path.display()))?;
     let index: Index = serde_json::from_str(&text)
-        .with_context(|| format!("failed to parse index `{}`", path.display()))?;
+        .with_context(|| format!("failed to parse index `{}`\n{AGAIN}", path.display()))?;
     let files: BTreeSet<String> = index.weight_map.into_values().collect();
     for file in &files {
         let plain = Path::new(file).file_name().is_some_and(|name| name == file.as_str());
         ensure!(
             plain && dir.join(file).is_file(),
-            "index `{}` names shard `{file}`, which is not there\n\
-             hint: fetch the checkpoint again, all of its files",
+            "index `{}` names shard `{file}`, which is not there\n{AGAIN}",
             path.display()
         );
     }
@@ -46,13 +47,15 @@ pub(super) fn shard_paths(dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Where a tensor lies.
-pub(super) struct StoredTensor<'a> {
-    pub(super) source: Source<'a>,
-    dtype: Dtype,
-    pub(super) shape: Vec<usize>,
+#[derive(Debug)]
+pub(crate) struct StoredTensor<'a> {
+    pub(crate) source: Source<'a>,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
 }
 
-pub(super) enum Source<'a> {
+#[derive(Debug)]
+pub(crate) enum Source<'a> {
     Bytes(&'a [u8]),
     /// Mapped only while it is read.
     File {
@@ -63,14 +66,15 @@ pub(super) enum Source<'a> {
 }
 
 /// A file of weights.
-pub(super) struct Shard {
+#[derive(Debug)]
+pub(crate) struct Shard {
     path: PathBuf,
     file: File,
 }
 
 impl Source<'_> {
     /// ` of` and the file, for errors.
-    pub(super) fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         match self {
             Source::Bytes(_) => String::new(),
             Source::File { shard, .. } => format!(" of `{}`", shard.path.display()),
@@ -79,12 +83,12 @@ impl Source<'_> {
 }
 
 /// The tensors of a file that is `bytes`.
-pub(super) fn stored_in_bytes(bytes: &[u8]) -> Result<Vec<(String, StoredTensor<'_>)>> {
+pub(crate) fn stored_in_bytes(bytes: &[u8]) -> Result<Vec<(String, StoredTensor<'_>)>> {
     list(bytes, |from, num_bytes| Source::Bytes(&bytes[from..from + num_bytes]))
 }
 
 /// The tensors of the file `path`.
-pub(super) fn stored_in(path: &Path) -> Result<Vec<(String, StoredTensor<'static>)>> {
+pub(crate) fn stored_in(path: &Path) -> Result<Vec<(String, StoredTensor<'static>)>> {
     let file = File::open(path).map_err(|e| {
         anyhow!(
             "failed to open weights `{}`: {e}\nhint: name the folder of a checkpoint, with all of its files",
@@ -100,6 +104,13 @@ pub(super) fn stored_in(path: &Path) -> Result<Vec<(String, StoredTensor<'static
         num_bytes,
     };
     list(&bytes, source).with_context(|| format!("unusable `{}`", path.display()))
+}
+
+/// The framework that the file `path` says its tensors are of, for `transformers`.
+pub(crate) fn format_of(path: &Path) -> Result<Option<String>> {
+    let bytes = map(&MmapOptions::new(), &File::open(path)?)?;
+    let (_, metadata) = SafeTensors::read_metadata(&bytes)?;
+    Ok(metadata.metadata().as_ref().and_then(|m| m.get("format").cloned()))
 }
 
 /// The tensors of a safetensors file by its own names, its header checked against its length;
@@ -122,24 +133,28 @@ fn list<'a>(
 }
 
 impl StoredTensor<'_> {
-    #[cfg(test)]
-    pub(super) fn num_bytes(&self) -> usize {
+    pub(crate) fn num_bytes(&self) -> usize {
         match &self.source {
             Source::Bytes(bytes) => bytes.len(),
             Source::File { num_bytes, .. } => *num_bytes,
         }
     }
 
-    /// The values as f32.
-    pub(super) fn read(&self) -> Result<Vec<f32>> {
-        let values = match &self.source {
-            Source::Bytes(bytes) => to_f32(self.dtype, bytes)?,
-            Source::File { num_bytes: 0, .. } => Vec::new(),
+    /// What `use_bytes` makes of the stored bytes, which are mapped for as long as it runs.
+    pub(crate) fn with_bytes<T>(&self, use_bytes: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        Ok(match &self.source {
+            Source::Bytes(bytes) => use_bytes(bytes),
+            Source::File { num_bytes: 0, .. } => use_bytes(&[]),
             Source::File { shard, offset, num_bytes } => {
                 let mut options = MmapOptions::new();
-                to_f32(self.dtype, &map(options.offset(*offset).len(*num_bytes), &shard.file)?)?
+                use_bytes(&map(options.offset(*offset).len(*num_bytes), &shard.file)?)
             }
-        };
+        })
+    }
+
+    /// The values as f32.
+    pub(crate) fn read(&self) -> Result<Vec<f32>> {
+        let values = self.with_bytes(|bytes| to_f32(self.dtype, bytes))??;
         ensure!(
             values.iter().all(|x| x.is_finite()),
             "numbers that are not finite\nhint: the file is damaged; fetch or train it again"

@@ -10,6 +10,7 @@ mod end_to_end;
 mod faults;
 mod golden;
 mod kept_base;
+mod merge;
 mod parity;
 mod recipe;
 mod resume;

@@ -1,0 +1,223 @@
+//! A folder of weights that is to be merged: what it holds by published name, and whether another holds
+//! the same.
+//!
+//! Does not know numbers. A pickle is never opened: it can run code.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Error, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::merge::report::Group;
+use crate::weights::stored::{INDEX, StoredTensor, WHOLE, shard_paths, stored_in};
+use crate::weights::{HEAD, published_name};
+
+const PICKLES: [&str; 6] = ["bin", "ckpt", "pickle", "pkl", "pt", "pth"];
+
+/// Weights in formats that are not merged: beside a merge they would be those of one parent.
+const OTHER_WEIGHTS: [&str; 7] = ["gguf", "h5", "msgpack", "npz", "onnx", "ot", "safetensors"];
+
+/// Faults that one message names.
+const NUM_NAMED: usize = 3;
+
+/// The weights of one folder.
+pub(crate) struct Folder<'a> {
+    dir: &'a Path,
+    /// Its files of weights.
+    pub(crate) paths: Vec<PathBuf>,
+    /// By published name.
+    pub(crate) tensors: BTreeMap<String, Named>,
+}
+
+/// A tensor of a folder.
+pub(crate) struct Named {
+    /// As the folder has it.
+    pub(crate) name: String,
+    /// Place of its file in the folder's list.
+    pub(crate) shard: usize,
+    pub(crate) stored: StoredTensor<'static>,
+}
+
+impl Folder<'_> {
+    /// Reads where the tensors of `dir` lie.
+    pub(crate) fn open(dir: &Path) -> Result<Folder<'_>> {
+        let has = |file: &str| dir.join(file).is_file();
+        if !has(WHOLE) && !has(INDEX) {
+            return Err(no_weights(dir)?);
+        }
+        let paths = shard_paths(dir)?;
+        let mut tensors: BTreeMap<String, Named> = BTreeMap::new();
+        for (shard, path) in paths.iter().enumerate() {
+            for (name, stored) in stored_in(path)? {
+                let published = published_name(&name);
+                if let Some(twin) = tensors.get(&published) {
+                    bail!(
+                        "`{}` holds a tensor twice, as `{}` and `{name}`\n\
+                         hint: fetch the checkpoint again, into an empty folder",
+                        dir.display(),
+                        twin.name
+                    );
+                }
+                tensors.insert(published, Named { name, shard, stored });
+            }
+        }
+        Ok(Folder { dir, paths, tensors })
+    }
+
+    /// Whether `other` has the same names and shapes.
+    pub(crate) fn check_against(&self, other: &Folder<'_>) -> Result<()> {
+        self.check_heads(other)?;
+        let (ours, theirs) = (self.dir.display(), other.dir.display());
+        let only = |name: &str, place| format!("only `{place}` has `{name}`");
+        let mut faults = Vec::new();
+        let mut hint = "merge models of one architecture and size, trained from one base";
+        for (published, tensor) in &self.tensors {
+            let Some(twin) = other.tensors.get(published) else {
+                faults.push(only(&tensor.name, &ours));
+                continue;
+            };
+            let (a, b) = (&tensor.stored.shape, &twin.stored.shape);
+            if a == b {
+                continue;
+            }
+            if Group::of(published) == Group::Embeddings && a.get(1..) == b.get(1..) {
+                hint = "their vocabularies differ in size; bring one to the other's first";
+            }
+            let name = &tensor.name;
+            faults.push(format!("`{name}` has shape {a:?} in `{ours}` and {b:?} in `{theirs}`"));
+        }
+        faults.extend(other.not_in(self).map(|(_, tensor)| only(&tensor.name, &theirs)));
+        let more = faults.len().saturating_sub(NUM_NAMED);
+        faults.truncate(NUM_NAMED);
+        if more > 0 {
+            faults.push(format!("and {more} more"));
+        }
+        ensure!(faults.is_empty(), "{}\nhint: {hint}", faults.join(", "));
+        Ok(())
+    }
+
+    /// Whether the one name that one of the two does not have is the head's.
+    fn check_heads(&self, other: &Folder<'_>) -> Result<()> {
+        for (one, two) in [(self, other), (other, self)] {
+            let mut strangers = one.not_in(two).map(|(published, _)| published);
+            let head = strangers.next().filter(|name| name.ends_with(HEAD));
+            if let (Some(head), None, None) = (head, strangers.next(), two.not_in(one).next()) {
+                bail!(
+                    "`{}` stores `{head}` and `{}` does not: only the second ties its embeddings\n\
+                     hint: save the first without its head if its config.json says \
+                     `tie_word_embeddings` too (`synergy export` does); else the two cannot be merged",
+                    one.dir.display(),
+                    two.dir.display()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Tensors whose names `other` does not have.
+    fn not_in<'s>(
+        &'s self,
+        other: &'s Folder<'_>,
+    ) -> impl Iterator<Item = (&'s String, &'s Named)> {
+        self.tensors.iter().filter(|(published, _)| !other.tensors.contains_key(*published))
+    }
+
+    /// The index of several files. Each tensor that it names is in the file that it names, since it is copied.
+    pub(crate) fn index(&self) -> Result<Option<Value>> {
+        let path = self.dir.join(INDEX);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let again = "hint: fetch the checkpoint again, all of its files";
+        let index: Value = fs::read_to_string(&path)
+            .map_err(Error::from)
+            .and_then(|text| Ok(serde_json::from_str(&text)?))
+            .with_context(|| format!("failed to read index `{}`\n{again}", path.display()))?;
+        let is_map = |field: &str| index[field].is_object();
+        ensure!(
+            is_map("weight_map") && (is_map("metadata") || index["metadata"].is_null()),
+            "index `{}` is none\n{again}",
+            path.display()
+        );
+        let named = index["weight_map"].as_object().into_iter().flatten();
+        for (name, file) in named {
+            let file = file.as_str().unwrap_or_default();
+            let tensor = self.tensors.get(&published_name(name));
+            ensure!(
+                tensor.is_some_and(|t| t.name == *name && file == file_name(&self.paths[t.shard])),
+                "index `{}` names `{name}` in shard `{file}`, which does not hold it\n{again}",
+                path.display()
+            );
+        }
+        Ok(Some(index))
+    }
+}
+
+/// Why `dir` cannot be merged: neither a file of weights nor an index is there.
+fn no_weights(dir: &Path) -> Result<Error> {
+    let place = dir.display();
+    if !dir.is_dir() {
+        bail!("`{place}` is no folder\nhint: name the folder of a checkpoint");
+    }
+    let files = files_in(dir)?;
+    let first = |kinds: &[&str]| files.iter().find(|f| has_extension(f, kinds));
+    let has_adapter = files.iter().any(|f| f == "adapter_model.safetensors");
+    Ok(Error::msg(if has_adapter {
+        format!(
+            "`{place}` holds an adapter, not a model\n\
+             hint: `synergy export --model BASE --adapter {place} --out DIR` makes a model of it"
+        )
+    } else if let Some(other) = first(&["safetensors"]) {
+        format!(
+            "`{place}` has `{other}`, but neither `{WHOLE}` nor `{INDEX}`\n\
+             hint: fetch the checkpoint again, all of its files"
+        )
+    } else if let Some(pickle) = first(&["bin"]).or_else(|| first(&PICKLES)) {
+        format!(
+            "`{place}` has its weights in pickles (`{pickle}`), which can run code and are not read\n\
+             hint: fetch or save it as safetensors (`safe_serialization=True` in transformers)"
+        )
+    } else {
+        format!("`{place}` has no weights: no `{WHOLE}`\nhint: name the folder of a checkpoint")
+    }))
+}
+
+/// Names of the files of `dir` that a merge takes over: all but weights and what lists them.
+pub(crate) fn copied_files(dir: &Path) -> Result<Vec<String>> {
+    let mut files = files_in(dir)?;
+    files.retain(|file| {
+        let is_weights = has_extension(file, &PICKLES) || has_extension(file, &OTHER_WEIGHTS);
+        !is_weights && !file.ends_with(".index.json")
+    });
+    Ok(files)
+}
+
+/// Names of the files of `dir`, links followed, in order.
+fn files_in(dir: &Path) -> Result<Vec<String>> {
+    let list = || -> std::io::Result<Vec<String>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            if fs::metadata(&path)?.is_file() {
+                files.push(file_name(&path));
+            }
+        }
+        files.sort();
+        Ok(files)
+    };
+    list().with_context(|| {
+        format!("failed to list the files of `{}`\nhint: can all be read?", dir.display())
+    })
+}
+
+pub(crate) fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn has_extension(file: &str, extensions: &[&str]) -> bool {
+    let of_file = Path::new(file).extension().map(OsStr::to_ascii_lowercase);
+    of_file.is_some_and(|of_file| extensions.iter().any(|extension| of_file == *extension))
+}
