@@ -6,6 +6,7 @@
 pub mod base;
 pub mod base_gate;
 pub mod chat;
+pub mod claims;
 pub mod compare;
 pub mod completion;
 pub mod cost;
