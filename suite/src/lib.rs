@@ -21,6 +21,7 @@ pub mod merge;
 pub mod model;
 pub mod objective;
 pub mod optimizer;
+pub mod page;
 pub mod plan;
 pub mod publish;
 pub mod recipe;

@@ -5,6 +5,7 @@
 pub mod data;
 pub mod evaluation;
 pub mod machine;
+mod page;
 pub mod stage;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::data::Prompter;
 use crate::device::Compute;
 use crate::event::{Event, Events};
 use crate::model::Model;
+use crate::page::{PageData, report_html};
 use crate::plan::{Basis, Plan, PlannedStage, describe, plan, recipe_hash};
 use crate::publish::{SampleCompletion, check, leaderboard, report_markdown};
 use crate::recipe::{ModelSpec, Recipe};
@@ -120,7 +122,8 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let provenance =
         finished.unwrap_or_else(|| provenance(&base, &compute, options, &recipe.name, wall_time_s));
     let outcome = judge(recipe, &plan, provenance, training, &evaluated, dir)?;
-    publish(&outcome, &evaluated)?;
+    let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store)?;
+    publish(&outcome, &evaluated, &shown)?;
     events.write(Event::Finished { wall_time_s })?;
     Ok(outcome)
 }
@@ -176,7 +179,8 @@ pub fn rescore(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let path = dir.join("results.json");
     let before = Results::read(&path)?;
     let outcome = judge(recipe, &plan, before.provenance, before.training, &evaluated, dir)?;
-    publish(&outcome, &evaluated)?;
+    let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store)?;
+    publish(&outcome, &evaluated, &shown)?;
     Ok(outcome)
 }
 
@@ -394,7 +398,7 @@ fn provenance(
     }
 }
 
-fn publish(outcome: &Outcome, evaluated: &[evaluation::Evaluated]) -> Result<()> {
+fn publish(outcome: &Outcome, evaluated: &[evaluation::Evaluated], shown: &PageData) -> Result<()> {
     let Outcome { results, metrics, dir } = outcome;
     let board = leaderboard(results, metrics);
     check(&board)?;
@@ -404,6 +408,7 @@ fn publish(outcome: &Outcome, evaluated: &[evaluation::Evaluated]) -> Result<()>
     let samples: Vec<SampleCompletion> =
         evaluated.iter().flat_map(evaluation::Evaluated::examples).collect();
     write_atomic(&dir.join("report.md"), report_markdown(results, metrics, &samples).as_bytes())?;
+    write_atomic(&dir.join("report.html"), report_html(results, metrics, shown, &[]).as_bytes())?;
     for row in evaluated {
         let name = format!("{}-{}.jsonl", row.planned.name.replace('/', "-"), row.planned.seed);
         let lines = crate::completion::to_lines(&row.completions)?;

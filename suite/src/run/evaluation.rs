@@ -145,7 +145,7 @@ fn from_store(store: &Store, planned: &PlannedRow) -> Result<Option<Vec<Completi
 }
 
 /// The test questions and those of the external benchmark, if it is there.
-fn samples(recipe: &Recipe) -> Result<Vec<Sample>> {
+pub(super) fn samples(recipe: &Recipe) -> Result<Vec<Sample>> {
     let e = &recipe.evaluation;
     let mut samples = test_samples(e.question_seed, e.questions_per_family, e.hops, Split::Test)?;
     samples.extend(external_samples(recipe)?);
