@@ -78,7 +78,7 @@ pub fn report_html(
         "gain",
         "Gain over base by level",
         "Accuracy minus the base's on the same questions, from easy (L1) to hard (L5) by the base's own pass rate. \
-         Bars are 95 % intervals over questions and seeds. The gray band is the base against itself: what chance \
+         Bars are 95 % intervals over questions and seeds; levels of fewer than three questions are not drawn. The gray band is the base against itself: what chance \
          alone shows. Greedy is the base without sampling: a regime that gains no more has only sharpened it.",
     );
     page.push_str(&figures::figure(&gain, results, &lines));

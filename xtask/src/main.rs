@@ -13,6 +13,7 @@ mod bench;
 mod ci;
 mod fetch;
 mod files;
+mod page;
 mod parity;
 mod process;
 mod python;
@@ -146,6 +147,19 @@ enum Command {
         #[arg(long, default_value_t = 2, requires = "against", value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
     },
+    /// Open a run's report.html in headless Chromium: axe, sorting, filters, completions, both themes
+    #[command(after_help = "Examples:
+  cargo xtask page-check
+  cargo xtask page-check runs/small/report.html
+  cargo xtask page-check --skip-missing")]
+    PageCheck {
+        /// The page
+        #[arg(value_name = "FILE", default_value = "runs/smoke/report.html")]
+        report: PathBuf,
+        /// Exit with 0 where node, npm or Chromium is missing
+        #[arg(long)]
+        skip_missing: bool,
+    },
     /// Check the house rules that neither rustfmt nor clippy knows (also a test)
     #[command(after_help = "Examples:
   cargo xtask tidy")]
@@ -256,6 +270,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Parity { regenerate: false } => parity::replay(&root),
         Command::Parity { regenerate: true } => parity::regenerate(&root),
         Command::Bench { parts, against, rounds } => bench::run(&root, against, rounds, &parts),
+        Command::PageCheck { report, skip_missing } => {
+            let report = std::path::absolute(&report).context("the page has no place")?;
+            page::check(&root, &report, skip_missing)
+        }
         Command::Tidy => {
             let violations = tidy::violations(&root)?;
             for violation in &violations {

@@ -59,7 +59,7 @@ pub(super) struct Panel<'a> {
 
 const LEFT: f64 = 46.0;
 const RIGHT: f64 = 12.0;
-const TOP: f64 = 24.0;
+const TOP: f64 = 32.0;
 const BOTTOM: f64 = 42.0;
 
 impl Axis {

@@ -12,13 +12,15 @@ use super::PageData;
 use super::chart::{self, Axis, Panel, Point, Series};
 use super::html;
 use super::lines::{Group, Line};
-use crate::score::{Metrics, Results, SeedOutcomes, per_question};
+use crate::score::{Metrics, Question, Results, SeedOutcomes, per_question};
 use crate::statistics::{self, Interval};
 use crate::table::{self, Grid, NOTHING};
 
 /// Width and height of the panel over all families, and of one family's.
 const LARGE: (f64, f64) = (760.0, 380.0);
 const SMALL: (f64, f64) = (340.0, 240.0);
+/// Fewer questions than this are not drawn: their interval often has no width and would seem exact.
+const QUESTIONS_MIN: usize = 3;
 /// How much of a level's width its points take.
 const SPREAD: f64 = 0.62;
 
@@ -116,6 +118,15 @@ impl Quantity {
         }
     }
 
+    /// The values of one line to draw, with the places of their levels.
+    fn drawn(&self, results: &Results, row: &str, family: Option<&str>) -> Vec<(usize, Interval)> {
+        let levels = Level::ALL.into_iter().enumerate();
+        levels
+            .filter(|(_, level)| num_questions(results, family, *level) >= QUESTIONS_MIN)
+            .filter_map(|(place, level)| Some((place, self.value(row, family, Some(level))?)))
+            .collect()
+    }
+
     fn value(&self, row: &str, family: Option<&str>, level: Option<Level>) -> Option<Interval> {
         self.values.get(&(row.to_owned(), family.map(str::to_owned), level)).copied()
     }
@@ -151,9 +162,8 @@ pub(super) fn figure(quantity: &Quantity, results: &Results, lines: &[Line]) -> 
         let mut values: Vec<f64> = Vec::new();
         for line in &drawn {
             for family in families {
-                let of_level = |level| quantity.value(&line.name, *family, Some(level));
-                let ends = Level::ALL.into_iter().filter_map(of_level);
-                values.extend(ends.flat_map(|value| [value.low, value.high]));
+                let drawn = quantity.drawn(results, &line.name, *family);
+                values.extend(drawn.iter().flat_map(|(_, value)| [value.low, value.high]));
             }
         }
         Axis::covering(values.into_iter())
@@ -171,8 +181,12 @@ pub(super) fn figure(quantity: &Quantity, results: &Results, lines: &[Line]) -> 
             axis,
             unit: quantity.unit,
             is_difference: quantity.is_difference,
-            bands: if quantity.is_difference { chance(quantity, family) } else { Vec::new() },
-            series: series(quantity, &drawn, family),
+            bands: if quantity.is_difference {
+                chance(quantity, results, family)
+            } else {
+                Vec::new()
+            },
+            series: series(quantity, results, &drawn, family),
         })
     };
     let mut out = format!("<div class=\"panel large\">{}</div>\n", panel(None, LARGE, &of_all));
@@ -193,14 +207,16 @@ pub(super) fn figure(quantity: &Quantity, results: &Results, lines: &[Line]) -> 
 
 fn ticks(results: &Results, family: Option<&str>) -> Vec<(f64, String)> {
     let tick = |(place, level): (usize, Level)| {
-        let has_level = |question: &&crate::score::Question| {
-            question.level == Some(level)
-                && family.is_none_or(|family| family == question.benchmark)
-        };
-        let count = results.questions.iter().filter(has_level).count();
-        (center(place), format!("{level}\nn {count}"))
+        (center(place), format!("{level}\nn {}", num_questions(results, family, level)))
     };
     Level::ALL.into_iter().enumerate().map(tick).collect()
+}
+
+fn num_questions(results: &Results, family: Option<&str>, level: Level) -> usize {
+    let has_level = |question: &&Question| {
+        question.level == Some(level) && family.is_none_or(|family| family == question.benchmark)
+    };
+    results.questions.iter().filter(has_level).count()
 }
 
 fn center(place: usize) -> f64 {
@@ -208,18 +224,24 @@ fn center(place: usize) -> f64 {
 }
 
 /// What the base shows against itself, as bands behind the lines.
-fn chance(quantity: &Quantity, family: Option<&str>) -> Vec<(f64, f64, Interval)> {
+fn chance(
+    quantity: &Quantity,
+    results: &Results,
+    family: Option<&str>,
+) -> Vec<(f64, f64, Interval)> {
     let half = 0.45 / Level::ALL.len() as f64;
-    let band = |(place, level): (usize, Level)| {
-        let interval = quantity.value("null", family, Some(level))?;
-        Some((center(place) - half, center(place) + half, interval))
-    };
-    Level::ALL.into_iter().enumerate().filter_map(band).collect()
+    let drawn = quantity.drawn(results, "null", family).into_iter();
+    drawn.map(|(place, value)| (center(place) - half, center(place) + half, value)).collect()
 }
 
 /// Lines side by side within a level, so that no interval hides another. Those that are shown at first get
 /// even places; the others stand between them.
-fn series(quantity: &Quantity, drawn: &[&Line], family: Option<&str>) -> Vec<Series> {
+fn series(
+    quantity: &Quantity,
+    results: &Results,
+    drawn: &[&Line],
+    family: Option<&str>,
+) -> Vec<Series> {
     let num_shown = drawn.iter().filter(|line| line.is_shown).count().max(1);
     let (mut shown, mut hidden) = (0, 0);
     let mut all: Vec<Series> = Vec::new();
@@ -234,10 +256,9 @@ fn series(quantity: &Quantity, drawn: &[&Line], family: Option<&str>) -> Vec<Ser
         let offset = (slot / num_shown as f64 - 0.5) * SPREAD / Level::ALL.len() as f64;
         let mut points = Vec::new();
         let mut told = Vec::new();
-        for (place, level) in Level::ALL.into_iter().enumerate() {
-            let Some(y) = quantity.value(&line.name, family, Some(level)) else { continue };
+        for (place, y) in quantity.drawn(results, &line.name, family) {
             points.push(Point { x: center(place) + offset, y });
-            told.push(format!("{level} {}", quantity.shown(Some(y))));
+            told.push(format!("{} {}", Level::ALL[place], quantity.shown(Some(y))));
         }
         all.push(Series {
             classes: line.classes(),

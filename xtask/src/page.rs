@@ -1,0 +1,96 @@
+//! Opens a run's `report.html` in headless Chromium: `tests/page/check.mjs` with its packages below `target`.
+//!
+//! Does not know what is on the page or what is checked.
+//! The packages are pinned in `tests/page/package-lock.json`; npm installs them aside, so that the checkout stays as
+//! it is. The browser is the machine's own: downloading one would be hundreds of megabytes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, ensure};
+
+use crate::process::{self, EXIT_BROKEN};
+
+/// Where the script, its packages and the screenshots are while it runs.
+const WORK: &str = "target/page-check";
+/// The script and what it needs.
+const SCRIPTS: &str = "tests/page";
+const FILES: [&str; 4] = ["check.mjs", "package.json", "package-lock.json", ".npmrc"];
+/// Names and places of the browser.
+const BROWSERS: [&str; 4] =
+    ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "chromium"];
+
+/// Checks the page `report`. Where a program is missing, says which and returns 2, or 0 if it may be skipped.
+///
+/// # Errors
+/// If there is no such page, or npm fails.
+pub(crate) fn check(root: &Path, report: &Path, skip_missing: bool) -> anyhow::Result<ExitCode> {
+    if let Some(missing) = missing() {
+        println!("skipped: {missing}");
+        return Ok(ExitCode::from(if skip_missing { 0 } else { EXIT_BROKEN }));
+    }
+    ensure!(
+        report.is_file(),
+        "no page `{}`\nhint: cargo xtask reproduce --profile smoke",
+        report.display()
+    );
+    let work = root.join(WORK);
+    fs::create_dir_all(&work).with_context(|| format!("failed to create `{}`", work.display()))?;
+    for file in FILES {
+        fs::copy(root.join(SCRIPTS).join(file), work.join(file))
+            .with_context(|| format!("failed to copy `{SCRIPTS}/{file}`"))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--no-audit", "--no-fund", "--silent"]).current_dir(&work);
+    ensure!(
+        process::wait(npm)? == 0,
+        "failed to install the packages of `{SCRIPTS}`\nhint: npm needs the network or a registry"
+    );
+    let mut node = Command::new("node");
+    node.arg("check.mjs").arg(report).arg(work.join("screenshots")).current_dir(&work);
+    node.env("CHROMIUM", browser().context("a browser was found before")?);
+    process::wait(node).map(ExitCode::from)
+}
+
+/// What is not on this machine, with how to get it.
+fn missing() -> Option<&'static str> {
+    if !starts("node") || !starts("npm") {
+        return Some(
+            "node or npm is missing\nhint: apt-get install nodejs npm, version 20 or later",
+        );
+    }
+    browser().is_none().then_some("Chromium is missing\nhint: apt-get install chromium")
+}
+
+fn browser() -> Option<PathBuf> {
+    let chosen = std::env::var_os("CHROMIUM").map(PathBuf::from);
+    let known = BROWSERS.iter().map(PathBuf::from);
+    chosen.into_iter().chain(known).find(|path| path.is_file() || starts(&path.to_string_lossy()))
+}
+
+/// Whether `program` can be started.
+fn starts(program: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_and_its_packages_are_there_and_name_no_registry() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        for file in FILES {
+            let text = fs::read_to_string(root.join(SCRIPTS).join(file)).unwrap();
+            assert!(!text.contains("\"resolved\""), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_does_not_start() {
+        assert!(!starts("no-such-program"));
+    }
+}
