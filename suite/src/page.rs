@@ -61,10 +61,10 @@ pub fn report_html(
     let title = format!("Synergy, profile {}", results.profile);
     let mut page =
         String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n");
-    let _ = write!(
+    let _ = writeln!(
         page,
         "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>{}</title>\n\
-         <link rel=\"icon\" href=\"data:,\"/>\n<style>\n{STYLE}{}</style>\n</head>\n<body>\n",
+         <link rel=\"icon\" href=\"data:,\"/>\n<style>\n{STYLE}{}</style>\n</head>\n<body>",
         escaped(&title),
         lines::rules(&lines),
     );
@@ -157,11 +157,11 @@ pub fn report_html(
     page.push_str("</section>\n");
     section(&mut page, "provenance", "Provenance", "Where these figures come from.");
     page.push_str(&ledger::provenance(results, data));
-    let _ = write!(
+    let _ = writeln!(
         page,
         "</section>\n</main>\n<footer><p>A reproduction on small models of “The Synergy Dilemma of Long-CoT SFT and \
          RL” (arXiv 2507.07562). Figures on this page are ours unless a column says published.</p></footer>\n\
-         <script>\n{SCRIPT}</script>\n</body>\n</html>\n"
+         <script>\n{SCRIPT}</script>\n</body>\n</html>"
     );
     page
 }
@@ -173,11 +173,11 @@ fn head(
     lines: &[lines::Line],
     data: &PageData,
 ) {
-    let _ = write!(
+    let _ = writeln!(
         page,
         "<a class=\"skip\" href=\"#main\">Skip to the figures</a>\n<header>\n<div class=\"top\"><div>\
          <h1>Long-CoT SFT, RL, or both?</h1>\n<p class=\"run\">{}</p></div>\
-         <button type=\"button\" id=\"theme\" class=\"js-only\">Dark theme</button></div>\n",
+         <button type=\"button\" id=\"theme\" class=\"js-only\">Dark theme</button></div>",
         escaped(&format!("Profile {}.", table::title(results)))
     );
     if let Some(warning) = table::provisional(results) {

@@ -85,9 +85,9 @@ fn board_row(
         let cell = metrics.cell(&row.name, Some(benchmark), None).filter(|_| family.is_none());
         value(out, row, cell, "");
     }
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<td data-v=\"{:.2}\">{}</td><td data-v=\"{:.5}\">{}</td><td data-v=\"{:.5}\">{}</td><td>{:.2}</td></tr>\n",
+        "<td data-v=\"{:.2}\">{}</td><td data-v=\"{:.5}\">{}</td><td data-v=\"{:.5}\">{}</td><td>{:.2}</td></tr>",
         whole.length.mean,
         table::plus_minus(whole.length),
         whole.truncated,

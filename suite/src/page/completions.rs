@@ -62,9 +62,9 @@ pub(super) fn browser(results: &Results, data: &PageData, lines: &[Line]) -> Str
     out.push_str("<p class=\"js-only status\" id=\"completions-status\" role=\"status\"></p>\n");
     for (place, exhibit) in data.exhibits.iter().enumerate() {
         let open = if place == 0 { " open=\"open\"" } else { "" };
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<details class=\"exhibit\" id=\"q{place}\"{open}><summary>{}</summary>\n",
+            "<details class=\"exhibit\" id=\"q{place}\"{open}><summary>{}</summary>",
             escaped(&headline(results, exhibit))
         );
         draw_exhibit(&mut out, place, exhibit, results, lines);
@@ -95,11 +95,11 @@ fn draw_exhibit(
     lines: &[Line],
 ) {
     let target = exhibit.answers.first().map_or("", |answer| answer.completion.answer.as_str());
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<div class=\"asked\"><img src=\"data:image/png;base64,{}\" alt=\"The picture of the question: {}\" \
          width=\"168\" height=\"168\"/><div><h3 id=\"q{place}-h\">{}</h3><p class=\"question\">{}</p>\
-         <p>Target <b class=\"target\">{}</b></p><p class=\"id\">{}</p></div></div>\n<div class=\"answers\">\n",
+         <p>Target <b class=\"target\">{}</b></p><p class=\"id\">{}</p></div></div>\n<div class=\"answers\">",
         base64(&exhibit.png),
         escaped(exhibit.question.lines().next().unwrap_or("")),
         escaped(&headline(results, exhibit)),
@@ -113,11 +113,11 @@ fn draw_exhibit(
         let outcome = name(judgement.outcome);
         let said = judgement.extracted.as_deref().unwrap_or("no box");
         let shown = lines.iter().any(|line| line.name == answer.row && line.is_shown);
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<details class=\"answer\" data-row=\"{row}\" data-outcome=\"{outcome}\" data-shown=\"{shown}\"><summary><span class=\"who\">{row}</span> \
              <span class=\"badge {outcome}\">{symbol} {outcome}</span> <span class=\"said\">{said}</span> \
-             <span class=\"tokens\">{num_tokens} tokens</span></summary>\n<pre>{text}</pre>\n",
+             <span class=\"tokens\">{num_tokens} tokens</span></summary>\n<pre>{text}</pre>",
             row = escaped(&answer.row),
             symbol = symbol(judgement.outcome),
             said = escaped(&shortened(said)),

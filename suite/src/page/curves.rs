@@ -33,12 +33,15 @@ pub struct Curve {
     pub steps: Vec<crate::train::StepFigures>,
 }
 
+/// A curve, the line it belongs to, and its points: step and value.
+type Drawn<'a> = (&'a Curve, &'a Line, Vec<(usize, f64)>);
+
 /// The charts and their numbers; empty where no curve has any of the figures.
 pub(super) fn charts(data: &PageData, lines: &[Line]) -> String {
     let mut out = String::from("<div class=\"panels\">\n");
     let mut num_charts = 0;
     for (key, title, unit, factor) in FIGURES {
-        let drawn: Vec<(&Curve, &Line, Vec<(usize, f64)>)> = data
+        let drawn: Vec<Drawn<'_>> = data
             .curves
             .iter()
             .filter_map(|curve| {

@@ -40,10 +40,10 @@ pub(super) fn claims(findings: &[Finding]) -> String {
             "" => String::new(),
             note => format!("<small>{}</small>", escaped(note)),
         };
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<tr><th scope=\"row\">{}</th><td>{}{note}</td><td class=\"verdict {class}\">{symbol} {word}</td><td>{}</td>\
-             <td{}>{}</td><td>{}</td><td>{}</td><td class=\"published\">{}</td></tr>\n",
+             <td{}>{}</td><td>{}</td><td>{}</td><td class=\"published\">{}</td></tr>",
             escaped(finding.id),
             escaped(finding.claim),
             escaped(&finding.measured),

@@ -161,9 +161,9 @@ pub(super) fn legend(lines: &[Line]) -> String {
         if is_open {
             out.push_str(&boxes);
         } else {
-            let _ = write!(
+            let _ = writeln!(
                 out,
-                "<details><summary>{name} ({})</summary>{boxes}</details>\n",
+                "<details><summary>{name} ({})</summary>{boxes}</details>",
                 members.len()
             );
         }
