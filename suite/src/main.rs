@@ -323,7 +323,10 @@ fn dispatch(command: Command) -> Result<u8> {
             Ok(0)
         }
         Command::Golden { action: GoldenAction::Check { run } } => {
-            run::recipe_of(&run.profile)?;
+            let recipe = run::recipe_of(&run.profile)?;
+            let gate = recipe.gate.with_context(|| {
+                format!("recipe `{}` has no gate\nhint: a table [gate]", run.profile)
+            })?;
             let path = golden_path(&run.profile);
             let golden = Results::read(&path).with_context(|| {
                 let hint = "record a good run with `cargo xtask golden accept --profile";
@@ -333,7 +336,7 @@ fn dispatch(command: Command) -> Result<u8> {
             let results = Results::read(&path).with_context(|| {
                 format!("no run to check\nhint: cargo xtask reproduce --profile {}", run.profile)
             })?;
-            let comparison = compare(&golden, &results);
+            let comparison = compare(&golden, &results, &gate);
             println!("{}", render_comparison(&comparison, width()));
             Ok(comparison.exit_code())
         }

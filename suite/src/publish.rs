@@ -13,6 +13,7 @@ use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::style::REASONING_WORDS;
 
+use crate::claims::{self, ClaimVerdict, Finding, ledger};
 use crate::completion::Completion;
 use crate::cost::{Budget, Cost};
 use crate::score::{Cell, Metrics, ResultRow, Results};
@@ -114,7 +115,22 @@ pub fn leaderboard(results: &Results, metrics: &Metrics) -> Value {
         "external_benchmarks": results.external_benchmarks(),
         "external": external,
         "training": training,
+        "claims": ledger(results).iter().map(claim_json).collect::<Vec<_>>(),
         "rows": rows,
+    })
+}
+
+fn claim_json(finding: &Finding) -> Value {
+    json!({
+        "id": finding.id,
+        "claim": finding.claim,
+        "measured": finding.measured,
+        "verdict": finding.verdict,
+        "effect": finding.effect.map(interval_json),
+        "minimum_detectable_effect": finding.minimum_detectable_effect.map(rounded),
+        "explained_by": finding.explained_by,
+        "published": finding.published,
+        "note": finding.note,
     })
 }
 
@@ -210,6 +226,13 @@ pub fn report_markdown(
     for row in table::ordered_rows(results) {
         let _ = writeln!(text, "- `{}`: {}", row.name, inline(&row.note));
     }
+    section(
+        &mut text,
+        "The study's claims",
+        "Ours beside the study's own figures, which are of a 7B model.",
+    );
+    markdown_table(&mut text, &claims_grid(results));
+    let _ = writeln!(text, "\n{}", claims::RULE);
     section(&mut text, "Length by level", "Mean tokens per answer.");
     markdown_table(&mut text, &by_level(results, metrics, |cell| table::plus_minus(cell.length)));
     section(&mut text, "Outcomes", "In percent of all answers.");
@@ -298,6 +321,33 @@ fn averages(
         })
         .collect();
     Grid { header, rows }
+}
+
+fn claims_grid(results: &Results) -> Grid {
+    let rows = ledger(results)
+        .into_iter()
+        .map(|f| {
+            let verdict = match (f.verdict, &f.explained_by) {
+                (ClaimVerdict::Holds, Some(_)) => "explained by control".to_owned(),
+                (verdict, _) => verdict.name().to_owned(),
+            };
+            let because = f.explained_by.unwrap_or(f.note);
+            vec![
+                f.id.to_owned(),
+                f.claim.to_owned(),
+                verdict,
+                f.measured,
+                f.effect.map_or_else(|| table::NOTHING.to_owned(), table::plus_minus_signed),
+                f.minimum_detectable_effect
+                    .map_or_else(|| table::NOTHING.to_owned(), |effect| format!("{effect:.1}")),
+                because,
+                f.published.to_owned(),
+            ]
+        })
+        .collect();
+    let header =
+        ["", "claim", "verdict", "decided by", "effect", "detectable", "note", "published (7B)"];
+    Grid { header: header.map(str::to_owned).to_vec(), rows }
 }
 
 fn outcomes_grid(results: &Results, metrics: &Metrics) -> Grid {
@@ -535,7 +585,7 @@ mod tests {
             .retain(|row| ["base", "null", "sft", "sft/shuffled"].contains(&row.name.as_str()));
         let text = "<think> step 1 b2 is up so b1 . wait check </think> \\boxed{ blue }";
         let report = report_markdown(&results, &Metrics::of(&results), &[sample(text)]);
-        insta::assert_snapshot!(report, @r"
+        insta::assert_snapshot!(report, @r#"
         # Synergy, profile small
 
         small: 100 questions, 1 seed, 2026-01-31, commit 0123456789ab, flex.
@@ -574,6 +624,34 @@ mod tests {
         - `null`: The base once more on fresh samples: its gain is what chance alone shows.
         - `sft`: A regime.
         - `sft/shuffled`: The regime shown another question's picture: its chance, given the text.
+
+        ## The study's claims
+
+        Ours beside the study's own figures, which are of a 7B model.
+
+        |  | claim | verdict | decided by | effect | detectable | note | published (7B) |
+        | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+        | C1 | A few deep traces teach more than many self-distilled answers. | not testable here |  | – | – | needs row \`sft_deep_few\` | 1k traces of R1 52.5, 34k self-distilled 51.4 on average |
+        | C2 | Long output alone does not help: traces that lengthen without depth lose accuracy. | not testable here |  | – | – | needs row \`sft_verbose_shallow\` | s1-Gemini2: 8 to 15 times as long, 48.7 against 50.3 |
+        | C3 | SFT loses on easy questions and gains more than RL on the hardest. | not testable here |  | – | – | needs row \`rl\` | L1 -7.6 to -15.0 on five of five benchmarks; L5 9.1 to 24.2 against RL's 3.6 to 15.9 |
+        | C4 | RL gains at every level. | not testable here |  | – | – | needs row \`rl\` | L2 to L5 20 of 20 cells above zero; L1 -2.5, -1.0, +1.3, -3.6, -4.5 |
+        | C5 | RL stays as brief as the base and reflects no more; SFT grows verbose. | not testable here |  | – | – | needs row \`rl\` | RL 337 tokens on average, SFT more than ten times base and RL; \`wait\` 0, 249 091, 0 |
+        | C6 | RL needs its KL term. | not testable here |  | – | – | needs row \`rl\` | 55.1 with it, 52.9 without, collapse after some 300 steps |
+        | C7 | RL needs the easiest questions, though they have no advantage. | not testable here |  | – | – | needs row \`rl\` | 55.1 with them, 52.8 without |
+        | C8 | RL after long-CoT SFT adds nothing, and neither does starting from an early SFT. | not testable here |  | – | – | needs row \`two_stage\` | 51.4 after, 51.4 before; RL alone 55.1 |
+        | C9 | Interleaved training lies between SFT and RL. | not testable here |  | – | – | needs row \`interleaved\` | 53.6 between 51.4 and 55.1, and between them on five of five benchmarks |
+        | C10 | Progressive training is the best hybrid and still not better than RL. | not testable here |  | – | – | needs row \`progressive\` | 54.9; interleaved 53.6, data mixing 54.0, merging 54.3, two-stage 51.4, RL 55.1 |
+        | C11 | Data mixing does not teach when to think long: it is longer than RL and loses on easy questions. | not testable here |  | – | – | needs row \`data_mixing\` | 753 tokens against 337; L1 of MMStar -11.2; 54.0 against 55.1 |
+        | C12 | Merging interpolates between SFT and RL, and TIES fails. | not testable here |  | – | – | needs row \`merge_linear_25\` | linear .25 54.3 between 51.4 and 55.1; "compatibility issues" with TIES |
+        | C13 | The dilemma: no combination beats RL on average. | not testable here |  | – | – | needs row \`two_stage\` | at most 54.9 against 55.1; on L5 all but two-stage stay near RL |
+
+        A claim is a list of comparisons of rows, each wanted above zero, below zero, or within a band.
+        An effect is the difference of two rows over the same questions, with a 95 % interval from its standard
+        error over questions and seeds. Wanted above zero: holds if the interval lies above, fails if it lies below,
+        else undecided. Within a band: holds if the interval lies within, fails if it lies outside, else undecided.
+        A claim holds if all its comparisons hold, fails if one fails, else is undecided; where rows are missing it
+        is not testable here. The comparison shown is the one that decided. The minimum detectable effect is what a
+        power of 80 % needs. A control explains a claim that holds if the control shows the same effect.
 
         ## Length by level
 
@@ -651,6 +729,6 @@ mod tests {
         - rustc: 1.95.0
         - machine: made-up, 2 cores
         - wall time: 1234 s
-        ");
+        "#);
     }
 }

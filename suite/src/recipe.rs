@@ -54,6 +54,9 @@ pub struct Recipe {
     /// What chooses among checkpoints, where a stage keeps its best.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<ValidationSpec>,
+    /// How golden results are compared; a recipe that makes a base has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateSpec>,
     /// Stages by name; each says what it starts from.
     pub stages: BTreeMap<String, StageSpec>,
     pub regimes: Vec<RegimeSpec>,
@@ -282,6 +285,7 @@ impl Recipe {
         for (name, table) in optimizers {
             table.check().map_err(below("optimizers", name))?;
         }
+        self.gate.as_ref().map_or(Ok(()), GateSpec::check).map_err(|fault| fault.below("gate"))?;
         self.validation
             .as_ref()
             .map_or(Ok(()), ValidationSpec::check)

@@ -28,15 +28,20 @@ pub struct Interval {
 
 impl Interval {
     /// The percentile interval at [`CONFIDENCE`] from bootstrap draws, around the point estimate
-    /// `mean` (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
+    /// `mean` (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13), narrowed about it by
+    /// the variance that the crossed bootstrap has too much: [`surplus_variance`] of what was drawn.
     /// The widest interval where there are no draws or one is not a number.
-    pub fn of(mean: f64, mut draws: Vec<f64>) -> Interval {
+    pub fn of(mean: f64, mut draws: Vec<f64>, surplus: f64) -> Interval {
         if draws.is_empty() || draws.iter().any(|draw| draw.is_nan()) {
             return Interval { mean, low: f64::NEG_INFINITY, high: f64::INFINITY };
         }
         draws.sort_by(f64::total_cmp);
         let tail = (1.0 - CONFIDENCE) / 2.0;
-        Interval { mean, low: quantile(&draws, tail), high: quantile(&draws, 1.0 - tail) }
+        let center = draws.iter().sum::<f64>() / draws.len() as f64;
+        let variance = draws.iter().map(|x| (x - center).powi(2)).sum::<f64>() / draws.len() as f64;
+        let kept = if variance > 0.0 { (1.0 - surplus / variance).max(0.0).sqrt() } else { 1.0 };
+        let end = |p| mean + kept * (quantile(&draws, p) - mean);
+        Interval { mean, low: end(tail), high: end(1.0 - tail) }
     }
 
     /// Half of the interval's width.
@@ -118,26 +123,127 @@ pub fn mean(values: &[Vec<f64>]) -> f64 {
 
 /// Standard error of the mean difference of two groups over the same questions.
 ///
-/// `SE^2 = s_q^2 / n + s_a^2 / S_a + s_b^2 / S_b`: `s_q^2` is the sample variance over the `n`
-/// questions of the difference of the two seed means, `s_a^2` and `s_b^2` the sample variances
-/// over seeds of the means over questions (0 with one seed, whose variance nothing shows).
-/// It is the standard error of the crossed bootstrap in closed form, with the unbiased
-/// variances in place of the plug-in ones. The interaction of seed and question is in all three
-/// terms, so the sum errs on the safe side (Owen 2007, equation 10).
+/// `SE^2 = s_q^2 / n + t_a^2 / S_a + t_b^2 / S_b`: `s_q^2` is the sample variance over the `n`
+/// questions of the difference of the two seed means, which holds the interaction of seed and question
+/// once, and `t^2` each group's [`seed_variance`], which does not hold it.
 ///
 /// # Shapes
 /// `a[seed][question]`, `b[seed][question]`, the same questions.
 pub fn standard_error_paired(a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
     let difference: Vec<f64> =
         over_seeds(a).iter().zip(over_seeds(b)).map(|(a, b)| a - b).collect();
-    (variance_of_mean(&difference) + seed_variance(a) + seed_variance(b)).sqrt()
+    let seeds = |group: &[Vec<f64>]| seed_variance(group) / group.len() as f64;
+    (variance_of_mean(&difference) + seeds(a) + seeds(b)).sqrt()
+}
+
+/// What the crossed bootstrap's variance of a group's mean has too much: the interaction of seed and question
+/// is in its draws of questions and once more in its draws of seeds (Owen 2007, equation 10).
+pub fn surplus_variance(values: &[Vec<f64>]) -> f64 {
+    let count = values.iter().map(Vec::len).sum::<usize>();
+    if count == 0 { 0.0 } else { interaction_variance(values) / count as f64 }
 }
 
 /// Standard error of the mean difference of two groups over different questions: as
 /// [`standard_error_paired`], with the question variances of the two groups added.
 pub fn standard_error_unpaired(a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
     let questions = variance_of_mean(&over_seeds(a)) + variance_of_mean(&over_seeds(b));
-    (questions + seed_variance(a) + seed_variance(b)).sqrt()
+    let seeds = |group: &[Vec<f64>]| seed_variance(group) / group.len() as f64;
+    (questions + seeds(a) + seeds(b)).sqrt()
+}
+
+/// [`standard_error_paired`]'s variance over training seeds, pooled over `rows` with at least two seeds, each
+/// weighted by its degrees of freedom. None where no row shows any.
+///
+/// A run of one seed then has the training noise that golden results of several seeds show.
+///
+/// # Shapes
+/// `rows[row][seed][question]`.
+pub fn pooled_seed_variance<'a>(rows: impl IntoIterator<Item = &'a Vec<Vec<f64>>>) -> Option<f64> {
+    let (mut sum, mut degrees) = (0.0, 0.0);
+    for row in rows.into_iter().filter(|row| row.len() > 1) {
+        let num_questions = row.first().map_or(1, Vec::len).max(1) as f64;
+        let means: Vec<f64> =
+            row.iter().map(|seed| seed.iter().sum::<f64>() / seed.len() as f64).collect();
+        let of_means = variance_of_mean(&means) * means.len() as f64;
+        let own = (means.len() - 1) as f64;
+        // Not cut at zero one by one: what is too little in one row makes up for too much in another.
+        sum += own * (of_means - interaction_variance(row) / num_questions);
+        degrees += own;
+    }
+    (degrees > 0.0 && sum.is_finite()).then(|| (sum / degrees).max(0.0))
+}
+
+/// As [`standard_error_paired`], with a known variance over seeds in place of each group's own.
+pub fn standard_error_paired_with(a: &[Vec<f64>], b: &[Vec<f64>], seed_variance: f64) -> f64 {
+    let difference: Vec<f64> =
+        over_seeds(a).iter().zip(over_seeds(b)).map(|(a, b)| a - b).collect();
+    let seeds = seed_variance * (1.0 / a.len() as f64 + 1.0 / b.len() as f64);
+    (variance_of_mean(&difference) + seeds).sqrt()
+}
+
+/// As [`standard_error_unpaired`], likewise.
+pub fn standard_error_unpaired_with(a: &[Vec<f64>], b: &[Vec<f64>], seed_variance: f64) -> f64 {
+    let questions = variance_of_mean(&over_seeds(a)) + variance_of_mean(&over_seeds(b));
+    (questions + seed_variance * (1.0 / a.len() as f64 + 1.0 / b.len() as f64)).sqrt()
+}
+
+/// Probability that a standard normal number is below `x`.
+pub fn normal_cdf(x: f64) -> f64 {
+    0.5 * libm::erfc(-x / std::f64::consts::SQRT_2)
+}
+
+/// Two-sided p-value of no difference for an estimate with this standard error (Wald).
+pub fn difference_p(effect: f64, standard_error: f64) -> f64 {
+    if standard_error > 0.0 {
+        2.0 * normal_cdf(-(effect / standard_error).abs())
+    } else {
+        f64::from(u8::from(effect.abs() <= 0.0))
+    }
+}
+
+/// p-value of the two one-sided tests that the effect lies beyond `band` on either side: small means
+/// equivalent (Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987).
+pub fn equivalence_p(effect: f64, standard_error: f64, band: f64) -> f64 {
+    if standard_error > 0.0 {
+        normal_cdf((effect.abs() - band) / standard_error)
+    } else {
+        f64::from(u8::from(effect.abs() > band))
+    }
+}
+
+/// McNemar's exact test (Biometrika 1947): two-sided p-value of `won` against `lost` of the questions on
+/// which two paired binary outcomes differ, which is binomial with a half if the two are alike.
+pub fn mcnemar_p(won: u64, lost: u64) -> f64 {
+    let (n, fewer) = (won + lost, won.min(lost));
+    // ln of n choose k over 2^n, added up from k = 0.
+    let mut term = -(n as f64) * std::f64::consts::LN_2;
+    let mut total = 0.0;
+    for k in 0..=fewer {
+        total += term.exp();
+        term += ((n - k) as f64 / (k + 1) as f64).ln();
+    }
+    (2.0 * total).min(1.0)
+}
+
+/// Holm's step-down correction (Scandinavian Journal of Statistics 1979): adjusted p-values in the order
+/// given; rejecting those at most `alpha` makes any false rejection at most that likely, whatever their
+/// dependence.
+pub fn holm(p: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|&i, &j| p[i].total_cmp(&p[j]));
+    let mut adjusted = vec![1.0; p.len()];
+    let mut largest: f64 = 0.0;
+    for (rank, &i) in order.iter().enumerate() {
+        largest = largest.max(((p.len() - rank) as f64 * p[i]).min(1.0));
+        adjusted[i] = largest;
+    }
+    adjusted
+}
+
+/// The smallest effect that a two-sided test at level `alpha` finds with a power of 80 %, for an estimate with
+/// this standard error: `(z(1 - alpha / 2) + z(0.8)) SE` (Bloom, Evaluation Review 1995).
+pub fn minimum_detectable_effect(standard_error: f64, alpha: f64) -> f64 {
+    (normal_quantile(1.0 - alpha / 2.0) + normal_quantile(0.8)) * standard_error
 }
 
 /// The `p`-quantile of the standard normal distribution, `0 < p < 1`, by Acklam's rational
@@ -212,11 +318,36 @@ fn over_seeds(values: &[Vec<f64>]) -> Vec<f64> {
         .collect()
 }
 
-/// The contribution of the seeds to the variance of the mean.
+/// The variance over training seeds of a group's true accuracy: that of the means over questions, less what
+/// their interaction puts there; not below 0, and 0 with one seed, whose variance nothing shows.
 fn seed_variance(values: &[Vec<f64>]) -> f64 {
+    if values.len() < 2 {
+        return 0.0;
+    }
+    let num_questions = values.first().map_or(1, Vec::len).max(1) as f64;
     let means: Vec<f64> =
         values.iter().map(|seed| seed.iter().sum::<f64>() / seed.len() as f64).collect();
-    variance_of_mean(&means)
+    let of_means = variance_of_mean(&means) * means.len() as f64;
+    (of_means - interaction_variance(values) / num_questions).max(0.0)
+}
+
+/// The variance of what neither seed nor question explains, samples' noise included; 0 with one seed.
+fn interaction_variance(values: &[Vec<f64>]) -> f64 {
+    let (num_seeds, num_questions) = (values.len(), values.first().map_or(0, Vec::len));
+    if num_seeds < 2 || num_questions < 2 {
+        return 0.0;
+    }
+    let of_question = over_seeds(values);
+    let all = mean(values);
+    let squares: f64 = values
+        .iter()
+        .map(|seed| {
+            let of_seed = seed.iter().sum::<f64>() / num_questions as f64;
+            let left = seed.iter().zip(&of_question).map(|(x, q)| x - of_seed - q + all);
+            left.map(|x| x * x).sum::<f64>()
+        })
+        .sum();
+    squares / ((num_seeds - 1) * (num_questions - 1)) as f64
 }
 
 /// Sample variance over count; 0 where one value shows no variance.
@@ -288,6 +419,86 @@ mod tests {
         assert!(standard_error_unpaired(&a, &a) > 0.03);
     }
 
+    /// Studies of the shape of `small`: questions of their own difficulty, four answers each, three training
+    /// seeds that are a point apart.
+    #[test]
+    fn intervals_hold_the_truth_as_often_as_they_say() {
+        for num_seeds in [1, 3] {
+            let coverage = coverage(num_seeds);
+            assert!((0.93..=0.97).contains(&coverage), "{num_seeds} seeds: {coverage}");
+        }
+    }
+
+    fn coverage(num_seeds: usize) -> f64 {
+        const STUDIES: u64 = 2000;
+        let num_questions = 120;
+        // One seed shows nothing of training, and its interval promises nothing about it.
+        let noise = if num_seeds > 1 { 0.01 } else { 0.0 };
+        let mut held = 0;
+        for study in 0..STUDIES {
+            let stream = Seed::root(5).at(study);
+            let mut rng = stream.rng();
+            let normal = |rng: &mut rand_chacha::ChaCha8Rng| {
+                (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0
+            };
+            // Accuracy .5 on average, whatever is drawn.
+            let ease: Vec<f64> =
+                (0..num_questions).map(|_| 0.1 + 0.8 * rng.random::<f64>()).collect();
+            let values: Vec<Vec<f64>> = (0..num_seeds)
+                .map(|_| {
+                    let off = noise * normal(&mut rng);
+                    let answer = |rng: &mut rand_chacha::ChaCha8Rng, ease: f64| {
+                        f64::from(u8::from(rng.random::<f64>() < ease + off))
+                    };
+                    ease.iter()
+                        .map(|&ease| (0..4).map(|_| answer(&mut rng, ease)).sum::<f64>() / 4.0)
+                        .collect()
+                })
+                .collect();
+            let truth = 0.5;
+            let group = Group { label: "row".to_owned(), values: values.clone() };
+            let draws = bootstrap(stream.fold_in("bootstrap"), &[group]).swap_remove(0);
+            let interval = Interval::of(mean(&values), draws, surplus_variance(&values));
+            held += u64::from(interval.low <= truth && truth <= interval.high);
+        }
+        held as f64 / STUDIES as f64
+    }
+
+    #[test]
+    fn tests_have_the_p_values_of_the_tables() {
+        let close = |got: f64, want: f64| assert!((got - want).abs() < 1e-6, "{got} {want}");
+        close(normal_cdf(1.959_963_985), 0.975);
+        close(difference_p(1.959_963_985, 1.0), 0.05);
+        close(difference_p(-1.959_963_985, 1.0), 0.05);
+        // R: TOST of .5 against a band of 2 with SE .7: pnorm(-1.5 / .7).
+        close(equivalence_p(0.5, 0.7, 2.0), 0.016_062_3);
+        assert!(equivalence_p(2.5, 0.7, 2.0) > 0.5);
+        // R: binom.test(3, 15)$p.value, binom.test(0, 6)$p.value.
+        close(mcnemar_p(12, 3), 0.035_156_25);
+        close(mcnemar_p(0, 6), 0.031_25);
+        close(mcnemar_p(5, 5), 1.0);
+        close(mcnemar_p(0, 0), 1.0);
+        assert!(mcnemar_p(3000, 1000) < 1e-100 || mcnemar_p(3000, 1000) >= 0.0);
+        // R: p.adjust(c(.01, .04, .03, .005), "holm").
+        let adjusted = holm(&[0.01, 0.04, 0.03, 0.005]);
+        for (got, want) in adjusted.iter().zip([0.03, 0.06, 0.06, 0.02]) {
+            close(*got, want);
+        }
+        close(minimum_detectable_effect(1.0, 0.05), 2.801_585_218);
+    }
+
+    #[test]
+    fn training_noise_is_pooled_over_rows_that_show_it() {
+        let row = |means: &[f64]| means.iter().map(|m| vec![*m; 4]).collect::<Vec<_>>();
+        let rows = [row(&[0.5, 0.7]), row(&[0.2]), row(&[0.1, 0.2, 0.3])];
+        // (.02 + .02) / (1 + 2).
+        let pooled = pooled_seed_variance(&rows).unwrap();
+        assert!((pooled - 0.04 / 3.0).abs() < 1e-12, "{pooled}");
+        assert_eq!(pooled_seed_variance(&rows[1..2]), None);
+        let error = standard_error_paired_with(&rows[0], &rows[1], pooled);
+        assert!((error * error - pooled * 1.5).abs() < 1e-12);
+    }
+
     #[test]
     fn the_closed_form_is_the_bootstraps_standard_error() {
         for num_seeds in [1, 20] {
@@ -295,7 +506,9 @@ mod tests {
             let b = values("b", num_seeds, 300, 0.5);
             let draws = bootstrap(Seed::root(3), &groups(&[&a, &b]));
             let difference: Vec<f64> = draws[0].iter().zip(&draws[1]).map(|(a, b)| a - b).collect();
-            let ratio = standard_error_paired(&a, &b) / spread(&difference);
+            let surplus = surplus_variance(&a) + surplus_variance(&b);
+            let drawn = (spread(&difference).powi(2) - surplus).sqrt();
+            let ratio = standard_error_paired(&a, &b) / drawn;
             assert!((ratio - 1.0).abs() < 0.07, "{num_seeds} seeds: {ratio}");
         }
     }
@@ -305,7 +518,7 @@ mod tests {
         let questions = vec![0.0; 50];
         let level = |value: f64| questions.iter().map(|zero| zero + value).collect::<Vec<f64>>();
         let draws = bootstrap(Seed::root(4), &groups(&[&[level(0.2), level(0.4), level(0.6)]]));
-        let interval = Interval::of(0.4, draws[0].clone());
+        let interval = Interval::of(0.4, draws[0].clone(), 0.0);
         assert!(interval.half_width() > 0.1);
         let seeds = [level(0.2), level(0.4), level(0.6)];
         let expected = (0.04_f64 / 3.0).sqrt();
@@ -313,28 +526,14 @@ mod tests {
     }
 
     #[test]
-    fn intervals_cover_the_truth_as_often_as_they_say() {
-        let mut covered = 0;
-        for study in 0..600 {
-            let mut rng = Seed::root(5).at(study).rng();
-            let a: Vec<f64> = (0..100).map(|_| f64::from(rng.random::<f64>() < 0.4)).collect();
-            let draws = bootstrap(Seed::root(6).at(study), &groups(&[std::slice::from_ref(&a)]));
-            let interval = Interval::of(mean(&[a]), draws[0].clone());
-            covered += usize::from(interval.low <= 0.4 && 0.4 <= interval.high);
-        }
-        // 95 % of 600 is 570, with a standard deviation of 5.
-        assert!((554..=586).contains(&covered), "{covered} of 600");
-    }
-
-    #[test]
     fn an_interval_leaves_two_and_a_half_percent_on_each_side() {
-        let interval = Interval::of(500.0, (0..=1000).rev().map(f64::from).collect());
+        let interval = Interval::of(500.0, (0..=1000).rev().map(f64::from).collect(), 0.0);
         assert!((interval.low - 25.0).abs() < 1e-9 && (interval.high - 975.0).abs() < 1e-9);
     }
 
     #[test]
     fn what_is_not_a_number_never_gives_a_narrow_interval() {
-        let interval = Interval::of(0.5, vec![0.4, f64::NAN]);
+        let interval = Interval::of(0.5, vec![0.4, f64::NAN], 0.0);
         assert!(interval.low.is_infinite() && interval.high.is_infinite());
         assert!(mean(&[]).is_nan());
     }

@@ -11,7 +11,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Row as TableRow, Table, pre
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::style::REASONING_WORDS;
 
-use crate::compare::{CellVerdict, Comparison, Metric, RULE, Verdict};
+use crate::compare::{CellVerdict, Comparison, Metric, Verdict};
 use crate::score::{Cell, Metrics, ResultRow, Results, RowKind};
 use crate::statistics::{CONFIDENCE, Interval};
 
@@ -72,8 +72,8 @@ pub fn render_comparison(comparison: &Comparison, width: u16) -> String {
     for note in &comparison.notes {
         let _ = writeln!(text, "note: {note}");
     }
-    let _ = writeln!(text, "intervals at {:.3} % confidence", 100.0 * comparison.confidence);
-    let _ = writeln!(text, "\n{RULE}");
+    let _ = writeln!(text, "{} tests", comparison.num_tests);
+    let _ = writeln!(text, "\n{}", comparison.rule);
     text
 }
 
@@ -199,10 +199,13 @@ pub(crate) fn accuracy_and_gain(row: &ResultRow, cell: Option<&Cell>) -> String 
 
 /// A gain in percentage points.
 pub(crate) fn points(gain: Interval) -> String {
-    let gain = gain.scaled(100.0);
-    // Rounded first, so that no gain is shown as -0.0.
-    let mean = (gain.mean * 10.0).round() / 10.0 + 0.0;
-    format!("{mean:+.1} ±{:.1}", gain.half_width())
+    plus_minus_signed(gain.scaled(100.0))
+}
+
+pub(crate) fn plus_minus_signed(effect: Interval) -> String {
+    // Rounded first, so that none is shown as -0.0.
+    let mean = (effect.mean * 10.0).round() / 10.0 + 0.0;
+    format!("{mean:+.1} ±{:.1}", effect.half_width())
 }
 
 fn gain(row: &ResultRow, cell: &Cell) -> Option<Interval> {
@@ -326,8 +329,12 @@ fn draw(grid: &Grid, width: u16, num_left: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::compare;
+    use crate::compare::{compare, rule};
+    use crate::recipe::GateSpec;
     use crate::score::fixture::study;
+
+    const GATE: GateSpec =
+        GateSpec { false_alarm: 0.05, share_band: 0.03, length_band: 0.15, words_band: 0.3 };
 
     #[test]
     fn the_final_table_fits_and_reads() {
@@ -350,20 +357,20 @@ mod tests {
         no_template   33.2 ±2.6   48.4 ±4.3    42.2 ±5.6   25.0 ±5.4   20.0 ±4.6    7.5 ±2.9   9.9 ±0.1    1.1  0.00
           gain       -19.3 ±3.2  -38.6 ±5.0   -18.1 ±8.1  -12.9 ±7.5   -0.4 ±6.9   -0.8 ±3.8
         shuffled      20.9 ±1.9   20.9 ±3.4    20.9 ±4.2   22.1 ±5.4   19.6 ±4.2   20.8 ±5.6  18.0 ±0.1    1.1  0.00
-        sft           48.4 ±2.9   66.6 ±3.8    54.5 ±4.9   42.7 ±8.3   34.6 ±5.4   17.3 ±3.7  60.0 ±0.1    4.7  4.00
-          gain        -4.1 ±3.2  -20.4 ±4.8    -5.8 ±6.9  +4.8 ±10.0  +14.2 ±7.5   +9.0 ±4.8
+        sft           48.4 ±2.5   66.6 ±2.4    54.5 ±3.2   42.7 ±6.8   34.6 ±3.5   17.3 ±2.0  60.0 ±0.1    4.7  4.00
+          gain        -4.1 ±2.8  -20.4 ±3.8    -5.8 ±5.7   +4.8 ±8.9  +14.2 ±6.0   +9.0 ±3.6
           /shuffled   18.8 ±1.8   17.1 ±3.1    20.0 ±4.1   18.8 ±4.8   22.1 ±5.4   17.9 ±5.2  60.0 ±0.1    5.2  4.00
-        rl            61.9 ±3.6   96.0 ±1.6    80.6 ±4.1   47.3 ±6.2   24.8 ±5.6    9.4 ±3.3  18.0 ±0.1    1.1  0.00
-          gain        +9.4 ±2.7   +9.0 ±3.3   +20.3 ±6.4   +9.4 ±9.3   +4.4 ±6.7   +1.0 ±4.7
+        rl            61.9 ±3.4   96.0 ±0.9    80.6 ±1.0   47.3 ±4.6   24.8 ±4.2    9.4 ±2.0  18.0 ±0.0    1.1  0.00
+          gain        +9.4 ±2.3   +9.0 ±3.0   +20.3 ±5.1   +9.4 ±8.3   +4.4 ±5.6   +1.0 ±3.8
           /shuffled   20.7 ±2.0   19.6 ±3.2    25.3 ±4.8   19.6 ±5.8   21.2 ±5.0   17.5 ±4.8  18.0 ±0.1    1.1  0.00
-        two_stage     48.5 ±3.0   67.1 ±3.8    55.6 ±5.6   42.5 ±6.7   30.6 ±5.4   19.4 ±5.6  60.0 ±0.1    5.2  4.00
-          gain        -4.0 ±3.4  -19.8 ±5.1    -4.7 ±7.9   +4.6 ±8.5  +10.2 ±7.4  +11.0 ±6.6
+        two_stage     48.5 ±2.5   67.1 ±2.7    55.6 ±4.6   42.5 ±3.9   30.6 ±3.0   19.4 ±4.6  60.0 ±0.0    5.2  4.00
+          gain        -4.0 ±3.0  -19.8 ±4.2    -4.7 ±7.2   +4.6 ±6.9  +10.2 ±5.9  +11.0 ±5.7
           /shuffled   17.8 ±1.9   17.3 ±2.9    19.4 ±4.4   12.9 ±4.8   19.2 ±4.8   20.0 ±5.0  60.0 ±0.1    4.8  4.00
         ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
         accuracy in % ± half of its 95 % interval; below it the gain over base in points; length in tokens;
         truncated answers in %; `wait` per answer
-        easy_vqa, 40 questions, accuracy in %: base 82.5 ±11.2, sft 77.5 ±12.5, rl 80.0 ±12.5, two_stage 76.2 ±12.5, question
-        only 67.1
+        easy_vqa, 40 questions, accuracy in %: base 82.5 ±11.2, sft 77.5 ±7.9, rl 80.0 ±9.3, two_stage 76.2 ±8.9, question only
+        67.1
         ");
     }
 
@@ -385,32 +392,59 @@ mod tests {
             *tokens *= 2;
         }
         run.rows.retain(|row| row.name != "two_stage");
-        let text = render_comparison(&compare(&golden, &run), 120);
+        let text = render_comparison(&compare(&golden, &run, &GATE), 120);
         assert!(text.lines().all(|line| line.chars().count() <= 120));
-        insta::assert_snapshot!(text.replace(RULE, "[rule]"), @"
-        220 cells: 8 regressed, 55 missing, 3 undecided, 154 same
+        insta::assert_snapshot!(text.replace(&rule(&GATE), "[rule]"), @"
+        720 cells: 8 regressed, 180 missing, 28 undecided, 504 same
         ────────────────────────────────────────────────────────────────────────────────────────────
         row        cell        metric          n  golden    run                   effect    verdict
         ════════════════════════════════════════════════════════════════════════════════════════════
-        rl         all         length        100   17.89  35.77  +17.89 [+17.64, +18.13]  regressed
-        rl         L1          length         35   17.93  35.86  +17.93 [+17.49, +18.36]  regressed
-        rl         L2          length         20   17.86  35.73  +17.86 [+17.23, +18.49]  regressed
-        rl         chart       length         20   17.80  35.60  +17.80 [+17.19, +18.41]  regressed
-        rl         count       length         20   17.81  35.62  +17.81 [+17.21, +18.42]  regressed
-        rl         path        length         20   18.11  36.23  +18.11 [+17.55, +18.68]  regressed
-        rl         sum         length         20   17.84  35.67  +17.84 [+17.46, +18.22]  regressed
-        rl         swap        length         20   17.86  35.73  +17.86 [+17.27, +18.45]  regressed
+        rl         all         length        100   17.89  35.77  +17.89 [+17.75, +18.02]  regressed
+        rl         L1          length         35   17.93  35.86  +17.93 [+17.69, +18.17]  regressed
+        rl         L2          length         20   17.86  35.73  +17.86 [+17.51, +18.21]  regressed
+        rl         chart       length         20   17.80  35.60  +17.80 [+17.46, +18.14]  regressed
+        rl         count       length         20   17.81  35.62  +17.81 [+17.48, +18.15]  regressed
+        rl         path        length         20   18.11  36.23  +18.11 [+17.80, +18.43]  regressed
+        rl         sum         length         20   17.84  35.67  +17.84 [+17.63, +18.05]  regressed
+        rl         swap        length         20   17.86  35.73  +17.86 [+17.54, +18.19]  regressed
         two_stage  every cell  every metric  100       –      –                        –    missing
         rl         L3          length         15   18.15  36.30                        –  undecided
         rl         L4          length         15   17.62  35.23                        –  undecided
         rl         L5          length         15   17.82  35.63                        –  undecided
+        rl         chart L1    length          7   17.57  35.14                        –  undecided
+        rl         chart L2    length          4   18.12  36.25                        –  undecided
+        rl         chart L3    length          3   17.92  35.83                        –  undecided
+        rl         chart L4    length          3   17.67  35.33                        –  undecided
+        rl         chart L5    length          3   17.92  35.83                        –  undecided
+        rl         count L1    length          7   18.29  36.57                        –  undecided
+        rl         count L2    length          4   17.25  34.50                        –  undecided
+        rl         count L3    length          3   17.92  35.83                        –  undecided
+        rl         count L4    length          3   17.67  35.33                        –  undecided
+        rl         count L5    length          3   17.50  35.00                        –  undecided
+        rl         path L1     length          7   18.21  36.43                        –  undecided
+        rl         path L2     length          4   18.06  36.12                        –  undecided
+        rl         path L3     length          3   18.75  37.50                        –  undecided
+        rl         path L4     length          3   17.58  35.17                        –  undecided
+        rl         path L5     length          3   17.83  35.67                        –  undecided
+        rl         sum L1      length          7   17.71  35.43                        –  undecided
+        rl         sum L2      length          4   17.81  35.62                        –  undecided
+        rl         sum L3      length          3   18.08  36.17                        –  undecided
+        rl         sum L4      length          3   17.92  35.83                        –  undecided
+        rl         sum L5      length          3   17.83  35.67                        –  undecided
+        rl         swap L1     length          7   17.86  35.71                        –  undecided
+        rl         swap L2     length          4   18.06  36.12                        –  undecided
+        rl         swap L3     length          3   18.08  36.17                        –  undecided
+        rl         swap L4     length          3   17.25  34.50                        –  undecided
+        rl         swap L5     length          3   18.00  36.00                        –  undecided
         ────────────────────────────────────────────────────────────────────────────────────────────
         note: the recipe differs: golden `5f1d0c2a`, run `other`
-        intervals at 99.958 % confidence
+        note: one training seed on both sides: the noise of training is not known, only that of questions and sampling
+        8 tests
 
         [rule]
         ");
-        let same = render_comparison(&compare(&golden, &golden), 120);
-        assert!(same.starts_with("220 cells: 220 same\n") && same.ends_with(&format!("{RULE}\n")));
+        let same = render_comparison(&compare(&golden, &golden, &GATE), 120);
+        assert!(same.starts_with("720 cells: 720 same\n"), "{same}");
+        assert!(same.ends_with(&format!("{}\n", rule(&GATE))));
     }
 }

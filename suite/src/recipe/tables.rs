@@ -130,6 +130,39 @@ impl ValidationSpec {
     }
 }
 
+/// When a run counts as different from golden results, and when as the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateSpec {
+    /// Chance that a comparison of two equal models shows any difference.
+    pub false_alarm: f64,
+    /// Shares of answers that differ by less are the same.
+    pub share_band: f64,
+    /// Lengths that differ by less than this share of golden's are.
+    pub length_band: f64,
+    /// So are reasoning words per answer that differ by less.
+    pub words_band: f64,
+}
+
+impl GateSpec {
+    pub(super) fn check(&self) -> Checked {
+        require!(
+            self.false_alarm > 0.0 && self.false_alarm < 0.5,
+            "false_alarm",
+            "false_alarm {} is no chance one would take\nhint: 0.05",
+            self.false_alarm
+        );
+        for (key, band) in [
+            ("share_band", self.share_band),
+            ("length_band", self.length_band),
+            ("words_band", self.words_band),
+        ] {
+            require!(band > 0.0 && band.is_finite(), key, "{key} {band} is not above 0");
+        }
+        Ok(())
+    }
+}
+
 /// What every stage that trains says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -119,14 +119,16 @@ fn scope_cells(
         .fold_in(&level.map_or_else(|| "all".to_owned(), |level| level.to_string()));
     let draws = statistics::bootstrap(stream, &groups);
     let mean = |group: usize| statistics::mean(&groups[group].values);
-    let interval = |group: usize| Interval::of(mean(group), draws[group].clone());
+    let surplus = |group: usize| statistics::surplus_variance(&groups[group].values);
+    let interval = |group: usize| Interval::of(mean(group), draws[group].clone(), surplus(group));
     let base = rows.iter().position(|(_, row)| row.name == BASE).map(|position| 2 * position);
     let cell = |(position, (index, row)): (usize, &(usize, &ResultRow))| {
         let (accuracy, length) = (2 * position, 2 * position + 1);
         let gain = base.filter(|base| *base != accuracy).map(|base| {
             let pairs = draws[accuracy].iter().zip(&draws[base]);
             let differences = pairs.map(|(row, base)| row - base).collect();
-            Interval::of(mean(accuracy) - mean(base), differences)
+            let surplus = surplus(accuracy) + surplus(base);
+            Interval::of(mean(accuracy) - mean(base), differences, surplus)
         });
         let sums = Sums::of(row, questions);
         let (samples, tokens) = (sums.samples as f64, sums.tokens as f64);
