@@ -17,6 +17,7 @@ use synergy_models::config::GenerationConfig;
 
 use crate::base::{Base, BaseRecord};
 use crate::base_gate::{self, GateReport};
+use crate::claims::ledger;
 use crate::cost::{Budget, Cost};
 use crate::data::Prompter;
 use crate::device::Compute;
@@ -408,7 +409,10 @@ fn publish(outcome: &Outcome, evaluated: &[evaluation::Evaluated], shown: &PageD
     let samples: Vec<SampleCompletion> =
         evaluated.iter().flat_map(evaluation::Evaluated::examples).collect();
     write_atomic(&dir.join("report.md"), report_markdown(results, metrics, &samples).as_bytes())?;
-    write_atomic(&dir.join("report.html"), report_html(results, metrics, shown, &[]).as_bytes())?;
+    write_atomic(
+        &dir.join("report.html"),
+        report_html(results, metrics, shown, &ledger(results)).as_bytes(),
+    )?;
     for row in evaluated {
         let name = format!("{}-{}.jsonl", row.planned.name.replace('/', "-"), row.planned.seed);
         let lines = crate::completion::to_lines(&row.completions)?;

@@ -105,7 +105,14 @@ impl Quantity {
                 let draws = statistics::bootstrap(stream, &groups);
                 for ((row, group), draws) in rows.iter().zip(&groups).zip(draws) {
                     let address = (row.name.clone(), family.map(str::to_owned), level);
-                    values.insert(address, Interval::of(statistics::mean(&group.values), draws));
+                    values.insert(
+                        address,
+                        Interval::of(
+                            statistics::mean(&group.values),
+                            draws,
+                            statistics::surplus_variance(&group.values),
+                        ),
+                    );
                 }
             }
         }
