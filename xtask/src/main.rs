@@ -13,6 +13,7 @@ mod bench;
 mod ci;
 mod fetch;
 mod files;
+mod leaderboard;
 mod page;
 mod parity;
 mod process;
@@ -68,9 +69,10 @@ enum Command {
     /// Run what continuous integration runs: all jobs in order, or one
     #[command(after_help = "Examples:
   cargo xtask ci
-  cargo xtask ci clippy")]
+  cargo xtask ci clippy
+  cargo xtask ci workflows")]
     Ci {
-        /// The job to run; all of them without it
+        /// The job to run; without it all but those that run only when named
         job: Option<ci::Job>,
     },
     /// Compare a run with the golden results, or record it as golden
@@ -81,6 +83,19 @@ enum Command {
   cargo xtask golden accept --profile small"
     )]
     Golden(Golden),
+    /// Check, join or show the leaderboards of several runs
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  cargo xtask leaderboard check
+  cargo xtask leaderboard merge a.json b.json --out leaderboards.json
+  cargo xtask leaderboard site --out site a.json b.json"
+    )]
+    Leaderboard(leaderboard::Leaderboard),
+    /// Build the page over the runs in golden/leaderboard; hand it to the service where there is a token
+    #[command(after_help = "Examples:
+  cargo xtask publish")]
+    Publish,
     /// Draw the contact sheet: pictures of every family
     #[command(after_help = "Examples:
   cargo xtask show
@@ -196,12 +211,26 @@ struct Place {
 enum Golden {
     /// Compare: exit code 0 same, 1 regressed, 2 could not finish
     #[command(after_help = "Examples:
-  cargo xtask golden check --profile smoke")]
-    Check(Recorded),
-    /// Record the run as the new golden results
+  cargo xtask golden check --profile smoke
+  cargo xtask golden check --profile smoke --markdown comparison.md")]
+    Check {
+        #[command(flatten)]
+        recorded: Recorded,
+        /// Also write the comparison as Markdown
+        #[arg(long, value_name = "FILE")]
+        markdown: Option<PathBuf>,
+    },
+    /// Record the run as the new golden results, in golden/history.jsonl and in golden/LOG.md
     #[command(after_help = "Examples:
-  cargo xtask golden accept --profile small")]
-    Accept(Recorded),
+  cargo xtask golden accept --profile small
+  cargo xtask golden accept --profile small --replace \"60 questions show the same in half the time\"")]
+    Accept {
+        #[command(flatten)]
+        recorded: Recorded,
+        /// Record it though it has fewer seeds or questions than the golden before; the reason is kept
+        #[arg(long, value_name = "REASON")]
+        replace: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -241,15 +270,19 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test { args } => test::become_tests(&root, &args),
         Command::Ci { job } => ci::run(&root, job),
         Command::Golden(golden) => {
-            let (verb, recorded) = match golden {
-                Golden::Check(recorded) => ("check", recorded),
-                Golden::Accept(recorded) => ("accept", recorded),
+            let (verb, recorded, markdown, replace) = match golden {
+                Golden::Check { recorded, markdown } => ("check", recorded, markdown, None),
+                Golden::Accept { recorded, replace } => ("accept", recorded, None, replace),
             };
             let arguments = synergy::Arguments::new(&["golden", verb], &root)?
                 .option("--profile", Some(&recorded.profile))
-                .path("--runs-dir", recorded.runs_dir.as_deref())?;
+                .path("--runs-dir", recorded.runs_dir.as_deref())?
+                .path("--markdown", markdown.as_deref())?
+                .option("--replace", replace.as_deref());
             synergy::become_synergy(&root, &arguments)
         }
+        Command::Leaderboard(command) => leaderboard::run(&root, &command),
+        Command::Publish => leaderboard::publish(&root),
         Command::Show { out } => {
             let arguments =
                 synergy::Arguments::new(&["show"], &root)?.path("--out", out.as_deref())?;

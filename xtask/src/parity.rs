@@ -54,12 +54,17 @@ pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
     let work = root.join(WORK);
     fs::create_dir_all(&work).with_context(|| format!("failed to create `{}`", work.display()))?;
     let scripts = root.join(SCRIPTS);
-    let python = python::environment(&work, &scripts.join("requirements.txt"), "the reference")?;
+    let python =
+        python::environment(&work, &scripts.join("requirements.txt"), "the reference", "7 GB")?;
     // All of them first: without one there will be no new set.
     let mut peers = Vec::new();
     for (script, peer) in PEERS {
         let requirements = scripts.join(format!("requirements-{peer}.txt"));
-        peers.push((script, peer, python::environment(&work.join(peer), &requirements, peer)?));
+        peers.push((
+            script,
+            peer,
+            python::environment(&work.join(peer), &requirements, peer, "7 GB")?,
+        ));
     }
     let tokenizer = tokenizer(&work)?;
 

@@ -56,11 +56,28 @@ impl Arguments {
     /// If the path is empty.
     pub(crate) fn path(mut self, name: &str, value: Option<&Path>) -> anyhow::Result<Arguments> {
         if let Some(value) = value {
-            anyhow::ensure!(!value.as_os_str().is_empty(), "the path after `{name}` is empty");
-            let value = self.caller.as_ref().map_or(value.to_path_buf(), |dir| dir.join(value));
-            self.list.extend([name.into(), value.into_os_string()]);
+            let value = self.resolved(&format!("after `{name}`"), value)?;
+            self.list.extend([name.into(), value]);
         }
         Ok(self)
+    }
+
+    /// Adds paths without a name, as [`Arguments::path`] does.
+    ///
+    /// # Errors
+    /// If one is empty.
+    pub(crate) fn paths(mut self, values: &[PathBuf]) -> anyhow::Result<Arguments> {
+        for value in values {
+            let value = self.resolved("of a file", value)?;
+            self.list.push(value);
+        }
+        Ok(self)
+    }
+
+    fn resolved(&self, which: &str, value: &Path) -> anyhow::Result<OsString> {
+        anyhow::ensure!(!value.as_os_str().is_empty(), "the path {which} is empty");
+        let value = self.caller.as_ref().map_or(value.to_path_buf(), |dir| dir.join(value));
+        Ok(value.into_os_string())
     }
 }
 
@@ -159,8 +176,17 @@ mod tests {
     }
 
     #[test]
+    fn files_without_a_name_follow_the_caller_too() {
+        let files = ["a.json", "b.json"].map(PathBuf::from);
+        let from_below = arguments(Some("below")).paths(&files).unwrap();
+        let want = files.map(|file| Path::new("below").join(file).into_os_string());
+        assert_eq!(from_below.list[2..], want);
+    }
+
+    #[test]
     fn an_empty_path_is_refused() {
         assert!(arguments(None).path("--out", Some(Path::new(""))).is_err());
+        assert!(arguments(None).paths(&[PathBuf::new()]).is_err());
     }
 
     #[test]

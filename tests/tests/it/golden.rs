@@ -2,23 +2,44 @@
 //!
 //! Does not test the rule, which is pure and has its own tests.
 
+use std::fs;
+
+use synergy_suite::golden::read_history;
 use synergy_suite::score::Results;
-use synergy_tests::TINY;
+use synergy_tests::{Project, TINY};
 
 use crate::{assert_refused, project, succeed};
 
 const GOLDEN: &str = "golden/results/tiny.json";
+const RESULTS: &str = "runs/tiny/results.json";
+const ACCEPT: [&str; 4] = ["golden", "accept", "--profile", "tiny"];
+
+/// Runs the recipe `tiny`, and changes what the run says of itself. Where the project lies may be a
+/// repository with changes, so a test says itself whether its run had any.
+fn run_changed(project: &Project, change: impl FnOnce(&mut Results)) {
+    if !project.path(RESULTS).exists() {
+        succeed(project, &["reproduce", "--profile", "tiny"]);
+    }
+    let mut results = Results::read(&project.path(RESULTS)).expect("results are there");
+    results.provenance.commit = "0123456789ab".to_owned();
+    results.provenance.dirty = false;
+    change(&mut results);
+    project.write(RESULTS, results.to_json().expect("plain data"));
+}
 
 #[test]
 fn a_run_is_the_same_as_itself_and_worse_than_a_better_golden() {
     let project = project();
     // Below 20 questions a cell decides nothing.
     project.recipe(TINY, "tiny", &[("questions_per_family = 2", "questions_per_family = 5")]);
-    succeed(&project, &["reproduce", "--profile", "tiny"]);
-    let accepted = succeed(&project, &["golden", "accept", "--profile", "tiny"]);
+    run_changed(&project, |_| {});
+    let accepted = succeed(&project, &ACCEPT);
     assert_eq!(accepted.stdout, "recorded runs/tiny/results.json as golden/results/tiny.json\n");
-    assert_eq!(project.read(GOLDEN), project.read("runs/tiny/results.json"));
-    let same = succeed(&project, &["golden", "check", "--profile", "tiny"]);
+    assert_eq!(project.read(GOLDEN), project.read(RESULTS));
+    let check = ["golden", "check", "--profile", "tiny", "--markdown", "out/comparison.md"];
+    let same = succeed(&project, &check);
+    let markdown = project.read("out/comparison.md");
+    assert!(markdown.starts_with("## Profile tiny: passed\n"), "{markdown}");
     let verdicts = same.stdout.lines().next().and_then(|line| line.split_once(" cells: ")).unwrap();
     assert_eq!(verdicts.1, format!("{} same", verdicts.0));
 
@@ -28,7 +49,10 @@ fn a_run_is_the_same_as_itself_and_worse_than_a_better_golden() {
         *outcomes = "c".repeat(outcomes.len());
     }
     project.write(GOLDEN, golden.to_json().unwrap());
-    let worse = project.run(&["golden", "check", "--profile", "tiny"]);
+    let worse = project.run(&check);
+    let markdown = project.read("out/comparison.md");
+    assert!(markdown.starts_with("## Profile tiny: failed\n"), "{markdown}");
+    assert!(markdown.contains("| sft | ") && markdown.contains(" | regressed |"), "{markdown}");
     assert_eq!(worse.code, 1, "{}{}", worse.stdout, worse.stderr);
     let cell = |line: &&str| line.contains("accuracy") && line.trim_end().ends_with("regressed");
     let cells: Vec<&str> = worse.stdout.lines().filter(cell).collect();
@@ -47,9 +71,9 @@ fn a_check_without_golden_or_run_could_not_finish() {
     hint: cargo xtask reproduce --profile tiny
     ");
     assert!(!project.path("golden").exists());
-    succeed(&project, &["reproduce", "--profile", "tiny"]);
-    succeed(&project, &["golden", "accept", "--profile", "tiny"]);
-    std::fs::remove_dir_all(project.path("runs")).unwrap();
+    run_changed(&project, |_| {});
+    succeed(&project, &ACCEPT);
+    fs::remove_dir_all(project.path("runs")).unwrap();
     assert_refused!(project.run(&["golden", "check", "--profile", "tiny"]), @r"
     error: no run to check: failed to read results `runs/tiny/results.json`: No such file or directory
     hint: cargo xtask reproduce --profile tiny
@@ -68,4 +92,55 @@ fn a_golden_of_another_schema_version_is_refused() {
     error: no golden results for `tiny`: golden `golden/results/tiny.json` has schema version 3, this suite reads 2
     hint: use the suite that wrote it, or record it again with `cargo xtask golden accept`
     ");
+}
+
+#[test]
+fn what_becomes_golden_is_remembered_and_not_lessened() {
+    let project = project();
+    project.write("golden/LOG.md", "# Log\n");
+    run_changed(&project, |results| results.provenance.dirty = true);
+    for replace in [&[][..], &["--replace", "it is late"]] {
+        assert_refused!(project.run(&[&ACCEPT[..], replace].concat()), @"
+        error: `runs/tiny/results.json` may not become golden: its tree had changes that commit `0123456789ab` does not have
+        hint: commit them and run again
+        ");
+    }
+    assert!(!project.path(GOLDEN).exists() && !project.path("golden/history.jsonl").exists());
+
+    run_changed(&project, |_| {});
+    succeed(&project, &ACCEPT);
+    let first = project.read("golden/history.jsonl");
+    let history = read_history(&first).unwrap();
+    assert_eq!((history.len(), history[0].commit.as_str()), (1, "0123456789ab"));
+
+    // The same run with one question less.
+    run_changed(&project, |results| {
+        results.questions.pop();
+        for seed in results.rows.iter_mut().flat_map(|row| &mut row.seeds) {
+            seed.outcomes.pop();
+            seed.num_formatted.pop();
+            seed.num_tokens.pop();
+            seed.words.pop();
+        }
+    });
+    let refused = project.run(&ACCEPT);
+    let said = crate::refusal(&refused);
+    assert!(
+        said.contains("it holds less than the golden before: ") && said.contains("--replace"),
+        "{said}"
+    );
+    assert_eq!(project.read("golden/history.jsonl"), first);
+    succeed(&project, &[&ACCEPT[..], &["--replace", "one is enough"]].concat());
+    let second = project.read("golden/history.jsonl");
+    assert!(second.starts_with(&first) && second.lines().count() == 2, "it only grows");
+    let log = project.read("golden/LOG.md");
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("golden `tiny`")).collect();
+    assert!(lines.len() == 2 && lines[1].ends_with("before: one is enough."), "{log}");
+
+    project.write("golden/history.jsonl", first.replace("commit", "omit"));
+    let said = crate::refusal(&project.run(&ACCEPT));
+    assert!(
+        said.contains("failed to read `golden/history.jsonl`: line 1: unknown field"),
+        "{said}"
+    );
 }

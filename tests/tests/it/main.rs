@@ -10,6 +10,7 @@ mod end_to_end;
 mod faults;
 mod golden;
 mod kept_base;
+mod leaderboard;
 mod merge;
 mod parity;
 mod recipe;
