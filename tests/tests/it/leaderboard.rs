@@ -73,7 +73,7 @@ fn a_bad_file_is_one_line() {
     other["rows"][0]["kind"] = "regime".into();
     project.write("a.json", other.to_string());
     assert_refused!(project.run(&CHECK), @"
-    error: `a.json`: unknown field `claims`, expected one of `schema_version`, `profile`, `recipe_hash`, `grader`, `provenance`, `base`, `levels`, `families`, `external_benchmarks`, `external`, `training`, `rows`
+    error: leaderboard `a.json`: two rows are named `base`
     hint: take leaderboard.json from the run's folder again
     ");
     project.write("a.json", text.replacen("\"wall_time_s\":", "\"wall_time_s\":NaN,\"x\":", 1));
