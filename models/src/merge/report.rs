@@ -205,40 +205,37 @@ mod tests {
 
     #[test]
     fn figures_by_hand() {
-        // Differences 1 -2 0 and 3 2 0, in two parts.
-        let (a, b, base) = ([2.0, 2.0, 1.0], [4.0, 6.0, 1.0], [1.0, 4.0, 1.0]);
+        // Differences 1 -2 0 2 and 3 2 0 0.
+        const A: [f32; 4] = [2.0, 2.0, 1.0, 7.0];
+        const B: [f32; 4] = [4.0, 6.0, 1.0, 5.0];
+        const BASE: [f32; 4] = [1.0, 4.0, 1.0, 5.0];
         let mut figures = Figures::default();
-        for part in [0..1, 1..3] {
-            let part = |x: &'static [f32; 3]| &x[part.clone()];
+        for part in [0..1, 1..4] {
             let mut one = Figures::default();
-            one.add_parents(
-                part(&[2.0, 2.0, 1.0]),
-                part(&[4.0, 6.0, 1.0]),
-                Some(part(&[1.0, 4.0, 1.0])),
-            );
-            one.add_merged(part(&[3.0, 4.0, 0.0]));
+            one.add_parents(&A[part.clone()], &B[part.clone()], Some(&BASE[part.clone()]));
+            one.add_merged(&[3.0, 4.0, 0.0, 0.0][part]);
             figures.add(&one);
         }
         let summary = figures.summary();
-        assert_eq!((summary.num_tensors, summary.num_numbers), (2, 3));
-        close(summary.norm_a, 3.0);
-        close(summary.norm_b, 53_f64.sqrt());
+        assert_eq!((summary.num_tensors, summary.num_numbers), (2, 4));
+        close(summary.norm_a, 58_f64.sqrt());
+        close(summary.norm_b, 78_f64.sqrt());
         close(summary.norm_merged, 5.0);
-        close(summary.distance, 20_f64.sqrt() / (0.5 * (3.0 + 53_f64.sqrt())));
+        close(summary.distance, 24_f64.sqrt() / (0.5 * (58_f64.sqrt() + 78_f64.sqrt())));
         let report = summary.from_base.unwrap();
         assert_eq!(report, figures.report());
-        close(report.norm_base, 18_f64.sqrt());
-        close(report.distance_a, (5.0_f64 / 18.0).sqrt());
-        close(report.distance_b, (13.0_f64 / 18.0).sqrt());
-        close(report.cosine, -1.0 / 65_f64.sqrt());
-        close(report.overlap, 2.0 / 3.0);
+        close(report.norm_base, 43_f64.sqrt());
+        close(report.distance_a, (9.0_f64 / 43.0).sqrt());
+        close(report.distance_b, (13.0_f64 / 43.0).sqrt());
+        close(report.cosine, -1.0 / 117_f64.sqrt());
+        close(report.overlap, 0.5);
         close(report.sign_conflicts, 0.5);
 
         let mut alone = Figures::default();
-        alone.add_parents(&a, &b, None);
+        alone.add_parents(&A, &B, None);
         assert_eq!(alone.summary().from_base, None);
         let mut still = Figures::default();
-        still.add_parents(&base, &base, Some(&base));
+        still.add_parents(&BASE, &BASE, Some(&BASE));
         let report = still.report();
         assert!(report.distance_a.abs() + report.cosine.abs() + report.sign_conflicts < 1e-12);
     }
