@@ -34,6 +34,8 @@ pub(super) struct Series {
     /// Shown while the pointer is over it.
     pub(super) title: String,
     pub(super) points: Vec<Point>,
+    /// Where two points are farther apart along x, the line breaks: something between them is missing.
+    pub(super) gap_max: f64,
 }
 
 /// One chart.
@@ -191,7 +193,9 @@ fn draw_series(
     let (mut line, mut bars, mut markers) = (String::new(), String::new(), String::new());
     for (index, point) in series.points.iter().enumerate() {
         let (px, py) = (x(point.x), y(point.y.mean));
-        let command = if index == 0 { 'M' } else { 'L' };
+        let before = index.checked_sub(1).map(|before| series.points[before].x);
+        let follows = before.is_some_and(|before| point.x - before <= series.gap_max);
+        let command = if follows { 'L' } else { 'M' };
         let _ = write!(line, "{command}{} {}", coordinate(px), coordinate(py));
         if point.y.high > point.y.low {
             let (low, high) = (y(point.y.low), y(point.y.high));

@@ -272,6 +272,7 @@ fn series(
             marker: Some(line.marker),
             title: format!("{}: {}", line.name, told.join(", ")),
             points,
+            gap_max: 1.5 / Level::ALL.len() as f64,
         });
     }
     all
@@ -352,6 +353,7 @@ pub(super) fn merges(data: &PageData, quantity: &Quantity, lines: &[Line]) -> St
                     marker: Some(place),
                     title: format!("{}: {}", curve_name(curve), told.join(", ")),
                     points,
+                    gap_max: 1.0,
                 }
             })
             .collect();
