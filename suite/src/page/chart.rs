@@ -34,6 +34,8 @@ pub(super) struct Series {
     /// Shown while the pointer is over it.
     pub(super) title: String,
     pub(super) points: Vec<Point>,
+    /// Where two points are farther apart along x, the line breaks: something between them is missing.
+    pub(super) gap_max: f64,
 }
 
 /// One chart.
@@ -57,9 +59,9 @@ pub(super) struct Panel<'a> {
     pub(super) series: Vec<Series>,
 }
 
-const LEFT: f64 = 46.0;
+const LEFT: f64 = 48.0;
 const RIGHT: f64 = 12.0;
-const TOP: f64 = 32.0;
+const TOP: f64 = 36.0;
 const BOTTOM: f64 = 42.0;
 
 impl Axis {
@@ -107,6 +109,8 @@ impl Axis {
 pub(super) fn draw(panel: &Panel<'_>) -> String {
     let (width, height) = panel.size;
     let axis = panel.axis;
+    // A wide chart is enlarged more than the others.
+    let radius = if width > 500.0 { 3.3 } else { 4.0 };
     let x = |share: f64| LEFT + share * (width - LEFT - RIGHT);
     // A series that is hidden until it is asked for may leave the scale.
     let y = |value: f64| {
@@ -124,13 +128,13 @@ pub(super) fn draw(panel: &Panel<'_>) -> String {
     );
     let _ = write!(
         svg,
-        "<text class=\"head\" x=\"{}\" y=\"13\">{}</text>",
+        "<text class=\"head\" x=\"{}\" y=\"16\">{}</text>",
         coordinate(4.0),
         escaped(panel.title.rsplit(": ").next().unwrap_or_default()),
     );
     let _ = write!(
         svg,
-        "<text class=\"unit\" x=\"{}\" y=\"13\" text-anchor=\"end\">{}</text>",
+        "<text class=\"unit\" x=\"{}\" y=\"16\" text-anchor=\"end\">{}</text>",
         coordinate(width - RIGHT),
         escaped(panel.unit),
     );
@@ -173,7 +177,7 @@ pub(super) fn draw(panel: &Panel<'_>) -> String {
     }
     svg.push('\n');
     for series in &panel.series {
-        draw_series(&mut svg, series, &x, &y);
+        draw_series(&mut svg, series, radius, &x, &y);
     }
     svg.push_str("</svg>\n");
     svg
@@ -182,20 +186,23 @@ pub(super) fn draw(panel: &Panel<'_>) -> String {
 fn draw_series(
     svg: &mut String,
     series: &Series,
+    radius: f64,
     x: &impl Fn(f64) -> f64,
     y: &impl Fn(f64) -> f64,
 ) {
     let (mut line, mut bars, mut markers) = (String::new(), String::new(), String::new());
     for (index, point) in series.points.iter().enumerate() {
         let (px, py) = (x(point.x), y(point.y.mean));
-        let command = if index == 0 { 'M' } else { 'L' };
+        let before = index.checked_sub(1).map(|before| series.points[before].x);
+        let follows = before.is_some_and(|before| point.x - before <= series.gap_max);
+        let command = if follows { 'L' } else { 'M' };
         let _ = write!(line, "{command}{} {}", coordinate(px), coordinate(py));
         if point.y.high > point.y.low {
             let (low, high) = (y(point.y.low), y(point.y.high));
             let _ = write!(bars, "M{} {}V{}", coordinate(px), coordinate(low), coordinate(high));
         }
         if let Some(kind) = series.marker {
-            markers.push_str(&marker(kind, px, py, 4.0));
+            markers.push_str(&marker(kind, px, py, radius));
         }
     }
     let _ = write!(

@@ -78,6 +78,7 @@ pub(super) fn charts(data: &PageData, lines: &[Line]) -> String {
                         y: Interval { mean: *y, low: *y, high: *y },
                     })
                     .collect(),
+                gap_max: 1.0,
             })
             .collect();
         let tick = |share: f64| (share, format!("{:.0}", share * (last - 1) as f64 + 1.0));

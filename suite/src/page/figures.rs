@@ -17,7 +17,7 @@ use crate::statistics::{self, Interval};
 use crate::table::{self, Grid, NOTHING};
 
 /// Width and height of the panel over all families, and of one family's.
-const LARGE: (f64, f64) = (760.0, 380.0);
+const LARGE: (f64, f64) = (640.0, 340.0);
 const SMALL: (f64, f64) = (340.0, 240.0);
 /// Fewer questions than this are not drawn: their interval often has no width and would seem exact.
 const QUESTIONS_MIN: usize = 3;
@@ -272,6 +272,7 @@ fn series(
             marker: Some(line.marker),
             title: format!("{}: {}", line.name, told.join(", ")),
             points,
+            gap_max: 1.5 / Level::ALL.len() as f64,
         });
     }
     all
@@ -352,6 +353,7 @@ pub(super) fn merges(data: &PageData, quantity: &Quantity, lines: &[Line]) -> St
                     marker: Some(place),
                     title: format!("{}: {}", curve_name(curve), told.join(", ")),
                     points,
+                    gap_max: 1.0,
                 }
             })
             .collect();

@@ -216,7 +216,7 @@ pub(super) fn tiles(results: &Results, metrics: &Metrics, lines: &[Line]) -> Str
     if regimes.len() > 1 {
         let _ = writeln!(
             out,
-            "<p class=\"fine\">Largest of {} regimes of {} questions, so chance flatters it; ± is half of a 95 % interval.</p>",
+            "<p class=\"fine\">Largest of {} regimes on {} questions, so chance flatters it; ± is half of a 95 % interval.</p>",
             regimes.len(),
             results.questions.iter().filter(|question| question.level.is_some()).count(),
         );
