@@ -16,7 +16,7 @@ mod chart;
 mod completions;
 mod curves;
 mod figures;
-mod html;
+pub(crate) mod html;
 mod ledger;
 mod lines;
 

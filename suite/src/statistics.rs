@@ -143,14 +143,6 @@ pub fn surplus_variance(values: &[Vec<f64>]) -> f64 {
     if count == 0 { 0.0 } else { interaction_variance(values) / count as f64 }
 }
 
-/// Standard error of the mean difference of two groups over different questions: as
-/// [`standard_error_paired`], with the question variances of the two groups added.
-pub fn standard_error_unpaired(a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
-    let questions = variance_of_mean(&over_seeds(a)) + variance_of_mean(&over_seeds(b));
-    let seeds = |group: &[Vec<f64>]| seed_variance(group) / group.len() as f64;
-    (questions + seeds(a) + seeds(b)).sqrt()
-}
-
 /// [`standard_error_paired`]'s variance over training seeds, pooled over `rows` with at least two seeds, each
 /// weighted by its degrees of freedom. None where no row shows any.
 ///
@@ -181,7 +173,8 @@ pub fn standard_error_paired_with(a: &[Vec<f64>], b: &[Vec<f64>], seed_variance:
     (variance_of_mean(&difference) + seeds).sqrt()
 }
 
-/// As [`standard_error_unpaired`], likewise.
+/// As [`standard_error_paired_with`] for groups over different questions: the question variances of the two
+/// groups are added.
 pub fn standard_error_unpaired_with(a: &[Vec<f64>], b: &[Vec<f64>], seed_variance: f64) -> f64 {
     let questions = variance_of_mean(&over_seeds(a)) + variance_of_mean(&over_seeds(b));
     (questions + seed_variance * (1.0 / a.len() as f64 + 1.0 / b.len() as f64)).sqrt()
@@ -416,7 +409,7 @@ mod tests {
         let draws = bootstrap(Seed::root(2), &groups(&[&a, &a]));
         assert_eq!(draws[0], draws[1]);
         assert!(standard_error_paired(&a, &a) < 1e-12);
-        assert!(standard_error_unpaired(&a, &a) > 0.03);
+        assert!(standard_error_unpaired_with(&a, &a, 0.0) > 0.03);
     }
 
     /// Studies of the shape of `small`: questions of their own difficulty, four answers each, three training

@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use synergy_benchmarks::difficulty::Level;
 
 use super::{BoardRow, Entry, Leaderboards, Run};
+use crate::page::html::escaped;
 use crate::score::RowKind;
 use crate::statistics::Interval;
 
@@ -312,21 +313,6 @@ fn kind_name(kind: RowKind) -> &'static str {
         RowKind::Control => "control",
         RowKind::Regime => "regime",
     }
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            _ => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
