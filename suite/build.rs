@@ -19,8 +19,10 @@ fn main() {
         "suite/src/objective.rs",
         "suite/src/optimizer.rs",
         "suite/src/features.rs",
+        "suite/src/planted.rs",
         "suite/src/reward.rs",
         "suite/src/run/data.rs",
+        "suite/src/run/evaluation.rs",
         "suite/src/run/stage.rs",
         "suite/src/evaluate.rs",
     ];

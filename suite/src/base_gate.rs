@@ -64,7 +64,7 @@ pub fn measure(
     let prompter = &base.prompter;
     let model = Vlm::new(&prompter.config, &base.parameters);
     let unused = TrainingSpec::none();
-    let context = Context { prompter, compute, training: &unused, features: None };
+    let context = Context { prompter, compute, training: &unused, features: None, planted: None };
     let samples = |hops: usize| -> Vec<Sample> {
         let draw = |f: Family| {
             (0..per_family as u64)

@@ -22,7 +22,7 @@ use crate::compare::{Comparison, Verdict};
 use crate::publish::{inline, markdown_table};
 use crate::score::{Metrics, Results, RowKind};
 use crate::store::write_atomic;
-use crate::table::{Grid, verdict_rows};
+use crate::table::{Grid, counts, verdict_rows};
 
 /// One line for each golden ever accepted.
 const HISTORY: &str = "golden/history.jsonl";
@@ -32,6 +32,17 @@ const LOG: &str = "golden/LOG.md";
 /// Where the golden results of `profile` are.
 pub fn path(profile: &str) -> PathBuf {
     Path::new("golden/results").join(format!("{profile}.json"))
+}
+
+/// The golden results of `profile`.
+///
+/// # Errors
+/// If there are none, or they cannot be read.
+pub fn read(profile: &str) -> Result<Results> {
+    Results::read(&path(profile)).with_context(|| {
+        let hint = "record a good run with `cargo xtask golden accept --profile";
+        format!("no golden results for `{profile}`\nhint: {hint} {profile}`")
+    })
 }
 
 /// Records the run of `profile` in `runs_dir` as golden, in the history and in the log; gives the text
@@ -208,6 +219,16 @@ impl Record {
     }
 }
 
+/// Goldens of `profile` so far, oldest first; none where nothing was ever recorded.
+///
+/// # Errors
+/// If the history cannot be read.
+pub fn history(profile: &str) -> Result<Vec<Record>> {
+    let text = read_if_there(Path::new(HISTORY))?.unwrap_or_default();
+    let records = read_history(&text).with_context(|| format!("failed to read `{HISTORY}`"))?;
+    Ok(records.into_iter().filter(|record| record.profile == profile).collect())
+}
+
 /// The lines of the history.
 ///
 /// # Errors
@@ -270,19 +291,13 @@ pub fn comparison_markdown(comparison: &Comparison, profile: &str) -> String {
     let failed = comparison.exit_code() != 0;
     let word = if failed { "failed" } else { "passed" };
     let mut text = format!("## Profile {}: {word}\n\n", inline(profile));
-    let counts: Vec<String> = Verdict::ALL
-        .into_iter()
-        .map(|verdict| (verdict, comparison.count(verdict)))
-        .filter(|(_, count)| *count > 0)
-        .map(|(verdict, count)| format!("{count} {}", verdict.name()))
-        .collect();
-    let _ = writeln!(text, "{} cells: {}.", comparison.cells.len(), counts.join(", "));
+    let _ = writeln!(text, "{}.", counts(comparison));
     let different = Verdict::ALL.into_iter().filter(|verdict| *verdict != Verdict::Same);
     let rows: Vec<Vec<String>> =
         different.flat_map(|verdict| verdict_rows(comparison, verdict)).collect();
     text.push('\n');
     if rows.is_empty() {
-        text.push_str("Every cell is the same within chance.\n");
+        text.push_str("Everything is the same within chance.\n");
     } else {
         let header = ["row", "cell", "metric", "n", "golden", "run", "effect", "verdict"];
         markdown_table(&mut text, &Grid { header: header.map(str::to_owned).to_vec(), rows });
@@ -304,12 +319,9 @@ pub fn comparison_markdown(comparison: &Comparison, profile: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::tests::GATE;
     use crate::compare::{compare, rule};
-    use crate::recipe::GateSpec;
     use crate::score::fixture::study;
-
-    const GATE: GateSpec =
-        GateSpec { false_alarm: 0.05, share_band: 0.03, length_band: 0.15, words_band: 0.3 };
 
     fn text(results: &Results) -> String {
         results.to_json().unwrap()
@@ -418,7 +430,7 @@ mod tests {
         insta::assert_snapshot!(text.replace(&rule(&GATE), "[rule]"), @r"
         ## Profile small: failed
 
-        720 cells: 180 missing, 540 same.
+        720 cells and a figure of training: 180 missing, 541 same.
 
         | row | cell | metric | n | golden | run | effect | verdict |
         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -438,7 +450,7 @@ mod tests {
         let same = comparison_markdown(&compare(&golden, &golden, &GATE), "small");
         assert!(
             same.starts_with("## Profile small: passed\n")
-                && same.contains("Every cell is the same")
+                && same.contains("Everything is the same")
         );
     }
 }

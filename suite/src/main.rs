@@ -24,8 +24,9 @@ use synergy_suite::leaderboard::{self, Faults, LeaderboardArgs};
 use synergy_suite::merge::{self, MergeArgs};
 use synergy_suite::model::Model;
 use synergy_suite::recipe::ModelSpec;
-use synergy_suite::run::{self, Options};
+use synergy_suite::run::{self, Options, Variant};
 use synergy_suite::score::Results;
+use synergy_suite::self_test;
 use synergy_suite::store::write_atomic;
 use synergy_suite::table::render_comparison;
 
@@ -54,6 +55,11 @@ const ACCEPT_EXAMPLES: &str = "\
 Examples:
   synergy golden accept --profile smoke
   synergy golden accept --profile small --replace \"60 questions show the same effects in half the time\"";
+
+const SELF_TEST_EXAMPLES: &str = "\
+Examples:
+  synergy self-test --profile smoke
+  synergy self-test --profile smoke --few --json";
 
 const CHAT_EXAMPLES: &str = "\
 Examples:
@@ -102,6 +108,18 @@ enum Command {
     Golden {
         #[command(subcommand)]
         action: GoldenAction,
+    },
+    /// Prove the gate: plant faults that it must see, and rerun what it must let pass
+    #[command(after_help = SELF_TEST_EXAMPLES)]
+    SelfTest {
+        #[command(flatten)]
+        run: RunArgs,
+        /// Only a few faults and one rerun
+        #[arg(long)]
+        few: bool,
+        /// Print the report as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Check, join and show the leaderboards of several runs
     Leaderboard(LeaderboardArgs),
@@ -361,19 +379,13 @@ fn dispatch(command: Command) -> Result<u8> {
         }
         Command::Golden { action: GoldenAction::Check { run, markdown } } => {
             let recipe = run::recipe_of(&run.profile)?;
-            let gate = recipe.gate.with_context(|| {
-                format!("recipe `{}` has no gate\nhint: a table [gate]", run.profile)
-            })?;
-            let path = golden::path(&run.profile);
-            let golden = Results::read(&path).with_context(|| {
-                let hint = "record a good run with `cargo xtask golden accept --profile";
-                format!("no golden results for `{0}`\nhint: {hint} {0}`", run.profile)
-            })?;
+            let gate = recipe.gate()?;
+            let golden = golden::read(&run.profile)?;
             let path = run.device.runs_dir.join(&run.profile).join("results.json");
             let results = Results::read(&path).with_context(|| {
                 format!("no run to check\nhint: cargo xtask reproduce --profile {}", run.profile)
             })?;
-            let comparison = compare(&golden, &results, &gate);
+            let comparison = compare(&golden, &results, gate);
             if let Some(path) = markdown {
                 let text = golden::comparison_markdown(&comparison, &run.profile);
                 write_atomic(&path, text.as_bytes())?;
@@ -386,6 +398,17 @@ fn dispatch(command: Command) -> Result<u8> {
             let runs_dir = &run.device.runs_dir;
             print!("{}", golden::accept(&run.profile, runs_dir, replace.as_deref())?);
             Ok(0)
+        }
+        Command::SelfTest { run, few, json } => {
+            watch_interrupts()?;
+            let recipe = run::recipe_of(&run.profile)?;
+            let report = self_test::run(&recipe, &options(run.device, false), few)?;
+            if json {
+                println!("{}", serde_json::to_string_pretty(&report).context("plain data")?);
+            } else {
+                print!("{}", self_test::render(&report, width()));
+            }
+            Ok(report.exit_code())
         }
         Command::Leaderboard(args) => {
             print!("{}", leaderboard::execute(&args)?);
@@ -552,6 +575,7 @@ fn options(device: DeviceArgs, from_scratch: bool) -> Options {
         num_threads: device.threads,
         from_scratch,
         quiet: false,
+        variant: Variant::Usual,
     }
 }
 

@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 
 use crate::claims::Finding;
+use crate::golden::Record;
 use crate::score::{Metrics, Results};
 use crate::table;
 
@@ -16,9 +17,11 @@ mod chart;
 mod completions;
 mod curves;
 mod figures;
+mod history;
 pub(crate) mod html;
 mod ledger;
 mod lines;
+mod published;
 
 pub use completions::{Answer, Exhibit, chosen, is_exhibited};
 pub use curves::Curve;
@@ -35,6 +38,8 @@ pub struct PageData {
     pub merges: Vec<Merged>,
     pub curves: Vec<Curve>,
     pub exhibits: Vec<Exhibit>,
+    /// Golden results of this profile so far, oldest first.
+    pub history: Vec<Record>,
     /// Hash of the sources that train and sample.
     pub code_hash: String,
 }
@@ -82,6 +87,16 @@ pub fn report_html(
          alone shows. Greedy is the base without sampling: a regime that gains no more has only sharpened it.",
     );
     page.push_str(&figures::figure(&gain, results, &lines));
+    page.push_str("</section>\n");
+    section(
+        &mut page,
+        "published",
+        "The study's Figure 1, as published",
+        "Not ours: what the study (arXiv 2507.07562) measured with Qwen2.5-VL-7B on five published benchmarks, read \
+         off its figure to about 0.2 points. Its intervals are not known. Colors are those of the same regimes above.",
+    );
+    page.push_str(&published::averages());
+    page.push_str(&published::figure(&lines));
     page.push_str("</section>\n");
     section(
         &mut page,
@@ -155,6 +170,17 @@ pub fn report_html(
     );
     page.push_str(&ledger::budgets(results, metrics));
     page.push_str("</section>\n");
+    if !data.history.is_empty() {
+        section(
+            &mut page,
+            "history",
+            "Golden results over time",
+            "Every run of this profile that became golden, oldest first. Runs of other recipes or other numbers of \
+             questions stand beside each other here; the folded table says which.",
+        );
+        page.push_str(&history::figure(&data.history, &lines));
+        page.push_str("</section>\n");
+    }
     section(&mut page, "provenance", "Provenance", "Where these figures come from.");
     page.push_str(&ledger::provenance(results, data));
     let _ = writeln!(
@@ -186,8 +212,10 @@ fn head(
     page.push_str(&ledger::tiles(results, metrics, lines));
     page.push_str("</header>\n<nav aria-label=\"Sections\"><ul>");
     let merges = if data.merges.is_empty() { None } else { Some(("merges", "Merges")) };
+    let history = if data.history.is_empty() { None } else { Some(("history", "History")) };
     let sections = [
         Some(("gain", "Gain")),
+        Some(("published", "Published")),
         Some(("length", "Length")),
         Some(("words", "Words")),
         Some(("curves", "Curves")),
@@ -196,6 +224,7 @@ fn head(
         Some(("table", "Table")),
         Some(("completions", "Completions")),
         Some(("budget", "Budget")),
+        history,
         Some(("provenance", "Provenance")),
     ];
     for (id, name) in sections.into_iter().flatten() {
@@ -265,6 +294,7 @@ mod tests {
             merges: rows.iter().filter_map(|row| merged(&row)).collect(),
             curves: rows.iter().map(curve).collect(),
             exhibits: chosen(results).into_iter().map(exhibit).collect(),
+            history: vec![Record::of(results, None), Record::of(results, Some("a <b>reason"))],
             code_hash: "0123".to_owned(),
         }
     }

@@ -10,6 +10,7 @@ use synergy_benchmarks::seed::Seed;
 use synergy_models::config::VlmConfig;
 use synergy_models::weights::shapes;
 
+use crate::planted::Planted;
 use crate::recipe::{
     BASE, GrpoSpec, Keep, ObjectiveSpec, Recipe, StageSpec, Trace, ValidationSpec,
 };
@@ -57,6 +58,8 @@ pub struct PlannedStage {
     pub depends_on: Value,
     /// What chooses among its checkpoints, if it keeps the best.
     pub validation: Option<ValidationSpec>,
+    /// What is broken on purpose in it.
+    pub planted: Option<Planted>,
     /// Regimes that need it.
     pub regimes: Vec<String>,
     /// At most, where it hangs on how many answers are kept.
@@ -83,6 +86,8 @@ pub struct PlannedRow {
     pub seed: u64,
     pub checkpoint: Key,
     pub asking: Asking,
+    /// What is broken on purpose in it.
+    pub planted: Option<Planted>,
     pub key: Key,
     pub depends_on: Value,
     pub num_completions: usize,
@@ -108,6 +113,10 @@ pub struct Basis<'a> {
     pub code: &'a str,
     /// External questions that are on disk, if any.
     pub num_external: usize,
+    /// What is broken on purpose.
+    pub planted: Option<Planted>,
+    /// Seed of what the base answers.
+    pub base_seed: u64,
 }
 
 /// The hash of a recipe's canonical form.
@@ -167,7 +176,7 @@ fn base_rows(recipe: &Recipe, basis: &Basis<'_>) -> Vec<PlannedRow> {
     let rows = rows.into_iter().map(|(name, asking)| {
         let kind = if name == "base" { RowKind::Baseline } else { RowKind::Control };
         let note = crate::score::control_note(name).unwrap_or_default();
-        row(recipe, basis, name.to_owned(), kind, note, 0, &basis.base, asking)
+        row(recipe, basis, name.to_owned(), kind, note, basis.base_seed, &basis.base, asking)
     });
     rows.collect()
 }
@@ -183,8 +192,9 @@ fn row(
     checkpoint: &Key,
     asking: Asking,
 ) -> PlannedRow {
+    let planted = basis.planted.filter(|planted| planted.is_in_answers());
     let depends_on = json!({
-        "kind": "completions", "row": name, "seed": seed, "checkpoint": checkpoint, "asking": asking,
+        "planted": planted, "kind": "completions", "row": name, "seed": seed, "checkpoint": checkpoint, "asking": asking,
         "evaluation": recipe.evaluation, "prompt": recipe.prompt, "backend": basis.backend,
         "code": basis.code, "external": basis.num_external,
     });
@@ -198,6 +208,7 @@ fn row(
         seed,
         checkpoint: checkpoint.clone(),
         asking,
+        planted,
         key: Key::of(&depends_on),
         depends_on,
     }
@@ -218,8 +229,9 @@ fn add_stage(
     let parents: Vec<Key> = spec.parents().iter().map(|p| keys[p.as_str()].clone()).collect();
     let data: Vec<Key> = spec.data().into_iter().map(|(_, name)| keys[name].clone()).collect();
     let validation = recipe.validation.clone().filter(|_| spec.keeps_best());
+    let planted = basis.planted.filter(|p| spec.grpo().is_some() && p.is_in_rollouts());
     let depends_on = json!({
-        "kind": "stage", "name": name, "spec": spec, "questions": spec.questions(),
+        "planted": planted, "kind": "stage", "name": name, "spec": spec, "questions": spec.questions(),
         "reward": spec.reward(), "training": spec.training(), "optimizer": spec.optimizer(),
         "validation": validation,
         "from": from, "parents": parents, "data": data, "seed": seed, "prompt": recipe.prompt,
@@ -241,6 +253,7 @@ fn add_stage(
         key: key.clone(),
         depends_on,
         validation,
+        planted,
         regimes: vec![regime.to_owned()],
         num_steps: num_steps(recipe, spec),
         num_tokens: estimate.num_tokens,

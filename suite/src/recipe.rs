@@ -204,6 +204,17 @@ impl Recipe {
         Ok(order)
     }
 
+    /// How golden results are compared.
+    ///
+    /// # Errors
+    /// If the recipe does not say.
+    pub fn gate(&self) -> Result<&GateSpec> {
+        let name = &self.name;
+        self.gate
+            .as_ref()
+            .with_context(|| format!("recipe `{name}` has no gate\nhint: a table [gate]"))
+    }
+
     /// Looks up every table that a stage names.
     fn resolve(&mut self) -> Checked {
         for (name, stage) in &mut self.stages {

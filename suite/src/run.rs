@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
 use synergy_models::checkpoint::Checkpoint;
 use synergy_models::config::GenerationConfig;
 
@@ -25,9 +26,10 @@ use crate::event::{Event, Events};
 use crate::model::Model;
 use crate::page::{PageData, report_html};
 use crate::plan::{Basis, Plan, PlannedStage, describe, plan, recipe_hash};
+use crate::planted::Planted;
 use crate::publish::{SampleCompletion, check, leaderboard, report_markdown};
 use crate::recipe::{ModelSpec, Recipe};
-use crate::score::{Header, Metrics, Provenance, Results, RowKind, Training, cut_levels, score};
+use crate::score::{Header, Metrics, Provenance, Results, RowKind, Training, cut_levels};
 use crate::store::{Store, write_atomic};
 use crate::table::render_table;
 
@@ -46,6 +48,51 @@ pub struct Options {
     /// Train the kept base's own recipe instead of starting from the kept base.
     pub from_scratch: bool,
     pub quiet: bool,
+    pub variant: Variant,
+}
+
+/// How a run differs from what its recipe says: only for a gate that proves itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Variant {
+    /// Not at all.
+    Usual,
+    /// With a fault that the gate must see.
+    Planted(Planted),
+    /// With this one seed, which no recipe names: everything is drawn and trained afresh.
+    Redrawn(u64),
+}
+
+impl Variant {
+    fn planted(self) -> Option<Planted> {
+        if let Variant::Planted(planted) = self { Some(planted) } else { None }
+    }
+
+    /// `recipe` as it runs.
+    fn of(self, recipe: &Recipe) -> Recipe {
+        let mut recipe = recipe.clone();
+        match self {
+            Variant::Usual => {}
+            Variant::Planted(planted) => {
+                // One seed is seen as well as several, in a third of the time.
+                recipe.seeds.truncate(1);
+                planted.change(&mut recipe);
+            }
+            Variant::Redrawn(seed) => recipe.seeds = vec![seed],
+        }
+        recipe
+    }
+
+    /// Where its results go.
+    fn dir(self, options: &Options, recipe: &Recipe) -> PathBuf {
+        match self {
+            Variant::Usual => options.runs_dir.join(&recipe.name),
+            Variant::Planted(planted) => options.runs_dir.join("self-test").join(planted.name()),
+            Variant::Redrawn(seed) => {
+                options.runs_dir.join("self-test").join(format!("redrawn-{seed}"))
+            }
+        }
+    }
 }
 
 /// A finished run.
@@ -92,7 +139,7 @@ pub fn recipe_of(profile: &str) -> Result<Recipe> {
 pub fn dry_run(recipe: &Recipe, options: &Options) -> Result<String> {
     let compute = Compute::open(&options.device, options.num_threads)?;
     let base = open_base(recipe, &compute)?;
-    let plan = plan(recipe, &basis(recipe, &base, &compute)?);
+    let plan = plan(recipe, &basis(recipe, &base, &compute, options.variant)?);
     Ok(describe(recipe, &plan, &base.prompter.config, &|_| false))
 }
 
@@ -103,15 +150,18 @@ pub fn dry_run(recipe: &Recipe, options: &Options) -> Result<String> {
 pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let compute = Compute::open(&options.device, options.num_threads)?;
     let store = Store::open(&options.runs_dir.join("store"))?;
-    let dir = options.runs_dir.join(&recipe.name);
+    let dir = options.variant.dir(options, recipe);
+    let recipe_hash = recipe_hash(recipe);
+    let recipe = &options.variant.of(recipe);
     let mut events = Events::open(&dir.join("events.jsonl"), options.quiet)?;
     let base = if options.from_scratch {
         base_from_scratch(recipe, &compute, &store, &mut events)?
     } else {
         open_base(recipe, &compute)?
     };
-    let basis = basis(recipe, &base, &compute)?;
-    let plan = plan(recipe, &basis);
+    // What is planted is a fault of the program, whose recipe is as it was.
+    let plan =
+        Plan { recipe_hash, ..plan(recipe, &basis(recipe, &base, &compute, options.variant)?) };
     events.write(Event::Started { profile: &recipe.name, recipe_hash: &plan.recipe_hash })?;
     events.say(&describe(recipe, &plan, &base.prompter.config, &|key| store.has(key)));
 
@@ -122,7 +172,8 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     // A rerun with nothing to do tells when and where the work was done, not that it took no time.
     let provenance =
         finished.unwrap_or_else(|| provenance(&base, &compute, options, &recipe.name, wall_time_s));
-    let outcome = judge(recipe, &plan, provenance, training, &evaluated, dir)?;
+    let planted = options.variant.planted();
+    let outcome = judge(recipe, &plan, provenance, training, &evaluated, planted, dir)?;
     let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store)?;
     publish(&outcome, &evaluated, &shown)?;
     events.write(Event::Finished { wall_time_s })?;
@@ -149,7 +200,7 @@ pub fn trained(recipe: &Recipe, options: &Options, regime: &str) -> Result<Model
     let compute = Compute::open(&options.device, options.num_threads)?;
     let store = Store::open(&options.runs_dir.join("store"))?;
     let base = open_base(recipe, &compute)?;
-    let plan = plan(recipe, &basis(recipe, &base, &compute)?);
+    let plan = plan(recipe, &basis(recipe, &base, &compute, options.variant)?);
     let Some(row) = plan.rows.iter().find(|row| row.name == regime) else {
         let known: Vec<&str> = recipe.regimes.iter().map(|r| r.name.as_str()).collect();
         bail!("unknown regime `{regime}`\nhint: regimes are {}", known.join(", "));
@@ -175,11 +226,12 @@ pub fn rescore(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let store = Store::open(&options.runs_dir.join("store"))?;
     let dir = options.runs_dir.join(&recipe.name);
     let base = open_base(recipe, &compute)?;
-    let plan = plan(recipe, &basis(recipe, &base, &compute)?);
+    let plan = plan(recipe, &basis(recipe, &base, &compute, options.variant)?);
     let evaluated = evaluation::kept(recipe, &plan, &store)?;
     let path = dir.join("results.json");
     let before = Results::read(&path)?;
-    let outcome = judge(recipe, &plan, before.provenance, before.training, &evaluated, dir)?;
+    let (provenance, training) = (before.provenance, before.training);
+    let outcome = judge(recipe, &plan, provenance, training, &evaluated, None, dir)?;
     let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store)?;
     publish(&outcome, &evaluated, &shown)?;
     Ok(outcome)
@@ -192,17 +244,14 @@ fn judge(
     provenance: Provenance,
     training: Vec<Training>,
     evaluated: &[evaluation::Evaluated],
+    planted: Option<Planted>,
     dir: PathBuf,
 ) -> Result<Outcome> {
     let levels =
         evaluated.iter().find(|r| r.planned.name == "levels").context("the plan cuts levels")?;
-    let binning: Vec<_> = levels.completions.iter().map(score).collect();
-    let levels = cut_levels(&binning);
-    let rows: Vec<_> = evaluated
-        .iter()
-        .filter(|r| r.planned.name != "levels")
-        .map(evaluation::Evaluated::row)
-        .collect();
+    let levels = cut_levels(&levels.scores(planted));
+    let rows: Vec<_> =
+        evaluated.iter().filter(|r| r.planned.name != "levels").map(|r| r.row(planted)).collect();
     let budgets = budgets(plan, &training);
     let header = Header {
         profile: recipe.name.clone(),
@@ -313,7 +362,7 @@ fn train_recipe(
     events: &mut Events,
 ) -> Result<Trained> {
     let start = open_base(recipe, compute)?;
-    let plan = plan(recipe, &basis(recipe, &start, compute)?);
+    let plan = plan(recipe, &basis(recipe, &start, compute, Variant::Usual)?);
     events.say(&describe(recipe, &plan, &start.prompter.config, &|key| store.has(key)));
     let training = train_all(&plan, &start, compute, store, events)?;
     let last = plan.stages.last().context("recipe has no stages to train a base with")?;
@@ -321,13 +370,20 @@ fn train_recipe(
     Ok(Trained { base: Base::unrecorded(start.prompter, parameters), plan, training })
 }
 
-fn basis<'a>(recipe: &Recipe, base: &'a Base, compute: &'a Compute) -> Result<Basis<'a>> {
+fn basis<'a>(
+    recipe: &Recipe,
+    base: &'a Base,
+    compute: &'a Compute,
+    variant: Variant,
+) -> Result<Basis<'a>> {
     Ok(Basis {
         base: base.key.clone(),
         config: &base.prompter.config,
         backend: &compute.name,
         code: CODE,
         num_external: evaluation::external_samples(recipe)?.len(),
+        planted: variant.planted(),
+        base_seed: if let Variant::Redrawn(seed) = variant { seed } else { 0 },
     })
 }
 
@@ -388,7 +444,12 @@ fn provenance(
         date: machine::today(),
         commit,
         dirty,
-        command: format!("cargo xtask reproduce --profile {profile}{scratch}"),
+        command: match options.variant {
+            Variant::Usual => format!("cargo xtask reproduce --profile {profile}{scratch}"),
+            Variant::Planted(_) | Variant::Redrawn(_) => {
+                format!("cargo xtask gate --profile {profile} --self-test")
+            }
+        },
         machine: machine::describe_parts(),
         backend: compute.name.clone(),
         rustc: machine::rustc(),

@@ -194,6 +194,19 @@ pub fn difference_p(effect: f64, standard_error: f64) -> f64 {
     }
 }
 
+/// As [`difference_p`] where the standard error itself is an estimate with so many degrees of freedom:
+/// Student's t by Wallace's normal approximation (Annals of Mathematical Statistics 1959). Its p-values are too
+/// large, never too small: by under 1 % at .05 and 10 % at .001 from five degrees of freedom on.
+pub fn difference_p_of_few(effect: f64, standard_error: f64, degrees: f64) -> f64 {
+    if !degrees.is_finite() || standard_error <= 0.0 {
+        return difference_p(effect, standard_error);
+    }
+    let t = effect / standard_error;
+    let z = (degrees * (t * t / degrees).ln_1p()).sqrt() * (8.0 * degrees + 1.0)
+        / (8.0 * degrees + 3.0);
+    difference_p(z, 1.0)
+}
+
 /// p-value of the two one-sided tests that the effect lies beyond `band` on either side: small means
 /// equivalent (Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987).
 pub fn equivalence_p(effect: f64, standard_error: f64, band: f64) -> f64 {
@@ -382,6 +395,24 @@ mod tests {
     fn spread(draws: &[f64]) -> f64 {
         let mean = draws.iter().sum::<f64>() / draws.len() as f64;
         (draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / draws.len() as f64).sqrt()
+    }
+
+    #[test]
+    fn an_estimated_noise_is_judged_by_students_t() {
+        // Two-sided quantiles of Student's t: p, degrees of freedom, t.
+        for (p, degrees, t) in [
+            (0.05, 2.0, 4.302_653),
+            (0.05, 5.0, 2.570_582),
+            (0.001, 5.0, 6.868_827),
+            (0.05, 10.0, 2.228_139),
+            (0.001, 10.0, 4.586_894),
+        ] {
+            let found = difference_p_of_few(-t, 1.0, degrees);
+            assert!(found >= p && found < 1.1 * p, "{found} for {p} of {degrees}");
+        }
+        let known = difference_p_of_few(1.5, 1.0, f64::INFINITY);
+        assert_eq!(known.to_bits(), difference_p(1.5, 1.0).to_bits());
+        assert_eq!(difference_p_of_few(0.0, 0.0, 3.0).to_bits(), 1.0_f64.to_bits());
     }
 
     #[test]

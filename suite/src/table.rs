@@ -11,7 +11,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Row as TableRow, Table, pre
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::style::REASONING_WORDS;
 
-use crate::compare::{CellVerdict, Comparison, Metric, Verdict};
+use crate::compare::{CellVerdict, Comparison, FigureVerdict, Metric, Verdict};
 use crate::score::{Cell, Metrics, ResultRow, Results, RowKind};
 use crate::statistics::{CONFIDENCE, Interval};
 
@@ -52,13 +52,7 @@ pub fn render_table(results: &Results, metrics: &Metrics, width: u16) -> String 
 /// must know, and the rule.
 pub fn render_comparison(comparison: &Comparison, width: u16) -> String {
     let mut text = String::new();
-    let counts: Vec<String> = Verdict::ALL
-        .into_iter()
-        .map(|verdict| (verdict, comparison.count(verdict)))
-        .filter(|(_, count)| *count > 0)
-        .map(|(verdict, count)| format!("{count} {}", verdict.name()))
-        .collect();
-    let _ = writeln!(text, "{} cells: {}", comparison.cells.len(), counts.join(", "));
+    let _ = writeln!(text, "{}", counts(comparison));
     let header = ["row", "cell", "metric", "n", "golden", "run", "effect", "verdict"];
     let mut rows = Vec::new();
     for verdict in Verdict::ALL.into_iter().filter(|verdict| *verdict != Verdict::Same) {
@@ -75,6 +69,21 @@ pub fn render_comparison(comparison: &Comparison, width: u16) -> String {
     let _ = writeln!(text, "{} tests", comparison.num_tests);
     let _ = writeln!(text, "\n{}", comparison.rule);
     text
+}
+
+/// How many cells and figures of training got which verdict.
+pub(crate) fn counts(comparison: &Comparison) -> String {
+    let found = Verdict::ALL.into_iter().map(|verdict| (verdict, comparison.count(verdict)));
+    let found = found.filter(|(_, count)| *count > 0);
+    let counts: Vec<String> =
+        found.map(|(verdict, count)| format!("{count} {}", verdict.name())).collect();
+    let (cells, figures) = (comparison.cells.len(), comparison.figures.len());
+    let what = match figures {
+        0 => format!("{cells} cells"),
+        1 => format!("{cells} cells and a figure of training"),
+        _ => format!("{cells} cells and {figures} figures of training"),
+    };
+    format!("{what}: {}", counts.join(", "))
 }
 
 /// Profile, size and origin in one line.
@@ -226,7 +235,8 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.1}", 100.0 * share)
 }
 
-/// The cells with this verdict; a row of results that is missing or new as a whole is one line.
+/// The cells, then the figures with this verdict; a row of results that is missing or new as a whole is one
+/// line.
 pub(crate) fn verdict_rows(comparison: &Comparison, verdict: Verdict) -> Vec<Vec<String>> {
     let whole = |row: &str| {
         matches!(verdict, Verdict::Missing | Verdict::New)
@@ -243,7 +253,36 @@ pub(crate) fn verdict_rows(comparison: &Comparison, verdict: Verdict) -> Vec<Vec
             lines.push(line.into_iter().chain(values).map(str::to_owned).collect());
         }
     }
+    let figures = comparison.figures.iter().filter(|figure| figure.verdict == verdict);
+    lines.extend(figures.map(figure_row));
     lines
+}
+
+fn figure_row(figure: &FigureVerdict) -> Vec<String> {
+    let is_share = figure.figure.is_share();
+    let value = |value: Option<f64>| match value {
+        Some(value) if is_share => format!("{:.2} %", 100.0 * value),
+        Some(value) => format!("{value:.3}"),
+        None => NOTHING.to_owned(),
+    };
+    let effect = figure.effect.map_or_else(
+        || NOTHING.to_owned(),
+        |effect| {
+            let Interval { mean, low, high } = effect.scaled(100.0);
+            let unit = if is_share { "" } else { " %" };
+            format!("{mean:+.1}{unit} [{low:+.1}, {high:+.1}]")
+        },
+    );
+    vec![
+        figure.stage.clone(),
+        "training".to_owned(),
+        figure.figure.name().to_owned(),
+        figure.num_seeds.to_string(),
+        value(figure.golden),
+        value(figure.run),
+        effect,
+        figure.verdict.name().to_owned(),
+    ]
 }
 
 fn comparison_row(cell: &CellVerdict) -> Vec<String> {
@@ -300,7 +339,7 @@ fn filled(line: &str, width: usize) -> String {
 
 /// Draws a grid with rules above, below and under the header; the first `num_left` columns are
 /// text, the others numbers.
-fn draw(grid: &Grid, width: u16, num_left: usize) -> String {
+pub(crate) fn draw(grid: &Grid, width: u16, num_left: usize) -> String {
     let mut table = Table::new();
     table
         .load_preset(presets::UTF8_HORIZONTAL_ONLY)
@@ -329,12 +368,9 @@ fn draw(grid: &Grid, width: u16, num_left: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::tests::GATE;
     use crate::compare::{compare, rule};
-    use crate::recipe::GateSpec;
     use crate::score::fixture::study;
-
-    const GATE: GateSpec =
-        GateSpec { false_alarm: 0.05, share_band: 0.03, length_band: 0.15, words_band: 0.3 };
 
     #[test]
     fn the_final_table_fits_and_reads() {
@@ -395,7 +431,7 @@ mod tests {
         let text = render_comparison(&compare(&golden, &run, &GATE), 120);
         assert!(text.lines().all(|line| line.chars().count() <= 120));
         insta::assert_snapshot!(text.replace(&rule(&GATE), "[rule]"), @"
-        720 cells: 8 regressed, 180 missing, 28 undecided, 504 same
+        720 cells and a figure of training: 8 regressed, 180 missing, 28 undecided, 505 same
         ────────────────────────────────────────────────────────────────────────────────────────────
         row        cell        metric          n  golden    run                   effect    verdict
         ════════════════════════════════════════════════════════════════════════════════════════════
@@ -444,7 +480,7 @@ mod tests {
         [rule]
         ");
         let same = render_comparison(&compare(&golden, &golden, &GATE), 120);
-        assert!(same.starts_with("720 cells: 720 same\n"), "{same}");
+        assert!(same.starts_with("720 cells and a figure of training: 721 same\n"), "{same}");
         assert!(same.ends_with(&format!("{}\n", rule(&GATE))));
     }
 }

@@ -23,6 +23,7 @@ use crate::data::{Prompter, Sequence, micro_batches, token_batch};
 use crate::device::Compute;
 use crate::features::FeatureCache;
 use crate::optimizer::{Gradients, Optimizer, norm};
+use crate::planted::Planted;
 use crate::recipe::TrainingSpec;
 
 /// Figures of one step by name: `loss`, `reward`, `length`, …
@@ -56,6 +57,8 @@ pub struct Context<'a> {
     pub training: &'a TrainingSpec,
     /// Where the tower stays as it is: what is known of pictures.
     pub features: Option<&'a FeatureCache>,
+    /// What is broken on purpose.
+    pub planted: Option<Planted>,
 }
 
 /// A micro-batch ready for the model.
@@ -374,6 +377,7 @@ mod tests {
             compute: &compute,
             training: &training,
             features: None,
+            planted: None,
         };
         let mut trainer = Trainer {
             optimizer: Optimizer::new(&optimizer(), 10, &BASE.parameters),

@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use xshell::{Shell, cmd};
 
+use crate::page;
 use crate::process::{self, EXIT_BROKEN, EXIT_FINDING};
 use crate::synergy::{self, clock};
 use crate::test;
@@ -43,7 +44,11 @@ pub(crate) enum Job {
     Test,
     /// The smoke gate: reproduce the smallest profile and compare it with the golden results
     Smoke,
-    /// Only when named: the smoke gate, with a summary and one comment on the pull request
+    /// The smoke run's page in headless Chromium, where node and Chromium are installed
+    Page,
+    /// Planted faults that the smoke gate must see: a few of `cargo xtask gate --self-test`
+    SelfTest,
+    /// Only when named: the smoke gate and a few planted faults, with a summary and one comment on the pull request
     Regression,
     /// Only when named: the gate on profile small, with a summary
     Nightly,
@@ -51,8 +56,16 @@ pub(crate) enum Job {
 
 impl Job {
     /// What runs where no job is named.
-    const EVERY: [Job; 6] =
-        [Job::Fmt, Job::Clippy, Job::Deny, Job::Workflows, Job::Test, Job::Smoke];
+    const EVERY: [Job; 8] = [
+        Job::Fmt,
+        Job::Clippy,
+        Job::Deny,
+        Job::Workflows,
+        Job::Test,
+        Job::Smoke,
+        Job::Page,
+        Job::SelfTest,
+    ];
 }
 
 /// How a job ended.
@@ -114,9 +127,72 @@ fn perform(sh: &Shell, root: &Path, job: Job) -> anyhow::Result<Outcome> {
         }
         Job::Workflows => workflows::check(sh, root),
         Job::Smoke => gate(sh, root, "smoke"),
-        Job::Regression => Ok(reported(sh, root, "smoke", true)),
+        Job::Page => page(sh, root),
+        Job::SelfTest => few_faults(sh, root),
+        Job::Regression => match reported(sh, root, "smoke", true) {
+            Outcome::Passed => few_faults(sh, root),
+            other => Ok(other),
+        },
         Job::Nightly => Ok(reported(sh, root, "small", false)),
     }
+}
+
+/// `cargo xtask gate`.
+///
+/// # Errors
+/// If a process cannot be started.
+pub(crate) fn run_gate(root: &Path, profile: &str) -> anyhow::Result<ExitCode> {
+    let outcome = gate(&synergy::shell(root)?, root, profile)?;
+    if let Outcome::Broken(cause) = &outcome {
+        eprintln!("error: {cause}");
+    }
+    Ok(ExitCode::from(exit_code(&outcome)))
+}
+
+/// The command that puts the gate to the test, in the gate's own folder: what the gate has just trained is not
+/// trained again.
+///
+/// # Errors
+/// If the current folder is gone.
+pub(crate) fn self_test(
+    root: &Path,
+    profile: &str,
+    few: bool,
+) -> anyhow::Result<synergy::Arguments> {
+    let arguments = synergy::Arguments::new(&["self-test"], root)?
+        .option("--profile", Some(profile))
+        .option("--runs-dir", Some(GATE_RUNS_DIR));
+    Ok(if few { arguments.flag("--few") } else { arguments })
+}
+
+/// The page of the gate's run, which is made if the gate has not been here.
+fn page(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
+    if let Some(missing) = page::missing() {
+        return Ok(Outcome::Skipped(missing.replace("\nhint: ", "; ")));
+    }
+    let _section = Section::new("page");
+    let report = root.join(GATE_RUNS_DIR).join("smoke/report.html");
+    if !report.is_file() {
+        if synergy::build(sh, root)? != 0 {
+            return Ok(Outcome::Broken("synergy does not compile, see above".to_owned()));
+        }
+        let arguments = synergy::Arguments::new(&["reproduce"], root)?
+            .option("--profile", Some("smoke"))
+            .option("--runs-dir", Some(GATE_RUNS_DIR));
+        let code = synergy::run(sh, &arguments)?;
+        if code != 0 {
+            return Ok(judge(code));
+        }
+    }
+    page::open(root, &report).map(judge)
+}
+
+fn few_faults(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
+    let _section = Section::new("self-test of the gate");
+    if synergy::build(sh, root)? != 0 {
+        return Ok(Outcome::Broken("synergy does not compile, see above".to_owned()));
+    }
+    Ok(judge(synergy::run(sh, &self_test(root, "smoke", true)?)?))
 }
 
 /// Runs the gate and tells people how it went: in the job's summary and, if `comment`, on the pull request.
@@ -189,8 +265,13 @@ fn exit_code(outcome: &Outcome) -> u8 {
     }
 }
 
+/// The job as it is named on the command line.
+fn name(job: Job) -> String {
+    job.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
 fn summary_line(job: Job, outcome: &Outcome, seconds: u64) -> String {
-    let name = format!("{job:?}").to_lowercase();
+    let name = name(job);
     let (word, detail) = match outcome {
         Outcome::Passed => ("passed", String::new()),
         Outcome::Failed => ("FAILED", format!(" (again: `cargo xtask ci {name}`)")),
@@ -251,5 +332,7 @@ mod tests {
     fn a_failed_job_says_how_to_run_it_again() {
         let line = summary_line(Job::Clippy, &Outcome::Failed, 185);
         assert_eq!(line, "clippy     FAILED     3 min 05 s (again: `cargo xtask ci clippy`)");
+        let line = summary_line(Job::SelfTest, &Outcome::Failed, 42);
+        assert_eq!(line, "self-test  FAILED           42 s (again: `cargo xtask ci self-test`)");
     }
 }

@@ -75,6 +75,13 @@ enum Command {
         /// The job to run; without it all but those that run only when named
         job: Option<ci::Job>,
     },
+    /// Reproduce a profile from an empty folder and compare it with golden; or prove that this sees faults
+    #[command(after_help = "Examples:
+  cargo xtask gate
+  cargo xtask gate --profile small
+  cargo xtask gate --self-test
+  cargo xtask gate --self-test --few --json")]
+    Gate(Gate),
     /// Compare a run with the golden results, or record it as golden
     #[command(
         subcommand,
@@ -196,6 +203,22 @@ struct Reproduce {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct Gate {
+    /// What is reproduced: smoke, small, or another recipe with golden results
+    #[arg(long, default_value = "smoke")]
+    profile: String,
+    /// Plant faults that the gate must see, and rerun with other seeds what it must let pass
+    #[arg(long)]
+    self_test: bool,
+    /// Only a few faults and one rerun
+    #[arg(long, requires = "self_test")]
+    few: bool,
+    /// Write the report of the self-test as JSON to standard output
+    #[arg(long, requires = "self_test")]
+    json: bool,
+}
+
 /// Where a run computes and where its artifacts go; both are the suite's to judge.
 #[derive(Debug, Args)]
 struct Place {
@@ -269,6 +292,14 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Test { args } => test::become_tests(&root, &args),
         Command::Ci { job } => ci::run(&root, job),
+        Command::Gate(Gate { profile, self_test: true, few, json }) => {
+            let mut arguments = ci::self_test(&root, &profile, few)?;
+            if json {
+                arguments = arguments.flag("--json");
+            }
+            synergy::become_synergy(&root, &arguments)
+        }
+        Command::Gate(Gate { profile, .. }) => ci::run_gate(&root, &profile),
         Command::Golden(golden) => {
             let (verb, recorded, markdown, replace) = match golden {
                 Golden::Check { recorded, markdown } => ("check", recorded, markdown, None),

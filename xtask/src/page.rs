@@ -30,6 +30,14 @@ pub(crate) fn check(root: &Path, report: &Path, skip_missing: bool) -> anyhow::R
         println!("skipped: {missing}");
         return Ok(ExitCode::from(if skip_missing { 0 } else { EXIT_BROKEN }));
     }
+    open(root, report).map(ExitCode::from)
+}
+
+/// Checks the page `report` where nothing is missing; gives the exit code.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn open(root: &Path, report: &Path) -> anyhow::Result<u8> {
     ensure!(
         report.is_file(),
         "no page `{}`\nhint: cargo xtask reproduce --profile smoke",
@@ -50,11 +58,11 @@ pub(crate) fn check(root: &Path, report: &Path, skip_missing: bool) -> anyhow::R
     let mut node = Command::new("node");
     node.arg("check.mjs").arg(report).arg(work.join("screenshots")).current_dir(&work);
     node.env("CHROMIUM", browser().context("a browser was found before")?);
-    process::wait(node).map(ExitCode::from)
+    process::wait(node)
 }
 
 /// What is not on this machine, with how to get it.
-fn missing() -> Option<&'static str> {
+pub(crate) fn missing() -> Option<&'static str> {
     if !starts("node") || !starts("npm") {
         return Some(
             "node or npm is missing\nhint: apt-get install nodejs npm, version 20 or later",

@@ -311,6 +311,15 @@ impl StageSpec {
         }
     }
 
+    /// The same, to be changed: what is planted to be found is no recipe's.
+    pub(crate) fn grpo_mut(&mut self) -> Option<&mut GrpoSpec> {
+        match self {
+            StageSpec::Grpo(s) => Some(s),
+            StageSpec::Hybrid(s) => Some(&mut s.grpo),
+            _ => None,
+        }
+    }
+
     /// Optimizer-independent settings of a stage that trains.
     pub fn training(&self) -> Option<&TrainingSpec> {
         match self {

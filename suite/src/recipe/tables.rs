@@ -3,7 +3,7 @@
 //! Does not know stages.
 
 use std::collections::BTreeMap;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 use anyhow::{Result, anyhow};
 use regex::Regex;
@@ -46,6 +46,12 @@ impl<T> Deref for Named<T> {
 
     fn deref(&self) -> &T {
         self.value.as_ref().expect("looked up when the recipe was read")
+    }
+}
+
+impl<T> DerefMut for Named<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value.as_mut().expect("looked up when the recipe was read")
     }
 }
 
@@ -142,6 +148,10 @@ pub struct GateSpec {
     pub length_band: f64,
     /// So are reasoning words per answer that differ by less.
     pub words_band: f64,
+    /// Figures of training that are shares, such as the reward, and differ by less are the same.
+    pub figure_share_band: f64,
+    /// So are other figures of training, such as KL, that differ by less than this share of each other.
+    pub figure_ratio_band: f64,
 }
 
 impl GateSpec {
@@ -156,6 +166,8 @@ impl GateSpec {
             ("share_band", self.share_band),
             ("length_band", self.length_band),
             ("words_band", self.words_band),
+            ("figure_share_band", self.figure_share_band),
+            ("figure_ratio_band", self.figure_ratio_band),
         ] {
             require!(band > 0.0 && band.is_finite(), key, "{key} {band} is not above 0");
         }

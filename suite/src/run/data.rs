@@ -106,7 +106,7 @@ fn sample(
         ..Sampling::greedy(spec.max_new_tokens, prompter.config.eos_token_id)
     };
     let unused = TrainingSpec::none();
-    let context = Context { prompter, compute, training: &unused, features: None };
+    let context = Context { prompter, compute, training: &unused, features: None, planted: None };
     let seed = planned.seed().fold_in("rollouts");
     let (num_questions, split, hops) =
         (spec.questions.num_questions, spec.questions.split, spec.questions.hops);

@@ -23,10 +23,11 @@ use crate::device::Compute;
 use crate::evaluate::{Question, evaluate, with_shuffled_pictures};
 use crate::event::{Event, Events, interrupted};
 use crate::plan::{Plan, PlannedRow};
+use crate::planted::Planted;
 use crate::publish::SampleCompletion;
 use crate::recipe::{Recipe, TrainingSpec};
 use crate::run::stage;
-use crate::score::{External, Row, RowKind, score};
+use crate::score::{External, Row, RowKind, Score, score};
 use crate::store::Store;
 use crate::train::Context;
 
@@ -46,14 +47,20 @@ pub struct Evaluated {
 
 impl Evaluated {
     /// The row with its completions judged.
-    pub fn row(&self) -> Row {
+    pub fn row(&self, planted: Option<Planted>) -> Row {
         Row {
             name: self.planned.name.clone(),
             kind: self.planned.kind,
             note: self.planned.note.clone(),
             seed: self.planned.seed,
-            scores: self.completions.iter().map(score).collect(),
+            scores: self.scores(planted),
         }
+    }
+
+    /// Every completion judged, by a broken parser if one is planted.
+    pub fn scores(&self, planted: Option<Planted>) -> Vec<Score> {
+        let judge = |c: &Completion| planted.map_or_else(|| score(c), |planted| planted.score(c));
+        self.completions.iter().map(judge).collect()
     }
 
     /// A few completions to read: an easy, a middle and a hard question of the base and each regime.
@@ -165,17 +172,27 @@ fn ask(
     store: &Store,
     events: &Events,
 ) -> Result<Vec<Completion>> {
-    let parameters = stage::checkpoint(store, &planned.checkpoint, base, compute)?;
+    let mut parameters = stage::checkpoint(store, &planned.checkpoint, base, compute)?;
+    if let Some(planted) = planned.planted {
+        planted.weights(&mut parameters);
+    }
     let model = Vlm::new(&base.prompter.config, &parameters);
     let asking = planned.asking;
     let usual = recipe.evaluation.sampling(base.prompter.config.eos_token_id);
     let sampling = if asking.greedy { Sampling { temperature: 0.0, ..usual } } else { usual };
     let unused = TrainingSpec::none();
-    let context = Context { prompter: &base.prompter, compute, training: &unused, features: None };
+    let context = Context {
+        prompter: &base.prompter,
+        compute,
+        training: &unused,
+        features: None,
+        planted: planned.planted,
+    };
     // Every row draws afresh: the base's row shares no draw with the one that cut the levels.
     let seed = Seed::root(planned.seed).fold_in("evaluate").fold_in(&planned.name);
     let prompter = &base.prompter;
-    let questions: Vec<Question> = if asking.shuffled {
+    let shuffled = asking.shuffled || planned.planted == Some(Planted::OtherPicture);
+    let questions: Vec<Question> = if shuffled {
         with_shuffled_pictures(prompter, samples, asking.template)?
     } else {
         let make = |sample: &Sample| Question::new(prompter, sample.clone(), asking.template);

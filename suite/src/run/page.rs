@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use synergy_benchmarks::sample::Sample;
 
+use crate::golden;
 use crate::page::{Answer, Curve, Exhibit, Merged, PageData, chosen, is_exhibited};
 use crate::plan::{Plan, PlannedStage};
 use crate::recipe::{Recipe, StageSpec};
@@ -32,6 +33,7 @@ pub(super) fn data(
         merges: merges(recipe),
         curves: curves(recipe, plan, store)?,
         exhibits: exhibits(recipe, evaluated, results)?,
+        history: golden::history(&recipe.name)?,
         code_hash: CODE.to_owned(),
     })
 }

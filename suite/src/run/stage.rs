@@ -282,8 +282,13 @@ pub fn run(
     }
 
     let features = FeatureCache::of(training, &start)?;
-    let context =
-        Context { prompter: &base.prompter, compute, training, features: features.as_ref() };
+    let context = Context {
+        prompter: &base.prompter,
+        compute,
+        training,
+        features: features.as_ref(),
+        planted: planned.planted,
+    };
     // KL is measured from where the stage starts.
     let reference = Reference { parameters: &start, features: features.as_ref() };
     let clock = Instant::now();

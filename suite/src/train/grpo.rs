@@ -25,6 +25,7 @@ use crate::features::FeatureCache;
 use crate::objective::{
     Denominators, PolicyAnswer, advantages, answer_loss, kl_of_answer, token_weight,
 };
+use crate::planted::Planted;
 use crate::recipe::{GrpoSpec, KlPlace};
 use crate::reward::reward;
 use crate::train::{Batch, Context, Loss, StepFigures, Trainer, prediction_log_probs, values};
@@ -236,7 +237,7 @@ pub(super) fn learn(
     figures: &mut StepFigures,
 ) -> Result<()> {
     let reference = reference_log_probs(context, reference, groups);
-    let prepared = prepare(spec, groups, reference, figures);
+    let prepared = prepare(context.planted, spec, groups, reference, figures);
     let per_update = groups.len() / spec.num_mini_batches;
     for (k, prepared) in prepared.chunks(per_update).enumerate() {
         let sequences: Vec<Sequence> = prepared.iter().map(|p| p.group.sequence.clone()).collect();
@@ -295,6 +296,7 @@ fn reference_log_probs(
 
 /// Rewards to advantages.
 fn prepare<'a>(
+    planted: Option<Planted>,
     spec: &GrpoSpec,
     groups: &'a [Group],
     reference: Vec<Vec<f64>>,
@@ -315,7 +317,12 @@ fn prepare<'a>(
         group.sampled.iter().enumerate().map(reward).collect()
     };
     let rewards: Vec<Vec<f64>> = groups.iter().zip(&reference).map(rewards_of).collect();
-    let advantages = advantages(objective, &rewards);
+    let advantages = match planted {
+        Some(Planted::MixedGroups) => {
+            Planted::groups(&advantages(objective, &Planted::groups(&rewards)))
+        }
+        _ => advantages(objective, &rewards),
+    };
     let sampled = advantages.iter().filter(|group| !group.is_empty());
     let zero = sampled.clone().filter(|group| group.iter().all(|a| a.abs() < 1e-12)).count();
     figures.insert("zero_advantage".into(), zero as f64 / sampled.count().max(1) as f64);

@@ -237,6 +237,7 @@ mod tests {
             compute: &compute,
             training: &training,
             features: None,
+            planted: None,
         };
         let mut trainer = Trainer {
             optimizer: Optimizer::new(&spec(0.0, 0.0).grpo.optimizer, 10, &BASE.parameters),

@@ -28,6 +28,46 @@ fn run_changed(project: &Project, change: impl FnOnce(&mut Results)) {
 }
 
 #[test]
+fn a_self_test_needs_a_golden_and_a_gate() {
+    let project = project();
+    project.recipe(TINY, "tiny", &[]);
+    let self_test = ["self-test", "--profile", "tiny"];
+    assert_refused!(project.run(&self_test), @"
+    error: no golden results for `tiny`: failed to read results `golden/results/tiny.json`: No such file or directory
+    hint: record a good run with `cargo xtask golden accept --profile tiny`
+    ");
+    let text = project.read("suite/recipes/tiny.toml");
+    let (without, _) = text.split_once("[gate]").unwrap();
+    project.write("suite/recipes/tiny.toml", without);
+    assert_refused!(project.run(&self_test), @"
+    error: recipe `tiny` has no gate
+    hint: a table [gate]
+    ");
+    assert!(!project.path("runs").exists());
+}
+
+#[test]
+fn a_planted_fault_is_seen_and_leaves_the_run_as_it_was() {
+    let project = project();
+    project.recipe(TINY, "tiny", &[("questions_per_family = 2", "questions_per_family = 5")]);
+    run_changed(&project, |_| {});
+    succeed(&project, &ACCEPT);
+    let before = project.read(RESULTS);
+    let report = project.run(&["self-test", "--profile", "tiny", "--few", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&report.stdout).expect("a report");
+    let probes = report["probes"].as_array().unwrap();
+    assert_eq!(probes.len(), 6);
+    let usual = &probes[0];
+    assert_eq!((&usual["variant"], &usual["is_right"]), (&"usual".into(), &true.into()));
+    for planted in ["first_number", "zeroed_tensor", "mixed_groups", "flipped_kl"] {
+        let own = project.path("runs/self-test").join(planted).join("results.json");
+        let results = Results::read(&own).unwrap();
+        assert_eq!(results.provenance.command, "cargo xtask gate --profile tiny --self-test");
+    }
+    assert_eq!(project.read(RESULTS), before);
+}
+
+#[test]
 fn a_run_is_the_same_as_itself_and_worse_than_a_better_golden() {
     let project = project();
     // Below 20 questions a cell decides nothing.
@@ -40,8 +80,10 @@ fn a_run_is_the_same_as_itself_and_worse_than_a_better_golden() {
     let same = succeed(&project, &check);
     let markdown = project.read("out/comparison.md");
     assert!(markdown.starts_with("## Profile tiny: passed\n"), "{markdown}");
-    let verdicts = same.stdout.lines().next().and_then(|line| line.split_once(" cells: ")).unwrap();
-    assert_eq!(verdicts.1, format!("{} same", verdicts.0));
+    let (what, verdicts) =
+        same.stdout.lines().next().and_then(|line| line.split_once(": ")).unwrap();
+    assert!(what.contains(" cells and ") && what.ends_with(" figures of training"), "{what}");
+    assert!(verdicts.ends_with(" same") && !verdicts.contains(','), "{verdicts}");
 
     let mut golden = Results::read(&project.path(GOLDEN)).unwrap();
     let row = golden.rows.iter_mut().find(|row| row.name == "sft").unwrap();

@@ -39,6 +39,7 @@ fn first_steps_are_those_recorded(recipe: &str, kept: &str, num_steps: usize) ->
         compute: &compute,
         training: &settings.training,
         features: None,
+        planted: None,
     };
     let seed = Seed::root(recipe.seeds[0]).fold_in(name);
     for (step, line) in curve.lines().take(num_steps).enumerate() {

@@ -123,8 +123,13 @@ fn twenty_steps_of_adamw_are_those_of_the_reference() {
         config,
     };
     let training = TrainingSpec { freeze: Vec::new(), micro_batch_size: 1, checkpoint_every: 1 };
-    let context =
-        Context { prompter: &prompter, compute: &compute, training: &training, features: None };
+    let context = Context {
+        prompter: &prompter,
+        compute: &compute,
+        training: &training,
+        features: None,
+        planted: None,
+    };
     let mut trainer = Trainer {
         optimizer: Optimizer::new(&spec, recorded.num_steps, &parameters),
         parameters,
