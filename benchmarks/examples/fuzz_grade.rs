@@ -130,11 +130,21 @@ fn fuzz(count: u64) {
         // Ours for every input, the others in turn.
         let other = Grader::ALL[1 + (index % 5) as usize];
         for grader in [Grader::Synergy1, other] {
-            let one = Instant::now();
-            let judgement = grade(grader, &target, &response, true);
-            outcomes[judgement.outcome as usize] += 1;
-            if one.elapsed() > slowest.0 {
-                slowest = (one.elapsed(), index, grader);
+            let time = || {
+                let one = Instant::now();
+                let judgement = grade(grader, &target, &response, true);
+                (one.elapsed(), judgement.outcome)
+            };
+            let (mut taken, outcome) = time();
+            outcomes[outcome as usize] += 1;
+            // What was slow only because the machine was busy is fast the next time.
+            for _ in 0..4 {
+                if taken > slowest.0 {
+                    taken = taken.min(time().0);
+                }
+            }
+            if taken > slowest.0 {
+                slowest = (taken, index, grader);
             }
         }
     }
@@ -142,6 +152,14 @@ fn fuzz(count: u64) {
     println!("{count} inputs, two gradings each, {seconds:.0} s, no panic");
     println!("correct, wrong, truncated, unparsed: {outcomes:?}");
     println!("slowest: {:?}, input {}, {}", slowest.0, slowest.1, slowest.2.name());
+}
+
+/// The time that this thread has had a processor, where the system tells, and else the time that passed.
+fn busy() -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanoseconds = told.and_then(|text| text.split(' ').next()?.parse().ok());
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    nanoseconds.map_or_else(|| START.get_or_init(Instant::now).elapsed(), Duration::from_nanos)
 }
 
 fn speed() {
@@ -158,7 +176,7 @@ fn speed() {
     ] {
         let response = RESPONSE.replace('@', answer);
         let target = Target { gold, choices, precision: None, benchmark: "mathvision" };
-        let started = Instant::now();
+        let started = busy();
         let count = 200_000;
         let mut right = 0u32;
         for _ in 0..count {
@@ -170,9 +188,9 @@ fn speed() {
             );
             right += u32::from(judgement.outcome == synergy_benchmarks::answer::Outcome::Correct);
         }
-        let rate = f64::from(count) / started.elapsed().as_secs_f64();
+        let rate = f64::from(count) / (busy() - started).as_secs_f64();
         println!(
-            "{what}: {:.0} gradings per second of {} characters ({right} right)",
+            "{what}: {:.0} gradings per second of processor time, {} characters ({right} right)",
             rate,
             response.len()
         );
