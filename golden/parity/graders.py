@@ -3,7 +3,7 @@
     python3 golden/parity/graders.py
 
 makes two environments below `target/parity`, installs the two requirement files without dependencies, and
-has the peers' own functions judge every row. Two runs write the same bytes.
+has the peers' own functions judge every row. Rows are drawn from a fixed seed.
 
 Decisions:
 - Rows are drawn from lists: answer keys, answers that say the same or something else, and ways to say
