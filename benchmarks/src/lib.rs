@@ -7,6 +7,7 @@ pub mod answer;
 pub mod datasets;
 pub mod difficulty;
 pub mod families;
+pub mod grade;
 pub mod sample;
 pub mod seed;
 pub mod style;
