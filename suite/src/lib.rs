@@ -17,6 +17,7 @@ pub mod evaluate;
 pub mod event;
 pub mod features;
 pub mod golden;
+pub mod grading;
 pub mod inspect;
 pub mod leaderboard;
 pub mod merge;

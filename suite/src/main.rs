@@ -19,6 +19,7 @@ use synergy_suite::compare::compare;
 use synergy_suite::device::Compute;
 use synergy_suite::event::{interrupted, watch_interrupts};
 use synergy_suite::golden;
+use synergy_suite::grading;
 use synergy_suite::inspect::{describe, inspect};
 use synergy_suite::leaderboard::{self, Faults, LeaderboardArgs};
 use synergy_suite::merge::{self, MergeArgs};
@@ -60,6 +61,11 @@ const SELF_TEST_EXAMPLES: &str = "\
 Examples:
   synergy self-test --profile smoke
   synergy self-test --profile smoke --few --json";
+
+const GRADE_EXAMPLES: &str = "\
+Examples:
+  echo '{\"gold\": \"1/2\", \"response\": \"so \\\\boxed{0.5}\"}' | synergy grade
+  synergy grade --grader mathruler < answers.jsonl > judged.jsonl";
 
 const CHAT_EXAMPLES: &str = "\
 Examples:
@@ -120,6 +126,14 @@ enum Command {
         /// Print the report as JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Judge answers from standard input, a JSON object a line
+    #[command(after_help = GRADE_EXAMPLES)]
+    Grade {
+        /// Which rules judge: synergy-1, mathruler, math-verify, vlmevalkit-2025-07, vlmevalkit-2026-08,
+        /// lmms-eval-2026-08
+        #[arg(long, default_value = "synergy-1", value_name = "NAME")]
+        grader: String,
     },
     /// Check, join and show the leaderboards of several runs
     Leaderboard(LeaderboardArgs),
@@ -351,7 +365,6 @@ fn report(error: &anyhow::Error) {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "standard output is for data")]
 fn dispatch(command: Command) -> Result<u8> {
     match command {
         Command::Reproduce { run, from_scratch, json } => {
@@ -359,22 +372,25 @@ fn dispatch(command: Command) -> Result<u8> {
             let recipe = run::recipe_of(&run.profile)?;
             let outcome = run::reproduce(&recipe, &options(run.device, from_scratch))?;
             if json {
-                print!("{}", read(&outcome.dir.join("leaderboard.json"))?);
+                put(&read(&outcome.dir.join("leaderboard.json"))?)?;
             } else {
-                println!("{}", run::table(&outcome, width()));
-                println!("leaderboard, report and results are in {}", outcome.dir.display());
+                put(&format!("{}\n", run::table(&outcome, width())))?;
+                put(&format!(
+                    "leaderboard, report and results are in {}\n",
+                    outcome.dir.display()
+                ))?;
             }
             Ok(0)
         }
         Command::Plan { run } => {
             let recipe = run::recipe_of(&run.profile)?;
-            print!("{}", run::dry_run(&recipe, &options(run.device, false))?);
+            put(&run::dry_run(&recipe, &options(run.device, false))?)?;
             Ok(0)
         }
         Command::Score { run } => {
             let outcome =
                 run::rescore(&run::recipe_of(&run.profile)?, &options(run.device, false))?;
-            println!("{}", run::table(&outcome, width()));
+            put(&format!("{}\n", run::table(&outcome, width())))?;
             Ok(0)
         }
         Command::Golden { action: GoldenAction::Check { run, markdown } } => {
@@ -390,13 +406,13 @@ fn dispatch(command: Command) -> Result<u8> {
                 let text = golden::comparison_markdown(&comparison, &run.profile);
                 write_atomic(&path, text.as_bytes())?;
             }
-            println!("{}", render_comparison(&comparison, width()));
+            put(&format!("{}\n", render_comparison(&comparison, width())))?;
             Ok(comparison.exit_code())
         }
         Command::Golden { action: GoldenAction::Accept { run, replace } } => {
             run::recipe_of(&run.profile)?;
             let runs_dir = &run.device.runs_dir;
-            print!("{}", golden::accept(&run.profile, runs_dir, replace.as_deref())?);
+            put(&golden::accept(&run.profile, runs_dir, replace.as_deref())?)?;
             Ok(0)
         }
         Command::SelfTest { run, few, json } => {
@@ -404,14 +420,22 @@ fn dispatch(command: Command) -> Result<u8> {
             let recipe = run::recipe_of(&run.profile)?;
             let report = self_test::run(&recipe, &options(run.device, false), few)?;
             if json {
-                println!("{}", serde_json::to_string_pretty(&report).context("plain data")?);
+                put(&format!(
+                    "{}\n",
+                    serde_json::to_string_pretty(&report).context("plain data")?
+                ))?;
             } else {
-                print!("{}", self_test::render(&report, width()));
+                put(&self_test::render(&report, width()))?;
             }
             Ok(report.exit_code())
         }
+        Command::Grade { grader } => {
+            let grader = grading::grader(&grader)?;
+            grading::grade_lines(grader, std::io::stdin().lock(), std::io::stdout().lock())?;
+            Ok(0)
+        }
         Command::Leaderboard(args) => {
-            print!("{}", leaderboard::execute(&args)?);
+            put(&leaderboard::execute(&args)?)?;
             Ok(0)
         }
         Command::TrainBase { recipe, device } => {
@@ -431,9 +455,12 @@ fn dispatch(command: Command) -> Result<u8> {
             let recipe = run::recipe_of(&run.profile)?;
             let report = run::gate(&recipe, &options(run.device, false), questions)?;
             if json {
-                println!("{}", serde_json::to_string_pretty(&report).context("plain data")?);
+                put(&format!(
+                    "{}\n",
+                    serde_json::to_string_pretty(&report).context("plain data")?
+                ))?;
             } else {
-                println!("{}", base_gate::describe(&report));
+                put(&format!("{}\n", base_gate::describe(&report)))?;
             }
             Ok(u8::from(!report.passed))
         }
@@ -443,7 +470,7 @@ fn dispatch(command: Command) -> Result<u8> {
                 .write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png)
                 .context("failed to encode the contact sheet")?;
             write_atomic(&out, &png)?;
-            println!("{}", out.display());
+            put(&format!("{}\n", out.display()))?;
             Ok(0)
         }
         Command::Chat { model, image, system, sampling, question } => {
@@ -454,9 +481,9 @@ fn dispatch(command: Command) -> Result<u8> {
             let opened = open(&model)?;
             let receipt = inspect(&opened, &image, &prompt, raw, top)?;
             if json {
-                println!("{}", serde_json::to_string(&receipt).context("plain data")?);
+                put(&format!("{}\n", serde_json::to_string(&receipt).context("plain data")?))?;
             } else {
-                print!("{}", describe(&receipt, &model.model, &opened.checkpoint.tokenizer));
+                put(&describe(&receipt, &model.model, &opened.checkpoint.tokenizer))?;
             }
             Ok(0)
         }
@@ -482,11 +509,11 @@ fn dispatch(command: Command) -> Result<u8> {
                 DtypeArg::Bf16 => StoredDtype::Bf16,
             };
             opened.export(&out, dtype, (max_shard_size * 1e9) as usize)?;
-            println!("{}", out.display());
+            put(&format!("{}\n", out.display()))?;
             Ok(0)
         }
         Command::Merge(args) => {
-            print!("{}", merge::run(&args)?);
+            put(&merge::run(&args)?)?;
             Ok(0)
         }
     }
@@ -560,6 +587,17 @@ fn answer(chat: &mut Chat<'_>, question: &str) -> Result<()> {
         answer.num_tokens,
         answer.num_tokens as f64 / seconds
     ))
+}
+
+/// Data, to standard output. A reader that has seen enough, as `head` has, is no error.
+fn put(text: &str) -> Result<()> {
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("failed to write to standard output")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Words for a person, beside the data.

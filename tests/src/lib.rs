@@ -183,6 +183,16 @@ impl Project {
         finish(command.arg0("synergy").args(arguments).stdin(file))
     }
 
+    /// The same with a reader of its standard output that is gone at once, as `head` is after ten lines. The exit
+    /// code is in the last line of standard error.
+    ///
+    /// # Panics
+    /// If no shell can be started.
+    pub fn run_without_reader(&self, arguments: &[&str]) -> Finished {
+        let script = "{ sleep 0.1; \"$0\" \"$@\"; echo \"code $?\" >&2; } | true";
+        finish(self.command("sh").args(["-c", script]).arg(&self.binary).args(arguments))
+    }
+
     /// The same with files limited to a length of so many blocks of [`BLOCK_BYTES`], beyond which
     /// the system refuses to write as a full disk does.
     ///

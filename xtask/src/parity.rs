@@ -80,6 +80,9 @@ pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
             (scripts.join(format!("{script}.py")), new.join(format!("{script}.json")));
         step(&format!("recording {peer}"), cmd!(sh, "{python} {file} --out {out}").into())?;
     }
+    // Two sets of packages that do not go together: the script makes an environment for each.
+    let (file, out) = (scripts.join("graders.py"), new.join("graders.json"));
+    step("recording graders", cmd!(sh, "python3 {file} --work {work} --out {out}").into())?;
     ensure!(synergy::build(&sh, root)? == 0, "synergy does not compile\nhint: see above");
     let written = new.join("written");
     let arguments = synergy::Arguments::new(&WRITTEN, root)?.path("--out", Some(&written))?;

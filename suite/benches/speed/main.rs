@@ -107,7 +107,13 @@ impl Work {
         training: &'a TrainingSpec,
         features: Option<&'a FeatureCache>,
     ) -> Context<'a> {
-        Context { prompter: &self.base.prompter, compute: &self.compute, training, features }
+        Context {
+            prompter: &self.base.prompter,
+            compute: &self.compute,
+            training,
+            features,
+            planted: None,
+        }
     }
 
     fn features(&self, training: &TrainingSpec, parameters: &Parameters) -> Option<FeatureCache> {

@@ -27,6 +27,33 @@ fn the_plan_names_stages_steps_tokens_memory_and_time() {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let project = project();
+    project.recipe(TINY, "tiny", &[]);
+    let finished = project.run_without_reader(&["plan", "--profile", "tiny"]);
+    assert_eq!(finished.stderr, "code 0\n");
+}
+
+#[test]
+fn answers_are_graded_from_standard_input() {
+    let project = project();
+    let input = "{\"gold\": \"1/2\", \"response\": \"it is \\\\boxed{0.5}\"}\n";
+    let graded = project.run_with_input(&["grade", "--grader", "synergy-1"], input);
+    assert_eq!(graded.stdout, "{\"outcome\":\"correct\",\"extracted\":\"0.5\"}\n");
+    let bad = project.run_with_input(&["grade"], "{}\n");
+    assert_eq!(bad.code, 2);
+    assert!(bad.stderr.starts_with("error: line 1 cannot be graded"), "{}", bad.stderr);
+    let unknown = project.run_with_input(&["grade", "--grader", "gpt"], "");
+    assert!(
+        unknown
+            .stderr
+            .starts_with("error: there is no grader `gpt`\nhint: graders are synergy-1, "),
+        "{}",
+        unknown.stderr
+    );
+}
+
+#[test]
 fn a_misspelled_command_is_refused() {
     let finished = project().run(&["reprodcue"]);
     assert_eq!(finished.code, 2);

@@ -1,0 +1,116 @@
+//! `synergy grade`: answers from standard input judged by a named grader, one JSON object a line.
+//!
+//! Does not know the graders' rules.
+
+use std::io::{BufRead, Write};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use synergy_benchmarks::answer::Outcome;
+use synergy_benchmarks::grade::{Grader, Target, grade};
+
+/// The grader of that name.
+///
+/// # Errors
+/// If there is none, with those that exist.
+pub fn grader(name: &str) -> Result<Grader> {
+    Grader::from_name(name).with_context(|| {
+        let known: Vec<&str> = Grader::ALL.into_iter().map(Grader::name).collect();
+        format!("there is no grader `{name}`\nhint: graders are {}", known.join(", "))
+    })
+}
+
+/// A line of input.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    gold: String,
+    response: String,
+    #[serde(default)]
+    choices: Vec<String>,
+    /// Decimals that the benchmark asks for.
+    #[serde(default)]
+    precision: Option<u32>,
+    /// Whose rules apply where they differ by benchmark.
+    #[serde(default)]
+    benchmark: String,
+    /// False if the length limit cut it.
+    #[serde(default = "finished")]
+    finished: bool,
+}
+
+fn finished() -> bool {
+    true
+}
+
+/// A line of output.
+#[derive(Debug, Serialize)]
+struct Graded {
+    outcome: Outcome,
+    extracted: Option<String>,
+}
+
+/// Grades every line of `input`; a line of output for each, in order. Empty lines are passed over.
+///
+/// # Errors
+/// With the number of the first line that is not as it should be, or if reading or writing fails.
+pub fn grade_lines(grader: Grader, input: impl BufRead, mut output: impl Write) -> Result<()> {
+    for (index, line) in input.lines().enumerate() {
+        let line = line.context("failed to read standard input")?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let asked: Asked = serde_json::from_str(&line).with_context(|| {
+            format!(
+                "line {} cannot be graded\n\
+                 hint: {{\"gold\": \"3\", \"response\": \"\\\\boxed{{3}}\", \"choices\": [\"3\", \"4\"]}}",
+                index + 1
+            )
+        })?;
+        let target = Target {
+            gold: &asked.gold,
+            choices: &asked.choices,
+            precision: asked.precision,
+            benchmark: &asked.benchmark,
+        };
+        let judgement = grade(grader, &target, &asked.response, asked.finished);
+        let graded = Graded { outcome: judgement.outcome, extracted: judgement.extracted };
+        let text = serde_json::to_string(&graded).context("plain data")?;
+        writeln!(output, "{text}").context("failed to write")?;
+    }
+    output.flush().context("failed to write")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_graded_in_order_and_a_bad_one_is_named() {
+        let input = concat!(
+            "{\"gold\": \"1/2\", \"response\": \"so \\\\boxed{0.5}\"}\n\n",
+            "{\"gold\": \"B\", \"response\": \"no idea\", \"choices\": [\"1\", \"2\"]}\n",
+            "{\"gold\": \"3\", \"response\": \"\\\\boxed{3}\", \"finished\": false}\n",
+        );
+        let mut output = Vec::new();
+        grade_lines(Grader::Synergy1, input.as_bytes(), &mut output).unwrap();
+        let outcomes: Vec<String> = String::from_utf8(output)
+            .unwrap()
+            .lines()
+            .map(|line| {
+                let value: serde_json::Value = serde_json::from_str(line).unwrap();
+                value["outcome"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        assert_eq!(outcomes, ["correct", "unparsed", "truncated"]);
+        for bad in [
+            "{\"gold\": 3, \"response\": \"\"}",
+            "{\"gold\": \"3\"}",
+            "[",
+            "{\"gold\": \"\", \"response\": \"\", \"x\": 1}",
+        ] {
+            let error = grade_lines(Grader::Synergy1, bad.as_bytes(), Vec::new()).unwrap_err();
+            assert!(error.to_string().starts_with("line 1 cannot be graded\nhint: "), "{error}");
+        }
+    }
+}
