@@ -439,7 +439,7 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_refused_before_any_work() {
         refused("version = 2", "version = 1", "line 1: recipe version 1 is not 2");
-        refused("seeds = [1]", "seeds = [1, 1]", "seed 1 stands twice");
+        refused("seeds = [1, 2, 3]", "seeds = [1, 1]", "seed 1 stands twice");
         refused("name = \"rl\"", "name = \"sft\"", "regime `sft` stands twice");
         refused("name = \"rl\"", "name = \"greedy\"", "the name of the baseline or a control");
         refused("stage = \"grpo\"", "stage = \"gpro\"", "no stage `gpro`\nhint: stages are ");
