@@ -296,12 +296,35 @@ struct Measured {
     test: Option<Test>,
 }
 
-/// What a cell's verdict hangs on.
-#[derive(Clone, Copy)]
+/// What the verdict on a cell or a figure hangs on.
+#[derive(Debug, Clone, Copy)]
 struct Test {
     effect: f64,
     standard_error: f64,
+    /// Of no difference, before the correction.
     p: f64,
+}
+
+impl Test {
+    /// The effect with its 95 % interval.
+    fn interval(self) -> Interval {
+        let Test { effect, standard_error, .. } = self;
+        let half = statistics::normal_quantile(0.975) * standard_error;
+        Interval { mean: effect, low: effect - half, high: effect + half }
+    }
+
+    /// The verdict where the corrected p-value is `p` and values within `band` are the same.
+    fn verdict(self, gate: &GateSpec, p: f64, band: f64, is_bad: bool) -> Verdict {
+        if statistics::equivalence_p(self.effect, self.standard_error, band) < EQUIVALENCE_ALPHA {
+            Verdict::Same
+        } else if p > gate.false_alarm {
+            Verdict::Undecided
+        } else if is_bad {
+            Verdict::Regressed
+        } else {
+            Verdict::Improved
+        }
+    }
 }
 
 impl Measured {
@@ -312,16 +335,14 @@ impl Measured {
 
     fn judge(self, gate: &GateSpec, corrected: &mut Corrected) -> CellVerdict {
         let Measured { mut cell, test } = self;
-        let Some(Test { effect, standard_error, .. }) = test else { return cell };
+        let Some(test) = test else { return cell };
         let p = corrected.next();
         let band = cell.metric.band(gate, cell.golden.unwrap_or_default());
-        let half = statistics::normal_quantile(0.975) * standard_error;
-        cell.effect = Some(Interval { mean: effect, low: effect - half, high: effect + half });
+        cell.effect = Some(test.interval());
         cell.p = Some(p);
         cell.detectable =
-            Some(statistics::minimum_detectable_effect(standard_error, corrected.alpha));
-        let equivalence = statistics::equivalence_p(effect, standard_error, band);
-        cell.verdict = decide(gate, p, equivalence, cell.metric.is_bad(effect));
+            Some(statistics::minimum_detectable_effect(test.standard_error, corrected.alpha));
+        cell.verdict = test.verdict(gate, p, band, cell.metric.is_bad(test.effect));
         cell
     }
 }
@@ -348,20 +369,6 @@ impl Corrected {
 
     fn next(&mut self) -> f64 {
         self.p.next().unwrap_or(1.0)
-    }
-}
-
-/// The verdict on an effect whose corrected p-value of no difference is `p` and whose p-value of lying beyond
-/// the band is `equivalence`.
-fn decide(gate: &GateSpec, p: f64, equivalence: f64, is_bad: bool) -> Verdict {
-    if equivalence < EQUIVALENCE_ALPHA {
-        Verdict::Same
-    } else if p > gate.false_alarm {
-        Verdict::Undecided
-    } else if is_bad {
-        Verdict::Regressed
-    } else {
-        Verdict::Improved
     }
 }
 

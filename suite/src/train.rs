@@ -57,7 +57,7 @@ pub struct Context<'a> {
     pub training: &'a TrainingSpec,
     /// Where the tower stays as it is: what is known of pictures.
     pub features: Option<&'a FeatureCache>,
-    /// What is broken on purpose.
+    /// What is broken on purpose in training.
     pub planted: Option<Planted>,
 }
 

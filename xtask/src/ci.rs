@@ -159,9 +159,7 @@ pub(crate) fn self_test(
     profile: &str,
     few: bool,
 ) -> anyhow::Result<synergy::Arguments> {
-    let arguments = synergy::Arguments::new(&["self-test"], root)?
-        .option("--profile", Some(profile))
-        .option("--runs-dir", Some(GATE_RUNS_DIR));
+    let arguments = in_gate(root, &["self-test"], profile)?;
     Ok(if few { arguments.flag("--few") } else { arguments })
 }
 
@@ -173,15 +171,13 @@ fn page(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
     let _section = Section::new("page");
     let report = root.join(GATE_RUNS_DIR).join("smoke/report.html");
     if !report.is_file() {
-        if synergy::build(sh, root)? != 0 {
-            return Ok(Outcome::Broken("synergy does not compile, see above".to_owned()));
+        let built = build(sh, root)?;
+        if built != Outcome::Passed {
+            return Ok(built);
         }
-        let arguments = synergy::Arguments::new(&["reproduce"], root)?
-            .option("--profile", Some("smoke"))
-            .option("--runs-dir", Some(GATE_RUNS_DIR));
-        let code = synergy::run(sh, &arguments)?;
-        if code != 0 {
-            return Ok(judge(code));
+        let reproduced = reproduce(sh, root, "smoke")?;
+        if reproduced != Outcome::Passed {
+            return Ok(reproduced);
         }
     }
     page::open(root, &report).map(judge)
@@ -189,10 +185,10 @@ fn page(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
 
 fn few_faults(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
     let _section = Section::new("self-test of the gate");
-    if synergy::build(sh, root)? != 0 {
-        return Ok(Outcome::Broken("synergy does not compile, see above".to_owned()));
+    match build(sh, root)? {
+        Outcome::Passed => Ok(judge(synergy::run(sh, &self_test(root, "smoke", true)?)?)),
+        broken => Ok(broken),
     }
-    Ok(judge(synergy::run(sh, &self_test(root, "smoke", true)?)?))
 }
 
 /// Runs the gate and tells people how it went: in the job's summary and, if `comment`, on the pull request.
@@ -219,27 +215,41 @@ fn reported(sh: &Shell, root: &Path, profile: &str, comment: bool) -> Outcome {
 fn gate(sh: &Shell, root: &Path, profile: &str) -> anyhow::Result<Outcome> {
     sh.remove_path(GATE_RUNS_DIR)
         .with_context(|| format!("failed to empty the folder `{GATE_RUNS_DIR}`"))?;
-    let arguments = |words: &[&str]| {
-        synergy::Arguments::new(words, root).map(|new| {
-            new.option("--profile", Some(profile)).option("--runs-dir", Some(GATE_RUNS_DIR))
-        })
-    };
     {
         let _section = Section::new("build synergy");
-        if synergy::build(sh, root)? != 0 {
-            return Ok(Outcome::Broken("synergy does not compile, see above".to_owned()));
+        let built = build(sh, root)?;
+        if built != Outcome::Passed {
+            return Ok(built);
         }
     }
     {
         let _section = Section::new(&format!("reproduce --profile {profile}"));
-        let code = synergy::run(sh, &arguments(&["reproduce"])?)?;
-        if code != 0 {
-            return Ok(judge(code));
+        let reproduced = reproduce(sh, root, profile)?;
+        if reproduced != Outcome::Passed {
+            return Ok(reproduced);
         }
     }
     let _section = Section::new(&format!("golden check --profile {profile}"));
-    let check = arguments(&["golden", "check"])?.option("--markdown", Some(COMPARISON));
+    let check =
+        in_gate(root, &["golden", "check"], profile)?.option("--markdown", Some(COMPARISON));
     Ok(judge(synergy::run(sh, &check)?))
+}
+
+/// A command of `synergy` on `profile` in the gate's folder.
+fn in_gate(root: &Path, words: &[&str], profile: &str) -> anyhow::Result<synergy::Arguments> {
+    let arguments = synergy::Arguments::new(words, root)?;
+    Ok(arguments.option("--profile", Some(profile)).option("--runs-dir", Some(GATE_RUNS_DIR)))
+}
+
+fn build(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
+    Ok(match synergy::build(sh, root)? {
+        0 => Outcome::Passed,
+        _ => Outcome::Broken("synergy does not compile, see above".to_owned()),
+    })
+}
+
+fn reproduce(sh: &Shell, root: &Path, profile: &str) -> anyhow::Result<Outcome> {
+    Ok(judge(synergy::run(sh, &in_gate(root, &["reproduce"], profile)?)?))
 }
 
 /// Runs one command in a section of its own.

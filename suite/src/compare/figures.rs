@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Corrected, Verdict, decide};
+use super::{Corrected, Test, Verdict};
 use crate::recipe::GateSpec;
 use crate::score::Results;
 use crate::statistics::{self, Interval};
@@ -209,14 +209,6 @@ fn mean(side: &[(f64, f64)]) -> f64 {
     side.iter().map(|(value, _)| value).sum::<f64>() / side.len() as f64
 }
 
-/// What a verdict hangs on.
-#[derive(Debug, Clone, Copy)]
-struct Test {
-    effect: f64,
-    standard_error: f64,
-    p: f64,
-}
-
 impl Pair {
     /// `None` where there is nothing to test.
     fn test(&self, noise: Noise) -> Option<Test> {
@@ -281,15 +273,13 @@ impl Pair {
             p: None,
             verdict,
         };
-        if let Some(Test { effect, standard_error, .. }) = test {
-            let half = statistics::normal_quantile(0.975) * standard_error;
-            let [mean, low, high] =
-                [effect, effect - half, effect + half].map(|effect| figure.told(effect));
+        if let Some(test) = test {
+            let Interval { mean, low, high } = test.interval();
+            let [mean, low, high] = [mean, low, high].map(|effect| figure.told(effect));
             let p = corrected.next();
-            let equivalence = statistics::equivalence_p(effect, standard_error, figure.band(gate));
             judged.effect = Some(Interval { mean, low, high });
             judged.p = Some(p);
-            judged.verdict = decide(gate, p, equivalence, figure.is_bad(effect));
+            judged.verdict = test.verdict(gate, p, figure.band(gate), figure.is_bad(test.effect));
         }
         judged
     }

@@ -24,6 +24,18 @@ pub(super) struct Point {
     pub(super) y: Interval,
 }
 
+impl Point {
+    /// A value without an interval.
+    pub(super) fn exact(x: f64, y: f64) -> Point {
+        Point { x, y: Interval { mean: y, low: y, high: y } }
+    }
+}
+
+/// Where the middle of the `place`-th of `of` equal parts of the x axis is.
+pub(super) fn center(place: usize, of: usize) -> f64 {
+    (place as f64 + 0.5) / of as f64
+}
+
 /// Points of one row.
 #[derive(Debug, Clone)]
 pub(super) struct Series {

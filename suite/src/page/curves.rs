@@ -7,7 +7,6 @@ use super::PageData;
 use super::chart::{self, Axis, Panel, Point, Series};
 use super::html;
 use super::lines::Line;
-use crate::statistics::Interval;
 use crate::table::{Grid, NOTHING};
 
 /// What is drawn: the name in the record, the title, the unit, and a factor to that unit.
@@ -73,10 +72,7 @@ pub(super) fn charts(data: &PageData, lines: &[Line]) -> String {
                 title: format!("{}, stage {}, seed {}", curve.regime, curve.stage, curve.seed),
                 points: points
                     .iter()
-                    .map(|(step, y)| Point {
-                        x: *step as f64 / (last - 1) as f64,
-                        y: Interval { mean: *y, low: *y, high: *y },
-                    })
+                    .map(|(step, y)| Point::exact(*step as f64 / (last - 1) as f64, *y))
                     .collect(),
                 gap_max: 1.0,
             })

@@ -226,8 +226,9 @@ fn num_questions(results: &Results, family: Option<&str>, level: Level) -> usize
     results.questions.iter().filter(has_level).count()
 }
 
-fn center(place: usize) -> f64 {
-    (place as f64 + 0.5) / Level::ALL.len() as f64
+/// Where a level stands along x.
+pub(super) fn center(place: usize) -> f64 {
+    chart::center(place, Level::ALL.len())
 }
 
 /// What the base shows against itself, as bands behind the lines.

@@ -6,7 +6,6 @@ use super::chart::{self, Axis, Panel, Point, Series};
 use super::html;
 use super::lines::Line;
 use crate::golden::{Average, Record};
-use crate::statistics::Interval;
 use crate::table::Grid;
 
 const SIZE: (f64, f64) = (480.0, 260.0);
@@ -33,7 +32,7 @@ pub(super) fn figure(records: &[Record], lines: &[Line]) -> String {
         let told: Vec<String> = series.iter().map(|series| format!("{}.", series.title)).collect();
         let tick = |(place, record): (usize, &Record)| {
             let commit = record.commit.get(..7).unwrap_or(&record.commit);
-            (center(place, records.len()), format!("{}\n{commit}", record.date))
+            (chart::center(place, records.len()), format!("{}\n{commit}", record.date))
         };
         // More would stand on each other.
         let every = records.len().div_ceil(5);
@@ -57,10 +56,6 @@ pub(super) fn figure(records: &[Record], lines: &[Line]) -> String {
     out
 }
 
-fn center(place: usize, of: usize) -> f64 {
-    (place as f64 + 0.5) / of as f64
-}
-
 fn series(records: &[Record], line: &Line, value: fn(&Average) -> f64) -> Series {
     let mut points = Vec::new();
     let mut told = Vec::new();
@@ -68,10 +63,7 @@ fn series(records: &[Record], line: &Line, value: fn(&Average) -> f64) -> Series
         let Some(average) = record.rows.iter().find(|row| row.name == line.name) else { continue };
         let y = value(average);
         told.push(format!("{} {y:.1}", record.date));
-        points.push(Point {
-            x: center(place, records.len()),
-            y: Interval { mean: y, low: y, high: y },
-        });
+        points.push(Point::exact(chart::center(place, records.len()), y));
     }
     Series {
         classes: line.classes(),

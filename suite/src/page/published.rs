@@ -6,9 +6,9 @@
 use synergy_benchmarks::difficulty::Level;
 
 use super::chart::{self, Axis, Panel, Point, Series};
+use super::figures;
 use super::html;
 use super::lines::Line;
-use crate::statistics::Interval;
 use crate::table::{Grid, NOTHING};
 
 const SIZE: (f64, f64) = (340.0, 240.0);
@@ -123,7 +123,7 @@ pub(super) fn figure(lines: &[Line]) -> String {
             ticks: Level::ALL
                 .into_iter()
                 .enumerate()
-                .map(|(place, level)| (center(place), level.to_string()))
+                .map(|(place, level)| (figures::center(place), level.to_string()))
                 .collect(),
             axis: &axis,
             unit: "points, published",
@@ -140,10 +140,6 @@ pub(super) fn figure(lines: &[Line]) -> String {
     out
 }
 
-fn center(place: usize) -> f64 {
-    (place as f64 + 0.5) / Level::ALL.len() as f64
-}
-
 fn series(lines: &[Line], regime: usize, gains: &[f64; 5]) -> Series {
     let (ours, name) = REGIMES[regime];
     let offset = (regime as f64 - 3.0) * 0.014;
@@ -151,8 +147,7 @@ fn series(lines: &[Line], regime: usize, gains: &[f64; 5]) -> Series {
     let mut points = Vec::new();
     for (place, &gain) in gains.iter().enumerate().filter(|(_, gain)| gain.is_finite()) {
         told.push(format!("{} {gain:+.1}", Level::ALL[place]));
-        let y = Interval { mean: gain, low: gain, high: gain };
-        points.push(Point { x: center(place) + offset, y });
+        points.push(Point::exact(figures::center(place) + offset, gain));
     }
     let line = lines.iter().find(|line| line.name == ours);
     Series {

@@ -186,7 +186,7 @@ fn ask(
         compute,
         training: &unused,
         features: None,
-        planted: planned.planted,
+        planted: None,
     };
     // Every row draws afresh: the base's row shares no draw with the one that cut the levels.
     let seed = Seed::root(planned.seed).fold_in("evaluate").fold_in(&planned.name);
