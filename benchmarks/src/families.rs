@@ -69,6 +69,19 @@ impl Family {
         }
     }
 
+    /// What the family measures, in a sentence or two: the section of that name in its page.
+    pub fn about(self) -> String {
+        let page = match self {
+            Family::Path => include_str!("../families/path.md"),
+            Family::Sum => include_str!("../families/sum.md"),
+            Family::Count => include_str!("../families/count.md"),
+            Family::Chart => include_str!("../families/chart.md"),
+            Family::Swap => include_str!("../families/swap.md"),
+        };
+        let section = page.split("## ").find_map(|part| part.strip_prefix("What it measures\n"));
+        section.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     /// Draws a scene of this family that belongs to `split`.
     ///
     /// Contents are drawn at `seed.at(0)`, `seed.at(1)`, … until one hashes into the split.

@@ -10,4 +10,6 @@ pub mod families;
 pub mod grade;
 pub mod sample;
 pub mod seed;
+pub mod stored;
 pub mod style;
+pub mod text_only;

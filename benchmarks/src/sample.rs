@@ -4,14 +4,19 @@
 //! Pictures are kept as their source, not as pixels: a run plans, shuffles and grades far more
 //! samples than it looks at, and a procedural picture costs less to draw again than to keep.
 
+use std::io::{BufReader, Cursor, Seek};
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use image::{ImageReader, RgbImage};
 
+use crate::datasets::arc_agi::Task;
+use crate::difficulty::Level;
 use crate::families::{Family, Scene, Split};
 use crate::seed::Seed;
+use crate::stored::Cell;
 
 /// The most pixels a picture file may have; more is refused before it is decoded.
 pub const PIXELS_MAX: u64 = 40_000_000;
@@ -23,21 +28,49 @@ pub enum ImageSource {
     Scene(Box<Scene>),
     /// A picture file on disk.
     File(PathBuf),
+    /// The grids of a task, drawn when asked for.
+    Grids(Arc<Task>),
+    /// A picture in a file of rows, read and decoded when asked for.
+    Cell(Box<Cell>),
 }
 
 impl ImageSource {
     /// The pixels.
     ///
     /// # Errors
-    /// If the file cannot be read, is no picture or has more than [`PIXELS_MAX`] pixels.
+    /// If the file cannot be read, the file or the cell is no picture, or the picture has more than
+    /// [`PIXELS_MAX`] pixels.
     pub fn load(&self) -> Result<RgbImage> {
         match self {
             ImageSource::Scene(scene) => Ok(scene.render()),
+            ImageSource::Grids(task) => Ok(task.render()),
             ImageSource::File(path) => {
-                read(path).with_context(|| format!("failed to read picture `{}`", path.display()))
+                let read = || decode(BufReader::new(std::fs::File::open(path)?));
+                read().with_context(|| format!("failed to read picture `{}`", path.display()))
+            }
+            ImageSource::Cell(cell) => {
+                let read = || decode(Cursor::new(cell.bytes()?));
+                read().with_context(|| format!("failed to read the picture in {}", cell.place))
             }
         }
     }
+}
+
+/// What a published set says of a question besides what is asked; nothing where it says nothing.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Details {
+    /// The subject or the ability, in the owner's words.
+    pub category: Option<String>,
+    /// How many decimal places of a numeric answer count.
+    pub precision: Option<u32>,
+    /// The unit of a numeric answer, in the owner's words.
+    pub unit: Option<String>,
+    /// The study's published difficulty level, by the pass rate of Qwen2.5-VL-7B.
+    pub level: Option<Level>,
+    /// The pass rate from which the level follows, 0 to 1.
+    pub pass_rate: Option<f64>,
+    /// Which of several versions of a problem is asked; MathVerse's `problem_version`.
+    pub version: Option<String>,
 }
 
 /// One question with pictures and target.
@@ -60,6 +93,8 @@ pub struct Sample {
     pub verbose: String,
     /// A trace as long as the verbose one that does not reason; empty where the benchmark has none.
     pub shallow: String,
+    /// What the published set says of the question.
+    pub details: Details,
 }
 
 impl Sample {
@@ -95,6 +130,7 @@ impl Sample {
             terse: question.terse,
             verbose: question.verbose,
             shallow: question.shallow,
+            details: Details::default(),
         }
     }
 
@@ -107,16 +143,17 @@ impl Sample {
     }
 }
 
-fn read(path: &Path) -> Result<RgbImage> {
+fn decode(mut file: impl std::io::BufRead + Seek) -> Result<RgbImage> {
     // The dimensions stand in the header: a picture bomb is refused before memory is taken.
-    let (width, height) = ImageReader::open(path)?.with_guessed_format()?.into_dimensions()?;
+    let (width, height) = ImageReader::new(&mut file).with_guessed_format()?.into_dimensions()?;
     let num_pixels = u64::from(width) * u64::from(height);
     ensure!(
         num_pixels <= PIXELS_MAX,
         "{width} x {height} pixels are more than {} megapixels",
         PIXELS_MAX / 1_000_000
     );
-    Ok(ImageReader::open(path)?.with_guessed_format()?.decode()?.to_rgb8())
+    file.rewind()?;
+    Ok(ImageReader::new(file).with_guessed_format()?.decode()?.to_rgb8())
 }
 
 #[cfg(test)]

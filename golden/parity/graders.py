@@ -6,6 +6,8 @@ makes two environments below `target/parity`, installs the two requirement files
 has the peers' own functions judge every row. Rows are drawn from a fixed seed.
 
 Decisions:
+- `--held-out SYNERGY` judges rows of other keys and other words, which were written after the emulations and not
+  looked at for them, and prints how far `SYNERGY grade` agrees.
 - Rows are drawn from lists: answer keys, answers that say the same or something else, and ways to say
   them. Nothing is drawn to suit our emulations; answers that no benchmark has are few.
 - What a grader's module imports but its rules do not use is a stub: torch, pandas, judges.
@@ -101,13 +103,58 @@ SAYS_NOTHING = [
     "I cannot tell.", "", "Cannot determine the answer", "Sorry, I can't help with images of people yet.", "None of these.",
     "There is no way to know this from the picture alone.", "Z", "\\boxed{}", "hmm", "It depends.",
 ]
+# Other keys and other ways to say them, which nobody looked at while the emulations were written: `--held-out`.
+HELD_OUT_OPEN = [
+    ("17", ["17", "17.0", "\\text{17}", "x = 17", "17\\,\\text{m}", "34/2"], ["18", "1.7", "-17", "17x"]),
+    ("0.25", ["0.25", "1/4", "\\frac{1}{4}", "25\\%", ".25", "\\tfrac{1}{4}"], ["0.3", "4", "0.025"]),
+    ("-\\frac{2}{5}", ["-\\frac{2}{5}", "-2/5", "-0.4", "\\frac{-2}{5}", "-\\frac{4}{10}"], ["\\frac{2}{5}", "-\\frac{5}{2}", "0.4"]),
+    ("10000", ["10000", "10,000", "10^4", "10{,}000", "1\\times 10^4"], ["1000", "10,00", "100000"]),
+    ("3\\sqrt{5}", ["3\\sqrt{5}", "\\sqrt{45}", "3 \\sqrt 5", "3\\sqrt5"], ["5\\sqrt{3}", "6.7", "3\\sqrt{6}"]),
+    ("\\frac{\\pi}{6}", ["\\frac{\\pi}{6}", "\\pi/6", "\\frac{1}{6}\\pi", "\\dfrac{\\pi}{6}"], ["\\frac{\\pi}{3}", "6\\pi", "30^\\circ"]),
+    ("45^\\circ", ["45^\\circ", "45", "45 degrees", "45^{\\circ}"], ["54", "45.5", "135^\\circ"]),
+    ("8 m", ["8 m", "8", "8\\text{ m}", "8\\ \\mathrm{m}"], ["9 m", "80", "0.8"]),
+    ("(3,-4)", ["(3,-4)", "(3, -4)", "\\left(3,-4\\right)"], ["(-4,3)", "(3,4)", "[3,-4]"]),
+    ("\\{0,4\\}", ["\\{0,4\\}", "\\{4, 0\\}", "0, 4"], ["\\{0\\}", "\\{0,5\\}", "4"]),
+    ("[0,5]", ["[0,5]", "[0, 5]", "\\left[0,5\\right]"], ["(0,5)", "[0,5)", "[5,0]"]),
+    ("3x-4", ["3x-4", "-4+3x", "3 x - 4", "y=3x-4"], ["3x+4", "4x-3", "3x"]),
+    ("a^2+b^2", ["a^2+b^2", "b^2+a^2", "a^{2}+b^{2}"], ["(a+b)^2", "a+b", "a^2-b^2"]),
+    ("y=2", ["y=2", "2", "y = 2"], ["x=2", "3", "y=-2"]),
+    ("5:2", ["5:2", "5 : 2"], ["2:5", "2.5", "5"]),
+    ("2.4\\times 10^3", ["2.4\\times 10^3", "2400", "2.4 \\cdot 10^{3}"], ["2.4", "240", "24000"]),
+    ("75\\%", ["75\\%", "75%", "0.75", "75"], ["7.5", "57", "0.25"]),
+    ("blue", ["blue", "Blue", "\\text{blue}"], ["green", "light blue", "\\text{red}"]),
+    ("No", ["No", "no", "\\text{No}"], ["Yes", "not sure"]),
+    ("triangle", ["triangle", "\\text{triangle}", "Triangle"], ["square", "rectangle"]),
+]
+HELD_OUT_CHOICES = [
+    (["circle", "square", "triangle", "star"], "circle square triangle star hexagon".split()),
+    (["10", "20", "30", "40", "50"], "10 20 30 40 50 60 30.0".split()),
+    (["\\frac{3}{4}", "\\frac{4}{3}", "\\sqrt{5}", "\\pi"], ["\\frac{3}{4}", "0.75", "4/3", "\\sqrt5", "\\pi", "3"]),
+    (["It rises", "It falls", "It stays the same"], ["It rises", "it falls", "It stays the same", "nothing"]),
+    (["8 m", "9 m", "10 m", "11 m"], ["8 m", "9", "10\\text{ m}", "11 m", "20 m"]),
+]
+HELD_OUT_SAYS_OPEN = [
+    "\\boxed{@}", "Hence $\\boxed{@}$ is the value.", "Thus the result is \\(\\boxed{@}\\).", "The answer is @.", "Answer: @", "@.",
+    "Let me check. Wait, that is not right.\n\nSo it is \\boxed{@}.", "<think>we try 4, then 5</think>The answer is $@$.",
+    "**Final Answer**\n\\[ \\boxed{@} \\]", "Therefore the final answer is @", "We find that the value equals @.",
+]
+HELD_OUT_SAYS_LETTER = [
+    "#", "(#)", "#)", "Answer: (#)", "The answer is #", "I choose #.", "Therefore, the correct choice is (#).", "\\boxed{#}",
+    "\\boxed{(#)}", "Final answer: #", "<think>B looks good, but no</think>\\boxed{#}", "Option # is correct.", "**Answer: #**",
+    "It must be # since nothing else fits the picture",
+]
+
 NAMES = ["mathvision", "mathvista", "mmmu", "mmstar", "mathverse", "other"]
 
 
-def rows():
+def rows(held_out):
     """[key, answer, way to say it, options, precision, benchmark], no two alike."""
     draw = random.Random(SEED)
     found, seen = [], set()
+    keys, says_open, says_letter = (
+        (HELD_OUT_OPEN, HELD_OUT_SAYS_OPEN, HELD_OUT_SAYS_LETTER) if held_out else (OPEN, SAYS_OPEN, SAYS_LETTER)
+    )
+    choices, each = (HELD_OUT_CHOICES, 260) if held_out else (CHOICES, 170)
 
     def add(gold, response, options, precision, benchmark):
         row = (gold, response, options, precision, benchmark)
@@ -115,18 +162,18 @@ def rows():
             seen.add(row)
             found.append(row)
 
-    for gold, same, other in OPEN:
+    for gold, same, other in keys:
         for answer in same + other:
-            for say in draw.sample(SAYS_OPEN, 7):
+            for say in draw.sample(says_open, 11 if held_out else 7):
                 decimals = 1 if gold in ("0.5", "2.5") else 2 if gold == "3.14" else None
                 add(gold, say.replace("@", answer), -1, decimals, draw.choice(NAMES[:3] + NAMES[4:]))
-    for index, (texts, answers) in enumerate(CHOICES):
+    for index, (texts, answers) in enumerate(choices):
         letters = "ABCDEFGH"[: len(texts)]
-        for _ in range(170):
+        for _ in range(each):
             gold = draw.choice(letters)
             letter = draw.choice([gold, gold, *letters])
             if draw.random() < 0.6:
-                response = draw.choice(SAYS_LETTER).replace("#", letter)
+                response = draw.choice(says_letter).replace("#", letter)
             else:
                 text = texts[letters.index(letter)] if draw.random() < 0.6 else draw.choice(answers)
                 response = draw.choice(SAYS_TEXT).replace("#", letter).replace("@", text)
@@ -134,7 +181,7 @@ def rows():
         for response in SAYS_NOTHING:
             add(draw.choice(letters), response, index, None, draw.choice(NAMES))
     draw.shuffle(found)
-    assert len(found) >= ROWS, len(found)
+    assert held_out or len(found) >= ROWS, len(found)
     return found[:ROWS]
 
 
@@ -372,19 +419,32 @@ def environment(folder, requirements):
     return python
 
 
+def compare(synergy, peer, asked, verdicts):
+    """Prints on how many rows the emulation says what the peer says, and the first rows where it does not."""
+    lines = "".join(json.dumps(row) + "\n" for row in asked)
+    done = subprocess.run([synergy, "grade", "--grader", peer], input=lines, capture_output=True, text=True, check=True)
+    ours = [json.loads(line)["outcome"][0] for line in done.stdout.splitlines()]
+    differing = [(row, theirs, own) for row, theirs, own in zip(asked, verdicts, ours, strict=True) if theirs != own]
+    print(f"{peer}: {100 * (1 - len(differing) / len(asked)):.2f} % of {len(asked)} rows")
+    for row, theirs, own in differing[:12]:
+        print(f"  {theirs} {own} {row['gold']!r} {row['response']!r} {row['choices']} {row['benchmark']}")
+
+
 def main():
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=HERE / "fixtures" / "graders.json")
     parser.add_argument("--work", type=Path, default=ROOT / "target" / "parity")
     parser.add_argument("--judge", nargs="*", help="for the environments: judge the rows of standard input")
+    parser.add_argument("--held-out", metavar="SYNERGY", help="write nothing; judge other rows, and compare with this program's")
     arguments = parser.parse_args()
     if arguments.judge is not None:
         judge_half(arguments.judge)
         return
-    drawn = rows()
+    held_out = arguments.held_out is not None
+    drawn, choices = rows(held_out), HELD_OUT_CHOICES if held_out else CHOICES
     asked = [
-        {"gold": gold, "response": response, "choices": CHOICES[options][0] if options >= 0 else [], "precision": precision, "benchmark": benchmark}
+        {"gold": gold, "response": response, "choices": choices[options][0] if options >= 0 else [], "precision": precision, "benchmark": benchmark}
         for gold, response, options, precision, benchmark in drawn
     ]
     verdicts, packages = {}, {}
@@ -398,6 +458,10 @@ def main():
             sys.exit(done.stderr[-4000:])
         verdicts.update(json.loads(done.stdout))
         packages[folder] = pins(requirements)
+    if held_out:
+        for peer in PEERS:
+            compare(arguments.held_out, peer, asked, verdicts[peer])
+        return
     lines = [
         json.dumps([gold, response, options, precision, NAMES.index(benchmark), "".join(verdicts[peer][i] for peer in PEERS)], ensure_ascii=False, separators=(",", ":"))
         for i, (gold, response, options, precision, benchmark) in enumerate(drawn)

@@ -10,19 +10,18 @@
 //! - A limited evaluation takes questions at even distances from the whole file, not its first ones,
 //!   so that as many pictures as possible are seen and the subset is the same on every machine.
 
-use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 
-use crate::sample::{ImageSource, Sample};
+use crate::sample::{Details, ImageSource, Sample};
 
 /// The name that samples carry.
 pub const BENCHMARK: &str = "easy_vqa";
 
 /// Accuracy on all test questions without their pictures: the majority answer in train of the same
-/// question text, as [`question_only_baseline`] computes it (a test repeats it where the data is).
+/// question text, as [`crate::text_only::accuracy`] computes it (a test repeats it where the data is).
 pub const TEXT_ONLY_BASELINE: f64 = 6_475.0 / 9_673.0;
 
 /// The two parts that the owner publishes.
@@ -84,6 +83,7 @@ pub fn load(dir: &Path, split: EasyVqaSplit, limit: usize) -> anyhow::Result<Vec
             terse: String::new(),
             verbose: String::new(),
             shallow: String::new(),
+            details: Details::default(),
         })
     };
     spread(rows.len(), limit).map(sample).collect()
@@ -101,24 +101,6 @@ pub fn rows(dir: &Path, split: EasyVqaSplit) -> anyhow::Result<Vec<Row>> {
     ensure!(!rows.is_empty(), "there is no question in `{}`", path.display());
     let row = |(question, answer, image_id)| Row { question, answer, image_id };
     Ok(rows.into_iter().map(row).collect())
-}
-
-/// Accuracy on `test` of the best guess that knows the question and not the picture: for each
-/// question text the answer that is most frequent for it in `train` (of equals the alphabetically
-/// first); a text that `train` lacks counts as wrong. NaN if `test` is empty.
-pub fn question_only_baseline(train: &[Row], test: &[Row]) -> f64 {
-    let mut counts: HashMap<&str, BTreeMap<&str, u32>> = HashMap::new();
-    for row in train {
-        *counts.entry(&row.question).or_default().entry(&row.answer).or_default() += 1;
-    }
-    // `max_by_key` keeps the last of equals, so the order is turned round.
-    let guess = |question: &str| {
-        let answers = counts.get(question)?.iter().rev();
-        answers.max_by_key(|(_, count)| **count).map(|(answer, _)| *answer)
-    };
-    let num_right =
-        test.iter().filter(|row| guess(&row.question) == Some(row.answer.as_str())).count();
-    num_right as f64 / test.len() as f64
 }
 
 const HINT: &str = "hint: run `cargo xtask fetch easy-vqa`";
@@ -165,10 +147,6 @@ mod tests {
         let questions = serde_json::to_string(&rows).unwrap();
         fs::write(dir.path().join("test/questions.json"), questions).unwrap();
         dir
-    }
-
-    fn row(question: &str, answer: &str) -> Row {
-        Row { question: question.into(), answer: answer.into(), image_id: 0 }
     }
 
     #[track_caller]
@@ -227,19 +205,6 @@ mod tests {
     }
 
     #[test]
-    fn the_baseline_guesses_by_the_question_alone() {
-        let train =
-            [row("red?", "no"), row("red?", "no"), row("red?", "yes"), row("shape?", "circle")];
-        let test =
-            [row("red?", "no"), row("red?", "yes"), row("shape?", "circle"), row("new?", "no")];
-        assert!((question_only_baseline(&train, &test) - 0.5).abs() < 1e-12);
-        // Of two equally frequent answers the alphabetically first is the guess.
-        let tied = [row("red?", "yes"), row("red?", "no")];
-        assert!((question_only_baseline(&tied, &[row("red?", "no")]) - 1.0).abs() < 1e-12);
-        assert!(question_only_baseline(&train, &[]).is_nan());
-    }
-
-    #[test]
     fn the_published_set_reads_whole_and_gives_the_baseline() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/easy-vqa");
         if !dir.is_dir() {
@@ -249,7 +214,10 @@ mod tests {
         let train = rows(&dir, EasyVqaSplit::Train).unwrap();
         let test = rows(&dir, EasyVqaSplit::Test).unwrap();
         assert_eq!((train.len(), test.len()), (38_575, 9_673));
-        let baseline = question_only_baseline(&train, &test);
+        fn pair(row: &Row) -> (&str, &str) {
+            (&row.question, &row.answer)
+        }
+        let baseline = crate::text_only::accuracy(train.iter().map(pair), test.iter().map(pair));
         assert!((baseline - TEXT_ONLY_BASELINE).abs() < 1e-12, "{baseline}");
 
         let samples = load(&dir, EasyVqaSplit::Test, usize::MAX).unwrap();

@@ -1,4 +1,4 @@
-//! A contact sheet: pictures of every family in one, for people to look at.
+//! A contact sheet: pictures of families in one, for people to look at.
 //!
 //! Nothing in a run depends on it.
 
@@ -11,17 +11,18 @@ use crate::seed::Seed;
 
 const GAP_PX: u32 = 4;
 
-/// `per_family` pictures of each family side by side, one family a row, enlarged `scale` times.
+/// `per_family` pictures of each of `families` side by side, one family a row, enlarged `scale` times.
 ///
 /// # Panics
-/// If `per_family` or `scale` is zero.
-pub fn contact_sheet(seed: u64, per_family: usize, scale: u32) -> RgbImage {
+/// If there is no family, or `per_family` or `scale` is zero.
+pub fn contact_sheet(families: &[Family], seed: u64, per_family: usize, scale: u32) -> RgbImage {
+    assert!(!families.is_empty(), "no family is no sheet");
     assert!(per_family > 0 && scale > 0, "{per_family} pictures at scale {scale} are no sheet");
     let pitch_px = PICTURE_PX + GAP_PX;
     let width = per_family as u32 * pitch_px + GAP_PX;
-    let height = Family::ALL.len() as u32 * pitch_px + GAP_PX;
+    let height = families.len() as u32 * pitch_px + GAP_PX;
     let mut sheet = RgbImage::from_pixel(width, height, Rgb([128; 3]));
-    for (row, family) in Family::ALL.into_iter().enumerate() {
+    for (row, family) in families.iter().enumerate() {
         let root = Seed::root(seed).fold_in("sheet").fold_in(family.name());
         for column in 0..per_family {
             let picture = family.scene(root.at(column as u64), Split::Pretrain).render();

@@ -1,0 +1,13 @@
+//! Prints what every family's questions are worth without their pictures, as the table in `src/text_only.rs` holds it.
+
+use synergy_benchmarks::families::{Family, MAX_HOPS};
+use synergy_benchmarks::text_only::measure;
+
+#[expect(clippy::print_stdout, reason = "printing is what it is for")]
+fn main() {
+    for family in Family::ALL {
+        let shares: Vec<String> =
+            (1..=MAX_HOPS).map(|hops| measure(family, hops).to_string()).collect();
+        println!("    (Family::{family:?}, [{}]),", shares.join(", "));
+    }
+}
