@@ -173,15 +173,24 @@ fn say(text: &str) {
     eprintln!("{text}");
 }
 
+/// As a shell tells of a program that SIGINT has ended.
+const EXIT_INTERRUPTED: i32 = 130;
+
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// From now on Ctrl-C asks the run to stop after the current step.
+/// From now on Ctrl-C asks the run to stop after the current step, and a second one ends the program: whatever is
+/// kept on disk is whole at any moment.
 ///
 /// # Errors
 /// If the handler cannot be installed.
 pub fn watch_interrupts() -> Result<()> {
-    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))
-        .context("failed to watch for Ctrl-C")
+    ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(EXIT_INTERRUPTED);
+        }
+        say("stopping after what is under way; Ctrl-C again stops at once");
+    })
+    .context("failed to watch for Ctrl-C")
 }
 
 /// Whether somebody asked to stop.

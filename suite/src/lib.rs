@@ -3,6 +3,8 @@
 //! Each noun is a plain value that can be written and read back; each arrow is a function; `run` is
 //! the only place with order, files and clocks.
 
+pub mod agreement;
+pub mod analysis;
 pub mod base;
 pub mod base_gate;
 pub mod chat;
@@ -13,7 +15,9 @@ pub mod cost;
 pub mod data;
 pub mod dataset;
 pub mod device;
+pub mod endpoint;
 pub mod evaluate;
+pub mod evaluation;
 pub mod event;
 pub mod features;
 pub mod golden;
@@ -25,6 +29,7 @@ pub mod model;
 pub mod objective;
 pub mod optimizer;
 pub mod page;
+pub mod picture;
 pub mod plan;
 pub mod planted;
 pub mod publish;
@@ -33,6 +38,7 @@ pub mod reward;
 pub mod run;
 pub mod score;
 pub mod self_test;
+pub mod show;
 pub mod statistics;
 pub mod store;
 pub mod table;

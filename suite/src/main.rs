@@ -10,13 +10,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use synergy_benchmarks::families::contact_sheet;
 use synergy_models::image::read_picture;
 use synergy_models::weights::StoredDtype;
 use synergy_suite::base_gate;
 use synergy_suite::chat::Chat;
 use synergy_suite::compare::compare;
 use synergy_suite::device::Compute;
+use synergy_suite::evaluation::{self, EvaluateArgs, LevelsArgs};
 use synergy_suite::event::{interrupted, watch_interrupts};
 use synergy_suite::golden;
 use synergy_suite::grading;
@@ -28,6 +28,7 @@ use synergy_suite::recipe::ModelSpec;
 use synergy_suite::run::{self, Options, Variant};
 use synergy_suite::score::Results;
 use synergy_suite::self_test;
+use synergy_suite::show::{self, ShowArgs};
 use synergy_suite::store::write_atomic;
 use synergy_suite::table::render_comparison;
 
@@ -61,6 +62,24 @@ const SELF_TEST_EXAMPLES: &str = "\
 Examples:
   synergy self-test --profile smoke
   synergy self-test --profile smoke --few --json";
+
+const EVALUATE_EXAMPLES: &str = "\
+Examples:
+  synergy evaluate --benchmark mathvision --data MathVision.tsv --model DIR
+  synergy evaluate --benchmark mmmu --data mmmu/ --endpoint http://localhost:8000/v1 --model-id qwen --num-samples 4
+  synergy evaluate --benchmark mine --data rows.jsonl --mapping mine.toml --model DIR --limit 100
+  synergy evaluate --benchmark path --model golden/base/small --levels levels.jsonl";
+
+const LEVELS_EXAMPLES: &str = "\
+Examples:
+  synergy levels --benchmark path --model golden/base/small --out levels.jsonl
+  synergy levels --benchmark mathvista --data testmini.parquet --endpoint URL --model-id qwen --out levels.jsonl";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  synergy show --out sheet.png
+  synergy show path --level 3
+  synergy show sum --steps 12 --count 8 --out sum.html";
 
 const GRADE_EXAMPLES: &str = "\
 Examples:
@@ -127,6 +146,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask any model the questions of any benchmark and judge its answers by rules
+    #[command(after_help = EVALUATE_EXAMPLES)]
+    Evaluate(EvaluateArgs),
+    /// Sample a model several times per question and cut levels by its pass rates
+    #[command(after_help = LEVELS_EXAMPLES)]
+    Levels(LevelsArgs),
     /// Judge answers from standard input, a JSON object a line
     #[command(after_help = GRADE_EXAMPLES)]
     Grade {
@@ -161,14 +186,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Write a contact sheet of the procedural families
-    Show {
-        #[arg(long, default_value = "runs/contact-sheet.png")]
-        out: PathBuf,
-        /// Seed of the pictures
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-    },
+    /// Write pictures of the procedural families to look at: a sheet, or a page with questions and answers
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show(ShowArgs),
     /// Ask a checkpoint: one question, or a conversation from standard input
     #[command(after_help = CHAT_EXAMPLES)]
     Chat {
@@ -429,6 +449,16 @@ fn dispatch(command: Command) -> Result<u8> {
             }
             Ok(report.exit_code())
         }
+        Command::Evaluate(args) => {
+            watch_interrupts()?;
+            put(&evaluation::evaluate(&args, width())?)?;
+            Ok(0)
+        }
+        Command::Levels(args) => {
+            watch_interrupts()?;
+            put(&evaluation::cut_levels(&args)?)?;
+            Ok(0)
+        }
         Command::Grade { grader } => {
             let grader = grading::grader(&grader)?;
             grading::grade_lines(grader, std::io::stdin().lock(), std::io::stdout().lock())?;
@@ -464,13 +494,8 @@ fn dispatch(command: Command) -> Result<u8> {
             }
             Ok(u8::from(!report.passed))
         }
-        Command::Show { out, seed } => {
-            let mut png = Vec::new();
-            contact_sheet(seed, 4, 3)
-                .write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png)
-                .context("failed to encode the contact sheet")?;
-            write_atomic(&out, &png)?;
-            put(&format!("{}\n", out.display()))?;
+        Command::Show(args) => {
+            put(&format!("{}\n", show::show(&args)?.display()))?;
             Ok(0)
         }
         Command::Chat { model, image, system, sampling, question } => {

@@ -7,11 +7,13 @@
 
 use std::fmt::Write as _;
 
+use crate::analysis::Analyses;
 use crate::claims::Finding;
 use crate::golden::Record;
 use crate::score::{Metrics, Results};
 use crate::table;
 
+mod analysis;
 mod board;
 mod chart;
 mod completions;
@@ -40,6 +42,8 @@ pub struct PageData {
     pub exhibits: Vec<Exhibit>,
     /// Golden results of this profile so far, oldest first.
     pub history: Vec<Record>,
+    /// What the answers tell by level, outcome and grader.
+    pub analyses: Option<Analyses>,
     /// Hash of the sources that train and sample.
     pub code_hash: String,
 }
@@ -106,6 +110,17 @@ pub fn report_html(
     );
     page.push_str(&figures::figure(&Quantity::length(metrics), results, &lines));
     page.push_str("</section>\n");
+    if let Some(analyses) = &data.analyses {
+        section(
+            &mut page,
+            "tokens",
+            "Accuracy against a budget of tokens",
+            "What accuracy would have been with less to write, from these same answers: one that is longer than the \
+             budget counts as cut.",
+        );
+        page.push_str(&analysis::budgets(analyses, &lines));
+        page.push_str("</section>\n");
+    }
     section(
         &mut page,
         "words",
@@ -113,6 +128,9 @@ pub fn report_html(
         "How often an answer says wait, check, mistake, alternative or however.",
     );
     page.push_str(&figures::figure(&Quantity::words(results, &lines), results, &lines));
+    if let Some(analyses) = &data.analyses {
+        page.push_str(&analysis::style(analyses));
+    }
     page.push_str("</section>\n");
     section(
         &mut page,
@@ -152,6 +170,17 @@ pub fn report_html(
     page.push_str(&board::board(results, metrics));
     page.push_str(&ledger::notes(results));
     page.push_str("</section>\n");
+    if let Some(analyses) = &data.analyses {
+        section(
+            &mut page,
+            "graders",
+            "Graders",
+            "The same answers by other rules: ours, and emulations of those that published scores were made with, none \
+             of which asks a model. The first is the one that everything else on this page is judged by.",
+        );
+        page.push_str(&analysis::graders(analyses));
+        page.push_str("</section>\n");
+    }
     section(
         &mut page,
         "completions",
@@ -217,11 +246,13 @@ fn head(
         Some(("gain", "Gain")),
         Some(("published", "Published")),
         Some(("length", "Length")),
+        data.analyses.as_ref().map(|_| ("tokens", "Tokens")),
         Some(("words", "Words")),
         Some(("curves", "Curves")),
         merges,
         Some(("claims", "Claims")),
         Some(("table", "Table")),
+        data.analyses.as_ref().map(|_| ("graders", "Graders")),
         Some(("completions", "Completions")),
         Some(("budget", "Budget")),
         history,
@@ -295,7 +326,41 @@ mod tests {
             curves: rows.iter().map(curve).collect(),
             exhibits: chosen(results).into_iter().map(exhibit).collect(),
             history: vec![Record::of(results, None), Record::of(results, Some("a <b>reason"))],
+            analyses: Some(analyses(&rows)),
             code_hash: "0123".to_owned(),
+        }
+    }
+
+    fn analyses(rows: &[&str]) -> Analyses {
+        use crate::agreement::{Agreement, Verdicts};
+        use crate::analysis::{Judged, RowAccuracy, analyze};
+        use synergy_benchmarks::answer::Outcome::{self, Correct, Wrong};
+        use synergy_benchmarks::difficulty::Level;
+        let judged = |outcome| Judged {
+            text: "<think>wait</think>",
+            num_tokens: 40,
+            outcome,
+            level: Some(Level::L2),
+        };
+        let verdicts = |outcomes: [Outcome; 2]| Verdicts {
+            row: "rl<b>".to_owned(),
+            seed: 1,
+            sample_id: "path/1".to_owned(),
+            sample: 0,
+            outcomes: outcomes.to_vec(),
+        };
+        let analysis = |row: &&str| analyze(row, &[judged(Correct), judged(Wrong)]);
+        Analyses {
+            profile: "tiny".to_owned(),
+            rows: rows.iter().filter_map(analysis).collect(),
+            accuracy: rows
+                .iter()
+                .map(|row| RowAccuracy { row: (*row).to_owned(), accuracy: vec![0.5, 0.25] })
+                .collect(),
+            agreement: Agreement::of(
+                &["boxed-1", "synergy-1"],
+                vec![verdicts([Correct, Wrong]), verdicts([Correct, Correct])],
+            ),
         }
     }
 

@@ -13,6 +13,7 @@ use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::style::REASONING_WORDS;
 
+use crate::analysis::{Analyses, grids, written};
 use crate::claims::{self, ClaimVerdict, Finding, ledger};
 use crate::completion::Completion;
 use crate::cost::{Budget, Cost};
@@ -203,6 +204,7 @@ fn rounded(value: f64) -> Value {
 pub fn report_markdown(
     results: &Results,
     metrics: &Metrics,
+    analyses: Option<&Analyses>,
     samples: &[SampleCompletion],
 ) -> String {
     let mut text = format!("# Synergy, profile {}\n\n", inline(&results.profile));
@@ -218,6 +220,9 @@ pub fn report_markdown(
         "In percent, with the gain over base in points below it.",
     );
     markdown_table(&mut text, &families_grid(results, metrics));
+    if let Some(line) = table::text_only_line(results) {
+        let _ = writeln!(text, "\n{}.", inline(&line));
+    }
     for benchmark in results.external_benchmarks() {
         let line = table::external_line(results, metrics, benchmark);
         let _ = writeln!(text, "\n{}.", inline(&line));
@@ -239,6 +244,15 @@ pub fn report_markdown(
     markdown_table(&mut text, &outcomes_grid(results, metrics));
     section(&mut text, "Style", "Reasoning words per 1000 tokens.");
     markdown_table(&mut text, &style_grid(results, metrics));
+    if let Some(analyses) = analyses {
+        let rows = analyses.rows.iter();
+        let all = rows.filter_map(|row| Some((row.row.clone(), row.groups.first()?)));
+        written::style(&mut text, &grids::style("row", all));
+        written::budgets(&mut text, &analyses.rows);
+        written::graders(&mut text, &analyses.agreement);
+        let _ = writeln!(text, "\nEvery row under each, in percent:\n");
+        markdown_table(&mut text, &grids::rows(analyses));
+    }
     if !results.budgets.is_empty() {
         section(
             &mut text,
@@ -264,7 +278,8 @@ pub fn report_markdown(
     text
 }
 
-fn section(text: &mut String, heading: &str, sentence: &str) {
+/// Starts a section of a report with one sentence.
+pub(crate) fn section(text: &mut String, heading: &str, sentence: &str) {
     let _ = write!(text, "\n## {heading}\n\n{sentence}\n\n");
 }
 
@@ -557,7 +572,7 @@ mod tests {
     fn a_completion_cannot_break_out_of_the_report() {
         let results = study(20, &[1]);
         let text = "<think> ```\n# heading\n```` </think> | x";
-        let report = report_markdown(&results, &Metrics::of(&results), &[sample(text)]);
+        let report = report_markdown(&results, &Metrics::of(&results), None, &[sample(text)]);
         assert!(report.contains(&format!("`````text\n{text}\n`````\n")));
         assert!(report.contains("Start at b2 \\| follow 2 arrows. Which color?"));
     }
@@ -565,7 +580,7 @@ mod tests {
     #[test]
     fn every_row_of_a_markdown_table_has_the_headers_width() {
         let results = study(20, &[1]);
-        let report = report_markdown(&results, &Metrics::of(&results), &[]);
+        let report = report_markdown(&results, &Metrics::of(&results), None, &[]);
         let mut width = None;
         for line in report.lines() {
             if !line.starts_with('|') {
@@ -584,7 +599,7 @@ mod tests {
             .rows
             .retain(|row| ["base", "null", "sft", "sft/shuffled"].contains(&row.name.as_str()));
         let text = "<think> step 1 b2 is up so b1 . wait check </think> \\boxed{ blue }";
-        let report = report_markdown(&results, &Metrics::of(&results), &[sample(text)]);
+        let report = report_markdown(&results, &Metrics::of(&results), None, &[sample(text)]);
         insta::assert_snapshot!(report, @r#"
         # Synergy, profile small
 
@@ -613,6 +628,8 @@ mod tests {
         | null<br>gain | 54.2 ±6.6<br>+2.5 ±5.8 | 60.0 ±15.0<br>+0.0 ±10.0 | 50.0 ±16.2<br>+3.7 ±15.6 | 46.2 ±13.8<br>+0.0 ±12.5 | 58.8 ±14.4<br>+8.8 ±12.5 | 56.2 ±16.9<br>+0.0 ±11.9 | – |
         | sft<br>gain | 47.5 ±5.6<br>-4.2 ±6.4 | 46.2 ±9.4<br>-13.7 ±15.0 | 42.5 ±12.5<br>-3.8 ±16.9 | 51.2 ±12.5<br>+5.0 ±16.9 | 50.0 ±16.3<br>+0.0 ±11.9 | 47.5 ±12.5<br>-8.8 ±11.2 | 72.5 ±13.8<br>-10.0 ±20.0 |
         | /shuffled | 18.8 ±3.8 | 20.0 ±7.5 | 25.0 ±9.4 | 18.8 ±9.4 | 17.5 ±8.8 | 12.5 ±6.9 | – |
+
+        The best guess from the text alone, in %: chart 29.7, count 28.3, path 20.0, sum 20.5, swap 23.4; only what is above it saw the picture.
 
         easy_vqa, 40 questions, accuracy in %: base 82.5 ±11.2, sft 72.5 ±13.8, question only 67.1.
 

@@ -2,6 +2,7 @@
 //!
 //! Everything it calls is a function of plain values; everything it keeps is in the store.
 
+mod analysis;
 pub mod data;
 pub mod evaluation;
 pub mod machine;
@@ -174,7 +175,7 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
         finished.unwrap_or_else(|| provenance(&base, &compute, options, &recipe.name, wall_time_s));
     let planted = options.variant.planted();
     let outcome = judge(recipe, &plan, provenance, training, &evaluated, planted, dir)?;
-    let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store)?;
+    let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store, planted)?;
     publish(&outcome, &evaluated, &shown)?;
     events.write(Event::Finished { wall_time_s })?;
     Ok(outcome)
@@ -232,7 +233,7 @@ pub fn rescore(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let before = Results::read(&path)?;
     let (provenance, training) = (before.provenance, before.training);
     let outcome = judge(recipe, &plan, provenance, training, &evaluated, None, dir)?;
-    let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store)?;
+    let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store, None)?;
     publish(&outcome, &evaluated, &shown)?;
     Ok(outcome)
 }
@@ -469,7 +470,13 @@ fn publish(outcome: &Outcome, evaluated: &[evaluation::Evaluated], shown: &PageD
     write_atomic(&dir.join("results.json"), results.to_json()?.as_bytes())?;
     let samples: Vec<SampleCompletion> =
         evaluated.iter().flat_map(evaluation::Evaluated::examples).collect();
-    write_atomic(&dir.join("report.md"), report_markdown(results, metrics, &samples).as_bytes())?;
+    let analyses = shown.analyses.as_ref();
+    let report = report_markdown(results, metrics, analyses, &samples);
+    write_atomic(&dir.join("report.md"), report.as_bytes())?;
+    if let Some(analyses) = analyses {
+        let text = serde_json::to_string(analyses).context("plain data")? + "\n";
+        write_atomic(&dir.join("analysis.json"), text.as_bytes())?;
+    }
     write_atomic(
         &dir.join("report.html"),
         report_html(results, metrics, shown, &ledger(results)).as_bytes(),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -188,7 +189,10 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
         )
     };
     let name = path.file_name().context("a file has a name")?.to_string_lossy();
-    let aside = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    // Two threads may write the same file at once.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let aside = path.with_file_name(format!(".{name}.{}.{number}", std::process::id()));
     let write = || -> Result<()> {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir)?;
@@ -211,6 +215,21 @@ mod tests {
             ("a.bin".to_owned(), vec![1, 2, 3]),
             ("b.txt".to_owned(), b"hello".to_vec()),
         ])
+    }
+
+    #[test]
+    fn a_file_that_many_write_at_once_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b.json");
+        std::thread::scope(|scope| {
+            for i in 0..8_u8 {
+                let path = &path;
+                scope.spawn(move || write_atomic(path, &[i; 5000]).unwrap());
+            }
+        });
+        let bytes = fs::read(&path).unwrap();
+        assert!(bytes.len() == 5000 && bytes.iter().all(|byte| *byte == bytes[0]));
+        assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 1);
     }
 
     #[test]

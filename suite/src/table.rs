@@ -9,7 +9,9 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, ContentArrangement, Row as TableRow, Table, presets};
 use synergy_benchmarks::difficulty::Level;
+use synergy_benchmarks::families::Family;
 use synergy_benchmarks::style::REASONING_WORDS;
+use synergy_benchmarks::text_only;
 
 use crate::compare::{CellVerdict, Comparison, FigureVerdict, Metric, Verdict};
 use crate::score::{Cell, Metrics, ResultRow, Results, RowKind};
@@ -137,6 +139,23 @@ pub(crate) fn external_line(results: &Results, metrics: &Metrics, benchmark: &st
     let num_questions = cells.first().map_or(0, |cell| cell.num_questions);
     let figures: Vec<String> = ours.chain(beside).collect();
     format!("{benchmark}, {num_questions} questions, accuracy in %: {}", figures.join(", "))
+}
+
+/// What the families' questions are worth without their pictures, in percent; none where no family was asked.
+pub(crate) fn text_only_line(results: &Results) -> Option<String> {
+    let of_family = |name: &&str| {
+        let family: Family = name.parse().ok()?;
+        let hops = results.questions.iter().filter(|q| q.benchmark == *name).map(|q| q.hops);
+        let hops = hops.clone().min()?..=hops.max()?;
+        Some(format!("{family} {}", percent(text_only::of_family(family, hops))))
+    };
+    let figures: Vec<String> = results.families().iter().filter_map(of_family).collect();
+    (!figures.is_empty()).then(|| {
+        format!(
+            "The best guess from the text alone, in %: {}; only what is above it saw the picture",
+            figures.join(", ")
+        )
+    })
 }
 
 /// Rows in reading order: the baseline, the controls of the base, then each regime with its own

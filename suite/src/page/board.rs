@@ -48,6 +48,9 @@ pub(super) fn board(results: &Results, metrics: &Metrics) -> String {
         }
     }
     out.push_str("</tbody></table></div>\n");
+    if let Some(line) = table::text_only_line(results) {
+        let _ = writeln!(out, "<p class=\"external\">{}.</p>", escaped(&line));
+    }
     for benchmark in external {
         let line = table::external_line(results, metrics, benchmark);
         let _ = writeln!(out, "<p class=\"external\">{}.</p>", escaped(&line));

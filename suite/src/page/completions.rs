@@ -6,10 +6,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use synergy_benchmarks::answer::{GRADER, Outcome, boxes, format_reward, judge};
 
 use super::PageData;
-use super::html::{base64, escaped, shortened};
+use super::html::{escaped, shortened};
 use super::lines::Line;
 use crate::completion::Completion;
 use crate::score::{BASE, Question, Results};
@@ -100,7 +102,7 @@ fn draw_exhibit(
         "<div class=\"asked\"><img src=\"data:image/png;base64,{}\" alt=\"The picture of the question: {}\" \
          width=\"168\" height=\"168\"/><div><h3 id=\"q{place}-h\">{}</h3><p class=\"question\">{}</p>\
          <p>Target <b class=\"target\">{}</b></p><p class=\"id\">{}</p></div></div>\n<div class=\"answers\">",
-        base64(&exhibit.png),
+        STANDARD.encode(&exhibit.png),
         escaped(exhibit.question.lines().next().unwrap_or("")),
         escaped(&headline(results, exhibit)),
         escaped(&exhibit.question),

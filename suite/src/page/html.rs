@@ -1,4 +1,4 @@
-//! Text to HTML: escaping, numbers in attributes, base64, tables.
+//! Text to HTML: escaping, numbers in attributes, tables.
 //!
 //! Does not know what is shown. Everything that comes from outside goes through [`escaped`], whether it stands
 //! between tags or in an attribute; every element is closed, so that a test can check it without a parser of HTML.
@@ -46,21 +46,6 @@ pub(super) fn shortened(text: &str) -> String {
 pub(super) fn coordinate(value: f64) -> String {
     let rounded = (value * 10.0).round() / 10.0 + 0.0;
     if rounded.fract() == 0.0 { format!("{rounded:.0}") } else { format!("{rounded:.1}") }
-}
-
-/// Standard base64 (RFC 4648), for pictures inside the page.
-pub(super) fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let index = (bits >> (18 - 6 * digit)) & 63;
-            out.push(if digit > chunk.len() { '=' } else { char::from(DIGITS[index as usize]) });
-        }
-    }
-    out
 }
 
 /// Starts a section with its heading and one paragraph; the caller closes it.
@@ -123,15 +108,6 @@ mod tests {
             escaped("<a href=\"x\">&'</script>\u{0}\n"),
             "&lt;a href=&quot;x&quot;&gt;&amp;&#39;&lt;/script&gt;\u{fffd}\n"
         );
-    }
-
-    #[test]
-    fn base64_is_that_of_the_rfc() {
-        for (text, want) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
-        {
-            assert_eq!(base64(text.as_bytes()), want);
-        }
     }
 
     #[test]

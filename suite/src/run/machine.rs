@@ -44,6 +44,17 @@ pub fn today() -> String {
     date(since.map_or(0, |d| d.as_secs() / 86_400))
 }
 
+/// Now, UTC, as `2026-01-31T12:34:56`.
+pub fn now() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    time(since.map_or(0, |d| d.as_secs()))
+}
+
+fn time(seconds: u64) -> String {
+    let (day, left) = (seconds / 86_400, seconds % 86_400);
+    format!("{}T{:02}:{:02}:{:02}", date(day), left / 3600, left / 60 % 60, left % 60)
+}
+
 /// The civil date of a day number since 1970-01-01 (Hinnant, "chrono-compatible low-level date
 /// algorithms", `civil_from_days`).
 fn date(days: u64) -> String {
@@ -62,12 +73,13 @@ fn date(days: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::date;
+    use super::{date, time};
 
     #[test]
     fn days_become_dates() {
         assert_eq!(date(0), "1970-01-01");
         assert_eq!(date(11_016), "2000-02-29");
         assert_eq!(date(20_454), "2026-01-01");
+        assert_eq!(time(20_454 * 86_400 + 3_661), "2026-01-01T01:01:01");
     }
 }

@@ -11,8 +11,10 @@ use synergy_benchmarks::sample::Sample;
 use crate::golden;
 use crate::page::{Answer, Curve, Exhibit, Merged, PageData, chosen, is_exhibited};
 use crate::plan::{Plan, PlannedStage};
+use crate::planted::Planted;
 use crate::recipe::{Recipe, StageSpec};
 use crate::run::CODE;
+use crate::run::analysis::analyses;
 use crate::run::evaluation::{Evaluated, samples};
 use crate::score::Results;
 use crate::store::Store;
@@ -28,8 +30,10 @@ pub(super) fn data(
     evaluated: &[Evaluated],
     results: &Results,
     store: &Store,
+    planted: Option<Planted>,
 ) -> Result<PageData> {
     Ok(PageData {
+        analyses: Some(analyses(&recipe.name, evaluated, results, planted)?),
         merges: merges(recipe),
         curves: curves(recipe, plan, store)?,
         exhibits: exhibits(recipe, evaluated, results)?,

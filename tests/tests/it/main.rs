@@ -7,6 +7,7 @@ mod checkpoint;
 mod command_line;
 mod determinism;
 mod end_to_end;
+mod evaluate;
 mod faults;
 mod golden;
 mod kept_base;

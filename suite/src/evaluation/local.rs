@@ -1,0 +1,192 @@
+//! Answers of a checkpoint on disk, kept one by one as those of an endpoint are.
+//!
+//! Does not know benchmarks or graders. What an answer depends on is the same as for an endpoint, with the hash of the
+//! checkpoint's files as its revision.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use synergy_benchmarks::sample::Sample;
+use synergy_benchmarks::seed::Seed;
+use synergy_models::checkpoint::{Checkpoint, token_ids};
+use synergy_models::generate::Sampling;
+use synergy_models::tokenizer::Message;
+use synergy_models::vlm::Vlm;
+
+use super::questions::{Asked, SUFFIX};
+use super::{Answerer, AskingArgs};
+use crate::data::Prompter;
+use crate::device::Compute;
+use crate::endpoint::{Ask, Cache, Drawing, Purpose, Reply, key};
+use crate::evaluate::{Question, rollouts};
+use crate::event::{Events, interrupted};
+use crate::model::Model;
+use crate::picture::picture;
+use crate::recipe::{PromptSpec, TrainingSpec};
+use crate::store::Key;
+use crate::train::Context;
+
+/// Questions between two looks at Ctrl-C.
+const CHUNK: usize = 32;
+
+/// Every answer to every question, `[questions][samples]`.
+///
+/// # Errors
+/// If the checkpoint cannot be opened, a prompt is too long for it, its logits are not finite, or somebody asked to
+/// stop. What was answered until then is kept.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "all that an answer depends on, and where it is kept and told"
+)]
+pub(super) fn answer(
+    args: &AskingArgs,
+    dir: &Path,
+    asked: &Asked,
+    num_samples: u32,
+    purpose: Purpose,
+    drawing: &Drawing,
+    cache: &Cache,
+    events: &Events,
+) -> Result<(Answerer, Vec<Vec<Reply>>)> {
+    let compute = Compute::open(&args.device, None)?;
+    let Model { checkpoint, parameters } = Model::open(dir, args.adapter.as_deref(), &compute)?;
+    let Checkpoint { config, tokenizer, processor, generation } = checkpoint;
+    let answerer = Answerer {
+        id: dir
+            .file_name()
+            .map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned()),
+        revision: revision(dir, args.adapter.as_deref())?,
+        backend: compute.name.clone(),
+    };
+    let sampling = Sampling {
+        temperature: drawing.temperature,
+        top_p: drawing.top_p,
+        top_k: drawing.top_k,
+        eos_token_id: generation.eos_token_id.clone(),
+        ..Sampling::greedy(drawing.max_new_tokens, config.eos_token_id)
+    };
+    let prompt = PromptSpec { suffix: SUFFIX.to_owned(), verbose_suffix: String::new() };
+    let prompter = Prompter { config, tokenizer, processor, prompt };
+    let model = Vlm::new(&prompter.config, &parameters);
+    let training = TrainingSpec::none();
+    let context = Context {
+        prompter: &prompter,
+        compute: &compute,
+        training: &training,
+        features: None,
+        planted: None,
+    };
+    let seed = Seed::root(drawing.seed).fold_in(purpose.name());
+    let clock = Instant::now();
+    let mut bar = events.bar(&answerer.id, asked.samples.len(), 0);
+    let mut all = Vec::with_capacity(asked.samples.len());
+    for (samples, texts) in asked.samples.chunks(CHUNK).zip(asked.texts.chunks(CHUNK)) {
+        let keys = samples
+            .iter()
+            .zip(texts)
+            .map(|(sample, text)| keys(&answerer, drawing, sample, text, num_samples, purpose))
+            .collect::<Result<Vec<Vec<Key>>>>()?;
+        let mut kept = keys
+            .iter()
+            .map(|keys| {
+                keys.iter().map(|key| cache.get(key)).collect::<Result<Option<Vec<Reply>>>>()
+            })
+            .collect::<Result<Vec<Option<Vec<Reply>>>>>()?;
+        let open: Vec<usize> = (0..samples.len()).filter(|&i| kept[i].is_none()).collect();
+        let questions = open
+            .iter()
+            .map(|&i| question(&prompter, &samples[i], &texts[i], drawing.max_new_tokens))
+            .collect::<Result<Vec<Question>>>()?;
+        if !questions.is_empty() {
+            let generated =
+                rollouts(&model, &context, &questions, num_samples as usize, &sampling, seed)?;
+            for (&i, generated) in open.iter().zip(generated) {
+                let reply = |g: synergy_models::generate::Generated| Reply {
+                    text: prompter.tokenizer.decode(&g.ids),
+                    num_tokens: Some(g.ids.len() as u32),
+                    finished: g.finished,
+                };
+                let replies: Vec<Reply> = generated.into_iter().map(reply).collect();
+                for (key, reply) in keys[i].iter().zip(&replies) {
+                    cache.put(key, reply)?;
+                }
+                kept[i] = Some(replies);
+            }
+        }
+        all.extend(kept.into_iter().flatten());
+        let rate = all.len() as f64 / clock.elapsed().as_secs_f64();
+        bar.at(all.len(), format!("{rate:.1} questions/s"));
+        if interrupted() {
+            bail!(
+                "interrupted with {} of {} questions answered\nhint: the same command goes on from there",
+                all.len(),
+                asked.samples.len()
+            );
+        }
+    }
+    bar.finish(&format!("{} questions answered", all.len()));
+    Ok((answerer, all))
+}
+
+fn keys(
+    answerer: &Answerer,
+    drawing: &Drawing,
+    sample: &Sample,
+    text: &str,
+    num_samples: u32,
+    purpose: Purpose,
+) -> Result<Vec<Key>> {
+    let pictures = sample.images.iter().map(picture).collect::<Result<Vec<_>>>()?;
+    let of = |k| {
+        let ask = Ask { text, images: &sample.images, sample: k, purpose };
+        key(&answerer.id, &answerer.revision, drawing, &ask, &pictures)
+    };
+    Ok((0..num_samples).map(of).collect())
+}
+
+fn question(
+    prompter: &Prompter,
+    sample: &Sample,
+    text: &str,
+    max_new_tokens: usize,
+) -> Result<Question> {
+    let patches = prompter.patches(sample)?;
+    let message = Message::user_marked(patches.len(), text)?;
+    let rendered = prompter.tokenizer.render(&[message], true)?;
+    let input_ids = token_ids(&prompter.tokenizer, &prompter.config, &rendered, &patches)?;
+    let most = prompter.config.max_position_embeddings;
+    ensure!(
+        input_ids.len() + max_new_tokens <= most,
+        "question `{}` has {} tokens, the model takes {most} with its answer\n\
+         hint: lower --max-new-tokens, or `max_pixels` in preprocessor_config.json",
+        sample.id,
+        input_ids.len()
+    );
+    Ok(Question { sample: sample.clone(), input_ids, patches, position_gap: 0 })
+}
+
+/// Hash of the files that make up the model.
+fn revision(dir: &Path, adapter: Option<&Path>) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for dir in [Some(dir), adapter].into_iter().flatten() {
+        let mut files: Vec<_> = std::fs::read_dir(dir)
+            .and_then(|entries| {
+                entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()
+            })
+            .with_context(|| format!("failed to read folder `{}`", dir.display()))?;
+        files.retain(|file: &std::path::PathBuf| {
+            file.extension()
+                .is_some_and(|end| end == "json" || end == "safetensors" || end == "jinja")
+        });
+        files.sort();
+        for file in files {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            hasher.update(name.as_bytes());
+            let read =
+                std::fs::File::open(&file).and_then(|open| hasher.update_reader(open).map(|_| ()));
+            read.with_context(|| format!("failed to read `{}`", file.display()))?;
+        }
+    }
+    Ok(hasher.finalize().to_hex()[..16].to_owned())
+}

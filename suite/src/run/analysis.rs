@@ -1,0 +1,115 @@
+//! A run's answers by level, outcome and grader: what `analysis.json` holds and the reports show.
+//!
+//! Does not know files, nor any grader's rules. Sets of other owners, whose questions have options, are not in it.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use rayon::prelude::*;
+use synergy_benchmarks::answer::GRADER;
+use synergy_benchmarks::difficulty::Level;
+use synergy_benchmarks::grade::{Grader, Target, grade};
+
+use super::evaluation::Evaluated;
+use crate::agreement::{Agreement, Verdicts};
+use crate::analysis::{Analyses, Judged, RowAccuracy, analyze};
+use crate::completion::Completion;
+use crate::page::is_exhibited;
+use crate::plan::PlannedRow;
+use crate::planted::Planted;
+use crate::score::{Results, Score};
+
+/// One row of one seed: its answers, and how the grader of the run judged them.
+type Answers<'a> = (&'a Evaluated, Vec<(&'a Completion, Score)>);
+
+/// Looks at the answers of the base and of every regime.
+///
+/// # Errors
+/// If no row is the base's or a regime's.
+pub(super) fn analyses(
+    profile: &str,
+    evaluated: &[Evaluated],
+    results: &Results,
+    planted: Option<Planted>,
+) -> Result<Analyses> {
+    let levels: BTreeMap<&str, Level> = results
+        .questions
+        .iter()
+        .filter_map(|question| Some((question.id.as_str(), question.level?)))
+        .collect();
+    let answers: Vec<Answers<'_>> = evaluated
+        .iter()
+        .filter(|row| is_exhibited(results, &row.planned.name))
+        .map(|row| {
+            let scored = row.completions.iter().zip(row.scores(planted));
+            (row, scored.filter(|(c, _)| levels.contains_key(c.sample_id.as_str())).collect())
+        })
+        .collect();
+    let mut rows = Vec::new();
+    for name in names(&answers) {
+        let own = answers.iter().filter(|(row, _)| row.planned.name == name);
+        let judged: Vec<Judged<'_>> = own
+            .flat_map(|(_, answers)| answers)
+            .map(|(completion, score)| Judged {
+                text: &completion.text,
+                num_tokens: completion.num_tokens,
+                outcome: score.outcome,
+                level: levels.get(completion.sample_id.as_str()).copied(),
+            })
+            .collect();
+        rows.extend(analyze(name, &judged));
+    }
+    let graders: Vec<&str> = [GRADER].into_iter().chain(Grader::ALL.map(Grader::name)).collect();
+    let verdicts: Vec<Verdicts> = answers
+        .iter()
+        .flat_map(|(row, answers)| answers.iter().map(|answer| (&row.planned, answer)))
+        .collect::<Vec<_>>()
+        .into_par_iter()
+        .map(|(row, (completion, score))| verdicts(row, completion, score))
+        .collect();
+    let accuracy = names(&answers)
+        .into_iter()
+        .map(|name| RowAccuracy { row: name.to_owned(), accuracy: accuracy(name, &verdicts) })
+        .collect();
+    let agreement = Agreement::of(&graders, verdicts);
+    rows.first().context("no row is the base's or a regime's")?;
+    Ok(Analyses { profile: profile.to_owned(), rows, accuracy, agreement })
+}
+
+/// The rows' names, each once and in their order.
+fn names<'a>(answers: &[Answers<'a>]) -> Vec<&'a str> {
+    let mut names: Vec<&str> = Vec::new();
+    for (row, _) in answers {
+        if !names.contains(&row.planned.name.as_str()) {
+            names.push(&row.planned.name);
+        }
+    }
+    names
+}
+
+fn verdicts(row: &PlannedRow, completion: &Completion, score: &Score) -> Verdicts {
+    let target = Target {
+        gold: &completion.answer,
+        choices: &[],
+        precision: None,
+        benchmark: &completion.benchmark,
+    };
+    let by = |grader| grade(grader, &target, &completion.text, completion.finished).outcome;
+    Verdicts {
+        row: row.name.clone(),
+        seed: row.seed,
+        sample_id: completion.sample_id.clone(),
+        sample: completion.sample,
+        outcomes: [score.outcome].into_iter().chain(Grader::ALL.map(by)).collect(),
+    }
+}
+
+fn accuracy(row: &str, verdicts: &[Verdicts]) -> Vec<f64> {
+    use synergy_benchmarks::answer::Outcome::Correct;
+    let own: Vec<&Verdicts> = verdicts.iter().filter(|verdicts| verdicts.row == row).collect();
+    let share = |grader: usize| {
+        own.iter().filter(|verdicts| verdicts.outcomes[grader] == Correct).count() as f64
+            / own.len().max(1) as f64
+    };
+    (0..=Grader::ALL.len()).map(share).collect()
+}

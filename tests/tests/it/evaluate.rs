@@ -1,0 +1,254 @@
+//! Any model on any benchmark, from the command line: answers, judgement, exports, levels, resume.
+//!
+//! Does not test the graders' rules or what goes wrong at an endpoint, which have their own tests.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use synergy_tests::{Project, Stop};
+
+use crate::{assert_refused, project, succeed};
+
+const OUT: &str = "runs/evaluations/sum/evaluation.json";
+
+/// A project with the kept nano base in `model`.
+fn with_model() -> Project {
+    let project = project();
+    project.copy("golden/base/nano", "model");
+    project
+}
+
+fn evaluate<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let usual =
+        ["--benchmark", "sum", "--limit", "6", "--num-samples", "2", "--max-new-tokens", "48"];
+    ["evaluate"].into_iter().chain(usual).chain(more.iter().copied()).collect()
+}
+
+#[track_caller]
+fn assert_follows_the_schema(evaluation: &Value) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = path.join("../golden/schema/evaluation.schema.json");
+    let schema = std::fs::read_to_string(path).expect("the schema is kept");
+    let schema = serde_json::from_str(&schema).expect("the schema is JSON");
+    let validator = jsonschema::validator_for(&schema).expect("the schema is one");
+    let faults: Vec<String> =
+        validator.iter_errors(evaluation).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn a_checkpoint_is_evaluated_by_level_under_every_grader_and_exported() {
+    let project = with_model();
+    let levels = ["levels", "--benchmark", "sum", "--limit", "6", "--num-samples", "4"];
+    let levels = levels.into_iter().chain([
+        "--max-new-tokens",
+        "48",
+        "--model",
+        "model",
+        "--out",
+        "levels.jsonl",
+    ]);
+    let cut = succeed(&project, &levels.collect::<Vec<_>>());
+    assert!(cut.stdout.ends_with("levels of 6 questions are in levels.jsonl\n"), "{}", cut.stdout);
+
+    let arguments = evaluate(&["--model", "model", "--levels", "levels.jsonl"]);
+    succeed(&project, &arguments);
+    let evaluation = project.json(OUT);
+    assert_follows_the_schema(&evaluation);
+    assert_eq!((&evaluation["num_questions"], &evaluation["num_samples"]), (&json!(6), &json!(2)));
+    assert_eq!(evaluation["levels_from"], "levels.jsonl");
+    let by_level = evaluation["levels"].as_array().unwrap();
+    let count: u64 = by_level.iter().map(|part| part["num_questions"].as_u64().unwrap()).sum();
+    assert_eq!(count, 6);
+    assert_eq!(evaluation["agreement"]["graders"][0], "synergy-1");
+    assert_eq!(evaluation["agreement"]["graders"].as_array().unwrap().len(), 6);
+    // Answers that cut levels are other answers: four and two for each of six questions.
+    assert_eq!(project.files("runs/replies").len(), 6 * (4 + 2));
+
+    let exports = project.files("runs/evaluations/sum/exports");
+    let names: Vec<&String> = exports.keys().collect();
+    let results = names.iter().find(|name| name.contains("lm-eval/model/results_")).unwrap();
+    let results: Value = serde_json::from_slice(&exports[*results]).unwrap();
+    let whole = &results["results"]["sum"];
+    assert_eq!(whole["acc,none"], evaluation["accuracy"]["mean"]);
+    let subtasks = results["group_subtasks"]["sum"].as_array().unwrap();
+    assert_eq!(subtasks.len(), by_level.len());
+    let samples = names.iter().filter(|name| name.contains("/samples_sum_")).count();
+    assert_eq!(samples, 1 + by_level.len());
+    let table = String::from_utf8(exports["vlmevalkit/model_sum.tsv"].clone()).unwrap();
+    assert!(table.starts_with("index\tquestion\tanswer\tcategory\tprediction\n"), "{table}");
+    assert!(exports.contains_key("model-index.yaml"));
+
+    // The same again asks nothing and says the same.
+    let before = project.files("runs/replies");
+    succeed(&project, &arguments);
+    assert_eq!(project.files("runs/replies"), before);
+    let mut again = project.json(OUT);
+    again["provenance"] = evaluation["provenance"].clone();
+    assert_eq!(again, evaluation);
+}
+
+/// Answers every request with the same box, after `wait`; counts them.
+fn server(wait: Duration) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a port");
+    let url = format!("http://{}/v1", listener.local_addr().expect("it is bound"));
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut text = String::new();
+            let mut bytes = [0; 4096];
+            // The body ends where its braces do.
+            while !text.contains("\r\n\r\n")
+                || text.matches('{').count() != text.matches('}').count()
+            {
+                let read = stream.read(&mut bytes).expect("a request");
+                if read == 0 {
+                    break;
+                }
+                text.push_str(&String::from_utf8_lossy(&bytes[..read]));
+            }
+            counted.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(wait);
+            let body = json!({
+                "choices": [{"message": {"content": "so \\boxed{3}"}, "finish_reason": "stop"}],
+                "usage": {"completion_tokens": 5},
+            })
+            .to_string();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all((head + &body).as_bytes());
+        }
+    });
+    (url, count)
+}
+
+#[test]
+fn a_model_behind_an_endpoint_is_asked_once_for_each_answer() {
+    let project = project();
+    let (url, count) = server(Duration::ZERO);
+    let arguments = evaluate(&["--endpoint", &url, "--model-id", "some/model", "--json"]);
+    let finished = succeed(&project, &arguments);
+    let evaluation: Value = serde_json::from_str(&finished.stdout).unwrap();
+    assert_follows_the_schema(&evaluation);
+    assert_eq!(evaluation["answerer"]["id"], "some/model");
+    assert_eq!(evaluation["levels_from"], Value::Null);
+    assert_eq!(count.load(Ordering::Relaxed), 12);
+    let lines = project.read("runs/evaluations/sum/completions.jsonl");
+    assert_eq!(lines.lines().count(), 12);
+    // Another grader asks nobody; another revision asks anew.
+    let mathruler = [&arguments[..], &["--grader", "mathruler"]].concat();
+    let judged: Value = serde_json::from_str(&succeed(&project, &mathruler).stdout).unwrap();
+    assert_eq!(judged["grader"], "mathruler");
+    assert_eq!(count.load(Ordering::Relaxed), 12);
+    succeed(&project, &[&arguments[..], &["--revision", "2"]].concat());
+    assert_eq!(count.load(Ordering::Relaxed), 24);
+}
+
+#[test]
+fn ctrl_c_loses_no_answer_and_asks_for_none_twice() {
+    let project = project();
+    let (url, count) = server(Duration::from_millis(60));
+    let arguments = evaluate(&["--endpoint", &url, "--model-id", "m", "--concurrency", "1"]);
+    let stopped = project.run_until("  4/12 ", Stop::Interrupt, &arguments);
+    assert_eq!(stopped.code, 130, "{}", stopped.stderr);
+    let said = "of 12 answers\nhint: the same command goes on from there";
+    assert!(stopped.stderr.contains(said), "{}", stopped.stderr);
+    let kept = project.files("runs/replies").len();
+    assert!((4..12).contains(&kept), "{kept}");
+    assert_eq!(count.load(Ordering::Relaxed), kept);
+    assert!(!project.path(OUT).exists());
+    succeed(&project, &arguments);
+    assert_eq!(count.load(Ordering::Relaxed), 12);
+    assert_eq!(project.json(OUT)["accuracy"]["mean"].as_f64().map(|m| m < 1.0), Some(true));
+}
+
+#[test]
+fn rows_of_ones_own_are_asked_and_a_bad_one_is_told() {
+    let project = project();
+    let picture = include_bytes!("../../../golden/parity/datasets/one.png");
+    project.write("data-of-mine/one.png", picture);
+    project.write("data-of-mine/two.png", picture);
+    project.write(
+        "mine.toml",
+        "benchmark = \"mine\"\nid = \"id\"\nquestion = \"q\"\nanswer = \"a\"\noptions_list = \"o\"\n\
+         pictures = [{ column = \"p\", kind = \"path\" }]\n",
+    );
+    let row = |id: u32, picture: &str| {
+        format!(
+            "{{\"id\": {id}, \"q\": \"<image> What?\", \"a\": \"3\", \"o\": [\"2\", \"3\"], \"p\": \"{picture}\"}}\n"
+        )
+    };
+    let rows = [row(1, "one.png"), row(2, "none.png"), row(3, "two.png")].concat();
+    project.write("data-of-mine/rows.jsonl", rows);
+    let (url, _) = server(Duration::ZERO);
+    let arguments = [
+        "evaluate",
+        "--benchmark",
+        "mine",
+        "--data",
+        "data-of-mine/rows.jsonl",
+        "--mapping",
+        "mine.toml",
+        "--endpoint",
+        &url,
+        "--model-id",
+        "m",
+    ];
+    assert_refused!(project.run(&arguments), @"
+    error: failed to read `data-of-mine/rows.jsonl`, row 2, column `p`: the picture `data-of-mine/none.png` is missing
+    hint: paths begin at `data-of-mine`
+    ");
+    succeed(&project, &[&arguments[..], &["--skip-bad"]].concat());
+    let evaluation = project.json("runs/evaluations/mine/evaluation.json");
+    assert_follows_the_schema(&evaluation);
+    assert_eq!(evaluation["num_questions"], 2);
+    assert_eq!(evaluation["skipped"][0]["row"], 2);
+    assert_eq!(evaluation["skipped"][0]["column"], "p");
+    // `\\boxed{3}` names the second option.
+    assert_eq!(evaluation["accuracy"]["mean"], 1.0);
+}
+
+#[test]
+fn what_cannot_be_evaluated_is_refused_in_a_line() {
+    let project = with_model();
+    assert_refused!(project.run(&["evaluate", "--benchmark", "mathvision", "--model", "model"]), @"
+    error: benchmark `mathvision` needs its files
+    hint: --data PATH, or `cargo xtask fetch mathvision`
+    ");
+    assert_refused!(project.run(&evaluate(&["--model", "model", "--grader", "gpt"])), @"
+    error: there is no grader `gpt`
+    hint: graders are synergy-1, mathruler, math-verify, vlmevalkit-2025-07, vlmevalkit-2026-08, lmms-eval-2026-08
+    ");
+    assert_refused!(project.run(&evaluate(&["--model", "model", "--top-p", "2"])), @"
+    error: the drawing is none: temperature 0.6, top-p 2, 48 tokens
+    hint: temperature at least 0, top-p above 0 and at most 1
+    ");
+    project.write("levels.jsonl", "{\"id\": \"sum\"}\n");
+    assert_refused!(project.run(&evaluate(&["--model", "model", "--levels", "levels.jsonl"])), @"
+    error: failed to read levels `levels.jsonl`: line 1 is no level: missing field `num_correct` at line 1 column 13
+    hint: `synergy levels` writes such a file
+    ");
+    let nowhere = [
+        "--endpoint",
+        "http://127.0.0.1:9/v1",
+        "--model-id",
+        "m",
+        "--retries",
+        "0",
+        "--timeout",
+        "2",
+    ];
+    assert_refused!(project.run(&evaluate(&nowhere)), @"
+    error: 0 of 12 answers are here, 12 stayed out through all attempts (1 each), the first with: io: Connection refused
+    hint: what is here is kept; the same command asks for the rest
+    ");
+}
