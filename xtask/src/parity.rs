@@ -80,6 +80,12 @@ pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
             (scripts.join(format!("{script}.py")), new.join(format!("{script}.json")));
         step(&format!("recording {peer}"), cmd!(sh, "{python} {file} --out {out}").into())?;
     }
+    let requirements = scripts.join("datasets-requirements.txt");
+    let python =
+        python::environment(&work.join("datasets"), &requirements, "pandas and pyarrow", "300 MB")?;
+    // Written in its place: the same packages write the same bytes.
+    let file = scripts.join("datasets.py");
+    step("writing tables of published benchmarks", cmd!(sh, "{python} {file}").into())?;
     // Two sets of packages that do not go together: the script makes an environment for each.
     let (file, out) = (scripts.join("graders.py"), new.join("graders.json"));
     step("recording graders", cmd!(sh, "python3 {file} --work {work} --out {out}").into())?;
@@ -106,7 +112,7 @@ pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
     };
     swap().with_context(|| format!("failed to replace `{}`", fixtures.display()))?;
     println!("{:.2} MB of fixtures; what changed:", size as f64 / 1e6);
-    process::wait(cmd!(sh, "git status --short -- {fixtures}").into())?;
+    process::wait(cmd!(sh, "git status --short -- {scripts}").into())?;
     println!("hint: `cargo xtask parity` replays them");
     Ok(ExitCode::SUCCESS)
 }

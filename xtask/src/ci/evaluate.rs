@@ -1,0 +1,204 @@
+//! Other people's questions and other people's servers, end to end.
+//!
+//! Does not know how anything is read, asked or judged: it runs `synergy evaluate` as a person would, and compares what
+//! it wrote.
+//!
+//! The kept bases know five families of pictures and nothing else, so that their accuracy on other sets says nothing;
+//! what is checked is that every question is read, asked, judged and told.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use xshell::Shell;
+
+use super::{GATE_RUNS_DIR, Outcome, Section, build};
+use crate::fetch::{self, Dataset};
+use crate::{python, synergy};
+
+/// Benchmark, its files where no `fetch` put them, how many questions, and whose model answers.
+const SETS: [(&str, Option<&str>, &str, &str); 5] = [
+    ("easy_vqa", None, "200", "golden/base/nano"),
+    ("arc_agi_1", None, "40", "golden/base/nano"),
+    ("arc_agi_2", None, "20", "golden/base/nano"),
+    ("mathvision", Some("golden/parity/datasets/MathVision.tsv"), "4", "golden/base/nano"),
+    ("mmstar", Some("golden/parity/datasets/mmstar"), "2", "golden/base/nano"),
+];
+
+/// The model that is served, and asked here as well.
+const SERVED: &str = "golden/base/small";
+/// Where its server is installed; git ignores it.
+const SERVER: &str = "target/serve";
+const REQUIREMENTS: &str = "golden/parity/requirements-serve.txt";
+/// Until the server listens.
+const START: Duration = Duration::from_secs(180);
+/// Of all its answers, the greedy ones of the suite itself must be at least this share: two implementations may round
+/// two equally likely tokens to different sides.
+const SAME_MIN: f64 = 0.95;
+
+/// Fetches the sets that can be had everywhere and evaluates the kept base on them and on tables in the owners' layouts.
+///
+/// # Errors
+/// If a set cannot be fetched or a program cannot be started.
+pub(super) fn published(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
+    for dataset in [Dataset::EasyVqa, Dataset::ArcAgi] {
+        let _section = Section::new("fetch");
+        if fetch::run(root, dataset, false)? != ExitCode::SUCCESS {
+            return Ok(Outcome::Failed);
+        }
+    }
+    let built = build(sh, root)?;
+    if built != Outcome::Passed {
+        return Ok(built);
+    }
+    for (benchmark, data, limit, model) in SETS {
+        let _section = Section::new(&format!("evaluate {benchmark}"));
+        let out = out(root, benchmark);
+        let arguments = evaluation(root, benchmark, limit, &out)?
+            .path("--model", Some(&root.join(model)))?
+            .path("--data", data.map(|data| root.join(data)).as_deref())?;
+        match synergy::run(sh, &arguments)? {
+            0 => {}
+            code => return Ok(super::judge(code)),
+        }
+        let answers = texts(&out)?;
+        ensure!(
+            answers.len().to_string() == limit,
+            "{} of {limit} questions of {benchmark} were answered",
+            answers.len()
+        );
+    }
+    Ok(Outcome::Passed)
+}
+
+/// Has `transformers serve` answer for the kept base, and compares its greedy answers with our own.
+///
+/// # Errors
+/// If the server cannot be installed or started, or answers stay out.
+pub(super) fn endpoint(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
+    let python = {
+        let _section = Section::new("install a server");
+        let requirements = root.join(REQUIREMENTS);
+        python::environment(&root.join(SERVER), &requirements, "transformers and torch", "7 GB")?
+    };
+    let built = build(sh, root)?;
+    if built != Outcome::Passed {
+        return Ok(built);
+    }
+    let _section = Section::new("ask the server and ourselves");
+    let server = Server::start(&python, &root.join(SERVED).join(".."))?;
+    let [theirs, ours] = ["served", "own"].map(|name| out(root, name));
+    let question = |out: &Path| evaluation(root, "sum", "60", out);
+    let served = question(&theirs)?
+        .option("--endpoint", Some(&server.url))
+        .option("--model-id", Some("./small"))
+        .option("--concurrency", Some("2"));
+    let own = question(&ours)?.path("--model", Some(&root.join(SERVED)))?;
+    for arguments in [served, own] {
+        match synergy::run(sh, &arguments)? {
+            0 => {}
+            code => return Ok(super::judge(code)),
+        }
+    }
+    let (theirs, ours) = (texts(&theirs)?, texts(&ours)?);
+    ensure!(theirs.len() == ours.len(), "{} answers against {}", theirs.len(), ours.len());
+    let same = theirs.iter().zip(&ours).filter(|(a, b)| a == b).count();
+    println!("{same} of {} greedy answers of transformers serve are our own", ours.len());
+    let share = same as f64 / ours.len().max(1) as f64;
+    Ok(if share >= SAME_MIN { Outcome::Passed } else { Outcome::Failed })
+}
+
+/// Where an evaluation goes, and the answers that it keeps: nothing of an earlier one is taken for an answer.
+fn out(root: &Path, name: &str) -> PathBuf {
+    root.join(GATE_RUNS_DIR).join("evaluations").join(name)
+}
+
+fn evaluation(
+    root: &Path,
+    benchmark: &str,
+    limit: &str,
+    out: &Path,
+) -> anyhow::Result<synergy::Arguments> {
+    if out.exists() {
+        fs::remove_dir_all(out).with_context(|| format!("failed to empty `{}`", out.display()))?;
+    }
+    synergy::Arguments::new(&["evaluate"], root)?
+        .option("--benchmark", Some(benchmark))
+        .option("--limit", Some(limit))
+        .option("--temperature", Some("0"))
+        .option("--max-new-tokens", Some("100"))
+        .path("--replies", Some(&out.join("replies")))?
+        .path("--out", Some(out))
+}
+
+/// The texts of all answers, as JSON writes them.
+fn texts(out: &Path) -> anyhow::Result<Vec<String>> {
+    let path = out.join("completions.jsonl");
+    let lines = fs::read_to_string(&path)
+        .with_context(|| format!("failed to read `{}`", path.display()))?;
+    let text = |line: &str| {
+        let (_, rest) = line.split_once("\"text\":")?;
+        Some(rest.split_once(",\"num_tokens\":")?.0.to_owned())
+    };
+    let texts: Option<Vec<String>> = lines.lines().map(text).collect();
+    texts.with_context(|| format!("`{}` holds a line that is no answer", path.display()))
+}
+
+/// A running server; it ends with this value.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    /// Starts it in a folder of models, whose names there are their folders'.
+    fn start(python: &Path, models: &Path) -> anyhow::Result<Server> {
+        // Nobody else gets the port in the moment between.
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let program = python.with_file_name("transformers");
+        let child = Command::new(&program)
+            .args(["serve", "--host", "127.0.0.1", "--device", "cpu", "--log-level", "error"])
+            .args(["--port", &port.to_string()])
+            .current_dir(models)
+            .env("HF_HUB_OFFLINE", "1")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("failed to start `{}`", program.display()))?;
+        let mut server = Server { child, url: format!("http://127.0.0.1:{port}/v1") };
+        let start = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let ended = server.child.try_wait()?;
+            ensure!(ended.is_none(), "`{}` ended by itself: {ended:?}", program.display());
+            ensure!(start.elapsed() < START, "`{}` does not listen", program.display());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(server)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It has nothing to lose.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_set_of_the_job_is_there_or_fetched() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        for (_, data, _, model) in SETS {
+            assert!(root.join(model).is_dir(), "{model}");
+            assert!(data.is_none_or(|data| root.join(data).exists()), "{data:?}");
+        }
+        assert!(root.join(REQUIREMENTS).is_file());
+    }
+}
