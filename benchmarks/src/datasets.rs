@@ -1,10 +1,11 @@
 //! Published benchmarks, one file each, read from the files that their owners publish.
 //!
 //! Does not fetch anything: `cargo xtask fetch` does what it can, against `datasets.lock` beside this
-//! crate. External questions have no hops, no traces and no teacher; they are evaluated, never trained on.
+//! crate. Benchmarks of others have no hops, no traces and no teacher; they are evaluated, never trained on.
 //!
-//! [`open`] reads a benchmark that is known here, [`mapped::open`] any file whose columns are named.
-//! Both read row by row and decode no picture before it is asked for.
+//! [`open`] reads a benchmark that is known here, [`mapped::open`] any file whose columns are named,
+//! [`training::open`] training data in the layouts of other trainers.
+//! All read row by row and decode no picture before it is asked for.
 
 use std::path::Path;
 
@@ -14,8 +15,10 @@ use crate::datasets::published::Published;
 use crate::datasets::reader::Meaning;
 
 pub mod arc_agi;
+mod conversation;
 pub mod easy_vqa;
 mod fault;
+mod json_array;
 mod jsonl;
 pub mod mapped;
 mod mathverse;
@@ -29,6 +32,7 @@ mod python_literal;
 mod reader;
 mod references;
 mod row;
+pub mod training;
 mod tsv;
 mod value;
 
@@ -75,7 +79,16 @@ pub fn open(name: &str, path: &Path) -> Result<Reader> {
 /// The readers on bytes in memory, for tests that feed them anything.
 #[doc(hidden)]
 pub mod fuzzing {
-    use crate::datasets::{jsonl::Jsonl, python_literal, tsv::Tsv, value::Origin};
+    use std::path::Path;
+
+    use crate::datasets::conversation::MARK;
+    use crate::datasets::json_array::JsonArray;
+    use crate::datasets::jsonl::Jsonl;
+    use crate::datasets::python_literal;
+    use crate::datasets::row::{Layout, Row};
+    use crate::datasets::training::{self, Training};
+    use crate::datasets::tsv::Tsv;
+    use crate::datasets::value::Origin;
 
     /// Reads `bytes` as a table to its end or to where it is broken; returns the number of good rows.
     pub fn tsv(bytes: &[u8]) -> usize {
@@ -87,6 +100,46 @@ pub mod fuzzing {
     pub fn jsonl(bytes: &[u8]) -> usize {
         let mut lines = Jsonl::new(bytes);
         std::iter::from_fn(|| lines.row().ok().flatten()).filter(Result::is_ok).count()
+    }
+
+    /// Reads `bytes` as an array of objects to its end or to where it is broken; returns the number of good
+    /// ones.
+    pub fn json_array(bytes: &[u8]) -> usize {
+        let mut array = JsonArray::new(bytes);
+        std::iter::from_fn(|| array.row().ok().flatten()).filter(Result::is_ok).count()
+    }
+
+    /// Reads `bytes` as training data, an array or an object a line, in every layout; returns the number of
+    /// samples.
+    ///
+    /// # Panics
+    /// If a sample has not as many marks as pictures.
+    pub fn training(bytes: &[u8]) -> usize {
+        let (mut array, mut lines) = (JsonArray::new(bytes), Jsonl::new(bytes));
+        let rows = std::iter::from_fn(|| array.row().ok().flatten())
+            .chain(std::iter::from_fn(|| lines.row().ok().flatten()));
+        let mut num_samples = 0;
+        for (number, fields) in (1..).zip(rows) {
+            let (columns, values): (Vec<_>, Vec<_>) =
+                fields.unwrap_or_default().into_iter().unzip();
+            let row = Row {
+                file: Path::new("set.json").into(),
+                number,
+                layout: Layout::Json,
+                split: training::SPLIT.into(),
+                columns: columns.into(),
+                values,
+                pictures: Vec::new(),
+            };
+            for layout in training::Layout::ALL {
+                let training = Training { layout, name: "set".to_owned() };
+                if let Ok(sample) = training.sample(&row, number) {
+                    assert_eq!(sample.question.matches(MARK).count(), sample.images.len());
+                    num_samples += 1;
+                }
+            }
+        }
+        num_samples
     }
 
     /// Whether `text` is a Python literal.

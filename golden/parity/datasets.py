@@ -1,4 +1,4 @@
-"""Writes datasets/: tiny files in the layouts of published benchmarks, and what stands in them.
+"""Writes datasets/: tiny files in the layouts of published benchmarks and of training data, and what stands in them.
 
     python3 -m venv target/datasets
     target/datasets/bin/pip install -r golden/parity/datasets-requirements.txt
@@ -7,12 +7,15 @@
 Two runs write the same bytes.
 
 Questions, answers and pictures are made up; layouts, columns and oddities are the owners':
-tables by VLMEvalKit, parquet by Hugging Face's `datasets`.
+tables by VLMEvalKit, parquet by Hugging Face's `datasets`; in datasets/training what LLaMA-Factory, TRL, EasyR1,
+verl, MM-EUREKA and VLM-R1 train on.
 
 Decisions:
 - What is expected is not what was written but what the owners' tools read: pandas, `ast.literal_eval`,
   pyarrow and Pillow open each file again, with the rules of VLMEvalKit for references and lists.
 - Pixels are recorded of PNG pictures, whose decoding is exact; of JPEG pictures only the size.
+- Training data are read with `json` and pyarrow, and what the trainers do with a row is said again here: which column
+  is what, where a trainer shows pictures, what it takes for the target.
 - pandas is told that only the empty cell is nothing. By default it also takes `None` and `NA` for nothing,
   which among the choices of a question are choices.
 """
@@ -307,6 +310,236 @@ def read_parquet(folder, name):
     return samples
 
 
+# ---------------------------------------------------------------- training data
+
+USER, ASSISTANT = "user", "assistant"
+
+
+def message(role, content):
+    return {"role": role, "content": content}
+
+
+def part(text=None, **picture):
+    return {"type": "image", **picture} if text is None else {"type": "text", "text": text}
+
+
+def write_training(out):
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(["one.png", "two.jpg", "three.png"]):
+        kind = "JPEG" if name.endswith("jpg") else "PNG"
+        (out / "images" / name).write_bytes(picture(40 + number, kind=kind))
+    one, two, three = "images/one.png", "images/two.jpg", "images/three.png"
+
+    def json_array(name, rows, **how):
+        (out / name).write_text(json.dumps(rows, **how) + "\n")
+
+    def jsonl(name, rows):
+        (out / name).write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+    def parquet(name, fields, rows, images=()):
+        features = {column: {"_type": "Image"} for column in images}
+        schema = pa.schema(fields).with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+        path = out / name
+        path.parent.mkdir(exist_ok=True)
+        table = pa.Table.from_pylist([{field.name: row.get(field.name) for field in schema} for row in rows], schema)
+        pq.write_table(table, path, compression="snappy", write_statistics=False, store_schema=False, row_group_size=2)
+
+    # LLaMA-Factory, as `mllm_demo.json` is written, and with the names of ShareGPT.
+    thought = "<think>First {see}, \"then\" think.\nWait, [1].</think> So \\boxed{\\frac{1}{2}}."
+    json_array(
+        "sharegpt.json",
+        [
+            {"conversations": [{"from": "human", "value": "<image>Which is é?"}, {"from": "gpt", "value": thought}], "images": [one]},
+            {"conversations": [{"from": "human", "value": "Here <image>, and\n<image>?"}, {"from": "gpt", "value": "None is."}], "images": [two, three], "system": "Be \u4f60\u597d short."},
+            {"conversations": [{"from": "system", "value": "Think."}, {"from": "human", "value": "1 + 1?"}, {"from": "gpt", "value": "\\boxed{1}, no, \\boxed{2}"}], "images": []},
+        ],
+        indent=2,
+    )
+    jsonl(
+        "sharegpt.jsonl",
+        [
+            {"messages": [message(USER, "<image>Who?"), message(ASSISTANT, "They are \\boxed{A}.")], "images": [one]},
+            {"messages": [message("system", "Look."), message(USER, "<image> or <image>?"), message(ASSISTANT, "The second.")], "images": [one, two]},
+        ],
+    )
+
+    # TRL: conversations for SFT, with and without parts, and as plain texts; prompts with targets for GRPO.
+    jsonl(
+        "trl-messages.jsonl",
+        [
+            {"messages": [message(USER, [part(), part("Which?")]), message(ASSISTANT, [part("It is \\boxed{3}.")])], "image": one},
+            {"messages": [message("system", "Look."), message(USER, "What?"), message(ASSISTANT, "This.")], "images": [two, three]},
+            {"messages": [message(USER, [part("See "), part(image=three), part(" and "), part(), part("?")]), message(ASSISTANT, "\\boxed{x}")], "images": [one]},
+        ],
+    )
+    jsonl(
+        "trl-prompt.jsonl",
+        [
+            {"prompt": [message(USER, "Which?")], "completion": [message(ASSISTANT, "So \\boxed{7}.")], "images": [one]},
+            {"prompt": "The sky is", "completion": " blue."},
+            {"prompt": [message("system", "Think."), message(USER, [part(), part("How many?")])], "image": two, "solution": "Three, so $\\boxed{3}$."},
+            {"prompt": "2 + 3?", "answer": 5, "level": "easy"},
+            {"prompt": [message(USER, "3 + 4?")], "completion": [message(ASSISTANT, "It is \\boxed{8}.")], "solution": "7"},
+        ],
+    )
+    text = pa.string()
+    plain = pa.list_(pa.struct([("role", text), ("content", text)]))
+    parted = pa.list_(pa.struct([("role", text), ("content", pa.list_(pa.struct([("type", text), ("text", text)])))]))
+    rows = [
+        dict(messages=[message(USER, [part(), part("Which?")]), message(ASSISTANT, [part("One: \\boxed{1}.")])], images=[image(43)]),
+        dict(messages=[message(USER, [part(), part(), part("Which?")]), message(ASSISTANT, [part("Two.")])], images=[image(44), image(45, kind="JPEG", path=None)]),
+        dict(messages=[message(USER, [part("1 + 1?")]), message(ASSISTANT, [part("\\boxed{2}")])], images=[]),
+    ]
+    parquet("trl-messages.parquet", [("messages", parted), ("images", pa.list_(IMAGE))], rows, ["images"])
+    rows = [
+        dict(image=image(46), problem="How long?", solution="$12$", prompt=[message("system", "Think."), message(USER, "How long?")]),
+        dict(image=image(47, kind="JPEG"), problem="How wide?", solution="<think>See.</think> \\boxed{4}", prompt=[message("system", "Think."), message(USER, "How wide?")]),
+    ]
+    fields = [("image", IMAGE), ("problem", text), ("solution", text), ("prompt", plain)]
+    # Two shards, whose rows have no ids.
+    parquet("trl-grpo/train-00000-of-00002.parquet", fields, rows[:1], ["image"])
+    parquet("trl-grpo/train-00001-of-00002.parquet", fields, rows[1:], ["image"])
+
+    # EasyR1, as `geometry3k` is written, and as JSON with paths.
+    rows = [
+        dict(images=[image(48, path=None)], problem="<image>Find $x$.", answer="3"),
+        dict(images=[image(49, path=None), image(50, path=None)], problem="<image> and <image>: how much more?", answer="2 \\sqrt { 3 }"),
+        dict(images=[], problem="1 + 1?", answer="2"),
+    ]
+    parquet("easyr1.parquet", [("images", pa.list_(IMAGE)), ("problem", text), ("answer", text)], rows, ["images"])
+    json_array("easyr1.json", [{"id": 17, "problem": "<image>Find it.", "answer": "4", "images": [one]}, {"id": 18, "problem": "2 + 2?", "answer": 4}])
+
+    # verl, as its `geo3k` example is written.
+    extra = pa.struct([("answer", text), ("index", pa.int64()), ("question", text), ("split", text)])
+    reward = pa.struct([("ground_truth", text), ("style", text)])
+    fields = [("data_source", text), ("prompt", plain), ("images", pa.list_(IMAGE)), ("ability", text), ("reward_model", reward), ("extra_info", extra)]
+    rows = [
+        dict(data_source="geometry3k", prompt=[message(USER, "<image>Find $x$. Think.")], images=[image(51, path=None)], ability="math", reward_model=dict(style="rule", ground_truth="3"), extra_info=dict(split="train", index=0, answer="3", question="<image>Find $x$.")),
+        dict(data_source="geometry3k", prompt=[message("system", "Think."), message(USER, "1.50 / 3?")], images=None, ability="math", reward_model=dict(style="rule", ground_truth="0.50"), extra_info=dict(split="train", index=1, answer="0.50", question="1.50 / 3?")),
+    ]
+    parquet("verl.parquet", fields, rows, ["images"])
+
+    # MM-EUREKA and VLM-R1.
+    jsonl(
+        "mm-eureka.jsonl",
+        [
+            {"id": "0", "message": json.dumps([message(USER, [part(image=one), part('How "many"?\n')])]), "answer": "3"},
+            {"id": "b1", "message": json.dumps([message("system", "Think."), message(USER, [part("See "), part(image=two), part(" and "), part(image=f"file://{three}"), part(".")])], indent=1), "answer": "\\frac{1}{2}"},
+            {"id": "2", "message": json.dumps([message(USER, "é: 1 + 1?")]), "answer": "2"},
+        ],
+    )
+    jsonl(
+        "vlm-r1.jsonl",
+        [
+            {"id": 1, "image": one, "conversations": [{"from": "human", "value": "<image>What is the volume?"}, {"from": "gpt", "value": "10 mL"}]},
+            {"id": 2, "image": [one, two], "conversations": [{"from": "human", "value": "Which is larger?"}, {"from": "gpt", "value": "<answer> B </answer>"}]},
+            {"id": 3, "image": [three, two], "conversations": [{"from": "human", "value": "Of <image> and <image>?"}, {"from": "gpt", "value": 12.5}]},
+            {"id": 4, "conversations": [{"from": "human", "value": "1 + 1?"}, {"from": "gpt", "value": "2"}]},
+        ],
+    )
+
+
+def last_box(text):
+    """The content of the box that opens last."""
+    start = text.rfind("\\boxed{")
+    if start < 0:
+        return None
+    depth, begin = 1, start + len("\\boxed{")
+    for at in range(begin, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[at], 0)
+        if depth == 0:
+            return text[begin:at].strip()
+    return None
+
+
+def read_training(path, layout):
+    """The rows as the trainer has them."""
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    rows = []
+    for file in files:
+        if file.suffix == ".parquet":
+            rows += pq.read_table(file).to_pylist()
+        elif file.suffix == ".json":
+            rows += json.loads(file.read_text())
+        else:
+            rows += [json.loads(line) for line in file.read_text().splitlines()]
+
+    def load(value):
+        if isinstance(value, dict):
+            return value["bytes"]
+        return (path.parent / value.removeprefix("file://")).read_bytes()
+
+    samples = []
+    for number, row in enumerate(rows, 1):
+        pictures = row.get("images", row.get("image")) or []
+        pictures = [load(value) for value in (pictures if isinstance(pictures, list) else [pictures])]
+        turns = row.get("conversations") or row.get("messages") or row.get("prompt") or row.get("problem")
+        if layout == "mm-eureka":
+            turns = json.loads(row["message"])
+        if isinstance(turns, str):
+            turns = [message(USER, turns)]
+        completion = row.get("completion") or []
+        turns = turns + ([message(ASSISTANT, completion)] if isinstance(completion, str) else completion)
+        said, shown = {"system": row.get("system")}, []
+        for turn in turns:
+            role = {"human": USER, "gpt": ASSISTANT}.get(turn.get("from", turn.get("role")), turn.get("role", turn.get("from")))
+            content = turn.get("content", turn.get("value"))
+            if isinstance(content, list):
+                texts = []
+                for piece in content:
+                    if piece["type"] == "image":
+                        shown.append(load(piece["image"]) if piece.get("image") else None)
+                    texts.append("<image>" if piece["type"] == "image" else piece["text"])
+                content = "".join(texts)
+            elif isinstance(content, str):
+                shown += [None] * content.count("<image>")
+            said[role] = content if isinstance(content, str) else str(content)
+        if layout in ("trl", "vlm-r1") and not shown:
+            said[USER] = "<image>" * len(pictures) + said[USER]
+            shown = [None] * len(pictures)
+        rest = iter(pictures)
+        images = [next(rest) if picture is None else picture for picture in shown]
+        assert next(rest, None) is None and (said[USER] + (said["system"] or "")).count("<image>") == len(images), row
+        response = said.get(ASSISTANT, "")
+        answer = last_box(response) or ""
+        if layout == "trl":
+            solution = row.get("solution")
+            solution = None if solution is None else last_box(solution) or solution
+            target = row.get("answer", solution)
+            answer = answer if target is None else str(target)
+        elif layout == "vlm-r1":
+            answer, response = response.replace("<answer>", "").replace("</answer>", "").strip(), ""
+        elif layout == "verl":
+            answer = row["reward_model"]["ground_truth"]
+        elif layout in ("easyr1", "mm-eureka"):
+            answer = str(row["answer"])
+        samples.append(
+            {
+                "id": f"set/train/{row.get('id', f'{number:06}')}",
+                "question": f"{said['system']}\n\n{said[USER]}" if said["system"] else said[USER],
+                "answer": answer,
+                "verbose": response,
+                "images": [seen(data) for data in images],
+            }
+        )
+    return samples
+
+
+TRAINING = {
+    "sharegpt.json": "sharegpt",
+    "sharegpt.jsonl": "sharegpt",
+    "trl-messages.jsonl": "trl",
+    "trl-prompt.jsonl": "trl",
+    "trl-messages.parquet": "trl",
+    "trl-grpo": "trl",
+    "easyr1.parquet": "easyr1",
+    "easyr1.json": "easyr1",
+    "verl.parquet": "verl",
+    "mm-eureka.jsonl": "mm-eureka",
+    "vlm-r1.jsonl": "vlm-r1",
+}
+
+
 TABLES = {
     "MathVision": ("mathvision", "test"),
     "MathVista_MINI": ("mathvista", "testmini"),
@@ -329,14 +562,19 @@ def main():
     cases = {}
     for table, (name, split) in TABLES.items():
         cases[f"{table}.tsv"] = {"name": name, "samples": read_table(out / f"{table}.tsv", name, split)}
-    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
+    for folder in sorted(path for path in out.iterdir() if path.is_dir() and path.name != "training"):
         name = folder.name.removesuffix("_with_difficulty_level")
         cases[folder.name] = {"name": folder.name, "samples": read_parquet(folder, name)}
     text = json.dumps({"packages": PACKAGES, "cases": cases}, ensure_ascii=False, indent=None, separators=(",", ":"))
     # One line a sample, so that a change can be read.
     (out / "expected.json").write_text(text.replace('{"id":', '\n{"id":') + "\n")
+    training = out / "training"
+    write_training(training)
+    trained = {path: {"layout": layout, "samples": read_training(training / path, layout)} for path, layout in TRAINING.items()}
+    text = json.dumps({"packages": PACKAGES, "cases": trained}, ensure_ascii=False, indent=None, separators=(",", ":"))
+    (training / "expected.json").write_text(text.replace('{"id":', '\n{"id":') + "\n")
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    print(f"{len(cases)} files and folders, {size} bytes")
+    print(f"{len(cases) + len(trained)} files and folders, {size} bytes")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,16 @@ impl<R: BufRead> Jsonl<R> {
             }
             let value = std::str::from_utf8(&self.line)
                 .map_err(|_| "the line is not UTF-8".to_owned())
-                .and_then(|line| parse(line, start));
+                .and_then(|line| {
+                    // The parser counts lines, and here there is one.
+                    parse(line, Some(start)).map_err(|error| {
+                        format!(
+                            "the line is no JSON: {} at character {}",
+                            cause(&error),
+                            error.column()
+                        )
+                    })
+                });
             let fault = |cause| {
                 let fault = Fault::new("", cause);
                 match self.line.last() {
@@ -72,29 +81,27 @@ impl<R: BufRead> Jsonl<R> {
     }
 }
 
-/// The value of a line that begins at byte `offset` of its file.
-fn parse(line: &str, offset: u64) -> Result<Value, String> {
-    let mut deserializer = serde_json::Deserializer::from_str(line);
-    let broken = |error: serde_json::Error| {
-        // The parser counts lines, and here there is one.
-        let message = error.to_string();
-        let cause = message.split(" at line ").next().unwrap_or_default();
-        format!("the line is no JSON: {cause} at character {}", error.column())
-    };
-    let value = Spanned { start: line.as_ptr() as usize, offset }
-        .deserialize(&mut deserializer)
-        .map_err(broken)?;
-    deserializer.end().map_err(broken)?;
+/// The value of `text`, which begins at byte `offset` of its file, if it stands there as it is.
+pub(super) fn parse(text: &str, offset: Option<u64>) -> Result<Value, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = Spanned { start: text.as_ptr() as usize, offset }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
     Ok(value)
 }
 
-/// Reads a value and where its texts stand: serde_json lends a text without escapes from the line.
+/// What is wrong, without the place.
+pub(super) fn cause(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    message.split(" at line ").next().unwrap_or_default().to_owned()
+}
+
+/// Reads a value and where its texts stand: serde_json lends a text without escapes from what it reads.
 #[derive(Clone, Copy)]
 struct Spanned {
-    /// The address of the line in memory.
+    /// The address of the text in memory.
     start: usize,
-    /// The line's place in the file.
-    offset: u64,
+    /// The text's place in the file.
+    offset: Option<u64>,
 }
 
 impl<'de> DeserializeSeed<'de> for Spanned {
@@ -139,8 +146,9 @@ impl<'de> Visitor<'de> for Spanned {
 
     fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Value, E> {
         let place = value.as_ptr() as usize - self.start;
-        let origin = Origin { offset: self.offset + place as u64, doubled: false };
-        Ok(Value::Text(Text { text: value.to_owned(), origin: Some(origin) }))
+        let origin =
+            self.offset.map(|offset| Origin { offset: offset + place as u64, doubled: false });
+        Ok(Value::Text(Text { text: value.to_owned(), origin }))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {

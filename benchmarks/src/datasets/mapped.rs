@@ -25,7 +25,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::datasets::fault::{Checked, Fault};
-use crate::datasets::published::{Draft, listed};
+use crate::datasets::published::{Draft, is_name, listed};
 use crate::datasets::reader::{Meaning, Reader};
 use crate::datasets::row::{Layout, PictureKind, Row};
 use crate::sample::{Details, Sample};
@@ -124,8 +124,7 @@ impl Mapping {
         })?;
         for (key, name) in [("benchmark", Some(&spec.benchmark)), ("split", spec.split.as_ref())] {
             let Some(name) = name else { continue };
-            let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-            if name.get_ref().is_empty() || !name.get_ref().chars().all(allowed) {
+            if !is_name(name.get_ref()) {
                 let cause = format!(
                     "`{key}` is a part of ids, `{}` is not\n\
                      hint: letters, digits, `_`, `-` and `.`",

@@ -85,7 +85,7 @@ impl Published {
         let (own, owner): (Vec<&str>, &str) = match layout {
             Layout::Tsv => (TSV.iter().chain(self.tsv).copied().collect(), "VLMEvalKit"),
             Layout::Parquet => (self.parquet.to_vec(), "its owners"),
-            Layout::Jsonl => bail!(
+            Layout::Json | Layout::Jsonl => bail!(
                 "{} is read from .tsv and .parquet, not from `{}`\nhint: a mapping reads any JSONL",
                 self.title,
                 path.display()
@@ -131,6 +131,12 @@ fn shard_split(stem: &str) -> Option<&str> {
     let (split, rest) = stem.split_once("-0")?;
     let is_shard = rest.split('-').any(|part| part == "of");
     Some(split).filter(|split| !split.is_empty() && is_shard)
+}
+
+/// Whether `text` can be a part of ids.
+pub(super) fn is_name(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    !text.is_empty() && text.chars().all(allowed)
 }
 
 /// Names in backticks with commas.

@@ -18,12 +18,14 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::datasets::fault::{Checked, Fault, Hint, Stop};
-use crate::datasets::jsonl::Jsonl;
+use crate::datasets::json_array::JsonArray;
+use crate::datasets::jsonl::{Fields, Jsonl};
 use crate::datasets::mapped::Mapping;
 use crate::datasets::parquet::Parquet;
 use crate::datasets::published::{Draft, Published};
 use crate::datasets::references::References;
 use crate::datasets::row::{Layout, Row};
+use crate::datasets::training::{self, Training};
 use crate::datasets::tsv::Tsv;
 use crate::sample::Sample;
 
@@ -56,6 +58,23 @@ impl fmt::Display for Skipped {
 pub(super) enum Meaning {
     Published(&'static Published),
     Mapped(Box<Mapping>),
+    Training(Training),
+}
+
+/// The ends of files' names, and what the files then are.
+type Kinds = [(&'static str, Layout); 3];
+
+const KINDS: Kinds = [("tsv", Layout::Tsv), ("jsonl", Layout::Jsonl), ("parquet", Layout::Parquet)];
+const TRAINING_KINDS: Kinds =
+    [("json", Layout::Json), ("jsonl", Layout::Jsonl), ("parquet", Layout::Parquet)];
+
+impl Meaning {
+    fn kinds(&self) -> &'static Kinds {
+        match self {
+            Meaning::Published(_) | Meaning::Mapped(_) => &KINDS,
+            Meaning::Training(_) => &TRAINING_KINDS,
+        }
+    }
 }
 
 /// Reads samples in the order of the files.
@@ -81,6 +100,7 @@ struct Table {
 
 enum Rows {
     Tsv { rows: Tsv<BufReader<File>>, columns: Arc<[String]> },
+    Json(JsonArray<BufReader<File>>),
     Jsonl(Jsonl<BufReader<File>>),
     Parquet { rows: Box<Parquet>, columns: Arc<[String]> },
 }
@@ -92,8 +112,8 @@ impl Reader {
     /// If there is no such file, its kind is unknown or the first file lacks a column.
     pub(super) fn open(meaning: Meaning, path: &Path) -> Result<Reader> {
         let mut reader = Reader {
+            files: files(path, meaning.kinds())?.into(),
             meaning,
-            files: files(path)?.into(),
             table: None,
             ids: HashMap::new(),
             num_rows: 0,
@@ -125,34 +145,12 @@ impl Reader {
     fn open_next(&mut self) -> Result<bool> {
         self.table = None;
         let Some(path) = self.files.pop_front() else { return Ok(false) };
-        let at_file = |stop: Stop| {
-            anyhow!("failed to read `{}`: {}{}", path.display(), stop.cause, Hint(&stop.hint))
-        };
-        let layout = layout(&path)?;
-        let rows = match layout {
-            Layout::Tsv => {
-                let file = File::open(&path).map_err(Stop::from).map_err(at_file)?;
-                let rows = Tsv::open(BufReader::with_capacity(1 << 16, file)).map_err(at_file)?;
-                let columns = rows.columns.clone().into();
-                Rows::Tsv { rows, columns }
-            }
-            Layout::Jsonl => {
-                let file = File::open(&path).map_err(Stop::from).map_err(at_file)?;
-                Rows::Jsonl(Jsonl::new(BufReader::with_capacity(1 << 16, file)))
-            }
-            Layout::Parquet => {
-                let rows = Parquet::open(&path).map_err(at_file)?;
-                let columns = rows.columns.clone().into();
-                Rows::Parquet { rows: Box::new(rows), columns }
-            }
-        };
-        let columns = match &rows {
-            Rows::Tsv { columns, .. } | Rows::Parquet { columns, .. } => Some(columns),
-            Rows::Jsonl(_) => None,
-        };
+        let layout = layout(&path, self.meaning.kinds())?;
+        let rows = Rows::open(&path, layout)?;
+        let columns = rows.columns();
         let split = match &self.meaning {
             Meaning::Published(published) => {
-                published.check(layout, columns.map_or(&[], |columns| &columns[..]), &path)?;
+                published.check(layout, columns.unwrap_or_default(), &path)?;
                 published.split(&path)
             }
             Meaning::Mapped(mapping) => {
@@ -160,6 +158,12 @@ impl Reader {
                     mapping.check(columns, &path)?;
                 }
                 mapping.split().to_owned()
+            }
+            Meaning::Training(training) => {
+                if let Some(columns) = columns {
+                    training.check(columns, &path)?;
+                }
+                training::SPLIT.to_owned()
             }
         };
         self.table = Some(Table {
@@ -179,7 +183,13 @@ impl Reader {
                     continue;
                 }
                 if self.num_rows == 0 {
-                    bail!("there is no row to read\nhint: the file has a header and nothing else");
+                    let hint = match &self.meaning {
+                        Meaning::Published(_) | Meaning::Mapped(_) => {
+                            "the file has a header and nothing else"
+                        }
+                        Meaning::Training(_) => "",
+                    };
+                    bail!("there is no row to read{}", Hint(hint));
                 }
                 return Ok(None);
             };
@@ -218,6 +228,7 @@ impl Reader {
                 draft.sample(published.name, &row.split)
             }
             Meaning::Mapped(mapping) => mapping.sample(&row)?,
+            Meaning::Training(training) => training.sample(&row, self.num_rows)?,
         };
         let mut key = [0; 16];
         key.copy_from_slice(&blake3::hash(sample.id.as_bytes()).as_bytes()[..16]);
@@ -229,6 +240,7 @@ impl Reader {
             let column = match &self.meaning {
                 Meaning::Published(published) => published.id_column(row.layout),
                 Meaning::Mapped(mapping) => mapping.id_column(),
+                Meaning::Training(_) => training::ID,
             };
             // The first row keeps it.
             self.ids.insert(key, (file, number));
@@ -251,21 +263,88 @@ impl Iterator for Reader {
     }
 }
 
+impl Rows {
+    fn open(path: &Path, layout: Layout) -> Result<Rows> {
+        Rows::begin(path, layout).map_err(|stop| {
+            anyhow!("failed to read `{}`: {}{}", path.display(), stop.cause, Hint(&stop.hint))
+        })
+    }
+
+    fn begin(path: &Path, layout: Layout) -> Result<Rows, Stop> {
+        let file = || File::open(path).map(|file| BufReader::with_capacity(1 << 16, file));
+        Ok(match layout {
+            Layout::Tsv => {
+                let rows = Tsv::open(file()?)?;
+                let columns = rows.columns.clone().into();
+                Rows::Tsv { rows, columns }
+            }
+            Layout::Json => {
+                // Hugging Face's `datasets` takes an object a line under this name as well.
+                let mut file = file()?;
+                if JsonArray::is_one(&mut file)? {
+                    Rows::Json(JsonArray::new(file))
+                } else {
+                    Rows::Jsonl(Jsonl::new(file))
+                }
+            }
+            Layout::Jsonl => Rows::Jsonl(Jsonl::new(file()?)),
+            Layout::Parquet => {
+                let rows = Parquet::open(path)?;
+                let columns = rows.columns.clone().into();
+                Rows::Parquet { rows: Box::new(rows), columns }
+            }
+        })
+    }
+
+    /// The columns, where the file as a whole has them.
+    fn columns(&self) -> Option<&[String]> {
+        match self {
+            Rows::Tsv { columns, .. } | Rows::Parquet { columns, .. } => Some(columns),
+            Rows::Json(_) | Rows::Jsonl(_) => None,
+        }
+    }
+}
+
+/// The columns of a file of training data, or of the first file of a folder; of JSON the keys of the first
+/// object.
+///
+/// # Errors
+/// If there is no such file, its kind is unknown or its first object cannot be read.
+pub(super) fn training_columns(path: &Path) -> Result<Vec<String>> {
+    let path = files(path, &TRAINING_KINDS)?.swap_remove(0);
+    let mut rows = Rows::open(&path, layout(&path, &TRAINING_KINDS)?)?;
+    let at_row = |cause: &str, hint: &str| {
+        anyhow!("failed to read `{}`: row 1: {cause}{}", path.display(), Hint(hint))
+    };
+    let first = match &mut rows {
+        Rows::Tsv { columns, .. } | Rows::Parquet { columns, .. } => return Ok(columns.to_vec()),
+        Rows::Json(rows) => rows.row(),
+        Rows::Jsonl(rows) => rows.row(),
+    };
+    match first.map_err(|stop| at_row(&stop.cause, &stop.hint))? {
+        Some(Ok(fields)) => Ok(fields.into_iter().map(|(name, _)| name).collect()),
+        Some(Err(fault)) => Err(at_row(&fault.cause, &fault.hint)),
+        None => bail!("failed to read `{}`: there is no row to read", path.display()),
+    }
+}
+
 impl Table {
     fn row(&mut self) -> Result<Option<Checked<Row>>, Stop> {
+        let objects = |layout, row: Option<Checked<Fields>>| match row {
+            Some(Ok(fields)) => {
+                let (columns, values): (Vec<_>, Vec<_>) = fields.into_iter().unzip();
+                (layout, columns.into(), Some(Ok(values)))
+            }
+            Some(Err(fault)) => (layout, Arc::default(), Some(Err(fault))),
+            None => (layout, Arc::default(), None),
+        };
         let (layout, columns, values) = match &mut self.rows {
             Rows::Tsv { rows, columns } => (Layout::Tsv, Arc::clone(columns), rows.row()?),
             Rows::Parquet { rows, columns } => {
                 (Layout::Parquet, Arc::clone(columns), rows.row()?.map(Ok))
             }
-            Rows::Jsonl(rows) => match rows.row()? {
-                Some(Ok(fields)) => {
-                    let (columns, values): (Vec<_>, Vec<_>) = fields.into_iter().unzip();
-                    (Layout::Jsonl, columns.into(), Some(Ok(values)))
-                }
-                Some(Err(fault)) => (Layout::Jsonl, Arc::default(), Some(Err(fault))),
-                None => return Ok(None),
-            },
+            Rows::Json(rows) => objects(Layout::Json, rows.row()?),
+            Rows::Jsonl(rows) => objects(Layout::Jsonl, rows.row()?),
         };
         let Some(values) = values else { return Ok(None) };
         self.number += 1;
@@ -282,26 +361,24 @@ impl Table {
 }
 
 /// What a file is, by the end of its name.
-fn layout(path: &Path) -> Result<Layout> {
-    known_layout(path).ok_or_else(|| {
-        anyhow!(
-            "the kind of `{}` is unknown\nhint: names end in .tsv, .jsonl or .parquet",
-            path.display()
-        )
+fn layout(path: &Path, kinds: &Kinds) -> Result<Layout> {
+    known_layout(path, kinds).ok_or_else(|| {
+        anyhow!("the kind of `{}` is unknown\nhint: {}", path.display(), ends(kinds))
     })
 }
 
-fn known_layout(path: &Path) -> Option<Layout> {
-    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-        "tsv" => Some(Layout::Tsv),
-        "jsonl" => Some(Layout::Jsonl),
-        "parquet" => Some(Layout::Parquet),
-        _ => None,
-    }
+fn known_layout(path: &Path, kinds: &Kinds) -> Option<Layout> {
+    let end = path.extension()?.to_str()?.to_ascii_lowercase();
+    kinds.iter().find(|(name, _)| *name == end).map(|(_, layout)| *layout)
+}
+
+fn ends(kinds: &Kinds) -> String {
+    let [first, second, third] = kinds.map(|(name, _)| name);
+    format!("names end in .{first}, .{second} or .{third}")
 }
 
 /// The file, or the files of a folder.
-fn files(path: &Path) -> Result<Vec<PathBuf>> {
+fn files(path: &Path, kinds: &Kinds) -> Result<Vec<PathBuf>> {
     let read = || format!("failed to read `{}`", path.display());
     if !std::fs::metadata(path).with_context(read)?.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -309,18 +386,22 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path).with_context(read)? {
         let file = entry.with_context(read)?.path();
-        if file.is_file() && known_layout(&file).is_some() {
+        // JSON in a folder of files may be anything, such as LLaMA-Factory's `dataset_info.json`.
+        let is_row_file = known_layout(&file, kinds).is_some_and(|layout| layout != Layout::Json);
+        if file.is_file() && is_row_file {
             files.push(file);
         }
     }
     files.sort();
     let Some(first) = files.first() else {
-        bail!(
-            "there is no file to read in `{}`\nhint: names end in .tsv, .jsonl or .parquet",
-            path.display()
-        )
+        let mut hint = ends(kinds);
+        if kinds.iter().any(|(_, layout)| *layout == Layout::Json) {
+            hint.push_str("; a .json is read by its own name only");
+        }
+        bail!("there is no file to read in `{}`\nhint: {hint}", path.display())
     };
-    if let Some(other) = files.iter().find(|file| known_layout(file) != known_layout(first)) {
+    let other = files.iter().find(|file| known_layout(file, kinds) != known_layout(first, kinds));
+    if let Some(other) = other {
         bail!(
             "`{}` and `{}` are of two kinds\nhint: name one of them",
             first.display(),

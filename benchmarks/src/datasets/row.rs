@@ -27,6 +27,9 @@ pub(super) enum PictureKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
     Tsv,
+    /// One array of objects.
+    Json,
+    /// One object a line.
     Jsonl,
     Parquet,
 }
@@ -194,7 +197,8 @@ impl Row {
         Ok(pictures)
     }
 
-    fn pictures_of(
+    /// All pictures of a value that stands in a column.
+    pub(super) fn pictures_of(
         &self,
         column: &str,
         value: &Value,
@@ -265,7 +269,7 @@ impl Row {
     }
 
     /// A picture file that must be there.
-    fn path(&self, column: &str, path: &str) -> Checked<ImageSource> {
+    pub(super) fn path(&self, column: &str, path: &str) -> Checked<ImageSource> {
         let folder = self.file.parent().unwrap_or(Path::new(""));
         let path = folder.join(path);
         if path.is_file() {
@@ -277,7 +281,7 @@ impl Row {
 }
 
 /// A text as it is; a number as it is written.
-fn text_of(column: &str, value: &Value) -> Checked<Option<String>> {
+pub(super) fn text_of(column: &str, value: &Value) -> Checked<Option<String>> {
     match value {
         Value::Null => Ok(None),
         Value::Text(text) if text.text.trim().is_empty() => Ok(None),

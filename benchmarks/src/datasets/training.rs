@@ -1,0 +1,392 @@
+//! Training data in the layouts of other trainers, row by row.
+//!
+//! Does not know how anything is trained: a row becomes a sample, with the response to learn from in
+//! `verbose` and the target of a reward in `answer`.
+//!
+//! | layout | columns |
+//! | --- | --- |
+//! | `sharegpt` | `conversations` or `messages`, `images`, `system` (LLaMA-Factory) |
+//! | `trl` | `messages`, or `prompt` and `completion`; `image` or `images`; `answer`, `solution` or `ground_truth` |
+//! | `easyr1` | `problem`, `answer`, `images` |
+//! | `verl` | `prompt`, `images`, `reward_model` with `ground_truth` |
+//! | `mm-eureka` | `message`, JSON in a text; `answer` |
+//! | `vlm-r1` | `conversations`, `image` |
+//!
+//! Decisions:
+//! - Every layout is read from JSON (an array or an object a line), JSONL and parquet, whichever its owners
+//!   write, and any may have an `id`.
+//! - A row of several questions is no training example here but a bad row, which `skip_bad` skips.
+//! - TRL and VLM-R1 show pictures before the question and have no marks in its text. Marks are put there; where a
+//!   text has marks, they count. The other layouts need a mark for each picture, as their trainers do.
+//! - The target of SFT data is what the last box of the response holds, if it has one.
+//! - TRL's `solution` may be worked out: then the target is what its last box holds.
+//! - The assistant's turn of VLM-R1 is the target, without `<answer>` tags as its trainer reads it, and no response.
+//! - Videos, sounds and tools are no part of a sample: a row that has any is bad.
+
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::answer;
+use crate::datasets::conversation::{Conversation, Role, Turn, pictures, turns};
+use crate::datasets::fault::{Checked, Fault};
+use crate::datasets::jsonl;
+use crate::datasets::published::{Draft, is_name, listed};
+use crate::datasets::reader::{self, Meaning, Reader};
+use crate::datasets::row::Row;
+use crate::datasets::value::Value;
+use crate::sample::{ImageSource, Sample};
+
+/// The part of ids between the name and the row.
+pub(super) const SPLIT: &str = "train";
+/// The column that tells one row from another, if there is one.
+pub(super) const ID: &str = "id";
+
+/// The columns that TRL's trainers hand to rewards and that are a target here, in this order.
+const TARGETS: [&str; 3] = ["answer", "solution", "ground_truth"];
+/// What a sample has no place for.
+const UNREAD: [&str; 3] = ["videos", "audios", "tools"];
+
+/// Whose layout a file has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// LLaMA-Factory's `sharegpt`, also with the names of OpenAI.
+    ShareGpt,
+    /// TRL, for SFT and for GRPO.
+    Trl,
+    /// EasyR1.
+    EasyR1,
+    /// verl.
+    Verl,
+    /// MM-EUREKA.
+    MmEureka,
+    /// VLM-R1.
+    VlmR1,
+}
+
+impl Layout {
+    pub const ALL: [Layout; 6] = [
+        Layout::ShareGpt,
+        Layout::Trl,
+        Layout::EasyR1,
+        Layout::Verl,
+        Layout::MmEureka,
+        Layout::VlmR1,
+    ];
+
+    /// As recipes write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layout::ShareGpt => "sharegpt",
+            Layout::Trl => "trl",
+            Layout::EasyR1 => "easyr1",
+            Layout::Verl => "verl",
+            Layout::MmEureka => "mm-eureka",
+            Layout::VlmR1 => "vlm-r1",
+        }
+    }
+
+    /// The layout that [`Layout::name`] calls `name`.
+    pub fn from_name(name: &str) -> Option<Layout> {
+        Layout::ALL.into_iter().find(|layout| layout.name() == name)
+    }
+
+    /// The layout of `path`, a file or a folder, by the columns of its first row.
+    ///
+    /// A help for a person at a terminal. A recipe names its layout: what `messages` are cannot be told from
+    /// columns, and another first row may have others.
+    ///
+    /// # Errors
+    /// If the columns are those of no layout or of several, or cannot be read.
+    pub fn of(path: &Path) -> Result<Layout> {
+        let columns = reader::training_columns(path)?;
+        match Layout::candidates(&columns).as_slice() {
+            [layout] => Ok(*layout),
+            [] => bail!(
+                "`{}` has the columns of no layout of training data; it has {}\nhint: there are {}",
+                path.display(),
+                listed(&columns),
+                names(&Layout::ALL)
+            ),
+            several => bail!(
+                "the columns of `{}` are those of several layouts\nhint: name one of {}",
+                path.display(),
+                names(several)
+            ),
+        }
+    }
+
+    fn candidates(columns: &[String]) -> Vec<Layout> {
+        let has = |column: &str| columns.iter().any(|name| name == column);
+        let mut found = Vec::new();
+        if has("conversations") {
+            match (has("images"), has("image")) {
+                (true, false) => found.push(Layout::ShareGpt),
+                (false, true) => found.push(Layout::VlmR1),
+                _ => found.extend([Layout::ShareGpt, Layout::VlmR1]),
+            }
+        }
+        if has("messages") {
+            found.extend((!has("image")).then_some(Layout::ShareGpt));
+            found.push(Layout::Trl);
+        }
+        if has("prompt") {
+            found.push(if has("reward_model") { Layout::Verl } else { Layout::Trl });
+        }
+        if has("problem") && has("answer") {
+            found.push(Layout::EasyR1);
+        }
+        if has("message") {
+            found.push(Layout::MmEureka);
+        }
+        found.dedup();
+        found
+    }
+
+    /// Columns that a file must have: of each group one.
+    fn needs(self) -> &'static [&'static [&'static str]] {
+        match self {
+            Layout::ShareGpt => &[&["conversations", "messages"]],
+            Layout::Trl => &[&["messages", "prompt"]],
+            Layout::EasyR1 => &[&["problem"], &["answer"]],
+            Layout::Verl => &[&["prompt"], &["reward_model"]],
+            Layout::MmEureka => &[&["message"], &["answer"]],
+            Layout::VlmR1 => &[&["conversations"]],
+        }
+    }
+}
+
+fn names(layouts: &[Layout]) -> String {
+    layouts.iter().map(|layout| layout.name()).collect::<Vec<_>>().join(", ")
+}
+
+/// Opens `path`, a file or a folder of files of one kind, as training data `name`.
+///
+/// Files are `.json`, `.jsonl` or `.parquet`; of a folder `.json` is not read, since it may be anything.
+/// Paths of pictures begin at the folder of the file. Ids are `<name>/train/<id>` with the file's `id`, or
+/// with the number of the row over all files where a row has none.
+///
+/// # Errors
+/// If there is no such file, its kind is unknown, `name` can be no part of ids, or a parquet file lacks a column.
+pub fn open(layout: Layout, path: &Path, name: &str) -> Result<Reader> {
+    ensure!(
+        is_name(name),
+        "the name of training data is a part of ids, `{}` is not\n\
+         hint: letters, digits, `_`, `-` and `.`",
+        name.escape_debug()
+    );
+    let name = name.to_owned();
+    Reader::open(Meaning::Training(Training { layout, name }), path)
+}
+
+/// Which layout, and the name of the samples.
+pub(super) struct Training {
+    pub(super) layout: Layout,
+    pub(super) name: String,
+}
+
+/// What a row says, before its pictures are put to their marks.
+struct Said<'a> {
+    conversation: Conversation<'a>,
+    /// Where the pictures stand, and those.
+    column: &'a str,
+    pictures: Vec<ImageSource>,
+    /// The target, where the row has one besides the response.
+    target: Option<String>,
+}
+
+impl Training {
+    /// Checks that a file has the columns of the layout.
+    pub(super) fn check(&self, columns: &[String], path: &Path) -> Result<()> {
+        let has = |column: &&str| columns.iter().any(|name| name == column);
+        match self.layout.needs().iter().find(|group| !group.iter().any(has)) {
+            None => Ok(()),
+            Some(group) => bail!(
+                "`{}` has no column `{}`, as {} has; it has {}\nhint: is it another layout?",
+                path.display(),
+                group.join("` or `"),
+                self.layout.name(),
+                listed(columns)
+            ),
+        }
+    }
+
+    /// The sample of the row `number` over all files, from 1.
+    pub(super) fn sample(&self, row: &Row, number: u64) -> Checked<Sample> {
+        for column in UNREAD {
+            let is_empty = match row.value(column) {
+                Value::Null => true,
+                Value::List(values) => values.is_empty(),
+                Value::Text(text) => matches!(text.text.trim(), "" | "[]"),
+                _ => false,
+            };
+            if !is_empty {
+                return Err(Fault::new(column, format!("{column} are not read")));
+            }
+        }
+        let Said { conversation, column, pictures, target } = match self.layout {
+            Layout::ShareGpt => share_gpt(row),
+            Layout::Trl => trl(row),
+            Layout::EasyR1 => easy_r1(row),
+            Layout::Verl => verl(row),
+            Layout::MmEureka => mm_eureka(row),
+            Layout::VlmR1 => vlm_r1(row),
+        }?;
+        let (question, images, response) = conversation.shown(column, pictures)?;
+        let response = response.unwrap_or_default();
+        let boxed = || answer::extract(&response).unwrap_or_default().to_owned();
+        let draft = Draft {
+            id: row.text(ID)?.unwrap_or_else(|| format!("{number:06}")),
+            images,
+            question,
+            answer: target.unwrap_or_else(boxed),
+            ..Draft::default()
+        };
+        Ok(Sample { verbose: response, ..draft.sample(&self.name, SPLIT) })
+    }
+}
+
+fn share_gpt(row: &Row) -> Checked<Said<'static>> {
+    let column = one_of(row, ["conversations", "messages"])?;
+    let mut conversation = Conversation::of(column, turns(row, column, row.value(column))?)?;
+    if conversation.response.is_none() {
+        return Err(Fault::new(column, "there is no response"));
+    }
+    if let Some(system) = row.text("system")? {
+        if conversation.system.is_some() {
+            return Err(Fault::new("system", format!("`{column}` has a system's text too")));
+        }
+        conversation.system = Some(Turn::plain("system", Role::System, &system));
+    }
+    Ok(Said { conversation, column: "images", pictures: pictures(row, "images")?, target: None })
+}
+
+fn trl(row: &Row) -> Checked<Said<'static>> {
+    let column = one_of(row, ["messages", "prompt"])?;
+    let mut said = match row.value(column) {
+        Value::Text(text) if column == "prompt" => {
+            vec![Turn::plain(column, Role::User, &text.text)]
+        }
+        list if column == "prompt" => prompt(row, column, list)?,
+        list => turns(row, column, list)?,
+    };
+    match row.value("completion") {
+        Value::Null => {}
+        Value::Text(text) => said.push(Turn::plain("completion", Role::Assistant, &text.text)),
+        list => said.extend(turns(row, "completion", list)?),
+    }
+    let mut conversation = Conversation::of(column, said)?;
+    let mut target = None;
+    for column in TARGETS {
+        if target.is_none() {
+            target = row.text(column)?;
+            if let (Some(text), "solution") = (&target, column)
+                && let Some(boxed) = answer::extract(text)
+            {
+                target = Some(boxed.to_owned());
+            }
+        }
+    }
+    if conversation.response.is_none() && target.is_none() {
+        return Err(Fault::new(column, "there is neither a response nor a target").hint(
+            "a target is `answer`, `solution` or `ground_truth`, a response `completion` or a message",
+        ));
+    }
+    let column = match (row.value("image"), row.value("images")) {
+        (Value::Null, _) => "images",
+        (_, Value::Null) => "image",
+        _ => return Err(Fault::new("image", "there is `images` too")),
+    };
+    let pictures = pictures(row, column)?;
+    conversation.show_first(pictures.len());
+    Ok(Said { conversation, column, pictures, target })
+}
+
+fn easy_r1(row: &Row) -> Checked<Said<'static>> {
+    let question = Turn::plain("problem", Role::User, &row.required("problem")?);
+    Ok(Said {
+        conversation: Conversation::of("problem", vec![question])?,
+        column: "images",
+        pictures: pictures(row, "images")?,
+        target: Some(row.required("answer")?),
+    })
+}
+
+fn verl(row: &Row) -> Checked<Said<'static>> {
+    let said = prompt(row, "prompt", row.value("prompt"))?;
+    let target = row.field("reward_model", "ground_truth")?;
+    let target = target.ok_or_else(|| Fault::new("reward_model", "there is no `ground_truth`"))?;
+    Ok(Said {
+        conversation: Conversation::of("prompt", said)?,
+        column: "images",
+        pictures: pictures(row, "images")?,
+        target: Some(target),
+    })
+}
+
+fn mm_eureka(row: &Row) -> Checked<Said<'static>> {
+    const COLUMN: &str = "message";
+    let said = match row.value(COLUMN) {
+        Value::Text(text) => {
+            // Its texts stand in the file with escapes, if at all, so they have no place there.
+            let list = jsonl::parse(&text.text, None).map_err(|error| {
+                let cause = jsonl::cause(&error);
+                let (line, character) = (error.line(), error.column());
+                let at = format!("at its line {line}, character {character}");
+                Fault::new(COLUMN, format!("the text is no JSON: {cause} {at}"))
+            })?;
+            turns(row, COLUMN, &list)?
+        }
+        list => turns(row, COLUMN, list)?,
+    };
+    Ok(Said {
+        conversation: Conversation::of(COLUMN, said)?,
+        // Every picture stands in its part.
+        column: COLUMN,
+        pictures: Vec::new(),
+        target: Some(row.required("answer")?),
+    })
+}
+
+fn vlm_r1(row: &Row) -> Checked<Said<'static>> {
+    const COLUMN: &str = "conversations";
+    let mut conversation = Conversation::of(COLUMN, turns(row, COLUMN, row.value(COLUMN))?)?;
+    let Some(response) = conversation.response.take() else {
+        return Err(Fault::new(COLUMN, "there is no target, which the assistant says"));
+    };
+    let target = response.text.replace("<answer>", "").replace("</answer>", "");
+    if target.trim().is_empty() {
+        return Err(Fault::new(COLUMN, "the target is empty"));
+    }
+    let pictures = pictures(row, "image")?;
+    conversation.show_first(pictures.len());
+    let target = Some(target.trim().to_owned());
+    Ok(Said { conversation, column: "image", pictures, target })
+}
+
+/// The one of two columns that holds something.
+fn one_of(row: &Row, columns: [&'static str; 2]) -> Checked<&'static str> {
+    match columns.map(|column| *row.value(column) != Value::Null) {
+        [true, false] => Ok(columns[0]),
+        [false, true] => Ok(columns[1]),
+        [true, true] => Err(Fault::new(columns[0], format!("there is `{}` too", columns[1]))),
+        [false, false] => {
+            Err(Fault::new(columns[0], format!("there is no such column and no `{}`", columns[1])))
+        }
+    }
+}
+
+/// The messages before a response.
+fn prompt(row: &Row, column: &'static str, list: &Value) -> Checked<Vec<Turn<'static>>> {
+    let said = turns(row, column, list)?;
+    match said.iter().position(|turn| turn.role == Role::Assistant) {
+        None => Ok(said),
+        Some(place) => Err(Fault::new(
+            column,
+            format!("turn {} is by the assistant, who says nothing in a prompt here", place + 1),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;
