@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // Asked at run time: a script that was compiled in another folder is not compiled again for this one.
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where it builds");
+    let root = Path::new(&manifest).join("..");
     let training = [
         "models/src",
         "benchmarks/src/families",
@@ -43,6 +45,18 @@ fn main() {
         println!("cargo::rerun-if-changed={}", file.display());
     }
     println!("cargo::rustc-env=SYNERGY_CODE_HASH={hash:016x}");
+    find_libtorch_at_start();
+}
+
+/// Binaries find libtorch where it was when they were linked, with no variable set.
+fn find_libtorch_at_start() {
+    println!("cargo::rerun-if-env-changed=LIBTORCH");
+    if let (Some(_), Some(dir)) =
+        (std::env::var_os("CARGO_FEATURE_LIBTORCH"), std::env::var_os("LIBTORCH"))
+    {
+        let lib = PathBuf::from(dir).join("lib");
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    }
 }
 
 fn list(path: &Path) -> Vec<PathBuf> {

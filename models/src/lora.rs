@@ -1,20 +1,22 @@
 //! LoRA (Hu et al. 2021, arXiv 2106.09685) on any set of linear layers, in PEFT's layout.
 //!
 //! Does not know layers: an adapter turns parameters into parameters, `W + scaling * B A`, and the
-//! model is built over the outcome. Gradients reach A and B through that sum, so training needs no
-//! second forward pass; merging is the same sum, kept. Dropout of the adapter is not applied.
+//! model is built over the outcome. Gradients reach A and B through that sum, in burn's graph or by
+//! [`Adapter::gradients`] from those of the outcome, so training needs no second forward pass; merging
+//! is the same sum, kept. Dropout of the adapter is not applied.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::weights::{Parameter, Parameters, StoredDtype, write_tensors};
+use crate::weights::{NamedShape, Parameter, Parameters, StoredDtype, write_tensors};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -128,20 +130,22 @@ impl LoraConfig {
         self.lora_alpha / if self.use_rslora { r.sqrt() } else { r }
     }
 
-    /// Names and shapes of the factors for `base`.
-    fn shapes(&self, base: &Parameters) -> Result<Vec<(String, Vec<usize>)>> {
-        let of = |name: &String| {
-            let shape = &base.get(name).shape;
+    /// Names and shapes of the factors for a model of `shapes`.
+    ///
+    /// # Errors
+    /// See [`LoraConfig::weights`].
+    pub fn factors(&self, shapes: &[NamedShape]) -> Result<Vec<NamedShape>> {
+        let of = |(name, shape): &NamedShape| {
             [(key(name, "A"), vec![self.r, shape[1]]), (key(name, "B"), vec![shape[0], self.r])]
         };
-        Ok(self.targets(base)?.iter().flat_map(of).collect())
+        Ok(self.weights(shapes)?.into_iter().flat_map(of).collect())
     }
 
-    /// The published names of the weights that the adapter changes.
+    /// Those of `shapes`, by published name, that the adapter changes.
     ///
     /// # Errors
     /// If the pattern is no regular expression or nothing matches.
-    fn targets(&self, parameters: &Parameters) -> Result<Vec<String>> {
+    pub fn weights<'a>(&self, shapes: &'a [NamedShape]) -> Result<Vec<&'a NamedShape>> {
         let pattern = match &self.target_modules {
             TargetModules::Names(_) => None,
             TargetModules::Pattern(text) => Some(
@@ -156,20 +160,33 @@ impl LoraConfig {
             }),
             (None, TargetModules::Pattern(_)) => false,
         };
-        let targets: Vec<String> = parameters
-            .iter()
-            .filter(|(name, p)| p.shape.len() == 2 && *name != "model.embed_tokens.weight")
-            .filter_map(|(name, _)| Some((name, name.strip_suffix(".weight")?)))
-            .filter(|(_, stem)| wanted(&module(stem)))
-            .map(|(name, _)| name.to_owned())
-            .collect();
+        let changes = |(name, shape): &&NamedShape| {
+            let is_layer = shape.len() == 2 && name != "model.embed_tokens.weight";
+            is_layer && name.strip_suffix(".weight").is_some_and(|stem| wanted(&module(stem)))
+        };
+        let weights: Vec<&NamedShape> = shapes.iter().filter(changes).collect();
         ensure!(
-            !targets.is_empty(),
+            !weights.is_empty(),
             "no linear layer matches `target_modules` {}\n\
              hint: names are like model.language_model.layers.0.self_attn.q_proj",
             json!(self.target_modules)
         );
-        Ok(targets)
+        Ok(weights)
+    }
+
+    /// The same without the weights that are `excluded`, by published name: every layer that is left stands
+    /// in `target_modules` with its whole name, so that others read the same from it.
+    ///
+    /// # Errors
+    /// See [`LoraConfig::weights`].
+    pub fn without(
+        &self,
+        shapes: &[NamedShape],
+        excluded: impl Fn(&str) -> bool,
+    ) -> Result<LoraConfig> {
+        let left = self.weights(shapes)?.into_iter().filter(|(name, _)| !excluded(name));
+        let names = left.filter_map(|(name, _)| name.strip_suffix(".weight")).map(module);
+        Ok(LoraConfig { target_modules: TargetModules::Names(names.collect()), ..self.clone() })
     }
 }
 
@@ -204,7 +221,7 @@ impl Adapter {
         device: &Device,
     ) -> Result<Adapter> {
         let mut parameters = Vec::new();
-        for (key, shape) in config.shapes(base)? {
+        for (key, shape) in config.factors(&base.shapes())? {
             let count = shape.iter().product();
             let bound = 1.0 / (shape[1] as f32).sqrt();
             let values = if key.contains(".lora_A.") {
@@ -225,7 +242,8 @@ impl Adapter {
     pub fn read(dir: &Path, base: &Parameters, device: &Device) -> Result<Adapter> {
         let config = LoraConfig::read(dir)?;
         let path = dir.join(WEIGHTS);
-        let shapes = config.shapes(base).with_context(|| format!("in `{}`", dir.display()))?;
+        let shapes = config.factors(&base.shapes());
+        let shapes = shapes.with_context(|| format!("in `{}`", dir.display()))?;
         let parameters = Parameters::read_file(&path, shapes, device)
             .with_context(|| format!("unusable adapter `{}`", path.display()))?;
         Ok(Adapter { config, parameters })
@@ -242,6 +260,11 @@ impl Adapter {
             .with_context(|| format!("failed to write `{}`", path.display()))
     }
 
+    /// The files that [`Adapter::save`] writes, by name.
+    pub fn files(&self) -> [(&'static str, Vec<u8>); 2] {
+        [(WEIGHTS, self.parameters.to_bytes()), (CONFIG, self.config.to_json().into_bytes())]
+    }
+
     /// `base` with `scaling * B A` added to every weight the adapter changes.
     pub fn apply(&self, base: &Parameters) -> Parameters {
         base.map(|name, p| {
@@ -250,6 +273,31 @@ impl Adapter {
             let update = b.matmul(a).mul_scalar(self.config.scaling());
             p.value.clone() + update.reshape([p.count()])
         })
+    }
+
+    /// Gradients of the factors, by PEFT's names, from those of the weights that [`Adapter::apply`] gives, by
+    /// published names: `dA = scaling * B' dW` and `dB = scaling * dW A'`.
+    ///
+    /// # Shapes
+    /// Flat, row-major, `[product of shape]` each.
+    pub fn gradients(
+        &self,
+        of_weights: &BTreeMap<String, Tensor<1>>,
+    ) -> BTreeMap<String, Tensor<1>> {
+        let mut gradients = BTreeMap::new();
+        for (name, gradient) in of_weights {
+            let [key_a, key_b] = ["A", "B"].map(|half| key(name, half));
+            let factor = |key: &str| self.parameters.find(key).map(Parameter::matrix);
+            let (Some(a), Some(b)) = (factor(&key_a), factor(&key_b)) else { continue };
+            let ([r, columns], [rows, _]) = (a.dims(), b.dims());
+            let whole: Tensor<2> = gradient.clone().reshape([rows, columns]);
+            let of_a = b.transpose().matmul(whole.clone()); // [r, in]
+            let of_b = whole.matmul(a.transpose()); // [out, r]
+            let scaling = self.config.scaling();
+            gradients.insert(key_a, of_a.mul_scalar(scaling).reshape([r * columns]));
+            gradients.insert(key_b, of_b.mul_scalar(scaling).reshape([rows * r]));
+        }
+        gradients
     }
 }
 
@@ -264,12 +312,11 @@ mod tests {
     use super::*;
     use crate::tests::fixtures::{self, Pictures, distance, relative_distance};
     use crate::vlm::Vlm;
-    use burn::tensor::Tensor;
     use rand_chacha::rand_core::SeedableRng;
     use serde::Deserialize;
 
     fn adapter(name: &str, base: &Parameters) -> Adapter {
-        Adapter::read(&fixtures::path("lora").join(name), base, &Device::flex()).unwrap()
+        Adapter::read(&fixtures::path("lora").join(name), base, &fixtures::device()).unwrap()
     }
 
     #[test]
@@ -329,6 +376,44 @@ mod tests {
         }
     }
 
+    #[test]
+    fn gradients_of_the_merged_weights_give_those_of_both_factors() {
+        let (config, base) = fixtures::model("model-untied");
+        let leaf = |p: &Parameter| Tensor::from_inner(p.value.clone()).require_grad();
+        for name in ["decoder", "list"] {
+            let adapter = adapter(name, &base);
+            let merged = adapter.apply(&base).map(|_, p| leaf(p));
+            let mut gradients = fixtures::loss(&Vlm::new(&config, &merged)).backward();
+            let of_weights = merged.iter().filter_map(|(name, p)| {
+                Some((name.to_owned(), p.value.grad_remove(&mut gradients)?))
+            });
+            let got = adapter.gradients(&of_weights.collect());
+            let want = fixtures::tensors(&format!("lora/{name}/gradients.safetensors"));
+            assert_eq!(got.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>());
+            for (key, got) in got {
+                let got = got.try_into_vec_as::<f32>().unwrap();
+                let apart = relative_distance(&got, &want[&key].1);
+                assert!(apart < 1e-3, "{name}, {key}: {apart}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_excluded_is_left_out_and_the_rest_has_whole_names() {
+        let (_, base) = fixtures::model("model-untied");
+        let shapes = base.shapes();
+        let all = plain_lora(TargetModules::Names(vec!["up_proj".into()]));
+        let decoder = all.without(&shapes, |name| name.starts_with("visual.")).unwrap();
+        let weights = |config: &LoraConfig| -> Vec<String> {
+            config.weights(&shapes).unwrap().iter().map(|(name, _)| name.clone()).collect()
+        };
+        let mut left = weights(&all);
+        left.retain(|name| name.starts_with("model."));
+        assert_eq!(weights(&decoder), left);
+        let TargetModules::Names(names) = decoder.target_modules else { panic!("names") };
+        assert_eq!(names[0], "model.language_model.layers.0.mlp.up_proj");
+    }
+
     fn plain_lora(target_modules: TargetModules) -> LoraConfig {
         LoraConfig { r: 3, lora_alpha: 6.0, target_modules, use_rslora: false }
     }
@@ -338,14 +423,14 @@ mod tests {
         let (config, base) = fixtures::model("model-untied");
         let rng = &mut ChaCha8Rng::seed_from_u64(1);
         let names = TargetModules::Names(vec!["qkv".into(), "lm_head".into()]);
-        let mut fresh = Adapter::init(&plain_lora(names), &base, rng, &Device::flex()).unwrap();
+        let mut fresh = Adapter::init(&plain_lora(names), &base, rng, &fixtures::device()).unwrap();
         assert_eq!(fresh.parameters.names().count(), 2 * (config.vision_config.depth + 1));
         assert_eq!(fresh.apply(&base).to_bytes(), base.to_bytes());
 
         fresh.parameters = fresh.parameters.map(|_, p| p.value.clone().add_scalar(0.5));
         let dir = tempfile::tempdir().unwrap();
         fresh.save(dir.path()).unwrap();
-        let read = Adapter::read(dir.path(), &base, &Device::flex()).unwrap();
+        let read = Adapter::read(dir.path(), &base, &fixtures::device()).unwrap();
         assert_eq!(read.config, fresh.config);
         assert_eq!(read.apply(&base).to_bytes(), fresh.apply(&base).to_bytes());
         assert_ne!(read.apply(&base).to_bytes(), base.to_bytes());
@@ -354,7 +439,8 @@ mod tests {
     #[test]
     fn a_pattern_matches_whole_names_and_a_list_their_last_parts() {
         let (_, base) = fixtures::model("model-untied");
-        let count = |target| plain_lora(target).targets(&base).map_or(0, |t| t.len());
+        let shapes = base.shapes();
+        let count = |target| plain_lora(target).weights(&shapes).map_or(0, |found| found.len());
         let pattern = |text: &str| count(TargetModules::Pattern(text.into()));
         assert_eq!(pattern(r"model\.language_model\.layers\.0\.mlp\.up_proj"), 1);
         assert_eq!(pattern("up_proj"), 0);
@@ -374,7 +460,7 @@ mod tests {
                 std::fs::copy(source.join(file), dir.path().join(file)).unwrap();
             }
             edit(dir.path());
-            format!("{:#}", Adapter::read(dir.path(), &base, &Device::flex()).unwrap_err())
+            format!("{:#}", Adapter::read(dir.path(), &base, &fixtures::device()).unwrap_err())
         };
         let field = |name: &'static str, value: Value| {
             refusal(&move |dir| {

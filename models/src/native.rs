@@ -429,7 +429,7 @@ mod tests {
     #[test]
     fn log_probs_and_features_are_those_of_the_plain_form() {
         for name in ["model-untied", "model-tied"] {
-            let (config, parameters) = fixtures::model(name);
+            let (config, parameters) = fixtures::host_model(name);
             let (model, pictures) = (Vlm::new(&config, &parameters), Pictures::read());
             let plain = model.clone().plain();
             for case in cases() {
@@ -456,7 +456,7 @@ mod tests {
     #[test]
     fn gradients_of_decoder_and_tower_are_those_of_the_reference() {
         for (name, file) in [("model-untied", "loss_grad"), ("model-tied", "loss_grad_tied")] {
-            let (config, parameters) = fixtures::model(name);
+            let (config, parameters) = fixtures::host_model(name);
             let (model, pictures) = (Vlm::new(&config, &parameters), Pictures::read());
             let native = native(&model);
             let (case, predictions) = fixtures::labelled();
@@ -524,7 +524,7 @@ mod tests {
         fn packed_continuations_have_the_log_probs_and_gradients_of_the_plain_form(
             lengths in proptest::collection::vec(1usize..90, 2..5)
         ) {
-            let (config, parameters) = fixtures::model("model-untied");
+            let (config, parameters) = fixtures::host_model("model-untied");
             let model = Vlm::new(&config, &parameters);
             let batch = packed(&lengths);
             let tokens: usize = batch.input_ids.iter().map(Vec::len).sum();

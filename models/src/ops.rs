@@ -2,9 +2,13 @@
 //!
 //! Does not know parameters' names or where inputs come from. Activations are `[rows, channels]`
 //! with rows = batch x sequence, so that one matrix product serves the whole batch.
+//!
+//! An operation gives what it gets: bf16 comes out where bf16 goes in. Inside, what the reference computes in f32
+//! whatever its weights are is f32 here too: statistics of norms, softmax, the gate of SwiGLU. Where all is f32, no
+//! cast does anything.
 
 use burn::tensor::activation::{log_softmax, sigmoid, softmax};
-use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
 
 /// A linear layer as PyTorch stores it.
 #[derive(Debug, Clone)]
@@ -32,26 +36,32 @@ impl Linear {
 /// # Shapes
 /// `x [rows, channels]`, `weight [channels]`.
 pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
+    let dtype = x.dtype();
+    let x = x.cast(DType::F32);
     let scale = x.clone().square().mean_dim(1).add_scalar(eps).sqrt().recip(); // [rows, 1]
-    x * scale * weight.unsqueeze()
+    (x * scale).cast(dtype) * weight.unsqueeze()
 }
 
 /// `silu(gate) * up`, the gate of SwiGLU (Shazeer 2020).
 pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
-    gate.clone() * sigmoid(gate) * up
+    // One rounding, as in the reference, where the gate is one operation.
+    let (dtype, gate) = (gate.dtype(), gate.cast(DType::F32));
+    (gate.clone() * sigmoid(gate)).cast(dtype) * up
 }
 
-/// Rotary embedding in the half-split form of the reference.
+/// Rotary embedding in the half-split form of the reference, computed in the type of the tables.
 ///
 /// # Shapes
 /// `x [rows, heads, head_dim]`, `cos` and `sin` `[rows, head_dim / 2]`.
 pub fn rotary(x: Tensor<3>, cos: &Tensor<2>, sin: &Tensor<2>) -> Tensor<3> {
     let half = x.dims()[2] / 2;
+    let dtype = x.dtype();
+    let x = x.cast(cos.dtype());
     let (a, b) = (x.clone().narrow(2, 0, half), x.narrow(2, half, half));
     let cos: Tensor<3> = cos.clone().unsqueeze_dim(1); // [rows, 1, half]
     let sin: Tensor<3> = sin.clone().unsqueeze_dim(1);
     let rotated = a.clone() * cos.clone() - b.clone() * sin.clone();
-    Tensor::cat(vec![rotated, b * cos + a * sin], 2)
+    Tensor::cat(vec![rotated, b * cos + a * sin], 2).cast(dtype)
 }
 
 /// Grouped-query attention.
@@ -73,13 +83,20 @@ pub fn attention(
     let q = q.swap_dims(1, 2).reshape([batch * kv_heads, group * queries, head_dim]);
     let k = k.swap_dims(1, 2).reshape([batch * kv_heads, keys, head_dim]);
     let v = v.swap_dims(1, 2).reshape([batch * kv_heads, keys, head_dim]);
-    let q = q.mul_scalar(1.0 / (head_dim as f64).sqrt());
-    let mut scores = q.matmul(k.swap_dims(1, 2)); // [batch * kv_heads, group * queries, keys]
+    let (dtype, scale) = (q.dtype(), 1.0 / (head_dim as f64).sqrt());
+    let k = k.swap_dims(1, 2);
+    // [batch * kv_heads, group * queries, keys]
+    let mut scores = if dtype == DType::F32 {
+        q.mul_scalar(scale).matmul(k)
+    } else {
+        // Queries are scaled in f32 only: in fewer bits that would round them once more.
+        q.matmul(k).cast(DType::F32).mul_scalar(scale)
+    };
     if let Some(hidden) = hidden {
         let mask = hidden.clone().expand(scores.dims());
         scores = scores.mask_fill(mask, f32::NEG_INFINITY);
     }
-    let mixed = softmax(scores, 2).matmul(v); // [batch * kv_heads, group * queries, head_dim]
+    let mixed = softmax(scores, 2).cast(dtype).matmul(v); // [batch * kv_heads, group * queries, head_dim]
     mixed
         .reshape([batch, heads, queries, head_dim])
         .swap_dims(1, 2)

@@ -2,7 +2,7 @@
 //!
 //! Does not know pictures: it sees embeddings and positions. The cache is passed in, never hidden.
 
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, DType, Tensor};
 
 use crate::config::VlmConfig;
 use crate::ops::{Linear, attention, rms_norm, rotary, swiglu};
@@ -29,7 +29,7 @@ struct Layer {
     down: Linear,
 }
 
-/// Keys and values of every layer, written in place: `[batch, capacity, kv_heads, head_dim]`.
+/// Keys and values of every layer, written in place and in their type: `[batch, capacity, kv_heads, head_dim]`.
 #[derive(Debug, Clone)]
 pub struct KvCache {
     layers: Vec<Option<(Tensor<4>, Tensor<4>)>>,
@@ -89,30 +89,47 @@ impl Decoder {
         mut cache: Option<&mut KvCache>,
     ) -> Tensor<2> {
         let sequence = x.dims()[0] / batch;
-        for (i, layer) in self.layers.iter().enumerate() {
-            x = self.layer(layer, x, batch, rotary, hidden, cache.as_deref_mut().map(|c| (c, i)));
+        for i in 0..self.layers.len() {
+            x = self.layer(i, x, batch, rotary, hidden, cache.as_deref_mut());
         }
         if let Some(cache) = cache {
             cache.len += sequence;
         }
+        self.last_norm(x)
+    }
+
+    /// The norm behind the last layer.
+    ///
+    /// # Shapes
+    /// `[rows, hidden_size]` to the same.
+    pub fn last_norm(&self, x: Tensor<2>) -> Tensor<2> {
         rms_norm(x, self.norm.clone(), self.config.rms_norm_eps)
     }
 
+    /// Logits, in f32 whatever the head computes in: what is made of them, log-probabilities and draws, is f32.
+    ///
     /// # Shapes
     /// `[rows, hidden_size]` to `[rows, vocab_size]`.
     pub fn logits(&self, x: Tensor<2>) -> Tensor<2> {
-        self.lm_head.forward(x)
+        self.lm_head.forward(x).cast(DType::F32)
     }
 
-    fn layer(
+    /// What hidden states are computed in.
+    pub fn dtype(&self) -> DType {
+        self.norm.dtype()
+    }
+
+    /// Layer `i`; see [`Decoder::forward`].
+    pub fn layer(
         &self,
-        layer: &Layer,
+        i: usize,
         x: Tensor<2>,
         batch: usize,
         tables: &Rotary,
         hidden: Option<&Tensor<3, Bool>>,
-        cache: Option<(&mut KvCache, usize)>,
+        cache: Option<&mut KvCache>,
     ) -> Tensor<2> {
+        let layer = &self.layers[i];
         let rows = x.dims()[0];
         let head_dim = self.config.head_dim();
         let (heads, kv_heads) = (self.config.num_attention_heads, self.config.num_key_value_heads);
@@ -124,7 +141,7 @@ impl Decoder {
         let by_batch =
             |t: Tensor<3>, heads: usize| t.reshape([batch, rows / batch, heads, head_dim]);
         let (q, mut k, mut v) = (by_batch(q, heads), by_batch(k, kv_heads), by_batch(v, kv_heads));
-        if let Some((cache, i)) = cache {
+        if let Some(cache) = cache {
             (k, v) = cache.extend(i, k, v);
         }
         let x = x + layer.o.forward(attention(q, k, v, hidden));
@@ -136,15 +153,17 @@ impl Decoder {
 }
 
 impl KvCache {
-    /// Room for `capacity` positions of `batch` rows.
+    /// Room for `capacity` positions of `batch` rows, in `dtype`.
     pub fn new(
         config: &VlmConfig,
         batch: usize,
         capacity: usize,
         device: &burn::tensor::Device,
+        dtype: DType,
     ) -> KvCache {
         let shape = [batch, capacity, config.num_key_value_heads, config.head_dim()];
-        let pair = || Some((Tensor::zeros(shape, device), Tensor::zeros(shape, device)));
+        let zeros = || Tensor::<4>::zeros(shape, (device, dtype));
+        let pair = || Some((zeros(), zeros()));
         KvCache { layers: (0..config.num_hidden_layers).map(|_| pair()).collect(), len: 0 }
     }
 
@@ -179,11 +198,11 @@ impl KvCache {
         for slot in &mut self.layers {
             let (k, v) = slot.take().expect("every layer holds its pair between calls");
             let pick = |t: Tensor<4>| {
-                let device = t.device();
+                let (device, dtype) = (t.device(), t.dtype());
                 let [_, _, heads, head_dim] = t.dims();
                 let picked = t.narrow(1, 0, len).select(0, rows.clone());
                 let batch = picked.dims()[0];
-                let room = Tensor::zeros([batch, capacity, heads, head_dim], &device);
+                let room = Tensor::zeros([batch, capacity, heads, head_dim], (&device, dtype));
                 room.slice_assign([0..batch, 0..len, 0..heads, 0..head_dim], picked)
             };
             *slot = Some((pick(k), pick(v)));

@@ -69,14 +69,14 @@ impl VisionTower {
     ///
     /// # Shapes
     /// `patches [images * grid.num_patches(), channels * temporal * patch * patch]` in the
-    /// processor's order; returns `[images * tokens, out_hidden_size]` in reading order.
+    /// processor's order and of any float type; returns `[images * tokens, out_hidden_size]` in reading order.
     pub fn forward(&self, patches: Tensor<2>, grid: Grid, images: usize) -> Tensor<2> {
         self.observed(patches, grid, images, |_| {})
     }
 
     /// [`VisionTower::forward`]; `observe` gets the hidden states before the first block, in the
     /// processor's order, and after each block, in window order: `[images * patches, hidden_size]`.
-    fn observed(
+    pub(crate) fn observed(
         &self,
         patches: Tensor<2>,
         grid: Grid,
@@ -95,8 +95,10 @@ impl VisionTower {
             let table = Tensor::<2>::from_data(TensorData::new(values, [n, columns]), &device);
             table.select(0, index(order.clone(), &device)).repeat(&[images, 1]) // [images * n, head_dim / 2]
         };
+        // In f32, in which the tower turns queries and keys whatever its weights are.
         let (cos, sin) = (table(cos), table(sin));
 
+        let patches = patches.cast(self.patch_embed.dtype());
         let x = patches.matmul(self.patch_embed.clone().transpose()); // [images * n, hidden]
         observe(&x);
         // Tokens of a window stand together from here to the merger, as in the reference.
@@ -227,8 +229,7 @@ impl WindowLayout {
 mod tests {
     use super::*;
     use crate::config::{Preset, SpecialIds, VlmConfig};
-    use crate::tests::fixtures::{Pictures, distance, json, model, tensors};
-    use burn::tensor::Device;
+    use crate::tests::fixtures::{Pictures, device, distance, json, model, tensors};
     use std::collections::BTreeMap;
 
     #[test]
@@ -249,7 +250,7 @@ mod tests {
             let mut states: Vec<Vec<f32>> = vec![Vec::new(); config.vision_config.depth + 2];
             for input in &call.inputs {
                 let (values, grid) = pictures.get(input);
-                let patches = Tensor::<1>::from_floats(values, &Device::flex())
+                let patches = Tensor::<1>::from_floats(values, &device())
                     .reshape([grid.num_patches() as i32, -1]);
                 let mut at = 0;
                 let mut keep = |x: &Tensor<2>| {

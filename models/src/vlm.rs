@@ -2,7 +2,7 @@
 //!
 //! Does not know sampling or losses. Inputs are laid out on the host, where padding is decided.
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 
 use crate::config::VlmConfig;
 use crate::native::Native;
@@ -10,7 +10,7 @@ use crate::ops::{causal_mask, segment_mask};
 use crate::rope::{Grid, Position, decoder_tables};
 use crate::text::{Decoder, KvCache, Rotary};
 use crate::vision::VisionTower;
-use crate::weights::Parameters;
+use crate::weights::{ComputeDtype, Parameters};
 
 /// The model of one set of parameters. Cheap to build: it holds views.
 #[derive(Debug, Clone)]
@@ -53,15 +53,41 @@ impl TokenBatch {
     }
 }
 
+/// A batch as a rectangle, before the first layer.
+#[derive(Debug, Clone)]
+pub struct Laid {
+    /// Embeddings, `[num * width, hidden_size]`.
+    pub x: Tensor<2>,
+    /// Sequences.
+    pub num: usize,
+    pub rotary: Rotary,
+    /// As in [`crate::ops::attention`].
+    pub mask: Tensor<3, Bool>,
+    /// Rows that are no padding; none if all are.
+    pub places: Option<Tensor<1, Int>>,
+}
+
 impl Vlm {
-    /// The model over `parameters`.
+    /// The model over `parameters`, which computes in their type.
     pub fn new(config: &VlmConfig, parameters: &Parameters) -> Vlm {
+        Vlm::over(config, parameters, parameters)
+    }
+
+    /// The model of `parameters`, which computes in `dtype` with copies of them.
+    pub fn computing(config: &VlmConfig, parameters: &Parameters, dtype: ComputeDtype) -> Vlm {
+        Vlm::over(config, parameters, &parameters.cast(dtype))
+    }
+
+    /// The model over `copies` of `parameters` in the type that is computed in. Rows of the embedding are taken from
+    /// `parameters` and rounded then: so the gradients of a token that stands in a batch many times are added up in
+    /// the type of the parameters, where a sum in bf16 stops growing at some hundred times what is added.
+    pub fn over(config: &VlmConfig, parameters: &Parameters, copies: &Parameters) -> Vlm {
         Vlm {
             config: config.clone(),
             embed_tokens: parameters.matrix("model.embed_tokens.weight"),
-            visual: VisionTower::new(&config.vision_config, parameters),
-            decoder: Decoder::new(config, parameters),
-            native: Native::of(config, parameters),
+            visual: VisionTower::new(&config.vision_config, copies),
+            decoder: Decoder::new(config, copies),
+            native: Native::of(config, copies),
         }
     }
 
@@ -74,6 +100,11 @@ impl Vlm {
     /// The device of the parameters.
     pub fn device(&self) -> Device {
         self.embed_tokens.device()
+    }
+
+    /// What hidden states, keys and values are computed in.
+    pub fn dtype(&self) -> DType {
+        self.decoder.dtype()
     }
 
     /// Features of pictures and videos, group by group of equal grids, in the order given.
@@ -104,12 +135,12 @@ impl Vlm {
         Tensor::cat(parts, 0)
     }
 
-    /// Embeddings `[batch * sequence, hidden_size]` with picture features in place.
+    /// Embeddings `[batch * sequence, hidden_size]` with picture features, of any float type, in place.
     pub fn embed(&self, batch: &TokenBatch, features: Option<&Tensor<2>>) -> Tensor<2> {
         let device = self.device();
         let Some(features) = features else {
             let ids = batch.input_ids.iter().flatten().map(|&id| i64::from(id)).collect();
-            return self.embed_tokens.clone().select(0, index(ids, &device));
+            return self.embedding(index(ids, &device));
         };
         // Text rows and features are put side by side once, then taken in sequence order.
         let mut text = Vec::new();
@@ -132,18 +163,24 @@ impl Vlm {
             Err(feature) => (num_text + feature) as i64,
         });
         let order = order.collect();
-        let text = self.embed_tokens.clone().select(0, index(text, &device));
-        Tensor::cat(vec![text, features.clone()], 0).select(0, index(order, &device))
+        let text = self.embedding(index(text, &device));
+        let features = features.clone().cast(self.dtype());
+        Tensor::cat(vec![text, features], 0).select(0, index(order, &device))
     }
 
-    /// Rotary tables for the rows of a batch.
+    /// `[ids, hidden_size]`; see [`Vlm::over`].
+    fn embedding(&self, ids: Tensor<1, Int>) -> Tensor<2> {
+        self.embed_tokens.clone().select(0, ids).cast(self.dtype())
+    }
+
+    /// Rotary tables for the rows of a batch: made in f32, rounded to what the decoder computes in.
     pub fn rotary(&self, positions: &[Vec<Position>]) -> Rotary {
         let flat: Vec<Position> = positions.iter().flatten().copied().collect();
         let (cos, sin) = decoder_tables(&flat, &self.config);
         let device = self.device();
         let table = |values: Vec<f32>| {
             let shape = [flat.len(), values.len() / flat.len()];
-            Tensor::from_data(TensorData::new(values, shape), &device)
+            Tensor::<2>::from_data(TensorData::new(values, shape), &device).cast(self.dtype())
         };
         Rotary { cos: table(cos), sin: table(sin) }
     }
@@ -154,6 +191,16 @@ impl Vlm {
     /// # Shapes
     /// Returns `[tokens of all sequences, hidden_size]`.
     pub fn forward(&self, batch: &TokenBatch, features: Option<&Tensor<2>>) -> Tensor<2> {
+        let Laid { x, num, rotary, mask, places } = self.lay_out(batch, features);
+        let hidden = self.decoder.forward(x, num, &rotary, Some(&mask), None);
+        match places {
+            None => hidden,
+            Some(places) => hidden.select(0, places),
+        }
+    }
+
+    /// What the decoder's layers see of a batch.
+    pub fn lay_out(&self, batch: &TokenBatch, features: Option<&Tensor<2>>) -> Laid {
         let (padded, places) = batch.padded();
         let x = self.embed(&padded, features);
         let kv_heads = self.config.num_key_value_heads;
@@ -167,8 +214,8 @@ impl Vlm {
         };
         let num = padded.input_ids.len();
         let rotary = self.rotary(&padded.positions);
-        let hidden = self.decoder.forward(x, num, &rotary, Some(&mask), None);
-        if places.len() == num * width { hidden } else { hidden.select(0, index(places, &device)) }
+        let places = (places.len() < num * width).then(|| index(places, &device));
+        Laid { x, num, rotary, mask, places }
     }
 
     /// Hidden states with a cache, of sequences of one length; `hidden` as in [`crate::ops::attention`].
@@ -310,7 +357,7 @@ mod tests {
             let len = case.input_ids[0].len();
             let group = config.num_attention_heads / config.num_key_value_heads;
             let mask = causal_mask(len, 1, &vlm.device());
-            let mut cache = KvCache::new(&config, 1, len, &vlm.device());
+            let mut cache = KvCache::new(&config, 1, len, &vlm.device(), vlm.dtype());
             let mut logits = Vec::new();
             let ends = cuts.iter().copied().chain([len]);
             let mut start = 0;

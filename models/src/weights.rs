@@ -3,8 +3,8 @@
 //! Does not know what a layer computes. Every parameter is kept flat, with its shape beside it:
 //! an optimizer then sees a list of vectors, and a layer takes a reshaped view at no cost.
 //! `shapes` is the one list of what a checkpoint holds: initialising, loading and saving use it.
-//! Names are the published ones; those of newer `transformers` are read too. Weights are computed with
-//! in f32, whatever they are stored in.
+//! Names are the published ones; those of newer `transformers` are read too. Weights are kept in f32, whatever they
+//! are stored in; a model may compute with copies in bf16.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -12,7 +12,7 @@ use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Error, Result, bail};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::{bf16, f16};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -34,16 +34,19 @@ pub struct Parameter {
 }
 
 /// All tensors of a checkpoint by their Hugging Face names, in name order.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Parameters(BTreeMap<String, Parameter>);
+
+/// The name of a tensor and its shape.
+pub type NamedShape = (String, Vec<usize>);
 
 /// Deviation of fresh input embeddings that are not also the head: large, so that a step of Adam
 /// does not blur who is who while attention learns to look tokens up.
 const EMBEDDING_RANGE: f64 = 0.5;
 
 /// Names and shapes of every parameter, as `transformers` names them.
-pub fn shapes(config: &VlmConfig) -> Vec<(String, Vec<usize>)> {
-    let mut list: Vec<(String, Vec<usize>)> = Vec::new();
+pub fn shapes(config: &VlmConfig) -> Vec<NamedShape> {
+    let mut list: Vec<NamedShape> = Vec::new();
     let mut add = |name: String, shape: &[usize]| list.push((name, shape.to_vec()));
     let v = &config.vision_config;
     add(
@@ -150,10 +153,19 @@ impl Parameters {
     /// If it is damaged; one message lists every missing, unused and wrongly shaped key.
     pub(crate) fn read_file(
         path: &Path,
-        shapes: Vec<(String, Vec<usize>)>,
+        shapes: Vec<NamedShape>,
         device: &Device,
     ) -> Result<Parameters> {
         Self::take(stored_in(path)?.into_iter().collect(), shapes, device, Vec::new())
+    }
+
+    /// Tensors with the names and shapes of these from the bytes of a safetensors file.
+    ///
+    /// # Errors
+    /// If it is damaged; one message lists every missing, unused and wrongly shaped key.
+    pub fn read_like(&self, bytes: &[u8], device: &Device) -> Result<Parameters> {
+        let stored = stored_in_bytes(bytes)?.into_iter().collect();
+        Self::take(stored, self.shapes(), device, Vec::new())
     }
 
     fn assemble(
@@ -178,7 +190,7 @@ impl Parameters {
     /// The tensors called `shapes`, and no others; `faults` are those found before.
     fn take(
         mut stored: BTreeMap<String, StoredTensor<'_>>,
-        shapes: Vec<(String, Vec<usize>)>,
+        shapes: Vec<NamedShape>,
         device: &Device,
         mut faults: Vec<String>,
     ) -> Result<Parameters> {
@@ -261,6 +273,11 @@ impl Parameters {
         self.0.iter().map(|(name, p)| (name.as_str(), p))
     }
 
+    /// Names and shapes, in name order.
+    pub fn shapes(&self) -> Vec<NamedShape> {
+        self.iter().map(|(name, p)| (name.to_owned(), p.shape.clone())).collect()
+    }
+
     /// The parameter called `name`.
     pub fn get(&self, name: &str) -> &Parameter {
         self.find(name).unwrap_or_else(|| panic!("no parameter `{name}`"))
@@ -287,6 +304,13 @@ impl Parameters {
             (name.clone(), Parameter { shape: p.shape.clone(), value: f(name, p) })
         });
         Parameters(entries.collect())
+    }
+
+    /// What a model computes with in `dtype`: copies, or in f32 the parameters themselves. A gradient of a copy
+    /// becomes one of the parameter, in its type.
+    #[must_use]
+    pub fn cast(&self, dtype: ComputeDtype) -> Parameters {
+        self.map(|_, p| p.value.clone().cast(dtype.dtype()))
     }
 
     /// Number of values in all.
@@ -331,6 +355,26 @@ impl Parameter {
     /// The values on the host, row-major.
     pub fn to_vec(&self) -> Vec<f32> {
         self.value.try_to_vec_as::<f32>().expect("float data is readable as f32")
+    }
+}
+
+/// What a model computes in. Parameters, their gradients and the optimizer's state are f32 either way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ComputeDtype {
+    #[default]
+    F32,
+    /// Half the bits: products are faster on a card, and hidden states take half the memory.
+    Bf16,
+}
+
+impl ComputeDtype {
+    /// As burn calls it.
+    pub fn dtype(self) -> DType {
+        match self {
+            ComputeDtype::F32 => DType::F32,
+            ComputeDtype::Bf16 => DType::BF16,
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use synergy_models::weights::Parameters;
 
 use crate::data::{Prompter, corpus};
 use crate::device::Compute;
+use crate::model::{Model, files_hash};
 use crate::recipe::PromptSpec;
 use crate::store::{Key, write_atomic};
 
@@ -82,6 +83,23 @@ impl Base {
         let key = Key::of(&json!(record.files));
         let prompter = Prompter { config, tokenizer, processor, prompt: prompt.clone() };
         Ok(Base { prompter, parameters, key, record: Some(record) })
+    }
+
+    /// Reads a checkpoint as somebody has published it.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged or does not fit the others.
+    pub fn published(dir: &Path, prompt: &PromptSpec, compute: &Compute) -> Result<Base> {
+        ensure!(
+            dir.is_dir(),
+            "there is no checkpoint in `{}`\nhint: `cargo xtask fetch` gets those that recipes start from",
+            dir.display()
+        );
+        let Model { checkpoint, parameters } = Model::open(dir, None, compute)?;
+        let Checkpoint { config, tokenizer, processor, .. } = checkpoint;
+        let key = Key::of(&json!(files_hash(&[dir])?));
+        let prompter = Prompter { config, tokenizer, processor, prompt: prompt.clone() };
+        Ok(Base { prompter, parameters, key, record: None })
     }
 
     /// Fresh weights and a tokenizer trained on the families' own texts.

@@ -62,7 +62,7 @@ pub fn measure(
     per_family: usize,
 ) -> Result<GateReport> {
     let prompter = &base.prompter;
-    let model = Vlm::new(&prompter.config, &base.parameters);
+    let model = Vlm::computing(&prompter.config, &base.parameters, evaluation.dtype());
     let unused = TrainingSpec::none();
     let context = Context { prompter, compute, training: &unused, features: None, planted: None };
     let samples = |hops: usize| -> Vec<Sample> {

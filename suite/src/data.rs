@@ -55,12 +55,14 @@ impl Prompter {
         if template { format!("{question} {}", self.prompt.suffix) } else { question.to_owned() }
     }
 
-    /// Ids of a first turn about pictures with the model's turn opened.
+    /// Ids of a first turn about pictures, which stand where `text` has their marks or before it, with the model's turn
+    /// opened.
     ///
     /// # Errors
-    /// If the chat template fails.
+    /// If the chat template fails, or the marks are not as many as the pictures.
     pub fn prompt_ids(&self, text: &str, patches: &[Patches]) -> Result<Vec<u32>> {
-        let rendered = self.tokenizer.render(&[Message::user(patches.len(), text)], true)?;
+        let message = Message::user_marked(patches.len(), text)?;
+        let rendered = self.tokenizer.render(&[message], true)?;
         token_ids(&self.tokenizer, &self.config, &rendered, patches)
     }
 
@@ -128,14 +130,6 @@ impl Prompter {
         }
         Ok(Sequence { input_ids: ids, positions, segments: Vec::new(), patches, predictions })
     }
-}
-
-/// The `index`-th question of a pool of a run: families in turn, hops cycling within each. Every stage of a
-/// seed draws from one pool, as the study's SFT and RL share their questions.
-pub fn pool_sample(run_seed: u64, index: u64, split: Split, hops: [usize; 2]) -> Sample {
-    let family = FAMILIES[index as usize % FAMILIES.len()];
-    let within = index / FAMILIES.len() as u64;
-    Sample::procedural(family, run_seed, split, within, hops[0]..=hops[1])
 }
 
 /// Texts to train a tokenizer on: every register of every family, from the pretrain split.
@@ -237,7 +231,7 @@ mod tests {
     });
 
     fn conversation(gap_max: u32, seed: u64) -> Sequence {
-        let sample = pool_sample(1, 3, Split::Train, [2, 4]);
+        let sample = crate::pool::drawn(1, 3, Split::Train, [2, 4]);
         let turns = [
             ("Read the cells from a1 to b1.".to_owned(), "a1 3 b1 2".to_owned()),
             (PROMPTER.text(&sample.question, true), "<think> a1 3</think>\\boxed{3}".to_owned()),
@@ -275,7 +269,7 @@ mod tests {
 
     #[test]
     fn stages_of_a_seed_share_their_questions() {
-        let sample = |seed| pool_sample(seed, 7, Split::Train, [1, 4]);
+        let sample = |seed| crate::pool::drawn(seed, 7, Split::Train, [1, 4]);
         assert_eq!(sample(1), sample(1));
         assert_ne!(sample(1).id, sample(2).id);
     }

@@ -7,29 +7,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, ensure};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use synergy_benchmarks::families::Split;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 
-use crate::data::{Prompter, pool_sample};
-use crate::recipe::{MixSpec, TeacherSpec, Trace};
+use crate::data::Prompter;
+use crate::pool;
+use crate::recipe::{MixSpec, QuestionsSpec, Source, TeacherSpec, Trace};
 
 /// A question of the training pool and an answer to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Example {
     pub sample_id: String,
-    /// Place in the pool of `split` and `hops`.
+    /// Place in the pool of `questions`.
     pub index: u64,
-    pub split: Split,
-    pub hops: [usize; 2],
+    pub questions: QuestionsSpec,
     /// What the model is to write after the prompt.
     pub answer: String,
 }
 
 impl Example {
     /// Its question, of the pool of `run_seed`.
-    pub fn sample(&self, run_seed: u64) -> Sample {
-        pool_sample(run_seed, self.index, self.split, self.hops)
+    ///
+    /// # Errors
+    /// See [`pool::sample`].
+    pub fn sample(&self, run_seed: u64) -> Result<Sample> {
+        pool::sample(&self.questions, run_seed, self.index)
     }
 }
 
@@ -94,20 +96,35 @@ impl Dataset {
     }
 }
 
-/// The families' own traces of the pool of `run_seed`.
-pub fn teacher(spec: &TeacherSpec, run_seed: u64) -> Dataset {
-    let (split, hops) = (spec.questions.split, spec.questions.hops);
-    let examples = (0..spec.questions.num_questions as u64).map(|index| {
-        let sample = pool_sample(run_seed, index, split, hops);
+/// The families' own traces of the pool of `run_seed`, or the answers that stand in files, word for word.
+///
+/// # Errors
+/// See [`pool::sample`]; if a file has questions alone.
+pub fn teacher(spec: &TeacherSpec, run_seed: u64) -> Result<Dataset> {
+    let questions: &QuestionsSpec = &spec.questions;
+    let examples = (0..questions.num_questions as u64).map(|index| {
+        let sample = pool::sample(questions, run_seed, index)?;
         let trace = match spec.trace {
             Trace::Terse => &sample.terse,
             Trace::Verbose => &sample.verbose,
             Trace::Shallow => &sample.shallow,
         };
-        let answer = Prompter::reasoned(trace, &sample.answer);
-        Example { sample_id: sample.id, index, split, hops, answer }
+        let answer = match questions.source() {
+            Source::Families { .. } => Prompter::reasoned(trace, &sample.answer),
+            Source::Files(files) => {
+                ensure!(
+                    !trace.is_empty(),
+                    "question `{}` of `{}` has no such answer to learn\n\
+                     hint: `trace = \"verbose\"` and a layout with responses, as sharegpt or trl",
+                    sample.id,
+                    files.path.display()
+                );
+                trace.clone()
+            }
+        };
+        Ok(Example { sample_id: sample.id, index, questions: questions.clone(), answer })
     });
-    Dataset { examples: examples.collect(), asked: Vec::new() }
+    Ok(Dataset { examples: examples.collect::<Result<_>>()?, asked: Vec::new() })
 }
 
 /// The parts of `spec` one after the other, whole or by share; `data` has what
@@ -165,10 +182,11 @@ fn from_lines<T: DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::{MixPart, Named, QuestionsSpec};
+    use crate::recipe::{MixPart, Named};
+    use synergy_benchmarks::families::Split;
 
     fn spec(trace: Trace, num_questions: usize) -> TeacherSpec {
-        let questions = QuestionsSpec { split: Split::Train, num_questions, hops: [1, 4] };
+        let questions = QuestionsSpec::drawn(Split::Train, num_questions, [1, 4]);
         TeacherSpec { trace, questions: Named::new("few", questions) }
     }
 
@@ -182,8 +200,10 @@ mod tests {
 
     #[test]
     fn shares_are_kept_whichever_part_runs_out_first() {
-        let (many, few) =
-            (teacher(&spec(Trace::Verbose, 30), 1), teacher(&spec(Trace::Shallow, 6), 1));
+        let (many, few) = (
+            teacher(&spec(Trace::Verbose, 30), 1).unwrap(),
+            teacher(&spec(Trace::Shallow, 6), 1).unwrap(),
+        );
         let share = |share| MixPart { share: Some(share), ..part(None) };
         let data = mixed(vec![share(0.75), share(0.25)], &[many.clone(), few.clone()]).unwrap();
         let own = data.examples.iter().filter(|e| few.examples.contains(e)).count();
@@ -194,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_data_set_is_read_back_as_it_was_written() {
-        let mut data = teacher(&spec(Trace::Verbose, 6), 1);
+        let mut data = teacher(&spec(Trace::Verbose, 6), 1).unwrap();
         let sample_id = data.examples[2].sample_id.clone();
         data.asked.push(Asked { sample_id, num_correct: 1, num_generations: 8 });
         assert_eq!(Dataset::from_files(&data.to_files().unwrap()).unwrap(), data);
@@ -203,8 +223,10 @@ mod tests {
 
     #[test]
     fn a_mix_takes_whole_sets_and_what_was_never_solved() {
-        let (long, mut own) =
-            (teacher(&spec(Trace::Verbose, 4), 1), teacher(&spec(Trace::Terse, 3), 1));
+        let (long, mut own) = (
+            teacher(&spec(Trace::Verbose, 4), 1).unwrap(),
+            teacher(&spec(Trace::Terse, 3), 1).unwrap(),
+        );
         own.asked = (0..4)
             .map(|i| {
                 let sample_id = long.examples[i].sample_id.clone();

@@ -2,45 +2,103 @@
 //!
 //! Default is burn-flex: pure Rust, nothing to install. Work is cut into shards by the recipe, never
 //! by the machine, and threads only take shards from a list: one thread and many give the same bits.
+//! With the feature `libtorch` PyTorch's library computes, on the CPU (`libtorch`) with one thread a shard, for the
+//! same reason, or on a card (`cuda`, `cuda:N`), where shards come one after the other.
+//! Everything that burn-tch does differently from other backends belongs here.
 
+use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use burn::tensor::Device;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use synergy_models::weights::ComputeDtype;
 
 /// A device by its name on the command line, and how many shards it computes at once.
 #[derive(Debug, Clone)]
 pub struct Compute {
     pub device: Device,
-    /// `flex`, as written into provenance.
+    /// `flex`, `libtorch` or `cuda`, as written into provenance.
     pub name: String,
+    /// Which device it is and why, for people.
+    pub told: String,
     pub num_threads: usize,
     /// Threads that stay, and with them the memory that the allocator keeps for each: a tenth of a training
     /// step, a sixth of decoding. None if there is only one.
     pool: Option<Arc<ThreadPool>>,
 }
 
+/// What `--device` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Auto,
+    Flex,
+    LibTorch,
+    /// The card of this number.
+    Cuda(usize),
+}
+
+impl FromStr for Asked {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Asked> {
+        let card = name.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+        match (name, card) {
+            ("auto", _) => Ok(Asked::Auto),
+            ("flex", _) => Ok(Asked::Flex),
+            ("libtorch", _) => Ok(Asked::LibTorch),
+            ("cuda", _) => Ok(Asked::Cuda(0)),
+            (_, Some(card)) => Ok(Asked::Cuda(card)),
+            _ => bail!("unknown device `{name}`\nhint: auto, flex, libtorch, cuda or cuda:N"),
+        }
+    }
+}
+
 impl Compute {
-    /// The device called `name`; `auto` takes the best that this build has.
+    /// The device called `name`; `auto` takes CUDA if this build and the machine have it, else flex.
     ///
     /// # Errors
-    /// If this build does not know it.
+    /// If there is no such device, this build lacks it, or the machine has no such card.
     pub fn open(name: &str, num_threads: Option<usize>) -> Result<Compute> {
-        if name != "auto" && name != "flex" {
-            bail!(
-                "unknown device `{name}`\nhint: this build has `flex` (and `auto`, which takes it)"
-            );
-        }
+        let asked: Asked = name.parse()?;
+        let (device, told) = match asked {
+            Asked::Auto => match libtorch::cards() {
+                Ok(0) => (None, "flex: no CUDA device".to_owned()),
+                Ok(count) => (Some(libtorch::cuda(0)?), format!("cuda:0, the first of {count}")),
+                Err(_) => (None, "flex: this build has no libtorch".to_owned()),
+            },
+            Asked::Flex => (None, "flex".to_owned()),
+            Asked::LibTorch => (Some(libtorch::cpu()?), "libtorch on the CPU".to_owned()),
+            Asked::Cuda(card) => (Some(libtorch::cuda(card)?), format!("cuda:{card}")),
+        };
+        let is_card = asked != Asked::Flex && asked != Asked::LibTorch && device.is_some();
+        let name = match (&device, is_card) {
+            (None, _) => "flex",
+            (Some(_), false) => "libtorch",
+            (Some(_), true) => "cuda",
+        };
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let num_threads = num_threads.unwrap_or(cores).max(1);
+        let num_threads = if is_card { 1 } else { num_threads.unwrap_or(cores).max(1) };
         let start = || ThreadPoolBuilder::new().num_threads(num_threads).build().map(Arc::new);
         let pool = (num_threads > 1).then(start).transpose();
         let pool = pool.with_context(|| {
             format!("failed to start {num_threads} threads\nhint: ask for fewer with --threads")
         })?;
-        Ok(Compute { device: Device::flex(), name: "flex".into(), num_threads, pool })
+        let device = device.unwrap_or_else(Device::flex);
+        Ok(Compute { device, name: name.to_owned(), told, num_threads, pool })
+    }
+
+    /// Whether this device computes in `dtype`.
+    ///
+    /// # Errors
+    /// On flex, if it is not f32: its native form is written for that.
+    pub fn takes(&self, dtype: ComputeDtype) -> Result<()> {
+        ensure!(
+            dtype == ComputeDtype::F32 || self.name != "flex",
+            "the recipe says dtype = \"bf16\", the device is flex\nhint: bf16 needs --device libtorch or cuda"
+        );
+        Ok(())
     }
 
     /// `f` of every item, in order, several at once.
@@ -64,6 +122,66 @@ impl Compute {
     }
 }
 
+/// PyTorch's library, where this build has it.
+#[cfg(feature = "libtorch")]
+mod libtorch {
+    use anyhow::{Result, ensure};
+    use burn::tensor::Device;
+
+    /// How many cards there are.
+    pub(super) fn cards() -> Result<usize> {
+        Ok(usize::try_from(tch::Cuda::device_count()).unwrap_or(0))
+    }
+
+    #[expect(
+        deprecated,
+        reason = "burn-tch goes with burn 0.23; ARCHITECTURE.md says what comes then"
+    )]
+    pub(super) fn cpu() -> Result<Device> {
+        // Shards have a thread each; more in an operation would make its sums depend on their number.
+        tch::set_num_threads(1);
+        Ok(Device::libtorch())
+    }
+
+    #[expect(deprecated, reason = "as above")]
+    pub(super) fn cuda(card: usize) -> Result<Device> {
+        let count = cards()?;
+        ensure!(
+            count > 0,
+            "there is no CUDA device\n\
+             hint: `cargo xtask doctor` says whether driver and libtorch fit; --device libtorch computes on the CPU"
+        );
+        ensure!(
+            card < count,
+            "there is no device cuda:{card}\nhint: cuda:0{}",
+            if count > 1 { format!(" to cuda:{}", count - 1) } else { String::new() }
+        );
+        Ok(Device::libtorch_cuda(card))
+    }
+}
+
+/// See above.
+#[cfg(not(feature = "libtorch"))]
+mod libtorch {
+    use anyhow::{Result, bail};
+    use burn::tensor::Device;
+
+    pub(super) fn cards() -> Result<usize> {
+        bail!(
+            "this build has no libtorch\n\
+             hint: `cargo xtask libtorch` provides it; any `cargo xtask …` with --device libtorch builds with it"
+        )
+    }
+
+    pub(super) fn cpu() -> Result<Device> {
+        cards().map(|_| Device::flex())
+    }
+
+    pub(super) fn cuda(_card: usize) -> Result<Device> {
+        cpu()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,8 +196,43 @@ mod tests {
     }
 
     #[test]
-    fn a_device_this_build_lacks_is_refused_with_a_hint() {
-        let error = Compute::open("abacus", None).unwrap_err().to_string();
-        assert!(error.starts_with("unknown device `abacus`\nhint: "), "{error}");
+    fn a_device_that_is_not_there_is_refused_with_a_hint() {
+        for name in ["abacus", "cuda:", "cuda:-1", "flex:0"] {
+            let error = Compute::open(name, None).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("unknown device `{name}`\nhint: ")), "{error}");
+        }
+        // No machine has so many cards, with libtorch or without.
+        let error = Compute::open("cuda:99", None).unwrap_err().to_string();
+        assert!(error.contains("\nhint: "), "{error}");
+    }
+
+    #[test]
+    fn auto_says_what_it_took_and_why() {
+        let compute = Compute::open("auto", Some(1)).unwrap();
+        assert!(compute.told.starts_with(&compute.name), "{}", compute.told);
+    }
+
+    #[test]
+    fn flex_refuses_bf16_with_a_hint() {
+        let flex = Compute::open("flex", Some(1)).unwrap();
+        flex.takes(ComputeDtype::F32).unwrap();
+        let error = flex.takes(ComputeDtype::Bf16).unwrap_err().to_string();
+        assert!(error.ends_with("\nhint: bf16 needs --device libtorch or cuda"), "{error}");
+    }
+
+    #[cfg(feature = "libtorch")]
+    #[test]
+    fn libtorch_computes_in_shards_as_flex_does() {
+        use burn::tensor::Tensor;
+        let compute = Compute::open("libtorch", Some(2)).unwrap();
+        assert_eq!(compute.name, "libtorch");
+        compute.takes(ComputeDtype::Bf16).unwrap();
+        let items: Vec<f32> = (0..8).map(|i| i as f32).collect();
+        let sums = compute.map(&items, |_, x| {
+            let x = Tensor::<2>::from_floats([[*x, 1.0], [2.0, 3.0]], &compute.device);
+            x.clone().matmul(x).sum().into_scalar::<f32>()
+        });
+        // The sum of the product is x^2 + 3 x + 22.
+        assert!((sums[0] - 22.0).abs() < 1e-6 && (sums[1] - 26.0).abs() < 1e-6, "{sums:?}");
     }
 }

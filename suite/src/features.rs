@@ -90,8 +90,8 @@ fn tower(
 mod tests {
     use super::*;
     use crate::base::Base;
-    use crate::data::pool_sample;
     use crate::device::Compute;
+    use crate::pool::drawn;
     use crate::recipe::PromptSpec;
     use std::sync::LazyLock;
     use synergy_benchmarks::families::Split;
@@ -106,12 +106,12 @@ mod tests {
 
     fn cache(freeze: &str) -> Option<FeatureCache> {
         let freeze = vec![freeze.to_owned()];
-        let training = TrainingSpec { freeze, micro_batch_size: 1, checkpoint_every: 1 };
+        let training = TrainingSpec { freeze, micro_batch_size: 1, ..TrainingSpec::none() };
         FeatureCache::of(&training, &BASE.parameters).unwrap()
     }
 
     fn patches() -> Vec<Patches> {
-        let samples = (0..3).map(|i| pool_sample(1, i, Split::Train, [1, 4]));
+        let samples = (0..3).map(|i| drawn(1, i, Split::Train, [1, 4]));
         samples.flat_map(|s| BASE.prompter.patches(&s).unwrap()).collect()
     }
 

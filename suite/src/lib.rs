@@ -32,6 +32,7 @@ pub mod page;
 pub mod picture;
 pub mod plan;
 pub mod planted;
+pub mod pool;
 pub mod publish;
 pub mod recipe;
 pub mod reward;

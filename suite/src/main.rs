@@ -473,8 +473,8 @@ fn dispatch(command: Command) -> Result<u8> {
             let recipe = run::recipe_of(&recipe)?;
             let out = Path::new("golden/base").join(match &recipe.model {
                 ModelSpec::Fresh { preset, .. } => preset.name(),
-                ModelSpec::Kept { .. } => anyhow::bail!(
-                    "recipe `{}` starts from a kept base\nhint: base and base-nano make one",
+                ModelSpec::Kept { .. } | ModelSpec::Published { .. } => anyhow::bail!(
+                    "recipe `{}` starts from a kept base or a checkpoint\nhint: base and base-nano make one",
                     recipe.name
                 ),
             });

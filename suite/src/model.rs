@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use burn::tensor::Tensor;
 use synergy_models::checkpoint::{Checkpoint, Encoded, write_folder};
 use synergy_models::lora::Adapter;
@@ -68,6 +68,33 @@ impl Model {
         let features = (!pictures.is_empty()).then(|| vlm.image_features(&pictures));
         Ok((vlm, features))
     }
+}
+
+/// Hash of the files that make up a model: settings, tokenizer and weights in each of `dirs`.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn files_hash(dirs: &[&Path]) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for dir in dirs {
+        let mut files: Vec<_> = std::fs::read_dir(dir)
+            .and_then(|entries| {
+                entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()
+            })
+            .with_context(|| format!("failed to read folder `{}`", dir.display()))?;
+        files.retain(|file: &std::path::PathBuf| {
+            file.extension()
+                .is_some_and(|end| end == "json" || end == "safetensors" || end == "jinja")
+        });
+        files.sort();
+        for file in files {
+            hasher.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+            let read =
+                std::fs::File::open(&file).and_then(|open| hasher.update_reader(open).map(|_| ()));
+            read.with_context(|| format!("failed to read `{}`", file.display()))?;
+        }
+    }
+    Ok(hasher.finalize().to_hex()[..16].to_owned())
 }
 
 #[cfg(test)]

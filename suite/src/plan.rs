@@ -4,15 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use synergy_benchmarks::seed::Seed;
 use synergy_models::config::VlmConfig;
-use synergy_models::weights::shapes;
+use synergy_models::weights::{NamedShape, shapes};
 
 use crate::planted::Planted;
 use crate::recipe::{
-    BASE, GrpoSpec, Keep, ObjectiveSpec, Recipe, StageSpec, Trace, ValidationSpec,
+    BASE, GrpoSpec, Keep, ObjectiveSpec, QuestionsSpec, Recipe, Source, StageSpec, Trace,
+    ValidationSpec,
 };
 use crate::score::RowKind;
 use crate::store::Key;
@@ -111,6 +113,8 @@ pub struct Basis<'a> {
     pub backend: &'a str,
     /// Hash of the sources that train and sample.
     pub code: &'a str,
+    /// Hashes of files with questions, by their paths.
+    pub files: BTreeMap<PathBuf, Key>,
     /// External questions that are on disk, if any.
     pub num_external: usize,
     /// What is broken on purpose.
@@ -230,13 +234,16 @@ fn add_stage(
     let data: Vec<Key> = spec.data().into_iter().map(|(_, name)| keys[name].clone()).collect();
     let validation = recipe.validation.clone().filter(|_| spec.keeps_best());
     let planted = basis.planted.filter(|p| spec.grpo().is_some() && p.is_in_rollouts());
-    let depends_on = json!({
+    let mut depends_on = json!({
         "planted": planted, "kind": "stage", "name": name, "spec": spec, "questions": spec.questions(),
         "reward": spec.reward(), "training": spec.training(), "optimizer": spec.optimizer(),
         "validation": validation,
         "from": from, "parents": parents, "data": data, "seed": seed, "prompt": recipe.prompt,
         "base": basis.base, "backend": basis.backend, "code": basis.code,
     });
+    if let Some(files) = spec.questions().and_then(|questions| questions.files.as_ref()) {
+        depends_on["files"] = json!(basis.files.get(&files.path));
+    }
     let key = Key::of(&depends_on);
     if let Some(stage) = stages.iter_mut().find(|s| s.key == key) {
         stage.regimes.push(regime.to_owned());
@@ -287,14 +294,24 @@ fn num_steps(recipe: &Recipe, spec: &StageSpec) -> usize {
     }
 }
 
-/// Tokens of a step in an answer of the data set called `name`, and its hops.
-fn answers_of(recipe: &Recipe, name: &str) -> ([usize; 2], f64) {
+/// Tokens of an answer to `questions` whose steps take so many each.
+fn answer_to(questions: &QuestionsSpec, step_tokens: f64) -> f64 {
+    match questions.source() {
+        Source::Families { hops, .. } => answer_tokens(hops, step_tokens),
+        Source::Files(files) => files.answer_tokens,
+    }
+}
+
+/// Tokens of an answer of the data set called `name`.
+fn answers_of(recipe: &Recipe, name: &str) -> f64 {
     match &recipe.stages[name] {
-        StageSpec::Teacher(s) if s.trace == Trace::Terse => (s.questions.hops, TERSE_STEP_TOKENS),
-        StageSpec::Teacher(s) => (s.questions.hops, VERBOSE_STEP_TOKENS),
-        StageSpec::Sample(s) => (s.questions.hops, VERBOSE_STEP_TOKENS),
+        StageSpec::Teacher(s) if s.trace == Trace::Terse => {
+            answer_to(&s.questions, TERSE_STEP_TOKENS)
+        }
+        StageSpec::Teacher(s) => answer_to(&s.questions, VERBOSE_STEP_TOKENS),
+        StageSpec::Sample(s) => answer_to(&s.questions, VERBOSE_STEP_TOKENS),
         StageSpec::Mix(s) => answers_of(recipe, &s.parts[0].data),
-        _ => ([1, 1], TERSE_STEP_TOKENS),
+        _ => answer_tokens([1, 1], TERSE_STEP_TOKENS),
     }
 }
 
@@ -308,29 +325,28 @@ struct Estimate {
 fn estimate(recipe: &Recipe, spec: &StageSpec, config: &VlmConfig) -> Estimate {
     let steps = num_steps(recipe, spec) as f64;
     // Answers after a long-CoT stage are long; the cap bounds them.
-    let sampled_answer =
-        |hops, cap: usize| (cap as f64 * 0.5).min(answer_tokens(hops, VERBOSE_STEP_TOKENS));
+    let sampled_answer = |questions: &QuestionsSpec, cap: usize| {
+        (cap as f64 * 0.5).min(answer_to(questions, VERBOSE_STEP_TOKENS))
+    };
     let (trained, sampled, longest) = match spec {
         StageSpec::Pretrain(s) => {
             let conversation = 22.0 + s.num_turns as f64 * 60.0;
             (s.batch_size as f64 * conversation, 0.0, conversation)
         }
         StageSpec::Sft(s) => {
-            let (hops, step) = answers_of(recipe, &s.data);
-            let sequence = PROMPT_TOKENS + answer_tokens(hops, step);
+            let sequence = PROMPT_TOKENS + answers_of(recipe, &s.data);
             (s.batch_size as f64 * sequence, 0.0, sequence)
         }
         StageSpec::Grpo(_) | StageSpec::Hybrid(_) => {
             let s = spec.grpo().expect("both have rollouts");
-            let answers = s.num_generations as f64
-                * sampled_answer(s.questions.hops, s.max_completion_tokens);
+            let answers =
+                s.num_generations as f64 * sampled_answer(&s.questions, s.max_completion_tokens);
             let group = PROMPT_TOKENS + answers;
             // The frozen reference adds a forward pass, a third of a step.
             (s.batch_size as f64 * group * 1.33, s.batch_size as f64 * answers, group)
         }
         StageSpec::Sample(s) => {
-            let answers =
-                s.num_generations as f64 * sampled_answer(s.questions.hops, s.max_new_tokens);
+            let answers = s.num_generations as f64 * sampled_answer(&s.questions, s.max_new_tokens);
             (0.0, answers, PROMPT_TOKENS + answers)
         }
         StageSpec::Teacher(_) | StageSpec::Mix(_) | StageSpec::Merge(_) => (0.0, 0.0, 0.0),
@@ -338,7 +354,7 @@ fn estimate(recipe: &Recipe, spec: &StageSpec, config: &VlmConfig) -> Estimate {
     let parameters: usize = shapes(config).iter().map(|(_, s)| s.iter().product::<usize>()).sum();
     let scale = parameters as f64 / 1e6;
     let seconds = steps * scale * (trained / TRAIN_TOKENS_PER_S + sampled / SAMPLE_TOKENS_PER_S);
-    // Weights, two moments, gradients; and what one micro-batch keeps for its backward pass.
+    // What one micro-batch keeps for its backward pass.
     let per_token = (config.num_hidden_layers
         * (12 * config.hidden_size + 4 * config.intermediate_size)) as f64;
     let attention = longest * (config.num_hidden_layers * config.num_attention_heads * 3) as f64;
@@ -346,8 +362,28 @@ fn estimate(recipe: &Recipe, spec: &StageSpec, config: &VlmConfig) -> Estimate {
     let kept = micro * longest * (per_token + attention);
     Estimate {
         num_tokens: steps * (trained + sampled),
-        memory_bytes: 4.0 * (5.0 * parameters as f64 + 2.0 * kept),
+        memory_bytes: 4.0 * (held(spec, config) as f64 + 2.0 * kept),
         seconds,
+    }
+}
+
+/// Numbers that a stage holds from step to step and for an update.
+fn held(spec: &StageSpec, config: &VlmConfig) -> usize {
+    let shapes = shapes(config);
+    let count = |shape: &NamedShape| shape.1.iter().product::<usize>();
+    let all: usize = shapes.iter().map(count).sum();
+    // Whether an adapter fits has been asked before there is a plan.
+    let lora = spec.training().and_then(|t| t.lora_config(&shapes).ok().flatten());
+    let sizes = lora.and_then(|lora| {
+        let changed = lora.weights(&shapes).ok()?.into_iter().map(count).sum::<usize>();
+        Some((changed, lora.factors(&shapes).ok()?.iter().map(count).sum::<usize>()))
+    });
+    match sizes {
+        // Weights, those that it starts from, two moments, gradients.
+        None => 5 * all,
+        // Two moments and gradients are the factors' own; of the weights that they change there is the sum, and
+        // its gradient, from which theirs are made.
+        Some((changed, factors)) => all + 2 * changed + 4 * factors,
     }
 }
 
@@ -439,4 +475,28 @@ fn objectives(plan: &Plan) -> Vec<(&ObjectiveSpec, Vec<&str>)> {
 /// Seconds as a person says them.
 pub fn duration(seconds: f64) -> String {
     if seconds < 90.0 { format!("{seconds:.0} s") } else { format!("{:.0} min", seconds / 60.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use synergy_models::config::{Preset, SpecialIds};
+
+    #[test]
+    fn an_adapter_takes_less_memory_than_all_parameters() {
+        let recipe = include_str!("../recipes/small.toml");
+        let table = "[tables.trainings.rl]\n";
+        let lora =
+            "lora = { r = 4, lora_alpha = 8.0, target_modules = [\"q_proj\", \"up_proj\"] }\n";
+        let ids = SpecialIds { image: 0, vision_start: 0, vision_end: 0, bos: 0, eos: 0 };
+        let config = VlmConfig::preset(Preset::Small, 512, ids);
+        let held = |text: &str| held(&Recipe::parse(text).unwrap().stages["grpo"], &config);
+        let all = held(recipe);
+        let adapter = held(&recipe.replacen(table, &format!("{table}{lora}"), 1));
+        let count: usize = shapes(&config).iter().map(|(_, s)| s.iter().product::<usize>()).sum();
+        assert_eq!(all, 5 * count);
+        // Four layers of the decoder, 128 wide and 256 within; the tower is frozen.
+        let (changed, factors) = (4 * (128 * 128 + 256 * 128), 4 * 4 * (128 + 128 + 256 + 128));
+        assert_eq!(adapter, count + 2 * changed + 4 * factors);
+    }
 }

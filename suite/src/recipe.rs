@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::families::Family;
-use synergy_models::config::Preset;
+use synergy_models::config::{Preset, SpecialIds, VlmConfig};
 use synergy_models::generate::Sampling;
+use synergy_models::weights::{ComputeDtype, NamedShape, shapes};
 
 use crate::reward;
 use crate::score::control_note;
@@ -32,6 +33,9 @@ const VOCAB_MAX: usize = 1 << 18;
 /// Bounds of an evaluation: addresses of questions stay apart and plans stay countable.
 const QUESTIONS_MAX: usize = 100_000;
 const SAMPLES_MAX: usize = 10_000;
+
+/// Layers of a kept base at most, in decoder and tower: its own files say how many it has.
+const LAYERS_MAX: usize = 128;
 
 /// The version of the format that this suite reads.
 pub const VERSION: u32 = 2;
@@ -85,6 +89,8 @@ pub enum ModelSpec {
     Fresh { preset: Preset, vocab_size: usize, initializer_range: f64 },
     /// A kept base, relative to the project's root, and the recipe that made it.
     Kept { path: PathBuf, recipe: PathBuf },
+    /// Any checkpoint in the Hugging Face layout, as somebody has published it, relative to the project's root.
+    Published { path: PathBuf },
 }
 
 /// How a question is put.
@@ -124,9 +130,38 @@ pub struct EvaluationSpec {
     pub max_new_tokens: usize,
     /// Questions of each external benchmark, where it has been fetched.
     pub external_questions: usize,
+    /// What the model computes in while it answers, as in a training table: a choice of its own, so that models trained
+    /// in either are measured alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<ComputeDtype>,
+}
+
+impl ModelSpec {
+    /// Names and shapes of parameters that it may have; of a base that is read the recipe knows neither size nor
+    /// number of layers.
+    fn shapes(&self) -> Vec<NamedShape> {
+        // Only names matter here, and no name hangs on a token.
+        let ids = SpecialIds { image: 0, vision_start: 0, vision_end: 0, bos: 0, eos: 0 };
+        match self {
+            ModelSpec::Fresh { preset, vocab_size, .. } => {
+                shapes(&VlmConfig::preset(*preset, *vocab_size, ids))
+            }
+            ModelSpec::Kept { .. } | ModelSpec::Published { .. } => {
+                let mut config = VlmConfig::preset(Preset::Nano, VOCAB_MIN, ids);
+                config.num_hidden_layers = LAYERS_MAX;
+                config.vision_config.depth = LAYERS_MAX;
+                shapes(&config)
+            }
+        }
+    }
 }
 
 impl EvaluationSpec {
+    /// What the model computes in while it answers.
+    pub fn dtype(&self) -> ComputeDtype {
+        self.dtype.unwrap_or_default()
+    }
+
     /// The study's sampling, until `eos_token_id`.
     pub fn sampling(&self, eos_token_id: u32) -> Sampling {
         Sampling {
@@ -204,6 +239,11 @@ impl Recipe {
         Ok(order)
     }
 
+    /// What its stages and its evaluation compute in.
+    pub fn dtypes(&self) -> impl Iterator<Item = ComputeDtype> {
+        self.stages.values().map(StageSpec::dtype).chain([self.evaluation.dtype()])
+    }
+
     /// How golden results are compared.
     ///
     /// # Errors
@@ -261,13 +301,20 @@ impl Recipe {
                 && let (Some(asks), Some(asked)) = (stage.questions(), other.questions())
             {
                 require!(
-                    asks.hops == asked.hops && asks.split == asked.split,
+                    asks.source() == asked.source(),
                     &key,
                     "its questions are others than those of `{input}`\n\
                      hint: give both the same split and hops"
                 );
             }
         }
+        let uses_muon = stage.optimizer().is_some_and(|o| o.muon_learning_rate > 0.0);
+        require!(
+            !uses_muon || stage.training().is_none_or(|t| t.lora.is_none()),
+            if matches!(stage, StageSpec::Hybrid(_)) { "grpo.optimizer" } else { "optimizer" },
+            "Muon is for whole matrices, and the stage learns the factors of an adapter\n\
+             hint: an optimizer with muon_learning_rate = 0.0"
+        );
         require!(
             !stage.keeps_best() || self.validation.is_some(),
             "checkpoint",
@@ -290,8 +337,9 @@ impl Recipe {
                 .map_err(|cause| Fault::at("answer", cause))
                 .map_err(below("rewards", name))?;
         }
+        let shapes = self.model.shapes();
         for (name, table) in trainings {
-            table.check().map_err(below("trainings", name))?;
+            table.check(&shapes).map_err(below("trainings", name))?;
         }
         for (name, table) in optimizers {
             table.check().map_err(below("optimizers", name))?;
@@ -430,10 +478,60 @@ mod tests {
     }
 
     #[test]
+    fn a_type_that_is_not_said_is_f32_and_stands_in_no_hash() {
+        let recipe = Recipe::parse(SMALL).unwrap();
+        assert!(recipe.dtypes().all(|dtype| dtype == ComputeDtype::F32));
+        assert!(!serde_json::to_string(&recipe).unwrap().contains("dtype"));
+        let halved = SMALL.replacen("micro_batch_size", "dtype = \"bf16\"\nmicro_batch_size", 1);
+        let halved = Recipe::parse(&halved).unwrap();
+        assert!(halved.dtypes().any(|dtype| dtype == ComputeDtype::Bf16));
+        assert_eq!(Recipe::parse(&toml::to_string(&halved).unwrap()).unwrap(), halved);
+        let with = "dtype = \"f64\"\nmicro_batch_size";
+        refused("micro_batch_size", with, "unknown variant `f64`, expected `f32` or `bf16`");
+    }
+
+    #[test]
     fn a_misspelled_key_is_refused_with_line_and_the_right_one() {
         refused("num_epochs", "epohcs", "unknown field `epohcs`, expected one of");
         refused("num_epochs", "epohcs", "num_epochs");
         refused("num_epochs", "epohcs", "line ");
+    }
+
+    #[test]
+    fn an_adapter_that_cannot_be_trained_is_refused_with_its_line() {
+        let table = "[tables.trainings.rl]\nfreeze = [\"visual.\"]\nmicro_batch_size = 2\ncheckpoint_every = 10\n";
+        let first = SMALL.lines().position(|l| l == "[tables.trainings.rl]").unwrap() + 1;
+        let lora = |fields: &str| format!("{table}lora = {{ {fields} }}\n");
+        let line = first + 4;
+        let named = |names: &str| format!("r = 4, lora_alpha = 8.0, target_modules = [{names}]");
+        refused(
+            table,
+            &lora(&named("\"q_proj\", \"q_porj\"")),
+            &format!(
+                "line {line}: no linear layer matches `target_modules` [\"q_porj\"]\n\
+                 hint: names are like "
+            ),
+        );
+        let tower = &lora(&named("\"attn.qkv\""));
+        refused(table, tower, &format!("line {line}: `freeze` matches every layer of"));
+        refused(table, &lora(&named("")), "no linear layer matches `target_modules` []");
+        let rank = named("\"q_proj\"").replace("r = 4", "r = 0");
+        refused(table, &lora(&rank), &format!("line {line}: rank `r` is 0\nhint: "));
+        let alpha = named("\"q_proj\"").replace("8.0", "-1.0");
+        refused(table, &lora(&alpha), &format!("line {line}: lora_alpha -1 is not above 0"));
+        refused(table, &lora("r = 4"), "missing field `lora_alpha`");
+        refused(table, &lora(&format!("{}, dropout = 0.1", named(""))), "unknown field `dropout`");
+
+        // With AdamW an adapter is trained, with Muon it is not.
+        let good = SMALL.replacen(table, &lora(&named("\"q_proj\"")), 1);
+        let recipe = Recipe::parse(&good).unwrap();
+        assert_eq!(Recipe::parse(&toml::to_string(&recipe).unwrap()).unwrap(), recipe);
+        assert!(!toml::to_string(&Recipe::parse(SMALL).unwrap()).unwrap().contains("lora"));
+        let muon = good.replacen("muon_learning_rate = 0.0", "muon_learning_rate = 1e-3", 1);
+        let said = Recipe::parse(&muon).unwrap_err().to_string();
+        let line: usize = said["line ".len()..].split(':').next().unwrap().parse().unwrap();
+        assert_eq!(muon.lines().nth(line - 1), Some("optimizer = \"rl\""), "{said}");
+        assert!(said.contains("Muon is for whole matrices") && said.contains("\nhint: "), "{said}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use synergy_models::checkpoint::Checkpoint;
 use synergy_models::config::GenerationConfig;
+use synergy_models::weights::shapes;
 
 use crate::base::{Base, BaseRecord};
 use crate::base_gate::{self, GateReport};
@@ -28,6 +29,7 @@ use crate::model::Model;
 use crate::page::{PageData, report_html};
 use crate::plan::{Basis, Plan, PlannedStage, describe, plan, recipe_hash};
 use crate::planted::Planted;
+use crate::pool;
 use crate::publish::{SampleCompletion, check, leaderboard, report_markdown};
 use crate::recipe::{ModelSpec, Recipe};
 use crate::score::{Header, Metrics, Provenance, Results, RowKind, Training, cut_levels};
@@ -164,6 +166,7 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let plan =
         Plan { recipe_hash, ..plan(recipe, &basis(recipe, &base, &compute, options.variant)?) };
     events.write(Event::Started { profile: &recipe.name, recipe_hash: &plan.recipe_hash })?;
+    events.say(&format!("device {}", compute.told));
     events.say(&describe(recipe, &plan, &base.prompter.config, &|key| store.has(key)));
 
     let finished = finished_before(&plan, &base, &store, &dir);
@@ -172,7 +175,7 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let wall_time_s = events.elapsed().as_secs_f64();
     // A rerun with nothing to do tells when and where the work was done, not that it took no time.
     let provenance =
-        finished.unwrap_or_else(|| provenance(&base, &compute, options, &recipe.name, wall_time_s));
+        finished.unwrap_or_else(|| provenance(&base, &compute, options, recipe, wall_time_s));
     let planted = options.variant.planted();
     let outcome = judge(recipe, &plan, provenance, training, &evaluated, planted, dir)?;
     let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store, planted)?;
@@ -325,6 +328,7 @@ pub fn gate(recipe: &Recipe, options: &Options, per_family: usize) -> Result<Gat
 pub fn open_base(recipe: &Recipe, compute: &Compute) -> Result<Base> {
     match &recipe.model {
         ModelSpec::Kept { path, .. } => Base::read(path, &recipe.prompt, compute),
+        ModelSpec::Published { path } => Base::published(path, &recipe.prompt, compute),
         ModelSpec::Fresh { preset, vocab_size, initializer_range } => Base::fresh(
             *preset,
             *vocab_size,
@@ -377,11 +381,26 @@ fn basis<'a>(
     compute: &'a Compute,
     variant: Variant,
 ) -> Result<Basis<'a>> {
+    // The recipe's own check knows neither the size nor the number of layers of a kept base.
+    let shapes = shapes(&base.prompter.config);
+    for (name, training) in &recipe.tables.trainings {
+        let fits = training.lora_config(&shapes);
+        fits.with_context(|| format!("`tables.trainings.{name}` does not fit the base"))?;
+    }
+    // Before anything is planned: no stage of hours comes before a refusal.
+    recipe.dtypes().try_for_each(|dtype| compute.takes(dtype))?;
     Ok(Basis {
         base: base.key.clone(),
         config: &base.prompter.config,
         backend: &compute.name,
         code: CODE,
+        files: recipe
+            .tables
+            .questions
+            .values()
+            .filter_map(|questions| questions.files.as_ref())
+            .map(|files| Ok((files.path.clone(), pool::hash(files)?)))
+            .collect::<Result<_>>()?,
         num_external: evaluation::external_samples(recipe)?.len(),
         planted: variant.planted(),
         base_seed: if let Variant::Redrawn(seed) = variant { seed } else { 0 },
@@ -430,15 +449,28 @@ fn provenance(
     base: &Base,
     compute: &Compute,
     options: &Options,
-    profile: &str,
+    recipe: &Recipe,
     wall_time_s: f64,
 ) -> Provenance {
+    let profile = &recipe.name;
     let (commit, dirty) = machine::commit();
-    let gate = base.record.as_ref().is_some_and(|r| r.gate_passed);
-    let note = match &base.record {
-        Some(record) if gate => format!("kept base of recipe `{}`, gate passed", record.recipe),
-        Some(record) => format!("kept base of recipe `{}`, gate not passed", record.recipe),
-        None => "trained in this run, gate not run".to_owned(),
+    // A checkpoint that others have published is taken as it is.
+    let published = match &recipe.model {
+        ModelSpec::Published { path } => Some(path),
+        _ => None,
+    };
+    let gate = published.is_some() || base.record.as_ref().is_some_and(|r| r.gate_passed);
+    let note = match (published, &base.record) {
+        (Some(path), _) => {
+            format!("published checkpoint `{}`, not measured by the gate", path.display())
+        }
+        (None, Some(record)) if gate => {
+            format!("kept base of recipe `{}`, gate passed", record.recipe)
+        }
+        (None, Some(record)) => {
+            format!("kept base of recipe `{}`, gate not passed", record.recipe)
+        }
+        (None, None) => "trained in this run, gate not run".to_owned(),
     };
     let scratch = if options.from_scratch { " --from-scratch" } else { "" };
     Provenance {

@@ -3,28 +3,32 @@
 //! Does not know where a stage stands in a regime. Algorithms live in `train/`, one file each; what
 //! they share is a [`Trainer`], whose state is all that a checkpoint holds.
 
+mod adapter;
 pub mod grpo;
 pub mod hybrid;
 pub mod pretrain;
+mod recompute;
 pub mod sft;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use synergy_benchmarks::seed::Seed;
 use synergy_models::config::VlmConfig;
 use synergy_models::native::Native;
 use synergy_models::ops::log_probs;
 use synergy_models::rope::Grid;
 use synergy_models::vlm::{Vlm, index};
-use synergy_models::weights::Parameters;
+use synergy_models::weights::{ComputeDtype, Parameters};
 
 use crate::data::{Prompter, Sequence, micro_batches, token_batch};
 use crate::device::Compute;
 use crate::features::FeatureCache;
 use crate::optimizer::{Gradients, Optimizer, norm};
 use crate::planted::Planted;
-use crate::recipe::TrainingSpec;
+use crate::recipe::{OptimizerSpec, TrainingSpec};
+use crate::train::adapter::Learning;
 
 /// Figures of one step by name: `loss`, `reward`, `length`, …
 pub type StepFigures = BTreeMap<String, f64>;
@@ -32,7 +36,10 @@ pub type StepFigures = BTreeMap<String, f64>;
 /// Everything that changes while a stage trains.
 #[derive(Debug, Clone)]
 pub struct Trainer {
+    /// The whole model; what an adapter adds to it is in it.
     pub parameters: Parameters,
+    /// What learns in their place, if they do not.
+    adapter: Option<Learning>,
     pub optimizer: Optimizer,
     /// Updates of the optimizer so far.
     pub num_updates: usize,
@@ -61,6 +68,13 @@ pub struct Context<'a> {
     pub planted: Option<Planted>,
 }
 
+impl Context<'_> {
+    /// The model of `parameters` that answers and judges while a stage trains: in what the stage computes in.
+    pub fn model(&self, parameters: &Parameters) -> Vlm {
+        Vlm::computing(&self.prompter.config, parameters, self.training.dtype())
+    }
+}
+
 /// A micro-batch ready for the model.
 pub struct Batch<'a> {
     /// Numbers of the sequences in the list that was cut.
@@ -71,6 +85,42 @@ pub struct Batch<'a> {
 }
 
 impl Trainer {
+    /// At `start`, before the first of `num_updates`; `seed` is what a fresh adapter is drawn from.
+    ///
+    /// # Errors
+    /// If an adapter is asked for that fits no layer.
+    pub fn new(
+        training: &TrainingSpec,
+        optimizer: &OptimizerSpec,
+        num_updates: usize,
+        start: &Parameters,
+        seed: Seed,
+    ) -> Result<Trainer> {
+        let adapter = Learning::of(training, start, seed)?;
+        let learned = adapter.as_ref().map_or(start, Learning::factors);
+        let optimizer = Optimizer::new(optimizer, num_updates, learned);
+        // A fresh adapter changes nothing yet.
+        Ok(Trainer { parameters: start.clone(), adapter, optimizer, num_updates: 0 })
+    }
+
+    /// What the optimizer changes: an adapter's factors, or the parameters.
+    pub fn learned(&self) -> &Parameters {
+        self.adapter.as_ref().map_or(&self.parameters, Learning::factors)
+    }
+
+    /// Goes back to what [`Trainer::learned`] gave before.
+    pub fn set_learned(&mut self, learned: Parameters) {
+        match &mut self.adapter {
+            Some(adapter) => self.parameters = adapter.set_factors(learned),
+            None => self.parameters = learned,
+        }
+    }
+
+    /// The files of the adapter that learns, in PEFT's layout; none if there is none.
+    pub fn adapter_files(&self) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+        self.adapter.iter().flat_map(Learning::files)
+    }
+
     /// Computes `loss` of every micro-batch of `sequences`, sums its gradients and takes one step.
     ///
     /// `loss` gets the log-probability of every prediction of the micro-batch, `[tokens]`, sequence by
@@ -88,6 +138,7 @@ impl Trainer {
         let frozen = frozen(context.training, &self.parameters)?;
         let lengths: Vec<usize> = sequences.iter().map(|s| s.input_ids.len()).collect();
         let cut = micro_batches(&lengths, context.training.micro_batch_size);
+        let dtype = context.training.dtype();
         let model = Vlm::new(config, &self.parameters);
         let parts = context.compute.map(&cut, |_, members| {
             let batch = Batch {
@@ -95,11 +146,20 @@ impl Trainer {
                 sequences: members.iter().map(|&i| &sequences[i]).collect(),
                 num_micro_batches: cut.len(),
             };
-            match &model.native {
+            match model.native.as_ref().filter(|_| dtype == ComputeDtype::F32) {
                 Some(native) => {
                     native_gradients(native, &model, &frozen, &batch, context.features, &loss)
                 }
-                None => self.gradients(config, &frozen, &batch, context.features, &loss),
+                None if context.training.recompute() => recompute::gradients(
+                    &self.parameters,
+                    config,
+                    dtype,
+                    &frozen,
+                    &batch,
+                    context.features,
+                    &loss,
+                ),
+                None => self.gradients(config, dtype, &frozen, &batch, context.features, &loss),
             }
         });
         let mut gradients: Gradients = BTreeMap::new();
@@ -116,6 +176,9 @@ impl Trainer {
                 *figures.entry(name).or_default() += value;
             }
         }
+        if let Some(adapter) = &self.adapter {
+            gradients = adapter.gradients(&gradients);
+        }
         let norm = norm(&gradients);
         let loss = figures.get("loss").copied().unwrap_or(f64::NAN);
         ensure!(
@@ -126,31 +189,29 @@ impl Trainer {
         );
         // What it holds of the parameters would keep them from being changed in place.
         drop(model);
-        self.optimizer.step(
-            self.num_updates,
-            &mut self.parameters,
-            gradients,
-            norm,
-            context.compute,
-        );
+        let mut learned = match &mut self.adapter {
+            Some(adapter) => adapter.take_factors(),
+            None => std::mem::take(&mut self.parameters),
+        };
+        self.optimizer.step(self.num_updates, &mut learned, gradients, norm, context.compute);
+        self.set_learned(learned);
         self.num_updates += 1;
         figures.insert("gradient_norm".into(), norm);
         Ok(figures)
     }
 
+    /// Gradients of the parameters, in f32, of a model that computes in `dtype`.
     fn gradients(
         &self,
         config: &VlmConfig,
+        dtype: ComputeDtype,
         frozen: &BTreeSet<String>,
         batch: &Batch<'_>,
         features: Option<&FeatureCache>,
         loss: &(impl Fn(&[f32], &Batch<'_>) -> Loss + Sync),
     ) -> (Gradients, StepFigures) {
-        let leaves = self.parameters.map(|name, p| {
-            let value = Tensor::from_inner(p.value.clone());
-            if frozen.contains(name) { value } else { value.require_grad() }
-        });
-        let model = Vlm::new(config, &leaves);
+        let leaves = leaves(&self.parameters, frozen);
+        let model = Vlm::computing(config, &leaves, dtype);
         let log_probs = prediction_log_probs(&model, batch, features);
         let loss = loss(&values(log_probs.clone().inner()), batch);
         // The same slopes along the log-probabilities, so the same gradient.
@@ -164,7 +225,16 @@ impl Trainer {
     }
 }
 
-/// Names of the parameters that a pattern of `freeze` matches from its start.
+/// The parameters as leaves of a graph; those that are frozen want no gradient.
+fn leaves(parameters: &Parameters, frozen: &BTreeSet<String>) -> Parameters {
+    parameters.map(|name, p| {
+        let value = Tensor::from_inner(p.value.clone());
+        if frozen.contains(name) { value } else { value.require_grad() }
+    })
+}
+
+/// Names of the parameters that a pattern of `freeze` matches from its start and, where an adapter learns, of all that
+/// it does not change.
 pub(crate) fn frozen(training: &TrainingSpec, parameters: &Parameters) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for (pattern, text) in training.freeze_patterns()?.iter().zip(&training.freeze) {
@@ -175,6 +245,12 @@ pub(crate) fn frozen(training: &TrainingSpec, parameters: &Parameters) -> Result
              hint: names are like visual.blocks.0.norm1.weight and model.layers.0.mlp.up_proj.weight"
         );
         names.extend(matched.map(str::to_owned));
+    }
+    let shapes = parameters.shapes();
+    if let Some(config) = training.lora_config(&shapes)? {
+        let changed: BTreeSet<&str> =
+            config.weights(&shapes)?.into_iter().map(|(name, _)| name.as_str()).collect();
+        names.extend(parameters.names().filter(|n| !changed.contains(n)).map(str::to_owned));
     }
     Ok(names)
 }
@@ -279,11 +355,10 @@ pub(crate) fn values(vector: Tensor<1>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::{OptimizerSpec, PromptSpec};
+    use crate::recipe::PromptSpec;
     use rand::RngExt;
     use std::sync::LazyLock;
     use synergy_benchmarks::families::Split;
-    use synergy_benchmarks::seed::Seed;
     use synergy_models::config::Preset;
     use synergy_models::rope::rope_index;
 
@@ -365,12 +440,19 @@ mod tests {
         }
     }
 
+    fn trainer(training: &TrainingSpec) -> Trainer {
+        Trainer::new(training, &optimizer(), 10, &BASE.parameters, Seed::root(1)).unwrap()
+    }
+
     fn update(micro_batch_size: usize, num_threads: usize) -> (Parameters, f64) {
         let rng = &mut Seed::root(5).rng();
         let sequences: Vec<Sequence> =
             (0..6).map(|i| packed(&ids(rng, 4 + i), &[ids(rng, 8), ids(rng, 3)])).collect();
-        let training =
-            TrainingSpec { freeze: vec!["visual.".into()], micro_batch_size, checkpoint_every: 1 };
+        let training = TrainingSpec {
+            freeze: vec!["visual.".into()],
+            micro_batch_size,
+            ..TrainingSpec::none()
+        };
         let compute = Compute::open("flex", Some(num_threads)).unwrap();
         let context = Context {
             prompter: &BASE.prompter,
@@ -379,11 +461,7 @@ mod tests {
             features: None,
             planted: None,
         };
-        let mut trainer = Trainer {
-            optimizer: Optimizer::new(&optimizer(), 10, &BASE.parameters),
-            parameters: BASE.parameters.clone(),
-            num_updates: 0,
-        };
+        let mut trainer = trainer(&training);
         let figures = pretrain::step(&mut trainer, &context, &sequences).unwrap();
         (trainer.parameters, figures["gradient_norm"])
     }
@@ -391,7 +469,7 @@ mod tests {
     #[test]
     fn both_forms_of_the_model_give_the_same_gradients_and_log_probs() {
         let rng = &mut Seed::root(6).rng();
-        let sample = crate::data::pool_sample(1, 3, Split::Train, [2, 4]);
+        let sample = crate::pool::drawn(1, 3, Split::Train, [2, 4]);
         let patches = BASE.prompter.patches(&sample).unwrap();
         let turn = [(sample.question.clone(), sample.terse.clone())];
         let seen = BASE.prompter.conversation(&turn, patches, 0, rng).unwrap();
@@ -407,16 +485,13 @@ mod tests {
             assert!((a - b).abs() < 1e-4, "{a} {b}");
         }
 
-        let trainer = Trainer {
-            optimizer: Optimizer::new(&optimizer(), 10, &BASE.parameters),
-            parameters: BASE.parameters.clone(),
-            num_updates: 0,
-        };
+        let trainer = trainer(&TrainingSpec::none());
         let frozen = BTreeSet::from(["model.norm.weight".to_owned()]);
         let loss =
             |log_probs: &[f32], _: &Batch<'_>| sft_loss(log_probs, 1.0 / log_probs.len() as f64);
         let (ours, figures) = native_gradients(native, &model, &frozen, &batch, None, &loss);
-        let (burns, others) = trainer.gradients(&model.config, &frozen, &batch, None, &loss);
+        let (burns, others) =
+            trainer.gradients(&model.config, ComputeDtype::F32, &frozen, &batch, None, &loss);
         assert!((figures["loss"] - others["loss"]).abs() < 1e-5);
         assert_eq!(ours.keys().collect::<Vec<_>>(), burns.keys().collect::<Vec<_>>());
         for (name, ours) in ours {
@@ -424,6 +499,53 @@ mod tests {
             let whole = norm(burns[&name].clone());
             let apart = norm(ours - burns[&name].clone());
             assert!(apart <= 1e-3 * whole + 1e-9, "{name}: {apart} of {whole}");
+        }
+    }
+
+    #[test]
+    fn layers_that_are_computed_again_give_the_gradients_of_the_whole_graph() {
+        let rng = &mut Seed::root(6).rng();
+        let sample = crate::pool::drawn(1, 3, Split::Train, [2, 4]);
+        let patches = BASE.prompter.patches(&sample).unwrap();
+        let turn = [(sample.question.clone(), sample.terse.clone())];
+        let seen = BASE.prompter.conversation(&turn, patches, 0, rng).unwrap();
+        let sequences = [seen, packed(&ids(rng, 5), &[ids(rng, 9), ids(rng, 3)])];
+        let sequences = sequences.map(|s| Sequence { segments: Vec::new(), ..s });
+        let members = [0, 1];
+        let batch = Batch {
+            members: &members,
+            sequences: sequences.iter().collect(),
+            num_micro_batches: 1,
+        };
+        let trainer = trainer(&TrainingSpec::none());
+        let loss =
+            |log_probs: &[f32], _: &Batch<'_>| sft_loss(log_probs, 1.0 / log_probs.len() as f64);
+        let mut tied = BASE.prompter.config.clone();
+        tied.tie_word_embeddings = true;
+        let before: BTreeSet<String> = BASE
+            .parameters
+            .names()
+            .filter(|name| name.starts_with("visual.") || name.contains("embed_tokens"))
+            .map(str::to_owned)
+            .collect();
+        for (config, frozen) in [
+            (&BASE.prompter.config, BTreeSet::new()),
+            (&tied, BTreeSet::new()),
+            (&BASE.prompter.config, before),
+        ] {
+            let dtype = ComputeDtype::F32;
+            let (want, figures) = trainer.gradients(config, dtype, &frozen, &batch, None, &loss);
+            let parameters = &trainer.parameters;
+            let (got, others) =
+                recompute::gradients(parameters, config, dtype, &frozen, &batch, None, &loss);
+            assert!((figures["loss"] - others["loss"]).abs() < 1e-6);
+            assert_eq!(want.keys().collect::<Vec<_>>(), got.keys().collect::<Vec<_>>());
+            for (name, want) in want {
+                let norm = |t: Tensor<1>| f64::from(t.square().sum().into_scalar::<f32>()).sqrt();
+                let whole = norm(want.clone());
+                let apart = norm(want - got[&name].clone());
+                assert!(apart <= 1e-4 * whole + 1e-9, "{name}: {apart} of {whole}");
+            }
         }
     }
 
@@ -443,7 +565,7 @@ mod tests {
     fn a_pattern_freezes_what_it_matches_from_the_start() {
         let count = |pattern: &str| {
             let freeze = vec![pattern.to_owned()];
-            let training = TrainingSpec { freeze, micro_batch_size: 1, checkpoint_every: 1 };
+            let training = TrainingSpec { freeze, micro_batch_size: 1, ..TrainingSpec::none() };
             frozen(&training, &BASE.parameters).map(|names| names.len())
         };
         let all = BASE.parameters.names().count();

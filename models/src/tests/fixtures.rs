@@ -80,10 +80,33 @@ pub(crate) fn cases() -> Vec<Case> {
     json::<Cases>("logits.json").cases
 }
 
-/// `model-untied` or `model-tied`.
+/// Where comparisons with the reference compute: burn-flex, or what `SYNERGY_TEST_DEVICE` names.
+pub(crate) fn device() -> Device {
+    match std::env::var("SYNERGY_TEST_DEVICE").as_deref() {
+        Err(_) | Ok("flex") => Device::flex(),
+        #[cfg(feature = "libtorch")]
+        #[expect(deprecated, reason = "burn-tch goes with burn 0.23")]
+        Ok("libtorch") => Device::libtorch(),
+        #[cfg(feature = "libtorch")]
+        #[expect(deprecated, reason = "burn-tch goes with burn 0.23")]
+        Ok("cuda") => Device::libtorch_cuda(0),
+        Ok(other) => panic!("this build has no device `{other}`"),
+    }
+}
+
+/// `model-untied` or `model-tied`, on [`device`].
 pub(crate) fn model(name: &str) -> (VlmConfig, Parameters) {
+    model_on(name, &device())
+}
+
+/// The same in the host's memory, where the native form computes.
+pub(crate) fn host_model(name: &str) -> (VlmConfig, Parameters) {
+    model_on(name, &Device::flex())
+}
+
+fn model_on(name: &str, device: &Device) -> (VlmConfig, Parameters) {
     let config = VlmConfig::read(&path(name)).unwrap();
-    let parameters = Parameters::load(&path(name), &config, &Device::flex()).unwrap();
+    let parameters = Parameters::load(&path(name), &config, device).unwrap();
     (config, parameters)
 }
 

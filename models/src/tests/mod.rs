@@ -1,3 +1,4 @@
 //! What tests of several modules share.
 
+mod bf16;
 pub(crate) mod fixtures;

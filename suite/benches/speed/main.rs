@@ -33,12 +33,12 @@ use synergy_models::vlm::Vlm;
 use synergy_models::weights::Parameters;
 use synergy_suite::base::Base;
 use synergy_suite::completion::Completion;
-use synergy_suite::data::{Prompter, Register, Sequence, micro_batches, pool_sample};
+use synergy_suite::data::{Prompter, Register, Sequence, micro_batches};
 use synergy_suite::dataset;
 use synergy_suite::device::Compute;
 use synergy_suite::evaluate::{Question, rollouts};
 use synergy_suite::features::FeatureCache;
-use synergy_suite::optimizer::Optimizer;
+use synergy_suite::pool::drawn;
 use synergy_suite::recipe::{
     GrpoSpec, OptimizerSpec, Recipe, SftSpec, StageSpec, TeacherSpec, Trace, TrainingSpec,
 };
@@ -85,7 +85,7 @@ static WORK: LazyLock<Work> = LazyLock::new(|| {
 
 /// A question of the training pool.
 fn sample(index: u64) -> Sample {
-    pool_sample(1, index, Split::Train, [1, 15])
+    drawn(1, index, Split::Train, [1, 15])
 }
 
 impl Work {
@@ -94,11 +94,9 @@ impl Work {
     }
 
     fn trainer(&self, optimizer: &OptimizerSpec, parameters: &Parameters) -> Trainer {
-        Trainer {
-            optimizer: Optimizer::new(optimizer, 1000, parameters),
-            parameters: parameters.clone(),
-            num_updates: 0,
-        }
+        let training = TrainingSpec::none();
+        Trainer::new(&training, optimizer, 1000, parameters, Seed::root(1))
+            .expect("there is no adapter that might not fit")
     }
 
     /// As in a stage whose pictures are all new to it.
@@ -137,7 +135,7 @@ impl Work {
     }
 
     fn sequences(&self) -> Vec<Sequence> {
-        let examples = dataset::teacher(&self.teacher(), 1).examples;
+        let examples = dataset::teacher(&self.teacher(), 1).expect("families are drawn").examples;
         sft::batch(&self.base.prompter, self.sft(), &examples, 1, Seed::root(1), 0)
             .expect("a batch")
     }

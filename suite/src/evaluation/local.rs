@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::checkpoint::{Checkpoint, token_ids};
@@ -21,7 +21,7 @@ use crate::device::Compute;
 use crate::endpoint::{Ask, Cache, Drawing, Purpose, Reply, key};
 use crate::evaluate::{Question, rollouts};
 use crate::event::{Events, interrupted};
-use crate::model::Model;
+use crate::model::{Model, files_hash};
 use crate::picture::picture;
 use crate::recipe::{PromptSpec, TrainingSpec};
 use crate::store::Key;
@@ -56,7 +56,9 @@ pub(super) fn answer(
         id: dir
             .file_name()
             .map_or_else(|| dir.display().to_string(), |n| n.to_string_lossy().into_owned()),
-        revision: revision(dir, args.adapter.as_deref())?,
+        revision: files_hash(
+            &[Some(dir), args.adapter.as_deref()].into_iter().flatten().collect::<Vec<_>>(),
+        )?,
         backend: compute.name.clone(),
     };
     let sampling = Sampling {
@@ -78,6 +80,7 @@ pub(super) fn answer(
         planted: None,
     };
     let seed = Seed::root(drawing.seed).fold_in(purpose.name());
+    events.say(&format!("device {}", compute.told));
     let clock = Instant::now();
     let mut bar = events.bar(&answerer.id, asked.samples.len(), 0);
     let mut all = Vec::with_capacity(asked.samples.len());
@@ -164,29 +167,4 @@ fn question(
         input_ids.len()
     );
     Ok(Question { sample: sample.clone(), input_ids, patches, position_gap: 0 })
-}
-
-/// Hash of the files that make up the model.
-fn revision(dir: &Path, adapter: Option<&Path>) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    for dir in [Some(dir), adapter].into_iter().flatten() {
-        let mut files: Vec<_> = std::fs::read_dir(dir)
-            .and_then(|entries| {
-                entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()
-            })
-            .with_context(|| format!("failed to read folder `{}`", dir.display()))?;
-        files.retain(|file: &std::path::PathBuf| {
-            file.extension()
-                .is_some_and(|end| end == "json" || end == "safetensors" || end == "jinja")
-        });
-        files.sort();
-        for file in files {
-            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            hasher.update(name.as_bytes());
-            let read =
-                std::fs::File::open(&file).and_then(|open| hasher.update_reader(open).map(|_| ()));
-            read.with_context(|| format!("failed to read `{}`", file.display()))?;
-        }
-    }
-    Ok(hasher.finalize().to_hex()[..16].to_owned())
 }

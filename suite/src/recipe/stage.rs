@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::families::{MAX_HOPS, NUM_CELLS};
 use synergy_models::merge::MergeSpec;
+use synergy_models::weights::ComputeDtype;
 
 use super::Tables;
 use super::fault::{Checked, Fault, require};
@@ -124,6 +125,9 @@ pub struct SampleSpec {
     pub top_p: f64,
     pub top_k: usize,
     pub max_new_tokens: usize,
+    /// What the model computes in, as in a training table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<ComputeDtype>,
 }
 
 /// Which of a question's answers are kept.
@@ -317,6 +321,14 @@ impl StageSpec {
             StageSpec::Grpo(s) => Some(s),
             StageSpec::Hybrid(s) => Some(&mut s.grpo),
             _ => None,
+        }
+    }
+
+    /// What its model computes in.
+    pub fn dtype(&self) -> ComputeDtype {
+        match self {
+            StageSpec::Sample(s) => s.dtype.unwrap_or_default(),
+            _ => self.training().map_or(ComputeDtype::F32, TrainingSpec::dtype),
         }
     }
 

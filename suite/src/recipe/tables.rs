@@ -4,11 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use synergy_benchmarks::datasets::training::Layout;
 use synergy_benchmarks::families::{MAX_HOPS, Split};
+use synergy_models::lora::{LoraConfig, TargetModules};
+use synergy_models::weights::{ComputeDtype, NamedShape};
 
 use super::fault::{Checked, Fault, require};
 
@@ -67,31 +71,106 @@ impl<'de, T> Deserialize<'de> for Named<T> {
     }
 }
 
-/// The first questions of a split: a pool that stages of one seed share.
+/// The first questions of a split of the families, or of files: a pool that stages of one seed share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuestionsSpec {
     /// `train`, or `pretrain`; what is measured on is never trained on.
-    pub split: Split,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
     pub num_questions: usize,
     /// Fewest and most steps that a solution takes; they cycle.
-    pub hops: [usize; 2],
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hops: Option<[usize; 2]>,
+    /// Instead of `split` and `hops`: questions that others have written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesSpec>,
+}
+
+/// Training data on disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesSpec {
+    /// `sharegpt`, `trl`, `easyr1`, `verl`, `mm-eureka` or `vlm-r1`.
+    pub layout: String,
+    /// A file or a folder, from the project's root.
+    pub path: PathBuf,
+    /// Before the ids of its questions.
+    pub name: String,
+    /// About as long is an answer, for the plan's estimates.
+    pub answer_tokens: f64,
+}
+
+/// Where the questions of a pool are from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Source<'a> {
+    Families { split: Split, hops: [usize; 2] },
+    Files(&'a FilesSpec),
 }
 
 impl QuestionsSpec {
+    /// Questions that are drawn from the families.
+    pub fn drawn(split: Split, num_questions: usize, hops: [usize; 2]) -> QuestionsSpec {
+        QuestionsSpec { split: Some(split), num_questions, hops: Some(hops), files: None }
+    }
+
+    /// Where they are from.
+    ///
+    /// # Panics
+    /// If that is not said: a recipe that was read has been checked.
+    pub fn source(&self) -> Source<'_> {
+        match (&self.files, self.split, self.hops) {
+            (Some(files), _, _) => Source::Files(files),
+            (None, Some(split), Some(hops)) => Source::Families { split, hops },
+            _ => panic!("checked when the recipe was read"),
+        }
+    }
+
     pub(super) fn check(&self) -> Checked {
-        require!(
-            matches!(self.split, Split::Train | Split::Pretrain),
-            "split",
-            "split `{}` is named as training data, but models are measured on it\nhint: split = \"train\"",
-            self.split
-        );
         require!(
             self.num_questions > 0,
             "num_questions",
             "nothing to train on: num_questions is 0"
         );
-        check_hops(self.hops)
+        if let Some(files) = &self.files {
+            require!(
+                self.split.is_none() && self.hops.is_none(),
+                "files",
+                "questions are of files or of the families\nhint: `files` without `split` and `hops`"
+            );
+            return files.check().map_err(|fault| fault.below("files"));
+        }
+        let (Some(split), Some(hops)) = (self.split, self.hops) else {
+            return Err(Fault::at(
+                "num_questions",
+                anyhow!("questions of nothing\nhint: `split` and `hops`, or `files`"),
+            ));
+        };
+        require!(
+            matches!(split, Split::Train | Split::Pretrain),
+            "split",
+            "split `{split}` is named as training data, but models are measured on it\nhint: split = \"train\""
+        );
+        check_hops(hops)
+    }
+}
+
+impl FilesSpec {
+    fn check(&self) -> Checked {
+        require!(
+            Layout::from_name(&self.layout).is_some(),
+            "layout",
+            "there is no layout `{}`\nhint: {}",
+            self.layout,
+            Layout::ALL.map(Layout::name).join(", ")
+        );
+        require!(
+            self.answer_tokens.is_finite() && self.answer_tokens > 0.0,
+            "answer_tokens",
+            "answers of {} tokens are none",
+            self.answer_tokens
+        );
+        Ok(())
     }
 }
 
@@ -185,12 +264,84 @@ pub struct TrainingSpec {
     pub micro_batch_size: usize,
     /// A checkpoint inside the stage every so many steps.
     pub checkpoint_every: usize,
+    /// Keep only the hidden states between layers and compute each layer again for its gradient: the memory of one
+    /// layer's graph for one more forward pass. Off where it is not said; burn-flex has its own way and ignores it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient_checkpointing: Option<bool>,
+    /// What the model computes in, in rollouts of the stage too: `f32`, or `bf16` on libtorch and CUDA. Parameters and
+    /// the optimizer's state are f32 either way. `f32` where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<ComputeDtype>,
+    /// Learn the factors of an adapter and leave all parameters as they are. All that is not frozen learns where it
+    /// is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraSpec>,
+}
+
+/// LoRA: a weight `W` that it changes becomes `W + lora_alpha / r * B A`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraSpec {
+    /// Rows of A and columns of B.
+    pub r: usize,
+    pub lora_alpha: f64,
+    /// Last parts of the names of linear layers, as in PEFT; what `freeze` matches is left out.
+    pub target_modules: Vec<String>,
+}
+
+impl LoraSpec {
+    fn config(&self, names: &[String]) -> LoraConfig {
+        LoraConfig {
+            r: self.r,
+            lora_alpha: self.lora_alpha,
+            target_modules: TargetModules::Names(names.to_vec()),
+            use_rslora: false,
+        }
+    }
 }
 
 impl TrainingSpec {
+    /// Whether layers are computed again for their gradients.
+    pub fn recompute(&self) -> bool {
+        self.gradient_checkpointing == Some(true)
+    }
+
+    /// What the model computes in.
+    pub fn dtype(&self) -> ComputeDtype {
+        self.dtype.unwrap_or_default()
+    }
+
     /// Nothing frozen, one sequence at a time: for what computes without training.
     pub fn none() -> TrainingSpec {
-        TrainingSpec { freeze: Vec::new(), micro_batch_size: 1, checkpoint_every: 1 }
+        TrainingSpec {
+            freeze: Vec::new(),
+            micro_batch_size: 1,
+            checkpoint_every: 1,
+            gradient_checkpointing: None,
+            lora: None,
+            dtype: None,
+        }
+    }
+
+    /// The adapter that learns in a model of `shapes`, if one does: its layers by their whole names, those that
+    /// `freeze` matches left out.
+    ///
+    /// # Errors
+    /// If a name of `target_modules` matches no layer, or `freeze` leaves none.
+    pub fn lora_config(&self, shapes: &[NamedShape]) -> Result<Option<LoraConfig>> {
+        let Some(lora) = &self.lora else { return Ok(None) };
+        for name in &lora.target_modules {
+            lora.config(std::slice::from_ref(name)).weights(shapes)?;
+        }
+        let patterns = self.freeze_patterns()?;
+        let is_frozen = |name: &str| patterns.iter().any(|pattern| pattern.is_match(name));
+        let config = lora.config(&lora.target_modules).without(shapes, is_frozen)?;
+        ensure!(
+            config.target_modules != TargetModules::Names(Vec::new()),
+            "`freeze` matches every layer of `target_modules`\n\
+             hint: an adapter leaves all parameters as they are, so `freeze` may be empty"
+        );
+        Ok(Some(config))
     }
 
     /// `freeze`, compiled.
@@ -208,13 +359,25 @@ impl TrainingSpec {
         self.freeze.iter().map(compile).collect()
     }
 
-    pub(super) fn check(&self) -> Checked {
+    /// `shapes` are those that the model may have.
+    pub(super) fn check(&self, shapes: &[NamedShape]) -> Checked {
         require!(
             self.micro_batch_size > 0 && self.checkpoint_every > 0,
             "micro_batch_size",
             "sizes must be at least 1"
         );
-        self.freeze_patterns().map(|_| ()).map_err(|cause| Fault::at("freeze", cause))
+        self.freeze_patterns().map_err(|cause| Fault::at("freeze", cause))?;
+        let Some(lora) = &self.lora else { return Ok(()) };
+        require!(lora.r > 0, "lora.r", "rank `r` is 0\nhint: at least 1");
+        require!(
+            lora.lora_alpha.is_finite() && lora.lora_alpha > 0.0,
+            "lora.lora_alpha",
+            "lora_alpha {} is not above 0",
+            lora.lora_alpha
+        );
+        self.lora_config(shapes)
+            .map(|_| ())
+            .map_err(|cause| Fault::at("lora.target_modules", cause))
     }
 }
 

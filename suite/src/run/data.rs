@@ -11,13 +11,13 @@ use synergy_models::vlm::Vlm;
 
 use crate::base::Base;
 use crate::cost::Cost;
-use crate::data::pool_sample;
 use crate::dataset::{Asked, Dataset, Example, mix, teacher};
 use crate::device::Compute;
 use crate::evaluate::{Question, rollouts};
 use crate::event::{Event, Events, interrupted};
 use crate::plan::PlannedStage;
-use crate::recipe::{Keep, SampleSpec, StageSpec, TrainingSpec};
+use crate::pool;
+use crate::recipe::{Keep, QuestionsSpec, SampleSpec, StageSpec, TrainingSpec};
 use crate::run::stage::{Summary, checkpoint, file};
 use crate::store::Store;
 use crate::train::{Context, StepFigures};
@@ -39,7 +39,7 @@ pub fn run(
     let clock = Instant::now();
     let mut tokens = StepFigures::new();
     let data = match &planned.spec {
-        StageSpec::Teacher(spec) => teacher(spec, planned.seed),
+        StageSpec::Teacher(spec) => teacher(spec, planned.seed)?,
         StageSpec::Mix(spec) => mix(spec, &inputs(planned, store)?, planned.seed())?,
         StageSpec::Sample(spec) => {
             sample(spec, planned, base, compute, store, events, &mut tokens)?
@@ -98,7 +98,7 @@ fn sample(
     let prompter = &base.prompter;
     let from = planned.from.as_ref().context("a sample names its model")?;
     let parameters = checkpoint(store, from, base, compute)?;
-    let model = Vlm::new(&prompter.config, &parameters);
+    let model = Vlm::computing(&prompter.config, &parameters, spec.dtype.unwrap_or_default());
     let sampling = Sampling {
         temperature: spec.temperature,
         top_p: spec.top_p,
@@ -108,8 +108,7 @@ fn sample(
     let unused = TrainingSpec::none();
     let context = Context { prompter, compute, training: &unused, features: None, planted: None };
     let seed = planned.seed().fold_in("rollouts");
-    let (num_questions, split, hops) =
-        (spec.questions.num_questions, spec.questions.split, spec.questions.hops);
+    let num_questions = spec.questions.num_questions;
     let label = format!("{} (seed {})", planned.name, planned.seed);
     let mut bar = events.bar(&label, num_questions, 0);
     let mut data = Dataset::default();
@@ -117,7 +116,9 @@ fn sample(
     for chunk in indices.chunks(CHUNK) {
         let questions: Vec<Question> = chunk
             .iter()
-            .map(|&i| Question::new(prompter, pool_sample(planned.seed, i, split, hops), true))
+            .map(|&i| {
+                Question::new(prompter, pool::sample(&spec.questions, planned.seed, i)?, true)
+            })
             .collect::<Result<_>>()?;
         let generated =
             rollouts(&model, &context, &questions, spec.num_generations, &sampling, seed)?;
@@ -151,8 +152,7 @@ fn sample(
             data.examples.extend(right.into_iter().map(|(_, answer)| Example {
                 sample_id: question.sample.id.clone(),
                 index,
-                split,
-                hops,
+                questions: QuestionsSpec::clone(&spec.questions),
                 answer,
             }));
         }

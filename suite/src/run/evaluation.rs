@@ -176,7 +176,7 @@ fn ask(
     if let Some(planted) = planned.planted {
         planted.weights(&mut parameters);
     }
-    let model = Vlm::new(&base.prompter.config, &parameters);
+    let model = Vlm::computing(&base.prompter.config, &parameters, recipe.evaluation.dtype());
     let asking = planned.asking;
     let usual = recipe.evaluation.sampling(base.prompter.config.eos_token_id);
     let sampling = if asking.greedy { Sampling { temperature: 0.0, ..usual } } else { usual };

@@ -1,7 +1,7 @@
 //! One stage that trains: from the store, from its last checkpoint, or from what it starts from.
 //!
 //! Does not know regimes. A finished stage is an artifact (`model.safetensors`, `summary.json`,
-//! `curve.jsonl`); an unfinished one is an artifact under another key, replaced every few steps.
+//! `curve.jsonl`, and an adapter's two files if one was trained, which is merged into the model); an unfinished one is an artifact under another key, replaced every few steps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::sync_channel;
@@ -15,7 +15,6 @@ use synergy_benchmarks::families::Split;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::Sampling;
 use synergy_models::merge::{self, MergeSpec};
-use synergy_models::vlm::Vlm;
 use synergy_models::weights::Parameters;
 
 use crate::base::Base;
@@ -26,7 +25,6 @@ use crate::device::Compute;
 use crate::evaluate::{Question, evaluate};
 use crate::event::{Bar, Event, Events, interrupted};
 use crate::features::FeatureCache;
-use crate::optimizer::Optimizer;
 use crate::plan::PlannedStage;
 use crate::recipe::StageSpec;
 use crate::run::data;
@@ -138,7 +136,7 @@ impl<'a> Plenty<'a> {
 struct Best {
     epoch: usize,
     accuracy: f64,
-    parameters: Parameters,
+    learned: Parameters,
 }
 
 /// All that changes from step to step, which is all that a checkpoint inside a stage holds.
@@ -156,21 +154,22 @@ impl State {
     }
 
     /// From the checkpoint under `key`, if there is one.
-    fn resume(&mut self, store: &Store, key: &Key, base: &Base, compute: &Compute) -> Result<bool> {
+    fn resume(&mut self, store: &Store, key: &Key, compute: &Compute) -> Result<bool> {
         let Some(files) = store.get(key)? else { return Ok(false) };
-        let load = |name: &str| {
-            Parameters::from_bytes(file(&files, name)?, &base.prompter.config, &compute.device)
-        };
+        let learned = self.trainer.learned();
+        let load = |name: &str| learned.read_like(file(&files, name)?, &compute.device);
         let done: Progress = serde_json::from_slice(file(&files, "progress.json")?)
             .context("progress of a stage")?;
-        self.trainer.parameters = load("model.safetensors")?;
-        self.trainer.optimizer.first = load("first.safetensors")?;
-        self.trainer.optimizer.second = load("second.safetensors")?;
+        if let Some((epoch, accuracy)) = done.best {
+            self.best = Some(Best { epoch, accuracy, learned: load("best.safetensors")? });
+        }
+        let [first, second] = [load("first.safetensors")?, load("second.safetensors")?];
+        let learned = load("learned.safetensors")?;
+        self.trainer.optimizer.first = first;
+        self.trainer.optimizer.second = second;
+        self.trainer.set_learned(learned);
         self.trainer.num_updates = done.num_updates;
         self.curve = lines(file(&files, "curve.jsonl")?)?;
-        if let Some((epoch, accuracy)) = done.best {
-            self.best = Some(Best { epoch, accuracy, parameters: load("best.safetensors")? });
-        }
         self.wall_time_s = done.wall_time_s;
         Ok(true)
     }
@@ -183,14 +182,14 @@ impl State {
             best: self.best.as_ref().map(|best| (best.epoch, best.accuracy)),
         };
         let mut files = BTreeMap::from([
-            ("model.safetensors".to_owned(), self.trainer.parameters.to_bytes()),
+            ("learned.safetensors".to_owned(), self.trainer.learned().to_bytes()),
             ("first.safetensors".to_owned(), self.trainer.optimizer.first.to_bytes()),
             ("second.safetensors".to_owned(), self.trainer.optimizer.second.to_bytes()),
             ("progress.json".to_owned(), serde_json::to_vec(&progress).context("progress")?),
             ("curve.jsonl".to_owned(), to_lines(&self.curve)?),
         ]);
         if let Some(best) = &self.best {
-            files.insert("best.safetensors".to_owned(), best.parameters.to_bytes());
+            files.insert("best.safetensors".to_owned(), best.learned.to_bytes());
         }
         store.put(key, &json!({"partial": planned.depends_on}), &files)
     }
@@ -212,8 +211,8 @@ impl State {
         }
         if self.best.as_ref().is_none_or(|best| accuracy > best.accuracy) {
             let epoch = self.step() / validation.steps_per_epoch;
-            let parameters = self.trainer.parameters.clone();
-            self.best = Some(Best { epoch, accuracy, parameters });
+            let learned = self.trainer.learned().clone();
+            self.best = Some(Best { epoch, accuracy, learned });
         }
         Ok(())
     }
@@ -229,7 +228,7 @@ struct Validation {
 impl Validation {
     /// Share of right answers, decoded greedily.
     fn accuracy(&self, parameters: &Parameters, context: &Context<'_>, seed: Seed) -> Result<f64> {
-        let model = Vlm::new(&context.prompter.config, parameters);
+        let model = context.model(parameters);
         let completions = evaluate(&model, context, &self.questions, 1, &self.sampling, seed)?;
         let right = completions.iter().filter(|c| score(c).outcome == Outcome::Correct).count();
         Ok(right as f64 / completions.len() as f64)
@@ -267,17 +266,13 @@ pub fn run(
     let num_steps = plenty.num_steps(spec);
     let num_updates = num_steps * spec.grpo().map_or(1, |s| s.num_mini_batches);
     let mut state = State {
-        trainer: Trainer {
-            optimizer: Optimizer::new(optimizer, num_updates, &start),
-            parameters: start.clone(),
-            num_updates: 0,
-        },
+        trainer: Trainer::new(training, optimizer, num_updates, &start, planned.seed())?,
         curve: Vec::new(),
         best: None,
         wall_time_s: 0.0,
     };
     let partial = Key::of(&json!({"partial": planned.key}));
-    if state.resume(store, &partial, base, compute)? {
+    if state.resume(store, &partial, compute)? {
         events.write(Event::StageResumed { stage, seed, step: state.step() })?;
     }
 
@@ -356,18 +351,18 @@ pub fn run(
     let config = &base.prompter.config;
     let cost = Cost::of(&state.curve, state.trainer.num_updates, config, wall_time_s);
     let mut figures = summarize(&state.curve);
-    let mut parameters = state.trainer.parameters;
     if let Some(best) = state.best {
         figures.insert("best_epoch".into(), best.epoch as f64);
         figures.insert("validation_accuracy".into(), best.accuracy);
-        parameters = best.parameters;
+        state.trainer.set_learned(best.learned);
     }
     let summary = Summary { cost, figures };
-    let files = BTreeMap::from([
-        ("model.safetensors".to_owned(), parameters.to_bytes()),
+    let mut files = BTreeMap::from([
+        ("model.safetensors".to_owned(), state.trainer.parameters.to_bytes()),
         ("summary.json".to_owned(), serde_json::to_vec_pretty(&summary).context("summary")?),
         ("curve.jsonl".to_owned(), to_lines(&state.curve)?),
     ]);
+    files.extend(state.trainer.adapter_files().map(|(name, bytes)| (name.to_owned(), bytes)));
     store.put(&planned.key, &planned.depends_on, &files)?;
     store.remove(&partial)?;
     events.write(Event::StageDone { stage, seed, key: planned.key.as_str(), wall_time_s })?;

@@ -30,7 +30,7 @@ pub fn step(
     seed: Seed,
 ) -> Result<StepFigures> {
     let prompter = context.prompter;
-    let policy = Vlm::new(&prompter.config, &trainer.parameters);
+    let policy = context.model(&trainer.parameters);
     let mut figures = StepFigures::new();
     let rolled = roll(&policy, context, &spec.grpo, questions, &[], seed, &mut figures)?;
     let answer_ids = |question: &Question| {
@@ -134,9 +134,9 @@ fn roll_again(
 mod tests {
     use super::*;
     use crate::base::Base;
-    use crate::data::{Sequence, pool_sample};
+    use crate::data::Sequence;
     use crate::device::Compute;
-    use crate::optimizer::Optimizer;
+    use crate::pool::drawn;
     use crate::recipe::{
         AnswerRule, GrpoSpec, Named, ObjectivePreset, ObjectiveSpec, OptimizerSpec, PromptSpec,
         QuestionsSpec, RewardSpec, TrainingSpec,
@@ -154,7 +154,7 @@ mod tests {
     });
 
     fn training(micro_batch_size: usize) -> TrainingSpec {
-        TrainingSpec { freeze: vec!["visual.".into()], micro_batch_size, checkpoint_every: 1 }
+        TrainingSpec { freeze: vec!["visual.".into()], micro_batch_size, ..TrainingSpec::none() }
     }
 
     fn spec(gate: f64, prefix_until: f64) -> HybridSpec {
@@ -190,10 +190,7 @@ mod tests {
                     answer: AnswerRule::OnlyBox,
                 },
             ),
-            questions: Named::new(
-                "few",
-                QuestionsSpec { split: Split::Train, num_questions: 4, hops: [1, 2] },
-            ),
+            questions: Named::new("few", QuestionsSpec::drawn(Split::Train, 4, [1, 2])),
             skip_solved_by: None,
             training: Named::new("all", training(2)),
             optimizer: Named::new("usual", optimizer),
@@ -209,9 +206,8 @@ mod tests {
     }
 
     fn questions() -> Vec<Question> {
-        let question = |i| {
-            Question::new(&BASE.prompter, pool_sample(1, i, Split::Train, [1, 2]), true).unwrap()
-        };
+        let question =
+            |i| Question::new(&BASE.prompter, drawn(1, i, Split::Train, [1, 2]), true).unwrap();
         (0..4).map(question).collect()
     }
 
@@ -239,11 +235,9 @@ mod tests {
             features: None,
             planted: None,
         };
-        let mut trainer = Trainer {
-            optimizer: Optimizer::new(&spec(0.0, 0.0).grpo.optimizer, 10, &BASE.parameters),
-            parameters: BASE.parameters.clone(),
-            num_updates: 0,
-        };
+        let optimizer = &spec(0.0, 0.0).grpo.optimizer;
+        let mut trainer =
+            Trainer::new(&training, optimizer, 10, &BASE.parameters, Seed::root(1)).unwrap();
         let parameters = moved();
         let reference = Reference { parameters: &parameters, features: None };
         let figures = step(&mut trainer, &context, reference).unwrap();

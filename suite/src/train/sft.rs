@@ -38,7 +38,7 @@ pub fn batch(
         .iter()
         .map(|&i| {
             let example = &examples[i];
-            let sample = example.sample(run_seed);
+            let sample = example.sample(run_seed)?;
             let turn = (prompter.text(&sample.question, true), example.answer.clone());
             prompter.conversation(&[turn], prompter.patches(&sample)?, spec.position_gap_max, rng)
         })

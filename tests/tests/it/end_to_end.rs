@@ -109,8 +109,10 @@ fn the_plan_is_printed_before_the_work() {
     let plan = succeed(&project, &["plan", "--profile", "tiny"]).stdout;
     assert!(!project.path("runs").exists(), "planning does not touch the disk");
     let run = succeed(&project, &["reproduce", "--profile", "tiny"]);
-    let work = run.stderr.find("sft (seed 1)").unwrap();
-    assert!(run.stderr[..work].starts_with(&plan), "{}", run.stderr);
+    let (device, rest) = run.stderr.split_once('\n').unwrap();
+    assert!(device.starts_with("device "), "{}", run.stderr);
+    let work = rest.find("sft (seed 1)").unwrap();
+    assert!(rest[..work].starts_with(&plan), "{}", run.stderr);
 }
 
 #[test]

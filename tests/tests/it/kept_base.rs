@@ -9,7 +9,6 @@ use serde_json::Value;
 use synergy_benchmarks::seed::Seed;
 use synergy_suite::base::Base;
 use synergy_suite::device::Compute;
-use synergy_suite::optimizer::Optimizer;
 use synergy_suite::recipe::{Recipe, StageSpec};
 use synergy_suite::run::open_base;
 use synergy_suite::train::{Context, Trainer, pretrain};
@@ -29,11 +28,10 @@ fn first_steps_are_those_recorded(recipe: &str, kept: &str, num_steps: usize) ->
     let name = *recipe.order(&recipe.regimes[0].stage).first().context("no stage")?;
     let spec = &recipe.stages[name];
     let StageSpec::Pretrain(settings) = spec else { bail!("a base begins with pretraining") };
-    let mut trainer = Trainer {
-        optimizer: Optimizer::new(&settings.optimizer, settings.num_steps, &base.parameters),
-        parameters: base.parameters.clone(),
-        num_updates: 0,
-    };
+    let seed = Seed::root(recipe.seeds[0]).fold_in(name);
+    let (optimizer, planned_steps) = (&settings.optimizer, settings.num_steps);
+    let mut trainer =
+        Trainer::new(&settings.training, optimizer, planned_steps, &base.parameters, seed)?;
     let context = Context {
         prompter: &base.prompter,
         compute: &compute,
@@ -41,7 +39,6 @@ fn first_steps_are_those_recorded(recipe: &str, kept: &str, num_steps: usize) ->
         features: None,
         planted: None,
     };
-    let seed = Seed::root(recipe.seeds[0]).fold_in(name);
     for (step, line) in curve.lines().take(num_steps).enumerate() {
         let line: Value = serde_json::from_str(line)?;
         let recorded = line["figures"]["loss"].as_f64().context("a loss")?;

@@ -3,9 +3,11 @@
 //! Does not know how anything is done: nothing here may need a change when only the inside does.
 //! One test binary, so that burn is linked once.
 
+mod bf16;
 mod checkpoint;
 mod command_line;
 mod determinism;
+mod devices;
 mod end_to_end;
 mod evaluate;
 mod faults;
@@ -13,6 +15,7 @@ mod golden;
 mod kept_base;
 mod leaderboard;
 mod merge;
+mod own_data;
 mod parity;
 mod recipe;
 mod resume;

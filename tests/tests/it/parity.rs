@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use synergy_benchmarks::seed::Seed;
 use synergy_models::config::VlmConfig;
 use synergy_models::image::{Patches, ProcessorConfig};
 use synergy_models::rope::{Grid, rope_index};
@@ -18,7 +19,6 @@ use synergy_models::weights::Parameters;
 use synergy_suite::data::{Prompter, Sequence};
 use synergy_suite::device::Compute;
 use synergy_suite::inspect::Receipt;
-use synergy_suite::optimizer::Optimizer;
 use synergy_suite::recipe::{OptimizerSpec, PromptSpec, TrainingSpec};
 use synergy_suite::train::{Context, Trainer, pretrain};
 
@@ -99,7 +99,8 @@ fn twenty_steps_of_adamw_are_those_of_the_reference() {
         parameter_norms_after: BTreeMap<String, f64>,
     }
     let recorded: Recorded = json("adamw.json");
-    let compute = Compute::open("flex", None).unwrap();
+    let device = std::env::var("SYNERGY_TEST_DEVICE").unwrap_or_else(|_| "flex".to_owned());
+    let compute = Compute::open(&device, None).unwrap();
     let config = VlmConfig::read(&path("model-untied")).unwrap();
     let parameters = Parameters::load(&path("model-untied"), &config, &compute.device).unwrap();
     let spec = OptimizerSpec {
@@ -122,7 +123,7 @@ fn twenty_steps_of_adamw_are_those_of_the_reference() {
         prompt: PromptSpec { suffix: String::new(), verbose_suffix: String::new() },
         config,
     };
-    let training = TrainingSpec { freeze: Vec::new(), micro_batch_size: 1, checkpoint_every: 1 };
+    let training = TrainingSpec { freeze: Vec::new(), micro_batch_size: 1, ..TrainingSpec::none() };
     let context = Context {
         prompter: &prompter,
         compute: &compute,
@@ -130,11 +131,8 @@ fn twenty_steps_of_adamw_are_those_of_the_reference() {
         features: None,
         planted: None,
     };
-    let mut trainer = Trainer {
-        optimizer: Optimizer::new(&spec, recorded.num_steps, &parameters),
-        parameters,
-        num_updates: 0,
-    };
+    let mut trainer =
+        Trainer::new(&training, &spec, recorded.num_steps, &parameters, Seed::root(1)).unwrap();
     for step in 0..recorded.num_steps {
         let rate = trainer.optimizer.schedule(step) * spec.learning_rate;
         assert!((rate - recorded.learning_rates[step]).abs() < 1e-9, "step {step}: rate {rate}");

@@ -55,6 +55,38 @@ fn a_run_killed_three_times_ends_as_one_that_was_not() {
 }
 
 #[test]
+fn an_adapter_that_was_killed_twice_ends_as_one_that_was_not() {
+    let lora = "checkpoint_every = 1\nlora = { r = 4, lora_alpha = 8.0, target_modules = [\"q_proj\", \"down_proj\"] }";
+    let edits = [
+        LONGER,
+        ("checkpoint_every = 1", lora),
+        // Muon is for whole matrices.
+        ("muon_learning_rate = 3e-3", "muon_learning_rate = 0.0"),
+    ];
+    let [whole, project] = [project(), project()];
+    whole.recipe(TINY, "tiny", &edits);
+    succeed(&whole, &REPRODUCE);
+    project.recipe(TINY, "tiny", &edits);
+    for marker in ["  4/20 ", "grpo (seed 1)              1/2"] {
+        let killed = project.run_until(marker, Stop::Kill, &REPRODUCE);
+        assert_eq!(killed.code, 128 + 9, "{}", killed.stderr);
+        assert_whole(&project, false);
+    }
+    succeed(&project, &REPRODUCE);
+    let steps = resumed_at(&project);
+    assert!(steps.first().is_some_and(|step| *step >= 3), "resumed at {steps:?}");
+    assert_eq!(project.questions_and_rows("tiny"), whole.questions_and_rows("tiny"));
+    for stage in ["sft", "grpo", "progressive"] {
+        let key = &stage_keys(&whole, "tiny", stage)[0];
+        for file in ["model.safetensors", "adapter_model.safetensors", "adapter_config.json"] {
+            let path = format!("runs/store/{key}/{file}");
+            let [a, b] = [&whole, &project].map(|p| fs::read(p.path(&path)).unwrap());
+            assert!(a == b, "`{file}` of `{stage}` differs");
+        }
+    }
+}
+
+#[test]
 fn stopped_at_any_stage_a_run_ends_as_one_that_was_not() {
     let [whole, project] = [project(), project()];
     // More steps everywhere, so that a signal finds the stage still running.

@@ -1,0 +1,286 @@
+//! LoRA in a stage: the factors of an adapter learn, and the model is where the stage starts with the adapter merged in.
+//!
+//! Does not know losses, nor which form of the model computes: both give gradients of the merged weights, and those of
+//! the factors follow by the chain rule. That is the gradient that a graph through the sum would give, by one way for
+//! every backend, at the price of whole gradients of the weights that the adapter changes.
+
+use anyhow::{Context as _, Result};
+use synergy_benchmarks::seed::Seed;
+use synergy_models::lora::Adapter;
+use synergy_models::weights::Parameters;
+
+use crate::optimizer::Gradients;
+use crate::recipe::TrainingSpec;
+
+/// An adapter that learns, and the parameters it stands on, which stay as they are.
+#[derive(Debug, Clone)]
+pub(super) struct Learning {
+    start: Parameters,
+    adapter: Adapter,
+}
+
+impl Learning {
+    /// A fresh adapter as `training` asks for, which changes nothing yet; none if it asks for none.
+    pub(super) fn of(
+        training: &TrainingSpec,
+        start: &Parameters,
+        seed: Seed,
+    ) -> Result<Option<Learning>> {
+        let Some(config) = training.lora_config(&start.shapes())? else { return Ok(None) };
+        let (_, any) = start.iter().next().context("a model without parameters")?;
+        let rng = &mut seed.fold_in("adapter").rng();
+        let adapter = Adapter::init(&config, start, rng, &any.value.device())?;
+        Ok(Some(Learning { start: start.clone(), adapter }))
+    }
+
+    /// What learns.
+    pub(super) fn factors(&self) -> &Parameters {
+        &self.adapter.parameters
+    }
+
+    /// The factors, to be changed and put back.
+    pub(super) fn take_factors(&mut self) -> Parameters {
+        std::mem::take(&mut self.adapter.parameters)
+    }
+
+    /// Puts factors in place; returns the model with them.
+    pub(super) fn set_factors(&mut self, factors: Parameters) -> Parameters {
+        self.adapter.parameters = factors;
+        self.adapter.apply(&self.start)
+    }
+
+    /// Gradients of the factors from those of the merged weights.
+    pub(super) fn gradients(&self, of_weights: &Gradients) -> Gradients {
+        self.adapter.gradients(of_weights)
+    }
+
+    /// By name, in PEFT's layout.
+    pub(super) fn files(&self) -> [(&'static str, Vec<u8>); 2] {
+        self.adapter.files()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Base;
+    use crate::data::Sequence;
+    use crate::device::Compute;
+    use crate::pool::drawn;
+    use crate::recipe::{LoraSpec, OptimizerSpec, PromptSpec};
+    use crate::train::{
+        Batch, Context, StepFigures, Trainer, frozen, native_gradients, prediction_log_probs,
+        pretrain, recompute, sft_loss, values,
+    };
+    use burn::tensor::Tensor;
+    use rand::RngExt;
+    use std::sync::LazyLock;
+    use synergy_benchmarks::families::Split;
+    use synergy_models::config::Preset;
+    use synergy_models::vlm::Vlm;
+    use synergy_models::weights::ComputeDtype;
+    use synergy_models::weights::Parameter;
+
+    static BASE: LazyLock<Base> = LazyLock::new(|| {
+        let prompt = PromptSpec { suffix: "Box it.".into(), verbose_suffix: "Aloud.".into() };
+        let compute = Compute::open("flex", Some(1)).unwrap();
+        Base::fresh(Preset::Nano, 400, 0.1, &prompt, 1, &compute).unwrap()
+    });
+
+    fn training(freeze: &[&str], target_modules: &[&str]) -> TrainingSpec {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let lora = LoraSpec { r: 3, lora_alpha: 6.0, target_modules: owned(target_modules) };
+        TrainingSpec {
+            freeze: owned(freeze),
+            micro_batch_size: 2,
+            lora: Some(lora),
+            ..TrainingSpec::none()
+        }
+    }
+
+    fn trainer(training: &TrainingSpec) -> Trainer {
+        let optimizer = OptimizerSpec {
+            learning_rate: 1e-2,
+            muon_learning_rate: 0.0,
+            muon_momentum: 0.95,
+            beta_1: 0.9,
+            beta_2: 0.95,
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+            max_grad_norm: 1.0,
+            warmup_steps: 0,
+            final_learning_rate_ratio: 1.0,
+        };
+        Trainer::new(training, &optimizer, 20, &BASE.parameters, Seed::root(1)).unwrap()
+    }
+
+    fn sequences() -> Vec<Sequence> {
+        let rng = &mut Seed::root(2).rng();
+        let sequence = |i| {
+            let sample = drawn(1, i, Split::Train, [1, 2]);
+            let patches = BASE.prompter.patches(&sample).unwrap();
+            let turn = [(sample.question.clone(), sample.terse.clone())];
+            BASE.prompter.conversation(&turn, patches, 0, rng).unwrap()
+        };
+        (0..3).map(sequence).collect()
+    }
+
+    /// Figures of `num_steps` steps of SFT on the same sequences.
+    fn train(trainer: &mut Trainer, training: &TrainingSpec, num_steps: usize) -> Vec<StepFigures> {
+        let compute = Compute::open("flex", Some(1)).unwrap();
+        let context = Context {
+            prompter: &BASE.prompter,
+            compute: &compute,
+            training,
+            features: None,
+            planted: None,
+        };
+        let sequences = sequences();
+        (0..num_steps).map(|_| pretrain::step(trainer, &context, &sequences).unwrap()).collect()
+    }
+
+    #[test]
+    fn gradients_of_the_factors_are_those_of_a_graph_through_the_sum() {
+        let names = ["q_proj", "v_proj", "o_proj", "down_proj", "qkv", "merger.mlp.2", "lm_head"];
+        let training = training(&[], &names);
+        let config = &BASE.prompter.config;
+        let mut trainer = trainer(&training);
+        // A fresh B is zero, and so is the gradient of A.
+        let rng = &mut Seed::root(3).rng();
+        let drawn = trainer.learned().iter().map(|(name, p)| {
+            let values = (0..p.count()).map(|_| rng.random_range(-0.1..0.1)).collect();
+            let device = p.value.device();
+            (name.to_owned(), Parameter::new(p.shape.clone(), values, &device))
+        });
+        let drawn: Parameters = drawn.collect();
+        trainer.set_learned(drawn.clone());
+        let learning = trainer.adapter.as_ref().unwrap();
+
+        let sequences = sequences();
+        let members = [0, 1, 2];
+        let batch = Batch {
+            members: &members,
+            sequences: sequences.iter().collect(),
+            num_micro_batches: 1,
+        };
+        let loss =
+            |log_probs: &[f32], _: &Batch<'_>| sft_loss(log_probs, 1.0 / log_probs.len() as f64);
+
+        let lifted = |p: &Parameter| Tensor::from_inner(p.value.clone());
+        let leaves = drawn.map(|_, p| lifted(p).require_grad());
+        let adapter = Adapter { parameters: leaves.clone(), ..learning.adapter.clone() };
+        let model = Vlm::new(config, &adapter.apply(&BASE.parameters.map(|_, p| lifted(p))));
+        let log_probs = prediction_log_probs(&model, &batch, None);
+        let count = log_probs.dims()[0] as f64;
+        let mut grads = log_probs.sum().mul_scalar(-1.0 / count).backward();
+        let want: Gradients = leaves
+            .iter()
+            .map(|(name, p)| (name.to_owned(), p.value.grad_remove(&mut grads).unwrap()))
+            .collect();
+
+        let frozen = frozen(&training, &trainer.parameters).unwrap();
+        let merged = Vlm::new(config, &trainer.parameters);
+        let native = merged.native.as_ref().unwrap();
+        let forms = [
+            ("native", native_gradients(native, &merged, &frozen, &batch, None, &loss).0),
+            ("plain", trainer.gradients(config, ComputeDtype::F32, &frozen, &batch, None, &loss).0),
+            (
+                "recomputed",
+                recompute::gradients(
+                    &trainer.parameters,
+                    config,
+                    ComputeDtype::F32,
+                    &frozen,
+                    &batch,
+                    None,
+                    &loss,
+                )
+                .0,
+            ),
+        ];
+        for (form, of_weights) in forms {
+            assert_eq!(2 * of_weights.len(), want.len(), "{form}: others have gradients");
+            let got = learning.gradients(&of_weights);
+            assert_eq!(got.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>());
+            for (name, got) in got {
+                let [got, want] = [values(got), values(want[&name].clone())];
+                let norm = |v: &mut dyn Iterator<Item = f32>| {
+                    v.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt()
+                };
+                let whole = norm(&mut want.iter().copied());
+                let apart = norm(&mut got.iter().zip(&want).map(|(a, b)| a - b));
+                assert!(apart <= 1e-4 * whole, "{form}, {name}: {apart} of {whole}");
+            }
+        }
+    }
+
+    /// The largest number that is left of `[rows, columns]` after `num_steps` of elimination with full pivots, as a
+    /// share of the largest before: nothing if that is the rank.
+    fn beyond_rank(mut matrix: Vec<f64>, columns: usize, num_steps: usize) -> f64 {
+        let largest = |m: &[f64]| m.iter().map(|x| x.abs()).fold(0.0, f64::max);
+        let before = largest(&matrix);
+        for _ in 0..num_steps {
+            let most = largest(&matrix);
+            let at = matrix.iter().position(|x| x.abs() >= most).unwrap();
+            let (pivot_row, pivot_column) = (at / columns, at % columns);
+            let row = matrix[pivot_row * columns..][..columns].to_vec();
+            for numbers in matrix.chunks_mut(columns) {
+                let share = numbers[pivot_column] / row[pivot_column];
+                numbers.iter_mut().zip(&row).for_each(|(x, y)| *x -= share * y);
+            }
+        }
+        largest(&matrix) / before
+    }
+
+    #[test]
+    fn only_what_is_adapted_changes_and_by_no_more_than_the_rank() {
+        let training = training(&["visual."], &["q_proj", "up_proj", "down_proj"]);
+        let mut trainer = trainer(&training);
+        assert_eq!(trainer.learned().names().count(), 2 * 3 * 4, "the tower is frozen");
+        assert!(trainer.optimizer.first.names().eq(trainer.learned().names()));
+        train(&mut trainer, &training, 4);
+        for (name, after) in trainer.parameters.iter() {
+            let before = BASE.parameters.get(name);
+            let adapted = name.starts_with("model.")
+                && ["q_proj.weight", "up_proj.weight", "down_proj.weight"]
+                    .iter()
+                    .any(|end| name.ends_with(end));
+            let pairs = after.to_vec().into_iter().zip(before.to_vec());
+            let change: Vec<f64> = pairs.map(|(x, y)| f64::from(x) - f64::from(y)).collect();
+            if !adapted {
+                assert!(change.iter().all(|x| x.to_bits() == 0), "`{name}` has changed");
+                continue;
+            }
+            let left = |rank| beyond_rank(change.clone(), before.shape[1], rank);
+            assert!(left(0) > 0.99 && left(2) > 1e-3, "`{name}` has less than its rank");
+            assert!(left(3) < 1e-4, "`{name}` has more than its rank: {}", left(3));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in trainer.adapter_files() {
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        let device = &BASE.parameters.get("model.norm.weight").value.device();
+        let read = Adapter::read(dir.path(), &BASE.parameters, device).unwrap();
+        assert_eq!(read.apply(&BASE.parameters).to_bytes(), trainer.parameters.to_bytes());
+    }
+
+    #[test]
+    fn twenty_steps_of_fine_tuning_lower_the_loss() {
+        let training = training(&["visual."], &["q_proj", "v_proj", "up_proj", "down_proj"]);
+        let figures = train(&mut trainer(&training), &training, 20);
+        let (first, last) = (figures[0]["loss"], figures[19]["loss"]);
+        assert!(last < 0.8 * first, "{first} to {last}");
+    }
+
+    #[test]
+    fn what_matches_nothing_is_refused() {
+        let refusal = |training: &TrainingSpec| {
+            let shapes = BASE.parameters.shapes();
+            training.lora_config(&shapes).unwrap_err().to_string()
+        };
+        let nothing = refusal(&training(&[], &["q_proj", "q_porj"]));
+        assert!(nothing.contains("`target_modules` [\"q_porj\"]\nhint: "), "{nothing}");
+        let frozen = refusal(&training(&["model."], &["q_proj"]));
+        assert!(frozen.contains("matches every layer of `target_modules`\nhint: "), "{frozen}");
+    }
+}

@@ -1,0 +1,123 @@
+//! A checkpoint and questions of one's own, trained on as the families are: SFT on written answers, GRPO on answers to
+//! be found.
+//!
+//! Does not test the layouts of files, which have their own tests.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+use synergy_benchmarks::families::Split;
+use synergy_suite::pool::drawn;
+use synergy_tests::{Project, TINY};
+
+use crate::{assert_refused, project, succeed};
+
+/// The kept nano base as somebody might publish it, and questions of the families as somebody might write them down.
+fn with_own() -> Project {
+    let project = project();
+    project.copy("golden/base/nano", "model");
+    let (mut sharegpt, mut easyr1) = (Vec::new(), String::new());
+    for index in 0..12 {
+        let sample = drawn(3, index, Split::Train, [1, 2]);
+        let picture = sample.load_images().expect("a picture is drawn").remove(0);
+        let mut png = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut png, image::ImageFormat::Png).expect("PNG is written");
+        project.write(&format!("own/{index}.png"), png.into_inner());
+        let question = format!("<image>{}", sample.question);
+        sharegpt.push(json!({
+            "conversations": [
+                {"from": "human", "value": question},
+                {"from": "gpt", "value": format!("<think> {}</think>\\boxed{{{}}}", sample.terse, sample.answer)},
+            ],
+            "images": [format!("{index}.png")],
+        }));
+        let row = json!({"problem": question, "answer": sample.answer, "images": [format!("{index}.png")]});
+        let _ = writeln!(easyr1, "{row}");
+    }
+    project.write("own/traces.json", json!(sharegpt).to_string());
+    project.write("own/questions.jsonl", easyr1);
+    project.recipe(
+        TINY,
+        "own",
+        &[
+            (
+                "kind = \"fresh\"\npreset = \"nano\"\nvocab_size = 400\ninitializer_range = 0.06",
+                "kind = \"published\"\npath = \"model\"",
+            ),
+            (
+                "[tables.questions.sft]\nsplit = \"train\"\nnum_questions = 12\nhops = [1, 2]",
+                "[tables.questions.sft]\nnum_questions = 12\n\
+                 files = { layout = \"sharegpt\", path = \"own/traces.json\", name = \"traces\", answer_tokens = 20.0 }",
+            ),
+            (
+                "[tables.questions.rl]\nsplit = \"train\"\nnum_questions = 4\nhops = [1, 2]",
+                "[tables.questions.rl]\nnum_questions = 4\n\
+                 files = { layout = \"easyr1\", path = \"own/questions.jsonl\", name = \"asked\", answer_tokens = 20.0 }",
+            ),
+            ("trace = \"terse\"", "trace = \"verbose\""),
+        ],
+    );
+    project
+}
+
+const REPRODUCE: [&str; 3] = ["reproduce", "--profile", "own"];
+
+#[test]
+fn every_regime_trains_on_files_from_a_published_checkpoint() {
+    let project = with_own();
+    let plan = succeed(&project, &["plan", "--profile", "own"]);
+    assert!(plan.stdout.contains("grpo"), "{}", plan.stdout);
+    succeed(&project, &REPRODUCE);
+    let results = project.json("runs/own/results.json");
+    let note = &results["provenance"]["base_note"];
+    assert_eq!(note, "published checkpoint `model`, not measured by the gate");
+    let sft = results["training"].as_array().unwrap();
+    let sft = sft.iter().find(|stage| stage["stage"] == "sft").unwrap();
+    // The base knows these questions and this form of answers.
+    let loss = sft["summary"]["loss_start"].as_f64().unwrap();
+    assert!(loss < 1.5, "{loss}");
+
+    // Nothing is trained again, unless the rows are others.
+    let before = project.files("runs/store").len();
+    succeed(&project, &REPRODUCE);
+    assert_eq!(project.files("runs/store").len(), before);
+    let questions = project.read("own/questions.jsonl");
+    project.write("own/questions.jsonl", questions.replacen("\"answer\":", "\"answer\": ", 1));
+    succeed(&project, &REPRODUCE);
+    assert!(project.files("runs/store").len() > before);
+}
+
+#[test]
+fn files_that_do_not_fit_are_refused_in_a_line() {
+    let project = with_own();
+    let recipe = project.read("suite/recipes/own.toml");
+    let with = |from: &str, to: &str| {
+        assert!(recipe.contains(from), "{from}");
+        project.write("suite/recipes/own.toml", recipe.replacen(from, to, 1));
+        project.run(&REPRODUCE)
+    };
+    assert_refused!(with("layout = \"easyr1\"", "layout = \"mine\""), @"
+    error: unusable recipe `suite/recipes/own.toml`: line 21: there is no layout `mine`
+    hint: sharegpt, trl, easyr1, verl, mm-eureka, vlm-r1
+    ");
+    assert_refused!(with("own/traces.json", "own/none.json"), @"
+    error: failed to read the questions `own/none.json`: No such file or directory
+    hint: paths start at the project's root
+    ");
+    assert_refused!(with("num_questions = 12", "num_questions = 13"), @"
+    error: `own/traces.json` has 12 questions, the recipe asks for 13
+    hint: lower `num_questions`
+    ");
+    assert_refused!(with("path = \"model\"", "path = \"nothing\""), @"
+    error: there is no checkpoint in `nothing`
+    hint: `cargo xtask fetch` gets those that recipes start from
+    ");
+    assert_refused!(with("trace = \"verbose\"", "trace = \"terse\""), @r#"
+    error: question `traces/train/000001` of `own/traces.json` has no such answer to learn
+    hint: `trace = "verbose"` and a layout with responses, as sharegpt or trl
+    "#);
+    assert_refused!(with("num_questions = 4\n", "num_questions = 4\nhops = [1, 2]\n"), @"
+    error: unusable recipe `suite/recipes/own.toml`: line 22: questions are of files or of the families
+    hint: `files` without `split` and `hops`
+    ");
+}
