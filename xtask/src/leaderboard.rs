@@ -90,7 +90,7 @@ pub(crate) fn publish(root: &Path) -> anyhow::Result<ExitCode> {
     let sh = synergy::shell(root)?;
     // A page of another day must not go with this one.
     sh.remove_path(SITE).with_context(|| format!("failed to empty the folder `{SITE}`"))?;
-    if synergy::build(&sh, root)? != 0 {
+    if synergy::build(&sh, root, None)? != 0 {
         return Ok(ExitCode::from(process::EXIT_BROKEN));
     }
     let code = synergy::run(&sh, &arguments)?;

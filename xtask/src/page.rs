@@ -71,7 +71,8 @@ pub(crate) fn missing() -> Option<&'static str> {
     browser().is_none().then_some("Chromium is missing\nhint: apt-get install chromium")
 }
 
-fn browser() -> Option<PathBuf> {
+/// The browser, if there is one.
+pub(crate) fn browser() -> Option<PathBuf> {
     let chosen = std::env::var_os("CHROMIUM").map(PathBuf::from);
     let known = BROWSERS.iter().map(PathBuf::from);
     chosen.into_iter().chain(known).find(|path| path.is_file() || starts(&path.to_string_lossy()))

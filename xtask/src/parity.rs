@@ -43,7 +43,7 @@ const WRITTEN: [&str; 7] =
 /// # Errors
 /// If cargo cannot be started.
 pub(crate) fn replay(root: &Path) -> anyhow::Result<ExitCode> {
-    test::become_tests(root, &[TESTS.to_owned()])
+    test::become_tests(root, None, vec![TESTS.to_owned()])
 }
 
 /// Records all fixtures anew.
@@ -75,6 +75,8 @@ pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
         "recording the reference",
         cmd!(sh, "{python} {script} generate --out {new} --tokenizer {tokenizer}").into(),
     )?;
+    let half = scripts.join("bf16.py");
+    step("recording it in bf16", cmd!(sh, "{python} {half} --fixtures {new}").into())?;
     for (script, peer, python) in peers {
         let (file, out) =
             (scripts.join(format!("{script}.py")), new.join(format!("{script}.json")));
@@ -89,7 +91,7 @@ pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
     // Two sets of packages that do not go together: the script makes an environment for each.
     let (file, out) = (scripts.join("graders.py"), new.join("graders.json"));
     step("recording graders", cmd!(sh, "python3 {file} --work {work} --out {out}").into())?;
-    ensure!(synergy::build(&sh, root)? == 0, "synergy does not compile\nhint: see above");
+    ensure!(synergy::build(&sh, root, None)? == 0, "synergy does not compile\nhint: see above");
     let written = new.join("written");
     let arguments = synergy::Arguments::new(&WRITTEN, root)?.path("--out", Some(&written))?;
     ensure!(synergy::run(&sh, &arguments)? == 0, "the checkpoint was not written\nhint: see above");

@@ -1,19 +1,21 @@
 //! Builds `synergy`, the suite's binary, and runs it with inherited input and output.
 //!
 //! Does not know what the commands mean: profiles, recipes and devices are refused by `synergy`
-//! itself, with its own message and exit code 2.
+//! itself, with its own message and exit code 2. Only a device that needs libtorch has it built with
+//! libtorch (`libtorch.rs`).
 //!
 //! It runs through `cargo run`, not from a guessed path: cargo alone knows where the target folder
 //! is, and on Unix it becomes the program it runs, as we become cargo.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::Context as _;
 use xshell::{Shell, cmd};
 
+use crate::libtorch::{self, Found};
 use crate::process;
 
 /// The arguments of one `synergy` command.
@@ -74,6 +76,13 @@ impl Arguments {
         Ok(self)
     }
 
+    /// The device that is asked for, if one is; the last where several are.
+    pub(crate) fn device(&self) -> Option<&str> {
+        let words: Vec<_> =
+            self.list.iter().map(|word| word.to_str().unwrap_or_default()).collect();
+        device_in(&words).map(|at| at.1)
+    }
+
     fn resolved(&self, which: &str, value: &Path) -> anyhow::Result<OsString> {
         anyhow::ensure!(!value.as_os_str().is_empty(), "the path {which} is empty");
         let value = self.caller.as_ref().map_or(value.to_path_buf(), |dir| dir.join(value));
@@ -81,32 +90,58 @@ impl Arguments {
     }
 }
 
-/// Builds `synergy` and becomes it.
-///
-/// # Errors
-/// If cargo cannot be started.
-pub(crate) fn become_synergy(root: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let sh = shell(root)?;
-    if build(&sh, root)? != 0 {
-        return Ok(ExitCode::from(process::EXIT_BROKEN));
-    }
-    process::replace(run_command(&sh, arguments))
+/// Where the last `--device` stands among `words`, and its value.
+pub(crate) fn device_in<'a>(words: &[&'a str]) -> Option<(std::ops::Range<usize>, &'a str)> {
+    let end = words.iter().position(|word| *word == "--").unwrap_or(words.len());
+    (0..end).rev().find_map(|at| match words[at].strip_prefix("--device")? {
+        "" if at + 1 < end => Some((at..at + 2, words[at + 1])),
+        value => Some((at..at + 1, value.strip_prefix('=')?)),
+    })
 }
 
-/// Builds `synergy`; says so beforehand when nothing has been built yet, since that takes minutes.
-/// Returns cargo's exit code.
+/// Builds `synergy` for the device that is asked for and becomes it.
 ///
 /// # Errors
-/// If cargo cannot be started.
-pub(crate) fn build(sh: &Shell, root: &Path) -> anyhow::Result<u8> {
+/// If cargo cannot be started, or the device needs a libtorch that is not there.
+pub(crate) fn become_synergy(root: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let sh = shell(root)?;
+    let libtorch = libtorch::for_device(root, arguments.device())?;
+    if compile(&sh, root, libtorch.as_ref())? != 0 {
+        return Ok(ExitCode::from(process::EXIT_BROKEN));
+    }
+    process::replace(run_command(&sh, arguments, libtorch.as_ref()))
+}
+
+/// Builds `synergy` for the device called `device`; says so beforehand when nothing has been built yet, since that
+/// takes minutes. Returns cargo's exit code.
+///
+/// # Errors
+/// If cargo cannot be started, or the device needs a libtorch that is not there.
+pub(crate) fn build(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow::Result<u8> {
+    compile(sh, root, libtorch::for_device(root, device)?.as_ref())
+}
+
+/// Whether `synergy` has been built before.
+pub(crate) fn is_built(root: &Path) -> bool {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let binary = target.join("debug").join(format!("synergy{}", std::env::consts::EXE_SUFFIX));
-    if !root.join(&binary).exists() {
+    root.join(binary).exists()
+}
+
+fn compile(sh: &Shell, root: &Path, libtorch: Option<&Found>) -> anyhow::Result<u8> {
+    if !is_built(root) {
         eprintln!("compiling synergy: the first build takes some minutes, later ones seconds");
     }
     let start = Instant::now();
-    let code = process::wait(cmd!(sh, "cargo build --package synergy-suite --bin synergy").into())?;
+    let features = features(libtorch);
+    let mut command: Command =
+        cmd!(sh, "cargo build --package synergy-suite --bin synergy {features...}").into();
+    if let Some(libtorch) = libtorch {
+        eprintln!("with {}", libtorch.told());
+        libtorch.give_to(&mut command);
+    }
+    let code = process::wait(command)?;
     let seconds = start.elapsed().as_secs();
     if code == 0 && seconds >= 10 {
         eprintln!("compiled synergy in {}", clock(seconds));
@@ -114,20 +149,33 @@ pub(crate) fn build(sh: &Shell, root: &Path) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-/// Runs the built `synergy` and returns its exit code.
+/// Runs `synergy`, built for the device that is asked for, and returns its exit code.
 ///
 /// # Errors
-/// If cargo cannot be started.
+/// If cargo cannot be started, or the device needs a libtorch that is not there.
 pub(crate) fn run(sh: &Shell, arguments: &Arguments) -> anyhow::Result<u8> {
-    process::wait(run_command(sh, arguments))
+    let libtorch = libtorch::for_device(&sh.current_dir(), arguments.device())?;
+    process::wait(run_command(sh, arguments, libtorch.as_ref()))
 }
 
-fn run_command(sh: &Shell, arguments: &Arguments) -> std::process::Command {
-    let list = &arguments.list;
-    cmd!(sh, "cargo run --quiet --package synergy-suite --bin synergy -- {list...}")
-        // Training frees and asks for the same pages every step; kept, they need no clearing.
-        .env("MIMALLOC_PURGE_DELAY", "-1")
-        .into()
+fn run_command(sh: &Shell, arguments: &Arguments, libtorch: Option<&Found>) -> Command {
+    let (list, features) = (&arguments.list, features(libtorch));
+    let mut command: Command = cmd!(
+        sh,
+        "cargo run --quiet --package synergy-suite --bin synergy {features...} -- {list...}"
+    )
+    // Training frees and asks for the same pages every step; kept, they need no clearing.
+    .env("MIMALLOC_PURGE_DELAY", "-1")
+    .into();
+    if let Some(libtorch) = libtorch {
+        libtorch.give_to(&mut command);
+    }
+    command
+}
+
+/// How cargo is asked for a build with libtorch.
+fn features(libtorch: Option<&Found>) -> &'static [&'static str] {
+    if libtorch.is_some() { &["--features", "libtorch"] } else { &[] }
 }
 
 /// A shell that stands in the root.
@@ -187,6 +235,31 @@ mod tests {
     fn an_empty_path_is_refused() {
         assert!(arguments(None).path("--out", Some(Path::new(""))).is_err());
         assert!(arguments(None).paths(&[PathBuf::new()]).is_err());
+    }
+
+    #[test]
+    fn the_device_is_found_however_it_is_written() {
+        let device = |words: &[&str]| {
+            let list = words.iter().map(OsString::from).collect();
+            Arguments { list, caller: None }.device().map(str::to_owned)
+        };
+        assert_eq!(
+            device(&["evaluate", "--device", "cuda:1", "--json"]).as_deref(),
+            Some("cuda:1")
+        );
+        assert_eq!(device(&["--device=flex", "--device=libtorch"]).as_deref(), Some("libtorch"));
+        assert_eq!(device(&["plan", "--devices", "cuda"]), None);
+        assert_eq!(device(&["plan", "--", "--device", "cuda"]), None);
+        assert_eq!(device(&["plan", "--device"]), None);
+    }
+
+    #[test]
+    fn a_build_without_libtorch_is_as_it_was() {
+        let sh = Shell::new().unwrap();
+        let command = run_command(&sh, &arguments(None), None);
+        let args: Vec<_> = command.get_args().collect();
+        let want = "run --quiet --package synergy-suite --bin synergy -- golden check";
+        assert_eq!(args, want.split(' ').collect::<Vec<_>>());
     }
 
     #[test]

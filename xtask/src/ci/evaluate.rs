@@ -16,7 +16,7 @@ use anyhow::{Context as _, ensure};
 use xshell::Shell;
 
 use super::{GATE_RUNS_DIR, Outcome, Section, build};
-use crate::fetch::{self, Dataset};
+use crate::fetch::{self, Item};
 use crate::{python, synergy};
 
 /// Benchmark, its files where no `fetch` put them, how many questions, and whose model answers.
@@ -43,14 +43,20 @@ const SAME_MIN: f64 = 0.95;
 ///
 /// # Errors
 /// If a set cannot be fetched or a program cannot be started.
-pub(super) fn published(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
-    for dataset in [Dataset::EasyVqa, Dataset::ArcAgi] {
+pub(super) fn published(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow::Result<Outcome> {
+    for dataset in [Item::EasyVqa, Item::ArcAgi] {
         let _section = Section::new("fetch");
-        if fetch::run(root, dataset, false)? != ExitCode::SUCCESS {
-            return Ok(Outcome::Failed);
+        match fetch::run(root, dataset, false) {
+            Ok(ExitCode::SUCCESS) => {}
+            Ok(_) => return Ok(Outcome::Failed),
+            // Without an index there is nothing to evaluate on.
+            Err(error) => {
+                let cause = format!("{error:#}").replace('\n', "; ");
+                return Ok(Outcome::Skipped(format!("a set could not be had: {cause}")));
+            }
         }
     }
-    let built = build(sh, root)?;
+    let built = build(sh, root, device)?;
     if built != Outcome::Passed {
         return Ok(built);
     }
@@ -59,6 +65,7 @@ pub(super) fn published(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
         let out = out(root, benchmark);
         let arguments = evaluation(root, benchmark, limit, &out)?
             .path("--model", Some(&root.join(model)))?
+            .option("--device", device)
             .path("--data", data.map(|data| root.join(data)).as_deref())?;
         match synergy::run(sh, &arguments)? {
             0 => {}
@@ -78,13 +85,13 @@ pub(super) fn published(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
 ///
 /// # Errors
 /// If the server cannot be installed or started, or answers stay out.
-pub(super) fn endpoint(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
+pub(super) fn endpoint(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow::Result<Outcome> {
     let python = {
         let _section = Section::new("install a server");
         let requirements = root.join(REQUIREMENTS);
         python::environment(&root.join(SERVER), &requirements, "transformers and torch", "7 GB")?
     };
-    let built = build(sh, root)?;
+    let built = build(sh, root, device)?;
     if built != Outcome::Passed {
         return Ok(built);
     }
@@ -96,7 +103,8 @@ pub(super) fn endpoint(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
         .option("--endpoint", Some(&server.url))
         .option("--model-id", Some("./small"))
         .option("--concurrency", Some("2"));
-    let own = question(&ours)?.path("--model", Some(&root.join(SERVED)))?;
+    let own =
+        question(&ours)?.path("--model", Some(&root.join(SERVED)))?.option("--device", device);
     for arguments in [served, own] {
         match synergy::run(sh, &arguments)? {
             0 => {}

@@ -1,7 +1,8 @@
-//! Data sets of the Hugging Face Hub, through its client `hf-hub`.
+//! Data sets and models of the Hugging Face Hub, through its client `hf-hub`.
 //!
 //! Does not know what is in a file, which sets there are or where the hub is: `HF_ENDPOINT`,
-//! `HF_HOME` and `HF_TOKEN` mean here what they mean to the hub's other clients.
+//! `HF_HOME` and `HF_TOKEN` mean here what they mean to the hub's other clients. Of a model it knows only whether its
+//! files are whole (`model.rs`).
 //!
 //! Decisions:
 //! - A set that is not locked yet is fetched at its newest revision, which is then written into the
@@ -14,12 +15,15 @@
 //!   folder is flat, which `synergy_benchmarks::datasets` reads; other folders stay.
 //! - Attempts are repeated here and not by the client: its own repetition asks for a whole file
 //!   again where it had kept a part, and appends it.
+//! - Nothing that runs code when it is read is taken, whatever the lock asks for: no pickle, no script.
+//! - A model's weights come last, so that an index that names a file that nobody has is seen before gigabytes
+//!   have come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -28,9 +32,13 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::fetch::{lock, remove_folder};
+use crate::fetch::hub::refusal::{explain, may_pass};
+use crate::fetch::{MODELS, lock, model};
+use crate::files::{bytes_free, remove_folder, size};
 use crate::process;
 
+pub(super) mod profile;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
@@ -40,18 +48,40 @@ const CARD: &str = "README.md";
 /// How often a download is attempted before the command gives up.
 const ATTEMPTS: u32 = 5;
 
-/// Ends of the names that `synergy_benchmarks::datasets` reads: a set's folder must hold no such file
-/// but those of the lock.
-const DATA: [&str; 3] = ["parquet", "tsv", "jsonl"];
+/// Of more files not each is told.
+const TOLD_MAX: usize = 40;
+
+/// Ends of the names that `synergy_benchmarks::datasets` and `synergy_models` read: a folder must hold no such file but
+/// those of the lock.
+const DATA: [&str; 4] = ["parquet", "tsv", "jsonl", "safetensors"];
+
+/// Ends of the names of files that are pickles or may hold one, or are programs.
+const UNSAFE: [&str; 15] = [
+    "bin", "pt", "pth", "ckpt", "pkl", "pickle", "joblib", "dill", "npy", "npz", "h5", "mar",
+    "model", "py", "sh",
+];
+
+/// What is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Only parquet comes.
+    Benchmark,
+    /// Any data come that match a pattern.
+    Training,
+    Model,
+}
 
 /// One section of the lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Repository {
-    /// The data set's name on the hub, with its owner.
+    kind: Kind,
+    /// The name on the hub, with its owner.
     hub: String,
     /// Patterns of the files that are wanted.
     files: Vec<String>,
     license: String,
+    /// How far the section is backed by a page that was read; nothing where there is no doubt.
+    confirmed: Option<String>,
     pinned: Option<Pinned>,
 }
 
@@ -71,15 +101,26 @@ impl Repository {
     /// If there is none, or it is not one of a data set of the hub.
     pub(super) fn read(lock: &str, name: &str) -> anyhow::Result<Repository> {
         let mut section = lock::Section::read(lock, name)?;
+        let kind = match section.take_if_there("kind").as_deref() {
+            None => Kind::Benchmark,
+            Some("training") => Kind::Training,
+            Some("model") => Kind::Model,
+            Some(other) => bail!("`[{name}]` of the lock has the unknown kind `{other}`"),
+        };
         let hub = section.take("hub")?;
         let files = section.take("files")?.split(' ').map(str::to_owned).collect();
         let license = section.take("license")?;
+        let confirmed = section.take_if_there("confirmed");
         let pinned = match (section.take_if_there("revision"), section.take_sha256()) {
             (None, sha256) if sha256.is_empty() => None,
             (Some(revision), sha256) if !sha256.is_empty() => {
                 check_revision(&revision)?;
                 for (file, hash) in &sha256 {
                     check_name(file)?;
+                    ensure!(
+                        !is_unsafe(file),
+                        "`{file}` in the lock is of a kind that is not taken"
+                    );
                     ensure!(is_sha256(hash), "`{hash}` of `{file}` in the lock is no SHA-256");
                 }
                 Some(Pinned { revision, sha256 })
@@ -90,14 +131,54 @@ impl Repository {
             ),
         };
         section.finish()?;
-        Ok(Repository { hub, files, license, pinned })
+        Ok(Repository { kind, hub, files, license, confirmed, pinned })
+    }
+
+    pub(super) fn is_model(&self) -> bool {
+        self.kind == Kind::Model
+    }
+
+    /// Its folder in `data`.
+    pub(super) fn folder(&self, data: &Path, name: &str) -> PathBuf {
+        if self.is_model() { data.join(MODELS).join(name) } else { data.join(name) }
     }
 
     /// Whether `file` of the repository is wanted.
     fn wants(&self, file: &str) -> bool {
         let fits = |pattern: &String| matches(pattern, file);
-        file == CARD || file.ends_with(".parquet") && self.files.iter().any(fits)
+        let is_of_kind = self.kind != Kind::Benchmark || file.ends_with(".parquet");
+        let is_taken = !is_unsafe(file) && !is_hidden(file);
+        file == CARD || is_of_kind && is_taken && self.files.iter().any(fits)
     }
+
+    /// Whether there is nothing to fetch among `files`.
+    fn lacks(&self, files: &[Planned]) -> bool {
+        !files.iter().any(|file| match self.kind {
+            Kind::Benchmark | Kind::Training => file.name != CARD,
+            Kind::Model => file.name.ends_with(".safetensors"),
+        })
+    }
+
+    /// Where its files go in its folder. Those of a model stay where they are.
+    fn places<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str> + Clone,
+    ) -> BTreeMap<&'a str, &'a str> {
+        if self.is_model() { names.map(|name| (name, name)).collect() } else { places(names) }
+    }
+}
+
+/// Whether a file or a folder above it is one that tools keep for themselves, `.gitattributes`. What leads out of the
+/// folder, `..`, is not hidden but wrong, and `check_name` says so.
+fn is_hidden(file: &str) -> bool {
+    let is_name = |letter: char| letter.is_ascii_alphanumeric();
+    file.split('/').any(|part| part.strip_prefix('.').is_some_and(|rest| rest.starts_with(is_name)))
+}
+
+/// Whether a file's name ends as that of a pickle or a program.
+fn is_unsafe(file: &str) -> bool {
+    let end = file.rsplit_once('.').map_or("", |(_, end)| end);
+    UNSAFE.iter().any(|known| end.eq_ignore_ascii_case(known))
 }
 
 /// Whether `name` fits `pattern`, in which `*` stands for anything.
@@ -173,9 +254,10 @@ impl Hub {
         Ok(Hub { api, cache, attempts: ATTEMPTS, pause: Duration::from_secs(2) })
     }
 
-    /// The set at `revision`, as the client and as its cache see it.
-    fn at(&self, id: &str, revision: &str) -> (ApiRepo, CacheRepo) {
-        let repo = Repo::with_revision(id.to_owned(), RepoType::Dataset, revision.to_owned());
+    /// The repository at `revision`, as the client and as its cache see it.
+    fn at(&self, repository: &Repository, revision: &str) -> (ApiRepo, CacheRepo) {
+        let kind = if repository.is_model() { RepoType::Model } else { RepoType::Dataset };
+        let repo = Repo::with_revision(repository.hub.clone(), kind, revision.to_owned());
         (self.api.repo(repo.clone()), self.cache.repo(repo))
     }
 }
@@ -201,6 +283,25 @@ struct Plan {
     files: Vec<Planned>,
 }
 
+impl Plan {
+    fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    fn bytes_missing(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes_missing).sum()
+    }
+}
+
+/// What there is of a set or model, and what is to come.
+#[derive(Debug)]
+enum State {
+    /// All of it, as the lock says.
+    Whole { num_files: usize, bytes: u64 },
+    /// What is to come, and what is wrong with what is there.
+    ToCome { plan: Plan, fault: Option<String> },
+}
+
 /// See [`crate::fetch::run`].
 pub(super) fn run(root: &Path, name: &str, check: bool) -> anyhow::Result<ExitCode> {
     let (lock, data) = (root.join(lock::PATH), root.join("data"));
@@ -214,9 +315,9 @@ pub(super) fn run(root: &Path, name: &str, check: bool) -> anyhow::Result<ExitCo
 /// Says whether the set is in `data`, whole.
 fn is_whole(lock: &Path, data: &Path, name: &str) -> anyhow::Result<bool> {
     let repository = Repository::read(&lock::load(lock)?, name)?;
-    let folder = data.join(name);
+    let folder = repository.folder(data, name);
     let fault = match &repository.pinned {
-        Some(pinned) if folder.is_dir() => fault(&folder, pinned)?,
+        Some(pinned) if folder.is_dir() => fault(&folder, &repository, pinned)?,
         Some(_) => Some("it is not there".to_owned()),
         None => Some("it is not locked yet".to_owned()),
     };
@@ -236,8 +337,18 @@ fn tell_whole(repository: &Repository, folder: &Path) {
 }
 
 /// How `folder` differs from what is pinned.
-fn fault(folder: &Path, pinned: &Pinned) -> anyhow::Result<Option<String>> {
-    let places = places(pinned.sha256.keys().map(String::as_str));
+fn fault(
+    folder: &Path,
+    repository: &Repository,
+    pinned: &Pinned,
+) -> anyhow::Result<Option<String>> {
+    // What is cut off is seen without reading the rest.
+    if repository.is_model()
+        && let Some(fault) = model::fault(folder)
+    {
+        return Ok(Some(fault));
+    }
+    let places = repository.places(pinned.sha256.keys().map(String::as_str));
     for (name, want) in &pinned.sha256 {
         let place = places[name.as_str()];
         let path = folder.join(place);
@@ -254,7 +365,9 @@ fn fault(folder: &Path, pinned: &Pinned) -> anyhow::Result<Option<String>> {
         let read = || format!("failed to read the folder `{}`", folder.display());
         for entry in fs::read_dir(&folder).with_context(read)? {
             let path = entry.with_context(read)?.path();
-            let is_data = path.extension().is_some_and(|end| DATA.iter().any(|data| end == *data));
+            let ends =
+                DATA.iter().chain(repository.is_model().then_some(&UNSAFE).into_iter().flatten());
+            let is_data = path.extension().is_some_and(|end| ends.clone().any(|data| end == *data));
             if path.is_dir() {
                 pending.push(path);
             } else if is_data && !known.contains(&path) {
@@ -265,32 +378,70 @@ fn fault(folder: &Path, pinned: &Pinned) -> anyhow::Result<Option<String>> {
     Ok(None)
 }
 
-/// Fetches the set `name` into a folder of `data`, unless it is there and whole: then the hub is
-/// not asked. Locks it if it was not locked.
+/// Fetches `name` into a folder of `data`, unless it is there and whole: then the hub is not asked. Locks it if it was
+/// not locked.
 ///
-/// # Errors If the hub cannot be reached, does not give the set, or gives files that hash to
-/// something else; if the disk has too little room.
+/// # Errors
+/// If the hub cannot be reached, does not give it, or gives files that hash to something else; if the disk has too
+/// little room.
 fn fetch(hub: &Hub, lock: &Path, data: &Path, name: &str) -> anyhow::Result<()> {
     let repository = Repository::read(&lock::load(lock)?, name)?;
-    let folder = data.join(name);
-    if let Some(pinned) = &repository.pinned
-        && folder.is_dir()
-    {
-        let Some(fault) = fault(&folder, pinned)? else {
-            tell_whole(&repository, &folder);
-            return Ok(());
-        };
-        println!("{name}: {fault}, so it is fetched again");
+    match survey(hub, data, name, &repository)? {
+        State::Whole { .. } => tell_whole(&repository, &repository.folder(data, name)),
+        State::ToCome { plan, fault } => {
+            if let Some(fault) = fault {
+                println!("{name}: {fault}, so it is fetched again");
+            }
+            announce(hub, name, &repository, &plan, data)?;
+            bring(hub, lock, data, name, &repository, plan)?;
+        }
     }
+    Ok(())
+}
 
-    let plan = match &repository.pinned {
-        Some(pinned) => plan_pinned(hub, &repository, pinned)?,
-        None => plan_newest(hub, &repository)?,
+/// Looks at what is there, and asks the hub for the rest if something is missing.
+fn survey(hub: &Hub, data: &Path, name: &str, repository: &Repository) -> anyhow::Result<State> {
+    let folder = repository.folder(data, name);
+    let Some(pinned) = &repository.pinned else {
+        return Ok(State::ToCome { plan: plan_newest(hub, repository)?, fault: None });
     };
-    announce(hub, name, &repository, &plan, data)?;
-    let partial = data.join(format!("{name}.partial"));
+    let fault = if folder.is_dir() { fault(&folder, repository, pinned)? } else { None };
+    if folder.is_dir() && fault.is_none() {
+        let mut bytes = 0;
+        for place in repository.places(pinned.sha256.keys().map(String::as_str)).values() {
+            let path = folder.join(place);
+            bytes += path.metadata().with_context(|| unread(&path))?.len();
+        }
+        return Ok(State::Whole { num_files: pinned.sha256.len(), bytes });
+    }
+    Ok(State::ToCome { plan: plan_pinned(hub, repository, pinned)?, fault })
+}
+
+/// Has what `plan` says come into its folder, and locks it if it was not locked.
+fn bring(
+    hub: &Hub,
+    lock: &Path,
+    data: &Path,
+    name: &str,
+    repository: &Repository,
+    mut plan: Plan,
+) -> anyhow::Result<()> {
+    if repository.is_model() {
+        plan.files.sort_by_key(|file| (file.name.ends_with(".safetensors"), file.bytes));
+        let names: Vec<_> = plan.files.iter().map(|file| &*file.name).collect();
+        if let Some(lacking) = model::lacks(&names) {
+            return Err(not_a_checkpoint(repository, &format!("`{lacking}` is not there")));
+        }
+    }
+    let folder = repository.folder(data, name);
+    let partial = folder.with_file_name(format!("{name}.partial"));
     remove_folder(&partial)?;
-    let found = gather(hub, &repository, &plan, &partial).and_then(|found| {
+    let found = gather(hub, repository, &plan, &partial).and_then(|found| {
+        if repository.is_model()
+            && let Some(fault) = model::fault(&partial)
+        {
+            return Err(not_a_checkpoint(repository, &fault));
+        }
         remove_folder(&folder)?;
         fs::rename(&partial, &folder)
             .with_context(|| format!("failed to create the folder `{}`", folder.display()))?;
@@ -313,14 +464,22 @@ fn fetch(hub: &Hub, lock: &Path, data: &Path, name: &str) -> anyhow::Result<()> 
         );
     }
     println!("license: {}; the owners' card is beside the files", repository.license);
-    let bytes: u64 = plan.files.iter().map(|file| file.bytes).sum();
-    println!("{} in `{}`", size(bytes), folder.display());
+    println!("{} in `{}`", size(plan.bytes()), folder.display());
     Ok(())
+}
+
+fn not_a_checkpoint(repository: &Repository, fault: &str) -> anyhow::Error {
+    anyhow!(
+        "`{}` is no whole checkpoint: {fault}\n\
+         hint: the repository itself is not whole, or `files` in {} leaves something out",
+        repository.hub,
+        lock::PATH
+    )
 }
 
 /// Plans a locked set. The hub is asked only for what the cache has not.
 fn plan_pinned(hub: &Hub, repository: &Repository, pinned: &Pinned) -> anyhow::Result<Plan> {
-    let (api, cache) = hub.at(&repository.hub, &pinned.revision);
+    let (api, cache) = hub.at(repository, &pinned.revision);
     let mut files = Vec::new();
     for (name, hash) in &pinned.sha256 {
         let sha256 = Some((hash.clone(), "the lock"));
@@ -338,24 +497,31 @@ fn plan_pinned(hub: &Hub, repository: &Repository, pinned: &Pinned) -> anyhow::R
 
 /// Plans a set that is not locked at the newest revision.
 fn plan_newest(hub: &Hub, repository: &Repository) -> anyhow::Result<Plan> {
-    let (api, _) = hub.at(&repository.hub, "main");
+    let (api, _) = hub.at(repository, "main");
     let info = api.info().map_err(|error| explain(error, &repository.hub, "revision `main`"))?;
     check_revision(&info.sha)?;
-    let (api, cache) = hub.at(&repository.hub, &info.sha);
+    let (api, cache) = hub.at(repository, &info.sha);
     let mut files = Vec::new();
     for sibling in info.siblings.iter().filter(|sibling| repository.wants(&sibling.rfilename)) {
         check_name(&sibling.rfilename)?;
         files.push(plan_file(hub, &api, &cache, repository, &info.sha, &sibling.rfilename)?);
     }
-    if files.iter().all(|file| file.name == CARD) {
-        let there: Vec<_> = info.siblings.iter().map(|sibling| &*sibling.rfilename).collect();
-        let there = there.into_iter().filter(|name| name.ends_with(".parquet")).take(8);
+    if repository.lacks(&files) {
+        let wanted = match repository.kind {
+            Kind::Benchmark => "parquet",
+            Kind::Training => "data",
+            Kind::Model => "safetensors",
+        };
+        let there = info.siblings.iter().map(|sibling| &*sibling.rfilename);
+        let there = there.filter(|name| {
+            name.ends_with(&format!(".{wanted}")) || repository.kind == Kind::Training
+        });
         bail!(
-            "`{}` has no parquet file that fits `{}`; it has {}\n\
-             hint: mend `files` in {}",
+            "`{}` has no {wanted} file that fits `{}`; it has {}\n\
+             hint: mend `files` in {}; pickles are never taken",
             repository.hub,
             repository.files.join(" "),
-            Some(there.collect::<Vec<_>>().join(", "))
+            Some(there.take(8).collect::<Vec<_>>().join(", "))
                 .filter(|list| !list.is_empty())
                 .as_deref()
                 .unwrap_or("none"),
@@ -415,23 +581,42 @@ fn announce(
     plan: &Plan,
     data: &Path,
 ) -> anyhow::Result<()> {
-    let bytes: u64 = plan.files.iter().map(|file| file.bytes).sum();
-    let bytes_missing: u64 = plan.files.iter().map(|file| file.bytes_missing).sum();
+    let (bytes, bytes_missing) = (plan.bytes(), plan.bytes_missing());
     let state = if repository.pinned.is_some() { "locked" } else { "the newest, not locked yet" };
     println!("{name}: {} from the hub, revision {} ({state})", repository.hub, plan.revision);
     println!("license: {}", repository.license);
-    for folder in [data, hub.cache.path()] {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("failed to create the folder `{}`", folder.display()))?;
+    if let Some(confirmed) = &repository.confirmed {
+        println!("confirmed: {confirmed}");
     }
-    let cache_free = bytes_free(hub.cache.path());
-    let shown = cache_free.map_or("an unknown amount".to_owned(), size);
+    let free = create_folders(hub, data)?;
+    let shown = free.map_or("an unknown amount".to_owned(), size);
     let num_files = plan.files.len();
     let (all, missing) = (size(bytes), size(bytes_missing));
     println!(
         "{num_files} files, {all}, of which {missing} are to be downloaded; {shown} free on the disk"
     );
-    require_room(hub.cache.path(), cache_free, bytes_missing)?;
+    require_all_room(hub, data, free, bytes_missing, bytes)
+}
+
+/// Creates the cache and `data`; returns the free room on the cache's disk.
+fn create_folders(hub: &Hub, data: &Path) -> anyhow::Result<Option<u64>> {
+    for folder in [data, hub.cache.path()] {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("failed to create the folder `{}`", folder.display()))?;
+    }
+    Ok(bytes_free(hub.cache.path()))
+}
+
+/// Requires room for `bytes_missing` in the cache, which has `free`, and for `bytes` in `data` if that is on another
+/// disk.
+fn require_all_room(
+    hub: &Hub,
+    data: &Path,
+    free: Option<u64>,
+    bytes_missing: u64,
+    bytes: u64,
+) -> anyhow::Result<()> {
+    require_room(hub.cache.path(), free, bytes_missing)?;
     if !are_on_one_disk(data, hub.cache.path()) {
         require_room(data, bytes_free(data), bytes)?;
     }
@@ -449,19 +634,6 @@ fn require_room(folder: &Path, free: Option<u64>, needed: u64) -> anyhow::Result
         ),
         _ => Ok(()),
     }
-}
-
-/// Free room on the disk of `folder`, where `df` can tell.
-fn bytes_free(folder: &Path) -> Option<u64> {
-    let output = Command::new("df").arg("-Pk").arg(folder).output().ok()?;
-    free_in(&String::from_utf8_lossy(&output.stdout))
-}
-
-/// The column before the percentage: names of disks and folders may hold blanks.
-fn free_in(said: &str) -> Option<u64> {
-    let words: Vec<_> = said.lines().nth(1)?.split_whitespace().collect();
-    let at = words.iter().position(|word| word.ends_with('%'))?;
-    Some(words.get(at.checked_sub(1)?)?.parse::<u64>().ok()? * 1024)
 }
 
 #[cfg(unix)]
@@ -484,10 +656,10 @@ fn gather(
     plan: &Plan,
     partial: &Path,
 ) -> anyhow::Result<BTreeMap<String, String>> {
-    let (api, cache) = hub.at(&repository.hub, &plan.revision);
-    let places = places(plan.files.iter().map(|file| &*file.name));
+    let (api, cache) = hub.at(repository, &plan.revision);
+    let places = repository.places(plan.files.iter().map(|file| &*file.name));
     let style = "{msg} [{wide_bar}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-    let bar = ProgressBar::new(plan.files.iter().map(|file| file.bytes).sum());
+    let bar = ProgressBar::new(plan.bytes());
     bar.set_style(ProgressStyle::with_template(style).context("the bar's template is broken")?);
     let mut before = 0;
     let mut found = BTreeMap::new();
@@ -502,7 +674,9 @@ fn gather(
         link(&kept, &path)?;
         let hash = sha256(&path)?;
         let bytes = path.metadata().with_context(|| unread(&path))?.len();
-        if let Err(error) = judge(file, &hash, bytes) {
+        if let Err(error) =
+            judge(file, &hash, bytes).and_then(|()| judge_model(repository, plan, file, &path))
+        {
             forget(&kept)?;
             return Err(error);
         }
@@ -510,10 +684,19 @@ fn gather(
             file.sha256.as_ref().map_or("nothing said of its SHA-256".to_owned(), |(_, who)| {
                 format!("SHA-256 as {who} says")
             });
-        bar.suspend(|| println!("  {}: {}, {checked}", file.name, size(bytes)));
+        // A set of many pictures is told as a whole.
+        if plan.files.len() <= TOLD_MAX {
+            bar.suspend(|| println!("  {}: {}, {checked}", file.name, size(bytes)));
+        }
         found.insert(file.name.clone(), hash);
     }
     bar.finish_and_clear();
+    if plan.files.len() > TOLD_MAX {
+        println!(
+            "  {} files, each as the lock or the hub says where they say it",
+            plan.files.len()
+        );
+    }
     Ok(found)
 }
 
@@ -532,6 +715,30 @@ fn judge(file: &Planned, hash: &str, bytes: u64) -> anyhow::Result<()> {
         "`{name}` has {bytes} bytes, the hub says {}; it was removed\nhint: run it again",
         file.bytes
     );
+    Ok(())
+}
+
+/// Judges a model's file as soon as it is there, not only when all have come.
+fn judge_model(
+    repository: &Repository,
+    plan: &Plan,
+    file: &Planned,
+    path: &Path,
+) -> anyhow::Result<()> {
+    let hint = "it was removed\nhint: the repository itself is not whole; tell its owners";
+    if repository.is_model() && file.name == model::INDEX {
+        let shards = model::shards(path).map_err(|error| anyhow!("{error:#}; {hint}"))?;
+        let has = |shard: &String| plan.files.iter().any(|file| file.name == *shard);
+        if let Some(lost) = shards.keys().find(|shard| !has(shard)) {
+            bail!(
+                "`{}` names `{lost}`, which `{}` does not have; {hint}",
+                file.name,
+                repository.hub
+            );
+        }
+    } else if repository.is_model() && file.name.ends_with(".safetensors") {
+        model::tensors(path).map_err(|error| anyhow!("{error:#}; {hint}"))?;
+    }
     Ok(())
 }
 
@@ -575,63 +782,6 @@ impl Hub {
             pause *= 2;
         }
         attempt()
-    }
-}
-
-fn may_pass(error: &ApiError) -> bool {
-    match error {
-        ApiError::RequestError(error) => match &**error {
-            ureq::Error::StatusCode(status) => *status >= 500,
-            _ => true,
-        },
-        ApiError::IoError(error) => error.kind() != std::io::ErrorKind::StorageFull,
-        _ => false,
-    }
-}
-
-/// Says what went wrong at the hub, and what may help.
-fn explain(error: ApiError, id: &str, what: &str) -> anyhow::Error {
-    let lock = lock::PATH;
-    let status = match &error {
-        ApiError::RequestError(error) => match **error {
-            ureq::Error::StatusCode(status) => Some(status),
-            _ => None,
-        },
-        _ => None,
-    };
-    match (status, error) {
-        (Some(401), _) => anyhow!(
-            "the hub does not give {what} of `{id}` to somebody unknown (status 401)\n\
-             hint: set HF_TOKEN to a token of your account; a misspelled `hub` in {lock} is refused so too"
-        ),
-        (Some(403), _) => anyhow!(
-            "the hub does not give {what} of `{id}` to this account (status 403)\n\
-             hint: accept the owners' terms on the set's page, with the account of HF_TOKEN"
-        ),
-        (Some(404), _) => anyhow!(
-            "the hub has no {what} of `{id}` (status 404)\n\
-             hint: compare `hub` and `revision` in {lock} with the set's page; a private set needs HF_TOKEN"
-        ),
-        (Some(429), _) => anyhow!(
-            "the hub has had too many requests from here (status 429)\n\
-             hint: wait some minutes, or set HF_TOKEN; what has come so far is kept"
-        ),
-        (Some(status), _) => anyhow!(
-            "the hub answers with status {status} for {what} of `{id}`\n\
-             hint: try again later; what has come so far is kept"
-        ),
-        (None, ApiError::RequestError(error)) => anyhow!(
-            "failed to reach the hub for {what} of `{id}`: {error}\n\
-             hint: it needs the network; HTTPS_PROXY names a proxy, HF_ENDPOINT another hub"
-        ),
-        (None, ApiError::LockAcquisition(path)) => anyhow!(
-            "another program downloads {what} of `{id}` (`{}`)\nhint: wait for its end",
-            path.display()
-        ),
-        (None, error) => anyhow!(
-            "failed to download {what} of `{id}`: {error}\n\
-             hint: run it again; it goes on where it broke"
-        ),
     }
 }
 
@@ -704,14 +854,4 @@ fn sha256(path: &Path) -> anyhow::Result<String> {
 
 fn unread(path: &Path) -> String {
     format!("failed to read `{}`", path.display())
-}
-
-/// `341.2 MB`
-fn size(bytes: u64) -> String {
-    match bytes {
-        1_000_000_000.. => format!("{:.1} GB", bytes as f64 / 1e9),
-        1_000_000.. => format!("{:.1} MB", bytes as f64 / 1e6),
-        1_000.. => format!("{:.1} kB", bytes as f64 / 1e3),
-        _ => format!("{bytes} bytes"),
-    }
 }

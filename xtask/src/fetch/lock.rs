@@ -1,4 +1,4 @@
-//! The lock of fetched data sets: TOML, one string a line.
+//! The lock of fetched data sets and models: TOML, one string a line.
 //!
 //! Does not know what the keys mean.
 //!
@@ -30,7 +30,7 @@ pub(super) struct Section {
 ///
 /// # Errors
 /// If it cannot be read.
-pub(super) fn load(path: &Path) -> anyhow::Result<String> {
+pub(crate) fn load(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path)
         .with_context(|| format!("failed to read the lock `{}`", path.display()))
 }
@@ -41,9 +41,9 @@ impl Section {
     /// # Errors
     /// If there is no such section, or a line of it is not `key = "value"`.
     pub(super) fn read(lock: &str, name: &str) -> anyhow::Result<Section> {
-        let keys = table(lock, name)?;
+        let keys = table(lock, &key(name))?;
         let keys = keys.with_context(|| format!("the lock has no section `[{name}]`"))?;
-        let sha256 = table(lock, &format!("{name}.sha256"))?.unwrap_or_default();
+        let sha256 = table(lock, &format!("{}.sha256", key(name)))?.unwrap_or_default();
         Ok(Section { name: name.to_owned(), keys, sha256 })
     }
 
@@ -104,7 +104,7 @@ pub(super) fn pin(
     let mut pending = None;
     for line in lock.lines() {
         // Behind the section's last key; blank lines and comments after it belong to what follows.
-        if line.trim() == format!("[{name}]") {
+        if line.trim() == format!("[{}]", key(name)) {
             pending = Some(String::new());
         } else if let Some(blanks) = &mut pending {
             if line.trim().starts_with('[') {
@@ -143,7 +143,7 @@ pub(super) fn save(path: &Path, text: &str) -> anyhow::Result<()> {
 #[cfg(any(test, feature = "hub"))]
 fn table_text(name: &str, revision: &str, sha256: &BTreeMap<String, String>) -> String {
     use std::fmt::Write as _;
-    let mut text = format!("revision = \"{revision}\"\n\n[{name}.sha256]\n");
+    let mut text = format!("revision = \"{revision}\"\n\n[{}.sha256]\n", key(name));
     for (file, hash) in sha256 {
         // Writing into a text cannot fail.
         let _ = writeln!(text, "\"{file}\" = \"{hash}\"");
@@ -151,8 +151,17 @@ fn table_text(name: &str, revision: &str, sha256: &BTreeMap<String, String>) -> 
     text
 }
 
-/// The lines of one table, if it is there.
-fn table(lock: &str, name: &str) -> anyhow::Result<Option<BTreeMap<String, String>>> {
+/// A name as TOML has it in a header, where a dot would begin a table within.
+fn key(name: &str) -> String {
+    let is_bare = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    if is_bare { name.to_owned() } else { format!("\"{name}\"") }
+}
+
+/// The lines of one table, if it is there; `name` is as the header has it.
+///
+/// # Errors
+/// If a line of it is not `key = "value"`.
+pub(crate) fn table(lock: &str, name: &str) -> anyhow::Result<Option<BTreeMap<String, String>>> {
     let header = format!("[{name}]");
     let mut lines = lock.lines().map(str::trim).skip_while(|line| *line != header);
     if lines.next().is_none() {
@@ -177,7 +186,7 @@ fn table(lock: &str, name: &str) -> anyhow::Result<Option<BTreeMap<String, Strin
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::fetch::pip::Package;
 
@@ -195,6 +204,24 @@ mod tests {
         assert_eq!(error("[other]"), "the lock has no section `[easy-vqa]`");
     }
 
+    /// The repository's lock, with nothing locked.
+    pub(in crate::fetch) fn unlocked() -> String {
+        let mut text = String::new();
+        let mut is_table_of_files = false;
+        for line in LOCK.lines() {
+            if line.starts_with('[') {
+                is_table_of_files = line.ends_with(".sha256]");
+            }
+            // Blank lines and comments behind a table belong to what follows.
+            let is_kept = !is_table_of_files || line.is_empty() || line.starts_with('#');
+            if is_kept && !line.starts_with("revision = ") {
+                text += line;
+                text += "\n";
+            }
+        }
+        text
+    }
+
     /// What `toml` reads, as `read_all` gives it.
     fn by_toml(lock: &str) -> BTreeMap<String, BTreeMap<String, String>> {
         let mut tables = BTreeMap::new();
@@ -209,12 +236,12 @@ mod tests {
                         let files = files
                             .iter()
                             .map(|(file, hash)| (file.clone(), hash.as_str().unwrap().to_owned()));
-                        tables.insert(format!("{name}.{key}"), files.collect());
+                        tables.insert(format!("{}.{key}", super::key(&name)), files.collect());
                     }
                     other => panic!("`{other}` is no string"),
                 }
             }
-            tables.insert(name, keys);
+            tables.insert(super::key(&name), keys);
         }
         tables
     }
@@ -231,21 +258,23 @@ mod tests {
     #[test]
     fn the_lock_reads_as_toml_does_before_and_after_a_set_is_pinned() {
         check_against_toml(LOCK);
+        let lock = &unlocked();
+        check_against_toml(lock);
         let revision = "0123456789abcdef0123456789abcdef01234567";
         let sha256 = BTreeMap::from([
             ("README.md".to_owned(), "1".repeat(64)),
             ("data/test-00000-of-00001.parquet".to_owned(), "2".repeat(64)),
         ]);
         // The first, one in the middle and the last of the sets without a revision.
-        for name in ["mathvision", "mmmu", "mmstar-levels"] {
-            let pinned = pin(LOCK, name, revision, &sha256).unwrap();
+        for name in ["mathvision", "mmmu", "mmk12", "qwen2.5-vl-3b", "qwen2.5-vl-7b"] {
+            let pinned = pin(lock, name, revision, &sha256).unwrap();
             check_against_toml(&pinned);
             let mut section = Section::read(&pinned, name).unwrap();
             assert_eq!(section.take("revision").unwrap(), revision);
             assert_eq!(section.take_sha256(), sha256);
             let kept: Vec<_> = pinned.lines().collect();
             let mut rest = kept.iter();
-            assert!(LOCK.lines().all(|line| rest.any(|kept| *kept == line)), "a line is lost");
+            assert!(lock.lines().all(|line| rest.any(|kept| *kept == line)), "a line is lost");
             assert!(pin(&pinned, name, revision, &sha256).is_err());
         }
     }

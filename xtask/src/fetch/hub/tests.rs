@@ -9,7 +9,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::*;
-use crate::fetch::{Folder, names};
+use crate::files::{Folder, free_in, names};
+
+mod whole_profile;
 
 const ID: &str = "owner/set";
 const REVISION: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -25,6 +27,12 @@ struct State {
     /// The commit of `main`.
     newest: String,
     files: BTreeMap<String, Vec<u8>>,
+    /// Other repositories, by the start of their addresses: `datasets/owner/set` or `owner/model`.
+    others: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
+    /// Repositories that are refused, with the status.
+    refused: BTreeMap<String, &'static str>,
+    /// What the hub says a file's size is where it is not the truth.
+    wrong_sizes: BTreeMap<String, u64>,
     /// The hub's word on a file where it is not the truth.
     wrong_tags: BTreeMap<String, String>,
     token: Option<String>,
@@ -108,35 +116,65 @@ fn answer(
         return send("401 Unauthorized", "", b"", 0);
     }
     let revision = |rest: &str| rest == "main" || rest == REVISION;
-    if let Some(rest) = path.strip_prefix(&format!("/api/datasets/{ID}/revision/"))
+    let main = format!("datasets/{ID}");
+    let of_path = |path: &str| {
+        let path = path
+            .strip_prefix("/api/models/")
+            .or_else(|| path.strip_prefix("/api/"))
+            .or_else(|| path.strip_prefix('/'));
+        let id = path?.split_once("/revision/").or_else(|| path?.split_once("/resolve/"))?.0;
+        (id == main || state.others.contains_key(id)).then(|| id.to_owned())
+    };
+    let repository = of_path(&path).unwrap_or_default();
+    if let Some(status) = state.refused.get(&repository) {
+        return send(status, "", b"", 0);
+    }
+    let of_repository = if repository == main {
+        &state.files
+    } else {
+        state.others.get(&repository).unwrap_or(&state.files)
+    };
+    // Those of the main one have short addresses.
+    let located = |name: &str| {
+        if repository == main { name.to_owned() } else { format!("{repository}/{name}") }
+    };
+    if !repository.is_empty()
+        && let Some((_, rest)) = path.split_once("/revision/")
         && revision(rest)
     {
-        let names = state.files.keys().map(|name| format!("{{\"rfilename\":\"{name}\"}}"));
+        let names = of_repository.keys().map(|name| format!("{{\"rfilename\":\"{name}\"}}"));
         let names = names.collect::<Vec<_>>().join(",");
         let sha = if rest == "main" { &state.newest } else { rest };
         let body = format!("{{\"id\":\"{ID}\",\"sha\":\"{sha}\",\"siblings\":[{names}]}}");
         return send("200 OK", "Content-Type: application/json\r\n", body.as_bytes(), body.len());
     }
-    let resolve = format!("/datasets/{ID}/resolve/");
-    let file = path.strip_prefix(&resolve).and_then(|rest| rest.split_once('/'));
-    if let Some((_, name)) = file.filter(|(rest, _)| revision(rest))
-        && state.files.contains_key(name)
+    let file = path.split_once("/resolve/").and_then(|(_, rest)| rest.split_once('/'));
+    if !repository.is_empty()
+        && let Some((_, name)) = file.filter(|(rest, _)| revision(rest))
+        && let Some(bytes) = of_repository.get(name)
     {
         let commit = format!("X-Repo-Commit: {REVISION}\r\n");
-        if name == CARD {
-            let headers = format!("{commit}Location: /small/{name}\r\n");
+        let place = located(name);
+        if name == CARD || name.ends_with(".json") {
+            let headers = format!("{commit}Location: /small/{place}\r\n");
             return send("307 Temporary Redirect", &headers, b"", 0);
         }
         let tag = state.wrong_tags.get(name).cloned();
-        let tag = tag.unwrap_or_else(|| hex(&state.files[name]));
+        let tag = tag.unwrap_or_else(|| hex(bytes));
         let headers = format!(
             "{commit}ETag: \"of-the-pointer\"\r\nX-Linked-ETag: \"{tag}\"\r\n\
-             Location: http://{address}/elsewhere/{name}\r\n"
+             Location: http://{address}/elsewhere/{place}\r\n"
         );
         return send("302 Found", &headers, b"", 0);
     }
-    let bytes = path.strip_prefix("/small/").or_else(|| path.strip_prefix("/elsewhere/"));
-    let Some(file) = bytes.and_then(|name| state.files.get(name)).cloned() else {
+    let place = path.strip_prefix("/small/").or_else(|| path.strip_prefix("/elsewhere/"));
+    let find = |place: &str| {
+        let mut others = state.others.iter();
+        let other = others
+            .find_map(|(id, files)| files.get(place.strip_prefix(id.as_str())?.strip_prefix('/')?));
+        other.or_else(|| state.files.get(place)).cloned()
+    };
+    let Some(file) = place.and_then(find) else {
         return send("404 Not Found", "", b"", 0);
     };
     let (from, to) = range.trim_start_matches("bytes=").split_once('-').unwrap();
@@ -152,12 +190,18 @@ fn answer(
     {
         body = &body[..bytes];
     }
+    let size = place.and_then(|place| state.wrong_sizes.get(place)).copied();
     let headers = format!(
         "Content-Range: bytes {from}-{to}/{}\r\nETag: \"{}\"\r\nX-Repo-Commit: {REVISION}\r\n",
-        file.len(),
-        "a1".repeat(20)
+        size.unwrap_or(file.len() as u64),
+        &hex(&file)[..40]
     );
     send("206 Partial Content", &headers, body, length)
+}
+
+/// The set of the lock.
+fn set() -> Repository {
+    Repository::read(LOCK, "set").unwrap()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -308,7 +352,7 @@ fn a_command_takes_a_broken_download_up_again_itself() {
 fn a_command_that_was_ended_behind_the_last_byte_does_not_stick() {
     let place = Place::new("last-byte");
     let hub = place.hub(None, 1);
-    let (_, cache) = hub.at(ID, REVISION);
+    let (_, cache) = hub.at(&set(), REVISION);
     let part = part(&cache, &hex(&place.server.state().files[TEST]));
     fs::create_dir_all(part.parent().unwrap()).unwrap();
     fs::write(part, &place.server.state().files[TEST]).unwrap();
@@ -330,7 +374,7 @@ fn a_file_that_differs_from_the_lock_is_refused() {
     assert!(error.starts_with(&format!("`{VAL}` has SHA-256 ")), "{error}");
     assert!(error.contains("the lock says") && error.contains("it was removed"), "{error}");
     assert_eq!(place.lock(), lock);
-    let (_, cache) = place.hub(None, 1).at(ID, REVISION);
+    let (_, cache) = place.hub(None, 1).at(&set(), REVISION);
     assert_eq!(cache.get(VAL), None, "the wrong file is still in the cache");
     assert!(cache.get(TEST).is_some(), "the right file is not in the cache any more");
 

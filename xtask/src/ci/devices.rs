@@ -1,0 +1,61 @@
+//! The parity suite and the smoke gate on another device than burn-flex.
+//!
+//! Does not know what is compared: tests with `reference` in their name and those of `devices` are, and golden results.
+//! A device that is not here is said to be skipped: a check that did not run has not passed.
+
+use std::path::Path;
+
+use xshell::Shell;
+
+use super::{Outcome, Section, gate, step};
+use crate::libtorch::{self, Flavor};
+use crate::test;
+
+/// Where the tests are that compute on a device.
+const CRATES: [&str; 6] =
+    ["--package", "synergy-models", "--package", "synergy-suite", "--package", "synergy-tests"];
+/// Parts of their names.
+const TESTS: [&str; 2] = ["reference", "devices"];
+
+/// libtorch on the CPU, provisioned if need be.
+///
+/// # Errors
+/// If a program cannot be started.
+pub(super) fn on_libtorch(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
+    if libtorch::environment(root)?.is_none() {
+        let _section = Section::new("provision libtorch");
+        if let Err(error) = libtorch::run(root, Some(Flavor::Cpu), false) {
+            let cause = format!("{error:#}").replace('\n', "; ");
+            return Ok(Outcome::Skipped(format!("libtorch could not be had: {cause}")));
+        }
+    }
+    check(sh, root, "libtorch")
+}
+
+/// libtorch on the first card.
+///
+/// # Errors
+/// If a program cannot be started.
+pub(super) fn on_cuda(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
+    if libtorch::gpus().is_empty() {
+        return Ok(Outcome::Skipped("no CUDA device; `cargo xtask doctor` says why".to_owned()));
+    }
+    if !libtorch::environment(root)?.is_some_and(|found| found.has_cuda) {
+        let _section = Section::new("provision libtorch");
+        libtorch::run(root, Some(Flavor::Cuda), false)?;
+    }
+    check(sh, root, "cuda")
+}
+
+fn check(sh: &Shell, root: &Path, device: &str) -> anyhow::Result<Outcome> {
+    for tests in TESTS {
+        let arguments: Vec<String> =
+            CRATES.iter().chain([&tests]).map(|word| (*word).to_owned()).collect();
+        let command = test::command(sh, true, Some(device), &arguments)?;
+        match step(&format!("test {tests} on {device}"), command)? {
+            Outcome::Passed => {}
+            other => return Ok(other),
+        }
+    }
+    gate(sh, root, "smoke", Some(device))
+}

@@ -1,0 +1,577 @@
+//! What this machine has and lacks for the suite, and which profiles can run here.
+//!
+//! Does not know how anything is mended beyond the line that it prints, and changes nothing. What a profile needs is a
+//! small table here; `synergy plan` computes it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::Context as _;
+use clap::ValueEnum as _;
+
+use crate::files::{bytes_free, size};
+use crate::libtorch::{self, Found, Gpu};
+use crate::{fetch, page, process, python, synergy};
+
+/// What NVIDIA's driver must be at least for anything of CUDA 12, by minor version compatibility, and for all of CUDA
+/// 12.8, which the wheels hold. Source: NVIDIA's CUDA Compatibility guide, "Minor Version Compatibility", and the CUDA
+/// 12.8 release notes, tables "CUDA Toolkit and Minimum Required Driver Version for CUDA Minor Version Compatibility"
+/// and "CUDA Toolkit and Corresponding Driver Versions", Linux.
+const DRIVER_MIN: &str = "525.60.13";
+const DRIVER_ALL: &str = "570.26";
+
+/// What compiling and profile smoke take, in bytes; estimates, on the safe side. A first build of burn writes some
+/// gigabytes, its largest crates take about two of memory.
+const DISK_FIRST_BUILD: u64 = 5_000_000_000;
+const DISK_BUILT: u64 = 1_000_000_000;
+const MEMORY: u64 = 3_500_000_000;
+
+/// What a profile needs of the GPU's memory, in bytes: for training every parameter, and with LoRA.
+#[derive(Debug, Clone, Copy)]
+struct Needs {
+    full: u64,
+    lora: u64,
+}
+
+/// The profiles; those without a need run on any machine's CPU. The others are estimates: 16 bytes a parameter in
+/// float32 (weight, gradient, two moments of AdamW) and some for activations; with LoRA 4 bytes a parameter and some.
+const PROFILES: [(&str, Option<Needs>); 4] = [
+    ("smoke", None),
+    ("small", None),
+    ("full-3b", Some(Needs { full: 80_000_000_000, lora: 24_000_000_000 })),
+    ("full-7b", Some(Needs { full: 160_000_000_000, lora: 48_000_000_000 })),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ok,
+    Missing,
+    TooOld,
+    TooNew,
+    TooLittle,
+    Unknown,
+}
+
+impl State {
+    fn text(self) -> &'static str {
+        match self {
+            State::Ok => "ok",
+            State::Missing => "missing",
+            State::TooOld => "too old",
+            State::TooNew => "too new",
+            State::TooLittle => "too little",
+            State::Unknown => "unknown",
+        }
+    }
+}
+
+/// One line of the screen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Finding {
+    name: &'static str,
+    state: State,
+    text: String,
+    /// What to do about it.
+    fix: Option<String>,
+    /// Whether profile smoke cannot do without.
+    is_needed: bool,
+}
+
+impl Finding {
+    fn ok(name: &'static str, text: impl Into<String>) -> Finding {
+        Finding { name, state: State::Ok, text: text.into(), fix: None, is_needed: false }
+    }
+
+    fn other(
+        name: &'static str,
+        state: State,
+        text: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Finding {
+        Finding { name, state, text: text.into(), fix: Some(fix.into()), is_needed: false }
+    }
+
+    fn needed(self) -> Finding {
+        Finding { is_needed: true, ..self }
+    }
+}
+
+/// Prints the findings; exit code 1 if something is not there that profile smoke needs.
+///
+/// # Errors
+/// If the repository's own files cannot be read.
+pub(crate) fn run(root: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let gpus = libtorch::gpus();
+    let found = libtorch::environment(root);
+    let mut findings = vec![
+        rust(root)?.needed(),
+        program("nextest", &["cargo", "nextest", "--version"], "for one process a test", {
+            "cargo install --locked cargo-nextest"
+        }),
+        program("c++", &["c++", "--version"], "to build with libtorch", "install g++ or clang++"),
+        python_with_pip(),
+        program("node", &["node", "--version"], "for `cargo xtask page-check`", {
+            "apt-get install nodejs npm, version 20 or later"
+        }),
+        match page::browser() {
+            Some(path) => Finding::ok("chromium", path.display().to_string()),
+            None => Finding::other(
+                "chromium",
+                State::Missing,
+                "for `cargo xtask page-check`",
+                "apt-get install chromium",
+            ),
+        },
+        disk(bytes_free(root), synergy::is_built(root)).needed(),
+        memory(bytes_of_memory()).needed(),
+        cores(),
+        library(&found),
+        driver(&gpus),
+        gpu(&gpus),
+    ];
+    for (name, folder) in [("easy-vqa", "EasyVQA"), ("arc-agi", "ARC-AGI")] {
+        findings.push(if root.join("data").join(name).is_dir() {
+            Finding::ok(name, "fetched")
+        } else {
+            let text = format!("optional, {folder}: not fetched");
+            Finding::other(name, State::Missing, text, format!("cargo xtask fetch {name}"))
+        });
+    }
+    let broken = is_broken(&findings);
+    let found = found.ok().flatten();
+    let profiles: Vec<_> = PROFILES
+        .into_iter()
+        .map(|(name, needs)| match needs {
+            None => on_cpu(name, broken),
+            Some(needs) => {
+                let missing = profile_item(name).map(|item| fetch::missing(root, item));
+                let finding = on_gpu(name, needs, found.as_ref(), &gpus);
+                with_data(finding, &missing.unwrap_or_default())
+            }
+        })
+        .collect();
+    if json {
+        println!("{}", as_json(&findings, &profiles));
+    } else {
+        print!("{}\nprofiles\n{}", as_text(&findings), as_text(&profiles));
+    }
+    Ok(process::exit_code(broken))
+}
+
+/// Whether something is not there that profile smoke needs. What could not be told is not held against a machine.
+fn is_broken(findings: &[Finding]) -> bool {
+    let fine = [State::Ok, State::Unknown, State::TooNew];
+    findings.iter().any(|finding| finding.is_needed && !fine.contains(&finding.state))
+}
+
+/// The first line that a command prints, if it succeeds.
+fn says(words: &[&str]) -> Option<String> {
+    let output = Command::new(words[0]).args(&words[1..]).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    output.status.success().then(|| text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+/// A program that nothing of profile smoke needs.
+fn program(name: &'static str, words: &[&str], what_for: &str, fix: &str) -> Finding {
+    match says(words) {
+        Some(said) => Finding::ok(name, said),
+        None => Finding::other(name, State::Missing, format!("optional, {what_for}"), fix),
+    }
+}
+
+/// The toolchain against `rust-toolchain.toml`.
+fn rust(root: &Path) -> anyhow::Result<Finding> {
+    let path = root.join("rust-toolchain.toml");
+    let text = fs::read_to_string(&path)
+        .with_context(|| format!("failed to read `{}`", path.display()))?;
+    let wanted = text.lines().find_map(|line| line.strip_prefix("channel = "));
+    let wanted = wanted.with_context(|| format!("`{}` names no channel", path.display()))?;
+    // The root's own: rustup chooses by the folder.
+    let output = Command::new("rustc").arg("--version").current_dir(root).output();
+    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    Ok(toolchain(wanted.trim_matches('"'), said.ok().as_deref()))
+}
+
+/// `rustc 1.95.0 (59807616e 2026-04-14)` against `1.95.0`.
+fn toolchain(wanted: &str, said: Option<&str>) -> Finding {
+    let fix = format!("rustup toolchain install {wanted}");
+    match said.and_then(|said| said.split_whitespace().nth(1)) {
+        None => Finding::other("rust", State::Missing, "no rustc", fix),
+        Some(version) => match numbers(version).cmp(&numbers(wanted)) {
+            std::cmp::Ordering::Less => {
+                Finding::other("rust", State::TooOld, format!("{version}, not {wanted}"), fix)
+            }
+            std::cmp::Ordering::Equal => Finding::ok("rust", version),
+            std::cmp::Ordering::Greater => {
+                let text = format!("{version}, not {wanted}: figures and lints may differ");
+                Finding::other("rust", State::TooNew, text, fix)
+            }
+        },
+    }
+}
+
+/// The numbers of a version, which compare as versions do.
+fn numbers(version: &str) -> Vec<u64> {
+    version.split(['.', '-', '+']).map_while(|number| number.parse().ok()).collect()
+}
+
+fn python_with_pip() -> Finding {
+    let fix = "install Python 3 with pip and venv";
+    let Ok(python) = python::with_pip(python::NAMES) else {
+        let text = "optional, with pip: for `cargo xtask fetch`, `libtorch` and `parity`";
+        return Finding::other("python", State::Missing, text, fix);
+    };
+    let version = says(&[python, "--version"]).unwrap_or_default();
+    let pip = says(&[python, "-m", "pip", "--version"]).unwrap_or_default();
+    let pip: Vec<_> = pip.split_whitespace().take(2).collect();
+    let text = format!("{version}, {}", pip.join(" "));
+    if says(&[python, "-c", "import ensurepip, venv"]).is_some() {
+        Finding::ok("python", format!("{text}, venv"))
+    } else {
+        let text = format!("{text}, but no venv: `cargo xtask parity --regenerate` needs it");
+        Finding::other("python", State::Missing, text, fix)
+    }
+}
+
+fn disk(free: Option<u64>, is_built: bool) -> Finding {
+    let needed = if is_built { DISK_BUILT } else { DISK_FIRST_BUILD };
+    match free {
+        None => Finding::other("disk", State::Unknown, "`df` does not tell", "look yourself"),
+        Some(free) if free < needed => Finding::other(
+            "disk",
+            State::TooLittle,
+            format!("{} free, about {} are needed", size(free), size(needed)),
+            "make room, or set CARGO_TARGET_DIR to a folder on another disk",
+        ),
+        Some(free) => Finding::ok("disk", format!("{} free", size(free))),
+    }
+}
+
+/// Of the whole machine, where the system tells.
+fn bytes_of_memory() -> Option<u64> {
+    if let Ok(text) = fs::read_to_string("/proc/meminfo") {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        return Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024);
+    }
+    says(&["sysctl", "-n", "hw.memsize"])?.parse().ok()
+}
+
+fn memory(bytes: Option<u64>) -> Finding {
+    match bytes {
+        None => {
+            Finding::other("memory", State::Unknown, "the system does not tell", "look yourself")
+        }
+        Some(bytes) if bytes < MEMORY => Finding::other(
+            "memory",
+            State::TooLittle,
+            format!("{}, about {} are needed to compile", size(bytes), size(MEMORY)),
+            "compile with `CARGO_BUILD_JOBS=1`, or on a larger machine",
+        ),
+        Some(bytes) => Finding::ok("memory", size(bytes)),
+    }
+}
+
+fn cores() -> Finding {
+    match std::thread::available_parallelism() {
+        Ok(cores) => Finding::ok("cores", cores.to_string()),
+        Err(error) => Finding::other("cores", State::Unknown, error.to_string(), "look yourself"),
+    }
+}
+
+fn library(found: &anyhow::Result<Option<Found>>) -> Finding {
+    let fix = "cargo xtask libtorch";
+    match found {
+        Err(error) => {
+            let said = format!("{error:#}");
+            let (text, fix) = said.split_once("\nhint: ").unwrap_or((&said, fix));
+            Finding::other("libtorch", State::Missing, text, fix)
+        }
+        Ok(None) => {
+            let text = "optional, for `--device libtorch` and `--device cuda`";
+            Finding::other("libtorch", State::Missing, text, fix)
+        }
+        Ok(Some(found)) if found.fits() => Finding::ok("libtorch", found.told()),
+        Ok(Some(found)) => {
+            let version = found.version.as_deref().unwrap_or_default();
+            let is_old = numbers(version) < numbers(libtorch::VERSION);
+            let state = if is_old { State::TooOld } else { State::TooNew };
+            let text = format!("{}; tch wants {}", found.told(), libtorch::VERSION);
+            Finding::other("libtorch", state, text, format!("unset what names it; {fix}"))
+        }
+    }
+}
+
+fn driver(gpus: &[Gpu]) -> Finding {
+    let fix = format!("install NVIDIA's driver {DRIVER_ALL} or later, where there is a GPU");
+    let Some(Gpu { driver, .. }) = gpus.first() else {
+        let text = "optional, for CUDA: no NVIDIA driver answers";
+        return Finding::other("driver", State::Missing, text, fix);
+    };
+    if !is_driver_enough(driver) {
+        let text = format!("{driver}, CUDA 12 needs {DRIVER_MIN}");
+        return Finding::other("driver", State::TooOld, text, fix);
+    }
+    let all = numbers(driver) >= numbers(DRIVER_ALL);
+    let text = if all { "CUDA 12.8" } else { "CUDA 12.8 by minor version compatibility" };
+    Finding::ok("driver", format!("{driver}: {text}"))
+}
+
+fn is_driver_enough(driver: &str) -> bool {
+    numbers(driver) >= numbers(DRIVER_MIN)
+}
+
+/// The GPU with the most memory: a run computes on one.
+fn largest(gpus: &[Gpu]) -> Option<&Gpu> {
+    gpus.iter().max_by_key(|gpu| gpu.bytes)
+}
+
+fn gpu(gpus: &[Gpu]) -> Finding {
+    match largest(gpus) {
+        None => {
+            let text = "optional: no NVIDIA GPU".to_owned();
+            Finding { name: "gpu", state: State::Missing, text, fix: None, is_needed: false }
+        }
+        Some(Gpu { name, bytes, .. }) => {
+            let memory = bytes.map_or("memory unknown".to_owned(), size);
+            let others = gpus.len() - 1;
+            let others = if others > 0 { format!(", and {others} more") } else { String::new() };
+            Finding::ok("gpu", format!("{name}, {memory}{others}"))
+        }
+    }
+}
+
+fn on_cpu(name: &'static str, broken: bool) -> Finding {
+    if broken {
+        Finding::other(name, State::Missing, "needs what is not ok above", "see above")
+    } else {
+        Finding::ok(name, "runs here, on the CPU")
+    }
+}
+
+fn on_gpu(name: &'static str, needs: Needs, found: Option<&Found>, gpus: &[Gpu]) -> Finding {
+    const CAVEAT: &str = "not run on CUDA yet";
+    let lacks = |what: &str, state, way: &str| {
+        let text = format!("{what}; {CAVEAT}");
+        let fix = format!(
+            "{way}; it takes libtorch with CUDA and about {} of GPU memory, {} with LoRA (estimates: \
+             `synergy plan` computes them)",
+            size(needs.full),
+            size(needs.lora)
+        );
+        Finding::other(name, state, text, fix)
+    };
+    let Some(gpu) = largest(gpus) else {
+        return lacks("no GPU", State::Missing, "an NVIDIA GPU");
+    };
+    if !is_driver_enough(&gpu.driver) {
+        return lacks("the driver is too old", State::TooOld, "see above");
+    }
+    if !found.is_some_and(|found| found.has_cuda && found.fits()) {
+        return lacks("no such libtorch", State::Missing, "cargo xtask libtorch --flavor cuda");
+    }
+    match gpu.bytes {
+        None => lacks("GPU memory unknown", State::Unknown, "look yourself"),
+        Some(bytes) if bytes < needs.lora => {
+            lacks("too little GPU memory", State::TooLittle, "a larger GPU")
+        }
+        Some(bytes) => {
+            let how = if bytes < needs.full { "with LoRA only" } else { "every parameter or LoRA" };
+            Finding::ok(name, format!("should run here, {how} (an estimate); {CAVEAT}"))
+        }
+    }
+}
+
+/// What `cargo xtask fetch` calls a profile.
+fn profile_item(name: &str) -> Option<fetch::Item> {
+    fetch::Item::from_str(name, false).ok()
+}
+
+/// The finding on a profile, with what is not fetched of its model and data.
+fn with_data(finding: Finding, missing: &[&str]) -> Finding {
+    let Finding { name, state, text, fix, is_needed } = finding;
+    if missing.is_empty() {
+        let text = format!("{text}; model and data are fetched");
+        return Finding { name, state, text, fix, is_needed };
+    }
+    let text = format!("{text}; not fetched: {}", missing.join(", "));
+    let fetch = format!("cargo xtask fetch {name}");
+    let fix = fix.map_or(fetch.clone(), |fix| format!("{fix}; {fetch}"));
+    let state = if state == State::Ok { State::Missing } else { state };
+    Finding { name, state, text, fix: Some(fix), is_needed }
+}
+
+fn as_text(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for Finding { name, state, text: said, fix, .. } in findings {
+        // Writing into a text cannot fail.
+        let _ = writeln!(text, "{:<11}{name:<10}{said}", state.text());
+        if let Some(fix) = fix {
+            let _ = writeln!(text, "{:<21}fix: {fix}", "");
+        }
+    }
+    text
+}
+
+/// `findings` and `profiles`, each a list of objects of the same shape.
+fn as_json(findings: &[Finding], profiles: &[Finding]) -> String {
+    let list = |all: &[Finding]| {
+        let all = all.iter().map(|Finding { name, state, text, fix, is_needed }| {
+            let fix = fix.as_deref().map_or("null".to_owned(), quoted);
+            format!(
+                "    {{\"name\": {}, \"state\": {}, \"text\": {}, \"fix\": {fix}, \"needed\": {is_needed}}}",
+                quoted(name),
+                quoted(state.text()),
+                quoted(text)
+            )
+        });
+        all.collect::<Vec<_>>().join(",\n")
+    };
+    format!(
+        "{{\n  \"findings\": [\n{}\n  ],\n  \"profiles\": [\n{}\n  ]\n}}",
+        list(findings),
+        list(profiles)
+    )
+}
+
+/// A text as JSON writes it.
+fn quoted(text: &str) -> String {
+    let mut quoted = "\"".to_owned();
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            // Writing into a text cannot fail.
+            '\0'..'\u{20}' => drop(write!(quoted, "\\u{:04x}", u32::from(letter))),
+            _ => quoted.push(letter),
+        }
+    }
+    quoted + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gpu_with(driver: &str, gigabytes: u64) -> Vec<Gpu> {
+        let bytes = Some(gigabytes * 1_000_000_000);
+        vec![Gpu { name: "A GPU".to_owned(), driver: driver.to_owned(), bytes }]
+    }
+
+    #[test]
+    fn only_what_smoke_needs_decides_the_exit_code() {
+        let missing = Finding::other("a", State::Missing, "", "");
+        let unknown = Finding::other("b", State::Unknown, "", "").needed();
+        let fine = vec![missing.clone(), unknown, Finding::ok("c", "").needed()];
+        assert!(!is_broken(&fine) && !is_broken(&[]));
+        for state in [State::Missing, State::TooOld, State::TooLittle] {
+            let needed = Finding { state, ..missing.clone() }.needed();
+            assert!(is_broken(&[&fine[..], &[needed]].concat()), "{state:?}");
+        }
+        assert_eq!(on_cpu("smoke", false).state, State::Ok);
+        assert_eq!(on_cpu("smoke", true).state, State::Missing);
+    }
+
+    #[test]
+    fn versions_compare_by_number() {
+        for (driver, state) in [
+            ("525.60.12", State::TooOld),
+            ("99.60.13", State::TooOld),
+            ("525.60.13", State::Ok),
+            ("570.9", State::Ok),
+            ("1000.1", State::Ok),
+        ] {
+            assert_eq!(driver_state(driver), state, "{driver}");
+        }
+        assert_eq!(super::driver(&[]).state, State::Missing);
+        let text = |driver: &str| super::driver(&gpu_with(driver, 80)).text;
+        assert!(text("570.9").ends_with("by minor version compatibility"));
+        assert!(
+            text("570.26").ends_with(": CUDA 12.8") && text("580.65.06").ends_with(": CUDA 12.8")
+        );
+    }
+
+    fn driver_state(driver: &str) -> State {
+        super::driver(&gpu_with(driver, 80)).state
+    }
+
+    #[test]
+    fn the_toolchain_is_the_one_of_the_file() {
+        let state = |said| toolchain("1.95.0", said).state;
+        assert_eq!(state(Some("rustc 1.95.0 (59807616e 2026-04-14)")), State::Ok);
+        assert_eq!(state(Some("rustc 1.100.0-nightly (0123 2027-01-01)")), State::TooNew);
+        assert_eq!(state(Some("rustc 1.9.0")), State::TooOld);
+        assert_eq!(state(Some("")), State::Missing);
+        assert_eq!(state(None), State::Missing);
+    }
+
+    #[test]
+    fn a_first_build_needs_more_room() {
+        assert_eq!(disk(Some(2_000_000_000), false).state, State::TooLittle);
+        assert_eq!(disk(Some(2_000_000_000), true).state, State::Ok);
+        assert_eq!(disk(None, false).state, State::Unknown);
+        assert_eq!(memory(Some(1_000_000_000)).state, State::TooLittle);
+    }
+
+    #[test]
+    fn the_large_profiles_need_cuda_and_memory_and_say_that_they_were_not_run() {
+        let needs = PROFILES[2].1.unwrap();
+        let no_gpu = on_gpu("full-3b", needs, None, &[]);
+        assert_eq!(no_gpu.state, State::Missing);
+        let fix = no_gpu.fix.unwrap();
+        assert!(fix.contains("80.0 GB of GPU memory, 24.0 GB with LoRA (estimates"), "{fix}");
+        let no_libtorch = on_gpu("full-3b", needs, None, &gpu_with("570.26", 80));
+        assert!(no_libtorch.fix.unwrap().starts_with("cargo xtask libtorch --flavor cuda; "));
+        let found = libtorch::tests::with_cuda();
+        for (gigabytes, state, how) in [
+            (16, State::TooLittle, "too little GPU memory"),
+            (25, State::Ok, "with LoRA only"),
+            (85, State::Ok, "every parameter"),
+        ] {
+            let gpus = gpu_with("570.26", gigabytes);
+            let finding = on_gpu("full-3b", needs, Some(&found), &gpus);
+            assert_eq!(finding.state, state);
+            assert!(finding.text.contains(how) && finding.text.contains("not run on CUDA yet"));
+        }
+        let old = on_gpu("full-3b", needs, Some(&found), &gpu_with("470.1", 80));
+        assert_eq!(old.state, State::TooOld);
+    }
+
+    #[test]
+    fn a_large_profile_says_what_is_not_fetched() {
+        for (name, needs) in PROFILES {
+            assert_eq!(needs.is_some(), profile_item(name).is_some(), "{name}");
+        }
+        let there = with_data(Finding::ok("full-3b", "runs"), &[]);
+        assert_eq!(there, Finding::ok("full-3b", "runs; model and data are fetched"));
+        let lacking = with_data(Finding::ok("full-3b", "runs"), &["qwen2.5-vl-3b", "mmk12"]);
+        assert_eq!(lacking.state, State::Missing);
+        assert_eq!(lacking.text, "runs; not fetched: qwen2.5-vl-3b, mmk12");
+        assert_eq!(lacking.fix.unwrap(), "cargo xtask fetch full-3b");
+        let no_gpu = Finding::other("full-7b", State::TooLittle, "small GPU", "a larger GPU");
+        let both = with_data(no_gpu, &["mmk12"]);
+        assert_eq!(both.state, State::TooLittle);
+        assert_eq!(both.fix.unwrap(), "a larger GPU; cargo xtask fetch full-7b");
+    }
+
+    #[test]
+    fn findings_are_text_and_json() {
+        let findings = [
+            Finding::ok("rust", "1.95.0").needed(),
+            Finding::other("python", State::Missing, "no \"pip\"", "a\\b\nc"),
+        ];
+        assert_eq!(as_text(&findings[..1]), "ok         rust      1.95.0\n");
+        assert_eq!(
+            as_json(&findings, &[]),
+            r#"{
+  "findings": [
+    {"name": "rust", "state": "ok", "text": "1.95.0", "fix": null, "needed": true},
+    {"name": "python", "state": "missing", "text": "no \"pip\"", "fix": "a\\b\u000ac", "needed": false}
+  ],
+  "profiles": [
+
+  ]
+}"#
+        );
+    }
+}
