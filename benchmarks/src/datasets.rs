@@ -13,6 +13,7 @@ use anyhow::{Result, bail};
 
 use crate::datasets::published::Published;
 use crate::datasets::reader::Meaning;
+use crate::sample::Sample;
 
 pub mod arc_agi;
 mod conversation;
@@ -49,6 +50,16 @@ const ALL: [&Published; 5] = [
     &mmmu::BENCHMARK,
     &mmstar::BENCHMARK,
 ];
+
+/// At most `limit` of `samples`, at even distances and in their order.
+pub fn spread(samples: Vec<Sample>, limit: usize) -> Vec<Sample> {
+    let count = samples.len();
+    if limit >= count {
+        return samples;
+    }
+    let kept = |i: usize| (i * limit) / count != ((i + 1) * limit) / count;
+    samples.into_iter().enumerate().filter(|(i, _)| kept(*i)).map(|(_, sample)| sample).collect()
+}
 
 /// The names that [`open`] takes.
 pub fn names() -> impl Iterator<Item = &'static str> {

@@ -193,10 +193,7 @@ impl Vlm {
     pub fn forward(&self, batch: &TokenBatch, features: Option<&Tensor<2>>) -> Tensor<2> {
         let Laid { x, num, rotary, mask, places } = self.lay_out(batch, features);
         let hidden = self.decoder.forward(x, num, &rotary, Some(&mask), None);
-        match places {
-            None => hidden,
-            Some(places) => hidden.select(0, places),
-        }
+        without_padding(hidden, places)
     }
 
     /// What the decoder's layers see of a batch.
@@ -234,6 +231,14 @@ impl Vlm {
             Some(hidden),
             Some(cache),
         )
+    }
+}
+
+/// The rows of `hidden` that are no padding: `places`, or all where there is none.
+pub fn without_padding(hidden: Tensor<2>, places: Option<Tensor<1, Int>>) -> Tensor<2> {
+    match places {
+        None => hidden,
+        Some(places) => hidden.select(0, places),
     }
 }
 

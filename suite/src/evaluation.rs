@@ -160,6 +160,17 @@ pub struct Answerer {
     pub backend: String,
 }
 
+/// All that answers depend on besides who gives them, and where they are kept and told.
+struct Asking<'a> {
+    args: &'a AskingArgs,
+    asked: &'a Asked,
+    num_samples: u32,
+    purpose: Purpose,
+    drawing: &'a Drawing,
+    cache: &'a Cache,
+    events: &'a Events,
+}
+
 /// All answers to all questions.
 struct Answered {
     asked: Asked,
@@ -248,32 +259,25 @@ fn ask(args: &AskingArgs, num_samples: u32, purpose: Purpose, events: &Events) -
         seed: args.seed,
     };
     let cache = Cache::new(&args.replies);
+    let asking = Asking {
+        args,
+        asked: &asked,
+        num_samples,
+        purpose,
+        drawing: &drawing,
+        cache: &cache,
+        events,
+    };
     let (answerer, replies) = match (&args.endpoint, &args.model) {
-        (Some(url), _) => {
-            through_endpoint(args, url, &asked, num_samples, purpose, &drawing, &cache, events)?
-        }
-        (None, Some(dir)) => {
-            local::answer(args, dir, &asked, num_samples, purpose, &drawing, &cache, events)?
-        }
+        (Some(url), _) => through_endpoint(&asking, url)?,
+        (None, Some(dir)) => local::answer(&asking, dir)?,
         (None, None) => anyhow::bail!("nobody to ask\nhint: --model DIR or --endpoint URL"),
     };
     Ok(Answered { asked, answerer, drawing, replies })
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "all that an answer depends on, and where it is kept and told"
-)]
-fn through_endpoint(
-    args: &AskingArgs,
-    url: &str,
-    asked: &Asked,
-    num_samples: u32,
-    purpose: Purpose,
-    drawing: &Drawing,
-    cache: &Cache,
-    events: &Events,
-) -> Result<(Answerer, Vec<Vec<Reply>>)> {
+fn through_endpoint(asking: &Asking<'_>, url: &str) -> Result<(Answerer, Vec<Vec<Reply>>)> {
+    let &Asking { args, asked, num_samples, purpose, drawing, cache, events } = asking;
     ensure!(
         args.timeout > 0.0 && args.timeout.is_finite(),
         "--timeout {} is no time\nhint: seconds, above 0",

@@ -12,7 +12,7 @@ use synergy_models::vlm::Vlm;
 use synergy_models::weights::{Parameters, StoredDtype};
 
 use crate::device::Compute;
-use crate::store::write_atomic;
+use crate::store::{hash_file, listed, write_atomic};
 
 /// A model with its settings.
 #[derive(Debug)]
@@ -77,21 +77,15 @@ impl Model {
 pub fn files_hash(dirs: &[&Path]) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     for dir in dirs {
-        let mut files: Vec<_> = std::fs::read_dir(dir)
-            .and_then(|entries| {
-                entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()
-            })
-            .with_context(|| format!("failed to read folder `{}`", dir.display()))?;
-        files.retain(|file: &std::path::PathBuf| {
+        let mut files =
+            listed(dir).with_context(|| format!("failed to read folder `{}`", dir.display()))?;
+        files.retain(|file| {
             file.extension()
                 .is_some_and(|end| end == "json" || end == "safetensors" || end == "jinja")
         });
-        files.sort();
         for file in files {
-            hasher.update(file.file_name().unwrap_or_default().as_encoded_bytes());
-            let read =
-                std::fs::File::open(&file).and_then(|open| hasher.update_reader(open).map(|_| ()));
-            read.with_context(|| format!("failed to read `{}`", file.display()))?;
+            hash_file(&mut hasher, &file)
+                .with_context(|| format!("failed to read `{}`", file.display()))?;
         }
     }
     Ok(hasher.finalize().to_hex()[..16].to_owned())

@@ -13,7 +13,7 @@ use synergy_benchmarks::families::Split;
 use synergy_benchmarks::sample::Sample;
 
 use crate::recipe::{FAMILIES, FilesSpec, QuestionsSpec, Source};
-use crate::store::Key;
+use crate::store::{Key, hash_file, listed};
 
 /// The `index`-th question of the pool that `spec` names, for a run of `run_seed`; files have the same for every seed.
 ///
@@ -67,28 +67,20 @@ fn opened(files: &FilesSpec) -> Result<Arc<Vec<Sample>>> {
 /// If one cannot be read.
 pub fn hash(files: &FilesSpec) -> Result<Key> {
     let mut hasher = blake3::Hasher::new();
-    let mut paths: Vec<PathBuf> = Vec::new();
-    if files.path.is_dir() {
-        let entries = std::fs::read_dir(&files.path)
-            .and_then(|entries| {
-                entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()
-            })
-            .with_context(|| unreadable(&files.path))?;
-        paths.extend(entries.into_iter().filter(|path| path.is_file()));
-        paths.sort();
+    let paths = if files.path.is_dir() {
+        let mut paths = listed(&files.path).with_context(|| unreadable(&files.path))?;
+        paths.retain(|path| path.is_file());
         ensure!(
             !paths.is_empty(),
             "`{}` is empty\nhint: `cargo xtask fetch` gets the data",
             files.path.display()
         );
+        paths
     } else {
-        paths.push(files.path.clone());
-    }
+        vec![files.path.clone()]
+    };
     for path in paths {
-        hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes());
-        let read =
-            std::fs::File::open(&path).and_then(|file| hasher.update_reader(file).map(|_| ()));
-        read.with_context(|| unreadable(&path))?;
+        hash_file(&mut hasher, &path).with_context(|| unreadable(&path))?;
     }
     Ok(Key::of(&serde_json::json!(hasher.finalize().to_hex().as_str())))
 }

@@ -177,6 +177,28 @@ fn write_flushed(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(file.sync_all()?)
 }
 
+/// What lies in the folder `dir`, in order of name.
+///
+/// # Errors
+/// If it cannot be listed.
+pub fn listed(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut paths = fs::read_dir(dir)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<Vec<PathBuf>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// Adds a file's name and its bytes to `hasher`, however large it is.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn hash_file(hasher: &mut blake3::Hasher, path: &Path) -> std::io::Result<()> {
+    hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+    hasher.update_reader(fs::File::open(path)?)?;
+    Ok(())
+}
+
 /// Writes one file so that it is there whole or not at all.
 ///
 /// # Errors

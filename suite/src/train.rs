@@ -166,11 +166,7 @@ impl Trainer {
         let mut figures = StepFigures::new();
         for (part, part_figures) in parts {
             for (name, gradient) in part {
-                let sum = match gradients.remove(&name) {
-                    Some(sum) => sum + gradient,
-                    None => gradient,
-                };
-                gradients.insert(name, sum);
+                add(&mut gradients, name, gradient);
             }
             for (name, value) in part_figures {
                 *figures.entry(name).or_default() += value;
@@ -223,6 +219,15 @@ impl Trainer {
             .collect();
         (gradients, loss.into_figures())
     }
+}
+
+/// Adds `gradient` to what is there of the parameter `name`.
+fn add(gradients: &mut Gradients, name: String, gradient: Tensor<1>) {
+    let sum = match gradients.remove(&name) {
+        Some(sum) => sum + gradient,
+        None => gradient,
+    };
+    gradients.insert(name, sum);
 }
 
 /// The parameters as leaves of a graph; those that are frozen want no gradient.
@@ -323,10 +328,15 @@ pub fn prediction_log_probs(
         Some(kept) => matrix(kept, model.config.hidden_size, &device),
         None => model.image_features(&pictures),
     });
+    predicted(model, model.forward(&tokens, features.as_ref()), &predictions)
+}
+
+/// Log-probabilities of `predictions`, `[tokens]`, from the hidden states behind the last norm.
+fn predicted(model: &Vlm, hidden: Tensor<2>, predictions: &[(usize, u32)]) -> Tensor<1> {
+    let device = hidden.device();
     let (rows, targets) = predictions.iter().map(|&(row, id)| (row as i64, i64::from(id))).unzip();
-    let hidden = model.forward(&tokens, features.as_ref()).select(0, index(rows, &device));
     let targets: Tensor<1, Int> = index(targets, &device);
-    log_probs(model.decoder.logits(hidden), targets)
+    log_probs(model.decoder.logits(hidden.select(0, index(rows, &device))), targets)
 }
 
 fn vector(values: Vec<f32>, device: &Device) -> Tensor<1> {

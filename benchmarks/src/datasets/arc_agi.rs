@@ -20,6 +20,7 @@ use anyhow::{Context as _, Result, ensure};
 use image::{Rgb, RgbImage};
 use serde::Deserialize;
 
+use crate::datasets::spread;
 use crate::sample::{Details, ImageSource, Sample};
 
 /// The name that samples carry.
@@ -186,9 +187,7 @@ pub fn load(dir: &Path, version: ArcVersion, split: ArcSplit, limit: usize) -> R
     ensure!(limit > 0, "a limit of 0 leaves no question of ARC-AGI");
     let samples = parse(&text, version, split)
         .with_context(|| format!("failed to read the tasks `{}`", path.display()))?;
-    let count = samples.len();
-    let kept = |i: usize| limit >= count || (i * limit) / count != ((i + 1) * limit) / count;
-    Ok(samples.into_iter().enumerate().filter(|(i, _)| kept(*i)).map(|(_, s)| s).collect())
+    Ok(spread(samples, limit))
 }
 
 fn parse(text: &str, version: ArcVersion, split: ArcSplit) -> Result<Vec<Sample>> {

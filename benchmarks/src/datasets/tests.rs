@@ -416,7 +416,7 @@ fn pictures_in_a_list_of_parquet_are_found_again_and_checked() {
 
 /// The most memory that the process ever held, in bytes.
 #[cfg(target_os = "linux")]
-fn memory_bytes_max() -> u64 {
+pub(super) fn memory_bytes_max() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024

@@ -14,13 +14,13 @@ use synergy_models::generate::Sampling;
 use synergy_models::tokenizer::Message;
 use synergy_models::vlm::Vlm;
 
-use super::questions::{Asked, SUFFIX};
-use super::{Answerer, AskingArgs};
+use super::questions::SUFFIX;
+use super::{Answerer, Asking};
 use crate::data::Prompter;
 use crate::device::Compute;
-use crate::endpoint::{Ask, Cache, Drawing, Purpose, Reply, key};
+use crate::endpoint::{Ask, Drawing, Purpose, Reply, key};
 use crate::evaluate::{Question, rollouts};
-use crate::event::{Events, interrupted};
+use crate::event::interrupted;
 use crate::model::{Model, files_hash};
 use crate::picture::picture;
 use crate::recipe::{PromptSpec, TrainingSpec};
@@ -35,20 +35,8 @@ const CHUNK: usize = 32;
 /// # Errors
 /// If the checkpoint cannot be opened, a prompt is too long for it, its logits are not finite, or somebody asked to
 /// stop. What was answered until then is kept.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "all that an answer depends on, and where it is kept and told"
-)]
-pub(super) fn answer(
-    args: &AskingArgs,
-    dir: &Path,
-    asked: &Asked,
-    num_samples: u32,
-    purpose: Purpose,
-    drawing: &Drawing,
-    cache: &Cache,
-    events: &Events,
-) -> Result<(Answerer, Vec<Vec<Reply>>)> {
+pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<Vec<Reply>>)> {
+    let &Asking { args, asked, num_samples, purpose, drawing, cache, events } = asking;
     let compute = Compute::open(&args.device, None)?;
     let Model { checkpoint, parameters } = Model::open(dir, args.adapter.as_deref(), &compute)?;
     let Checkpoint { config, tokenizer, processor, generation } = checkpoint;

@@ -10,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 use regex::Regex;
 use synergy_benchmarks::datasets::arc_agi::{self, ArcSplit, ArcVersion};
 use synergy_benchmarks::datasets::easy_vqa::{self, EasyVqaSplit};
-use synergy_benchmarks::datasets::{self, Skipped, mapped};
+use synergy_benchmarks::datasets::{self, Skipped, mapped, spread};
 use synergy_benchmarks::families::{Family, Split};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::text_only;
@@ -144,16 +144,6 @@ fn of_split(samples: Vec<Sample>, split: Option<&str>) -> Result<Vec<Sample>> {
         ),
     }
     Ok(samples.into_iter().filter(|sample| split.is_none_or(|name| own(sample) == name)).collect())
-}
-
-/// At most `limit` of `samples`, at even distances and in their order.
-fn spread(samples: Vec<Sample>, limit: usize) -> Vec<Sample> {
-    let count = samples.len();
-    if limit >= count {
-        return samples;
-    }
-    let kept = |i: usize| (i * limit) / count != ((i + 1) * limit) / count;
-    samples.into_iter().enumerate().filter(|(i, _)| kept(*i)).map(|(_, sample)| sample).collect()
 }
 
 /// A mark of a picture as published sets write it: `<image>`, `<image1>`, `<image 1>`.

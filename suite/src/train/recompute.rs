@@ -6,13 +6,12 @@
 
 use std::collections::BTreeSet;
 
-use burn::tensor::{Gradients as Grads, Int, Tensor};
+use burn::tensor::{Gradients as Grads, Tensor};
 use synergy_models::config::VlmConfig;
-use synergy_models::ops::log_probs;
-use synergy_models::vlm::{Laid, Vlm, index};
+use synergy_models::vlm::{Laid, Vlm, without_padding};
 use synergy_models::weights::{ComputeDtype, Parameters};
 
-use super::{Batch, Loss, StepFigures, leaves, matrix, values, vector};
+use super::{Batch, Loss, StepFigures, add, leaves, matrix, predicted, values, vector};
 use crate::data::token_batch;
 use crate::features::FeatureCache;
 use crate::optimizer::Gradients;
@@ -59,25 +58,14 @@ pub(super) fn gradients(
         for (name, leaf) in leaves.iter() {
             let Some(gradient) = leaf.value.grad_remove(grads) else { continue };
             // A tied matrix is met twice, as head and as embedding.
-            let sum = match found.remove(name) {
-                Some(sum) => sum + gradient,
-                None => gradient,
-            };
-            found.insert(name.to_owned(), sum);
+            add(&mut found, name.to_owned(), gradient);
         }
     };
     let state = |x: Tensor<2>| Tensor::from_inner(x).require_grad();
 
     let last = state(states.pop().expect("a state behind the last layer"));
     let hidden = learning.decoder.last_norm(last.clone());
-    let hidden = match places {
-        None => hidden,
-        Some(places) => hidden.select(0, places),
-    };
-    let (rows, targets) = predictions.iter().map(|&(row, id)| (row as i64, i64::from(id))).unzip();
-    let targets: Tensor<1, Int> = index(targets, &device);
-    let log_probs =
-        log_probs(learning.decoder.logits(hidden.select(0, index(rows, &device))), targets);
+    let log_probs = predicted(&learning, without_padding(hidden, places), &predictions);
     let loss = loss(&values(log_probs.clone().inner()), batch);
     let slopes = Tensor::from_inner(vector(loss.slopes.clone(), &device));
     let mut grads = (log_probs * slopes).sum().backward();

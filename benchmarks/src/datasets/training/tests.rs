@@ -496,18 +496,11 @@ fn a_picture_within_a_message_of_parquet_is_refused() {
     );
 }
 
-/// The most memory that the process ever held, in bytes.
-#[cfg(target_os = "linux")]
-fn memory_bytes_max() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-}
-
 /// About a second: 120 MB are written and read.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_large_array_is_read_in_little_memory() {
+    use crate::datasets::tests::memory_bytes_max;
     use std::io::Write as _;
     const ROWS: usize = 120;
     const RESPONSE: usize = 1_000_000;
