@@ -16,6 +16,8 @@ fn main() {
         "benchmarks/src/sample.rs",
         "benchmarks/src/seed.rs",
         "benchmarks/src/answer.rs",
+        "benchmarks/src/grade",
+        "benchmarks/src/grade.rs",
         "suite/src/train",
         "suite/src/train.rs",
         "suite/src/data.rs",
@@ -25,11 +27,13 @@ fn main() {
         "suite/src/features.rs",
         "suite/src/planted.rs",
         "suite/src/pool.rs",
+        "suite/src/prompt.rs",
         "suite/src/reward.rs",
         "suite/src/run/data.rs",
         "suite/src/run/evaluation.rs",
         "suite/src/run/stage.rs",
         "suite/src/evaluate.rs",
+        "suite/src/completion.rs",
     ];
     let mut files: Vec<PathBuf> = training.iter().flat_map(|path| list(&root.join(path))).collect();
     let is_test = |file: &PathBuf| file.iter().any(|part| part == "tests" || part == "tests.rs");

@@ -7,9 +7,10 @@
 //! [`training::open`] training data in the layouts of other trainers.
 //! All read row by row and decode no picture before it is asked for.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::datasets::published::Published;
 use crate::datasets::reader::Meaning;
@@ -59,6 +60,34 @@ pub fn spread(samples: Vec<Sample>, limit: usize) -> Vec<Sample> {
     }
     let kept = |i: usize| (i * limit) / count != ((i + 1) * limit) / count;
     samples.into_iter().enumerate().filter(|(i, _)| kept(*i)).map(|(_, sample)| sample).collect()
+}
+
+/// The questions of one split, which must be named where there are several: they share problems, and an accuracy over
+/// all of them is nobody's.
+///
+/// # Errors
+/// If there is no such split, or none is named of several.
+pub fn of_split(samples: Vec<Sample>, split: Option<&str>) -> Result<Vec<Sample>> {
+    let own = |sample: &Sample| sample.id.split('/').nth(1).unwrap_or_default().to_owned();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for sample in &samples {
+        *counts.entry(own(sample)).or_default() += 1;
+    }
+    let known: Vec<String> =
+        counts.iter().map(|(name, count)| format!("{name} ({count} questions)")).collect();
+    match split {
+        Some(name) => ensure!(
+            counts.contains_key(name),
+            "the files hold no split `{name}`\nhint: there are {}",
+            known.join(", ")
+        ),
+        None => ensure!(
+            counts.len() < 2,
+            "the files hold several splits\nhint: name one of {}",
+            known.join(", ")
+        ),
+    }
+    Ok(samples.into_iter().filter(|sample| split.is_none_or(|name| own(sample) == name)).collect())
 }
 
 /// The names that [`open`] takes.

@@ -6,7 +6,7 @@
 //! time, memory and depth. Nobody is asked: where a peer asks a language model, its rules before and
 //! after that are here and the rest is unparsed; where a peer answers at random, so is that.
 //!
-//! `synergy-1` is ours. The others are there so that a published number can be put beside one of ours;
+//! `synergy-1` is ours, and so is `boxed-1`, the strictest: the last box says the answer word for word. The others are there so that a published number can be put beside one of ours;
 //! `golden/parity/graders.py` has the peers' own code judge the same texts.
 
 mod choice;
@@ -26,15 +26,21 @@ mod token;
 mod unit;
 mod vlmevalkit;
 
-use crate::answer::{Judgement, Outcome};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::answer::{self, Judgement, Outcome};
+use crate::sample::Sample;
 
 /// Longer completions are judged by their last so many bytes: an answer stands at the end, and rules
 /// that take more than linear time stay cheap.
 const RESPONSE_BYTES_MAX: usize = 1 << 16;
 
 /// A set of rules, ours or those of a peer at a date.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Grader {
+    /// The rules of [`crate::answer`]: for questions whose answers have one form, as those of the families.
+    #[default]
+    Boxed1,
     /// Ours, version 1.
     Synergy1,
     /// MathRuler 0.1.0, the reward of `EasyR1` and of verl's geometry recipe.
@@ -51,7 +57,8 @@ pub enum Grader {
 
 impl Grader {
     /// Every grader.
-    pub const ALL: [Grader; 6] = [
+    pub const ALL: [Grader; 7] = [
+        Grader::Boxed1,
         Grader::Synergy1,
         Grader::MathRuler,
         Grader::MathVerify,
@@ -63,6 +70,7 @@ impl Grader {
     /// The name under which scores are recorded.
     pub fn name(self) -> &'static str {
         match self {
+            Grader::Boxed1 => answer::GRADER,
             Grader::Synergy1 => "synergy-1",
             Grader::MathRuler => "mathruler",
             Grader::MathVerify => "math-verify",
@@ -75,6 +83,22 @@ impl Grader {
     /// The grader of a name, none if there is no such grader.
     pub fn from_name(name: &str) -> Option<Grader> {
         Grader::ALL.into_iter().find(|grader| grader.name() == name)
+    }
+}
+
+impl Serialize for Grader {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Grader {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Grader, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Grader::from_name(&name).ok_or_else(|| {
+            let known = Grader::ALL.map(Grader::name).join(", ");
+            serde::de::Error::custom(format!("there is no grader `{name}`, there are {known}"))
+        })
     }
 }
 
@@ -92,12 +116,26 @@ pub struct Target<'a> {
     pub benchmark: &'a str,
 }
 
+impl<'a> Target<'a> {
+    /// What answers to `sample` are judged against.
+    pub fn of(sample: &'a Sample) -> Target<'a> {
+        Target {
+            gold: &sample.answer,
+            choices: &sample.choices,
+            precision: sample.details.precision,
+            benchmark: &sample.benchmark,
+        }
+    }
+}
+
 /// Judges `response` by the rules of `grader`.
 ///
 /// `finished` is false when generation stopped at the length cap; that is truncated, whatever it says.
 pub fn grade(grader: Grader, target: &Target<'_>, response: &str, finished: bool) -> Judgement {
-    let response = tail(response);
+    let (whole, response) = (response, tail(response));
     let mut judgement = match grader {
+        // Takes linear time.
+        Grader::Boxed1 => answer::judge(whole, target.gold, finished),
         Grader::Synergy1 => synergy::judge(target, response),
         Grader::MathRuler => mathruler::judge(target, response),
         Grader::MathVerify => math_verify::judge(target, response),

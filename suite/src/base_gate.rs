@@ -6,21 +6,23 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::families::{Family, MAX_HOPS, Split};
+use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::Sampling;
 use synergy_models::vlm::Vlm;
 
 use crate::base::Base;
+use crate::completion::Completion;
 use crate::data::test_samples;
 use crate::device::Compute;
 use crate::evaluate::{Question, evaluate};
-use crate::recipe::{EvaluationSpec, FAMILIES, TrainingSpec};
+use crate::recipe::{Drawn, EvaluationSpec, FAMILIES, TrainingSpec};
 use crate::score::{cut_levels, score};
 use crate::train::Context;
 
@@ -64,7 +66,7 @@ pub fn measure(
     let prompter = &base.prompter;
     let model = Vlm::computing(&prompter.config, &base.parameters, evaluation.dtype());
     let unused = TrainingSpec::none();
-    let context = Context { prompter, compute, training: &unused, features: None, planted: None };
+    let context = Context::new(prompter, compute, &unused);
     let samples = |hops: usize| -> Vec<Sample> {
         let draw = |f: Family| {
             (0..per_family as u64)
@@ -85,7 +87,7 @@ pub fn measure(
             .collect::<Result<_>>()?;
         let sampling = Sampling::greedy(256, prompter.config.eos_token_id);
         let completions = evaluate(&model, &context, &questions, 1, &sampling, Seed::root(31))?;
-        let right = |c| score(c).outcome == Outcome::Correct;
+        let right = |c: &Completion| c.outcome(Grader::Boxed1) == Outcome::Correct;
         completions.iter().map(|c| Ok((c.benchmark.parse()?, c.hops, right(c)))).collect()
     };
     let by_family = |rows: &[(Family, usize, bool)]| -> BTreeMap<Family, f64> {
@@ -103,14 +105,17 @@ pub fn measure(
     let terse_by_hops =
         (1..=MAX_HOPS).map(|h| share(all.iter().filter(|r| r.1 == h).map(|r| r.2))).collect();
 
-    let asked = test_samples(31, per_family, evaluation.hops, Split::Validation)?;
+    let (drawn, num_samples) = evaluation
+        .drawn()
+        .context("the recipe asks the families nothing\nhint: --profile small or smoke")?;
+    let asked = test_samples(Drawn { per_family, seed: 31, ..drawn }, Split::Validation)?;
     let asked: Vec<Question> =
         asked.into_iter().map(|s| Question::new(prompter, s, true)).collect::<Result<_>>()?;
-    let (num, sampling) =
-        (evaluation.level_num_samples, evaluation.sampling(prompter.config.eos_token_id));
+    let (num, sampling) = (num_samples, evaluation.sampling(prompter.config.eos_token_id));
     let seed = Seed::root(31).fold_in("levels");
     let completions = evaluate(&model, &context, &asked, num, &sampling, seed)?;
-    let levels = cut_levels(&completions.iter().map(score).collect::<Vec<_>>());
+    let levels =
+        cut_levels(&completions.iter().map(|c| score(c, Grader::Boxed1)).collect::<Vec<_>>());
     let level_shares: Vec<f64> =
         Level::ALL.into_iter().map(|l| share(levels.values().map(|v| *v == l))).collect();
 

@@ -9,6 +9,9 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+use synergy_benchmarks::answer::Outcome;
+use synergy_benchmarks::grade::{Grader, Target, grade};
+use synergy_benchmarks::sample::Sample;
 
 /// One generated answer to one sample.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,12 +27,57 @@ pub struct Completion {
     pub sample: u32,
     /// The target.
     pub answer: String,
+    /// The choices of a multiple-choice question, A first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
+    /// How many decimal places of a numeric target count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<u32>,
     /// What the model said, whole.
     pub text: String,
     /// Tokens of `text`, the end token included where there is one.
     pub num_tokens: u32,
     /// Whether the model ended by itself; false when the length limit cut it.
     pub finished: bool,
+}
+
+impl Completion {
+    /// The `k`-th answer to `sample`.
+    pub fn new(
+        sample: &Sample,
+        k: u32,
+        text: String,
+        num_tokens: u32,
+        finished: bool,
+    ) -> Completion {
+        Completion {
+            sample_id: sample.id.clone(),
+            benchmark: sample.benchmark.clone(),
+            hops: sample.hops,
+            sample: k,
+            answer: sample.answer.clone(),
+            choices: sample.choices.clone(),
+            precision: sample.details.precision,
+            text,
+            num_tokens,
+            finished,
+        }
+    }
+
+    /// How it turned out, by the rules of `grader`.
+    pub fn outcome(&self, grader: Grader) -> Outcome {
+        grade(grader, &self.target(), &self.text, self.finished).outcome
+    }
+
+    /// What it is judged against.
+    pub fn target(&self) -> Target<'_> {
+        Target {
+            gold: &self.answer,
+            choices: &self.choices,
+            precision: self.precision,
+            benchmark: &self.benchmark,
+        }
+    }
 }
 
 /// Writes completions as JSON lines, each ended by a line feed.
@@ -87,6 +135,8 @@ mod tests {
             hops: 3,
             sample: 1,
             answer: "red".to_owned(),
+            choices: Vec::new(),
+            precision: None,
             text: text.to_owned(),
             num_tokens: 9,
             finished: true,

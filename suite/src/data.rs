@@ -17,7 +17,8 @@ use synergy_models::rope::{Position, rope_index};
 use synergy_models::tokenizer::{Message, Tokenizer};
 use synergy_models::vlm::TokenBatch;
 
-use crate::recipe::{FAMILIES, PromptSpec};
+use crate::prompt::prompt;
+use crate::recipe::{Drawn, FAMILIES, PromptSpec};
 
 /// Turns text and pictures into what the model takes.
 #[derive(Debug)]
@@ -49,10 +50,23 @@ pub struct Sequence {
     pub predictions: Vec<(usize, u32)>,
 }
 
+impl Sequence {
+    /// Leaves at most `max_length` tokens: what lies beyond is neither seen nor predicted. One of whose question not all
+    /// fits is left as it is and predicts nothing.
+    pub fn truncate(&mut self, max_length: usize) {
+        self.predictions.retain(|(at, _)| at + 1 < max_length);
+        if !self.predictions.is_empty() {
+            self.input_ids.truncate(max_length);
+            self.positions.truncate(max_length);
+            self.segments.truncate(max_length);
+        }
+    }
+}
+
 impl Prompter {
     /// The question as it is put to a model: with the study's instruction or without.
-    pub fn text(&self, question: &str, template: bool) -> String {
-        if template { format!("{question} {}", self.prompt.suffix) } else { question.to_owned() }
+    pub fn text(&self, sample: &Sample, template: bool) -> String {
+        prompt(sample, template.then_some(&self.prompt.suffix))
     }
 
     /// Ids of a first turn about pictures, which stand where `text` has their marks or before it, with the model's turn
@@ -200,12 +214,8 @@ pub fn token_batch(sequences: &[&Sequence], config: &VlmConfig) -> (TokenBatch, 
 ///
 /// # Errors
 /// If there are none.
-pub fn test_samples(
-    seed: u64,
-    per_family: usize,
-    hops: [usize; 2],
-    split: Split,
-) -> Result<Vec<Sample>> {
+pub fn test_samples(drawn: Drawn, split: Split) -> Result<Vec<Sample>> {
+    let Drawn { per_family, seed, hops } = drawn;
     ensure!(per_family > 0, "the {split} split is empty\nhint: questions_per_family is at least 1");
     let of = |family: Family| {
         (0..per_family as u64)
@@ -234,11 +244,29 @@ mod tests {
         let sample = crate::pool::drawn(1, 3, Split::Train, [2, 4]);
         let turns = [
             ("Read the cells from a1 to b1.".to_owned(), "a1 3 b1 2".to_owned()),
-            (PROMPTER.text(&sample.question, true), "<think> a1 3</think>\\boxed{3}".to_owned()),
+            (PROMPTER.text(&sample, true), "<think> a1 3</think>\\boxed{3}".to_owned()),
         ];
         let patches = PROMPTER.patches(&sample).unwrap();
         let rng = &mut Seed::root(seed).rng();
         PROMPTER.conversation(&turns, patches, gap_max, rng).unwrap()
+    }
+
+    #[test]
+    fn a_cut_sequence_predicts_its_own_tokens_only() {
+        let whole = conversation(0, 1);
+        let first = whole.predictions[0].0;
+        for max_length in 1..=whole.input_ids.len() + 1 {
+            let mut cut = whole.clone();
+            cut.truncate(max_length);
+            if max_length <= first + 1 {
+                assert!(cut.predictions.is_empty());
+                continue;
+            }
+            assert_eq!(cut.input_ids.len(), max_length.min(whole.input_ids.len()));
+            assert_eq!(cut.positions.len(), cut.input_ids.len());
+            assert!(cut.predictions.iter().all(|&(at, id)| cut.input_ids[at + 1] == id));
+            assert!(whole.predictions.starts_with(&cut.predictions));
+        }
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Dataset {
 /// See [`pool::sample`]; if a file has questions alone.
 pub fn teacher(spec: &TeacherSpec, run_seed: u64) -> Result<Dataset> {
     let questions: &QuestionsSpec = &spec.questions;
-    let examples = (0..questions.num_questions as u64).map(|index| {
+    let examples = (0..pool::num_questions(questions)? as u64).map(|index| {
         let sample = pool::sample(questions, run_seed, index)?;
         let trace = match spec.trace {
             Trace::Terse => &sample.terse,

@@ -30,6 +30,7 @@ use synergy_benchmarks::seed::Seed;
 
 use crate::event::interrupted;
 use crate::picture::{Picture, picture};
+use crate::prompt::IMAGE_MARK;
 use crate::store::{Key, write_atomic};
 
 /// The longest wait between two attempts.
@@ -99,9 +100,6 @@ impl Purpose {
         }
     }
 }
-
-/// Where a picture belongs in a prompt.
-pub const IMAGE_MARK: &str = "<image>";
 
 /// What the model said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

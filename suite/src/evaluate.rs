@@ -36,7 +36,7 @@ impl Question {
     /// # Errors
     /// If a picture cannot be read or the chat template fails.
     pub fn new(prompter: &Prompter, sample: Sample, template: bool) -> Result<Question> {
-        let text = prompter.text(&sample.question, template);
+        let text = prompter.text(&sample, template);
         Question::of_text(prompter, sample, &text)
     }
 
@@ -144,38 +144,24 @@ pub fn evaluate(
     let mut out = Vec::with_capacity(questions.len() * num_samples);
     for (question, samples) in questions.iter().zip(generated) {
         for (k, g) in samples.into_iter().enumerate() {
-            out.push(Completion {
-                sample_id: question.sample.id.clone(),
-                benchmark: question.sample.benchmark.clone(),
-                hops: question.sample.hops,
-                sample: k as u32,
-                answer: question.sample.answer.clone(),
-                text: context.prompter.tokenizer.decode(&g.ids),
-                num_tokens: g.ids.len() as u32,
-                finished: g.finished,
-            });
+            let (text, num_tokens) = (context.prompter.tokenizer.decode(&g.ids), g.ids.len());
+            let completion =
+                Completion::new(&question.sample, k as u32, text, num_tokens as u32, g.finished);
+            out.push(completion);
         }
     }
     Ok(out)
 }
 
-/// Every question with the pictures of the next question of its benchmark: chance given the text.
-///
-/// # Errors
-/// If a picture cannot be read.
-pub fn with_shuffled_pictures(
-    prompter: &Prompter,
-    samples: &[Sample],
-    template: bool,
-) -> Result<Vec<Question>> {
-    let mut out = Vec::with_capacity(samples.len());
-    for (i, sample) in samples.iter().enumerate() {
-        let alike = |other: &&Sample| other.benchmark == sample.benchmark && other.id != sample.id;
-        let donor = samples[i + 1..].iter().chain(&samples[..i]).find(alike).unwrap_or(sample);
-        let patches = prompter.patches(donor)?;
-        let text = prompter.text(&sample.question, template);
-        let input_ids = prompter.prompt_ids(&text, &patches)?;
-        out.push(Question { sample: sample.clone(), input_ids, patches, position_gap: 0 });
-    }
-    Ok(out)
+/// The sample with the pictures of the next one in `samples` of its benchmark that has as many: chance given the text.
+/// Its own where no other has.
+pub fn with_another_picture(samples: &[Sample], place: usize) -> Sample {
+    let sample = &samples[place];
+    let alike = |other: &&Sample| {
+        other.benchmark == sample.benchmark
+            && other.id != sample.id
+            && other.images.len() == sample.images.len()
+    };
+    let donor = samples[place + 1..].iter().chain(&samples[..place]).find(alike).unwrap_or(sample);
+    Sample { images: donor.images.clone(), ..sample.clone() }
 }

@@ -318,18 +318,11 @@ fn through_endpoint(asking: &Asking<'_>, url: &str) -> Result<(Answerer, Vec<Vec
 
 fn completions(answered: &Answered) -> Vec<Completion> {
     let of = |(sample, replies): (&Sample, &Vec<Reply>)| {
-        let completion = |(k, reply): (usize, &Reply)| Completion {
-            sample_id: sample.id.clone(),
-            benchmark: sample.benchmark.clone(),
-            hops: sample.hops,
-            sample: k as u32,
-            answer: sample.answer.clone(),
-            text: reply.text.clone(),
+        let completion = |(k, reply): (usize, &Reply)| {
             // A server that does not count is counted for, by words.
-            num_tokens: reply
-                .num_tokens
-                .unwrap_or_else(|| reply.text.split_whitespace().count() as u32),
-            finished: reply.finished,
+            let words = || reply.text.split_whitespace().count() as u32;
+            let num_tokens = reply.num_tokens.unwrap_or_else(words);
+            Completion::new(sample, k as u32, reply.text.clone(), num_tokens, reply.finished)
         };
         replies.iter().enumerate().map(completion).collect::<Vec<_>>()
     };

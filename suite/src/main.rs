@@ -25,6 +25,7 @@ use synergy_suite::leaderboard::{self, Faults, LeaderboardArgs};
 use synergy_suite::merge::{self, MergeArgs};
 use synergy_suite::model::Model;
 use synergy_suite::recipe::ModelSpec;
+use synergy_suite::rehearsal::rehearsed;
 use synergy_suite::run::{self, Options, Variant};
 use synergy_suite::score::Results;
 use synergy_suite::self_test;
@@ -120,6 +121,9 @@ enum Command {
         /// Train the base again instead of starting from the kept one
         #[arg(long)]
         from_scratch: bool,
+        /// Small counts instead of the recipe's, to see before a long run that all of it goes through
+        #[arg(long)]
+        rehearse: bool,
         /// Print the leaderboard as JSON on standard output
         #[arg(long)]
         json: bool,
@@ -387,9 +391,12 @@ fn report(error: &anyhow::Error) {
 
 fn dispatch(command: Command) -> Result<u8> {
     match command {
-        Command::Reproduce { run, from_scratch, json } => {
+        Command::Reproduce { run, from_scratch, rehearse, json } => {
             watch_interrupts()?;
-            let recipe = run::recipe_of(&run.profile)?;
+            let mut recipe = run::recipe_of(&run.profile)?;
+            if rehearse {
+                recipe = rehearsed(&recipe);
+            }
             let outcome = run::reproduce(&recipe, &options(run.device, from_scratch))?;
             if json {
                 put(&read(&outcome.dir.join("leaderboard.json"))?)?;

@@ -288,6 +288,8 @@ mod tests {
                 hops: 2,
                 sample: 0,
                 answer: "red".to_owned(),
+                choices: Vec::new(),
+                precision: None,
                 text: text.to_owned(),
                 num_tokens: 12,
                 finished: true,

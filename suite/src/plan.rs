@@ -7,14 +7,15 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::config::VlmConfig;
 use synergy_models::weights::{NamedShape, shapes};
 
 use crate::planted::Planted;
 use crate::recipe::{
-    BASE, GrpoSpec, Keep, ObjectiveSpec, QuestionsSpec, Recipe, Source, StageSpec, Trace,
-    ValidationSpec,
+    BASE, FilesSpec, GrpoSpec, Keep, ObjectiveSpec, QuestionsSpec, Recipe, Source, StageSpec,
+    Trace, ValidationSpec,
 };
 use crate::score::RowKind;
 use crate::store::Key;
@@ -60,6 +61,8 @@ pub struct PlannedStage {
     pub depends_on: Value,
     /// What chooses among its checkpoints, if it keeps the best.
     pub validation: Option<ValidationSpec>,
+    /// By which rules an answer is right.
+    pub grader: Grader,
     /// What is broken on purpose in it.
     pub planted: Option<Planted>,
     /// Regimes that need it.
@@ -117,6 +120,8 @@ pub struct Basis<'a> {
     pub files: BTreeMap<PathBuf, Key>,
     /// External questions that are on disk, if any.
     pub num_external: usize,
+    /// About so many questions of published benchmarks.
+    pub num_published: usize,
     /// What is broken on purpose.
     pub planted: Option<Planted>,
     /// Seed of what the base answers.
@@ -165,23 +170,24 @@ fn usual(recipe: &Recipe) -> Asking {
     }
 }
 
-/// The base and its controls. Levels are cut on draws of their own, so that an unchanged model
+/// The base and its controls. Levels of the families are cut on draws of their own, so that an unchanged model
 /// seems neither to lose on easy questions nor to gain on hard ones.
 fn base_rows(recipe: &Recipe, basis: &Basis<'_>) -> Vec<PlannedRow> {
     let usual = usual(recipe);
+    let levels = |(_, num_samples)| ("levels", Asking { num_samples, ..usual });
     let rows = [
-        ("levels", Asking { num_samples: recipe.evaluation.level_num_samples, ..usual }),
         ("base", usual),
         ("null", usual),
         ("greedy", Asking { greedy: true, num_samples: 1, ..usual }),
         ("no_template", Asking { template: false, ..usual }),
         ("shuffled", Asking { shuffled: true, ..usual }),
     ];
-    let rows = rows.into_iter().map(|(name, asking)| {
-        let kind = if name == "base" { RowKind::Baseline } else { RowKind::Control };
-        let note = crate::score::control_note(name).unwrap_or_default();
-        row(recipe, basis, name.to_owned(), kind, note, basis.base_seed, &basis.base, asking)
-    });
+    let rows =
+        recipe.evaluation.drawn().map(levels).into_iter().chain(rows).map(|(name, asking)| {
+            let kind = if name == "base" { RowKind::Baseline } else { RowKind::Control };
+            let note = crate::score::control_note(name).unwrap_or_default();
+            row(recipe, basis, name.to_owned(), kind, note, basis.base_seed, &basis.base, asking)
+        });
     rows.collect()
 }
 
@@ -197,13 +203,20 @@ fn row(
     asking: Asking,
 ) -> PlannedRow {
     let planted = basis.planted.filter(|planted| planted.is_in_answers());
-    let depends_on = json!({
+    let mut depends_on = json!({
         "planted": planted, "kind": "completions", "row": name, "seed": seed, "checkpoint": checkpoint, "asking": asking,
         "evaluation": recipe.evaluation, "prompt": recipe.prompt, "backend": basis.backend,
         "code": basis.code, "external": basis.num_external,
     });
-    let questions =
-        recipe.evaluation.questions_per_family * crate::recipe::FAMILIES.len() + basis.num_external;
+    let benchmarks = &recipe.evaluation.benchmarks;
+    if !benchmarks.is_empty() {
+        let files: Vec<_> = benchmarks.iter().map(|b| basis.files.get(&b.path)).collect();
+        depends_on["files"] = json!(files);
+    }
+    let drawn = recipe.evaluation.drawn().map_or(0, |(drawn, _)| drawn.per_family);
+    // The levels of the others are published.
+    let others = if name == "levels" { 0 } else { basis.num_external + basis.num_published };
+    let questions = drawn * crate::recipe::FAMILIES.len() + others;
     PlannedRow {
         num_completions: questions * asking.num_samples,
         name,
@@ -237,12 +250,15 @@ fn add_stage(
     let mut depends_on = json!({
         "planted": planted, "kind": "stage", "name": name, "spec": spec, "questions": spec.questions(),
         "reward": spec.reward(), "training": spec.training(), "optimizer": spec.optimizer(),
-        "validation": validation,
+        "validation": validation, "grader": recipe.grader(),
         "from": from, "parents": parents, "data": data, "seed": seed, "prompt": recipe.prompt,
         "base": basis.base, "backend": basis.backend, "code": basis.code,
     });
-    if let Some(files) = spec.questions().and_then(|questions| questions.files.as_ref()) {
-        depends_on["files"] = json!(basis.files.get(&files.path));
+    let asked = spec.questions().and_then(|questions| questions.files.as_ref());
+    let judged = validation.as_ref().and_then(|validation| validation.files.as_ref());
+    if asked.or(judged).is_some() {
+        let hash = |files: Option<&FilesSpec>| files.map(|files| basis.files.get(&files.path));
+        depends_on["files"] = json!([hash(asked), hash(judged)]);
     }
     let key = Key::of(&depends_on);
     if let Some(stage) = stages.iter_mut().find(|s| s.key == key) {
@@ -260,6 +276,7 @@ fn add_stage(
         key: key.clone(),
         depends_on,
         validation,
+        grader: recipe.grader(),
         planted,
         regimes: vec![regime.to_owned()],
         num_steps: num_steps(recipe, spec),
@@ -273,9 +290,10 @@ fn add_stage(
 /// Examples that a stage of data leaves, at most.
 fn num_examples(recipe: &Recipe, name: &str) -> usize {
     match &recipe.stages[name] {
-        StageSpec::Teacher(s) => s.questions.num_questions,
+        StageSpec::Teacher(s) => s.questions.about(),
         StageSpec::Sample(s) => {
-            s.questions.num_questions * if s.keep == Keep::Correct { s.num_generations } else { 1 }
+            s.questions.about()
+                * if s.keep == Keep::ShortestCorrect { 1 } else { s.num_generations }
         }
         StageSpec::Mix(s) => s.parts.iter().map(|part| num_examples(recipe, &part.data)).sum(),
         _ => 0,
@@ -289,7 +307,7 @@ fn num_steps(recipe: &Recipe, spec: &StageSpec) -> usize {
         StageSpec::Sft(s) => num_examples(recipe, &s.data).div_ceil(s.batch_size) * s.num_epochs,
         StageSpec::Grpo(s) => s.num_steps,
         StageSpec::Hybrid(s) => s.grpo.num_steps,
-        StageSpec::Sample(s) => s.questions.num_questions,
+        StageSpec::Sample(s) => s.questions.about(),
         StageSpec::Teacher(_) | StageSpec::Mix(_) | StageSpec::Merge(_) => 0,
     }
 }
@@ -436,7 +454,8 @@ pub fn describe(
     let open: Vec<&PlannedRow> = plan.rows.iter().filter(|r| !cached(&r.key)).collect();
     let completions: usize = open.iter().map(|r| r.num_completions).sum();
     let scale = parameters as f64 / 1e6;
-    let terse = answer_tokens(recipe.evaluation.hops, TERSE_STEP_TOKENS);
+    let hops = recipe.evaluation.hops.unwrap_or([1, 1]);
+    let terse = answer_tokens(hops, TERSE_STEP_TOKENS);
     let evaluation = completions as f64 * (terse + 20.0) * scale / SAMPLE_TOKENS_PER_S;
     let _ = writeln!(
         text,

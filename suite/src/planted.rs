@@ -4,7 +4,7 @@
 //! take its artifacts for its own.
 
 use serde::Serialize;
-use synergy_benchmarks::answer::judge;
+use synergy_benchmarks::grade::Grader;
 use synergy_models::weights::{Parameter, Parameters};
 
 use crate::completion::Completion;
@@ -99,12 +99,12 @@ impl Planted {
         matches!(self, Planted::OtherPicture | Planted::ZeroedTensor)
     }
 
-    /// The judgement of `completion`.
-    pub fn score(self, completion: &Completion) -> Score {
-        let mut score = score(completion);
+    /// The judgement of `completion` by the rules of `grader`.
+    pub fn score(self, completion: &Completion, grader: Grader) -> Score {
+        let mut score = score(completion, grader);
         if self == Planted::FirstNumber {
             let text = format!("\\boxed{{{}}}", first_number(&completion.text));
-            score.outcome = judge(&text, &completion.answer, completion.finished).outcome;
+            score.outcome = Completion { text, ..completion.clone() }.outcome(grader);
         }
         score
     }
@@ -170,13 +170,17 @@ mod tests {
             hops: 2,
             sample: 0,
             answer: "7".into(),
+            choices: Vec::new(),
+            precision: None,
             text: "<think>a1 3 + 4</think>\\boxed{7}".into(),
             num_tokens: 9,
             finished: true,
         };
-        assert_eq!(score(&completion).outcome.code(), 'c');
-        assert_eq!(Planted::FirstNumber.score(&completion).outcome.code(), 'w');
-        assert_eq!(Planted::ZeroedTensor.score(&completion), score(&completion));
+        let usual = score(&completion, Grader::Boxed1);
+        assert_eq!(usual.outcome.code(), 'c');
+        let broken = Planted::FirstNumber.score(&completion, Grader::Boxed1);
+        assert_eq!(broken.outcome.code(), 'w');
+        assert_eq!(Planted::ZeroedTensor.score(&completion, Grader::Boxed1), usual);
     }
 
     #[test]

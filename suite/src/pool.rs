@@ -30,10 +30,22 @@ pub fn sample(spec: &QuestionsSpec, run_seed: u64, index: u64) -> Result<Sample>
                     "`{}` has {} questions, the recipe asks for {}\nhint: lower `num_questions`",
                     files.path.display(),
                     samples.len(),
-                    spec.num_questions
+                    spec.about()
                 )
             })
         }
+    }
+}
+
+/// How many questions the pool that `spec` names has.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn num_questions(spec: &QuestionsSpec) -> Result<usize> {
+    match (&spec.files, spec.num_questions) {
+        (_, Some(count)) => Ok(count),
+        (Some(files), None) => Ok(opened(files)?.len()),
+        (None, None) => unreachable!("checked when the recipe was read"),
     }
 }
 
@@ -45,7 +57,10 @@ pub fn drawn(run_seed: u64, index: u64, split: Split, hops: [usize; 2]) -> Sampl
 }
 
 /// All questions of `files`, read at the first call.
-fn opened(files: &FilesSpec) -> Result<Arc<Vec<Sample>>> {
+///
+/// # Errors
+/// If one cannot be read.
+pub fn opened(files: &FilesSpec) -> Result<Arc<Vec<Sample>>> {
     type Opened = Mutex<BTreeMap<(String, PathBuf), Arc<Vec<Sample>>>>;
     static OPENED: Opened = Mutex::new(BTreeMap::new());
     let key = (files.layout.clone(), files.path.clone());
@@ -60,24 +75,24 @@ fn opened(files: &FilesSpec) -> Result<Arc<Vec<Sample>>> {
     Ok(samples)
 }
 
-/// A hash of the rows of `files`, of which every key that trains on them is made. Pictures that lie beside them by their
-/// paths are not read for it.
+/// A hash of the rows in `path`, a file or the files of a folder, of which every key is made that hangs on them. Pictures
+/// that lie beside them by their paths are not read for it.
 ///
 /// # Errors
 /// If one cannot be read.
-pub fn hash(files: &FilesSpec) -> Result<Key> {
+pub fn hash(path: &Path) -> Result<Key> {
     let mut hasher = blake3::Hasher::new();
-    let paths = if files.path.is_dir() {
-        let mut paths = listed(&files.path).with_context(|| unreadable(&files.path))?;
+    let paths = if path.is_dir() {
+        let mut paths = listed(path).with_context(|| unreadable(path))?;
         paths.retain(|path| path.is_file());
         ensure!(
             !paths.is_empty(),
             "`{}` is empty\nhint: `cargo xtask fetch` gets the data",
-            files.path.display()
+            path.display()
         );
         paths
     } else {
-        vec![files.path.clone()]
+        vec![path.to_owned()]
     };
     for path in paths {
         hash_file(&mut hasher, &path).with_context(|| unreadable(&path))?;
@@ -102,9 +117,14 @@ mod tests {
         };
         let path = dir.join("rows.jsonl");
         std::fs::write(&path, (0..rows).map(row).collect::<String>()).unwrap();
-        let files =
-            FilesSpec { layout: "easyr1".into(), path, name: "mine".into(), answer_tokens: 20.0 };
-        QuestionsSpec { split: None, num_questions: rows, hops: None, files: Some(files) }
+        let files = FilesSpec {
+            layout: "easyr1".into(),
+            path,
+            name: "mine".into(),
+            answer_tokens: 20.0,
+            about_questions: rows,
+        };
+        QuestionsSpec { split: None, num_questions: None, hops: None, files: Some(files) }
     }
 
     #[test]
@@ -114,6 +134,7 @@ mod tests {
         let second = sample(&spec, 1, 1).unwrap();
         assert_eq!((second.question.as_str(), second.answer.as_str()), ("What is 1?", "1"));
         assert_eq!(sample(&spec, 2, 1).unwrap(), second);
+        assert_eq!(num_questions(&spec).unwrap(), 3);
         let error = sample(&spec, 1, 3).unwrap_err().to_string();
         assert!(error.contains("has 3 questions, the recipe asks for 3\nhint: "), "{error}");
     }
@@ -121,16 +142,11 @@ mod tests {
     #[test]
     fn a_hash_is_of_the_rows() {
         let dir = tempfile::tempdir().unwrap();
-        let of = |rows| hash(files(dir.path(), rows).files.as_ref().unwrap()).unwrap();
+        let of = |rows| hash(&files(dir.path(), rows).files.unwrap().path).unwrap();
         let (three, four) = (of(3), of(4));
         assert_ne!(three, four);
         assert_eq!(of(3), three);
-        let gone = FilesSpec {
-            layout: "trl".into(),
-            path: dir.path().join("none.jsonl"),
-            name: "x".into(),
-            answer_tokens: 1.0,
-        };
+        let gone = dir.path().join("none.jsonl");
         assert!(hash(&gone).unwrap_err().to_string().contains("\nhint: "));
     }
 }

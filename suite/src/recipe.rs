@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::families::Family;
+use synergy_benchmarks::grade::Grader;
 use synergy_models::config::{Preset, SpecialIds, VlmConfig};
 use synergy_models::generate::Sampling;
 use synergy_models::weights::{ComputeDtype, NamedShape, shapes};
@@ -52,6 +53,10 @@ pub struct Recipe {
     pub seeds: Vec<u64>,
     pub model: ModelSpec,
     pub prompt: PromptSpec,
+    /// By which rules an answer is right: in rewards, where a stage keeps right answers, in validation and in
+    /// evaluation. `boxed-1` where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grader: Option<Grader>,
     /// What stages share.
     #[serde(default, skip_serializing_if = "Tables::is_empty")]
     pub tables: Tables,
@@ -117,12 +122,20 @@ pub struct RegimeSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationSpec {
-    pub questions_per_family: usize,
+    /// Of the families; none is asked where neither this nor the next three are said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub questions_per_family: Option<usize>,
     /// Root of the test questions. Touched by recorded runs only.
-    pub question_seed: u64,
-    pub hops: [usize; 2],
-    /// Samples of the base per question that cut the levels.
-    pub level_num_samples: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question_seed: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hops: Option<[usize; 2]>,
+    /// Samples of the base per question that cut the families' levels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level_num_samples: Option<usize>,
+    /// Published benchmarks, whose levels stand in their files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub benchmarks: Vec<BenchmarkSpec>,
     pub num_samples: usize,
     pub temperature: f64,
     pub top_p: f64,
@@ -157,6 +170,12 @@ impl ModelSpec {
 }
 
 impl EvaluationSpec {
+    /// What is asked of the families, and how often the base is asked it to cut levels.
+    pub fn drawn(&self) -> Option<(Drawn, usize)> {
+        let (per_family, seed) = (self.questions_per_family?, self.question_seed?);
+        Some((Drawn { per_family, seed, hops: self.hops? }, self.level_num_samples?))
+    }
+
     /// What the model computes in while it answers.
     pub fn dtype(&self) -> ComputeDtype {
         self.dtype.unwrap_or_default()
@@ -239,6 +258,17 @@ impl Recipe {
         Ok(order)
     }
 
+    /// By which rules an answer is right.
+    pub fn grader(&self) -> Grader {
+        self.grader.unwrap_or_default()
+    }
+
+    /// Every table of questions in files.
+    pub fn files(&self) -> impl Iterator<Item = &FilesSpec> {
+        let pools = self.tables.questions.values().filter_map(|questions| questions.files.as_ref());
+        pools.chain(self.validation.as_ref().and_then(|validation| validation.files.as_ref()))
+    }
+
     /// What its stages and its evaluation compute in.
     pub fn dtypes(&self) -> impl Iterator<Item = ComputeDtype> {
         self.stages.values().map(StageSpec::dtype).chain([self.evaluation.dtype()])
@@ -261,6 +291,14 @@ impl Recipe {
             stage.resolve(&self.tables).map_err(|fault| fault.below(name).below("stages"))?;
         }
         Ok(())
+    }
+
+    /// Has every stage see its tables as they are now.
+    ///
+    /// # Panics
+    /// If a table is gone.
+    pub(crate) fn look_up_again(&mut self) {
+        self.resolve().expect("every table that a stage names was there");
     }
 
     /// Whether `name` is a stage like those around it, and names stages that are there and leave what it
@@ -333,7 +371,7 @@ impl Recipe {
             table.check().map_err(below("questions", name))?;
         }
         for (name, table) in rewards {
-            reward::audit(table)
+            reward::audit(table, self.grader())
                 .map_err(|cause| Fault::at("answer", cause))
                 .map_err(below("rewards", name))?;
         }
@@ -411,20 +449,43 @@ impl Recipe {
 
 impl EvaluationSpec {
     fn check(&self) -> Checked {
+        let per_family = self.questions_per_family;
         require!(
-            self.questions_per_family <= QUESTIONS_MAX
+            per_family.is_none_or(|count| count <= QUESTIONS_MAX)
                 && self.num_samples <= SAMPLES_MAX
-                && self.level_num_samples <= SAMPLES_MAX,
+                && self.level_num_samples.is_none_or(|count| count <= SAMPLES_MAX),
             "questions_per_family",
             "the evaluation is too large\n\
              hint: at most {QUESTIONS_MAX} questions per family and {SAMPLES_MAX} samples each"
         );
         require!(
-            self.questions_per_family > 0 && self.num_samples > 0 && self.level_num_samples > 0,
+            per_family != Some(0) && self.num_samples > 0 && self.level_num_samples != Some(0),
             "questions_per_family",
             "the evaluation has an empty split\nhint: questions_per_family and samples are at least 1"
         );
-        check_hops(self.hops)?;
+        let said = [
+            per_family.is_some(),
+            self.question_seed.is_some(),
+            self.hops.is_some(),
+            self.level_num_samples.is_some(),
+        ];
+        require!(
+            said == [true; 4] || (said == [false; 4] && !self.benchmarks.is_empty()),
+            "num_samples",
+            "it is not said what is asked\n\
+             hint: `questions_per_family`, `question_seed`, `hops` and `level_num_samples`, or `benchmarks`"
+        );
+        self.hops.map_or(Ok(()), check_hops)?;
+        for (i, benchmark) in self.benchmarks.iter().enumerate() {
+            let twice = self.benchmarks[..i].iter().any(|other| other.name == benchmark.name);
+            let checked = if twice {
+                let cause = anyhow::anyhow!("benchmark `{}` stands twice", benchmark.name);
+                Err(Fault::at("name", cause))
+            } else {
+                benchmark.check()
+            };
+            checked.map_err(|fault| fault.below(i).below("benchmarks"))?;
+        }
         require!(
             self.top_p > 0.0
                 && self.top_p <= 1.0

@@ -4,8 +4,9 @@
 //! counts as the answer is stricter here than in evaluation, since a policy finds every leniency.
 
 use anyhow::{Result, bail, ensure};
-use synergy_benchmarks::answer::{Outcome, boxes, equivalent, format_reward, judge};
+use synergy_benchmarks::answer::{Outcome, boxes, equivalent, format_reward};
 use synergy_benchmarks::families::{Family, Split};
+use synergy_benchmarks::grade::{Grader, Target, grade};
 use synergy_benchmarks::sample::Sample;
 
 use crate::recipe::{AnswerRule, RewardSpec};
@@ -18,11 +19,21 @@ pub struct Reward {
     pub total: f64,
 }
 
-/// What the completion `text` earns against the target `answer`. A truncated one earns nothing.
-pub fn reward(spec: &RewardSpec, text: &str, answer: &str, finished: bool) -> Reward {
+/// What the completion `text` to `sample` earns by the rules of `grader`. A truncated one earns nothing.
+pub fn reward(
+    spec: &RewardSpec,
+    grader: Grader,
+    text: &str,
+    sample: &Sample,
+    finished: bool,
+) -> Reward {
+    let is_right =
+        |text: &str| grade(grader, &Target::of(sample), text, finished).outcome == Outcome::Correct;
     let right = match spec.answer {
-        AnswerRule::LastBox => judge(text, answer, finished).outcome == Outcome::Correct,
-        AnswerRule::OnlyBox => finished && only_box(text).is_some_and(|b| equivalent(b, answer)),
+        AnswerRule::LastBox => is_right(text),
+        AnswerRule::OnlyBox => {
+            only_box(text).is_some_and(|said| is_right(&format!("\\boxed{{{said}}}")))
+        }
     };
     let share = |holds: bool| f64::from(u8::from(holds));
     let (accuracy, format) = (share(right), share(finished && format_reward(text)));
@@ -69,11 +80,12 @@ fn degenerate(sample: &Sample, prompt: &str, others: &[String]) -> Vec<(&'static
     ]
 }
 
-/// Whether no trick of a fixed list earns more than the format's part, for questions of every family.
+/// Whether no trick of a fixed list earns more than the format's part by the rules of `grader`, for questions of every
+/// family.
 ///
 /// # Errors
 /// With the trick that pays, or if the weights are none.
-pub fn audit(spec: &RewardSpec) -> Result<()> {
+pub fn audit(spec: &RewardSpec, grader: Grader) -> Result<()> {
     let RewardSpec { accuracy_weight, format_weight, .. } = *spec;
     ensure!(
         accuracy_weight > 0.0
@@ -93,7 +105,7 @@ pub fn audit(spec: &RewardSpec) -> Result<()> {
         for sample in &samples {
             let prompt = format!("{} put your final answer within \\boxed{{}}.", sample.question);
             for (trick, text) in degenerate(sample, &prompt, &others) {
-                let earned = reward(spec, &text, &sample.answer, true).total;
+                let earned = reward(spec, grader, &text, sample, true).total;
                 if earned > format_weight + 1e-12 {
                     bail!(
                         "the reward pays {earned} for {trick} (`{text}` where `{}` is right)\n\
@@ -119,8 +131,12 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, finished: bool, want: f64) {
-        let got = reward(&STUDY, text, "3", finished).total;
-        assert!((got - want).abs() < 1e-12, "{text}: {got}");
+        let mut sample = Sample::procedural(Family::Sum, 1, Split::Test, 0, 1..=1);
+        sample.answer = "3".into();
+        for grader in [Grader::Boxed1, Grader::Synergy1, Grader::MathRuler] {
+            let got = reward(&STUDY, grader, text, &sample, finished).total;
+            assert!((got - want).abs() < 1e-12, "{} {text}: {got}", grader.name());
+        }
     }
 
     #[test]
@@ -137,12 +153,17 @@ mod tests {
 
     #[test]
     fn the_studys_reward_passes_the_audit_and_a_lenient_one_does_not() {
-        audit(&STUDY).unwrap();
+        for grader in [Grader::Boxed1, Grader::Synergy1, Grader::MathRuler] {
+            audit(&STUDY, grader).unwrap();
+        }
+        // A grader that takes the last number of a box pays for listing all.
+        let error = audit(&STUDY, Grader::MathVerify).unwrap_err().to_string();
+        assert!(error.starts_with("the reward pays 1 for all options in one box"), "{error}");
         let lenient = RewardSpec { answer: AnswerRule::LastBox, ..STUDY };
-        let error = audit(&lenient).unwrap_err().to_string();
+        let error = audit(&lenient, Grader::Boxed1).unwrap_err().to_string();
         assert!(error.starts_with("the reward pays 1 for a box for every option"), "{error}");
         let upside_down = RewardSpec { accuracy_weight: 0.0, ..STUDY };
-        let error = audit(&upside_down).unwrap_err().to_string();
+        let error = audit(&upside_down, Grader::Boxed1).unwrap_err().to_string();
         assert!(error.contains("reward no right answer\nhint: "), "{error}");
     }
 }

@@ -32,6 +32,7 @@ use crate::planted::Planted;
 use crate::pool;
 use crate::publish::{SampleCompletion, check, leaderboard, report_markdown};
 use crate::recipe::{ModelSpec, Recipe};
+use crate::rehearsal;
 use crate::score::{Header, Metrics, Provenance, Results, RowKind, Training, cut_levels};
 use crate::store::{Store, write_atomic};
 use crate::table::render_table;
@@ -251,15 +252,17 @@ fn judge(
     planted: Option<Planted>,
     dir: PathBuf,
 ) -> Result<Outcome> {
-    let levels =
-        evaluated.iter().find(|r| r.planned.name == "levels").context("the plan cuts levels")?;
-    let levels = cut_levels(&levels.scores(planted));
-    let rows: Vec<_> =
-        evaluated.iter().filter(|r| r.planned.name != "levels").map(|r| r.row(planted)).collect();
+    let grader = recipe.grader();
+    let (cutting, rows): (Vec<_>, Vec<_>) =
+        evaluated.iter().partition(|row| row.planned.name == "levels");
+    let mut levels = evaluation::published_levels(recipe)?;
+    levels.extend(cutting.iter().flat_map(|row| cut_levels(&row.scores(grader, planted))));
+    let rows: Vec<_> = rows.iter().map(|row| row.row(grader, planted)).collect();
     let budgets = budgets(plan, &training);
     let header = Header {
         profile: recipe.name.clone(),
         recipe_hash: plan.recipe_hash.clone(),
+        grader,
         provenance,
         external: evaluation::external_baselines(recipe)?,
         training,
@@ -395,13 +398,13 @@ fn basis<'a>(
         backend: &compute.name,
         code: CODE,
         files: recipe
-            .tables
-            .questions
-            .values()
-            .filter_map(|questions| questions.files.as_ref())
-            .map(|files| Ok((files.path.clone(), pool::hash(files)?)))
+            .files()
+            .map(|files| &files.path)
+            .chain(recipe.evaluation.benchmarks.iter().map(|benchmark| &benchmark.path))
+            .map(|path| Ok((path.clone(), pool::hash(path)?)))
             .collect::<Result<_>>()?,
         num_external: evaluation::external_samples(recipe)?.len(),
+        num_published: evaluation::published_samples(recipe)?.len(),
         planted: variant.planted(),
         base_seed: if let Variant::Redrawn(seed) = variant { seed } else { 0 },
     })
@@ -478,7 +481,10 @@ fn provenance(
         commit,
         dirty,
         command: match options.variant {
-            Variant::Usual => format!("cargo xtask reproduce --profile {profile}{scratch}"),
+            Variant::Usual => match rehearsal::profile(profile) {
+                Some(profile) => format!("cargo xtask reproduce --profile {profile} --rehearse"),
+                None => format!("cargo xtask reproduce --profile {profile}{scratch}"),
+            },
             Variant::Planted(_) | Variant::Redrawn(_) => {
                 format!("cargo xtask gate --profile {profile} --self-test")
             }
@@ -501,7 +507,7 @@ fn publish(outcome: &Outcome, evaluated: &[evaluation::Evaluated], shown: &PageD
     write_atomic(&dir.join("leaderboard.json"), board.as_bytes())?;
     write_atomic(&dir.join("results.json"), results.to_json()?.as_bytes())?;
     let samples: Vec<SampleCompletion> =
-        evaluated.iter().flat_map(evaluation::Evaluated::examples).collect();
+        evaluated.iter().flat_map(|row| row.examples(results)).collect();
     let analyses = shown.analyses.as_ref();
     let report = report_markdown(results, metrics, analyses, &samples);
     write_atomic(&dir.join("report.md"), report.as_bytes())?;

@@ -14,8 +14,9 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use synergy_benchmarks::answer::{self, GRADER, Outcome};
+use synergy_benchmarks::answer::{self, Outcome};
 use synergy_benchmarks::difficulty::{self, Level};
+use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::style;
 
 use crate::completion::Completion;
@@ -48,15 +49,14 @@ pub struct Score {
     pub words: [u32; 5],
 }
 
-/// Judges one completion: outcome, form, length and style.
-pub fn score(completion: &Completion) -> Score {
-    let judgement = answer::judge(&completion.text, &completion.answer, completion.finished);
+/// Judges one completion: outcome by the rules of `grader`, form, length and style.
+pub fn score(completion: &Completion, grader: Grader) -> Score {
     Score {
         sample_id: completion.sample_id.clone(),
         benchmark: completion.benchmark.clone(),
         hops: completion.hops,
         sample: completion.sample,
-        outcome: judgement.outcome,
+        outcome: completion.outcome(grader),
         format: answer::format_reward(&completion.text),
         num_tokens: completion.num_tokens,
         words: style::count_words(&completion.text),
@@ -66,7 +66,7 @@ pub fn score(completion: &Completion) -> Score {
 /// Cuts the levels on the base's own samples (16 per question in the study): a question's level
 /// follows from the share of its samples that are [`Outcome::Correct`].
 ///
-/// External questions (`hops` 0) get no level: they were not made along the difficulty knob.
+/// Questions of others (`hops` 0) get no level here: they were not made along the difficulty knob.
 /// These samples must not measure the base again; see the module's first lines.
 pub fn cut_levels(base_binning: &[Score]) -> BTreeMap<String, Level> {
     let mut counts: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
@@ -195,7 +195,7 @@ pub struct Question {
     pub id: String,
     pub benchmark: String,
     pub hops: usize,
-    /// `None` for an external benchmark, which is kept out of every "all".
+    /// `None` for an external benchmark without published levels, which is kept out of every "all".
     pub level: Option<Level>,
 }
 
@@ -230,6 +230,8 @@ pub struct SeedOutcomes {
 pub struct Header {
     pub profile: String,
     pub recipe_hash: String,
+    /// By whose rules the rows were judged.
+    pub grader: Grader,
     pub provenance: Provenance,
     pub external: Vec<External>,
     pub training: Vec<Training>,
@@ -237,7 +239,7 @@ pub struct Header {
 }
 
 impl Results {
-    /// Joins the rows of a run with the levels of [`cut_levels`]. Rows with one name become one
+    /// Joins the rows of a run with the levels of [`cut_levels`] and those that are published. Rows with one name become one
     /// row with several seeds; rows keep the order in which their names first occur.
     ///
     /// # Errors
@@ -251,7 +253,7 @@ impl Results {
         let mut questions: BTreeMap<&str, Question> = BTreeMap::new();
         for score in rows.iter().flat_map(|row| &row.scores) {
             let id = &score.sample_id;
-            let level = if score.hops == 0 { None } else { levels.get(id).copied() };
+            let level = levels.get(id).copied();
             ensure!(
                 score.hops == 0 || level.is_some(),
                 "question `{id}` has no level\nhint: the binning must sample every question"
@@ -285,7 +287,7 @@ impl Results {
             schema_version: SCHEMA_VERSION,
             profile: header.profile,
             recipe_hash: header.recipe_hash,
-            grader: GRADER.to_owned(),
+            grader: header.grader.name().to_owned(),
             provenance: header.provenance,
             external: header.external,
             training: header.training,
@@ -350,17 +352,15 @@ impl Results {
     /// Checks what the types cannot say.
     ///
     /// # Errors
-    /// Names the first thing that is wrong: two rows or questions with one name, a row whose
+    /// Names the first thing that is wrong: a grader that is none, two rows or questions with one name, a row whose
     /// arrays do not fit the questions, a letter that is no outcome, a seed that asks other
     /// questions than its row, a benchmark asked in part, a number that is not finite.
     pub fn validate(&self) -> anyhow::Result<()> {
+        ensure!(Grader::from_name(&self.grader).is_some(), "there is no grader `{}`", self.grader);
         let mut ids = BTreeSet::new();
         for Question { id, hops, level, .. } in &self.questions {
             ensure!(ids.insert(id), "two questions are named `{id}`");
-            ensure!(
-                (*hops == 0) == level.is_none(),
-                "question `{id}` has hops {hops} but level {level:?}"
-            );
+            ensure!(*hops == 0 || level.is_some(), "question `{id}` has hops {hops} but no level");
         }
         let mut names = BTreeSet::new();
         for row in &self.rows {
@@ -412,7 +412,7 @@ impl Results {
                     "question `{id}` has {} outcomes but other numbers of lengths or forms",
                     letters.len()
                 );
-                // A row asks all procedural questions, and an external benchmark whole or not.
+                // A row asks all questions with levels, and any other benchmark whole or not.
                 let group = match question.level {
                     Some(_) => ("", false),
                     None => (question.benchmark.as_str(), true),
@@ -425,6 +425,14 @@ impl Results {
             }
         }
         Ok(())
+    }
+
+    /// By whose rules the rows were judged.
+    ///
+    /// # Panics
+    /// If there is no such grader: results that were read or assembled have been checked.
+    pub fn grader(&self) -> Grader {
+        Grader::from_name(&self.grader).expect("results are checked")
     }
 
     /// The row named `name`.
@@ -445,12 +453,12 @@ impl Results {
             .collect()
     }
 
-    /// The procedural benchmarks (families), sorted.
+    /// The benchmarks with levels, sorted: the procedural ones (families), and those whose levels are published.
     pub fn families(&self) -> Vec<&str> {
         self.benchmarks(true)
     }
 
-    /// The external benchmarks, sorted.
+    /// The benchmarks without levels, sorted.
     pub fn external_benchmarks(&self) -> Vec<&str> {
         self.benchmarks(false)
     }
@@ -595,15 +603,17 @@ mod tests {
             hops: 2,
             sample: 3,
             answer: "4".to_owned(),
+            choices: Vec::new(),
+            precision: None,
             text: "<think> b2 4 4 . wait check b2 4 yes . </think> \\boxed{ 4 }".to_owned(),
             num_tokens: 14,
             finished: true,
         };
-        let judged = score(&completion);
+        let judged = score(&completion, Grader::Boxed1);
         assert_eq!((judged.outcome, judged.format), (Outcome::Correct, true));
         assert_eq!((judged.num_tokens, judged.words), (14, [1, 1, 0, 0, 0]));
         let cut = Completion { finished: false, ..completion };
-        assert_eq!(score(&cut).outcome, Outcome::Truncated);
+        assert_eq!(score(&cut, Grader::Boxed1).outcome, Outcome::Truncated);
     }
 
     #[test]
@@ -645,6 +655,7 @@ mod tests {
             assert!(message.contains(cause), "{message}");
         };
         refused(&|v| v["extra"] = 1.into(), "unknown field `extra`");
+        refused(&|v| v["grader"] = "boxed-0".into(), "there is no grader `boxed-0`");
         refused(&|v| v["rows"][1]["name"] = "base".into(), "two rows are named `base`");
         refused(&|v| v["rows"][0]["seeds"][0]["outcomes"][0] = "cxcc".into(), "`x` is no outcome");
         refused(&|v| v["rows"][0]["seeds"][0]["outcomes"][0] = "cc".into(), "2 outcomes but");

@@ -66,6 +66,11 @@ impl Store {
         Ok(Store { dir: dir.to_owned() })
     }
 
+    /// Where the pieces of `key` are kept while it is made.
+    pub fn journal(&self, key: &Key) -> PathBuf {
+        self.dir.join(format!("{}.journal.jsonl", key.as_str()))
+    }
+
     /// Whether `key` is there; says nothing about its health.
     pub fn has(&self, key: &Key) -> bool {
         self.dir.join(key.as_str()).exists()

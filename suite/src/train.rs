@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::config::VlmConfig;
 use synergy_models::native::Native;
@@ -64,11 +65,23 @@ pub struct Context<'a> {
     pub training: &'a TrainingSpec,
     /// Where the tower stays as it is: what is known of pictures.
     pub features: Option<&'a FeatureCache>,
+    /// By which rules an answer is right.
+    pub grader: Grader,
     /// What is broken on purpose in training.
     pub planted: Option<Planted>,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// Without anything that is known of pictures, judging by `boxed-1`, with nothing broken.
+    pub fn new(
+        prompter: &'a Prompter,
+        compute: &'a Compute,
+        training: &'a TrainingSpec,
+    ) -> Context<'a> {
+        let grader = Grader::default();
+        Context { prompter, compute, training, features: None, grader, planted: None }
+    }
+
     /// The model of `parameters` that answers and judges while a stage trains: in what the stage computes in.
     pub fn model(&self, parameters: &Parameters) -> Vlm {
         Vlm::computing(&self.prompter.config, parameters, self.training.dtype())
@@ -464,13 +477,7 @@ mod tests {
             ..TrainingSpec::none()
         };
         let compute = Compute::open("flex", Some(num_threads)).unwrap();
-        let context = Context {
-            prompter: &BASE.prompter,
-            compute: &compute,
-            training: &training,
-            features: None,
-            planted: None,
-        };
+        let context = Context::new(&BASE.prompter, &compute, &training);
         let mut trainer = trainer(&training);
         let figures = pretrain::step(&mut trainer, &context, &sequences).unwrap();
         (trainer.parameters, figures["gradient_norm"])

@@ -243,6 +243,9 @@ struct Reproduce {
     /// Train the base again instead of starting from the kept one
     #[arg(long)]
     from_scratch: bool,
+    /// Small counts instead of the recipe's, to see before a long run that all of it goes through
+    #[arg(long)]
+    rehearse: bool,
     #[command(flatten)]
     place: Place,
     /// Write the leaderboard as JSON to standard output
@@ -334,6 +337,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 .path("--runs-dir", reproduce.place.runs_dir.as_deref())?;
             if reproduce.from_scratch {
                 arguments = arguments.flag("--from-scratch");
+            }
+            if reproduce.rehearse {
+                arguments = arguments.flag("--rehearse");
             }
             if reproduce.json {
                 arguments = arguments.flag("--json");

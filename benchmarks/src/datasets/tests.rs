@@ -10,7 +10,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
-use crate::datasets::{Reader, Skipped, names, open};
+use crate::datasets::{Reader, Skipped, names, of_split, open};
+use crate::families::{Family, Split};
 use crate::sample::{ImageSource, Sample};
 
 fn fixtures() -> PathBuf {
@@ -445,4 +446,22 @@ fn a_large_table_is_read_in_little_memory() {
     assert_eq!(samples[0].images, samples[ROWS as usize].images);
     let grown = memory_bytes_max() - before;
     assert!(grown < 16_000_000, "{grown} bytes more for cells of {CELL}");
+}
+
+#[test]
+fn a_split_must_be_named_where_there_are_several() {
+    let with_id = |id: &str| {
+        let mut sample = Sample::procedural(Family::Sum, 1, Split::Test, 0, 1..=1);
+        sample.id = id.to_owned();
+        sample
+    };
+    let ids = ["mmmu/dev/1", "mmmu/validation/1", "mmmu/validation/2"].map(with_id).to_vec();
+    assert_eq!(of_split(ids.clone(), Some("validation")).unwrap().len(), 2);
+    let error = of_split(ids.clone(), None).unwrap_err().to_string();
+    assert!(
+        error.ends_with("hint: name one of dev (1 questions), validation (2 questions)"),
+        "{error}"
+    );
+    let error = of_split(ids, Some("test")).unwrap_err().to_string();
+    assert!(error.starts_with("the files hold no split `test`\nhint: there are dev"), "{error}");
 }

@@ -127,7 +127,7 @@ fn words(count: usize, config: &VlmConfig, rng: &mut ChaCha8Rng) -> Vec<u32> {
 }
 
 fn context<'a>(prompter: &'a Prompter, training: &'a TrainingSpec) -> Context<'a> {
-    Context { prompter, compute: &WORK.compute, training, features: None, planted: None }
+    Context::new(prompter, &WORK.compute, training)
 }
 
 /// A model of [`SIZES`] with random weights.

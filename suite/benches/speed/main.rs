@@ -23,6 +23,7 @@ use criterion::{Criterion, Throughput};
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use serde_json::{Value, json};
 use synergy_benchmarks::families::Split;
+use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::{Generated, Sampling};
@@ -105,13 +106,7 @@ impl Work {
         training: &'a TrainingSpec,
         features: Option<&'a FeatureCache>,
     ) -> Context<'a> {
-        Context {
-            prompter: &self.base.prompter,
-            compute: &self.compute,
-            training,
-            features,
-            planted: None,
-        }
+        Context { features, ..Context::new(&self.base.prompter, &self.compute, training) }
     }
 
     fn features(&self, training: &TrainingSpec, parameters: &Parameters) -> Option<FeatureCache> {
@@ -150,7 +145,7 @@ impl Work {
 
     /// Questions of one step of GRPO.
     fn asked(&self) -> Vec<Question> {
-        let pool: Vec<u64> = (0..self.grpo().questions.num_questions as u64).collect();
+        let pool: Vec<u64> = (0..self.grpo().questions.about() as u64).collect();
         grpo::batch(&self.base.prompter, self.grpo(), &pool, 1, Seed::root(1), 0).expect("a batch")
     }
 
@@ -161,7 +156,7 @@ impl Work {
         let spec = GrpoSpec { max_completion_tokens: TEXT.1, ..self.grpo().clone() };
         let parameters = Parameters::init(config, &mut Seed::root(1).rng(), &self.compute.device);
         let cut = |question: Question| {
-            let ids = tokenizer.encode(&self.base.prompter.text(&question.sample.question, true));
+            let ids = tokenizer.encode(&self.base.prompter.text(&question.sample, true));
             let text = tokenizer.decode(&ids[..TEXT.0]);
             let input_ids = tokenizer.encode(&text);
             (Question { input_ids, patches: Vec::new(), ..question }, text)
@@ -349,21 +344,12 @@ fn grading() -> Timed {
             let sample = sample(i);
             let register = if i % 2 == 0 { Register::Terse } else { Register::Verbose };
             let text = Prompter::answer(register, &sample.terse, &sample.verbose, &sample.answer);
-            Completion {
-                sample_id: sample.id,
-                benchmark: sample.benchmark,
-                hops: sample.hops,
-                sample: 0,
-                answer: sample.answer,
-                text,
-                num_tokens: 0,
-                finished: true,
-            }
+            Completion::new(&sample, 0, text, 0, true)
         })
         .collect();
     let run = move || {
         for completion in &completions {
-            black_box(score(completion));
+            black_box(score(completion, Grader::Boxed1));
         }
     };
     Timed { figure: "grading".into(), count: Some((GRADED, "answers/s")), run: Box::new(run) }
@@ -494,7 +480,7 @@ fn dump(dir: &Path) -> Result<()> {
         let path = pictures.join(&file);
         pixels.save(&path).with_context(|| format!("failed to write `{}`", path.display()))?;
         in_pictures.push(json!({
-            "text": base.prompter.text(&question.sample.question, true),
+            "text": base.prompter.text(&question.sample, true),
             "picture": file,
             "answer": question.sample.answer,
         }));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::difficulty::Level;
-use synergy_benchmarks::grade::{Grader, Target, grade};
+use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 
@@ -92,17 +92,6 @@ pub struct Part {
     pub tokens: f64,
 }
 
-/// The judgement of `completion`, an answer to `sample`.
-pub(super) fn outcome(grader: Grader, sample: &Sample, completion: &Completion) -> Outcome {
-    let target = Target {
-        gold: &sample.answer,
-        choices: &sample.choices,
-        precision: sample.details.precision,
-        benchmark: &sample.benchmark,
-    };
-    grade(grader, &target, &completion.text, completion.finished).outcome
-}
-
 /// Judges everything; `completions` are those of `answered`, question by question. Gives the outcomes of the chosen
 /// grader beside the report.
 pub(super) fn report(
@@ -126,7 +115,7 @@ pub(super) fn report(
             seed: answered.drawing.seed,
             sample_id: sample.id.clone(),
             sample: answer.sample,
-            outcomes: graders.iter().map(|grader| outcome(*grader, sample, answer)).collect(),
+            outcomes: graders.iter().map(|grader| answer.outcome(*grader)).collect(),
         })
         .collect();
     let outcomes: Vec<Outcome> = verdicts.iter().map(|verdicts| verdicts.outcomes[0]).collect();

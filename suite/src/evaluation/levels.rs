@@ -14,7 +14,6 @@ use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
 
 use super::Answered;
-use super::judge::outcome;
 use crate::completion::Completion;
 
 /// A question's pass rate and the level that follows from it.
@@ -32,7 +31,7 @@ pub(super) struct Cut {
 pub(super) fn cut(answered: &Answered, completions: &[Completion], grader: Grader) -> Vec<Cut> {
     let num_samples = answered.replies.first().map_or(1, Vec::len).max(1);
     let of = |(sample, answers): (&Sample, &[Completion])| {
-        let is_right = |answer: &&Completion| outcome(grader, sample, answer) == Outcome::Correct;
+        let is_right = |answer: &&Completion| answer.outcome(grader) == Outcome::Correct;
         let num_correct = answers.iter().filter(is_right).count() as u32;
         Cut {
             id: sample.id.clone(),

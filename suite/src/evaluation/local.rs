@@ -60,13 +60,7 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
     let prompter = Prompter { config, tokenizer, processor, prompt };
     let model = Vlm::new(&prompter.config, &parameters);
     let training = TrainingSpec::none();
-    let context = Context {
-        prompter: &prompter,
-        compute: &compute,
-        training: &training,
-        features: None,
-        planted: None,
-    };
+    let context = Context::new(&prompter, &compute, &training);
     let seed = Seed::root(drawing.seed).fold_in(purpose.name());
     events.say(&format!("device {}", compute.told));
     let clock = Instant::now();

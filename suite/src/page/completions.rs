@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use synergy_benchmarks::answer::{GRADER, Outcome, boxes, format_reward, judge};
+use synergy_benchmarks::answer::{Outcome, boxes, format_reward};
+use synergy_benchmarks::grade::{Grader, grade};
 
 use super::PageData;
 use super::html::{escaped, shortened};
@@ -110,8 +111,9 @@ fn draw_exhibit(
         escaped(&exhibit.id),
     );
     for answer in &exhibit.answers {
-        let Completion { text, answer: target, finished, num_tokens, .. } = &answer.completion;
-        let judgement = judge(text, target, *finished);
+        let Completion { text, finished, num_tokens, .. } = &answer.completion;
+        let target = answer.completion.target();
+        let judgement = grade(results.grader(), &target, text, *finished);
         let outcome = name(judgement.outcome);
         let said = judgement.extracted.as_deref().unwrap_or("no box");
         let shown = lines.iter().any(|line| line.name == answer.row && line.is_shown);
@@ -125,19 +127,23 @@ fn draw_exhibit(
             said = escaped(&shortened(said)),
             text = escaped(&shortened(text)),
         );
-        trace(out, &answer.completion, answer.seed);
+        trace(out, results.grader(), &answer.completion, answer.seed);
         out.push_str("</details>\n");
     }
     out.push_str("</div>\n");
 }
 
 /// What the grader looked at, in its order.
-fn trace(out: &mut String, completion: &Completion, seed: u64) {
+fn trace(out: &mut String, grader: Grader, completion: &Completion, seed: u64) {
     let Completion { text, answer, finished, num_tokens, sample, .. } = completion;
     let found = boxes(text);
-    let judgement = judge(text, answer, *finished);
+    let judgement = grade(grader, &completion.target(), text, *finished);
     let ended = if *finished { "ended by itself" } else { "was cut at the length limit" };
     let taken = match (&judgement.extracted, found.len()) {
+        (said, _) if grader != Grader::Boxed1 => match said {
+            Some(said) => format!("Taken from it: “{said}”."),
+            None => "Nothing in it was taken for an answer.".to_owned(),
+        },
         (Some(said), 1) => format!("One box whose braces balance; it holds “{said}”."),
         (Some(said), n) => {
             format!("{n} boxes whose braces balance; the last to open is taken and holds “{said}”.")
@@ -150,6 +156,11 @@ fn trace(out: &mut String, completion: &Completion, seed: u64) {
                 "Not compared with the target “{answer}”: a cut answer counts as truncated whatever it says."
             )
         }
+        (Some(said), outcome) if grader != Grader::Boxed1 => format!(
+            "Compared with the target “{answer}” by the rules of {}: “{said}” is {}.",
+            grader.name(),
+            if outcome == Outcome::Correct { "the same" } else { "another answer" }
+        ),
         (Some(said), outcome) => format!(
             "Compared with the target “{answer}”, whatever the case, spaces around it, a last period and leading \
              zeros: “{said}” is {}.",
@@ -167,7 +178,8 @@ fn trace(out: &mut String, completion: &Completion, seed: u64) {
     ];
     let _ = write!(
         out,
-        "<p class=\"trace-title\">Grader {GRADER}, seed {seed}, sample {sample}</p><ol class=\"trace\">"
+        "<p class=\"trace-title\">Grader {}, seed {seed}, sample {sample}</p><ol class=\"trace\">",
+        grader.name()
     );
     for step in steps {
         let _ = write!(out, "<li>{}</li>", escaped(&shortened(&step)));

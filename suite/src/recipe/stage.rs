@@ -87,6 +87,9 @@ pub struct SftSpec {
     pub num_epochs: usize,
     pub batch_size: usize,
     pub position_gap_max: u32,
+    /// Tokens of a sequence at most: what a longer answer has beyond is not learned. No limit where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<usize>,
     pub checkpoint: KeptCheckpoint,
     pub training: Named<TrainingSpec>,
     pub optimizer: Named<OptimizerSpec>,
@@ -134,6 +137,8 @@ pub struct SampleSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Keep {
+    /// Every one, right or wrong.
+    Any,
     /// Every correct one.
     Correct,
     /// The correct one of the fewest tokens, as the study's self-distillation does.

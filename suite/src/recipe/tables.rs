@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow, ensure};
 use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use synergy_benchmarks::datasets::training::Layout;
+use synergy_benchmarks::datasets::{self, training::Layout};
 use synergy_benchmarks::families::{MAX_HOPS, Split};
 use synergy_models::lora::{LoraConfig, TargetModules};
 use synergy_models::weights::{ComputeDtype, NamedShape};
@@ -78,7 +78,9 @@ pub struct QuestionsSpec {
     /// `train`, or `pretrain`; what is measured on is never trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
-    pub num_questions: usize,
+    /// All that the files have where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_questions: Option<usize>,
     /// Fewest and most steps that a solution takes; they cycle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hops: Option<[usize; 2]>,
@@ -91,7 +93,7 @@ pub struct QuestionsSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FilesSpec {
-    /// `sharegpt`, `trl`, `easyr1`, `verl`, `mm-eureka` or `vlm-r1`.
+    /// A name of [`Layout`].
     pub layout: String,
     /// A file or a folder, from the project's root.
     pub path: PathBuf,
@@ -99,6 +101,8 @@ pub struct FilesSpec {
     pub name: String,
     /// About as long is an answer, for the plan's estimates.
     pub answer_tokens: f64,
+    /// About so many questions are there, for the same.
+    pub about_questions: usize,
 }
 
 /// Where the questions of a pool are from.
@@ -111,6 +115,7 @@ pub enum Source<'a> {
 impl QuestionsSpec {
     /// Questions that are drawn from the families.
     pub fn drawn(split: Split, num_questions: usize, hops: [usize; 2]) -> QuestionsSpec {
+        let num_questions = Some(num_questions);
         QuestionsSpec { split: Some(split), num_questions, hops: Some(hops), files: None }
     }
 
@@ -126,9 +131,15 @@ impl QuestionsSpec {
         }
     }
 
+    /// About so many there are, for the plan's estimates.
+    pub fn about(&self) -> usize {
+        let all = || self.files.as_ref().map_or(0, |files| files.about_questions);
+        self.num_questions.unwrap_or_else(all)
+    }
+
     pub(super) fn check(&self) -> Checked {
         require!(
-            self.num_questions > 0,
+            self.num_questions != Some(0),
             "num_questions",
             "nothing to train on: num_questions is 0"
         );
@@ -140,10 +151,12 @@ impl QuestionsSpec {
             );
             return files.check().map_err(|fault| fault.below("files"));
         }
-        let (Some(split), Some(hops)) = (self.split, self.hops) else {
+        let (Some(split), Some(hops), Some(_)) = (self.split, self.hops, self.num_questions) else {
             return Err(Fault::at(
                 "num_questions",
-                anyhow!("questions of nothing\nhint: `split` and `hops`, or `files`"),
+                anyhow!(
+                    "questions of nothing\nhint: `split`, `hops` and `num_questions`, or `files`"
+                ),
             ));
         };
         require!(
@@ -156,7 +169,7 @@ impl QuestionsSpec {
 }
 
 impl FilesSpec {
-    fn check(&self) -> Checked {
+    pub(super) fn check(&self) -> Checked {
         require!(
             Layout::from_name(&self.layout).is_some(),
             "layout",
@@ -169,6 +182,11 @@ impl FilesSpec {
             "answer_tokens",
             "answers of {} tokens are none",
             self.answer_tokens
+        );
+        require!(
+            self.about_questions > 0,
+            "about_questions",
+            "files of about 0 questions are none"
         );
         Ok(())
     }
@@ -194,24 +212,112 @@ pub enum AnswerRule {
     LastBox,
 }
 
-/// Questions of the validation split that choose among a stage's checkpoints, answered greedily.
+/// Questions of the families' validation split, or of files, that choose among a stage's checkpoints, answered
+/// greedily.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValidationSpec {
-    pub questions_per_family: usize,
-    pub question_seed: u64,
-    pub hops: [usize; 2],
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub questions_per_family: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question_seed: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hops: Option<[usize; 2]>,
+    /// Instead of the three: questions that others have written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesSpec>,
+    /// Only so many of those, at even distances; all where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_questions: Option<usize>,
     pub max_new_tokens: usize,
 }
 
 impl ValidationSpec {
+    /// What is asked of the families, if it is not files that are asked.
+    pub fn drawn(&self) -> Option<Drawn> {
+        let (per_family, seed) = (self.questions_per_family?, self.question_seed?);
+        Some(Drawn { per_family, seed, hops: self.hops? })
+    }
+
     pub(super) fn check(&self) -> Checked {
         require!(
-            self.questions_per_family > 0 && self.max_new_tokens > 0,
+            self.questions_per_family != Some(0)
+                && self.num_questions != Some(0)
+                && self.max_new_tokens > 0,
             "questions_per_family",
             "the validation split is empty\nhint: questions_per_family and max_new_tokens are at least 1"
         );
-        check_hops(self.hops)
+        let said = [
+            self.questions_per_family.is_some(),
+            self.question_seed.is_some(),
+            self.hops.is_some(),
+        ];
+        match &self.files {
+            Some(files) if said == [false; 3] => {
+                files.check().map_err(|fault| fault.below("files"))
+            }
+            None if said == [true; 3] && self.num_questions.is_none() => {
+                self.hops.map_or(Ok(()), check_hops)
+            }
+            _ => Err(Fault::at(
+                "max_new_tokens",
+                anyhow!(
+                    "it is not said what is asked\n\
+                     hint: `questions_per_family`, `question_seed` and `hops`, or `files`"
+                ),
+            )),
+        }
+    }
+}
+
+/// Questions drawn from every family, of a split that nothing is trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drawn {
+    pub per_family: usize,
+    pub seed: u64,
+    pub hops: [usize; 2],
+}
+
+/// A published benchmark on disk, with the study's levels in its files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BenchmarkSpec {
+    /// `mathvision`, `mathverse`, `mathvista`, `mmmu` or `mmstar`.
+    pub name: String,
+    /// A file or a folder, from the project's root.
+    pub path: PathBuf,
+    /// Which split, where the files hold several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+    /// Only so many questions, at even distances; all where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_questions: Option<usize>,
+    /// About so many it has, for the plan's estimates.
+    pub about_questions: usize,
+}
+
+impl BenchmarkSpec {
+    pub(super) fn check(&self) -> Checked {
+        let known: Vec<&str> = datasets::names().collect();
+        require!(
+            known.contains(&self.name.as_str()),
+            "name",
+            "there is no published benchmark `{}`\nhint: {}",
+            self.name,
+            known.join(", ")
+        );
+        require!(
+            self.num_questions != Some(0) && self.about_questions > 0,
+            "num_questions",
+            "nothing is asked of `{}`\nhint: num_questions and about_questions are at least 1",
+            self.name
+        );
+        Ok(())
+    }
+
+    /// About so many questions are asked.
+    pub fn about(&self) -> usize {
+        self.num_questions.unwrap_or(usize::MAX).min(self.about_questions)
     }
 }
 
@@ -272,6 +378,10 @@ pub struct TrainingSpec {
     /// the optimizer's state are f32 either way. `f32` where it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<ComputeDtype>,
+    /// A group's rollouts share one sequence, with the question once, while it has at most so many tokens; what does not
+    /// fit begins another. Needs `gradient_checkpointing`. No limit where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_packed_tokens: Option<usize>,
     /// Learn the factors of an adapter and leave all parameters as they are. All that is not frozen learns where it
     /// is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -318,6 +428,7 @@ impl TrainingSpec {
             micro_batch_size: 1,
             checkpoint_every: 1,
             gradient_checkpointing: None,
+            max_packed_tokens: None,
             lora: None,
             dtype: None,
         }
@@ -365,6 +476,13 @@ impl TrainingSpec {
             self.micro_batch_size > 0 && self.checkpoint_every > 0,
             "micro_batch_size",
             "sizes must be at least 1"
+        );
+        require!(
+            self.max_packed_tokens.is_none()
+                || (self.recompute() && self.max_packed_tokens != Some(0)),
+            "max_packed_tokens",
+            "max_packed_tokens is a limit of gradient checkpointing\n\
+             hint: at least 1, with gradient_checkpointing = true"
         );
         self.freeze_patterns().map_err(|cause| Fault::at("freeze", cause))?;
         let Some(lora) = &self.lora else { return Ok(()) };

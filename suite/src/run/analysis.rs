@@ -1,14 +1,13 @@
 //! A run's answers by level, outcome and grader: what `analysis.json` holds and the reports show.
 //!
-//! Does not know files, nor any grader's rules. Sets of other owners, whose questions have options, are not in it.
+//! Does not know files, nor any grader's rules. Questions without a level are not in it.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use rayon::prelude::*;
-use synergy_benchmarks::answer::GRADER;
 use synergy_benchmarks::difficulty::Level;
-use synergy_benchmarks::grade::{Grader, Target, grade};
+use synergy_benchmarks::grade::Grader;
 
 use super::evaluation::Evaluated;
 use crate::agreement::{Agreement, Verdicts};
@@ -41,7 +40,7 @@ pub(super) fn analyses(
         .iter()
         .filter(|row| is_exhibited(results, &row.planned.name))
         .map(|row| {
-            let scored = row.completions.iter().zip(row.scores(planted));
+            let scored = row.completions.iter().zip(row.scores(results.grader(), planted));
             (row, scored.filter(|(c, _)| levels.contains_key(c.sample_id.as_str())).collect())
         })
         .collect();
@@ -59,19 +58,25 @@ pub(super) fn analyses(
             .collect();
         rows.extend(analyze(name, &judged));
     }
-    let graders: Vec<&str> = [GRADER].into_iter().chain(Grader::ALL.map(Grader::name)).collect();
+    // The run's own first.
+    let others = Grader::ALL.into_iter().filter(|grader| *grader != results.grader());
+    let graders: Vec<Grader> = [results.grader()].into_iter().chain(others).collect();
     let verdicts: Vec<Verdicts> = answers
         .iter()
         .flat_map(|(row, answers)| answers.iter().map(|answer| (&row.planned, answer)))
         .collect::<Vec<_>>()
         .into_par_iter()
-        .map(|(row, (completion, score))| verdicts(row, completion, score))
+        .map(|(row, (completion, score))| verdicts(row, completion, score, &graders[1..]))
         .collect();
     let accuracy = names(&answers)
         .into_iter()
-        .map(|name| RowAccuracy { row: name.to_owned(), accuracy: accuracy(name, &verdicts) })
+        .map(|name| {
+            let accuracy = accuracy(name, &verdicts, graders.len());
+            RowAccuracy { row: name.to_owned(), accuracy }
+        })
         .collect();
-    let agreement = Agreement::of(&graders, verdicts);
+    let names: Vec<&str> = graders.iter().map(|grader| grader.name()).collect();
+    let agreement = Agreement::of(&names, verdicts);
     rows.first().context("no row is the base's or a regime's")?;
     Ok(Analyses { profile: profile.to_owned(), rows, accuracy, agreement })
 }
@@ -87,29 +92,29 @@ fn names<'a>(answers: &[Answers<'a>]) -> Vec<&'a str> {
     names
 }
 
-fn verdicts(row: &PlannedRow, completion: &Completion, score: &Score) -> Verdicts {
-    let target = Target {
-        gold: &completion.answer,
-        choices: &[],
-        precision: None,
-        benchmark: &completion.benchmark,
-    };
-    let by = |grader| grade(grader, &target, &completion.text, completion.finished).outcome;
+/// What the run's grader said, which is `score`, and what `others` say.
+fn verdicts(
+    row: &PlannedRow,
+    completion: &Completion,
+    score: &Score,
+    others: &[Grader],
+) -> Verdicts {
+    let others = others.iter().map(|grader| completion.outcome(*grader));
     Verdicts {
         row: row.name.clone(),
         seed: row.seed,
         sample_id: completion.sample_id.clone(),
         sample: completion.sample,
-        outcomes: [score.outcome].into_iter().chain(Grader::ALL.map(by)).collect(),
+        outcomes: [score.outcome].into_iter().chain(others).collect(),
     }
 }
 
-fn accuracy(row: &str, verdicts: &[Verdicts]) -> Vec<f64> {
+fn accuracy(row: &str, verdicts: &[Verdicts], num_graders: usize) -> Vec<f64> {
     use synergy_benchmarks::answer::Outcome::Correct;
     let own: Vec<&Verdicts> = verdicts.iter().filter(|verdicts| verdicts.row == row).collect();
     let share = |grader: usize| {
         own.iter().filter(|verdicts| verdicts.outcomes[grader] == Correct).count() as f64
             / own.len().max(1) as f64
     };
-    (0..=Grader::ALL.len()).map(share).collect()
+    (0..num_graders).map(share).collect()
 }

@@ -5,8 +5,10 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use synergy_benchmarks::answer::{Outcome, judge};
-use synergy_models::generate::Sampling;
+use serde::{Deserialize, Serialize};
+use synergy_benchmarks::answer::Outcome;
+use synergy_benchmarks::grade::{Target, grade};
+use synergy_models::generate::{Generated, Sampling};
 use synergy_models::vlm::Vlm;
 
 use crate::base::Base;
@@ -15,6 +17,7 @@ use crate::dataset::{Asked, Dataset, Example, mix, teacher};
 use crate::device::Compute;
 use crate::evaluate::{Question, rollouts};
 use crate::event::{Event, Events, interrupted};
+use crate::journal::Journal;
 use crate::plan::PlannedStage;
 use crate::pool;
 use crate::recipe::{Keep, QuestionsSpec, SampleSpec, StageSpec, TrainingSpec};
@@ -28,7 +31,7 @@ const CHUNK: usize = 100;
 /// Makes the data of `planned` and keeps it; the store has none of it yet.
 ///
 /// # Errors
-/// If a model cannot be read, nothing is left, or somebody asked to stop: data begins anew then.
+/// If a model cannot be read, nothing is left, or somebody asked to stop; what was sampled until then is kept.
 pub fn run(
     planned: &PlannedStage,
     base: &Base,
@@ -37,12 +40,13 @@ pub fn run(
     events: &mut Events,
 ) -> Result<Summary> {
     let clock = Instant::now();
-    let mut tokens = StepFigures::new();
-    let data = match &planned.spec {
-        StageSpec::Teacher(spec) => teacher(spec, planned.seed)?,
-        StageSpec::Mix(spec) => mix(spec, &inputs(planned, store)?, planned.seed())?,
+    let (mut tokens, mut wall_time_s) = (StepFigures::new(), 0.0);
+    let (data, journal) = match &planned.spec {
+        StageSpec::Teacher(spec) => (teacher(spec, planned.seed)?, None),
+        StageSpec::Mix(spec) => (mix(spec, &inputs(planned, store)?, planned.seed())?, None),
         StageSpec::Sample(spec) => {
-            sample(spec, planned, base, compute, store, events, &mut tokens)?
+            let (pieces, journal) = sample(spec, planned, base, compute, store, events)?;
+            (joined(pieces, &mut tokens, &mut wall_time_s), Some(journal))
         }
         _ => bail!("stage `{}` makes no data", planned.name),
     };
@@ -54,13 +58,16 @@ pub fn run(
         figures.insert("accuracy".into(), right as f64 / all as f64);
         figures.insert("never_right".into(), never as f64 / data.asked.len() as f64);
     }
-    let wall_time_s = clock.elapsed().as_secs_f64();
+    if journal.is_none() {
+        wall_time_s = clock.elapsed().as_secs_f64();
+    }
     let cost = Cost::of(&[tokens], 0, &base.prompter.config, wall_time_s);
     let summary = Summary { cost, figures };
     let mut files = data.to_files()?;
     let bytes = serde_json::to_vec_pretty(&summary).context("a summary is plain data")?;
     files.insert("summary.json".into(), bytes);
     store.put(&planned.key, &planned.depends_on, &files)?;
+    journal.map_or(Ok(()), Journal::remove)?;
     events.write(Event::StageDone {
         stage: &planned.name,
         seed: planned.seed,
@@ -85,7 +92,7 @@ pub fn inputs(planned: &PlannedStage, store: &Store) -> Result<Vec<Dataset>> {
     planned.data.iter().map(read).collect()
 }
 
-/// A model's own answers, and how often each question was answered right; `tokens` counts what that took.
+/// A model's own answers, and how often each question was answered right, in pieces that are kept as they come.
 fn sample(
     spec: &SampleSpec,
     planned: &PlannedStage,
@@ -93,8 +100,7 @@ fn sample(
     compute: &Compute,
     store: &Store,
     events: &Events,
-    tokens: &mut StepFigures,
-) -> Result<Dataset> {
+) -> Result<(Vec<Piece>, Journal<Piece>)> {
     let prompter = &base.prompter;
     let from = planned.from.as_ref().context("a sample names its model")?;
     let parameters = checkpoint(store, from, base, compute)?;
@@ -106,14 +112,16 @@ fn sample(
         ..Sampling::greedy(spec.max_new_tokens, prompter.config.eos_token_id)
     };
     let unused = TrainingSpec::none();
-    let context = Context { prompter, compute, training: &unused, features: None, planted: None };
+    let context = Context::new(prompter, compute, &unused);
     let seed = planned.seed().fold_in("rollouts");
-    let num_questions = spec.questions.num_questions;
+    let num_questions = pool::num_questions(&spec.questions)?;
     let label = format!("{} (seed {})", planned.name, planned.seed);
-    let mut bar = events.bar(&label, num_questions, 0);
-    let mut data = Dataset::default();
+    let (mut journal, mut pieces) = Journal::<Piece>::open(&store.journal(&planned.key))?;
     let indices: Vec<u64> = (0..num_questions as u64).collect();
-    for chunk in indices.chunks(CHUNK) {
+    let first = (pieces.len() * CHUNK).min(num_questions);
+    let mut bar = events.bar(&label, num_questions, first);
+    for chunk in indices[first..].chunks(CHUNK) {
+        let clock = Instant::now();
         let questions: Vec<Question> = chunk
             .iter()
             .map(|&i| {
@@ -122,48 +130,86 @@ fn sample(
             .collect::<Result<_>>()?;
         let generated =
             rollouts(&model, &context, &questions, spec.num_generations, &sampling, seed)?;
+        let mut piece = Piece::default();
         for ((&index, question), answers) in chunk.iter().zip(&questions).zip(generated) {
             let sampled: usize = answers.iter().map(|a| a.ids.len()).sum();
-            *tokens.entry("tokens_generated".into()).or_default() += sampled as f64;
-            let forward = question.input_ids.len() + sampled;
-            *tokens.entry("tokens_forward".into()).or_default() += forward as f64;
-            let mut right: Vec<(usize, String)> = answers
-                .iter()
-                .map(|a| (a.ids.len(), prompter.tokenizer.decode(&a.ids), a.finished))
-                .filter(|(_, text, finished)| {
-                    judge(text, &question.sample.answer, *finished).outcome == Outcome::Correct
-                })
-                .map(|(len, text, _)| (len, text))
-                .collect();
-            data.asked.push(Asked {
+            piece.tokens_generated += sampled;
+            piece.tokens_forward += question.input_ids.len() + sampled;
+            let target = Target::of(&question.sample);
+            let said = |a: &Generated| (a.ids.len(), prompter.tokenizer.decode(&a.ids));
+            let (right, wrong): (Vec<_>, Vec<_>) =
+                answers.iter().map(|a| (said(a), a.finished)).partition(|((_, text), finished)| {
+                    let judgement = grade(planned.grader, &target, text, *finished);
+                    judgement.outcome == Outcome::Correct
+                });
+            piece.asked.push(Asked {
                 sample_id: question.sample.id.clone(),
                 num_correct: right.len(),
                 num_generations: spec.num_generations,
             });
             let [low, high] = spec.pass_rate;
             let pass_rate = right.len() as f64 / spec.num_generations as f64;
-            if !(low..=high).contains(&pass_rate) {
-                right.clear();
-            }
-            if spec.keep == Keep::ShortestCorrect {
+            let mut kept: Vec<(usize, String)> = right.into_iter().map(|(said, _)| said).collect();
+            match spec.keep {
+                Keep::Correct => {}
+                Keep::Any => kept.extend(wrong.into_iter().map(|(said, _)| said)),
                 // The first of the shortest.
-                right = right.into_iter().min_by_key(|(len, _)| *len).into_iter().collect();
+                Keep::ShortestCorrect => {
+                    kept = kept.into_iter().min_by_key(|(len, _)| *len).into_iter().collect();
+                }
             }
-            data.examples.extend(right.into_iter().map(|(_, answer)| Example {
+            if !(low..=high).contains(&pass_rate) {
+                kept.clear();
+            }
+            piece.examples.extend(kept.into_iter().map(|(_, answer)| Example {
                 sample_id: question.sample.id.clone(),
                 index,
                 questions: QuestionsSpec::clone(&spec.questions),
                 answer,
             }));
         }
-        bar.at(data.asked.len(), format!("{} kept", data.examples.len()));
+        piece.wall_time_s = clock.elapsed().as_secs_f64();
+        journal.push(&piece)?;
+        pieces.push(piece);
+        let done = (pieces.len() * CHUNK).min(num_questions);
+        bar.at(done, format!("{} kept", num_kept(&pieces)));
         if interrupted() {
             bail!(
-                "interrupted while sampling for `{}`\nhint: the same command begins this stage anew",
+                "interrupted while sampling for `{}`\nhint: the same command goes on from there",
                 planned.name
             );
         }
     }
-    bar.finish(&format!("{} answers kept", data.examples.len()));
-    Ok(data)
+    bar.finish(&format!("{} answers kept", num_kept(&pieces)));
+    Ok((pieces, journal))
+}
+
+/// What the questions of one chunk left.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Piece {
+    asked: Vec<Asked>,
+    examples: Vec<Example>,
+    tokens_generated: usize,
+    tokens_forward: usize,
+    wall_time_s: f64,
+}
+
+fn num_kept(pieces: &[Piece]) -> usize {
+    pieces.iter().map(|piece| piece.examples.len()).sum()
+}
+
+/// All pieces as one; what they took is added to `tokens` and `wall_time_s`.
+fn joined(pieces: Vec<Piece>, tokens: &mut StepFigures, wall_time_s: &mut f64) -> Dataset {
+    let mut data = Dataset::default();
+    let mut add = |name: &str, count: usize| {
+        *tokens.entry(name.to_owned()).or_default() += count as f64;
+    };
+    for piece in pieces {
+        add("tokens_generated", piece.tokens_generated);
+        add("tokens_forward", piece.tokens_forward);
+        *wall_time_s += piece.wall_time_s;
+        data.asked.extend(piece.asked);
+        data.examples.extend(piece.examples);
+    }
+    data
 }

@@ -7,10 +7,13 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
-use synergy_benchmarks::answer::judge;
+use anyhow::{Context as _, Result, bail, ensure};
+use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::datasets::easy_vqa::{self, EasyVqaSplit};
+use synergy_benchmarks::datasets::{self, spread};
+use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::families::Split;
+use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::Sampling;
@@ -20,14 +23,15 @@ use crate::base::Base;
 use crate::completion::{Completion, from_lines, to_lines};
 use crate::data::test_samples;
 use crate::device::Compute;
-use crate::evaluate::{Question, evaluate, with_shuffled_pictures};
+use crate::evaluate::{Question, evaluate, with_another_picture};
 use crate::event::{Event, Events, interrupted};
+use crate::journal::Journal;
 use crate::plan::{Plan, PlannedRow};
 use crate::planted::Planted;
 use crate::publish::SampleCompletion;
-use crate::recipe::{Recipe, TrainingSpec};
+use crate::recipe::{BenchmarkSpec, Recipe, TrainingSpec};
 use crate::run::stage;
-use crate::score::{External, Row, RowKind, Score, score};
+use crate::score::{External, Results, Row, RowKind, Score, score};
 use crate::store::Store;
 use crate::train::Context;
 
@@ -46,37 +50,44 @@ pub struct Evaluated {
 }
 
 impl Evaluated {
-    /// The row with its completions judged.
-    pub fn row(&self, planted: Option<Planted>) -> Row {
+    /// The row with its completions judged by the rules of `grader`.
+    pub fn row(&self, grader: Grader, planted: Option<Planted>) -> Row {
         Row {
             name: self.planned.name.clone(),
             kind: self.planned.kind,
             note: self.planned.note.clone(),
             seed: self.planned.seed,
-            scores: self.scores(planted),
+            scores: self.scores(grader, planted),
         }
     }
 
     /// Every completion judged, by a broken parser if one is planted.
-    pub fn scores(&self, planted: Option<Planted>) -> Vec<Score> {
-        let judge = |c: &Completion| planted.map_or_else(|| score(c), |planted| planted.score(c));
+    pub fn scores(&self, grader: Grader, planted: Option<Planted>) -> Vec<Score> {
+        let judge = |c: &Completion| match planted {
+            None => score(c, grader),
+            Some(planted) => planted.score(c, grader),
+        };
         self.completions.iter().map(judge).collect()
     }
 
     /// A few completions to read: an easy, a middle and a hard question of the base and each regime.
-    pub fn examples(&self) -> Vec<SampleCompletion> {
+    pub fn examples(&self, results: &Results) -> Vec<SampleCompletion> {
         if self.planned.kind == RowKind::Control {
             return Vec::new();
         }
-        let wanted = [2, 5, 9];
+        let levels: BTreeMap<&str, Level> =
+            results.questions.iter().filter_map(|q| Some((q.id.as_str(), q.level?))).collect();
         let mut out = Vec::new();
-        for (i, hops) in wanted.into_iter().enumerate() {
-            let mut alike = self.completions.iter().filter(|c| c.hops == hops && c.sample == 0);
+        for (i, level) in [Level::L1, Level::L3, Level::L5].into_iter().enumerate() {
+            let is_alike =
+                |c: &&Completion| c.sample == 0 && levels.get(c.sample_id.as_str()) == Some(&level);
+            // Not always the first family's.
+            let mut alike = self.completions.iter().filter(is_alike);
             let Some(completion) = alike.nth(i * 7) else { continue };
             out.push(SampleCompletion {
                 regime: self.planned.name.clone(),
                 completion: completion.clone(),
-                outcome: judge(&completion.text, &completion.answer, completion.finished).outcome,
+                outcome: completion.outcome(results.grader()),
                 question: self.questions.get(&completion.sample_id).cloned().unwrap_or_default(),
             });
         }
@@ -97,7 +108,8 @@ pub fn all(
     events: &mut Events,
 ) -> Result<Vec<Evaluated>> {
     let samples = samples(recipe)?;
-    if recipe.evaluation.external_questions > 0 && samples.iter().all(|s| s.hops > 0) {
+    let external_questions = recipe.evaluation.external_questions;
+    if external_questions > 0 && external_samples(recipe)?.is_empty() {
         events
             .say("  EasyVQA is not on disk and is left out (`cargo xtask fetch easy-vqa` gets it)");
     }
@@ -151,12 +163,49 @@ fn from_store(store: &Store, planned: &PlannedRow) -> Result<Option<Vec<Completi
     Ok(Some(from_lines(std::str::from_utf8(bytes).context("completions are text")?)?))
 }
 
-/// The test questions and those of the external benchmark, if it is there.
+/// The test questions of the families, those of the published benchmarks, and those of the external one, if it is there.
 pub(super) fn samples(recipe: &Recipe) -> Result<Vec<Sample>> {
-    let e = &recipe.evaluation;
-    let mut samples = test_samples(e.question_seed, e.questions_per_family, e.hops, Split::Test)?;
+    let mut samples = match recipe.evaluation.drawn() {
+        Some((drawn, _)) => test_samples(drawn, Split::Test)?,
+        None => Vec::new(),
+    };
+    samples.extend(published_samples(recipe)?);
     samples.extend(external_samples(recipe)?);
     Ok(samples)
+}
+
+/// The questions of every published benchmark, each with its level.
+///
+/// # Errors
+/// If a file cannot be read, or a question has no level.
+pub fn published_samples(recipe: &Recipe) -> Result<Vec<Sample>> {
+    let of = recipe.evaluation.benchmarks.iter().map(published);
+    Ok(of.collect::<Result<Vec<_>>>()?.concat())
+}
+
+fn published(spec: &BenchmarkSpec) -> Result<Vec<Sample>> {
+    let samples = datasets::open(&spec.name, &spec.path)?.collect::<Result<Vec<Sample>>>()?;
+    let samples = datasets::of_split(samples, spec.split.as_deref())
+        .with_context(|| format!("no questions are chosen from `{}`", spec.path.display()))?;
+    let num_unleveled = samples.iter().filter(|sample| sample.details.level.is_none()).count();
+    ensure!(
+        num_unleveled == 0,
+        "{num_unleveled} of {} questions in `{}` have no published level\n\
+         hint: `cargo xtask fetch {}-levels` gets the files that have them",
+        samples.len(),
+        spec.path.display(),
+        spec.name
+    );
+    Ok(spread(samples, spec.num_questions.unwrap_or(usize::MAX)))
+}
+
+/// The levels of published questions, by their ids.
+///
+/// # Errors
+/// See [`published_samples`].
+pub fn published_levels(recipe: &Recipe) -> Result<BTreeMap<String, Level>> {
+    let level = |sample: Sample| Some((sample.id, sample.details.level?));
+    Ok(published_samples(recipe)?.into_iter().filter_map(level).collect())
 }
 
 fn texts(samples: &[Sample]) -> Rc<BTreeMap<String, String>> {
@@ -172,6 +221,11 @@ fn ask(
     store: &Store,
     events: &Events,
 ) -> Result<Vec<Completion>> {
+    // The levels of all others are published, or they have none.
+    let is_asked = |sample: &&Sample| planned.name != "levels" || sample.hops > 0;
+    let samples: Vec<Sample> = samples.iter().filter(is_asked).cloned().collect();
+    let (mut journal, kept) = Journal::<Vec<Completion>>::open(&store.journal(&planned.key))?;
+    let mut completions = kept.concat();
     let mut parameters = stage::checkpoint(store, &planned.checkpoint, base, compute)?;
     if let Some(planted) = planned.planted {
         planted.weights(&mut parameters);
@@ -181,31 +235,29 @@ fn ask(
     let usual = recipe.evaluation.sampling(base.prompter.config.eos_token_id);
     let sampling = if asking.greedy { Sampling { temperature: 0.0, ..usual } } else { usual };
     let unused = TrainingSpec::none();
-    let context = Context {
-        prompter: &base.prompter,
-        compute,
-        training: &unused,
-        features: None,
-        planted: None,
-    };
+    let context = Context::new(&base.prompter, compute, &unused);
     // Every row draws afresh: the base's row shares no draw with the one that cut the levels.
     let seed = Seed::root(planned.seed).fold_in("evaluate").fold_in(&planned.name);
-    let prompter = &base.prompter;
     let shuffled = asking.shuffled || planned.planted == Some(Planted::OtherPicture);
-    let questions: Vec<Question> = if shuffled {
-        with_shuffled_pictures(prompter, samples, asking.template)?
-    } else {
-        let make = |sample: &Sample| Question::new(prompter, sample.clone(), asking.template);
-        samples.iter().map(make).collect::<Result<_>>()?
+    let question = |place: usize| {
+        let own = || samples[place].clone();
+        let sample = if shuffled { with_another_picture(&samples, place) } else { own() };
+        Question::new(&base.prompter, sample, asking.template)
     };
-    let mut bar = events.bar(&format!("evaluate {}", planned.name), questions.len(), 0);
-    let mut completions = Vec::with_capacity(questions.len() * asking.num_samples);
-    for chunk in questions.chunks(CHUNK) {
-        completions.extend(evaluate(&model, &context, chunk, asking.num_samples, &sampling, seed)?);
-        let right = completions
-            .iter()
-            .filter(|c| score(c).outcome == synergy_benchmarks::answer::Outcome::Correct);
-        let share = right.count() as f64 / completions.len() as f64;
+    let places: Vec<usize> = (0..samples.len()).collect();
+    let first = completions.len() / asking.num_samples;
+    let mut bar = events.bar(&format!("evaluate {}", planned.name), samples.len(), first);
+    let grader = recipe.grader();
+    let is_right = |c: &&Completion| c.outcome(grader) == Outcome::Correct;
+    let mut num_right = completions.iter().filter(is_right).count();
+    for chunk in places[first..].chunks(CHUNK) {
+        // Pictures are read when they are asked about: those of a whole benchmark fit no memory.
+        let questions = chunk.iter().map(|&place| question(place)).collect::<Result<Vec<_>>>()?;
+        let answers = evaluate(&model, &context, &questions, asking.num_samples, &sampling, seed)?;
+        journal.push(&answers)?;
+        num_right += answers.iter().filter(is_right).count();
+        completions.extend(answers);
+        let share = num_right as f64 / completions.len() as f64;
         bar.at(completions.len() / asking.num_samples, format!("accuracy {share:.3}"));
         if interrupted() {
             bail!(
@@ -218,6 +270,7 @@ fn ask(
     let files =
         BTreeMap::from([("completions.jsonl".to_owned(), to_lines(&completions)?.into_bytes())]);
     store.put(&planned.key, &planned.depends_on, &files)?;
+    journal.remove()?;
     Ok(completions)
 }
 

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use synergy_benchmarks::answer::Outcome;
+use synergy_benchmarks::datasets::spread;
 use synergy_benchmarks::families::Split;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::Sampling;
@@ -26,9 +27,9 @@ use crate::evaluate::{Question, evaluate};
 use crate::event::{Bar, Event, Events, interrupted};
 use crate::features::FeatureCache;
 use crate::plan::PlannedStage;
+use crate::pool;
 use crate::recipe::StageSpec;
 use crate::run::data;
-use crate::score::score;
 use crate::store::{Key, Store};
 use crate::train::grpo::{self, Reference};
 use crate::train::{Context, StepFigures, Trainer, hybrid, pretrain, sft};
@@ -97,8 +98,13 @@ impl<'a> Plenty<'a> {
         if let (Some(v), StageSpec::Sft(sft)) = (&planned.validation, &planned.spec) {
             let prompter = &base.prompter;
             let ask = |sample| Question::new(prompter, sample, true);
-            let samples =
-                test_samples(v.question_seed, v.questions_per_family, v.hops, Split::Validation)?;
+            let samples = match (&v.files, v.drawn()) {
+                (Some(files), _) => {
+                    spread(pool::opened(files)?.to_vec(), v.num_questions.unwrap_or(usize::MAX))
+                }
+                (None, Some(drawn)) => test_samples(drawn, Split::Validation)?,
+                (None, None) => bail!("checked when the recipe was read"),
+            };
             plenty.validation = Some(Validation {
                 questions: samples.into_iter().map(ask).collect::<Result<_>>()?,
                 sampling: Sampling::greedy(v.max_new_tokens, prompter.config.eos_token_id),
@@ -230,7 +236,8 @@ impl Validation {
     fn accuracy(&self, parameters: &Parameters, context: &Context<'_>, seed: Seed) -> Result<f64> {
         let model = context.model(parameters);
         let completions = evaluate(&model, context, &self.questions, 1, &self.sampling, seed)?;
-        let right = completions.iter().filter(|c| score(c).outcome == Outcome::Correct).count();
+        let right =
+            completions.iter().filter(|c| c.outcome(context.grader) == Outcome::Correct).count();
         Ok(right as f64 / completions.len() as f64)
     }
 }
@@ -282,6 +289,7 @@ pub fn run(
         compute,
         training,
         features: features.as_ref(),
+        grader: planned.grader,
         planted: planned.planted,
     };
     // KL is measured from where the stage starts.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use rand::{Rng, RngExt as _};
 use synergy_benchmarks::difficulty::Level;
+use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::seed::Seed;
 
 use super::{
@@ -60,7 +61,8 @@ pub(crate) fn row(
         for index in 0..per_family {
             for sample in 0..num_samples {
                 let level = level_of(index);
-                scores.push(score(&completion(family, index, sample, level, behavior, &mut rng)));
+                let completion = completion(family, index, sample, level, behavior, &mut rng);
+                scores.push(score(&completion, Grader::Boxed1));
             }
         }
     }
@@ -94,6 +96,8 @@ fn completion(
         hops: 1 + index % 10,
         sample,
         answer: "red".to_owned(),
+        choices: Vec::new(),
+        precision: None,
         text: format!("<think> b2 up 1 b1 red{waits} </think> {boxed}"),
         num_tokens: behavior.num_tokens + rng.random_range(0..5),
         finished,
@@ -106,7 +110,7 @@ pub(crate) fn external(row: &mut Row, num_questions: usize, behavior: Behavior) 
     for index in 0..num_questions {
         let mut answer = completion("easy_vqa", index, 0, Level::L1, behavior, &mut rng);
         answer.hops = 0;
-        row.scores.push(score(&answer));
+        row.scores.push(score(&answer, Grader::Boxed1));
     }
 }
 
@@ -132,6 +136,7 @@ pub(crate) fn header() -> Header {
     Header {
         profile: "small".to_owned(),
         recipe_hash: "5f1d0c2a".to_owned(),
+        grader: Grader::Boxed1,
         provenance: Provenance {
             date: "2026-01-31".to_owned(),
             commit: "0123456789abcdef".to_owned(),

@@ -128,13 +128,7 @@ mod tests {
     /// Figures of `num_steps` steps of SFT on the same sequences.
     fn train(trainer: &mut Trainer, training: &TrainingSpec, num_steps: usize) -> Vec<StepFigures> {
         let compute = Compute::open("flex", Some(1)).unwrap();
-        let context = Context {
-            prompter: &BASE.prompter,
-            compute: &compute,
-            training,
-            features: None,
-            planted: None,
-        };
+        let context = Context::new(&BASE.prompter, &compute, training);
         let sequences = sequences();
         (0..num_steps).map(|_| pretrain::step(trainer, &context, &sequences).unwrap()).collect()
     }

@@ -44,7 +44,7 @@ pub const LOG_PROB_GAP_MAX_BF16: f64 = 0.5;
 pub fn pool(spec: &GrpoSpec, run_seed: u64, solved: &BTreeSet<&str>) -> Result<Vec<u64>> {
     let asked: &QuestionsSpec = &spec.questions;
     let mut pool: Vec<u64> = Vec::new();
-    for i in 0..asked.num_questions as u64 {
+    for i in 0..pool::num_questions(asked)? as u64 {
         if solved.is_empty() || !solved.contains(pool::sample(asked, run_seed, i)?.id.as_str()) {
             pool.push(i);
         }
@@ -182,7 +182,8 @@ pub(super) fn roll(
         for rollout in &rollouts {
             let whole = [given.get(i).copied().unwrap_or_default(), &rollout.ids].concat();
             let text = context.prompter.tokenizer.decode(&whole);
-            let earned = reward(&spec.reward, &text, &questions[i].sample.answer, rollout.finished);
+            let sample = &questions[i].sample;
+            let earned = reward(&spec.reward, context.grader, &text, sample, rollout.finished);
             rewards.push(earned.total);
             num_right += earned.accuracy;
             add("reward", earned.total / num_rollouts);

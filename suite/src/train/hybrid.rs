@@ -228,13 +228,7 @@ mod tests {
     ) -> (Parameters, StepFigures) {
         let (training, compute) =
             (training(micro_batch_size), Compute::open("flex", Some(1)).unwrap());
-        let context = Context {
-            prompter: &BASE.prompter,
-            compute: &compute,
-            training: &training,
-            features: None,
-            planted: None,
-        };
+        let context = Context::new(&BASE.prompter, &compute, &training);
         let optimizer = &spec(0.0, 0.0).grpo.optimizer;
         let mut trainer =
             Trainer::new(&training, optimizer, 10, &BASE.parameters, Seed::root(1)).unwrap();
@@ -292,7 +286,7 @@ mod tests {
             let sequences: Vec<Sequence> = questions
                 .iter()
                 .map(|q| {
-                    let text = BASE.prompter.text(&q.sample.question, true);
+                    let text = BASE.prompter.text(&q.sample, true);
                     let turn = [(text, q.sample.terse.clone())];
                     BASE.prompter.conversation(&turn, q.patches.clone(), 0, rng).unwrap()
                 })

@@ -74,7 +74,7 @@ fn turn(
     };
     let question = scene.misread(misread, rng).ask(weighted(hops, rng) + 1, rng);
     let text = match register {
-        Register::Terse => prompter.text(&question.text, true),
+        Register::Terse => format!("{} {}", question.text, prompter.prompt.suffix),
         Register::Verbose => format!("{} {}", question.text, prompter.prompt.verbose_suffix),
         Register::Read | Register::Direct => question.text.clone(),
     };

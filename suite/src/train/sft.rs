@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of rewards, nor where the answers come from; the update itself is pretraining's.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
 use synergy_benchmarks::seed::Seed;
 
@@ -39,8 +39,18 @@ pub fn batch(
         .map(|&i| {
             let example = &examples[i];
             let sample = example.sample(run_seed)?;
-            let turn = (prompter.text(&sample.question, true), example.answer.clone());
-            prompter.conversation(&[turn], prompter.patches(&sample)?, spec.position_gap_max, rng)
+            let turn = (prompter.text(&sample, true), example.answer.clone());
+            let patches = prompter.patches(&sample)?;
+            let mut sequence =
+                prompter.conversation(&[turn], patches, spec.position_gap_max, rng)?;
+            sequence.truncate(spec.max_length.unwrap_or(usize::MAX));
+            ensure!(
+                !sequence.predictions.is_empty(),
+                "question `{}` alone has more than max_length tokens\n\
+                 hint: a longer max_length, or smaller pictures",
+                sample.id
+            );
+            Ok(sequence)
         })
         .collect()
 }

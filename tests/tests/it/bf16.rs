@@ -54,8 +54,7 @@ fn log_probs_are_those_of_f32_up_to_rounding() {
 
 /// Loss and gradient norm of twenty steps of SFT.
 fn curve(base: &Base, compute: &Compute, training: &TrainingSpec) -> Vec<[f64; 2]> {
-    let context =
-        Context { prompter: &base.prompter, compute, training, features: None, planted: None };
+    let context = Context::new(&base.prompter, compute, training);
     let sequences = sequences(&base.prompter);
     let mut trainer = trainer(base);
     let step = |_| {
@@ -102,13 +101,7 @@ fn a_step_of_rl_samples_and_learns_in_bf16() {
     let questions = grpo::batch(&base.prompter, spec, &[1, 2, 3, 4], 1, Seed::root(1), 0).unwrap();
     let [whole, half] = [ComputeDtype::F32, ComputeDtype::Bf16].map(|dtype| {
         spec.training.dtype = Some(dtype);
-        let context = Context {
-            prompter: &base.prompter,
-            compute: &compute,
-            training: &spec.training,
-            features: None,
-            planted: None,
-        };
+        let context = Context::new(&base.prompter, &compute, &spec.training);
         let mut trainer = trainer(&base);
         let figures =
             grpo::step(&mut trainer, &context, spec, reference, &questions, Seed::root(1)).unwrap();
@@ -134,8 +127,7 @@ fn answers_in_bf16_are_as_right_as_in_f32() {
     let questions: Vec<Question> = (0..60).map(question).collect();
     let sampling = Sampling::greedy(96, prompter.config.eos_token_id);
     let unused = TrainingSpec::none();
-    let context =
-        Context { prompter, compute: &compute, training: &unused, features: None, planted: None };
+    let context = Context::new(prompter, &compute, &unused);
     let [whole, half] = [ComputeDtype::F32, ComputeDtype::Bf16].map(|dtype| {
         let model = Vlm::computing(&prompter.config, &base.parameters, dtype);
         evaluate(&model, &context, &questions, 1, &sampling, Seed::root(1)).unwrap()

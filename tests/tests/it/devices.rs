@@ -80,13 +80,7 @@ pub(crate) fn trainer(base: &Base) -> Trainer {
 /// Loss and gradient norm of twenty steps, and the parameters behind them.
 fn curve(base: &Base, compute: &Compute) -> (Vec<[f64; 2]>, Trainer) {
     let training = TrainingSpec { freeze: Vec::new(), micro_batch_size: 3, ..TrainingSpec::none() };
-    let context = Context {
-        prompter: &base.prompter,
-        compute,
-        training: &training,
-        features: None,
-        planted: None,
-    };
+    let context = Context::new(&base.prompter, compute, &training);
     let sequences = sequences(&base.prompter);
     let mut trainer = trainer(base);
     let step = |_| {

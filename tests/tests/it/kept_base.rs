@@ -32,13 +32,7 @@ fn first_steps_are_those_recorded(recipe: &str, kept: &str, num_steps: usize) ->
     let (optimizer, planned_steps) = (&settings.optimizer, settings.num_steps);
     let mut trainer =
         Trainer::new(&settings.training, optimizer, planned_steps, &base.parameters, seed)?;
-    let context = Context {
-        prompter: &base.prompter,
-        compute: &compute,
-        training: &settings.training,
-        features: None,
-        planted: None,
-    };
+    let context = Context::new(&base.prompter, &compute, &settings.training);
     for (step, line) in curve.lines().take(num_steps).enumerate() {
         let line: Value = serde_json::from_str(line)?;
         let recorded = line["figures"]["loss"].as_f64().context("a loss")?;

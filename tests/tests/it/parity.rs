@@ -124,13 +124,7 @@ fn twenty_steps_of_adamw_are_those_of_the_reference() {
         config,
     };
     let training = TrainingSpec { freeze: Vec::new(), micro_batch_size: 1, ..TrainingSpec::none() };
-    let context = Context {
-        prompter: &prompter,
-        compute: &compute,
-        training: &training,
-        features: None,
-        planted: None,
-    };
+    let context = Context::new(&prompter, &compute, &training);
     let mut trainer =
         Trainer::new(&training, &spec, recorded.num_steps, &parameters, Seed::root(1)).unwrap();
     for step in 0..recorded.num_steps {
