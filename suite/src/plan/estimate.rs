@@ -66,7 +66,7 @@ const PROGRAM_BYTES: f64 = 40e6;
 /// What a context of CUDA with its libraries takes of a card.
 const CONTEXT_BYTES: f64 = 1e9;
 /// What allocators keep beside what is asked of them, as a share: measured on the host, assumed on a card.
-const HOST_KEPT: f64 = 0.6;
+const HOST_KEPT: f64 = 0.4;
 const CARD_KEPT: f64 = 0.1;
 /// Batches whose patches are there at once: two in the queue, one on either side of it, and the copy of an update.
 const BATCHES_AHEAD: f64 = 5.0;
@@ -849,11 +849,12 @@ mod tests {
     fn a_checkpoint_inside_a_stage_is_of_what_learns() {
         let (config, recipe) = (preset(Preset::Small), smoke(LORA));
         let estimator = Estimator::new(&recipe, &config, Place::Slices);
-        let model = F32 * estimator.parameters();
-        assert_eq!(estimator.disk(&recipe.stages["sft"]), [model, 6.0 * model]);
-        let factors = F32 * (4 * 4 * (128 + 128 + 256 + 128)) as f64;
-        assert_eq!(estimator.disk(&recipe.stages["grpo"]), [model + factors, 6.0 * factors]);
-        assert_eq!(estimator.disk(&recipe.stages["merge_linear_25"]), [model, 0.0]);
-        assert_eq!(estimator.disk(&recipe.stages["traces"]), [0.0; 2]);
+        let disk = |name: &str| estimator.disk(&recipe.stages[name]).map(|bytes| bytes as usize);
+        let model = 4 * estimator.parameters() as usize;
+        let factors = 4 * 4 * 4 * (128 + 128 + 256 + 128);
+        assert_eq!(disk("sft"), [model, 6 * model]);
+        assert_eq!(disk("grpo"), [model + factors, 6 * factors]);
+        assert_eq!(disk("merge_linear_25"), [model, 0]);
+        assert_eq!(disk("traces"), [0; 2]);
     }
 }

@@ -4,7 +4,7 @@
 
 use synergy_tests::TINY;
 
-use crate::{project, succeed};
+use crate::{assert_refused, project, succeed};
 
 #[test]
 fn help_names_every_command() {
@@ -44,7 +44,7 @@ fn a_plan_is_of_a_recipe_by_its_file_or_by_its_name() {
 #[test]
 fn a_model_that_is_not_there_is_planned_by_its_published_sizes() {
     let project = project();
-    let fresh = "kind = \"fresh\"\npreset = \"nano\"\nvocab_size = 300\ninitializer_range = 0.1";
+    let fresh = "kind = \"fresh\"\npreset = \"nano\"\nvocab_size = 400\ninitializer_range = 0.06";
     let model = |name: &str| format!("kind = \"published\"\npath = \"data/models/{name}\"");
     project.recipe(TINY, "tiny", &[(fresh, &model("qwen2.5-vl-7b"))]);
     let plan = succeed(&project, &["plan", "tiny.toml"]).stdout;
