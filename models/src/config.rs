@@ -187,6 +187,49 @@ impl VlmConfig {
         }
     }
 
+    /// The sizes of a published checkpoint by the name of the folder that it is fetched to, so that what it takes can be
+    /// told before it is there. Source: `config.json` of `Qwen/Qwen2.5-VL-3B-Instruct` and `-7B-Instruct`.
+    pub fn published(name: &str) -> Option<VlmConfig> {
+        let (hidden_size, num_hidden_layers, heads, kv_heads, intermediate_size) = match name {
+            "qwen2.5-vl-3b" => (2048, 36, 16, 2, 11_008),
+            "qwen2.5-vl-7b" => (3584, 28, 28, 4, 18_944),
+            _ => return None,
+        };
+        let is_tied = name == "qwen2.5-vl-3b";
+        let vocab_size = if is_tied { 151_936 } else { 152_064 };
+        let ids = SpecialIds {
+            image: 151_655,
+            vision_start: 151_652,
+            vision_end: 151_653,
+            bos: 151_643,
+            eos: 151_645,
+        };
+        let preset = VlmConfig::preset(Preset::Small, vocab_size, ids);
+        Some(VlmConfig {
+            hidden_size,
+            initializer_range: 0.02,
+            intermediate_size,
+            max_position_embeddings: 128_000,
+            num_attention_heads: heads,
+            num_hidden_layers,
+            num_key_value_heads: kv_heads,
+            rope_scaling: RopeScaling { mrope_section: [16, 24, 24], ..preset.rope_scaling },
+            tie_word_embeddings: is_tied,
+            video_token_id: Some(151_656),
+            vision_config: VisionConfig {
+                depth: 32,
+                hidden_size: 1280,
+                intermediate_size: 3420,
+                num_heads: 16,
+                out_hidden_size: hidden_size,
+                window_size: 112,
+                fullatt_block_indexes: vec![7, 15, 23, 31],
+                ..preset.vision_config
+            },
+            ..preset
+        })
+    }
+
     /// Reads and checks `dir/config.json`.
     ///
     /// # Errors
@@ -387,6 +430,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("generation_config.json"), text).unwrap();
         GenerationConfig::read(dir.path())
+    }
+
+    #[test]
+    fn published_sizes_have_as_many_parameters_as_their_checkpoints() {
+        for (name, count) in
+            [("qwen2.5-vl-3b", 3_754_622_976), ("qwen2.5-vl-7b", 8_292_166_656_usize)]
+        {
+            let config = VlmConfig::published(name).unwrap();
+            config.check().unwrap();
+            let shapes = crate::weights::shapes(&config);
+            let parameters: usize = shapes.iter().map(|(_, s)| s.iter().product::<usize>()).sum();
+            assert_eq!(parameters, count, "{name}");
+        }
+        assert_eq!(VlmConfig::published("qwen2.5-vl-72b"), None);
     }
 
     #[test]

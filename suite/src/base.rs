@@ -90,11 +90,7 @@ impl Base {
     /// # Errors
     /// If a file is missing, damaged or does not fit the others.
     pub fn published(dir: &Path, prompt: &PromptSpec, compute: &Compute) -> Result<Base> {
-        ensure!(
-            dir.is_dir(),
-            "there is no checkpoint in `{}`\nhint: `cargo xtask fetch` gets those that recipes start from",
-            dir.display()
-        );
+        ensure!(dir.is_dir(), no_checkpoint(dir));
         let Model { checkpoint, parameters } = Model::open(dir, None, compute)?;
         let Checkpoint { config, tokenizer, processor, .. } = checkpoint;
         let key = Key::of(&json!(files_hash(&[dir])?));
@@ -144,6 +140,14 @@ impl Base {
         let text = serde_json::to_string_pretty(&record).context("a record is plain data")? + "\n";
         write_atomic(&dir.join("base.json"), text.as_bytes())
     }
+}
+
+/// What is wrong where a published checkpoint is not in `dir`.
+pub(crate) fn no_checkpoint(dir: &Path) -> String {
+    format!(
+        "there is no checkpoint in `{}`\nhint: `cargo xtask fetch` gets those that recipes start from",
+        dir.display()
+    )
 }
 
 /// The files of a model in the Hugging Face layout.

@@ -70,7 +70,7 @@ impl Cost {
 }
 
 /// Operations of one token's way through the decoder.
-fn forward_flops(config: &VlmConfig) -> f64 {
+pub(crate) fn forward_flops(config: &VlmConfig) -> f64 {
     let head = if config.tie_word_embeddings { config.vocab_size * config.hidden_size } else { 0 };
     let decoder = shapes(config)
         .iter()

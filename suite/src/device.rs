@@ -15,6 +15,17 @@ use burn::tensor::Device;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use synergy_models::weights::ComputeDtype;
 
+/// What memory and time hang on: whose memory, and which form of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The host's, in the native form.
+    Slices,
+    /// The host's, in the plain form.
+    Host,
+    /// A card's, in the plain form.
+    Card,
+}
+
 /// A device by its name on the command line, and how many shards it computes at once.
 #[derive(Debug, Clone)]
 pub struct Compute {
@@ -23,6 +34,7 @@ pub struct Compute {
     pub name: String,
     /// Which device it is and why, for people.
     pub told: String,
+    pub place: Place,
     pub num_threads: usize,
     /// Threads that stay, and with them the memory that the allocator keeps for each: a tenth of a training
     /// step, a sixth of decoding. None if there is only one.
@@ -72,21 +84,21 @@ impl Compute {
             Asked::LibTorch => (Some(libtorch::cpu()?), "libtorch on the CPU".to_owned()),
             Asked::Cuda(card) => (Some(libtorch::cuda(card)?), format!("cuda:{card}")),
         };
-        let is_card = asked != Asked::Flex && asked != Asked::LibTorch && device.is_some();
-        let name = match (&device, is_card) {
-            (None, _) => "flex",
-            (Some(_), false) => "libtorch",
-            (Some(_), true) => "cuda",
+        let (name, place) = match (&device, asked) {
+            (None, _) => ("flex", Place::Slices),
+            (Some(_), Asked::LibTorch) => ("libtorch", Place::Host),
+            (Some(_), _) => ("cuda", Place::Card),
         };
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let num_threads = if is_card { 1 } else { num_threads.unwrap_or(cores).max(1) };
+        let num_threads =
+            if place == Place::Card { 1 } else { num_threads.unwrap_or(cores).max(1) };
         let start = || ThreadPoolBuilder::new().num_threads(num_threads).build().map(Arc::new);
         let pool = (num_threads > 1).then(start).transpose();
         let pool = pool.with_context(|| {
             format!("failed to start {num_threads} threads\nhint: ask for fewer with --threads")
         })?;
         let device = device.unwrap_or_else(Device::flex);
-        Ok(Compute { device, name: name.to_owned(), told, num_threads, pool })
+        Ok(Compute { device, name: name.to_owned(), told, place, num_threads, pool })
     }
 
     /// Whether this device computes in `dtype`.

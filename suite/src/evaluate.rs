@@ -16,9 +16,9 @@ use crate::features::FeatureCache;
 use crate::train::{Context, matrix};
 
 /// Rows of one shard, about: twice what it generates at once.
-const SHARD_ROWS: usize = 128;
+pub(crate) const SHARD_ROWS: usize = 128;
 /// Shards at least, so that two threads share even little work.
-const SHARDS_MIN: usize = 2;
+pub(crate) const SHARDS_MIN: usize = 2;
 
 /// A sample ready to be asked.
 #[derive(Debug, Clone)]

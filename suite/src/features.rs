@@ -15,9 +15,9 @@ use crate::recipe::TrainingSpec;
 use crate::train::frozen;
 
 /// Names of the tower's parameters begin so.
-const TOWER: &str = "visual.";
+pub(crate) const TOWER: &str = "visual.";
 /// What is kept at most; pictures beyond it are computed anew each time.
-const BYTES_MAX: usize = 1 << 30;
+pub(crate) const BYTES_MAX: usize = 1 << 30;
 
 /// Features of all pictures that one tower has seen.
 #[derive(Debug)]

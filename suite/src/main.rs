@@ -130,6 +130,9 @@ enum Command {
     },
     /// Print what `reproduce` would do: stages, steps, tokens, memory, time
     Plan {
+        /// A recipe's file, or its name in suite/recipes; instead of --profile
+        #[arg(value_name = "RECIPE", conflicts_with = "profile")]
+        recipe: Option<PathBuf>,
         #[command(flatten)]
         run: RunArgs,
     },
@@ -409,8 +412,11 @@ fn dispatch(command: Command) -> Result<u8> {
             }
             Ok(0)
         }
-        Command::Plan { run } => {
-            let recipe = run::recipe_of(&run.profile)?;
+        Command::Plan { recipe, run } => {
+            let recipe = match recipe {
+                Some(path) => run::recipe_at(&path)?,
+                None => run::recipe_of(&run.profile)?,
+            };
             put(&run::dry_run(&recipe, &options(run.device, false))?)?;
             Ok(0)
         }

@@ -3,44 +3,28 @@
 //! Pure: does not touch files or devices. After planning nobody asks "what if unset".
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::config::VlmConfig;
-use synergy_models::weights::{NamedShape, shapes};
 
+use crate::device::Place;
+use crate::plan::estimate::{CARD_BYTES, Estimator};
 use crate::planted::Planted;
-use crate::recipe::{
-    BASE, FilesSpec, GrpoSpec, Keep, ObjectiveSpec, QuestionsSpec, Recipe, Source, StageSpec,
-    Trace, ValidationSpec,
-};
+use crate::recipe::{BASE, FilesSpec, GrpoSpec, ObjectiveSpec, Recipe, StageSpec, ValidationSpec};
 use crate::score::RowKind;
 use crate::store::Key;
 
-/// Tokens per second, for a model of one million parameters, when training: measured on the machine
-/// of `golden/LOG.md` (two cores, burn-flex). Only the estimate of time hangs on it.
-const TRAIN_TOKENS_PER_S: f64 = 25_000.0;
-/// The same when sampling.
-const SAMPLE_TOKENS_PER_S: f64 = 20_000.0;
-/// Tokens of a prompt with one picture of 16 tokens and the study's instruction.
-const PROMPT_TOKENS: f64 = 62.0;
-/// Tokens of an answer: about so many beside those of its steps.
-const ANSWER_TOKENS: f64 = 8.0;
-/// Tokens of a step in a terse and in a verbose answer.
-const TERSE_STEP_TOKENS: f64 = 3.5;
-const VERBOSE_STEP_TOKENS: f64 = 14.0;
-
-fn answer_tokens([low, high]: [usize; 2], step_tokens: f64) -> f64 {
-    ANSWER_TOKENS + step_tokens * (low + high) as f64 / 2.0
-}
+mod estimate;
 
 /// Everything a run will do, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     pub recipe_hash: String,
+    /// Where it is done; no key hangs on it.
+    pub place: Place,
     pub stages: Vec<PlannedStage>,
     pub rows: Vec<PlannedRow>,
 }
@@ -114,6 +98,8 @@ pub struct Basis<'a> {
     pub base: Key,
     pub config: &'a VlmConfig,
     pub backend: &'a str,
+    /// Where that computes: of estimates only.
+    pub place: Place,
     /// Hash of the sources that train and sample.
     pub code: &'a str,
     /// Hashes of files with questions, by their paths.
@@ -158,7 +144,7 @@ pub fn plan(recipe: &Recipe, basis: &Basis<'_>) -> Plan {
             rows.push(ask(format!("{}/shuffled", regime.name), RowKind::Control, note, shuffled));
         }
     }
-    Plan { recipe_hash: recipe_hash(recipe), stages, rows }
+    Plan { recipe_hash: recipe_hash(recipe), place: basis.place, stages, rows }
 }
 
 fn usual(recipe: &Recipe) -> Asking {
@@ -265,7 +251,7 @@ fn add_stage(
         stage.regimes.push(regime.to_owned());
         return key;
     }
-    let estimate = estimate(recipe, spec, basis.config);
+    let estimate = Estimator::new(recipe, basis.config, basis.place).stage(spec);
     stages.push(PlannedStage {
         name: name.to_owned(),
         seed,
@@ -279,130 +265,12 @@ fn add_stage(
         grader: recipe.grader(),
         planted,
         regimes: vec![regime.to_owned()],
-        num_steps: num_steps(recipe, spec),
+        num_steps: estimate.num_steps,
         num_tokens: estimate.num_tokens,
         memory_bytes: estimate.memory_bytes,
         seconds: estimate.seconds,
     });
     key
-}
-
-/// Examples that a stage of data leaves, at most.
-fn num_examples(recipe: &Recipe, name: &str) -> usize {
-    match &recipe.stages[name] {
-        StageSpec::Teacher(s) => s.questions.about(),
-        StageSpec::Sample(s) => {
-            s.questions.about()
-                * if s.keep == Keep::ShortestCorrect { 1 } else { s.num_generations }
-        }
-        StageSpec::Mix(s) => s.parts.iter().map(|part| num_examples(recipe, &part.data)).sum(),
-        _ => 0,
-    }
-}
-
-/// Steps of the loop: updates or, of data, questions; at most.
-fn num_steps(recipe: &Recipe, spec: &StageSpec) -> usize {
-    match spec {
-        StageSpec::Pretrain(s) => s.num_steps,
-        StageSpec::Sft(s) => num_examples(recipe, &s.data).div_ceil(s.batch_size) * s.num_epochs,
-        StageSpec::Grpo(s) => s.num_steps,
-        StageSpec::Hybrid(s) => s.grpo.num_steps,
-        StageSpec::Sample(s) => s.questions.about(),
-        StageSpec::Teacher(_) | StageSpec::Mix(_) | StageSpec::Merge(_) => 0,
-    }
-}
-
-/// Tokens of an answer to `questions` whose steps take so many each.
-fn answer_to(questions: &QuestionsSpec, step_tokens: f64) -> f64 {
-    match questions.source() {
-        Source::Families { hops, .. } => answer_tokens(hops, step_tokens),
-        Source::Files(files) => files.answer_tokens,
-    }
-}
-
-/// Tokens of an answer of the data set called `name`.
-fn answers_of(recipe: &Recipe, name: &str) -> f64 {
-    match &recipe.stages[name] {
-        StageSpec::Teacher(s) if s.trace == Trace::Terse => {
-            answer_to(&s.questions, TERSE_STEP_TOKENS)
-        }
-        StageSpec::Teacher(s) => answer_to(&s.questions, VERBOSE_STEP_TOKENS),
-        StageSpec::Sample(s) => answer_to(&s.questions, VERBOSE_STEP_TOKENS),
-        StageSpec::Mix(s) => answers_of(recipe, &s.parts[0].data),
-        _ => answer_tokens([1, 1], TERSE_STEP_TOKENS),
-    }
-}
-
-struct Estimate {
-    num_tokens: f64,
-    memory_bytes: f64,
-    seconds: f64,
-}
-
-/// What a stage will take.
-fn estimate(recipe: &Recipe, spec: &StageSpec, config: &VlmConfig) -> Estimate {
-    let steps = num_steps(recipe, spec) as f64;
-    // Answers after a long-CoT stage are long; the cap bounds them.
-    let sampled_answer = |questions: &QuestionsSpec, cap: usize| {
-        (cap as f64 * 0.5).min(answer_to(questions, VERBOSE_STEP_TOKENS))
-    };
-    let (trained, sampled, longest) = match spec {
-        StageSpec::Pretrain(s) => {
-            let conversation = 22.0 + s.num_turns as f64 * 60.0;
-            (s.batch_size as f64 * conversation, 0.0, conversation)
-        }
-        StageSpec::Sft(s) => {
-            let sequence = PROMPT_TOKENS + answers_of(recipe, &s.data);
-            (s.batch_size as f64 * sequence, 0.0, sequence)
-        }
-        StageSpec::Grpo(_) | StageSpec::Hybrid(_) => {
-            let s = spec.grpo().expect("both have rollouts");
-            let answers =
-                s.num_generations as f64 * sampled_answer(&s.questions, s.max_completion_tokens);
-            let group = PROMPT_TOKENS + answers;
-            // The frozen reference adds a forward pass, a third of a step.
-            (s.batch_size as f64 * group * 1.33, s.batch_size as f64 * answers, group)
-        }
-        StageSpec::Sample(s) => {
-            let answers = s.num_generations as f64 * sampled_answer(&s.questions, s.max_new_tokens);
-            (0.0, answers, PROMPT_TOKENS + answers)
-        }
-        StageSpec::Teacher(_) | StageSpec::Mix(_) | StageSpec::Merge(_) => (0.0, 0.0, 0.0),
-    };
-    let parameters: usize = shapes(config).iter().map(|(_, s)| s.iter().product::<usize>()).sum();
-    let scale = parameters as f64 / 1e6;
-    let seconds = steps * scale * (trained / TRAIN_TOKENS_PER_S + sampled / SAMPLE_TOKENS_PER_S);
-    // What one micro-batch keeps for its backward pass.
-    let per_token = (config.num_hidden_layers
-        * (12 * config.hidden_size + 4 * config.intermediate_size)) as f64;
-    let attention = longest * (config.num_hidden_layers * config.num_attention_heads * 3) as f64;
-    let micro = spec.training().map_or(1, |t| t.micro_batch_size) as f64;
-    let kept = micro * longest * (per_token + attention);
-    Estimate {
-        num_tokens: steps * (trained + sampled),
-        memory_bytes: 4.0 * (held(spec, config) as f64 + 2.0 * kept),
-        seconds,
-    }
-}
-
-/// Numbers that a stage holds from step to step and for an update.
-fn held(spec: &StageSpec, config: &VlmConfig) -> usize {
-    let shapes = shapes(config);
-    let count = |shape: &NamedShape| shape.1.iter().product::<usize>();
-    let all: usize = shapes.iter().map(count).sum();
-    // Whether an adapter fits has been asked before there is a plan.
-    let lora = spec.training().and_then(|t| t.lora_config(&shapes).ok().flatten());
-    let sizes = lora.and_then(|lora| {
-        let changed = lora.weights(&shapes).ok()?.into_iter().map(count).sum::<usize>();
-        Some((changed, lora.factors(&shapes).ok()?.iter().map(count).sum::<usize>()))
-    });
-    match sizes {
-        // Weights, those that it starts from, two moments, gradients.
-        None => 5 * all,
-        // Two moments and gradients are the factors' own; of the weights that they change there is the sum, and
-        // its gradient, from which theirs are made.
-        Some((changed, factors)) => all + 2 * changed + 4 * factors,
-    }
 }
 
 /// The plan as a person reads it before the work. `cached` says which keys are there already.
@@ -412,11 +280,11 @@ pub fn describe(
     config: &VlmConfig,
     cached: &dyn Fn(&Key) -> bool,
 ) -> String {
-    let parameters: usize = shapes(config).iter().map(|(_, s)| s.iter().product::<usize>()).sum();
+    let estimator = Estimator::new(recipe, config, plan.place);
     let mut text = format!(
-        "profile {} ({:.2} M parameters, seeds {:?})\n{}\n",
+        "profile {} ({} parameters, seeds {:?})\n{}\n",
         recipe.name,
-        parameters as f64 / 1e6,
+        count(estimator.parameters()),
         recipe.seeds,
         recipe.note
     );
@@ -435,13 +303,13 @@ pub fn describe(
         let time = if cached(&stage.key) { "cached".to_owned() } else { duration(stage.seconds) };
         seconds += if cached(&stage.key) { 0.0 } else { stage.seconds };
         line(format!(
-            "  {:<width$} {:<9} {:>4} {:>6} {:>7.2} M {:>5.0} MB {time:>8}  {}",
+            "  {:<width$} {:<9} {:>4} {:>6} {:>9} {:>8} {time:>8}  {}",
             stage.name,
             stage.spec.kind(),
             stage.seed,
             stage.num_steps,
-            stage.num_tokens / 1e6,
-            stage.memory_bytes / 1e6,
+            count(stage.num_tokens),
+            size(stage.memory_bytes),
             few(&stage.regimes)
         ));
     }
@@ -453,18 +321,32 @@ pub fn describe(
     }
     let open: Vec<&PlannedRow> = plan.rows.iter().filter(|r| !cached(&r.key)).collect();
     let completions: usize = open.iter().map(|r| r.num_completions).sum();
-    let scale = parameters as f64 / 1e6;
-    let hops = recipe.evaluation.hops.unwrap_or([1, 1]);
-    let terse = answer_tokens(hops, TERSE_STEP_TOKENS);
-    let evaluation = completions as f64 * (terse + 20.0) * scale / SAMPLE_TOKENS_PER_S;
-    let _ = writeln!(
-        text,
-        "\n  {} evaluations, {} to do: {completions} completions, {}",
+    let evaluation = estimator.evaluation(completions);
+    line(format!(
+        "\n  {} evaluations, {} to do: {completions} completions, {}, {}",
         plan.rows.len(),
         open.len(),
-        duration(evaluation)
-    );
-    let _ = writeln!(text, "  in all about {} on two cores\n", duration(seconds + evaluation));
+        size(evaluation.memory_bytes),
+        duration(evaluation.seconds)
+    ));
+    let disk: Vec<[f64; 2]> = plan.stages.iter().map(|s| estimator.disk(&s.spec)).collect();
+    let kept: f64 = disk.iter().map(|[kept, _]| kept).sum();
+    let inside = disk.iter().map(|[_, inside]| *inside).fold(0.0, f64::max);
+    line(format!("  {} of disk for checkpoints, {} more while training", size(kept), size(inside)));
+    let mut large: Vec<&str> = Vec::new();
+    for stage in plan.stages.iter().filter(|stage| stage.memory_bytes > CARD_BYTES) {
+        if !large.contains(&stage.name.as_str()) {
+            large.push(&stage.name);
+        }
+    }
+    if !large.is_empty() {
+        line(format!("  more than the {} of a card: {}", size(CARD_BYTES), large.join(", ")));
+    }
+    let all = duration(seconds + evaluation.seconds);
+    match estimator.assumptions() {
+        Some(assumptions) => line(format!("  in all about {all} on one card\n{assumptions}")),
+        None => line(format!("  in all about {all} on two cores\n")),
+    }
     text
 }
 
@@ -493,29 +375,44 @@ fn objectives(plan: &Plan) -> Vec<(&ObjectiveSpec, Vec<&str>)> {
 
 /// Seconds as a person says them.
 pub fn duration(seconds: f64) -> String {
-    if seconds < 90.0 { format!("{seconds:.0} s") } else { format!("{:.0} min", seconds / 60.0) }
+    const MINUTE: f64 = 60.0;
+    const HOUR: f64 = 60.0 * MINUTE;
+    const DAY: f64 = 24.0 * HOUR;
+    if seconds < 1.5 * MINUTE {
+        format!("{seconds:.0} s")
+    } else if seconds < 1.5 * HOUR {
+        format!("{:.0} min", seconds / MINUTE)
+    } else if seconds < 2.0 * DAY {
+        format!("{:.0} h", seconds / HOUR)
+    } else {
+        format!("{:.0} days", seconds / DAY)
+    }
+}
+
+/// Bytes as a person says them.
+fn size(bytes: f64) -> String {
+    match bytes {
+        ..1e9 => format!("{:.0} MB", bytes / 1e6),
+        1e9..10e9 => format!("{:.1} GB", bytes / 1e9),
+        _ => format!("{:.0} GB", bytes / 1e9),
+    }
+}
+
+/// Parameters or tokens as a person says them.
+fn count(number: f64) -> String {
+    if number < 1e9 { format!("{:.2} M", number / 1e6) } else { format!("{:.2} B", number / 1e9) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use synergy_models::config::{Preset, SpecialIds};
 
     #[test]
-    fn an_adapter_takes_less_memory_than_all_parameters() {
-        let recipe = include_str!("../recipes/small.toml");
-        let table = "[tables.trainings.rl]\n";
-        let lora =
-            "lora = { r = 4, lora_alpha = 8.0, target_modules = [\"q_proj\", \"up_proj\"] }\n";
-        let ids = SpecialIds { image: 0, vision_start: 0, vision_end: 0, bos: 0, eos: 0 };
-        let config = VlmConfig::preset(Preset::Small, 512, ids);
-        let held = |text: &str| held(&Recipe::parse(text).unwrap().stages["grpo"], &config);
-        let all = held(recipe);
-        let adapter = held(&recipe.replacen(table, &format!("{table}{lora}"), 1));
-        let count: usize = shapes(&config).iter().map(|(_, s)| s.iter().product::<usize>()).sum();
-        assert_eq!(all, 5 * count);
-        // Four layers of the decoder, 128 wide and 256 within; the tower is frozen.
-        let (changed, factors) = (4 * (128 * 128 + 256 * 128), 4 * 4 * (128 + 128 + 256 + 128));
-        assert_eq!(adapter, count + 2 * changed + 4 * factors);
+    fn sizes_and_times_are_told_in_their_own_units() {
+        let seconds = [0.4, 89.0, 91.0, 5399.0, 5401.0, 111_600.0, 864_000.0];
+        let told = ["0 s", "89 s", "2 min", "90 min", "2 h", "31 h", "10 days"];
+        assert_eq!(seconds.map(duration), told);
+        assert_eq!([12e6, 1.26e9, 75e9].map(size), ["12 MB", "1.3 GB", "75 GB"]);
+        assert_eq!([12e3, 7.6e9].map(count), ["0.01 M", "7.60 B"]);
     }
 }

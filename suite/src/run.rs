@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use synergy_models::checkpoint::Checkpoint;
-use synergy_models::config::GenerationConfig;
+use synergy_models::config::{GenerationConfig, VlmConfig};
 use synergy_models::weights::shapes;
 
-use crate::base::{Base, BaseRecord};
+use crate::base::{self, Base, BaseRecord};
 use crate::base_gate::{self, GateReport};
 use crate::claims::ledger;
 use crate::cost::{Budget, Cost};
@@ -34,7 +34,7 @@ use crate::publish::{SampleCompletion, check, leaderboard, report_markdown};
 use crate::recipe::{ModelSpec, Recipe};
 use crate::rehearsal;
 use crate::score::{Header, Metrics, Provenance, Results, RowKind, Training, cut_levels};
-use crate::store::{Store, write_atomic};
+use crate::store::{Key, Store, write_atomic};
 use crate::table::render_table;
 
 /// Hash of the sources that train and sample; part of every key.
@@ -136,15 +136,44 @@ pub fn recipe_of(profile: &str) -> Result<Recipe> {
     Ok(recipe)
 }
 
-/// Plans `recipe` without doing anything; returns the text that a run prints first.
+/// The recipe in the file `path` or, where there is none, of the profile that it names.
 ///
 /// # Errors
-/// If the base cannot be read.
+/// See [`Recipe::read`] and [`recipe_of`].
+pub fn recipe_at(path: &Path) -> Result<Recipe> {
+    if path.is_file() {
+        return Recipe::read(path);
+    }
+    let name = path.to_string_lossy();
+    recipe_of(name.strip_suffix(".toml").unwrap_or(&name))
+}
+
+/// Plans `recipe` without doing anything; returns the text that a run prints first, and below it what a run would lack.
+/// Reads neither weights of a published checkpoint nor data: nothing that is shown of a plan hangs on them.
+///
+/// # Errors
+/// If the base's settings cannot be read, or it is not there and of unknown size.
 pub fn dry_run(recipe: &Recipe, options: &Options) -> Result<String> {
     let compute = Compute::open(&options.device, options.num_threads)?;
-    let base = open_base(recipe, &compute)?;
-    let plan = plan(recipe, &basis(recipe, &base, &compute, options.variant)?);
-    Ok(describe(recipe, &plan, &base.prompter.config, &|_| false))
+    let mut lacking = String::new();
+    let config = match &recipe.model {
+        ModelSpec::Published { path } if path.is_dir() => VlmConfig::read(path)?,
+        ModelSpec::Published { path } => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let config = VlmConfig::published(&name).with_context(|| base::no_checkpoint(path))?;
+            lacking += &format!(
+                "  there is no `{}` yet: sizes are those that its owners publish\n",
+                path.display()
+            );
+            config
+        }
+        _ => open_base(recipe, &compute)?.prompter.config,
+    };
+    if let Err(error) = takes(recipe, &compute) {
+        lacking += &format!("  {}\n", error.to_string().replace("\nhint: ", ": "));
+    }
+    let plan = plan(recipe, &sketch(recipe, &config, &compute, options.variant)?);
+    Ok(describe(recipe, &plan, &config, &|_| false) + &lacking)
 }
 
 /// The whole of a profile: train what is missing, evaluate, score, publish.
@@ -384,30 +413,50 @@ fn basis<'a>(
     compute: &'a Compute,
     variant: Variant,
 ) -> Result<Basis<'a>> {
-    // The recipe's own check knows neither the size nor the number of layers of a kept base.
-    let shapes = shapes(&base.prompter.config);
-    for (name, training) in &recipe.tables.trainings {
-        let fits = training.lora_config(&shapes);
-        fits.with_context(|| format!("`tables.trainings.{name}` does not fit the base"))?;
-    }
     // Before anything is planned: no stage of hours comes before a refusal.
-    recipe.dtypes().try_for_each(|dtype| compute.takes(dtype))?;
+    takes(recipe, compute)?;
     Ok(Basis {
         base: base.key.clone(),
-        config: &base.prompter.config,
-        backend: &compute.name,
-        code: CODE,
         files: recipe
             .files()
             .map(|files| &files.path)
             .chain(recipe.evaluation.benchmarks.iter().map(|benchmark| &benchmark.path))
             .map(|path| Ok((path.clone(), pool::hash(path)?)))
             .collect::<Result<_>>()?,
+        ..sketch(recipe, &base.prompter.config, compute, variant)?
+    })
+}
+
+/// The same for a plan that is only shown: its keys are those of no base and no files.
+fn sketch<'a>(
+    recipe: &Recipe,
+    config: &'a VlmConfig,
+    compute: &'a Compute,
+    variant: Variant,
+) -> Result<Basis<'a>> {
+    // The recipe's own check knows neither the size nor the number of layers of a kept base.
+    let shapes = shapes(config);
+    for (name, training) in &recipe.tables.trainings {
+        let fits = training.lora_config(&shapes);
+        fits.with_context(|| format!("`tables.trainings.{name}` does not fit the base"))?;
+    }
+    Ok(Basis {
+        base: Key::of(&serde_json::Value::Null),
+        config,
+        backend: &compute.name,
+        place: compute.place,
+        code: CODE,
+        files: BTreeMap::new(),
         num_external: evaluation::external_samples(recipe)?.len(),
-        num_published: evaluation::published_samples(recipe)?.len(),
+        num_published: evaluation::num_published(recipe)?,
         planted: variant.planted(),
         base_seed: if let Variant::Redrawn(seed) = variant { seed } else { 0 },
     })
+}
+
+/// Whether the device computes in what the recipe asks for.
+fn takes(recipe: &Recipe, compute: &Compute) -> Result<()> {
+    recipe.dtypes().try_for_each(|dtype| compute.takes(dtype))
 }
 
 fn train_all(

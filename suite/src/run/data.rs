@@ -26,7 +26,7 @@ use crate::store::Store;
 use crate::train::{Context, StepFigures};
 
 /// Questions that are asked before the bar moves.
-const CHUNK: usize = 100;
+pub(crate) const CHUNK: usize = 100;
 
 /// Makes the data of `planned` and keeps it; the store has none of it yet.
 ///

@@ -183,6 +183,18 @@ pub fn published_samples(recipe: &Recipe) -> Result<Vec<Sample>> {
     Ok(of.collect::<Result<Vec<_>>>()?.concat())
 }
 
+/// How many they are; of files that are not there yet about so many.
+///
+/// # Errors
+/// See [`published_samples`].
+pub fn num_published(recipe: &Recipe) -> Result<usize> {
+    let count = |spec: &BenchmarkSpec| match spec.path.exists() {
+        true => published(spec).map(|samples| samples.len()),
+        false => Ok(spec.about()),
+    };
+    recipe.evaluation.benchmarks.iter().map(count).sum()
+}
+
 fn published(spec: &BenchmarkSpec) -> Result<Vec<Sample>> {
     let samples = datasets::open(&spec.name, &spec.path)?.collect::<Result<Vec<Sample>>>()?;
     let samples = datasets::of_split(samples, spec.split.as_deref())

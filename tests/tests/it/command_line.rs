@@ -4,7 +4,7 @@
 
 use synergy_tests::TINY;
 
-use crate::{project, succeed};
+use crate::{assert_refused, project, succeed};
 
 #[test]
 fn help_names_every_command() {
@@ -24,6 +24,36 @@ fn the_plan_names_stages_steps_tokens_memory_and_time() {
         [("num_questions = 12", "num_questions = 6000"), ("num_steps = 2", "num_steps = 900")];
     project.recipe(TINY, "tiny", &edits);
     insta::assert_snapshot!("plan", succeed(&project, &["plan", "--profile", "tiny"]).stdout);
+}
+
+#[test]
+fn a_plan_is_of_a_recipe_by_its_file_or_by_its_name() {
+    let project = project();
+    project.recipe(TINY, "tiny", &[]);
+    let of = |words: &[&str]| succeed(&project, &[&["plan"], words].concat()).stdout;
+    let plan = of(&["--profile", "tiny"]);
+    for word in ["tiny", "tiny.toml", "suite/recipes/tiny.toml"] {
+        assert_eq!(of(&[word]), plan, "{word}");
+    }
+    assert_refused!(project.run(&["plan", "other.toml"]), @"
+    error: unknown profile `other`
+    hint: profiles are tiny
+    ");
+}
+
+#[test]
+fn a_model_that_is_not_there_is_planned_by_its_published_sizes() {
+    let project = project();
+    let fresh = "kind = \"fresh\"\npreset = \"nano\"\nvocab_size = 400\ninitializer_range = 0.06";
+    let model = |name: &str| format!("kind = \"published\"\npath = \"data/models/{name}\"");
+    project.recipe(TINY, "tiny", &[(fresh, &model("qwen2.5-vl-7b"))]);
+    let plan = succeed(&project, &["plan", "tiny.toml"]).stdout;
+    insta::assert_snapshot!("plan_7b", plan);
+    project.recipe(TINY, "tiny", &[(fresh, &model("mine"))]);
+    assert_refused!(project.run(&["plan", "tiny.toml"]), @"
+    error: there is no checkpoint in `data/models/mine`
+    hint: `cargo xtask fetch` gets those that recipes start from
+    ");
 }
 
 #[test]

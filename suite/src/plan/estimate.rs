@@ -1,0 +1,877 @@
+//! What a stage takes: steps, tokens, memory, time, disk. Pure arithmetic on a recipe and a model's sizes.
+//!
+//! Does not know keys. Every term stands for something that training or sampling holds, and says where; what the tables
+//! of a plan show is meant to be right within a factor of two, and not too low.
+
+use synergy_benchmarks::families::Family;
+use synergy_models::config::VlmConfig;
+use synergy_models::weights::{ComputeDtype, NamedShape, shapes};
+
+use crate::cost::forward_flops;
+use crate::device::Place;
+use crate::evaluate::{SHARD_ROWS, SHARDS_MIN};
+use crate::features::{self, TOWER};
+use crate::recipe::{
+    BASE, BenchmarkSpec, Drawn, GrpoSpec, Keep, Output, QuestionsSpec, Recipe, Source, StageSpec,
+    Trace, TrainingSpec,
+};
+use crate::run::data::CHUNK;
+
+/// Tokens per second, for a model of one million parameters, when training: measured on the machine
+/// of `golden/LOG.md` (two cores, burn-flex). Only the estimate of time hangs on it.
+const TRAIN_TOKENS_PER_S: f64 = 25_000.0;
+/// The same when sampling.
+const SAMPLE_TOKENS_PER_S: f64 = 20_000.0;
+/// Shards that are computed at once there.
+const CORES: f64 = 2.0;
+
+/// Models of more parameters are planned for a card, whatever computes here: they are not for two cores.
+const LARGE: usize = 500_000_000;
+/// Operations a second of an H100 in bf16 (dense) and in f32, and bytes a second and bytes of its memory. Source:
+/// NVIDIA H100 Tensor Core GPU data sheet, column SXM.
+const CARD_BF16_FLOPS: f64 = 989e12;
+const CARD_F32_FLOPS: f64 = 67e12;
+const CARD_BYTES_PER_S: f64 = 3.35e12;
+pub(super) const CARD_BYTES: f64 = 80e9;
+/// Share of a card's operations that training reaches. An assumption: PaLM reached 46 % (Chowdhery et al. 2022, table 3)
+/// with fused kernels; the plain form fuses nothing, and softmax and norms go through memory in f32.
+const FLOPS_SHARE: f64 = 0.25;
+/// Share of its bandwidth that decoding reaches. An assumption: a step starts dozens of kernels a layer, which takes
+/// about as long as reading the layer.
+const BANDWIDTH_SHARE: f64 = 0.3;
+/// Seconds of the host for an entry of the vocabulary in a draw, which takes two exponentials: measured on the machine of
+/// `golden/LOG.md`, one thread.
+const DRAW_S: f64 = 12e-9;
+
+/// Tokens of a prompt with one picture of 16 tokens and the study's instruction.
+const PROMPT: Prompt = Prompt { picture: 16.0, text: 46.0 };
+/// The same of a question of files. An assumption: a picture of 640 x 480 is 391 tokens and one of 800 x 600 is 609 with
+/// patches of 14 pixels, merged by 2, which a published `max_pixels` leaves as they are; 150 hold question, choices,
+/// instruction and template.
+const FILES_PROMPT: Prompt = Prompt { picture: 500.0, text: 150.0 };
+/// Tokens of an answer: about so many beside those of its steps.
+const ANSWER_TOKENS: f64 = 8.0;
+/// Tokens of a step in a terse and in a verbose answer.
+const TERSE_STEP_TOKENS: f64 = 3.5;
+const VERBOSE_STEP_TOKENS: f64 = 14.0;
+/// Tokens of an answer to a published benchmark. An assumption, between the study's 337 of its RL model and "more than
+/// ten times" as many of its SFT model (table 7, section 3).
+const PUBLISHED_ANSWER_TOKENS: f64 = 1500.0;
+/// The longest answers of files, as a multiple of the mean that the recipe says.
+const LONGEST_ANSWER: f64 = 2.0;
+/// Tokens of a turn in pretraining, in the mean and at most, and of what stands before the first.
+const TURN_TOKENS: [f64; 2] = [60.0, 90.0];
+const PRETRAIN_PROMPT: Prompt = Prompt { picture: 16.0, text: 6.0 };
+
+/// Bytes of a number of f32.
+const F32: f64 = 4.0;
+/// What the program itself holds with a tokenizer and its threads: measured.
+const PROGRAM_BYTES: f64 = 40e6;
+/// What a context of CUDA with its libraries takes of a card.
+const CONTEXT_BYTES: f64 = 1e9;
+/// What allocators keep beside what is asked of them, as a share: measured on the host, assumed on a card.
+const HOST_KEPT: f64 = 0.4;
+const CARD_KEPT: f64 = 0.1;
+/// Batches whose patches are there at once: two in the queue, one on either side of it, and the copy of an update.
+const BATCHES_AHEAD: f64 = 5.0;
+/// Bytes of a score of attention while its layer is computed: four of f32 at once, forward as backward, its copy in what
+/// is computed in, and the mask.
+const SCORE_AT_WORK: f64 = 19.0;
+/// Bytes of a logit while the loss is computed: logits, their exponentials, their log-probabilities and a gradient.
+const LOGIT: f64 = 16.0;
+/// Rows whose logits the native form holds at once, rows that it decodes at once, and prompts that it computes at once.
+const NATIVE_LOGIT_ROWS: f64 = 128.0;
+const NATIVE_SLOTS: f64 = 64.0;
+const NATIVE_PROMPTS: f64 = 16.0;
+
+/// What a stage will take.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Estimate {
+    /// Updates or, of data, questions; at most.
+    pub(super) num_steps: usize,
+    pub(super) num_tokens: f64,
+    pub(super) memory_bytes: f64,
+    pub(super) seconds: f64,
+}
+
+/// Tokens of a question as it is put.
+#[derive(Debug, Clone, Copy)]
+struct Prompt {
+    picture: f64,
+    text: f64,
+}
+
+impl Prompt {
+    fn tokens(self) -> f64 {
+        self.picture + self.text
+    }
+}
+
+/// Sequences that a step learns from.
+#[derive(Debug, Clone, Copy)]
+struct Learned {
+    /// In a step and in an update.
+    batch: f64,
+    per_update: f64,
+    prompt: Prompt,
+    /// Answers in a sequence, and their tokens in the mean and at most.
+    num_answers: f64,
+    answer: f64,
+    longest: f64,
+}
+
+impl Learned {
+    fn mean(&self) -> f64 {
+        self.prompt.tokens() + self.num_answers * self.answer
+    }
+
+    fn longest(&self) -> f64 {
+        self.prompt.tokens() + self.predictions()
+    }
+
+    /// Of the longest sequence.
+    fn predictions(&self) -> f64 {
+        self.num_answers * self.longest
+    }
+}
+
+/// Questions that are asked together.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    questions: f64,
+    samples: f64,
+    prompt: Prompt,
+    /// Tokens of an answer, in the mean and at most.
+    answer: f64,
+    cap: f64,
+    /// Whether pictures of one size come together, which the tower then computes together.
+    alike: bool,
+}
+
+/// Numbers that learn: those with a gradient of their own, and those of an adapter, if one learns in their place.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Learning {
+    with_gradient: f64,
+    factors: Option<f64>,
+    /// Whether any are the tower's: then its graph is kept, and no features are.
+    tower: bool,
+}
+
+/// A stack of equal blocks, of the decoder or the tower.
+#[derive(Debug, Clone, Copy)]
+struct Blocks {
+    depth: f64,
+    hidden: f64,
+    inner: f64,
+    heads: f64,
+    /// Width of keys and values together.
+    kv: f64,
+}
+
+/// What a pass through blocks sees.
+#[derive(Debug, Clone, Copy)]
+struct Rows {
+    tokens: f64,
+    /// Keys that each of them is compared with, hidden ones included.
+    attended: f64,
+    /// Bytes of a number that is computed in.
+    bytes: f64,
+}
+
+/// Estimates of one recipe from a model of one size in one place.
+pub(super) struct Estimator<'a> {
+    recipe: &'a Recipe,
+    config: &'a VlmConfig,
+    pub(super) place: Place,
+    shapes: Vec<NamedShape>,
+}
+
+impl<'a> Estimator<'a> {
+    /// On `place`, or on a card if the model is large.
+    pub(super) fn new(recipe: &'a Recipe, config: &'a VlmConfig, place: Place) -> Estimator<'a> {
+        let shapes = shapes(config);
+        let is_large = count(&shapes) > LARGE as f64;
+        let place = if is_large { Place::Card } else { place };
+        Estimator { recipe, config, place, shapes }
+    }
+
+    /// Parameters of the model.
+    pub(super) fn parameters(&self) -> f64 {
+        count(&self.shapes)
+    }
+
+    /// Of a stage, from the start to its end.
+    pub(super) fn stage(&self, spec: &StageSpec) -> Estimate {
+        let num_steps = num_steps(self.recipe, spec);
+        let (learned, asked) = (self.learned(spec), self.asked(spec));
+        let trained = learned.map_or(0.0, |l| l.batch * l.mean());
+        // The frozen reference adds a forward pass, a third of a step.
+        let trained = if spec.grpo().is_some() { 1.33 * trained } else { trained };
+        let sampled = asked.map_or(0.0, |a| a.questions * a.samples * a.answer);
+        let steps = match spec {
+            // Questions are asked a chunk at a time.
+            StageSpec::Sample(s) => s.questions.about() as f64 / asked.map_or(1.0, |a| a.questions),
+            _ => num_steps as f64,
+        };
+        let seconds = match self.place {
+            Place::Card => {
+                let learning = learned.map_or(0.0, |l| self.learning_on_card(spec, &l));
+                learning + asked.map_or(0.0, |a| self.decoding_on_card(&a, spec.dtype()))
+            }
+            Place::Slices | Place::Host => self.seconds_on_cores(trained, sampled),
+        };
+        Estimate {
+            num_steps,
+            num_tokens: steps * (trained + sampled),
+            memory_bytes: self.memory(spec),
+            seconds: steps * seconds,
+        }
+    }
+
+    /// Of `num_completions` in evaluations; no steps.
+    pub(super) fn evaluation(&self, num_completions: usize) -> Estimate {
+        let asked = self.evaluated();
+        let completions = num_completions as f64;
+        let dtype = self.recipe.evaluation.dtype();
+        let seconds = match self.place {
+            Place::Card => {
+                let chunks = completions / (asked.questions * asked.samples);
+                chunks * self.decoding_on_card(&asked, dtype)
+            }
+            Place::Slices | Place::Host => self.seconds_on_cores(0.0, completions * asked.answer),
+        };
+        let weights = 2.0 * F32 * self.parameters() + self.copy(dtype);
+        // A chunk's pictures at a time.
+        let data = self.patches(asked.questions * asked.prompt.picture);
+        Estimate {
+            num_steps: 0,
+            num_tokens: completions * asked.answer,
+            memory_bytes: self.held(weights + data + self.rollouts(&asked, dtype, false)),
+            seconds,
+        }
+    }
+
+    /// Bytes that a finished stage leaves in the store, and those of the checkpoint inside one: what learns and two
+    /// moments of it, written beside the one that they replace.
+    pub(super) fn disk(&self, spec: &StageSpec) -> [f64; 2] {
+        if spec.output() == Output::Data {
+            return [0.0; 2];
+        }
+        let learning = spec.training().map(|training| self.learning(training));
+        let factors = learning.and_then(|l| l.factors);
+        let learned = factors.unwrap_or(self.parameters());
+        let inside = if learning.is_some() { 2.0 * 3.0 * F32 * learned } else { 0.0 };
+        [F32 * (self.parameters() + factors.unwrap_or(0.0)), inside]
+    }
+
+    fn learned(&self, spec: &StageSpec) -> Option<Learned> {
+        let recipe = self.recipe;
+        Some(match spec {
+            StageSpec::Pretrain(s) => Learned {
+                batch: s.batch_size as f64,
+                per_update: s.batch_size as f64,
+                prompt: PRETRAIN_PROMPT,
+                num_answers: s.num_turns as f64,
+                answer: TURN_TOKENS[0],
+                longest: TURN_TOKENS[1],
+            },
+            StageSpec::Sft(s) => {
+                let (questions, step_tokens) = answers_of(recipe, &s.data)?;
+                Learned {
+                    batch: s.batch_size as f64,
+                    per_update: s.batch_size as f64,
+                    prompt: prompt(questions),
+                    num_answers: 1.0,
+                    answer: answer_to(questions, step_tokens),
+                    longest: longest_answer_to(questions, step_tokens),
+                }
+            }
+            _ => {
+                let s = spec.grpo()?;
+                Learned {
+                    batch: s.batch_size as f64,
+                    per_update: (s.batch_size / s.num_mini_batches) as f64,
+                    prompt: prompt(&s.questions),
+                    num_answers: s.num_generations as f64,
+                    answer: sampled_answer(&s.questions, s.max_completion_tokens),
+                    // A step whose rollouts all reach the cap comes sooner or later.
+                    longest: s.max_completion_tokens as f64,
+                }
+            }
+        })
+    }
+
+    fn asked(&self, spec: &StageSpec) -> Option<Asked> {
+        let asked = |questions: usize, samples: usize, of: &QuestionsSpec, cap: usize| Asked {
+            questions: questions as f64,
+            samples: samples as f64,
+            prompt: prompt(of),
+            answer: sampled_answer(of, cap),
+            cap: cap as f64,
+            alike: of.files.is_none(),
+        };
+        match spec {
+            StageSpec::Sample(s) => {
+                let questions = s.questions.about().min(CHUNK);
+                Some(asked(questions, s.num_generations, &s.questions, s.max_new_tokens))
+            }
+            _ => spec.grpo().map(|s: &GrpoSpec| {
+                asked(s.batch_size, s.num_generations, &s.questions, s.max_completion_tokens)
+            }),
+        }
+    }
+
+    /// A chunk of an evaluation.
+    fn evaluated(&self) -> Asked {
+        let e = &self.recipe.evaluation;
+        let cap = e.max_new_tokens as f64;
+        let drawn = e.drawn().map(|(drawn, _)| drawn);
+        let published: usize = e.benchmarks.iter().map(BenchmarkSpec::about).sum();
+        let families = drawn.map_or(0, |drawn| drawn.per_family * Family::ALL.len());
+        // The small models are terse; full ones think aloud, some of them to the cap.
+        let (prompt, answer) = match drawn {
+            Some(Drawn { hops, .. }) if published == 0 => {
+                (PROMPT, answer_tokens(mean(hops), TERSE_STEP_TOKENS) + 20.0)
+            }
+            _ => (FILES_PROMPT, PUBLISHED_ANSWER_TOKENS.min(cap)),
+        };
+        let questions = (families + published).min(CHUNK) as f64;
+        let alike = published == 0;
+        Asked { questions, samples: e.num_samples as f64, prompt, answer, cap, alike }
+    }
+
+    /// What a training table leaves to be learned.
+    fn learning(&self, training: &TrainingSpec) -> Learning {
+        // Whether an adapter fits, and patterns are patterns, has been asked before there is a plan.
+        let lora = training.lora_config(&self.shapes).ok().flatten();
+        let frozen = training.freeze_patterns().unwrap_or_default();
+        let is_learned = |(name, _): &&NamedShape| !frozen.iter().any(|f| f.is_match(name));
+        let changed: Vec<&NamedShape> = match &lora {
+            Some(lora) => lora.weights(&self.shapes).unwrap_or_default(),
+            None => self.shapes.iter().filter(is_learned).collect(),
+        };
+        Learning {
+            with_gradient: changed.iter().map(|shape| size(shape)).sum(),
+            factors: lora.and_then(|lora| Some(count(&lora.factors(&self.shapes).ok()?))),
+            tower: changed.iter().any(|(name, _)| name.starts_with(TOWER)),
+        }
+    }
+
+    /// What a stage holds at its peak.
+    fn memory(&self, spec: &StageSpec) -> f64 {
+        let model = F32 * self.parameters();
+        // The base stays open for all stages, and is what they start from if they name it.
+        let start = if spec.from().is_some_and(|from| from != BASE) { model } else { 0.0 };
+        let work = match (spec, spec.training(), self.learned(spec)) {
+            // Two parents and what they make.
+            (StageSpec::Merge(_), ..) => 3.0 * model,
+            (_, Some(training), Some(learned)) => start + self.training(spec, training, &learned),
+            _ => self.asked(spec).map_or(0.0, |asked| {
+                let data = self.patches(asked.questions * asked.prompt.picture);
+                start + self.copy(spec.dtype()) + data + self.rollouts(&asked, spec.dtype(), false)
+            }),
+        };
+        self.held(model + work)
+    }
+
+    /// What training holds beside the weights that it starts from, which are also what KL is measured from.
+    fn training(&self, spec: &StageSpec, training: &TrainingSpec, learned: &Learned) -> f64 {
+        let learning = self.learning(training);
+        let (dtype, learns) =
+            (training.dtype(), learning.factors.unwrap_or(learning.with_gradient));
+        let state = match learning.factors {
+            // Changed weights and two moments; those of what is frozen are zeros, which are there all the same.
+            None => learning.with_gradient + 2.0 * self.parameters(),
+            // Of the weights that factors change there is the sum; factors have moments of their own.
+            Some(factors) => learning.with_gradient + 3.0 * factors,
+        };
+        let best = if spec.keeps_best() { learns } else { 0.0 };
+        let micro = (training.micro_batch_size as f64).min(learned.per_update);
+        let num_micro = (learned.per_update / micro).ceil();
+        // Those of every micro-batch are there until all are summed; those of factors are made from the sum.
+        let gradients = num_micro * learning.with_gradient + learning.factors.unwrap_or(0.0);
+        let shards = self.at_once(num_micro);
+        let graphs = shards * (self.copy(dtype) + self.graph(training, &learning, learned, micro));
+        let rollouts = [self.asked(spec), self.validated(spec)].into_iter().flatten();
+        let rollouts = rollouts
+            .map(|asked| self.copy(dtype) + self.rollouts(&asked, dtype, !learning.tower))
+            .fold(0.0, f64::max);
+        let features = if learning.tower { 0.0 } else { self.features(spec, learned) };
+        let ahead = self.patches(BATCHES_AHEAD * learned.batch * learned.prompt.picture);
+        F32 * (state + best) + features + ahead + rollouts.max(F32 * gradients + graphs)
+    }
+
+    /// What one micro-batch of the longest sequences keeps for its way back.
+    fn graph(
+        &self,
+        training: &TrainingSpec,
+        learning: &Learning,
+        learned: &Learned,
+        micro: f64,
+    ) -> f64 {
+        let bytes = bytes(training.dtype());
+        let (tokens, attended) = (micro * learned.longest(), learned.longest());
+        let (blocks, rows) = (self.decoder(), Rows { tokens, attended, bytes });
+        let (kept, at_work) = (self.kept(blocks, rows), self.at_work(blocks, rows));
+        let predictions = micro * learned.predictions();
+        let vocab = self.config.vocab_size as f64;
+        let logits = match self.place {
+            Place::Slices => F32 * vocab * predictions.min(NATIVE_LOGIT_ROWS),
+            // All rows that predict at once.
+            _ => LOGIT * vocab * predictions,
+        };
+        let decoder = if training.recompute() && self.place != Place::Slices {
+            // States between layers, and one layer's graph.
+            blocks.depth * tokens * blocks.hidden * bytes + logits.max(kept + at_work)
+        } else {
+            blocks.depth * kept + logits.max(at_work)
+        };
+        let pictures = if learning.tower { micro } else { 1.0 };
+        decoder + self.tower_pass(pictures, learned.prompt.picture, bytes, learning.tower)
+    }
+
+    /// Of one layer for its way back.
+    fn kept(&self, blocks: Blocks, rows: Rows) -> f64 {
+        let Blocks { hidden, inner, heads, kv, .. } = blocks;
+        let Rows { tokens, attended, bytes } = rows;
+        match self.place {
+            // Its input, queries, what attention mixed, the sum with it; keys and values; gate and up.
+            Place::Slices => F32 * tokens * (4.0 * hidden + kv + 2.0 * inner),
+            // In f32 whatever is computed in: the inputs of both norms, the gate and its sigmoid, the exponentials of
+            // attention. Else: both norms before and after their weight, queries twice, what attention mixed twice, the
+            // sum with it; keys and values twice; silu, up and their product; attention's weights.
+            Place::Host | Place::Card => {
+                let of_token = (2.0 * F32 + 9.0 * bytes) * hidden
+                    + 2.0 * bytes * kv
+                    + (2.0 * F32 + 3.0 * bytes) * inner;
+                tokens * (of_token + (F32 + bytes) * heads * attended)
+            }
+        }
+    }
+
+    /// Of one layer beside that, forward or backward.
+    fn at_work(&self, blocks: Blocks, rows: Rows) -> f64 {
+        let Blocks { hidden, inner, heads, kv, .. } = blocks;
+        let of_token = F32 * (5.0 * hidden + kv + 3.0 * inner);
+        match self.place {
+            // The native form never has the scores of more than a few rows.
+            Place::Slices => rows.tokens * of_token,
+            _ => rows.tokens * (of_token + SCORE_AT_WORK * heads * rows.attended),
+        }
+    }
+
+    /// The tower over `pictures` together, each of so many tokens; its graph if it learns.
+    fn tower_pass(&self, pictures: f64, tokens: f64, bytes: f64, learns: bool) -> f64 {
+        let (blocks, [patches, attended]) = (self.tower(), self.attended(tokens));
+        let rows = Rows { tokens: pictures * patches, attended: patches, bytes };
+        let work = self.kept(blocks, rows) + self.at_work(blocks, rows);
+        let graph = blocks.depth * self.kept(blocks, Rows { attended, ..rows });
+        if learns { graph + work } else { work }
+    }
+
+    /// Answers to questions that are asked together.
+    fn rollouts(&self, asked: &Asked, dtype: ComputeDtype, features_kept: bool) -> f64 {
+        let (bytes, prompt, vocab) =
+            (bytes(dtype), asked.prompt.tokens(), self.config.vocab_size as f64);
+        let (blocks, num_shards) = (self.decoder(), num_shards(asked));
+        let questions = (asked.questions / num_shards).ceil();
+        let rows = questions * asked.samples;
+        // Keys and values of a token.
+        let cached = blocks.depth * blocks.kv * bytes;
+        let prefill = |questions: f64| {
+            let rows = Rows { tokens: questions * prompt, attended: prompt, bytes };
+            self.kept(blocks, rows) + self.at_work(blocks, rows)
+        };
+        let (cache, prefill, rows) = match self.place {
+            Place::Slices => {
+                // Prompts once; a row's lists double as they grow, and few rows reach the cap.
+                let rows = rows.min(NATIVE_SLOTS);
+                let cache = cached * (questions * prompt + rows * asked.cap);
+                (cache, prefill(questions.min(NATIVE_PROMPTS)), rows)
+            }
+            _ => {
+                // Room for every row to the cap, and of one layer a copy for attention and one to move it.
+                let copies = 1.0 + 2.0 / blocks.depth;
+                (copies * rows * (prompt + asked.cap) * cached, prefill(questions), rows)
+            }
+        };
+        let logits = rows * vocab * (F32 + bytes);
+        let pictures = if features_kept || !asked.alike { 1.0 } else { questions };
+        let tower = self.tower_pass(pictures, asked.prompt.picture, bytes, false);
+        self.at_once(num_shards) * (cache + tower.max(prefill).max(logits))
+    }
+
+    /// Questions that choose among a stage's checkpoints, if they do.
+    fn validated(&self, spec: &StageSpec) -> Option<Asked> {
+        let validation = self.recipe.validation.as_ref().filter(|_| spec.keeps_best())?;
+        let cap = validation.max_new_tokens as f64;
+        let (questions, prompt, alike) = match (&validation.files, validation.drawn()) {
+            (Some(files), _) => {
+                let all = validation.num_questions.unwrap_or(files.about_questions);
+                (all, FILES_PROMPT, false)
+            }
+            (None, drawn) => {
+                (drawn.map_or(0, |drawn| drawn.per_family * Family::ALL.len()), PROMPT, true)
+            }
+        };
+        Some(Asked { questions: questions as f64, samples: 1.0, prompt, answer: cap, cap, alike })
+    }
+
+    /// A copy of the weights in what is computed in, if that is another type.
+    fn copy(&self, dtype: ComputeDtype) -> f64 {
+        if dtype == ComputeDtype::F32 { 0.0 } else { bytes(dtype) * self.parameters() }
+    }
+
+    /// Patches of pictures of so many tokens in all, which are the host's.
+    fn patches(&self, tokens: f64) -> f64 {
+        let v = &self.config.vision_config;
+        let patch = v.in_chans * v.temporal_patch_size * v.patch_size * v.patch_size;
+        let per_token = v.spatial_merge_size * v.spatial_merge_size * patch;
+        self.on_host(F32 * tokens * per_token as f64)
+    }
+
+    /// Features of pictures that are kept for a stage, which are the host's.
+    fn features(&self, spec: &StageSpec, learned: &Learned) -> f64 {
+        let pictures = match spec {
+            StageSpec::Sft(s) => num_examples(self.recipe, &s.data),
+            _ => spec.questions().map_or(0, QuestionsSpec::about),
+        };
+        let tokens = pictures as f64 * learned.prompt.picture;
+        let bytes = F32 * tokens * self.config.hidden_size as f64;
+        self.on_host(bytes.min(features::BYTES_MAX as f64))
+    }
+
+    fn on_host(&self, bytes: f64) -> f64 {
+        if self.place == Place::Card { 0.0 } else { bytes }
+    }
+
+    /// With what the program and its allocator take.
+    fn held(&self, bytes: f64) -> f64 {
+        match self.place {
+            Place::Card => CONTEXT_BYTES + (1.0 + CARD_KEPT) * bytes,
+            _ => PROGRAM_BYTES + (1.0 + HOST_KEPT) * bytes,
+        }
+    }
+
+    /// Shards of `all` that are computed at once.
+    fn at_once(&self, all: f64) -> f64 {
+        if self.place == Place::Card { 1.0 } else { all.min(CORES) }
+    }
+
+    fn decoder(&self) -> Blocks {
+        let c = self.config;
+        Blocks {
+            depth: c.num_hidden_layers as f64,
+            hidden: c.hidden_size as f64,
+            inner: c.intermediate_size as f64,
+            heads: c.num_attention_heads as f64,
+            kv: (2 * c.num_key_value_heads * c.head_dim()) as f64,
+        }
+    }
+
+    fn tower(&self) -> Blocks {
+        let v = &self.config.vision_config;
+        Blocks {
+            depth: v.depth as f64,
+            hidden: v.hidden_size as f64,
+            inner: v.intermediate_size as f64,
+            heads: v.num_heads as f64,
+            kv: 2.0 * v.hidden_size as f64,
+        }
+    }
+
+    /// Patches of a picture of so many tokens, and those that a patch is compared with in the mean of blocks.
+    fn attended(&self, tokens: f64) -> [f64; 2] {
+        let v = &self.config.vision_config;
+        let patches = tokens * (v.spatial_merge_size * v.spatial_merge_size) as f64;
+        let window = ((v.window_size / v.patch_size) as f64).powi(2).min(patches);
+        let whole = v.fullatt_block_indexes.len() as f64 / v.depth as f64;
+        [patches, whole * patches + (1.0 - whole) * window]
+    }
+
+    fn seconds_on_cores(&self, trained: f64, sampled: f64) -> f64 {
+        let scale = self.parameters() / 1e6;
+        scale * (trained / TRAIN_TOKENS_PER_S + sampled / SAMPLE_TOKENS_PER_S)
+    }
+
+    /// Seconds of a step on a card, but for rollouts. Moments and gradients are read in some tenths of a second, which
+    /// is left out.
+    fn learning_on_card(&self, spec: &StageSpec, learned: &Learned) -> f64 {
+        let Some(training) = spec.training() else { return 0.0 };
+        // Backward is twice forward, and layers may be computed again (Kaplan et al. 2020, section 2.1).
+        let reference = if spec.grpo().is_some() { 1.0 } else { 0.0 };
+        let again = if training.recompute() { 1.0 } else { 0.0 };
+        let decoder = (3.0 + again + reference) * self.forward(learned.mean(), learned.mean());
+        let passes = if self.learning(training).tower { 3.0 } else { 1.0 };
+        let tower = (passes + reference) * self.see(learned.prompt.picture);
+        learned.batch * (decoder + tower) / flops_per_s(training.dtype())
+    }
+
+    /// Seconds of answers on a card.
+    fn decoding_on_card(&self, asked: &Asked, dtype: ComputeDtype) -> f64 {
+        let (blocks, bytes) = (self.decoder(), bytes(dtype));
+        let prompt = asked.prompt.tokens();
+        let prefill = self.forward(prompt, prompt) + self.see(asked.prompt.picture);
+        let prefill = asked.questions * prefill / flops_per_s(dtype);
+        // Some row of every shard reaches the cap, and each of its steps reads all weights.
+        let weights = num_shards(asked) * asked.cap * bytes * forward_flops(self.config) / 2.0;
+        let tokens = asked.questions * asked.samples * asked.answer;
+        let cache = tokens * (prompt + asked.answer / 2.0) * blocks.depth * blocks.kv * bytes;
+        let read = (weights + cache) / (BANDWIDTH_SHARE * CARD_BYTES_PER_S);
+        prefill + read + tokens * self.config.vocab_size as f64 * DRAW_S
+    }
+
+    /// Operations of `tokens` through the decoder, attention's own among them: all rows meet all keys.
+    fn forward(&self, tokens: f64, attended: f64) -> f64 {
+        let Blocks { depth, hidden, .. } = self.decoder();
+        tokens * (forward_flops(self.config) + 4.0 * depth * hidden * attended)
+    }
+
+    /// Operations of a picture of so many tokens through the tower.
+    fn see(&self, tokens: f64) -> f64 {
+        let (Blocks { depth, hidden, .. }, [patches, attended]) =
+            (self.tower(), self.attended(tokens));
+        let tower = self.shapes.iter().filter(|(name, _)| name.starts_with(TOWER));
+        let weights: f64 = tower.map(size).sum();
+        patches * (2.0 * weights + 4.0 * depth * hidden * attended)
+    }
+
+    /// What the estimates stand on, where that is no machine that was measured.
+    pub(super) fn assumptions(&self) -> Option<String> {
+        if self.place != Place::Card {
+            return None;
+        }
+        let tera = |number: f64| number / 1e12;
+        Some(format!(
+            "  not measured: a card like an H100, {:.0} TFLOP/s in bf16 and {:.0} in f32 at {:.0} %, attention's included,\n  \
+             {:.2} TB/s at {:.0} %, and draws on the host, {:.1} ms a token\n  \
+             assumed: questions of files take {:.0} tokens, {:.0} of them a picture; some answers reach the cap\n",
+            tera(CARD_BF16_FLOPS),
+            tera(CARD_F32_FLOPS),
+            100.0 * FLOPS_SHARE,
+            tera(CARD_BYTES_PER_S),
+            100.0 * BANDWIDTH_SHARE,
+            1e3 * DRAW_S * self.config.vocab_size as f64,
+            FILES_PROMPT.tokens(),
+            FILES_PROMPT.picture,
+        ))
+    }
+}
+
+fn size((_, shape): &NamedShape) -> f64 {
+    shape.iter().product::<usize>() as f64
+}
+
+fn count(shapes: &[NamedShape]) -> f64 {
+    shapes.iter().map(size).sum()
+}
+
+fn bytes(dtype: ComputeDtype) -> f64 {
+    match dtype {
+        ComputeDtype::F32 => F32,
+        ComputeDtype::Bf16 => F32 / 2.0,
+    }
+}
+
+fn flops_per_s(dtype: ComputeDtype) -> f64 {
+    FLOPS_SHARE
+        * match dtype {
+            ComputeDtype::F32 => CARD_F32_FLOPS,
+            ComputeDtype::Bf16 => CARD_BF16_FLOPS,
+        }
+}
+
+/// Parts that questions are cut into; see [`crate::evaluate::rollouts`].
+fn num_shards(asked: &Asked) -> f64 {
+    let rows = asked.questions * asked.samples;
+    (rows / SHARD_ROWS as f64).ceil().max(SHARDS_MIN as f64).min(asked.questions)
+}
+
+/// Examples that a stage of data leaves, at most.
+fn num_examples(recipe: &Recipe, name: &str) -> usize {
+    match &recipe.stages[name] {
+        StageSpec::Teacher(s) => s.questions.about(),
+        StageSpec::Sample(s) => {
+            s.questions.about()
+                * if s.keep == Keep::ShortestCorrect { 1 } else { s.num_generations }
+        }
+        StageSpec::Mix(s) => s.parts.iter().map(|part| num_examples(recipe, &part.data)).sum(),
+        _ => 0,
+    }
+}
+
+fn num_steps(recipe: &Recipe, spec: &StageSpec) -> usize {
+    match spec {
+        StageSpec::Pretrain(s) => s.num_steps,
+        StageSpec::Sft(s) => num_examples(recipe, &s.data).div_ceil(s.batch_size) * s.num_epochs,
+        StageSpec::Grpo(s) => s.num_steps,
+        StageSpec::Hybrid(s) => s.grpo.num_steps,
+        StageSpec::Sample(s) => s.questions.about(),
+        StageSpec::Teacher(_) | StageSpec::Mix(_) | StageSpec::Merge(_) => 0,
+    }
+}
+
+fn prompt(questions: &QuestionsSpec) -> Prompt {
+    match questions.source() {
+        Source::Families { .. } => PROMPT,
+        Source::Files(_) => FILES_PROMPT,
+    }
+}
+
+fn mean([low, high]: [usize; 2]) -> f64 {
+    (low + high) as f64 / 2.0
+}
+
+fn answer_tokens(steps: f64, step_tokens: f64) -> f64 {
+    ANSWER_TOKENS + step_tokens * steps
+}
+
+/// Tokens of an answer to `questions` whose steps take so many each.
+fn answer_to(questions: &QuestionsSpec, step_tokens: f64) -> f64 {
+    match questions.source() {
+        Source::Families { hops, .. } => answer_tokens(mean(hops), step_tokens),
+        Source::Files(files) => files.answer_tokens,
+    }
+}
+
+fn longest_answer_to(questions: &QuestionsSpec, step_tokens: f64) -> f64 {
+    match questions.source() {
+        Source::Families { hops: [_, high], .. } => answer_tokens(high as f64, step_tokens),
+        Source::Files(files) => LONGEST_ANSWER * files.answer_tokens,
+    }
+}
+
+/// Answers after a long-CoT stage are long; the cap bounds them.
+fn sampled_answer(questions: &QuestionsSpec, cap: usize) -> f64 {
+    (cap as f64 * 0.5).min(answer_to(questions, VERBOSE_STEP_TOKENS))
+}
+
+/// Questions of the data set called `name`, and tokens of a step in its answers.
+fn answers_of<'a>(recipe: &'a Recipe, name: &str) -> Option<(&'a QuestionsSpec, f64)> {
+    match &recipe.stages[name] {
+        StageSpec::Teacher(s) if s.trace == Trace::Terse => Some((&s.questions, TERSE_STEP_TOKENS)),
+        StageSpec::Mix(s) => answers_of(recipe, &s.parts[0].data),
+        spec => Some((spec.questions()?, VERBOSE_STEP_TOKENS)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use synergy_models::config::{Preset, SpecialIds};
+
+    const SMOKE: &str = include_str!("../../recipes/smoke.toml");
+    const RL: &str = "[tables.trainings.rl]\n";
+    const LORA: &str =
+        "lora = { r = 4, lora_alpha = 8.0, target_modules = [\"q_proj\", \"up_proj\"] }\n";
+
+    fn preset(preset: Preset) -> VlmConfig {
+        let ids = SpecialIds { image: 0, vision_start: 0, vision_end: 0, bos: 0, eos: 0 };
+        VlmConfig::preset(preset, 512, ids)
+    }
+
+    fn qwen(size: &str) -> VlmConfig {
+        VlmConfig::published(&format!("qwen2.5-vl-{size}")).unwrap()
+    }
+
+    /// The recipe smoke with `keys` in its training table of RL.
+    fn smoke(keys: &str) -> Recipe {
+        Recipe::parse(&SMOKE.replacen(RL, &format!("{RL}{keys}"), 1)).unwrap()
+    }
+
+    fn grpo(keys: &str, config: &VlmConfig, place: Place) -> Estimate {
+        let recipe = smoke(keys);
+        Estimator::new(&recipe, config, place).stage(&recipe.stages["grpo"])
+    }
+
+    #[test]
+    fn an_adapter_learns_its_factors_and_has_gradients_of_what_they_change() {
+        let (config, recipe) = (preset(Preset::Small), smoke(LORA));
+        let estimator = Estimator::new(&recipe, &config, Place::Slices);
+        let adapter = estimator.learning(&recipe.tables.trainings["rl"]);
+        // Four layers of the decoder, 128 wide and 256 within; the tower is frozen.
+        let (changed, factors) = (4 * (128 * 128 + 256 * 128), 4 * 4 * (128 + 128 + 256 + 128));
+        let want =
+            Learning { with_gradient: changed as f64, factors: Some(factors as f64), tower: false };
+        assert_eq!(adapter, want);
+        let all = estimator.learning(&recipe.tables.trainings["sft"]);
+        let tower = estimator.shapes.iter().filter(|(name, _)| name.starts_with(TOWER));
+        let decoder = estimator.parameters() - tower.map(size).sum::<f64>();
+        assert_eq!(all, Learning { with_gradient: decoder, factors: None, tower: false });
+    }
+
+    #[test]
+    fn a_large_model_is_planned_for_a_card_and_has_its_published_size() {
+        let recipe = smoke("");
+        for (size, billions) in [("3b", 3.75), ("7b", 8.29)] {
+            let config = qwen(size);
+            let estimator = Estimator::new(&recipe, &config, Place::Slices);
+            assert_eq!(estimator.place, Place::Card);
+            assert!((estimator.parameters() / 1e9 - billions).abs() < 0.01);
+            let said = estimator.assumptions().unwrap();
+            assert!(said.contains("not measured") && said.lines().all(|line| line.len() < 120));
+        }
+        let small = preset(Preset::Small);
+        assert!(Estimator::new(&recipe, &small, Place::Slices).assumptions().is_none());
+    }
+
+    /// Peaks of the process (`VmHWM`) in profile smoke on flex, two threads; what earlier stages asked for is in them.
+    #[test]
+    fn memory_is_within_a_factor_of_two_of_what_was_measured() {
+        let (config, recipe) = (preset(Preset::Nano), smoke(""));
+        let estimator = Estimator::new(&recipe, &config, Place::Slices);
+        let stage = |name: &str| estimator.stage(&recipe.stages[name]).memory_bytes;
+        for (what, estimate, measured) in [
+            ("sft", stage("sft"), 212e6),
+            ("grpo", stage("grpo"), 214e6),
+            ("grpo_after_sft", stage("grpo_after_sft"), 210e6),
+            ("sft_mixed", stage("sft_mixed"), 250e6),
+            ("evaluation", estimator.evaluation(1).memory_bytes, 259e6),
+        ] {
+            let ratio = estimate / measured;
+            assert!((0.6..2.0).contains(&ratio), "{what}: {estimate:.3e} of {measured:.3e}");
+        }
+    }
+
+    #[test]
+    fn what_saves_memory_takes_less() {
+        let bytes = |keys: &str| grpo(keys, &qwen("7b"), Place::Card).memory_bytes;
+        let again = "gradient_checkpointing = true\n";
+        assert!(bytes(again) < bytes(""));
+        assert!(bytes(&format!("{again}{LORA}")) < bytes(again));
+        // What is kept between layers is halved, and a copy of the weights comes with it.
+        assert!(bytes("dtype = \"bf16\"\n") < bytes("") + 2.0 * 8.3e9 * (1.0 + CARD_KEPT));
+        let config = qwen("7b");
+        let recipe = smoke("dtype = \"bf16\"\n");
+        let estimator = Estimator::new(&recipe, &config, Place::Card);
+        assert!((estimator.copy(ComputeDtype::Bf16) / 1e9 - 16.6).abs() < 0.1);
+        assert!(estimator.copy(ComputeDtype::F32).abs() < 1.0);
+        // Base, two parents and what they make, in f32.
+        let merge = estimator.stage(&recipe.stages["merge_linear_25"]).memory_bytes;
+        assert!(merge > 16.0 * 8.29e9);
+    }
+
+    #[test]
+    fn a_card_takes_longer_to_compute_layers_again_and_in_f32() {
+        let seconds = |keys: &str| grpo(keys, &qwen("7b"), Place::Card).seconds;
+        let half = "dtype = \"bf16\"\n";
+        let again = seconds(&format!("{half}gradient_checkpointing = true\n"));
+        assert!(seconds(half) < again && again < seconds(""));
+        // 24 steps of 24 x 8 answers of 32 tokens: each costs the host 152064 entries of 12 ns.
+        let draws = 24.0 * 24.0 * 8.0 * 32.0 * 152_064.0 * DRAW_S;
+        assert!(draws < seconds(half) && seconds(half) < 3.0 * draws, "{draws} {}", seconds(half));
+    }
+
+    #[test]
+    fn a_checkpoint_inside_a_stage_is_of_what_learns() {
+        let (config, recipe) = (preset(Preset::Small), smoke(LORA));
+        let estimator = Estimator::new(&recipe, &config, Place::Slices);
+        let disk = |name: &str| estimator.disk(&recipe.stages[name]).map(|bytes| bytes as usize);
+        let model = 4 * estimator.parameters() as usize;
+        let factors = 4 * 4 * 4 * (128 + 128 + 256 + 128);
+        assert_eq!(disk("sft"), [model, 6 * model]);
+        assert_eq!(disk("grpo"), [model + factors, 6 * factors]);
+        assert_eq!(disk("merge_linear_25"), [model, 0]);
+        assert_eq!(disk("traces"), [0; 2]);
+    }
+}
