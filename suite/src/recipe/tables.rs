@@ -91,7 +91,7 @@ pub struct QuestionsSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FilesSpec {
-    /// `sharegpt`, `trl`, `easyr1`, `verl`, `mm-eureka` or `vlm-r1`.
+    /// `sharegpt`, `trl`, `easyr1`, `verl`, `mm-eureka`, `vlm-r1` or `mmk12`.
     pub layout: String,
     /// A file or a folder, from the project's root.
     pub path: PathBuf,
