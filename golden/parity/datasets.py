@@ -8,7 +8,7 @@ Two runs write the same bytes.
 
 Questions, answers and pictures are made up; layouts, columns and oddities are the owners':
 tables by VLMEvalKit, parquet by Hugging Face's `datasets`; in datasets/training what LLaMA-Factory, TRL, EasyR1,
-verl, MM-EUREKA and VLM-R1 train on.
+verl, MM-EUREKA and VLM-R1 train on, and MMK12's columns.
 
 Decisions:
 - What is expected is not what was written but what the owners' tools read: pandas, `ast.literal_eval`,
@@ -419,6 +419,15 @@ def write_training(out):
     ]
     parquet("verl.parquet", fields, rows, ["images"])
 
+    # MMK12, by the columns that others name; whether its questions have marks is not known.
+    fields = [("id", text), ("question", text), ("answer", text), ("subject", text), ("image", IMAGE)]
+    rows = [
+        dict(id="a1", question="As in the picture, find $x$.", answer="3", subject="math", image=image(52, path=None)),
+        dict(id="b2", question="Of <image>, which?\nA. one\nB. two", answer="B", subject="physics", image=image(53, kind="JPEG")),
+        dict(id="c3", question="1 + 1?", answer="2", subject="math", image=None),
+    ]
+    parquet("mmk12.parquet", fields, rows, ["image"])
+
     # MM-EUREKA and VLM-R1.
     jsonl(
         "mm-eureka.jsonl",
@@ -473,7 +482,7 @@ def read_training(path, layout):
     for number, row in enumerate(rows, 1):
         pictures = row.get("images", row.get("image")) or []
         pictures = [load(value) for value in (pictures if isinstance(pictures, list) else [pictures])]
-        turns = row.get("conversations") or row.get("messages") or row.get("prompt") or row.get("problem")
+        turns = row.get("conversations") or row.get("messages") or row.get("prompt") or row.get("problem") or row.get("question")
         if layout == "mm-eureka":
             turns = json.loads(row["message"])
         if isinstance(turns, str):
@@ -494,7 +503,7 @@ def read_training(path, layout):
             elif isinstance(content, str):
                 shown += [None] * content.count("<image>")
             said[role] = content if isinstance(content, str) else str(content)
-        if layout in ("trl", "vlm-r1") and not shown:
+        if layout in ("trl", "vlm-r1", "mmk12") and not shown:
             said[USER] = "<image>" * len(pictures) + said[USER]
             shown = [None] * len(pictures)
         rest = iter(pictures)
@@ -511,7 +520,7 @@ def read_training(path, layout):
             answer, response = response.replace("<answer>", "").replace("</answer>", "").strip(), ""
         elif layout == "verl":
             answer = row["reward_model"]["ground_truth"]
-        elif layout in ("easyr1", "mm-eureka"):
+        elif layout in ("easyr1", "mm-eureka", "mmk12"):
             answer = str(row["answer"])
         samples.append(
             {
@@ -537,6 +546,7 @@ TRAINING = {
     "verl.parquet": "verl",
     "mm-eureka.jsonl": "mm-eureka",
     "vlm-r1.jsonl": "vlm-r1",
+    "mmk12.parquet": "mmk12",
 }
 
 

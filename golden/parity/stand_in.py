@@ -1,6 +1,6 @@
 """Writes a stand-in of all that profile full-3b fetches: a tiny checkpoint and tiny data sets, as a folder of a hub.
 
-    python golden/parity/stand_in.py --out target/stand-in [--seed 7] [--rl easyr1] [--tokenizer tokenizer.json]
+    python golden/parity/stand_in.py --out target/stand-in [--seed 7] [--rl mmk12] [--tokenizer tokenizer.json]
     python3 tests/hub/serve.py target/stand-in
     HF_ENDPOINT=<the address it prints> HF_HOME=target/stand-in-cache cargo xtask fetch full-3b
 
@@ -17,8 +17,8 @@ Decisions:
 - The benchmarks are those of datasets.py, with rows repeated under other ids, levels and pictures: their columns and
   oddities stand there once.
 - The layouts of Eureka-Distill and MMK12 are not known at first hand. The first is written as LLaMA-Factory's
-  ShareGPT, with which the study trained. The second as EasyR1, verl's fork, has it; with `--rl mmk12` by the columns that
-  one reader of others names; with `--rl mm-eureka` as MM-EUREKA's trainer reads it.
+  ShareGPT, with which the study trained. The second by the columns that others name, layout `mmk12`; with `--rl easyr1`
+  as EasyR1, verl's fork, has it; with `--rl mm-eureka` as MM-EUREKA's trainer reads it.
 - A file that ends as a pickle lies beside the weights: it must not come.
 """
 
@@ -435,7 +435,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="a folder that is not there yet")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--rl", choices=["easyr1", "mmk12", "mm-eureka"], default="easyr1", help="layout of the questions for RL")
+    parser.add_argument("--rl", choices=["mmk12", "easyr1", "mm-eureka"], default="mmk12", help="layout of the questions for RL")
     parser.add_argument("--tokenizer", type=Path, help="the real tokenizer.json (see generate.py)")
     options = parser.parse_args()
     out = options.out

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use anyhow::{Result, ensure};
-use burn::tensor::{Bool, Device, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::VlmConfig;
@@ -139,6 +139,46 @@ pub fn generate(
         generated.finished = token.is_end;
     });
     out
+}
+
+/// Times that scores of attention stand in memory at once, in f32: as products, masked, and as shares.
+const SCORE_COPIES: usize = 3;
+
+/// Bytes that features of the pictures of `prompts` and [`generate`] take at most, about, in numbers of `dtype`: what
+/// the tower, the prompts and the answers need, whichever is most, since they come one after the other. Weights are
+/// not counted.
+pub fn memory_bytes(
+    config: &VlmConfig,
+    dtype: DType,
+    prompts: &[Prompt],
+    num_samples: usize,
+    max_new_tokens: usize,
+) -> usize {
+    let (size, vision) = (dtype.size(), &config.vision_config);
+    // Hidden states, queries, keys, values and the two halves of the feed-forward, with what is made of them.
+    let layer = |rows: usize, hidden: usize, intermediate: usize| {
+        rows * (8 * hidden + 4 * intermediate) * size
+    };
+    let scores = |num: usize| num * SCORE_COPIES * DType::F32.size();
+
+    let grids = || prompts.iter().flat_map(|p| &p.grids);
+    let patches: usize = grids().map(|g| g.num_patches()).sum();
+    let pairs: usize = grids().map(|g| g.num_patches() * g.h * g.w).sum();
+    let tower = layer(patches, vision.hidden_size, vision.intermediate_size)
+        + scores(pairs * vision.num_heads);
+
+    let width = prompts.iter().map(|p| p.input_ids.len()).max().unwrap_or(0);
+    // Attention lays the keys and values of its layer out anew.
+    let kept = 2 * (config.num_hidden_layers + 1) * config.num_key_value_heads * config.head_dim();
+    let decoder = |rows: usize, queries: usize, keys: usize| {
+        rows * keys * kept * size
+            + layer(rows * queries, config.hidden_size, config.intermediate_size)
+            + scores(rows * config.num_attention_heads * queries * keys)
+            + rows * config.vocab_size * DType::F32.size()
+    };
+    let prefill = decoder(prompts.len(), width, width);
+    let answers = decoder(prompts.len() * num_samples, 1, width + max_new_tokens);
+    tower.max(prefill).max(answers)
 }
 
 /// A token as soon as it is drawn.
@@ -302,6 +342,9 @@ fn generate_native(
     }
 }
 
+/// New tokens that a cache has room for at first: most answers are far shorter than the longest that may be.
+const ROOM: usize = 512;
+
 /// [`generate_with`] over burn's tensors: all rows at once, padded.
 fn generate_plain(
     model: &Vlm,
@@ -333,7 +376,8 @@ fn generate_plain(
             pads.iter().map(|&pad| (0..width).map(|key| key >= pad).collect()).collect();
         padded_causal_mask(&seen, kv_heads, group, &device)
     };
-    let capacity = width + sampling.max_new_tokens;
+    let longest = width + sampling.max_new_tokens;
+    let mut capacity = longest.min(width + ROOM);
     let mut cache = KvCache::new(config, prompts.len(), width, &device, model.dtype());
     let hidden = model.forward_cached(&batch, features, &mask, &mut cache);
     let last: Vec<i64> = (0..prompts.len()).map(|i| ((i + 1) * width - 1) as i64).collect();
@@ -363,7 +407,9 @@ fn generate_plain(
             break;
         }
         // Moving the cache costs about a step, so finished rows leave in batches.
-        if running * 8 <= rows.len() * 7 {
+        let is_full = cache.len() == capacity;
+        if is_full || running * 8 <= rows.len() * 7 {
+            capacity = if is_full { longest.min(2 * capacity) } else { capacity };
             let keep =
                 rows.iter().enumerate().filter(|(_, r)| r.running).map(|(i, _)| i as i64).collect();
             cache.select(&index(keep, &device), capacity);
@@ -464,6 +510,53 @@ mod tests {
         assert_eq!(ids(&native), ids(&plain));
         assert!(native.iter().flatten().any(|g| g.finished));
         assert!(native.iter().flatten().any(|g| !g.finished));
+    }
+
+    /// Two answers that outgrow their room twice.
+    #[test]
+    fn a_cache_that_grows_changes_no_token() {
+        let (model, prompts) = (model(), [prompt(&[5, 6, 7]), prompt(&[8])]);
+        let max_new_tokens = 2 * ROOM + 9;
+        let sampling = Sampling { max_new_tokens, eos_token_id: Vec::new(), ..sampling() };
+        let native = generate(&model, &prompts, None, 1, &sampling, &stream);
+        let plain = generate(&model.plain(), &prompts, None, 1, &sampling, &stream);
+        for (a, b) in native.iter().flatten().zip(plain.iter().flatten()) {
+            assert_eq!((a.ids.len(), &a.ids), (max_new_tokens, &b.ids));
+        }
+    }
+
+    /// Of the published 7B model, whose keys and values take 56 KiB a token in bf16.
+    #[test]
+    fn memory_is_that_of_the_largest_of_tower_prompts_and_answers() {
+        let ids = SpecialIds { image: 1, vision_start: 2, vision_end: 3, bos: 4, eos: 4 };
+        let small = VlmConfig::preset(Preset::Nano, 152_064, ids);
+        let mut config = VlmConfig {
+            hidden_size: 3584,
+            intermediate_size: 18_944,
+            num_hidden_layers: 28,
+            num_attention_heads: 28,
+            num_key_value_heads: 4,
+            ..small
+        };
+        config.vision_config.hidden_size = 1280;
+        config.vision_config.intermediate_size = 3420;
+        config.vision_config.num_heads = 16;
+        let gigabytes = |prompts: &[Prompt], num_samples, max_new_tokens| {
+            let bytes =
+                memory_bytes(&config, DType::BF16, prompts, num_samples, max_new_tokens) as f64;
+            bytes / 1e9
+        };
+        let asked = [prompt(&[5; 616])];
+        let answers = gigabytes(&asked, 16, 16_384);
+        let keys = 16.0 * 17_000.0 * 57_344.0 / 1e9;
+        assert!(answers > keys && answers < 1.1 * keys, "{answers}, keys and values alone {keys}");
+        // The scores of 28 heads on 4000 tokens, three times in f32, are 5.4.
+        let long = gigabytes(&[prompt(&[5; 4000])], 1, 1);
+        assert!((5.4..7.0).contains(&long), "{long}");
+        // 16 heads look from each of 4900 patches at each: 4.6.
+        let grids = vec![Grid { t: 1, h: 70, w: 70 }];
+        let pictured = gigabytes(&[Prompt { grids, ..prompt(&[5; 1300]) }], 1, 1);
+        assert!((4.6..5.2).contains(&pictured), "{pictured}");
     }
 
     fn company_changes_nothing(model: &Vlm) {

@@ -6,6 +6,7 @@
 //! same reason, or on a card (`cuda`, `cuda:N`), where shards come one after the other.
 //! Everything that burn-tch does differently from other backends belongs here.
 
+use std::process::Command;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -36,10 +37,17 @@ pub struct Compute {
     pub told: String,
     pub place: Place,
     pub num_threads: usize,
+    /// Bytes that the rollouts of one shard may take at once.
+    pub memory_bytes: usize,
     /// Threads that stay, and with them the memory that the allocator keeps for each: a tenth of a training
     /// step, a sixth of decoding. None if there is only one.
     pool: Option<Arc<ThreadPool>>,
 }
+
+/// [`Compute::memory_bytes`] where the host computes, or a card tells nothing of itself.
+const MEMORY_BYTES: usize = 4 << 30;
+/// Of a card, rollouts take one part in so many: beside them lie weights, copies of them and an optimizer's state.
+const CARD_PARTS: usize = 4;
 
 /// What `--device` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +106,9 @@ impl Compute {
             format!("failed to start {num_threads} threads\nhint: ask for fewer with --threads")
         })?;
         let device = device.unwrap_or_else(Device::flex);
-        Ok(Compute { device, name: name.to_owned(), told, place, num_threads, pool })
+        let card_bytes = is_card.then(card_bytes).flatten();
+        let memory_bytes = card_bytes.map_or(MEMORY_BYTES, |bytes| bytes / CARD_PARTS);
+        Ok(Compute { device, name: name.to_owned(), told, place, num_threads, memory_bytes, pool })
     }
 
     /// Whether this device computes in `dtype`.
@@ -108,7 +118,7 @@ impl Compute {
     pub fn takes(&self, dtype: ComputeDtype) -> Result<()> {
         ensure!(
             dtype == ComputeDtype::F32 || self.name != "flex",
-            "the recipe says dtype = \"bf16\", the device is flex\nhint: bf16 needs --device libtorch or cuda"
+            "bf16 is asked for, the device is flex\nhint: bf16 needs --device libtorch or cuda"
         );
         Ok(())
     }
@@ -132,6 +142,18 @@ impl Compute {
             .map(|s| s.into_inner().expect("written once").expect("every item was taken"))
             .collect()
     }
+}
+
+/// Memory of the smallest card, as the driver tells it: libtorch does not, and CUDA numbers cards in an order of its own.
+fn card_bytes() -> Option<usize> {
+    let asked = ["--query-gpu=memory.total", "--format=csv,noheader,nounits"];
+    let output = Command::new("nvidia-smi").args(asked).output().ok()?;
+    least_bytes(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// The least of sizes in MiB, one a line.
+fn least_bytes(lines: &str) -> Option<usize> {
+    lines.lines().filter_map(|mib| mib.trim().parse::<usize>().ok()).min().map(|mib| mib << 20)
 }
 
 /// PyTorch's library, where this build has it.
@@ -222,6 +244,14 @@ mod tests {
     fn auto_says_what_it_took_and_why() {
         let compute = Compute::open("auto", Some(1)).unwrap();
         assert!(compute.told.starts_with(&compute.name), "{}", compute.told);
+    }
+
+    #[test]
+    fn the_smallest_card_is_the_measure_and_one_that_tells_nothing_is_none() {
+        assert_eq!(least_bytes("81559\n24576\n"), Some(24_576 << 20));
+        assert_eq!(least_bytes("[N/A]\n81559\n"), Some(81_559 << 20));
+        assert_eq!(least_bytes("NVIDIA-SMI has failed\n"), None);
+        assert_eq!(Compute::open("flex", Some(2)).unwrap().memory_bytes, MEMORY_BYTES);
     }
 
     #[test]

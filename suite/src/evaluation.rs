@@ -21,10 +21,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::sample::Sample;
+use synergy_models::weights::ComputeDtype;
 
 use crate::completion::{Completion, to_lines};
 use crate::endpoint::{Ask, Cache, Drawing, Endpoint, Purpose, Reply};
@@ -141,12 +142,30 @@ struct AskingArgs {
     /// Seed of what is drawn
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// auto or flex
+    /// auto, flex, libtorch, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
+    /// What a checkpoint computes in while it answers; bf16 needs libtorch or cuda
+    #[arg(long, default_value = "f32", value_name = "DTYPE", requires = "model")]
+    dtype: Dtype,
     /// Where answers are kept
     #[arg(long, default_value = "runs/replies", value_name = "DIR")]
     replies: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Dtype {
+    F32,
+    Bf16,
+}
+
+impl From<Dtype> for ComputeDtype {
+    fn from(dtype: Dtype) -> ComputeDtype {
+        match dtype {
+            Dtype::F32 => ComputeDtype::F32,
+            Dtype::Bf16 => ComputeDtype::Bf16,
+        }
+    }
 }
 
 /// Who answered, for the record.
@@ -158,6 +177,9 @@ pub struct Answerer {
     pub revision: String,
     /// `endpoint` or the backend.
     pub backend: String,
+    /// What a checkpoint computed in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<ComputeDtype>,
 }
 
 /// All that answers depend on besides who gives them, and where they are kept and told.
@@ -312,6 +334,7 @@ fn through_endpoint(asking: &Asking<'_>, url: &str) -> Result<(Answerer, Vec<Vec
         id: endpoint.model.clone(),
         revision: endpoint.revision.clone(),
         backend: "endpoint".to_owned(),
+        dtype: None,
     };
     Ok((answerer, grouped.collect()))
 }

@@ -11,13 +11,14 @@
 //! | `verl` | `prompt`, `images`, `reward_model` with `ground_truth` |
 //! | `mm-eureka` | `message`, JSON in a text; `answer` |
 //! | `vlm-r1` | `conversations`, `image` |
+//! | `mmk12` | `question`, `answer`, `image` (FanqingM/MMK12) |
 //!
 //! Decisions:
 //! - Every layout is read from JSON (an array or an object a line), JSONL and parquet, whichever its owners
 //!   write, and any may have an `id`.
 //! - A row of several questions is no training example here but a bad row, which `skip_bad` skips.
 //! - TRL and VLM-R1 show pictures before the question and have no marks in its text. Marks are put there; where a
-//!   text has marks, they count. The other layouts need a mark for each picture, as their trainers do.
+//!   text has marks, they count. MMK12 is read so too, since no row of it was at hand. The other layouts need a mark for each picture, as their trainers do.
 //! - The target of SFT data is what the last box of the response holds, if it has one.
 //! - TRL's `solution` may be worked out: then the target is what its last box holds.
 //! - The assistant's turn of VLM-R1 is the target, without `<answer>` tags as its trainer reads it, and no response.
@@ -62,16 +63,19 @@ pub enum Layout {
     MmEureka,
     /// VLM-R1.
     VlmR1,
+    /// The data set MMK12 as its owners publish it.
+    Mmk12,
 }
 
 impl Layout {
-    pub const ALL: [Layout; 6] = [
+    pub const ALL: [Layout; 7] = [
         Layout::ShareGpt,
         Layout::Trl,
         Layout::EasyR1,
         Layout::Verl,
         Layout::MmEureka,
         Layout::VlmR1,
+        Layout::Mmk12,
     ];
 
     /// As recipes write it.
@@ -83,6 +87,7 @@ impl Layout {
             Layout::Verl => "verl",
             Layout::MmEureka => "mm-eureka",
             Layout::VlmR1 => "vlm-r1",
+            Layout::Mmk12 => "mmk12",
         }
     }
 
@@ -139,6 +144,9 @@ impl Layout {
         if has("message") {
             found.push(Layout::MmEureka);
         }
+        if has("question") && has("answer") {
+            found.push(Layout::Mmk12);
+        }
         found.dedup();
         found
     }
@@ -152,6 +160,7 @@ impl Layout {
             Layout::Verl => &[&["prompt"], &["reward_model"]],
             Layout::MmEureka => &[&["message"], &["answer"]],
             Layout::VlmR1 => &[&["conversations"]],
+            Layout::Mmk12 => &[&["question"], &["answer"]],
         }
     }
 }
@@ -231,6 +240,7 @@ impl Training {
             Layout::Verl => verl(row),
             Layout::MmEureka => mm_eureka(row),
             Layout::VlmR1 => vlm_r1(row),
+            Layout::Mmk12 => mmk12(row),
         }?;
         let (question, images, response) = conversation.shown(column, pictures)?;
         let response = response.unwrap_or_default();
@@ -362,6 +372,14 @@ fn vlm_r1(row: &Row) -> Checked<Said<'static>> {
     conversation.show_first(pictures.len());
     let target = Some(target.trim().to_owned());
     Ok(Said { conversation, column: "image", pictures, target })
+}
+
+fn mmk12(row: &Row) -> Checked<Said<'static>> {
+    let question = Turn::plain("question", Role::User, &row.required("question")?);
+    let mut conversation = Conversation::of("question", vec![question])?;
+    let pictures = pictures(row, "image")?;
+    conversation.show_first(pictures.len());
+    Ok(Said { conversation, column: "image", pictures, target: Some(row.required("answer")?) })
 }
 
 /// The one of two columns that holds something.

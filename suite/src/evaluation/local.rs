@@ -1,7 +1,7 @@
 //! Answers of a checkpoint on disk, kept one by one as those of an endpoint are.
 //!
-//! Does not know benchmarks or graders. What an answer depends on is the same as for an endpoint, with the hash of the
-//! checkpoint's files as its revision.
+//! Does not know benchmarks or graders. What an answer depends on is the same as for an endpoint; its revision is all
+//! that computes it: the checkpoint's files, the backend, the type of numbers and the code.
 
 use std::path::Path;
 use std::time::Instant;
@@ -13,6 +13,7 @@ use synergy_models::checkpoint::{Checkpoint, token_ids};
 use synergy_models::generate::Sampling;
 use synergy_models::tokenizer::Message;
 use synergy_models::vlm::Vlm;
+use synergy_models::weights::ComputeDtype;
 
 use super::questions::SUFFIX;
 use super::{Answerer, Asking};
@@ -24,6 +25,7 @@ use crate::event::interrupted;
 use crate::model::{Model, files_hash};
 use crate::picture::picture;
 use crate::recipe::{PromptSpec, TrainingSpec};
+use crate::run::CODE;
 use crate::store::Key;
 use crate::train::Context;
 
@@ -33,11 +35,13 @@ const CHUNK: usize = 32;
 /// Every answer to every question, `[questions][samples]`.
 ///
 /// # Errors
-/// If the checkpoint cannot be opened, a prompt is too long for it, its logits are not finite, or somebody asked to
+/// If the device does not compute in what is asked for, the checkpoint cannot be opened, a prompt is too long for it, its logits are not finite, or somebody asked to
 /// stop. What was answered until then is kept.
 pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<Vec<Reply>>)> {
     let &Asking { args, asked, num_samples, purpose, drawing, cache, events } = asking;
     let compute = Compute::open(&args.device, None)?;
+    let dtype = ComputeDtype::from(args.dtype);
+    compute.takes(dtype)?;
     let Model { checkpoint, parameters } = Model::open(dir, args.adapter.as_deref(), &compute)?;
     let Checkpoint { config, tokenizer, processor, generation } = checkpoint;
     let answerer = Answerer {
@@ -48,6 +52,7 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
             &[Some(dir), args.adapter.as_deref()].into_iter().flatten().collect::<Vec<_>>(),
         )?,
         backend: compute.name.clone(),
+        dtype: Some(dtype),
     };
     let sampling = Sampling {
         temperature: drawing.temperature,
@@ -58,7 +63,9 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
     };
     let prompt = PromptSpec { suffix: SUFFIX.to_owned(), verbose_suffix: String::new() };
     let prompter = Prompter { config, tokenizer, processor, prompt };
-    let model = Vlm::new(&prompter.config, &parameters);
+    let model = Vlm::computing(&prompter.config, &parameters, dtype);
+    // In bf16 the model has copies of its own.
+    drop(parameters);
     let training = TrainingSpec::none();
     let context = Context::new(&prompter, &compute, &training);
     let seed = Seed::root(drawing.seed).fold_in(purpose.name());
@@ -123,9 +130,11 @@ fn keys(
     purpose: Purpose,
 ) -> Result<Vec<Key>> {
     let pictures = sample.images.iter().map(picture).collect::<Result<Vec<_>>>()?;
+    let Answerer { id, revision, backend, dtype } = answerer;
+    let revision = format!("{revision} on {backend} in {dtype:?} by {CODE}");
     let of = |k| {
         let ask = Ask { text, images: &sample.images, sample: k, purpose };
-        key(&answerer.id, &answerer.revision, drawing, &ask, &pictures)
+        key(id, &revision, drawing, &ask, &pictures)
     };
     Ok((0..num_samples).map(of).collect())
 }
@@ -149,4 +158,36 @@ fn question(
         input_ids.len()
     );
     Ok(Question { sample: sample.clone(), input_ids, patches, position_gap: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::drawn;
+    use synergy_benchmarks::families::Split;
+
+    #[test]
+    fn an_answer_hangs_on_files_backend_and_dtype() {
+        let answerer = Answerer {
+            id: "model".to_owned(),
+            revision: "0".to_owned(),
+            backend: "libtorch".to_owned(),
+            dtype: Some(ComputeDtype::F32),
+        };
+        let drawing =
+            Drawing { temperature: 0.0, top_p: 1.0, top_k: 0, max_new_tokens: 8, seed: 1 };
+        let keys = |answerer: &Answerer| {
+            let sample = drawn(1, 0, Split::Train, [1, 4]);
+            keys(answerer, &drawing, &sample, "What?", 1, Purpose::Measure).unwrap()
+        };
+        let same = keys(&answerer);
+        assert_eq!(keys(&answerer), same);
+        for other in [
+            Answerer { revision: "1".to_owned(), ..answerer.clone() },
+            Answerer { backend: "cuda".to_owned(), ..answerer.clone() },
+            Answerer { dtype: Some(ComputeDtype::Bf16), ..answerer.clone() },
+        ] {
+            assert_ne!(keys(&other), same, "{other:?}");
+        }
+    }
 }

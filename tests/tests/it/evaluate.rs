@@ -93,6 +93,24 @@ fn a_checkpoint_is_evaluated_by_level_under_every_grader_and_exported() {
     assert_eq!(again, evaluation);
 }
 
+/// Answers on another backend, or in another type of numbers, are other answers.
+#[cfg(feature = "libtorch")]
+#[test]
+fn answers_are_kept_apart_by_backend_and_dtype() {
+    let project = with_model();
+    let mut kept = 0;
+    for how in [["flex", "f32"], ["libtorch", "f32"], ["libtorch", "bf16"]] {
+        let arguments = ["--model", "model", "--device", how[0], "--dtype", how[1]];
+        succeed(&project, &evaluate(&arguments));
+        let evaluation = project.json(OUT);
+        assert_follows_the_schema(&evaluation);
+        let answerer = &evaluation["answerer"];
+        assert_eq!([&answerer["backend"], &answerer["dtype"]], how);
+        kept += 12;
+        assert_eq!(project.files("runs/replies").len(), kept);
+    }
+}
+
 /// Answers every request with the same box, after `wait`; counts them.
 fn server(wait: Duration) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a port");
@@ -140,6 +158,7 @@ fn a_model_behind_an_endpoint_is_asked_once_for_each_answer() {
     let evaluation: Value = serde_json::from_str(&finished.stdout).unwrap();
     assert_follows_the_schema(&evaluation);
     assert_eq!(evaluation["answerer"]["id"], "some/model");
+    assert_eq!(evaluation["answerer"].get("dtype"), None);
     assert_eq!(evaluation["levels_from"], Value::Null);
     assert_eq!(count.load(Ordering::Relaxed), 12);
     let lines = project.read("runs/evaluations/sum/completions.jsonl");
@@ -227,6 +246,11 @@ fn what_cannot_be_evaluated_is_refused_in_a_line() {
     assert_refused!(project.run(&evaluate(&["--model", "model", "--grader", "gpt"])), @"
     error: there is no grader `gpt`
     hint: graders are synergy-1, mathruler, math-verify, vlmevalkit-2025-07, vlmevalkit-2026-08, lmms-eval-2026-08
+    ");
+    let half = ["--model", "model", "--device", "flex", "--dtype", "bf16"];
+    assert_refused!(project.run(&evaluate(&half)), @"
+    error: bf16 is asked for, the device is flex
+    hint: bf16 needs --device libtorch or cuda
     ");
     assert_refused!(project.run(&evaluate(&["--model", "model", "--top-p", "2"])), @"
     error: the drawing is none: temperature 0.6, top-p 2, 48 tokens

@@ -52,6 +52,7 @@ fn refused(layout: Layout, row: &Json, want: &str) {
             json!({"message": "[{\"role\": \"user\", \"content\": \"q\"}]", "answer": "1"})
         }
         Layout::VlmR1 => json!({"conversations": said("q", "1")}),
+        Layout::Mmk12 => json!({"question": "q", "answer": "1"}),
     };
     let files = [
         ("set.json", format!("[{good}, {row}]")),
@@ -82,7 +83,7 @@ fn files_in_the_trainers_layouts_are_read_as_the_reference_reads_them() {
     let expected = fs::read_to_string(fixtures().join("expected.json")).unwrap();
     let expected: Json = serde_json::from_str(&expected).unwrap();
     let cases = expected["cases"].as_object().unwrap();
-    assert_eq!(cases.len(), 11);
+    assert_eq!(cases.len(), 12);
     for (path, case) in cases {
         let layout = Layout::from_name(case["layout"].as_str().unwrap()).unwrap();
         let samples = read(layout, &fixtures().join(path)).unwrap();
@@ -138,6 +139,7 @@ fn columns_tell_a_layout_or_between_which_to_choose() {
     assert_eq!(of("verl.parquet"), Ok(Layout::Verl));
     assert_eq!(of("mm-eureka.jsonl"), Ok(Layout::MmEureka));
     assert_eq!(of("vlm-r1.jsonl"), Ok(Layout::VlmR1));
+    assert_eq!(of("mmk12.parquet"), Ok(Layout::Mmk12));
     for path in ["sharegpt.jsonl", "trl-messages.parquet"] {
         let message = of(path).unwrap_err();
         let want = "are those of several layouts\nhint: name one of sharegpt, trl";
@@ -248,11 +250,13 @@ fn every_mark_has_its_picture() {
             "A".repeat(40)
         ),
     );
-    // TRL and VLM-R1 show pictures first, but marks count where there are any.
+    // TRL, VLM-R1 and MMK12 show pictures first, but marks count where there are any.
     let row = json!({"prompt": "<image>q", "answer": "1", "images": ["a.png", "a.png"]});
     refused(Layout::Trl, &row, &marks("1 mark", "2 pictures"));
     let row = json!({"conversations": said("<image><image>q", "1"), "image": "a.png"});
     refused(Layout::VlmR1, &row, "`image`: the question has 2 marks `<image>` for 1 picture");
+    let row = json!({"question": "<image><image>q", "answer": "1", "image": "a.png"});
+    refused(Layout::Mmk12, &row, "`image`: the question has 2 marks `<image>` for 1 picture");
 }
 
 #[test]
@@ -265,6 +269,7 @@ fn a_missing_picture_is_named_with_file_row_and_column() {
         ),
         (Layout::Trl, "image", json!({"prompt": "q", "answer": "1", "image": "b.png"})),
         (Layout::VlmR1, "image", json!({"conversations": said("q", "1"), "image": ["b.png"]})),
+        (Layout::Mmk12, "image", json!({"question": "q", "answer": "1", "image": "b.png"})),
         (
             Layout::MmEureka,
             "message",
@@ -289,7 +294,7 @@ fn what_a_layout_needs_is_asked_for() {
     let neither = "there is neither a response nor a target\n\
                    hint: a target is `answer`, `solution` or `ground_truth`, a response `completion` or a message";
     let assistant = "turn 2 is by the assistant, who says nothing in a prompt here";
-    let rows: [(Layout, Json, &str); 16] = [
+    let rows: [(Layout, Json, &str); 18] = [
         (Layout::Trl, json!({"prompt": "q"}), &format!("`prompt`: {neither}")),
         (Layout::Trl, both, "`messages`: there is `prompt` too"),
         (Layout::Trl, json!({"prompt": prompt}), &format!("`prompt`: {assistant}")),
@@ -350,6 +355,8 @@ fn what_a_layout_needs_is_asked_for() {
             json!({"conversations": said("q", "<answer> </answer>")}),
             "`conversations`: the target is empty",
         ),
+        (Layout::Mmk12, json!({"question": "q"}), "`answer`: the cell is empty"),
+        (Layout::Mmk12, json!({"answer": "1"}), "`question`: the cell is empty"),
     ];
     for (layout, row, want) in rows {
         refused(layout, &row, want);
@@ -605,7 +612,7 @@ proptest! {
         for layout in Layout::ALL {
             let row = json!({
                 "prompt": [message("user", parts.clone())],
-                "problem": text,
+                "problem": text, "question": text, "image": images.first(),
                 "conversations": said(&text, "r"),
                 "message": json!([message("user", parts.clone())]).to_string(),
                 "answer": "1", "reward_model": {"ground_truth": "1"}, "images": images,
