@@ -7,6 +7,8 @@
 //! whatever its weights are is f32 here too: statistics of norms, softmax, the gate of SwiGLU. Where all is f32, no
 //! cast does anything.
 
+use std::ops::Range;
+
 use burn::tensor::activation::{log_softmax, sigmoid, softmax};
 use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
 
@@ -137,6 +139,31 @@ pub fn segment_mask(
         key > query || (row[key] != 0 && row[key] != row[query])
     };
     batch_mask(segments, kv_heads, group, device, is_hidden)
+}
+
+/// The rows `queries` of the mask of [`attention`] of one sequence, against the keys before their end, which is all that
+/// they see: `[1, group * queries, keys]`. `segments [sequence]` as for [`segment_mask`]; none for plain causal. Made on
+/// the device, where a long sequence's whole mask has no room.
+pub fn block_mask(
+    queries: Range<usize>,
+    segments: Option<&Tensor<1, Int>>,
+    group: usize,
+    device: &burn::tensor::Device,
+) -> Tensor<3, Bool> {
+    let (num, keys) = (queries.len(), queries.end);
+    let place = |range: Range<usize>| {
+        Tensor::<1, Int>::arange(range.start as i64..range.end as i64, device)
+    };
+    let columns = |t: Tensor<1, Int>| t.reshape([1, keys]).expand([num, keys]);
+    let rows = |t: Tensor<1, Int>| t.reshape([num, 1]).expand([num, keys]);
+    let mut hidden = columns(place(0..keys)).greater(rows(place(queries.clone())));
+    if let Some(segments) = segments {
+        let of_keys = columns(segments.clone().narrow(0, 0, keys));
+        let of_queries = rows(segments.clone().narrow(0, queries.start, num));
+        let of_another = of_keys.clone().not_equal(of_queries);
+        hidden = hidden.bool_or(of_another.bool_and(of_keys.not_equal_elem(0)));
+    }
+    hidden.reshape([1, num, keys]).repeat(&[1, group, 1])
 }
 
 /// One mask for each row, the same for all its heads.

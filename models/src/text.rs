@@ -129,22 +129,43 @@ impl Decoder {
         hidden: Option<&Tensor<3, Bool>>,
         cache: Option<&mut KvCache>,
     ) -> Tensor<2> {
+        let [q, mut k, mut v] = self.before_attention(i, x.clone(), batch, tables);
+        if let Some(cache) = cache {
+            (k, v) = cache.extend(i, k, v);
+        }
+        self.after_attention(i, x, attention(q, k, v, hidden))
+    }
+
+    /// Queries, keys and values of layer `i`.
+    ///
+    /// # Shapes
+    /// `x [batch * sequence, hidden_size]` to `[batch, sequence, heads or kv_heads, head_dim]`, as [`attention`] takes
+    /// them.
+    pub fn before_attention(
+        &self,
+        i: usize,
+        x: Tensor<2>,
+        batch: usize,
+        tables: &Rotary,
+    ) -> [Tensor<4>; 3] {
         let layer = &self.layers[i];
         let rows = x.dims()[0];
         let head_dim = self.config.head_dim();
         let (heads, kv_heads) = (self.config.num_attention_heads, self.config.num_key_value_heads);
-        let y = rms_norm(x.clone(), layer.input_layernorm.clone(), self.config.rms_norm_eps);
+        let y = rms_norm(x, layer.input_layernorm.clone(), self.config.rms_norm_eps);
         let split = |t: Tensor<2>, heads: usize| t.reshape([rows, heads, head_dim]);
         let q = rotary(split(layer.q.forward(y.clone()), heads), &tables.cos, &tables.sin);
         let k = rotary(split(layer.k.forward(y.clone()), kv_heads), &tables.cos, &tables.sin);
         let v = split(layer.v.forward(y), kv_heads);
         let by_batch =
             |t: Tensor<3>, heads: usize| t.reshape([batch, rows / batch, heads, head_dim]);
-        let (q, mut k, mut v) = (by_batch(q, heads), by_batch(k, kv_heads), by_batch(v, kv_heads));
-        if let Some(cache) = cache {
-            (k, v) = cache.extend(i, k, v);
-        }
-        let x = x + layer.o.forward(attention(q, k, v, hidden));
+        [by_batch(q, heads), by_batch(k, kv_heads), by_batch(v, kv_heads)]
+    }
+
+    /// Layer `i` from what attention has `mixed` to its end; all `[batch * sequence, hidden_size]`.
+    pub fn after_attention(&self, i: usize, x: Tensor<2>, mixed: Tensor<2>) -> Tensor<2> {
+        let layer = &self.layers[i];
+        let x = x + layer.o.forward(mixed);
         let y =
             rms_norm(x.clone(), layer.post_attention_layernorm.clone(), self.config.rms_norm_eps);
         let gated = swiglu(layer.gate.forward(y.clone()), layer.up.forward(y));

@@ -61,8 +61,8 @@ pub struct Laid {
     /// Sequences.
     pub num: usize,
     pub rotary: Rotary,
-    /// As in [`crate::ops::attention`].
-    pub mask: Tensor<3, Bool>,
+    /// As in [`crate::ops::attention`]; none where it would be too large, see [`Vlm::lay_out`].
+    pub mask: Option<Tensor<3, Bool>>,
     /// Rows that are no padding; none if all are.
     pub places: Option<Tensor<1, Int>>,
 }
@@ -191,25 +191,25 @@ impl Vlm {
     /// # Shapes
     /// Returns `[tokens of all sequences, hidden_size]`.
     pub fn forward(&self, batch: &TokenBatch, features: Option<&Tensor<2>>) -> Tensor<2> {
-        let Laid { x, num, rotary, mask, places } = self.lay_out(batch, features);
-        let hidden = self.decoder.forward(x, num, &rotary, Some(&mask), None);
+        let Laid { x, num, rotary, mask, places } = self.lay_out(batch, features, usize::MAX);
+        let hidden = self.decoder.forward(x, num, &rotary, mask.as_ref(), None);
         without_padding(hidden, places)
     }
 
-    /// What the decoder's layers see of a batch.
-    pub fn lay_out(&self, batch: &TokenBatch, features: Option<&Tensor<2>>) -> Laid {
+    /// What the decoder's layers see of a batch. A single sequence of more than `whole` tokens has no mask: its attention
+    /// is for blocks of queries ([`crate::ops::block_mask`]).
+    pub fn lay_out(&self, batch: &TokenBatch, features: Option<&Tensor<2>>, whole: usize) -> Laid {
         let (padded, places) = batch.padded();
         let x = self.embed(&padded, features);
         let kv_heads = self.config.num_key_value_heads;
         let group = self.config.num_attention_heads / kv_heads;
         let device = self.device();
         let width = padded.input_ids[0].len();
-        let mask = if padded.segments.is_empty() {
-            causal_mask(width, group, &device)
-        } else {
-            segment_mask(&padded.segments, kv_heads, group, &device)
-        };
         let num = padded.input_ids.len();
+        let mask = (num > 1 || width <= whole).then(|| match padded.segments.as_slice() {
+            [] => causal_mask(width, group, &device),
+            segments => segment_mask(segments, kv_heads, group, &device),
+        });
         let rotary = self.rotary(&padded.positions);
         let places = (places.len() < num * width).then(|| index(places, &device));
         Laid { x, num, rotary, mask, places }

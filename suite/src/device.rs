@@ -106,7 +106,7 @@ impl Compute {
             format!("failed to start {num_threads} threads\nhint: ask for fewer with --threads")
         })?;
         let device = device.unwrap_or_else(Device::flex);
-        let card_bytes = is_card.then(card_bytes).flatten();
+        let card_bytes = (place == Place::Card).then(card_bytes).flatten();
         let memory_bytes = card_bytes.map_or(MEMORY_BYTES, |bytes| bytes / CARD_PARTS);
         Ok(Compute { device, name: name.to_owned(), told, place, num_threads, memory_bytes, pool })
     }
@@ -121,6 +121,12 @@ impl Compute {
             "bf16 is asked for, the device is flex\nhint: bf16 needs --device libtorch or cuda"
         );
         Ok(())
+    }
+
+    /// Items of [`Compute::map`] whose results are held together, where they are summed: enough that no thread waits long
+    /// for another.
+    pub fn at_once(&self) -> usize {
+        if self.num_threads == 1 { 1 } else { 8 * self.num_threads }
     }
 
     /// `f` of every item, in order, several at once.

@@ -6,6 +6,7 @@
 mod adapter;
 pub mod grpo;
 pub mod hybrid;
+mod pieces;
 pub mod pretrain;
 mod recompute;
 pub mod sft;
@@ -153,40 +154,45 @@ impl Trainer {
         let cut = micro_batches(&lengths, context.training.micro_batch_size);
         let dtype = context.training.dtype();
         let model = Vlm::new(config, &self.parameters);
-        let parts = context.compute.map(&cut, |_, members| {
+        let part = |_: usize, members: &Vec<usize>| {
             let batch = Batch {
                 members,
                 sequences: members.iter().map(|&i| &sequences[i]).collect(),
                 num_micro_batches: cut.len(),
             };
-            match model.native.as_ref().filter(|_| dtype == ComputeDtype::F32) {
-                Some(native) => {
-                    native_gradients(native, &model, &frozen, &batch, context.features, &loss)
-                }
-                None if context.training.recompute() => recompute::gradients(
-                    &self.parameters,
-                    config,
-                    dtype,
-                    &frozen,
-                    &batch,
-                    context.features,
-                    &loss,
-                ),
-                None => self.gradients(config, dtype, &frozen, &batch, context.features, &loss),
-            }
-        });
+            let (gradients, figures) =
+                match model.native.as_ref().filter(|_| dtype == ComputeDtype::F32) {
+                    Some(native) => {
+                        native_gradients(native, &model, &frozen, &batch, context.features, &loss)
+                    }
+                    None if context.training.recompute() => recompute::gradients(
+                        &self.parameters,
+                        config,
+                        dtype,
+                        &frozen,
+                        &batch,
+                        context.features,
+                        recompute::Limits::new(context.training.max_packed_tokens),
+                        &loss,
+                    ),
+                    None => self.gradients(config, dtype, &frozen, &batch, context.features, &loss),
+                };
+            // Those of the weights that an adapter changes are far more than its own.
+            let of_factors = self.adapter.as_ref().map(|adapter| adapter.gradients(&gradients));
+            (of_factors.unwrap_or(gradients), figures)
+        };
         let mut gradients: Gradients = BTreeMap::new();
         let mut figures = StepFigures::new();
-        for (part, part_figures) in parts {
-            for (name, gradient) in part {
-                add(&mut gradients, name, gradient);
+        // Summed in the order of the micro-batches, a few at a time: nothing holds those of all.
+        for some in cut.chunks(context.compute.at_once()) {
+            for (part, part_figures) in context.compute.map(some, part) {
+                for (name, gradient) in part {
+                    add(&mut gradients, name, gradient);
+                }
+                for (name, value) in part_figures {
+                    *figures.entry(name).or_default() += value;
+                }
             }
-            for (name, value) in part_figures {
-                *figures.entry(name).or_default() += value;
-            }
-        }
-        if let Some(adapter) = &self.adapter {
-            gradients = adapter.gradients(&gradients);
         }
         let norm = norm(&gradients);
         let loss = figures.get("loss").copied().unwrap_or(f64::NAN);
@@ -526,17 +532,25 @@ mod tests {
         let patches = BASE.prompter.patches(&sample).unwrap();
         let turn = [(sample.question.clone(), sample.terse.clone())];
         let seen = BASE.prompter.conversation(&turn, patches, 0, rng).unwrap();
-        let sequences = [seen, packed(&ids(rng, 5), &[ids(rng, 9), ids(rng, 3)])];
-        let sequences = sequences.map(|s| Sequence { segments: Vec::new(), ..s });
+        let group = packed(&ids(rng, 5), &[ids(rng, 9), ids(rng, 3), ids(rng, 1), ids(rng, 4)]);
+        let segments = [vec![0; seen.input_ids.len()], group.segments.clone()];
+        let sequences = [Sequence { segments: segments[0].clone(), ..seen }, group];
         let members = [0, 1];
         let batch = Batch {
             members: &members,
             sequences: sequences.iter().collect(),
             num_micro_batches: 1,
         };
+        let whole = recompute::Limits::new(None);
+        // Pieces of one answer or two, attention in blocks of three queries, logits of four rows.
+        let cut = recompute::Limits { max_packed_tokens: 16, whole: 6, block: 3, logits: 4 };
         let trainer = trainer(&TrainingSpec::none());
-        let loss =
-            |log_probs: &[f32], _: &Batch<'_>| sft_loss(log_probs, 1.0 / log_probs.len() as f64);
+        // Slopes of their own, so that no two predictions can be taken for each other.
+        let loss = |log_probs: &[f32], _: &Batch<'_>| {
+            let slopes = (0..log_probs.len()).map(|i| (i as f32).cos()).collect::<Vec<_>>();
+            let value = log_probs.iter().zip(&slopes).map(|(x, s)| f64::from(x * s)).sum();
+            Loss { value, slopes, figures: StepFigures::new() }
+        };
         let mut tied = BASE.prompter.config.clone();
         tied.tie_word_embeddings = true;
         let before: BTreeSet<String> = BASE
@@ -552,16 +566,27 @@ mod tests {
         ] {
             let dtype = ComputeDtype::F32;
             let (want, figures) = trainer.gradients(config, dtype, &frozen, &batch, None, &loss);
-            let parameters = &trainer.parameters;
-            let (got, others) =
-                recompute::gradients(parameters, config, dtype, &frozen, &batch, None, &loss);
-            assert!((figures["loss"] - others["loss"]).abs() < 1e-6);
-            assert_eq!(want.keys().collect::<Vec<_>>(), got.keys().collect::<Vec<_>>());
-            for (name, want) in want {
-                let norm = |t: Tensor<1>| f64::from(t.square().sum().into_scalar::<f32>()).sqrt();
-                let whole = norm(want.clone());
-                let apart = norm(want - got[&name].clone());
-                assert!(apart <= 1e-4 * whole + 1e-9, "{name}: {apart} of {whole}");
+            let model = Vlm::new(config, &trainer.parameters).plain();
+            let log_probs = values(prediction_log_probs(&model, &batch, None));
+            for limits in [whole, cut] {
+                for (a, b) in
+                    log_probs.iter().zip(recompute::log_probs(&model, &batch, None, limits))
+                {
+                    assert!((a - b).abs() < 1e-4, "{a} {b} {limits:?}");
+                }
+                let parameters = &trainer.parameters;
+                let (got, others) = recompute::gradients(
+                    parameters, config, dtype, &frozen, &batch, None, limits, &loss,
+                );
+                assert!((figures["loss"] - others["loss"]).abs() < 1e-4);
+                assert_eq!(want.keys().collect::<Vec<_>>(), got.keys().collect::<Vec<_>>());
+                for (name, want) in &want {
+                    let norm =
+                        |t: Tensor<1>| f64::from(t.square().sum().into_scalar::<f32>()).sqrt();
+                    let whole = norm(want.clone());
+                    let apart = norm(want.clone() - got[name].clone());
+                    assert!(apart <= 1e-4 * whole + 1e-9, "{name}: {apart} of {whole}, {limits:?}");
+                }
             }
         }
     }

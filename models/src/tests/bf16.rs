@@ -78,11 +78,11 @@ fn hidden_states_between_layers_are_of_the_type_that_is_computed_in() {
         assert_eq!(features.dtype(), dtype);
         // Kept features come back from the host in f32.
         let kept = Tensor::<2>::from_data(features.try_to_data_as::<f32>().unwrap(), &device());
-        let laid = vlm.lay_out(&case.batch(&pictures, &config), Some(&kept));
+        let laid = vlm.lay_out(&case.batch(&pictures, &config), Some(&kept), usize::MAX);
         let mut x = laid.x;
         assert_eq!(x.dtype(), dtype);
         for i in 0..config.num_hidden_layers {
-            x = vlm.decoder.layer(i, x, laid.num, &laid.rotary, Some(&laid.mask), None);
+            x = vlm.decoder.layer(i, x, laid.num, &laid.rotary, laid.mask.as_ref(), None);
             assert_eq!(x.dtype(), dtype, "layer {i}");
         }
         let x = vlm.decoder.last_norm(x);

@@ -187,6 +187,7 @@ mod tests {
                     &frozen,
                     &batch,
                     None,
+                    recompute::Limits::new(None),
                     &loss,
                 )
                 .0,

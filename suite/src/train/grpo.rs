@@ -29,6 +29,7 @@ use crate::planted::Planted;
 use crate::pool;
 use crate::recipe::{GrpoSpec, KlPlace, QuestionsSpec};
 use crate::reward::reward;
+use crate::train::recompute::{self, Limits};
 use crate::train::{Batch, Context, Loss, StepFigures, Trainer, prediction_log_probs, values};
 
 /// How far apart, in nats, a sampled token's log-probability may be in sampling and in training before any
@@ -290,6 +291,10 @@ fn reference_log_probs(
     let parts = context.compute.map(&cut, |_, members| {
         let sequences = members.iter().map(|&i| &groups[i].sequence).collect();
         let batch = Batch { members, sequences, num_micro_batches: cut.len() };
+        if context.training.recompute() && model.native.is_none() {
+            let limits = Limits::new(context.training.max_packed_tokens);
+            return recompute::log_probs(&model, &batch, reference.features, limits);
+        }
         values(prediction_log_probs(&model, &batch, reference.features))
     });
     let mut out = vec![Vec::new(); groups.len()];

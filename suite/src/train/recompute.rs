@@ -3,20 +3,72 @@
 //!
 //! Does not know losses or updates. The numbers are those of [`super::Trainer`]'s own way; memory holds the graph of
 //! one layer instead of all, for one more forward pass. The tower before the decoder keeps its graph, if it learns.
+//!
+//! What grows with the length of a sequence is cut ([`Limits`]): packed rollouts into pieces, attention into blocks of
+//! queries, logits into chunks of rows. Sequences that are short enough for none of that are computed whole.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
-use burn::tensor::{Gradients as Grads, Tensor};
+use burn::tensor::{DType, Device, Gradients as Grads, IndexingUpdateOp, Int, Tensor};
 use synergy_models::config::VlmConfig;
-use synergy_models::vlm::{Laid, Vlm, without_padding};
+use synergy_models::ops::{attention, block_mask};
+use synergy_models::text::Rotary;
+use synergy_models::vlm::{Laid, Vlm, index};
 use synergy_models::weights::{ComputeDtype, Parameters};
 
 use super::{Batch, Loss, StepFigures, add, leaves, matrix, predicted, values, vector};
-use crate::data::token_batch;
+use crate::data::{Sequence, token_batch};
 use crate::features::FeatureCache;
 use crate::optimizer::Gradients;
 
+/// From where on memory is bounded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// As in [`crate::recipe::TrainingSpec::max_packed_tokens`].
+    pub(super) max_packed_tokens: usize,
+    /// Tokens of a sequence whose attention is computed whole.
+    pub(super) whole: usize,
+    /// Queries of a block of a longer one.
+    pub(super) block: usize,
+    /// Rows whose logits are there at once.
+    pub(super) logits: usize,
+}
+
+impl Limits {
+    pub(super) fn new(max_packed_tokens: Option<usize>) -> Limits {
+        let max_packed_tokens = max_packed_tokens.unwrap_or(usize::MAX);
+        Limits { max_packed_tokens, whole: 2048, block: 512, logits: 1024 }
+    }
+}
+
+/// What both ways through the model share.
+struct Ways<'a> {
+    config: &'a VlmConfig,
+    /// Of which nothing is learned.
+    plain: Vlm,
+    features: Option<&'a FeatureCache>,
+    limits: Limits,
+}
+
+/// Sequences that go through the model together, and what the decoder sees of them.
+struct Piece {
+    sequences: Vec<Sequence>,
+    /// (row of the rectangle, id that it predicts)
+    predictions: Vec<(usize, u32)>,
+}
+
+/// The way forward through the decoder.
+struct Forward {
+    laid: Laid,
+    /// Before each layer, and behind the last.
+    states: Vec<Tensor<2>>,
+    /// Of a sequence whose attention is in blocks.
+    segments: Option<Tensor<1, Int>>,
+}
+
 /// See [`super::Trainer::update`].
+#[expect(clippy::too_many_arguments, reason = "what the trainer's own way takes, and limits")]
 pub(super) fn gradients(
     parameters: &Parameters,
     config: &VlmConfig,
@@ -24,6 +76,7 @@ pub(super) fn gradients(
     frozen: &BTreeSet<String>,
     batch: &Batch<'_>,
     features: Option<&FeatureCache>,
+    limits: Limits,
     loss: &(impl Fn(&[f32], &Batch<'_>) -> Loss + Sync),
 ) -> (Gradients, StepFigures) {
     let leaves = leaves(parameters, frozen);
@@ -32,58 +85,275 @@ pub(super) fn gradients(
     // The same copies, of which nothing is learned.
     let copies = copies.map(|_, p| p.value.clone().inner());
     let plain = Vlm::over(config, parameters, &copies).plain();
-    let device = plain.device();
-    let (tokens, predictions) = token_batch(&batch.sequences, config);
-    let pictures = batch.pictures();
-    let features = (!pictures.is_empty()).then(|| match features {
-        Some(kept) => {
-            let kept = matrix(kept.features(&plain, &pictures), config.hidden_size, &device);
-            Tensor::from_inner(kept)
-        }
-        None => learning.image_features(&pictures),
-    });
-    let Laid { x: embedded, num, rotary, mask, places } =
-        learning.lay_out(&tokens, features.as_ref());
-    // The way forward, of which no graph is kept.
-    let inner = features.map(Tensor::inner);
-    let start = plain.lay_out(&tokens, inner.as_ref());
-    let mut states = vec![start.x];
-    for i in 0..config.num_hidden_layers {
-        let x = states[i].clone();
-        states.push(plain.decoder.layer(i, x, num, &start.rotary, Some(&start.mask), None));
-    }
+    let ways = Ways { config, plain, features, limits };
+    let pieces = pieces(batch, limits);
 
+    // The loss wants all log-probabilities before any slope is known: of several pieces states are kept of none.
+    let mut kept = None;
+    let mut log_probs = Vec::new();
+    for piece in &pieces {
+        let forward = ways.forward(piece);
+        log_probs.extend(ways.log_probs(piece, &forward));
+        kept = (pieces.len() == 1).then_some(forward);
+    }
+    let loss = loss(&log_probs, batch);
     let mut found = Gradients::new();
-    let mut collect = |grads: &mut Grads, leaves: &Parameters| {
-        for (name, leaf) in leaves.iter() {
-            let Some(gradient) = leaf.value.grad_remove(grads) else { continue };
-            // A tied matrix is met twice, as head and as embedding.
-            add(&mut found, name.to_owned(), gradient);
-        }
-    };
-    let state = |x: Tensor<2>| Tensor::from_inner(x).require_grad();
-
-    let last = state(states.pop().expect("a state behind the last layer"));
-    let hidden = learning.decoder.last_norm(last.clone());
-    let log_probs = predicted(&learning, without_padding(hidden, places), &predictions);
-    let loss = loss(&values(log_probs.clone().inner()), batch);
-    let slopes = Tensor::from_inner(vector(loss.slopes.clone(), &device));
-    let mut grads = (log_probs * slopes).sum().backward();
-    collect(&mut grads, &leaves);
-    let mut slope = last.grad_remove(&mut grads).expect("the loss hangs on every layer");
-
-    for i in (0..config.num_hidden_layers).rev() {
-        let x = state(states.pop().expect("a state before every layer"));
-        let y = learning.decoder.layer(i, x.clone(), num, &rotary, Some(&mask), None);
-        let mut grads = (y * Tensor::from_inner(slope)).sum().backward();
-        collect(&mut grads, &leaves);
-        slope = x.grad_remove(&mut grads).expect("a layer hangs on its input");
-    }
-    // Where neither embeddings nor tower learn, nothing is left to ask for.
-    let is_before = |name: &str| name.starts_with("visual.") || name == "model.embed_tokens.weight";
-    if leaves.names().any(|name| is_before(name) && !frozen.contains(name)) {
-        let mut grads = (embedded * Tensor::from_inner(slope)).sum().backward();
-        collect(&mut grads, &leaves);
+    let mut slopes = loss.slopes.as_slice();
+    for piece in &pieces {
+        let forward = kept.take().unwrap_or_else(|| ways.forward(piece));
+        let (own, rest) = slopes.split_at(piece.predictions.len());
+        slopes = rest;
+        ways.back(piece, forward, own, &learning, &leaves, frozen, &mut found);
     }
     (found, loss.into_figures())
+}
+
+/// Log-probability of every prediction of a micro-batch, as [`super::prediction_log_probs`] gives them.
+pub(super) fn log_probs(
+    model: &Vlm,
+    batch: &Batch<'_>,
+    features: Option<&FeatureCache>,
+    limits: Limits,
+) -> Vec<f32> {
+    let ways = Ways { config: &model.config, plain: model.clone().plain(), features, limits };
+    let of = |piece: &Piece| ways.log_probs(piece, &ways.forward(piece));
+    pieces(batch, limits).iter().flat_map(of).collect()
+}
+
+/// The micro-batch whole, or each sequence by itself and in pieces where one is too long.
+fn pieces(batch: &Batch<'_>, limits: Limits) -> Vec<Piece> {
+    let is_long = |sequence: &&Sequence| {
+        sequence.input_ids.len() > limits.max_packed_tokens.min(limits.whole)
+    };
+    if !batch.sequences.iter().any(is_long) {
+        return vec![Piece::new(batch.sequences.iter().map(|s| (*s).clone()).collect())];
+    }
+    let cut = batch.sequences.iter().flat_map(|sequence| sequence.pieces(limits.max_packed_tokens));
+    cut.map(|sequence| Piece::new(vec![sequence])).collect()
+}
+
+impl Piece {
+    fn new(sequences: Vec<Sequence>) -> Piece {
+        let width = sequences.iter().map(|s| s.input_ids.len()).max().unwrap_or(0);
+        let places = sequences.iter().enumerate().flat_map(|(i, sequence)| {
+            sequence.predictions.iter().map(move |&(at, id)| (i * width + at, id))
+        });
+        Piece { predictions: places.collect(), sequences }
+    }
+
+    fn batch(&self) -> Batch<'_> {
+        Batch { members: &[], sequences: self.sequences.iter().collect(), num_micro_batches: 1 }
+    }
+}
+
+impl Ways<'_> {
+    /// Features of the pictures of `piece` and the batch as the decoder sees it, by `model`.
+    fn lay_out(&self, piece: &Piece, model: &Vlm) -> Laid {
+        let batch = piece.batch();
+        let (tokens, _) = token_batch(&batch.sequences, self.config);
+        let pictures = batch.pictures();
+        let features = (!pictures.is_empty()).then(|| match self.features {
+            Some(kept) => {
+                let kept = kept.features(&self.plain, &pictures);
+                matrix(kept, self.config.hidden_size, &model.device())
+            }
+            None => model.image_features(&pictures),
+        });
+        model.lay_out(&tokens, features.as_ref(), self.limits.whole)
+    }
+
+    /// Of which no graph is kept.
+    fn forward(&self, piece: &Piece) -> Forward {
+        let laid = self.lay_out(piece, &self.plain);
+        let segments = &piece.sequences[0].segments;
+        let segments = (laid.mask.is_none() && !segments.is_empty()).then(|| {
+            let segments = segments.iter().map(|s| i64::from(*s)).collect();
+            index(segments, &self.plain.device())
+        });
+        let mut forward = Forward { states: vec![laid.x.clone()], laid, segments };
+        for i in 0..self.config.num_hidden_layers {
+            let x = forward.states[i].clone();
+            let Laid { num, rotary, mask, .. } = &forward.laid;
+            let decoder = &self.plain.decoder;
+            let y = match mask {
+                Some(mask) => decoder.layer(i, x, *num, rotary, Some(mask), None),
+                None => {
+                    let [q, k, v] = decoder.before_attention(i, x.clone(), 1, rotary);
+                    decoder.after_attention(i, x, self.mixed(&forward, [&q, &k, &v]))
+                }
+            };
+            forward.states.push(y);
+        }
+        forward
+    }
+
+    /// Blocks of queries.
+    fn blocks(&self, num_tokens: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let block = self.limits.block;
+        (0..num_tokens).step_by(block).map(move |start| start..num_tokens.min(start + block))
+    }
+
+    /// What queries of `block` have mixed; `segments` and `qkv` are of one device, with a graph or without.
+    fn block(
+        &self,
+        block: Range<usize>,
+        segments: Option<&Tensor<1, Int>>,
+        [q, k, v]: [Tensor<4>; 3],
+    ) -> Tensor<2> {
+        let group = self.config.num_attention_heads / self.config.num_key_value_heads;
+        let mask = block_mask(block, segments, group, &q.device());
+        attention(q, k, v, Some(&mask))
+    }
+
+    /// Attention in blocks, of which no graph is kept.
+    fn mixed(&self, forward: &Forward, qkv: [&Tensor<4>; 3]) -> Tensor<2> {
+        let blocks = self.blocks(qkv[0].dims()[1]);
+        let of = |block: Range<usize>| {
+            let cut = seen(&block, qkv.map(Tensor::clone));
+            self.block(block, forward.segments.as_ref(), cut)
+        };
+        Tensor::cat(blocks.map(of).collect(), 0)
+    }
+
+    /// Of every prediction, in order.
+    fn log_probs(&self, piece: &Piece, forward: &Forward) -> Vec<f32> {
+        let last = forward.states.last().expect("a state behind the last layer");
+        let chunk = |chunk: &[(usize, u32)]| {
+            let (rows, own) = rows(chunk, &last.device());
+            let hidden = self.plain.decoder.last_norm(last.clone().select(0, rows));
+            values(predicted(&self.plain, hidden, &own))
+        };
+        piece.predictions.chunks(self.limits.logits).flat_map(chunk).collect()
+    }
+
+    /// The way back: adds the gradients of `leaves` to `found`.
+    #[expect(clippy::too_many_arguments, reason = "called once")]
+    fn back(
+        &self,
+        piece: &Piece,
+        mut forward: Forward,
+        slopes: &[f32],
+        learning: &Vlm,
+        leaves: &Parameters,
+        frozen: &BTreeSet<String>,
+        found: &mut Gradients,
+    ) {
+        let mut collect = |grads: &mut Grads| {
+            for (name, leaf) in leaves.iter() {
+                let Some(gradient) = leaf.value.grad_remove(grads) else { continue };
+                // A tied matrix is met twice, as head and as embedding.
+                add(found, name.to_owned(), gradient);
+            }
+        };
+        let last = forward.states.pop().expect("a state behind the last layer");
+        let mut slope = last.zeros_like();
+        let chunks = piece.predictions.chunks(self.limits.logits);
+        for (chunk, slopes) in chunks.zip(slopes.chunks(self.limits.logits)) {
+            let (rows, own) = rows(chunk, &last.device());
+            let x = state(last.clone().select(0, rows.clone()));
+            let hidden = learning.decoder.last_norm(x.clone());
+            let log_probs = predicted(learning, hidden, &own);
+            let slopes = Tensor::from_inner(vector(slopes.to_vec(), &last.device()));
+            let mut grads = (log_probs * slopes).sum().backward();
+            collect(&mut grads);
+            let dx = x.grad_remove(&mut grads).expect("the loss hangs on every prediction");
+            slope = slope.select_assign(0, rows, dx, IndexingUpdateOp::Add);
+        }
+
+        let Laid { x: embedded, num, rotary, mask, .. } = self.lay_out(piece, learning);
+        for i in (0..self.config.num_hidden_layers).rev() {
+            let x = forward.states.pop().expect("a state before every layer");
+            let Some(mask) = &mask else {
+                slope = self.back_in_blocks(i, x, &forward, slope, learning, &rotary, &mut collect);
+                continue;
+            };
+            let x = state(x);
+            let y = learning.decoder.layer(i, x.clone(), num, &rotary, Some(mask), None);
+            let mut grads = (y * Tensor::from_inner(slope)).sum().backward();
+            collect(&mut grads);
+            slope = x.grad_remove(&mut grads).expect("a layer hangs on its input");
+        }
+        // Where neither embeddings nor tower learn, nothing is left to ask for.
+        let is_before =
+            |name: &str| name.starts_with("visual.") || name == "model.embed_tokens.weight";
+        if leaves.names().any(|name| is_before(name) && !frozen.contains(name)) {
+            let mut grads = (embedded * Tensor::from_inner(slope)).sum().backward();
+            collect(&mut grads);
+        }
+    }
+
+    /// Layer `i` from the slope of its output to that of its input `x`, in three graphs: what stands behind attention,
+    /// each block of it, what stands before it.
+    #[expect(clippy::too_many_arguments, reason = "called once")]
+    fn back_in_blocks(
+        &self,
+        i: usize,
+        x: Tensor<2>,
+        forward: &Forward,
+        slope: Tensor<2>,
+        learning: &Vlm,
+        rotary: &Rotary,
+        collect: &mut impl FnMut(&mut Grads),
+    ) -> Tensor<2> {
+        let [q, k, v] = self.plain.decoder.before_attention(i, x.clone(), 1, &forward.laid.rotary);
+        let mixed = self.mixed(forward, [&q, &k, &v]);
+
+        let (before, mixed) = (state(x.clone()), state(mixed));
+        let y = learning.decoder.after_attention(i, before.clone(), mixed.clone());
+        let mut grads = (y * Tensor::from_inner(slope)).sum().backward();
+        collect(&mut grads);
+        let around = before.grad_remove(&mut grads).expect("a layer hangs on its input");
+        let of_mixed = mixed.grad_remove(&mut grads).expect("a layer hangs on its attention");
+
+        let dtype = q.dtype();
+        let segments = forward.segments.clone().map(Tensor::from_inner);
+        // Summed over blocks in f32, whatever is computed in.
+        let zeros = |t: &Tensor<4>| t.zeros_like().cast(DType::F32);
+        let mut of_queries = Vec::new();
+        let [mut of_keys, mut of_values] = [&k, &v].map(zeros);
+        for block in self.blocks(q.dims()[1]) {
+            let cut = seen(&block, [&q, &k, &v].map(Tensor::clone))
+                .map(|t| Tensor::from_inner(t).require_grad());
+            let own = self.block(block.clone(), segments.as_ref(), cut.clone());
+            let slope = of_mixed.clone().narrow(0, block.start, block.len());
+            let mut grads = (own * Tensor::from_inner(slope)).sum().backward();
+            let [dq, dk, dv] =
+                cut.map(|t| t.grad_remove(&mut grads).expect("attention hangs on all three"));
+            of_queries.push(dq);
+            let place = [0..1, 0..block.end];
+            let sum = |all: Tensor<4>, own: Tensor<4>| {
+                let there = all.clone().slice(place.clone());
+                all.slice_assign(place.clone(), there + own.cast(DType::F32))
+            };
+            of_keys = sum(of_keys, dk);
+            of_values = sum(of_values, dv);
+        }
+        let slopes = [Tensor::cat(of_queries, 1), of_keys.cast(dtype), of_values.cast(dtype)];
+
+        let x = state(x);
+        let qkv = learning.decoder.before_attention(i, x.clone(), 1, rotary);
+        let weighted = |(t, slope): (Tensor<4>, Tensor<4>)| (t * Tensor::from_inner(slope)).sum();
+        let parts = qkv.into_iter().zip(slopes).map(weighted);
+        let mut grads = parts.reduce(|a, b| a + b).expect("three parts").backward();
+        collect(&mut grads);
+        around + x.grad_remove(&mut grads).expect("a layer hangs on its input")
+    }
+}
+
+/// The queries of `block`, and the keys and values that they may see.
+fn seen(block: &Range<usize>, [q, k, v]: [Tensor<4>; 3]) -> [Tensor<4>; 3] {
+    let keys = [0..1, 0..block.end];
+    [q.slice([0..1, block.clone()]), k.slice(keys.clone()), v.slice(keys)]
+}
+
+/// A leaf of a graph.
+fn state(x: Tensor<2>) -> Tensor<2> {
+    Tensor::from_inner(x).require_grad()
+}
+
+/// Rows that predict, and the same predictions counted from the first of those.
+fn rows(predictions: &[(usize, u32)], device: &Device) -> (Tensor<1, Int>, Vec<(usize, u32)>) {
+    let places = predictions.iter().map(|&(row, _)| row as i64).collect();
+    let own = predictions.iter().enumerate().map(|(i, &(_, id))| (i, id)).collect();
+    (index(places, device), own)
 }
