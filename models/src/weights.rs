@@ -21,7 +21,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::config::VlmConfig;
-use crate::weights::stored::{INDEX, StoredTensor, WHOLE, shard_paths, stored_in, stored_in_bytes};
+use crate::weights::stored::{
+    StoredTensor, index_of, parts_of, shard_paths, stored_in, stored_in_bytes,
+};
 
 pub(crate) mod stored;
 
@@ -147,25 +149,17 @@ impl Parameters {
         Self::assemble(stored_in_bytes(bytes)?, config, device)
     }
 
-    /// The tensors of the safetensors file `path`, which are to have these names and shapes.
+    /// The tensors of the safetensors file `path`, or of the shards in its place, which are to have these names
+    /// and shapes.
     ///
     /// # Errors
-    /// If it is damaged; one message lists every missing, unused and wrongly shaped key.
-    pub(crate) fn read_file(
-        path: &Path,
-        shapes: Vec<NamedShape>,
-        device: &Device,
-    ) -> Result<Parameters> {
-        Self::take(stored_in(path)?.into_iter().collect(), shapes, device, Vec::new())
-    }
-
-    /// Tensors with the names and shapes of these from the bytes of a safetensors file.
-    ///
-    /// # Errors
-    /// If it is damaged; one message lists every missing, unused and wrongly shaped key.
-    pub fn read_like(&self, bytes: &[u8], device: &Device) -> Result<Parameters> {
-        let stored = stored_in_bytes(bytes)?.into_iter().collect();
-        Self::take(stored, self.shapes(), device, Vec::new())
+    /// If a file is damaged; one message lists every missing, unused and wrongly shaped key.
+    pub fn read_file(path: &Path, shapes: Vec<NamedShape>, device: &Device) -> Result<Parameters> {
+        let mut stored = BTreeMap::new();
+        for part in parts_of(path)? {
+            stored.extend(stored_in(&part)?);
+        }
+        Self::take(stored, shapes, device, Vec::new())
     }
 
     fn assemble(
@@ -217,10 +211,25 @@ impl Parameters {
 
     /// Writes the weights to `dir` as `dtype`: one `model.safetensors`, or shards of at most
     /// `max_shard_bytes` (a larger tensor has one of its own) and their index, which comes last.
+    /// Tensors are turned into bytes one by one.
     ///
     /// # Errors
     /// If a file cannot be written.
     pub fn save(&self, dir: &Path, dtype: StoredDtype, max_shard_bytes: usize) -> Result<()> {
+        self.save_named("model", dir, dtype, max_shard_bytes)
+    }
+
+    /// The same with `name` in the place of `model`; [`Parameters::read_file`] reads it.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save_named(
+        &self,
+        name: &str,
+        dir: &Path,
+        dtype: StoredDtype,
+        max_shard_bytes: usize,
+    ) -> Result<()> {
         let mut shards: Vec<Vec<&str>> = Vec::new();
         let mut room = 0;
         for (name, p) in self.iter() {
@@ -233,12 +242,13 @@ impl Parameters {
             shards.last_mut().expect("pushed above").push(name);
         }
         let num = shards.len();
+        let whole = format!("{name}.safetensors");
         let mut weight_map = BTreeMap::new();
         for (i, names) in shards.iter().enumerate() {
             let file = if num == 1 {
-                WHOLE.to_owned()
+                whole.clone()
             } else {
-                format!("model-{:05}-of-{num:05}.safetensors", i + 1)
+                format!("{name}-{:05}-of-{num:05}.safetensors", i + 1)
             };
             let tensors = names.iter().map(|&name| (name, self.get(name)));
             write_tensors(&dir.join(&file), tensors, dtype)?;
@@ -247,7 +257,7 @@ impl Parameters {
         if num > 1 {
             let total_size = self.count() * dtype.num_bytes();
             let index = json!({"metadata": {"total_size": total_size}, "weight_map": weight_map});
-            let path = dir.join(INDEX);
+            let path = index_of(&dir.join(whole));
             let text = serde_json::to_string_pretty(&index).context("plain data")? + "\n";
             std::fs::write(&path, text)
                 .with_context(|| format!("failed to write `{}`", path.display()))?;
@@ -550,6 +560,7 @@ fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {
 mod tests {
     use super::*;
     use crate::tests::fixtures::{json, model, path};
+    use crate::weights::stored::{INDEX, WHOLE};
     use tempfile::TempDir;
 
     const LARGE: usize = 1 << 30;
@@ -611,6 +622,29 @@ mod tests {
             said.contains(&format!("names shard `{name}`, which is not there\nhint: ")),
             "{said}"
         );
+    }
+
+    #[test]
+    fn what_fits_is_one_file_of_the_same_bytes_and_what_does_not_is_shards_of_its_name() {
+        let (_, parameters) = model("model-tied");
+        let dir = tempfile::tempdir().unwrap();
+        let read = |name: &str| {
+            let path = dir.path().join(format!("{name}.safetensors"));
+            Parameters::read_file(&path, parameters.shapes(), &Device::flex())
+        };
+        parameters.save_named("whole", dir.path(), StoredDtype::F32, LARGE).unwrap();
+        let bytes = std::fs::read(dir.path().join("whole.safetensors")).unwrap();
+        assert!(bytes == parameters.to_bytes(), "streamed bytes differ");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(read("whole").unwrap().to_bytes(), bytes);
+
+        parameters.save_named("cut", dir.path(), StoredDtype::F32, 300_000).unwrap();
+        assert!(!dir.path().join("cut.safetensors").exists());
+        assert_eq!(read("cut").unwrap().to_bytes(), bytes);
+        let shards = parts_of(&dir.path().join("cut.safetensors")).unwrap();
+        std::fs::remove_file(&shards[0]).unwrap();
+        let said = read("cut").unwrap_err().to_string();
+        assert!(said.contains("names shard `cut-00001-of-"), "{said}");
     }
 
     #[test]

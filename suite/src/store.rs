@@ -2,15 +2,15 @@
 //! checked when read.
 //!
 //! Does not know what an artifact means. One that exists is whole; one that is damaged is an error,
-//! never retrained behind one's back.
+//! never retrained behind one's back. Files are hashed piece by piece, so they may be larger than memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 const MANIFEST: &str = "manifest.json";
@@ -19,6 +19,14 @@ const MANIFEST: &str = "manifest.json";
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: PathBuf,
+}
+
+/// An artifact whose files were all what was written when it was opened: a stage that is cached vouches
+/// for its weights, though only its summary is read.
+#[derive(Debug)]
+pub struct Artifact {
+    dir: PathBuf,
+    names: BTreeSet<String>,
 }
 
 /// Name of an artifact: the hash of all that it depends on.
@@ -76,11 +84,21 @@ impl Store {
         self.dir.join(key.as_str()).exists()
     }
 
-    /// The files of `key` if it is there, each checked against its hash.
+    /// The files of `key` if it is there, in memory: for those that are small.
     ///
     /// # Errors
     /// If it is there and damaged.
     pub fn get(&self, key: &Key) -> Result<Option<BTreeMap<String, Vec<u8>>>> {
+        let Some(artifact) = self.open_artifact(key)? else { return Ok(None) };
+        let read = |name: &String| Ok((name.clone(), artifact.read(name)?));
+        artifact.names.iter().map(read).collect::<Result<_>>().map(Some)
+    }
+
+    /// The artifact `key` if it is there, each of its files checked against its hash.
+    ///
+    /// # Errors
+    /// If it is there and damaged.
+    pub fn open_artifact(&self, key: &Key) -> Result<Option<Artifact>> {
         let dir = self.dir.join(key.as_str());
         if !dir.exists() && self.old(key).exists() {
             // Killed between the two renames of a replacement: the old one is whole and counts.
@@ -100,19 +118,18 @@ impl Store {
             fs::read_to_string(dir.join(MANIFEST)).with_context(|| damaged("no manifest"))?;
         let manifest: Manifest =
             serde_json::from_str(&text).with_context(|| damaged("manifest does not parse"))?;
-        let mut files = BTreeMap::new();
-        for (name, hash) in manifest.files {
-            let bytes = fs::read(dir.join(&name))
+        for (name, hash) in &manifest.files {
+            let found = fs::File::open(dir.join(name))
+                .and_then(hash_of)
                 .with_context(|| damaged(&format!("`{name}` is missing")))?;
-            if blake3::hash(&bytes).to_hex().as_str() != hash {
+            if found != *hash {
                 bail!(damaged(&format!("`{name}` is not what was written")));
             }
-            files.insert(name, bytes);
         }
-        Ok(Some(files))
+        Ok(Some(Artifact { dir, names: manifest.files.into_keys().collect() }))
     }
 
-    /// Writes an artifact whole.
+    /// Writes an artifact whole, of small files.
     ///
     /// # Errors
     /// If writing fails; nothing that looks finished remains.
@@ -122,31 +139,53 @@ impl Store {
         depends_on: &serde_json::Value,
         files: &BTreeMap<String, Vec<u8>>,
     ) -> Result<()> {
+        self.put_with(key, depends_on, |dir| {
+            files.iter().try_for_each(|(name, bytes)| Ok(fs::write(dir.join(name), bytes)?))
+        })
+    }
+
+    /// Writes an artifact whole: the files that `write_files` leaves in the folder that it is given, which has
+    /// no folders in it.
+    ///
+    /// # Errors
+    /// If writing fails; nothing that looks finished remains.
+    pub fn put_with(
+        &self,
+        key: &Key,
+        depends_on: &serde_json::Value,
+        write_files: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
         let dir = self.dir.join(key.as_str());
         let aside = self.dir.join(format!(".{}.{}", key.as_str(), std::process::id()));
         let failed =
             || format!("failed to write artifact `{}`\nhint: is the disk full?", dir.display());
-        let hashes =
-            files.iter().map(|(n, b)| (n.clone(), blake3::hash(b).to_hex().to_string())).collect();
-        let manifest = Manifest { depends_on: depends_on.clone(), files: hashes };
-        let manifest = serde_json::to_vec_pretty(&manifest).context("manifest")?;
         let write = || -> Result<()> {
+            // A killed process of the same number may have left half of another one.
+            remove_if_there(&aside)?;
             fs::create_dir_all(&aside)?;
-            for (name, bytes) in files {
-                write_flushed(&aside.join(name), bytes)?;
+            write_files(&aside)?;
+            let mut files = BTreeMap::new();
+            for path in listed(&aside)? {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let file = fs::File::options().read(true).write(true).open(&path)?;
+                file.sync_all()?;
+                files.insert(name, hash_of(file)?);
             }
+            let manifest = Manifest { depends_on: depends_on.clone(), files };
+            let manifest = serde_json::to_vec_pretty(&manifest).context("manifest")?;
             write_flushed(&aside.join(MANIFEST), &manifest)?;
             // Moved away before it is taken apart: a kill must not leave half of the old one.
             let old = self.old(key);
-            let clear = || if old.exists() { fs::remove_dir_all(&old) } else { Ok(()) };
-            clear()?;
+            remove_if_there(&old)?;
             if dir.exists() {
                 fs::rename(&dir, &old)?;
             }
             fs::rename(&aside, &dir)?;
-            Ok(clear()?)
+            Ok(remove_if_there(&old)?)
         };
-        write().with_context(failed).inspect_err(|_| {
+        // What the system said is enough: the file that a writer names beside it lies in a folder that is gone.
+        let plain = |e: Error| e.downcast::<io::Error>().map_or_else(|e| e, Error::from);
+        write().map_err(plain).with_context(failed).inspect_err(|_| {
             // The error being reported matters more than one in cleaning up after it.
             let _ = fs::remove_dir_all(&aside);
         })
@@ -176,6 +215,32 @@ impl Store {
     }
 }
 
+impl Artifact {
+    /// Where its files lie.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The file `name`, in memory.
+    ///
+    /// # Errors
+    /// If there is none or it cannot be read.
+    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let lacks = || format!("artifact lacks `{name}`");
+        ensure!(self.names.contains(name), lacks());
+        fs::read(self.dir.join(name)).with_context(lacks)
+    }
+}
+
+fn remove_if_there(dir: &Path) -> io::Result<()> {
+    if dir.exists() { fs::remove_dir_all(dir) } else { Ok(()) }
+}
+
+/// blake3 of what `file` holds.
+fn hash_of(file: fs::File) -> io::Result<String> {
+    Ok(blake3::Hasher::new().update_reader(file)?.finalize().to_hex().to_string())
+}
+
 fn write_flushed(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = fs::File::create(path)?;
     file.write_all(bytes)?;
@@ -186,10 +251,9 @@ fn write_flushed(path: &Path, bytes: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// If it cannot be listed.
-pub fn listed(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut paths = fs::read_dir(dir)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<std::io::Result<Vec<PathBuf>>>()?;
+pub fn listed(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths =
+        fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>()?;
     paths.sort();
     Ok(paths)
 }
@@ -198,7 +262,7 @@ pub fn listed(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// If it cannot be read.
-pub fn hash_file(hasher: &mut blake3::Hasher, path: &Path) -> std::io::Result<()> {
+pub fn hash_file(hasher: &mut blake3::Hasher, path: &Path) -> io::Result<()> {
     hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes());
     hasher.update_reader(fs::File::open(path)?)?;
     Ok(())
@@ -295,6 +359,57 @@ mod tests {
         let bad = BTreeMap::from([("no/such/folder".to_owned(), vec![1])]);
         store.put(&Key::of(&json!(1)), &json!(1), &bad).unwrap_err();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_is_read_alone_once_all_have_been_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let key = Key::of(&json!(1));
+        store.put(&key, &json!(1), &files()).unwrap();
+        let artifact = store.open_artifact(&key).unwrap().unwrap();
+        assert_eq!(artifact.read("b.txt").unwrap(), b"hello");
+        assert_eq!(artifact.read("c.txt").unwrap_err().to_string(), "artifact lacks `c.txt`");
+        // Another file than the one that is asked for.
+        fs::remove_file(artifact.dir().join("a.bin")).unwrap();
+        let error = store.open_artifact(&key).unwrap_err().to_string();
+        assert!(error.contains("damaged: `a.bin` is missing\nhint: "), "{error}");
+    }
+
+    #[test]
+    fn a_writer_that_fails_says_why_and_leaves_what_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let key = Key::of(&json!(1));
+        store.put(&key, &json!(1), &files()).unwrap();
+        let error = store.put_with(&key, &json!(1), |dir| {
+            fs::write(dir.join("a.bin"), "half")?;
+            let full = io::Error::from(io::ErrorKind::StorageFull);
+            Err(full).with_context(|| format!("failed to write `{}`\nhint: none", dir.display()))
+        });
+        let place = dir.path().join(key.as_str());
+        assert_eq!(
+            format!("{:#}", error.unwrap_err()),
+            format!(
+                "failed to write artifact `{}`\nhint: is the disk full?: no storage space",
+                place.display()
+            )
+        );
+        assert_eq!(store.get(&key).unwrap().unwrap(), files());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_does_not_join_the_next_artifact() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let key = Key::of(&json!(1));
+        let left = dir.path().join(format!(".{}.{}", key.as_str(), std::process::id()));
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join("half.bin"), "half").unwrap();
+        store.put(&key, &json!(1), &files()).unwrap();
+        assert_eq!(store.get(&key).unwrap().unwrap(), files());
+        assert!(!dir.path().join(key.as_str()).join("half.bin").exists());
     }
 
     #[test]

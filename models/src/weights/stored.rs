@@ -22,13 +22,23 @@ const AGAIN: &str = "hint: fetch the checkpoint again, all of its files";
 
 /// The files that hold the weights of `dir`.
 pub(crate) fn shard_paths(dir: &Path) -> Result<Vec<PathBuf>> {
+    parts_of(&dir.join(WHOLE))
+}
+
+/// Where the index of the shards stands that are in the place of the file `whole`.
+pub(crate) fn index_of(whole: &Path) -> PathBuf {
+    whole.with_added_extension("index.json")
+}
+
+/// The file `whole`, or the shards that are in its place.
+pub(crate) fn parts_of(whole: &Path) -> Result<Vec<PathBuf>> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let path = dir.join(INDEX);
+    let path = index_of(whole);
     if !path.is_file() {
-        return Ok(vec![dir.join(WHOLE)]);
+        return Ok(vec![whole.to_owned()]);
     }
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("failed to read index `{}`\n{AGAIN}", path.display()))?;
@@ -38,12 +48,12 @@ pub(crate) fn shard_paths(dir: &Path) -> Result<Vec<PathBuf>> {
     for file in &files {
         let plain = Path::new(file).file_name().is_some_and(|name| name == file.as_str());
         ensure!(
-            plain && dir.join(file).is_file(),
+            plain && whole.with_file_name(file).is_file(),
             "index `{}` names shard `{file}`, which is not there\n{AGAIN}",
             path.display()
         );
     }
-    Ok(files.into_iter().map(|file| dir.join(file)).collect())
+    Ok(files.into_iter().map(|file| whole.with_file_name(file)).collect())
 }
 
 /// Where a tensor lies.

@@ -1,9 +1,13 @@
 //! One stage that trains: from the store, from its last checkpoint, or from what it starts from.
 //!
-//! Does not know regimes. A finished stage is an artifact (`model.safetensors`, `summary.json`,
-//! `curve.jsonl`, and an adapter's two files if one was trained, which is merged into the model); an unfinished one is an artifact under another key, replaced every few steps.
+//! Does not know regimes. A finished stage is an artifact (`model.safetensors`, or its shards and their index,
+//! `summary.json`, `curve.jsonl`, and an adapter's two files if one was trained, which is merged into the model);
+//! an unfinished one is an artifact under another key, replaced every few steps. Weights are written and read
+//! tensor by tensor: a model is never in memory a second time as bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
@@ -16,7 +20,7 @@ use synergy_benchmarks::families::Split;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::Sampling;
 use synergy_models::merge::{self, MergeSpec};
-use synergy_models::weights::Parameters;
+use synergy_models::weights::{Parameters, StoredDtype};
 
 use crate::base::Base;
 use crate::cost::Cost;
@@ -33,6 +37,9 @@ use crate::run::data;
 use crate::store::{Key, Store};
 use crate::train::grpo::{self, Reference};
 use crate::train::{Context, StepFigures, Trainer, hybrid, pretrain, sft};
+
+/// The largest file of weights in the store, in bytes of numbers: what the Hugging Face hub's tools cut at.
+const MAX_SHARD_BYTES: usize = 5_000_000_000;
 
 /// Characters of a key that tell curves of one name apart.
 const KEY_CHARS: usize = 8;
@@ -161,43 +168,55 @@ impl State {
 
     /// From the checkpoint under `key`, if there is one.
     fn resume(&mut self, store: &Store, key: &Key, compute: &Compute) -> Result<bool> {
-        let Some(files) = store.get(key)? else { return Ok(false) };
-        let learned = self.trainer.learned();
-        let load = |name: &str| learned.read_like(file(&files, name)?, &compute.device);
-        let done: Progress = serde_json::from_slice(file(&files, "progress.json")?)
+        let Some(artifact) = store.open_artifact(key)? else { return Ok(false) };
+        let shapes = self.trainer.learned().shapes();
+        let load = |name: &str| {
+            let path = artifact.dir().join(format!("{name}.safetensors"));
+            Parameters::read_file(&path, shapes.clone(), &compute.device)
+        };
+        let done: Progress = serde_json::from_slice(&artifact.read("progress.json")?)
             .context("progress of a stage")?;
         if let Some((epoch, accuracy)) = done.best {
-            self.best = Some(Best { epoch, accuracy, learned: load("best.safetensors")? });
+            self.best = Some(Best { epoch, accuracy, learned: load("best")? });
         }
-        let [first, second] = [load("first.safetensors")?, load("second.safetensors")?];
-        let learned = load("learned.safetensors")?;
-        self.trainer.optimizer.first = first;
-        self.trainer.optimizer.second = second;
-        self.trainer.set_learned(learned);
+        self.trainer.optimizer.first = load("first")?;
+        self.trainer.optimizer.second = load("second")?;
+        self.trainer.set_learned(load("learned")?);
         self.trainer.num_updates = done.num_updates;
-        self.curve = lines(file(&files, "curve.jsonl")?)?;
+        self.curve = lines(&artifact.read("curve.jsonl")?)?;
         self.wall_time_s = done.wall_time_s;
         Ok(true)
     }
 
-    fn save(&self, store: &Store, key: &Key, planned: &PlannedStage, clock: Instant) -> Result<()> {
+    fn save(
+        &self,
+        store: &Store,
+        key: &Key,
+        planned: &PlannedStage,
+        clock: Instant,
+        max_shard_bytes: usize,
+    ) -> Result<()> {
         let progress = Progress {
             step: self.step(),
             num_updates: self.trainer.num_updates,
             wall_time_s: self.wall_time_s + clock.elapsed().as_secs_f64(),
             best: self.best.as_ref().map(|best| (best.epoch, best.accuracy)),
         };
-        let mut files = BTreeMap::from([
-            ("learned.safetensors".to_owned(), self.trainer.learned().to_bytes()),
-            ("first.safetensors".to_owned(), self.trainer.optimizer.first.to_bytes()),
-            ("second.safetensors".to_owned(), self.trainer.optimizer.second.to_bytes()),
-            ("progress.json".to_owned(), serde_json::to_vec(&progress).context("progress")?),
-            ("curve.jsonl".to_owned(), to_lines(&self.curve)?),
-        ]);
-        if let Some(best) = &self.best {
-            files.insert("best.safetensors".to_owned(), best.learned.to_bytes());
-        }
-        store.put(key, &json!({"partial": planned.depends_on}), &files)
+        let optimizer = &self.trainer.optimizer;
+        store.put_with(key, &json!({"partial": planned.depends_on}), |dir| {
+            let keep = |name, parameters: &Parameters| {
+                parameters.save_named(name, dir, StoredDtype::F32, max_shard_bytes)
+            };
+            keep("learned", self.trainer.learned())?;
+            keep("first", &optimizer.first)?;
+            keep("second", &optimizer.second)?;
+            if let Some(best) = &self.best {
+                keep("best", &best.learned)?;
+            }
+            let progress = serde_json::to_vec(&progress).context("progress")?;
+            fs::write(dir.join("progress.json"), progress)?;
+            Ok(fs::write(dir.join("curve.jsonl"), to_lines(&self.curve)?)?)
+        })
     }
 
     /// Whether the epoch that has just ended left the best model so far; its accuracy joins the step's figures.
@@ -253,17 +272,32 @@ pub fn run(
     store: &Store,
     events: &mut Events,
 ) -> Result<Summary> {
+    run_in_shards(planned, base, compute, store, events, MAX_SHARD_BYTES)
+}
+
+/// The same with weights in files of at most `max_shard_bytes`.
+fn run_in_shards(
+    planned: &PlannedStage,
+    base: &Base,
+    compute: &Compute,
+    store: &Store,
+    events: &mut Events,
+    max_shard_bytes: usize,
+) -> Result<Summary> {
     let (stage, seed) = (planned.name.as_str(), planned.seed);
-    if let Some(files) = store.get(&planned.key)? {
+    if let Some(artifact) = store.open_artifact(&planned.key)? {
         events.write(Event::StageCached { stage, seed, key: planned.key.as_str() })?;
-        return serde_json::from_slice(file(&files, "summary.json")?).context("summary of a stage");
+        let summary = artifact.read("summary.json")?;
+        return serde_json::from_slice(&summary).context("summary of a stage");
     }
     let spec = &planned.spec;
     let (Some(from), Some(training), Some(optimizer)) =
         (&planned.from, spec.training(), spec.optimizer())
     else {
         return match spec {
-            StageSpec::Merge(spec) => merge(&spec.merge, planned, base, compute, store, events),
+            StageSpec::Merge(spec) => {
+                merge(&spec.merge, planned, base, compute, store, events, max_shard_bytes)
+            }
             _ => data::run(planned, base, compute, store, events),
         };
     };
@@ -341,7 +375,7 @@ pub fn run(
             tell(&mut bar, step + 1, figures);
             let stop = interrupted();
             if stop || ((step + 1) % training.checkpoint_every == 0 && step + 1 < num_steps) {
-                state.save(store, &partial, planned, clock)?;
+                state.save(store, &partial, planned, clock, max_shard_bytes)?;
                 last_kept = step + 1;
                 events.write(Event::Checkpoint { stage, seed, step: step + 1 })?;
             }
@@ -365,13 +399,13 @@ pub fn run(
         state.trainer.set_learned(best.learned);
     }
     let summary = Summary { cost, figures };
-    let mut files = BTreeMap::from([
-        ("model.safetensors".to_owned(), state.trainer.parameters.to_bytes()),
-        ("summary.json".to_owned(), serde_json::to_vec_pretty(&summary).context("summary")?),
-        ("curve.jsonl".to_owned(), to_lines(&state.curve)?),
-    ]);
-    files.extend(state.trainer.adapter_files().map(|(name, bytes)| (name.to_owned(), bytes)));
-    store.put(&planned.key, &planned.depends_on, &files)?;
+    store.put_with(&planned.key, &planned.depends_on, |dir| {
+        write_finished(dir, &state.trainer.parameters, &summary, max_shard_bytes)?;
+        for (name, bytes) in state.trainer.adapter_files() {
+            fs::write(dir.join(name), bytes)?;
+        }
+        Ok(fs::write(dir.join("curve.jsonl"), to_lines(&state.curve)?)?)
+    })?;
     store.remove(&partial)?;
     events.write(Event::StageDone { stage, seed, key: planned.key.as_str(), wall_time_s })?;
     bar.finish(&format!("done in {wall_time_s:.0} s"));
@@ -411,6 +445,7 @@ fn merge(
     compute: &Compute,
     store: &Store,
     events: &mut Events,
+    max_shard_bytes: usize,
 ) -> Result<Summary> {
     let clock = Instant::now();
     let read = |key| checkpoint(store, key, base, compute);
@@ -426,11 +461,9 @@ fn merge(
     let wall_time_s = clock.elapsed().as_secs_f64();
     let cost = Cost { wall_time_s, ..Cost::default() };
     let summary = Summary { cost, figures };
-    let files = BTreeMap::from([
-        ("model.safetensors".to_owned(), merged.to_bytes()),
-        ("summary.json".to_owned(), serde_json::to_vec_pretty(&summary).context("summary")?),
-    ]);
-    store.put(&planned.key, &planned.depends_on, &files)?;
+    store.put_with(&planned.key, &planned.depends_on, |dir| {
+        write_finished(dir, &merged, &summary, max_shard_bytes)
+    })?;
     events.write(Event::StageDone {
         stage: &planned.name,
         seed: planned.seed,
@@ -438,6 +471,18 @@ fn merge(
         wall_time_s,
     })?;
     Ok(summary)
+}
+
+/// What every finished stage with a model leaves in `dir`.
+fn write_finished(
+    dir: &Path,
+    parameters: &Parameters,
+    summary: &Summary,
+    max_shard_bytes: usize,
+) -> Result<()> {
+    parameters.save(dir, StoredDtype::F32, max_shard_bytes)?;
+    let summary = serde_json::to_vec_pretty(summary).context("summary")?;
+    Ok(fs::write(dir.join("summary.json"), summary)?)
 }
 
 /// The weights under `key`, which is a stage's or the base's.
@@ -448,14 +493,10 @@ pub fn checkpoint(store: &Store, key: &Key, base: &Base, compute: &Compute) -> R
     if *key == base.key {
         return Ok(base.parameters.clone());
     }
-    let files = store
-        .get(key)?
+    let artifact = store
+        .open_artifact(key)?
         .with_context(|| format!("checkpoint `{}` is not in the store", key.as_str()))?;
-    Parameters::from_bytes(
-        file(&files, "model.safetensors")?,
-        &base.prompter.config,
-        &compute.device,
-    )
+    Parameters::load(artifact.dir(), &base.prompter.config, &compute.device)
 }
 
 /// The recorded curve of a finished stage, thinned, as lines with stage and step.
@@ -463,8 +504,8 @@ pub fn checkpoint(store: &Store, key: &Key, base: &Base, compute: &Compute) -> R
 /// # Errors
 /// If the stage is not in the store.
 pub fn curve(store: &Store, planned: &PlannedStage) -> Result<String> {
-    let files = store.get(&planned.key)?.context("the stage is in the store")?;
-    let curve: Vec<StepFigures> = lines(file(&files, "curve.jsonl")?)?;
+    let artifact = store.open_artifact(&planned.key)?.context("the stage is in the store")?;
+    let curve: Vec<StepFigures> = lines(&artifact.read("curve.jsonl")?)?;
     let mut text = String::new();
     for (step, figures) in curve.iter().enumerate().filter(|(step, _)| *step < 20 || step % 20 == 0)
     {
@@ -527,4 +568,114 @@ fn lines(bytes: &[u8]) -> Result<Vec<StepFigures>> {
         .filter(|line| !line.is_empty())
         .map(|line| serde_json::from_slice(line).context("a line of a curve"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Plan, plan};
+    use crate::recipe::Recipe;
+    use crate::run::{Variant, basis, open_base};
+    use crate::store::listed;
+
+    /// The largest file: a tenth of the model.
+    const SHARD_BYTES: usize = 200_000;
+
+    /// Two epochs of six steps of fine-tuning, of which the better one is kept, and their data.
+    fn planned(compute: &Compute) -> (Base, Plan) {
+        let text = include_str!("../../../tests/recipes/tiny.toml");
+        let recipe = Recipe::parse(&text.replacen("num_epochs = 1", "num_epochs = 2", 1)).unwrap();
+        let base = open_base(&recipe, compute).unwrap();
+        let mut plan = plan(&recipe, &basis(&recipe, &base, compute, Variant::Usual).unwrap());
+        plan.stages.retain(|stage| ["traces", "sft"].contains(&stage.name.as_str()));
+        (base, plan)
+    }
+
+    /// Does the first `num_steps` steps of `planned` and keeps where they lead to under its partial key.
+    fn stop_after(
+        num_steps: usize,
+        planned: &PlannedStage,
+        base: &Base,
+        compute: &Compute,
+        store: &Store,
+    ) -> Key {
+        let (prompter, spec) = (&base.prompter, &planned.spec);
+        let (training, optimizer) = (spec.training().unwrap(), spec.optimizer().unwrap());
+        let inputs = data::inputs(planned, store).unwrap();
+        let plenty = Plenty::of(planned, &inputs, base).unwrap();
+        let start = &base.parameters;
+        let all_steps = plenty.num_steps(spec);
+        let trainer = Trainer::new(training, optimizer, all_steps, start, planned.seed()).unwrap();
+        let mut state = State { trainer, curve: Vec::new(), best: None, wall_time_s: 0.0 };
+        let features = FeatureCache::of(training, start).unwrap();
+        let features = features.as_ref();
+        let context = Context { prompter, compute, training, features, planted: None };
+        let reference = Reference { parameters: start, features };
+        for step in 0..num_steps {
+            let work = plenty.work(prompter, planned, step).unwrap();
+            let done = step as f64 / all_steps as f64;
+            let trainer = &mut state.trainer;
+            let figures =
+                one_step(trainer, &context, planned, reference, &plenty, &work, done, step);
+            state.curve.push(figures.unwrap());
+            state.judge_epoch(&plenty, &context, planned).unwrap();
+        }
+        assert!(state.best.is_some(), "no epoch is over");
+        let key = Key::of(&json!({"partial": planned.key}));
+        state.save(store, &key, planned, Instant::now(), SHARD_BYTES).unwrap();
+        key
+    }
+
+    #[test]
+    fn a_stage_cut_into_shards_and_taken_up_again_gives_the_bits_of_one_that_was_neither() {
+        let dir = tempfile::tempdir().unwrap();
+        let compute = Compute::open("flex", Some(1)).unwrap();
+        let (base, plan) = planned(&compute);
+        let [traces, sft] = plan.stages.as_slice() else { panic!("{:?}", plan.stages) };
+        let events =
+            |name: &str| Events::open(&dir.path().join(name).join("events"), true).unwrap();
+        let [whole, cut] = ["whole", "cut"].map(|name| {
+            let store = Store::open(&dir.path().join(name)).unwrap();
+            run(traces, &base, &compute, &store, &mut events(name)).unwrap();
+            store
+        });
+        run(sft, &base, &compute, &whole, &mut events("whole")).unwrap();
+
+        let partial = stop_after(7, sft, &base, &compute, &cut);
+        let artifact = cut.open_artifact(&partial).unwrap().unwrap();
+        for name in ["learned", "first", "second", "best"] {
+            let is_there = |file: String| artifact.dir().join(file).exists();
+            assert!(is_there(format!("{name}.safetensors.index.json")), "{name}");
+            assert!(!is_there(format!("{name}.safetensors")), "{name}");
+        }
+        let go_on = || run_in_shards(sft, &base, &compute, &cut, &mut events("cut"), SHARD_BYTES);
+        // Refused where a shard is damaged, and taken up where it is whole again.
+        let mut shards = listed(artifact.dir()).unwrap();
+        shards.retain(|path| path.to_string_lossy().contains("first-00003-of-"));
+        let [shard] = shards.as_slice() else { panic!("{shards:?}") };
+        let kept = fs::read(shard).unwrap();
+        let mut damaged = kept.clone();
+        damaged[kept.len() - 1] ^= 1;
+        fs::write(shard, damaged).unwrap();
+        let said = go_on().unwrap_err().to_string();
+        let name = shard.file_name().unwrap().to_string_lossy();
+        assert!(
+            said.contains(&format!("damaged: `{name}` is not what was written\nhint: ")),
+            "{said}"
+        );
+        fs::write(shard, kept).unwrap();
+        go_on().unwrap();
+        let text = fs::read_to_string(dir.path().join("cut/events")).unwrap();
+        assert!(
+            text.contains(r#""kind":"stage_resumed","stage":"sft","seed":1,"step":7"#),
+            "{text}"
+        );
+        assert!(!cut.has(&partial));
+
+        let bytes = |store| checkpoint(store, &sft.key, &base, &compute).unwrap().to_bytes();
+        assert!(bytes(&whole) == bytes(&cut), "the weights differ");
+        assert_eq!(curve(&whole, sft).unwrap(), curve(&cut, sft).unwrap());
+        let one = whole.open_artifact(&sft.key).unwrap().unwrap();
+        assert!(one.read("model.safetensors").unwrap() == bytes(&whole), "the file differs");
+    }
 }
