@@ -609,7 +609,7 @@ mod tests {
         let mut state = State { trainer, curve: Vec::new(), best: None, wall_time_s: 0.0 };
         let features = FeatureCache::of(training, start).unwrap();
         let features = features.as_ref();
-        let context = Context { prompter, compute, training, features, planted: None };
+        let context = Context { features, ..Context::new(prompter, compute, training) };
         let reference = Reference { parameters: start, features };
         for step in 0..num_steps {
             let work = plenty.work(prompter, planned, step).unwrap();

@@ -51,6 +51,43 @@ struct Ways<'a> {
     limits: Limits,
 }
 
+/// What learns, and what it is computed with.
+struct Learned<'a> {
+    config: &'a VlmConfig,
+    parameters: &'a Parameters,
+    copies: &'a Parameters,
+    frozen: &'a BTreeSet<String>,
+}
+
+/// The model at the root of one graph, which one way back uses up.
+struct Rooted {
+    model: Vlm,
+    parameters: Parameters,
+    copies: Parameters,
+}
+
+impl Learned<'_> {
+    fn rooted(&self) -> Rooted {
+        let parameters = leaves(self.parameters, self.frozen);
+        let copies = leaves(self.copies, self.frozen);
+        let model = Vlm::over(self.config, &parameters, &copies);
+        Rooted { model, parameters, copies }
+    }
+}
+
+impl Rooted {
+    /// Adds what `grads` holds of its parameters to `found`, in their type.
+    fn collect(self, mut grads: Grads, found: &mut Gradients) {
+        for (name, copy) in self.copies.iter() {
+            // A tied matrix is met twice, as head and as embedding, whose rows are those of the parameters.
+            for leaf in [&copy.value, &self.parameters.get(name).value] {
+                let Some(gradient) = leaf.grad_remove(&mut grads) else { continue };
+                add(found, name.to_owned(), gradient.cast(DType::F32));
+            }
+        }
+    }
+}
+
 /// Sequences that go through the model together, and what the decoder sees of them.
 struct Piece {
     sequences: Vec<Sequence>,
@@ -79,13 +116,10 @@ pub(super) fn gradients(
     limits: Limits,
     loss: &(impl Fn(&[f32], &Batch<'_>) -> Loss + Sync),
 ) -> (Gradients, StepFigures) {
-    let leaves = leaves(parameters, frozen);
-    let copies = leaves.cast(dtype);
-    let learning = Vlm::over(config, &leaves, &copies);
-    // The same copies, of which nothing is learned.
-    let copies = copies.map(|_, p| p.value.clone().inner());
+    let copies = parameters.cast(dtype);
     let plain = Vlm::over(config, parameters, &copies).plain();
     let ways = Ways { config, plain, features, limits };
+    let learned = Learned { config, parameters, copies: &copies, frozen };
     let pieces = pieces(batch, limits);
 
     // The loss wants all log-probabilities before any slope is known: of several pieces states are kept of none.
@@ -103,7 +137,7 @@ pub(super) fn gradients(
         let forward = kept.take().unwrap_or_else(|| ways.forward(piece));
         let (own, rest) = slopes.split_at(piece.predictions.len());
         slopes = rest;
-        ways.back(piece, forward, own, &learning, &leaves, frozen, &mut found);
+        ways.back(piece, forward, own, &learned, &mut found);
     }
     (found, loss.into_figures())
 }
@@ -226,59 +260,52 @@ impl Ways<'_> {
         piece.predictions.chunks(self.limits.logits).flat_map(chunk).collect()
     }
 
-    /// The way back: adds the gradients of `leaves` to `found`.
-    #[expect(clippy::too_many_arguments, reason = "called once")]
+    /// The way back: adds the gradients of what learns to `found`.
     fn back(
         &self,
         piece: &Piece,
         mut forward: Forward,
         slopes: &[f32],
-        learning: &Vlm,
-        leaves: &Parameters,
-        frozen: &BTreeSet<String>,
+        learned: &Learned<'_>,
         found: &mut Gradients,
     ) {
-        let mut collect = |grads: &mut Grads| {
-            for (name, leaf) in leaves.iter() {
-                let Some(gradient) = leaf.value.grad_remove(grads) else { continue };
-                // A tied matrix is met twice, as head and as embedding.
-                add(found, name.to_owned(), gradient);
-            }
-        };
         let last = forward.states.pop().expect("a state behind the last layer");
         let mut slope = last.zeros_like();
         let chunks = piece.predictions.chunks(self.limits.logits);
         for (chunk, slopes) in chunks.zip(slopes.chunks(self.limits.logits)) {
             let (rows, own) = rows(chunk, &last.device());
             let x = state(last.clone().select(0, rows.clone()));
-            let hidden = learning.decoder.last_norm(x.clone());
-            let log_probs = predicted(learning, hidden, &own);
+            let root = learned.rooted();
+            let hidden = root.model.decoder.last_norm(x.clone());
+            let log_probs = predicted(&root.model, hidden, &own);
             let slopes = Tensor::from_inner(vector(slopes.to_vec(), &last.device()));
             let mut grads = (log_probs * slopes).sum().backward();
-            collect(&mut grads);
             let dx = x.grad_remove(&mut grads).expect("the loss hangs on every prediction");
+            root.collect(grads, found);
             slope = slope.select_assign(0, rows, dx, IndexingUpdateOp::Add);
         }
 
-        let Laid { x: embedded, num, rotary, mask, .. } = self.lay_out(piece, learning);
+        let root = learned.rooted();
+        let Laid { x: embedded, num, rotary, mask, .. } = self.lay_out(piece, &root.model);
         for i in (0..self.config.num_hidden_layers).rev() {
             let x = forward.states.pop().expect("a state before every layer");
             let Some(mask) = &mask else {
-                slope = self.back_in_blocks(i, x, &forward, slope, learning, &rotary, &mut collect);
+                slope = self.back_in_blocks(i, x, &forward, slope, learned, &rotary, found);
                 continue;
             };
-            let x = state(x);
-            let y = learning.decoder.layer(i, x.clone(), num, &rotary, Some(mask), None);
+            let (x, root) = (state(x), learned.rooted());
+            let y = root.model.decoder.layer(i, x.clone(), num, &rotary, Some(mask), None);
             let mut grads = (y * Tensor::from_inner(slope)).sum().backward();
-            collect(&mut grads);
             slope = x.grad_remove(&mut grads).expect("a layer hangs on its input");
+            root.collect(grads, found);
         }
         // Where neither embeddings nor tower learn, nothing is left to ask for.
         let is_before =
             |name: &str| name.starts_with("visual.") || name == "model.embed_tokens.weight";
-        if leaves.names().any(|name| is_before(name) && !frozen.contains(name)) {
-            let mut grads = (embedded * Tensor::from_inner(slope)).sum().backward();
-            collect(&mut grads);
+        let is_learned = |name: &str| is_before(name) && !learned.frozen.contains(name);
+        if learned.parameters.names().any(is_learned) {
+            let grads = (embedded * Tensor::from_inner(slope)).sum().backward();
+            root.collect(grads, found);
         }
     }
 
@@ -291,19 +318,19 @@ impl Ways<'_> {
         x: Tensor<2>,
         forward: &Forward,
         slope: Tensor<2>,
-        learning: &Vlm,
+        learned: &Learned<'_>,
         rotary: &Rotary,
-        collect: &mut impl FnMut(&mut Grads),
+        found: &mut Gradients,
     ) -> Tensor<2> {
         let [q, k, v] = self.plain.decoder.before_attention(i, x.clone(), 1, &forward.laid.rotary);
         let mixed = self.mixed(forward, [&q, &k, &v]);
 
-        let (before, mixed) = (state(x.clone()), state(mixed));
-        let y = learning.decoder.after_attention(i, before.clone(), mixed.clone());
+        let (before, mixed, root) = (state(x.clone()), state(mixed), learned.rooted());
+        let y = root.model.decoder.after_attention(i, before.clone(), mixed.clone());
         let mut grads = (y * Tensor::from_inner(slope)).sum().backward();
-        collect(&mut grads);
         let around = before.grad_remove(&mut grads).expect("a layer hangs on its input");
         let of_mixed = mixed.grad_remove(&mut grads).expect("a layer hangs on its attention");
+        root.collect(grads, found);
 
         let dtype = q.dtype();
         let segments = forward.segments.clone().map(Tensor::from_inner);
@@ -330,13 +357,14 @@ impl Ways<'_> {
         }
         let slopes = [Tensor::cat(of_queries, 1), of_keys.cast(dtype), of_values.cast(dtype)];
 
-        let x = state(x);
-        let qkv = learning.decoder.before_attention(i, x.clone(), 1, rotary);
+        let (x, root) = (state(x), learned.rooted());
+        let qkv = root.model.decoder.before_attention(i, x.clone(), 1, rotary);
         let weighted = |(t, slope): (Tensor<4>, Tensor<4>)| (t * Tensor::from_inner(slope)).sum();
         let parts = qkv.into_iter().zip(slopes).map(weighted);
         let mut grads = parts.reduce(|a, b| a + b).expect("three parts").backward();
-        collect(&mut grads);
-        around + x.grad_remove(&mut grads).expect("a layer hangs on its input")
+        let before = x.grad_remove(&mut grads).expect("a layer hangs on its input");
+        root.collect(grads, found);
+        around + before
     }
 }
 
