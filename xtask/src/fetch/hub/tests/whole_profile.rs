@@ -10,10 +10,11 @@ use crate::fetch::model::tests::weights;
 
 const MODEL: &str = "qwen2.5-vl-3b";
 const MODEL_ID: &str = "Qwen/Qwen2.5-VL-3B-Instruct";
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     MODEL,
     "eureka-distill",
     "mmk12",
+    "s1k",
     "mathvision-levels",
     "mathverse-levels",
     "mathvista-levels",
@@ -92,6 +93,7 @@ impl Place {
                     file("data/train-00000-of-00001.parquet", 7_000),
                     file("data/test-00000-of-00001.parquet", 300),
                 ],
+                "s1k" => vec![file("data/train-00000-of-00001.parquet", 600)],
                 _ => vec![file("data/test-00000-of-00001.parquet", 2_000)],
             });
             state.others.insert(format!("datasets/{}", repository.hub), files);
@@ -273,7 +275,7 @@ fn all_of_a_profile_comes_though_it_breaks_and_then_the_hub_is_not_asked() {
     // The largest file of the model breaks off; the rest comes.
     place.server.state().breaks = vec![700];
     let error = format!("{:#}", place.fetch_all().unwrap_err());
-    assert!(error.starts_with("1 of 8 of full-3b did not come: qwen2.5-vl-3b\n"), "{error}");
+    assert!(error.starts_with("1 of 9 of full-3b did not come: qwen2.5-vl-3b\n"), "{error}");
     assert!(error.contains("it goes on where it broke"), "{error}");
     assert!(!place.model().exists() && !place.are_whole(&NAMES) && place.are_whole(&NAMES[1..]));
     place.server.requests();
