@@ -63,6 +63,21 @@ fn checkpoint() -> BTreeMap<String, Vec<u8>> {
     files
 }
 
+/// The files below `folder`, by their paths from there.
+fn read_below(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for name in names(folder) {
+        let path = folder.join(&name);
+        if path.is_dir() {
+            let below = read_below(&path).into_iter();
+            files.extend(below.map(|(file, bytes)| (format!("{name}/{file}"), bytes)));
+        } else {
+            files.insert(name, fs::read(path).unwrap());
+        }
+    }
+    files
+}
+
 impl Place {
     /// A server that has all of full-3b.
     fn with_profile(name: &str) -> Place {
@@ -308,6 +323,37 @@ fn all_of_a_profile_comes_though_it_breaks_and_then_the_hub_is_not_asked() {
     place.fetch_all().unwrap();
     assert!(place.are_whole(&NAMES));
     assert!(!place.server.requests().iter().any(|request| request.contains("/api/")));
+}
+
+#[test]
+fn all_of_a_profile_comes_from_the_stand_in_and_no_pickle() {
+    let place = Place::new("stand-in");
+    fs::write(place.lock_path(), unlocked()).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let stand_in = root.join("golden/parity/stand-in");
+    for name in NAMES {
+        let repository = Repository::read(&unlocked(), name).unwrap();
+        let (kind, id) = if repository.is_model() {
+            ("models", repository.hub.clone())
+        } else {
+            ("datasets", format!("datasets/{}", repository.hub))
+        };
+        let files = read_below(&stand_in.join(kind).join(&repository.hub));
+        place.server.state().others.insert(id, files);
+    }
+    place.fetch_all().unwrap();
+    assert!(place.are_whole(&NAMES));
+    assert_eq!(names(&place.data().join("s1k")), [CARD, "train-00000-of-00001.parquet"]);
+    for (there, came) in [
+        (format!("models/{MODEL_ID}/pytorch_model.bin"), place.model()),
+        (
+            "datasets/JierunChen/Eureka-Distill/optimizer.pt".to_owned(),
+            place.data().join("eureka-distill"),
+        ),
+    ] {
+        let path = stand_in.join(there);
+        assert!(path.is_file() && !came.join(path.file_name().unwrap()).exists());
+    }
 }
 
 #[test]
