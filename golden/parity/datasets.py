@@ -8,7 +8,7 @@ Two runs write the same bytes.
 
 Questions, answers and pictures are made up; layouts, columns and oddities are the owners':
 tables by VLMEvalKit, parquet by Hugging Face's `datasets`; in datasets/training what LLaMA-Factory, TRL, EasyR1,
-verl, MM-EUREKA and VLM-R1 train on, and MMK12's columns.
+verl, MM-EUREKA and VLM-R1 train on, and the columns of MMK12 and s1K.
 
 Decisions:
 - What is expected is not what was written but what the owners' tools read: pandas, `ast.literal_eval`,
@@ -40,6 +40,9 @@ PACKAGES = dict(
     if not line.startswith("#")
 )
 LETTERS = "ABCDEFGHI"
+# Of s1K-1.1, all of them texts.
+S1K = ["solution", "question", "cot_type", "source_type", "metadata"]
+S1K += [f"{by}_{part}" for by in ("gemini", "deepseek") for part in ("thinking_trajectory", "attempt", "grade", "grade_reason")]
 STUDY = {"level": "difficulty_level_for_qwen2.5_vl_7b", "pass_rate": "passrate_for_qwen2.5_vl_7b"}
 
 
@@ -428,6 +431,15 @@ def write_training(out):
     ]
     parquet("mmk12.parquet", fields, rows, ["image"])
 
+    # s1K-1.1, by the columns that others read: a solution is worked out or a bare value. One file for each trace.
+    kept = dict(cot_type="math", metadata="{'level': 'it\\'s 5'}", gemini_grade="No", gemini_grade_reason="It stops.", deepseek_grade="Yes", deepseek_grade_reason="The same.")
+    rows = [
+        dict(question="How many roots has $x^2 = 4$?", solution="Or \\boxed{3}? As $x = \\pm 2$, \\boxed{2}.", source_type="made/up", gemini_thinking_trajectory="One, $2$.", gemini_attempt="So \\boxed{1}.", deepseek_thinking_trajectory="First 2.\n\nWait, -2 too.", deepseek_attempt="**Both**: \\boxed{2}", **kept),
+        dict(question="Find é:\né + 1 = 145.", solution=" 144\n", source_type="made/up 2", gemini_thinking_trajectory="Less one.\n", gemini_attempt="144", deepseek_thinking_trajectory=" Okay. ", deepseek_attempt="It is 144.\n", **kept),
+    ]
+    parquet("s1k.parquet", [(column, text) for column in S1K], rows, [])
+    jsonl("s1k.jsonl", rows)
+
     # MM-EUREKA and VLM-R1.
     jsonl(
         "mm-eureka.jsonl",
@@ -522,6 +534,10 @@ def read_training(path, layout):
             answer = row["reward_model"]["ground_truth"]
         elif layout in ("easyr1", "mm-eureka", "mmk12"):
             answer = str(row["answer"])
+        elif layout in ("s1k-deepseek", "s1k-gemini"):
+            by = layout.removeprefix("s1k-")
+            response = f"<think>\n{row[f'{by}_thinking_trajectory']}\n</think>\n\n{row[f'{by}_attempt']}"
+            answer = last_box(row["solution"]) or row["solution"].strip()
         samples.append(
             {
                 "id": f"set/train/{row.get('id', f'{number:06}')}",
@@ -547,6 +563,8 @@ TRAINING = {
     "mm-eureka.jsonl": "mm-eureka",
     "vlm-r1.jsonl": "vlm-r1",
     "mmk12.parquet": "mmk12",
+    "s1k.parquet": "s1k-deepseek",
+    "s1k.jsonl": "s1k-gemini",
 }
 
 

@@ -4,8 +4,8 @@
     python3 tests/hub/serve.py target/stand-in
     HF_ENDPOINT=<the address it prints> HF_HOME=target/stand-in-cache cargo xtask fetch full-3b
 
-It needs the packages of requirements.txt and datasets-requirements.txt. Two runs with one seed write the same bytes,
-with the same versions of these packages.
+It needs the packages of requirements-stand-in.txt. Two runs with one seed write the same bytes, with the same versions
+of these packages. stand-in/ is what it writes without options; `cargo xtask parity --regenerate` writes it again.
 
 What is real: the ids of the repositories, the keys of every settings file, the names of the weights, the special tokens
 and the chat template, the columns of the benchmarks. What is not: sizes, weights, vocabulary, questions, pictures.
@@ -15,15 +15,17 @@ Decisions:
   a small vocabulary, unless `--tokenizer` gives the real one (the same file as for generate.py): then they are the
   published ones, and the embedding has 151936 rows.
 - The benchmarks are those of datasets.py, with rows repeated under other ids, levels and pictures: their columns and
-  oddities stand there once.
+  oddities stand there once. So do the columns of s1K.
+- All of it is small, since it is kept: few rows, pictures of few colors, a tower half as wide as the decoder.
 - The layouts of Eureka-Distill and MMK12 are not known at first hand. The first is written as LLaMA-Factory's
   ShareGPT, with which the study trained. The second by the columns that others name, layout `mmk12`; with `--rl easyr1`
   as EasyR1, verl's fork, has it; with `--rl mm-eureka` as MM-EUREKA's trainer reads it.
-- A file that ends as a pickle lies beside the weights: it must not come.
+- A file that ends as a pickle lies beside the weights, and one beside the traces: they must not come.
 """
 
 import argparse
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -38,11 +40,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from PIL import Image
 from transformers import AutoProcessor, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 HERE = Path(__file__).parent
 MODEL = "Qwen/Qwen2.5-VL-3B-Instruct"
-TRACES, QUESTIONS = "JierunChen/Eureka-Distill", "FanqingM/MMK12"
+TRACES, QUESTIONS, THOUGHTS = "JierunChen/Eureka-Distill", "FanqingM/MMK12", "simplescaling/s1K-1.1"
 BENCHMARKS = {
     "mathvision": "MathVision",
     "mathvista": "MathVista",
@@ -50,7 +53,10 @@ BENCHMARKS = {
     "mmmu": "MMMU",
     "mmstar": "MMStar",
 }
-ROWS = 25
+# To train on, to validate with, and of each benchmark: every level twice.
+NUM_TRAIN, NUM_VAL, NUM_ASKED = 16, 4, 10
+PICKLE = b"This must not come."
+COLORS = np.array([[255, 255, 255], [220, 40, 40], [40, 70, 220], [20, 20, 20]], np.uint8)
 TEMPLATE = "Please reason step by step within <think> </think> tags, and put your final answer within \\boxed{}."
 
 # The tokens that Qwen2.5 adds to its vocabulary, in the order of their ids, from 151643 to 151664.
@@ -97,14 +103,29 @@ def sums(seed, name, count):
         yield number, question, trace, str(a + b)
 
 
-def write_traces(out, seed, data):
+def thoughts(seed):
+    """Made-up questions in words: (question, answer, the traces and attempts of two)."""
+    for number in range(NUM_TRAIN):
+        a, b = random(seed, "thoughts", number).integers(2, 40, 2).tolist()
+        question = f"Ann has {a} squares, Ben has {b} more than Ann. How many squares has Ben?"
+        deep = f"Ben has {b} more than {a}. {a} + {b} = {a + b}.\n\nWait, check: {a + b} - {b} = {a}. So it is {a + b}."
+        said = {
+            "deepseek_thinking_trajectory": deep,
+            "deepseek_attempt": f"Ben has {a} + {b} squares: \\boxed{{{a + b}}}",
+            "gemini_thinking_trajectory": f"There are {a} and {b} squares. Add them: {a + b}.",
+            "gemini_attempt": f"The answer is \\boxed{{{a + b}}}.",
+        }
+        yield question, str(a + b), said
+
+
+def write_traces(out, seed):
     """LLaMA-Factory's ShareGPT: conversations, and pictures by their paths."""
     (out / "images").mkdir(parents=True)
-    for split, count in (("train", 40), ("val", 8)):
+    for split, count in (("train", NUM_TRAIN), ("val", NUM_VAL)):
         rows = []
         for number, question, trace, answer in sums(seed, split, count):
             name = f"images/{split}_{number:05}.png"
-            (out / name).write_bytes(picture(data, seed, f"traces/{split}/{number}"))
+            (out / name).write_bytes(picture(seed, f"traces/{split}/{number}"))
             rows.append(
                 {
                     "conversations": [
@@ -120,9 +141,9 @@ def write_traces(out, seed, data):
 def write_questions(out, seed, data, layout):
     """Questions with targets, in one of three layouts."""
     (out / "data").mkdir(parents=True)
-    for split, count in (("train", 40), ("test", 8)):
+    for split, count in (("train", NUM_TRAIN), ("test", NUM_VAL)):
         rows = list(sums(seed, f"questions/{split}", count))
-        pictures = [picture(data, seed, f"questions/{split}/{number}") for number, *_ in rows]
+        pictures = [picture(seed, f"questions/{split}/{number}") for number, *_ in rows]
         path = out / "data" / f"{split}-00000-of-00001.parquet"
         if layout == "mm-eureka":
             (out / "images").mkdir(exist_ok=True)
@@ -152,8 +173,25 @@ def write_questions(out, seed, data, layout):
         shutil.rmtree(out / "data")
 
 
-def picture(data, seed, name):
-    return data.picture([seed, zlib.crc32(name.encode())], width=56, height=56)
+def write_thoughts(out, seed, data):
+    """s1K-1.1, every second solution worked out."""
+    rows = [
+        said
+        | {"question": question, "solution": f"Add them: \\boxed{{{answer}}}" if number % 2 else answer}
+        | {"cot_type": "math", "source_type": "made up", "metadata": "{}"}
+        | {f"{by}_{part}": text for by in ("gemini", "deepseek") for part, text in (("grade", "Yes"), ("grade_reason", "The same."))}
+        for number, (question, answer, said) in enumerate(thoughts(seed))
+    ]
+    schema = pa.schema([(column, pa.string()) for column in data.S1K])
+    write_parquet(out / "data" / "train-00000-of-00001.parquet", pa.Table.from_pylist(rows, schema))
+
+
+def picture(seed, name):
+    """Squares of few colors."""
+    cells = random(seed, "picture", name).choice(len(COLORS), (7, 7), p=[0.7, 0.1, 0.1, 0.1])
+    file = io.BytesIO()
+    Image.fromarray(COLORS[cells].repeat(8, 0).repeat(8, 1)).save(file, "PNG")
+    return file.getvalue()
 
 
 def write_parquet(path, table):
@@ -176,7 +214,7 @@ def write_benchmarks(out, seed, data):
 
 
 def cycled(rows):
-    return [dict(rows[number % len(rows)]) for number in range(ROWS)]
+    return [dict(rows[number % len(rows)]) for number in range(NUM_ASKED)]
 
 
 def again(name, row, number, seed, data):
@@ -191,7 +229,7 @@ def again(name, row, number, seed, data):
     row[data.STUDY["pass_rate"]] = passes / 16
     for key, cell in row.items():
         if isinstance(cell, dict) and set(cell) == {"bytes", "path"}:
-            row[key] = cell | {"bytes": picture(data, seed, f"{name}/{number}/{key}")}
+            row[key] = cell | {"bytes": picture(seed, f"{name}/{number}/{key}")}
     return row
 
 
@@ -243,8 +281,9 @@ def merges(corpus):
 
 def small_tokenizer(seed):
     """`tokenizer.json` as published, with a vocabulary that was cut down to a few hundred entries."""
-    texts = [f"{question} {trace} {TEMPLATE} The answer is" for _, question, trace, _ in sums(seed, "train", 40)]
-    pairs = merges(" ".join(texts + [path.read_text() for path in sorted(HERE.glob("*-disagreements.md"))]))
+    texts = [f"{question} {trace} {TEMPLATE} The answer is" for _, question, trace, _ in sums(seed, "train", NUM_TRAIN)]
+    texts += [" ".join([question, *said.values()]) for question, _, said in thoughts(seed)]
+    pairs = merges(" ".join(texts))
     vocabulary = {letter: at for at, letter in enumerate(sorted(byte_letters().values()))}
     for pair in pairs:
         vocabulary.setdefault("".join(pair), len(vocabulary))
@@ -348,9 +387,9 @@ def config(ids):
         "vision_config": {
             "depth": 4,
             "hidden_act": "silu",
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_heads": 4,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 2,
             "in_chans": 3,
             "out_hidden_size": 64,
             "patch_size": 14,
@@ -401,7 +440,7 @@ def write_checkpoint(out, seed, tokenizer):
     )
     readme(out, "A tiny Qwen2.5-VL", "other")
     (out / "LICENSE").write_text("A stand-in for tests: random weights.\n")
-    (out / "pytorch_model.bin").write_bytes(b"This must not come.")
+    (out / "pytorch_model.bin").write_bytes(PICKLE)
 
     model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig.from_dict(settings))
     with torch.no_grad():
@@ -451,11 +490,14 @@ def main():
     else:
         tokenizer = small_tokenizer(options.seed)
     shards, size = write_checkpoint(out / "models" / MODEL, options.seed, tokenizer)
-    traces, questions = out / "datasets" / TRACES, out / "datasets" / QUESTIONS
-    write_traces(traces, options.seed, data)
+    traces, questions, words = (out / "datasets" / name for name in (TRACES, QUESTIONS, THOUGHTS))
+    write_traces(traces, options.seed)
+    (traces / "optimizer.pt").write_bytes(PICKLE)
     readme(traces, "Traces", "other")
     write_questions(questions, options.seed, data, options.rl)
     readme(questions, "Questions", "other")
+    write_thoughts(words, options.seed, data)
+    readme(words, "Questions in words", "other")
     write_benchmarks(out, options.seed, data)
     files = [path for path in out.rglob("*") if path.is_file()]
     total = sum(path.stat().st_size for path in files)

@@ -55,6 +55,8 @@ pub(crate) enum Item {
     EurekaDistill,
     /// MMK12 of MM-Eureka's authors: questions for RL
     Mmk12,
+    /// s1K-1.1: 1 000 questions in words with traces of DeepSeek-R1 and of Gemini
+    S1k,
     /// Qwen2.5-VL-3B-Instruct, the model of profile full-3b
     #[value(name = "qwen2.5-vl-3b")]
     Qwen3b,
@@ -70,9 +72,10 @@ pub(crate) enum Item {
 }
 
 /// The data of the study, whatever the model.
-const STUDY: [Item; 7] = [
+const STUDY: [Item; 8] = [
     Item::EurekaDistill,
     Item::Mmk12,
+    Item::S1k,
     Item::MathvisionLevels,
     Item::MathverseLevels,
     Item::MathvistaLevels,
@@ -108,6 +111,7 @@ impl Item {
             Item::MmstarLevels => "mmstar-levels",
             Item::EurekaDistill => "eureka-distill",
             Item::Mmk12 => "mmk12",
+            Item::S1k => "s1k",
             Item::Qwen3b => "qwen2.5-vl-3b",
             Item::Qwen7b => "qwen2.5-vl-7b",
             Item::Full3b => "full-3b",
@@ -239,7 +243,7 @@ mod tests {
         let root = Folder::new("lacks");
         assert_eq!(missing(&root.0, Item::Qwen3b), [""; 0]);
         let all = missing(&root.0, Item::Full7b);
-        assert_eq!((all.len(), all[0], all[1]), (8, "qwen2.5-vl-7b", "eureka-distill"));
+        assert_eq!((all.len(), all[0], all[1]), (9, "qwen2.5-vl-7b", "eureka-distill"));
         for item in STUDY.into_iter().chain([Item::Qwen7b]) {
             std::fs::create_dir_all(item.folder(&root.0)).unwrap();
         }

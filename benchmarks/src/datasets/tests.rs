@@ -10,7 +10,9 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
+use crate::datasets::training::{self, Layout};
 use crate::datasets::{Reader, Skipped, names, of_split, open};
+use crate::difficulty::Level;
 use crate::families::{Family, Split};
 use crate::sample::{ImageSource, Sample};
 
@@ -104,6 +106,33 @@ fn files_in_the_owners_layouts_are_read_as_the_reference_reads_them() {
             assert_eq!(&found, wanted, "{path}");
         }
         assert!(reader.next().is_none(), "{path}");
+    }
+}
+
+#[test]
+fn the_stand_in_of_a_full_profile_is_read() {
+    let hub = fixtures().join("../stand-in/datasets");
+    let read = |reader: Reader| -> Vec<Sample> {
+        let samples: Vec<Sample> = reader.map(Result::unwrap).collect();
+        assert!(samples.iter().all(|sample| sample.load_images().is_ok()));
+        samples
+    };
+    for title in ["MathVerse", "MathVision", "MathVista", "MMMU", "MMStar"] {
+        let path = hub.join(format!("JierunChen/{title}_with_difficulty_level/data"));
+        let samples = read(open(title, &path).unwrap());
+        let levels: Vec<_> = samples.iter().map(|sample| sample.details.level.unwrap()).collect();
+        assert_eq!(levels, [Level::ALL, Level::ALL].concat(), "{title}");
+    }
+    for (layout, path, count) in [
+        (Layout::ShareGpt, "JierunChen/Eureka-Distill/train.json", 16),
+        (Layout::ShareGpt, "JierunChen/Eureka-Distill/val.json", 4),
+        (Layout::Mmk12, "FanqingM/MMK12/data/train-00000-of-00001.parquet", 16),
+        (Layout::S1kDeepSeek, "simplescaling/s1K-1.1/data", 16),
+        (Layout::S1kGemini, "simplescaling/s1K-1.1/data", 16),
+    ] {
+        let samples = read(training::open(layout, &hub.join(path), "set").unwrap());
+        assert_eq!(samples.len(), count, "{path}");
+        assert!(samples.iter().all(|sample| sample.answer.parse::<u32>().is_ok()), "{path}");
     }
 }
 

@@ -12,6 +12,8 @@
 //! | `mm-eureka` | `message`, JSON in a text; `answer` |
 //! | `vlm-r1` | `conversations`, `image` |
 //! | `mmk12` | `question`, `answer`, `image` (FanqingM/MMK12) |
+//! | `s1k-deepseek` | `question`, `solution`, `deepseek_thinking_trajectory`, `deepseek_attempt` (simplescaling/s1K-1.1) |
+//! | `s1k-gemini` | the same with `gemini_` |
 //!
 //! Decisions:
 //! - Every layout is read from JSON (an array or an object a line), JSONL and parquet, whichever its owners
@@ -20,7 +22,9 @@
 //! - TRL and VLM-R1 show pictures before the question and have no marks in its text. Marks are put there; where a
 //!   text has marks, they count. MMK12 is read so too, since no row of it was at hand. The other layouts need a mark for each picture, as their trainers do.
 //! - The target of SFT data is what the last box of the response holds, if it has one.
-//! - TRL's `solution` may be worked out: then the target is what its last box holds.
+//! - TRL's `solution` and s1K's may be worked out: then the target is what its last box holds.
+//! - s1K has two traces a question, so one file is two sets. A response is the trajectory as a thought and the attempt
+//!   behind it, in the form that the study asks for.
 //! - The assistant's turn of VLM-R1 is the target, without `<answer>` tags as its trainer reads it, and no response.
 //! - Videos, sounds and tools are no part of a sample: a row that has any is bad.
 
@@ -45,6 +49,10 @@ pub(super) const ID: &str = "id";
 
 /// The columns that TRL's trainers hand to rewards and that are a target here, in this order.
 const TARGETS: [&str; 3] = ["answer", "solution", "ground_truth"];
+/// The columns of s1K with a trace of DeepSeek-R1: the thought, and what is said behind it.
+const DEEPSEEK: [&str; 2] = ["deepseek_thinking_trajectory", "deepseek_attempt"];
+/// Those with one of Gemini.
+const GEMINI: [&str; 2] = ["gemini_thinking_trajectory", "gemini_attempt"];
 /// What a sample has no place for.
 const UNREAD: [&str; 3] = ["videos", "audios", "tools"];
 
@@ -65,10 +73,14 @@ pub enum Layout {
     VlmR1,
     /// The data set MMK12 as its owners publish it.
     Mmk12,
+    /// The data set s1K-1.1 with the traces of DeepSeek-R1.
+    S1kDeepSeek,
+    /// The same with the traces of Gemini.
+    S1kGemini,
 }
 
 impl Layout {
-    pub const ALL: [Layout; 7] = [
+    pub const ALL: [Layout; 9] = [
         Layout::ShareGpt,
         Layout::Trl,
         Layout::EasyR1,
@@ -76,6 +88,8 @@ impl Layout {
         Layout::MmEureka,
         Layout::VlmR1,
         Layout::Mmk12,
+        Layout::S1kDeepSeek,
+        Layout::S1kGemini,
     ];
 
     /// As recipes write it.
@@ -88,6 +102,8 @@ impl Layout {
             Layout::MmEureka => "mm-eureka",
             Layout::VlmR1 => "vlm-r1",
             Layout::Mmk12 => "mmk12",
+            Layout::S1kDeepSeek => "s1k-deepseek",
+            Layout::S1kGemini => "s1k-gemini",
         }
     }
 
@@ -147,6 +163,10 @@ impl Layout {
         if has("question") && has("answer") {
             found.push(Layout::Mmk12);
         }
+        if has("question") && has("solution") {
+            found.extend(DEEPSEEK.into_iter().all(has).then_some(Layout::S1kDeepSeek));
+            found.extend(GEMINI.into_iter().all(has).then_some(Layout::S1kGemini));
+        }
         found.dedup();
         found
     }
@@ -161,6 +181,8 @@ impl Layout {
             Layout::MmEureka => &[&["message"], &["answer"]],
             Layout::VlmR1 => &[&["conversations"]],
             Layout::Mmk12 => &[&["question"], &["answer"]],
+            Layout::S1kDeepSeek => &[&["question"], &["solution"], &[DEEPSEEK[0]], &[DEEPSEEK[1]]],
+            Layout::S1kGemini => &[&["question"], &["solution"], &[GEMINI[0]], &[GEMINI[1]]],
         }
     }
 }
@@ -241,6 +263,8 @@ impl Training {
             Layout::MmEureka => mm_eureka(row),
             Layout::VlmR1 => vlm_r1(row),
             Layout::Mmk12 => mmk12(row),
+            Layout::S1kDeepSeek => s1k(row, DEEPSEEK),
+            Layout::S1kGemini => s1k(row, GEMINI),
         }?;
         let (question, images, response) = conversation.shown(column, pictures)?;
         let response = response.unwrap_or_default();
@@ -380,6 +404,20 @@ fn mmk12(row: &Row) -> Checked<Said<'static>> {
     let pictures = pictures(row, "image")?;
     conversation.show_first(pictures.len());
     Ok(Said { conversation, column: "image", pictures, target: Some(row.required("answer")?) })
+}
+
+fn s1k(row: &Row, [trajectory, attempt]: [&'static str; 2]) -> Checked<Said<'static>> {
+    let question = Turn::plain("question", Role::User, &row.required("question")?);
+    let response =
+        format!("<think>\n{}\n</think>\n\n{}", row.required(trajectory)?, row.required(attempt)?);
+    let response = Turn::plain(trajectory, Role::Assistant, &response);
+    let solution = row.required("solution")?;
+    Ok(Said {
+        conversation: Conversation::of("question", vec![question, response])?,
+        column: "question",
+        pictures: Vec::new(),
+        target: Some(answer::extract(&solution).unwrap_or(solution.trim()).to_owned()),
+    })
 }
 
 /// The one of two columns that holds something.

@@ -98,7 +98,7 @@ fn files_that_do_not_fit_are_refused_in_a_line() {
     };
     assert_refused!(with("layout = \"easyr1\"", "layout = \"mine\""), @"
     error: unusable recipe `suite/recipes/own.toml`: line 21: there is no layout `mine`
-    hint: sharegpt, trl, easyr1, verl, mm-eureka, vlm-r1, mmk12
+    hint: sharegpt, trl, easyr1, verl, mm-eureka, vlm-r1, mmk12, s1k-deepseek, s1k-gemini
     ");
     assert_refused!(with("own/traces.json", "own/none.json"), @"
     error: failed to read the questions `own/none.json`: No such file or directory

@@ -53,6 +53,8 @@ fn refused(layout: Layout, row: &Json, want: &str) {
         }
         Layout::VlmR1 => json!({"conversations": said("q", "1")}),
         Layout::Mmk12 => json!({"question": "q", "answer": "1"}),
+        Layout::S1kDeepSeek => s1k("deepseek"),
+        Layout::S1kGemini => s1k("gemini"),
     };
     let files = [
         ("set.json", format!("[{good}, {row}]")),
@@ -74,6 +76,13 @@ fn said(question: &str, response: &str) -> Json {
     json!([{"from": "human", "value": question}, {"from": "gpt", "value": response}])
 }
 
+/// A row of s1K with one trace.
+fn s1k(by: &str) -> Json {
+    let [trajectory, attempt] =
+        ["thinking_trajectory", "attempt"].map(|part| format!("{by}_{part}"));
+    json!({"question": "q", "solution": "1", trajectory: "t", attempt: "r"})
+}
+
 fn message(role: &str, content: impl Into<Json>) -> Json {
     json!({"role": role, "content": content.into()})
 }
@@ -83,7 +92,7 @@ fn files_in_the_trainers_layouts_are_read_as_the_reference_reads_them() {
     let expected = fs::read_to_string(fixtures().join("expected.json")).unwrap();
     let expected: Json = serde_json::from_str(&expected).unwrap();
     let cases = expected["cases"].as_object().unwrap();
-    assert_eq!(cases.len(), 12);
+    assert_eq!(cases.len(), 14);
     for (path, case) in cases {
         let layout = Layout::from_name(case["layout"].as_str().unwrap()).unwrap();
         let samples = read(layout, &fixtures().join(path)).unwrap();
@@ -140,11 +149,17 @@ fn columns_tell_a_layout_or_between_which_to_choose() {
     assert_eq!(of("mm-eureka.jsonl"), Ok(Layout::MmEureka));
     assert_eq!(of("vlm-r1.jsonl"), Ok(Layout::VlmR1));
     assert_eq!(of("mmk12.parquet"), Ok(Layout::Mmk12));
-    for path in ["sharegpt.jsonl", "trl-messages.parquet"] {
+    for (path, names) in [
+        ("sharegpt.jsonl", "sharegpt, trl"),
+        ("trl-messages.parquet", "sharegpt, trl"),
+        ("s1k.parquet", "s1k-deepseek, s1k-gemini"),
+    ] {
         let message = of(path).unwrap_err();
-        let want = "are those of several layouts\nhint: name one of sharegpt, trl";
-        assert!(message.ends_with(want), "{message}");
+        let want = format!("are those of several layouts\nhint: name one of {names}");
+        assert!(message.ends_with(&want), "{message}");
     }
+    let (_folder, path) = file("set.jsonl", s1k("gemini").to_string().as_bytes());
+    assert_eq!(Layout::of(&path).unwrap(), Layout::S1kGemini);
     let (_folder, path) = file("set.jsonl", b"{\"text\": \"x\"}\n");
     let message = format!("{:#}", Layout::of(&path).unwrap_err());
     assert!(message.contains("has the columns of no layout of training data; it has `text`\nhint: there are sharegpt, trl, "));
@@ -294,7 +309,12 @@ fn what_a_layout_needs_is_asked_for() {
     let neither = "there is neither a response nor a target\n\
                    hint: a target is `answer`, `solution` or `ground_truth`, a response `completion` or a message";
     let assistant = "turn 2 is by the assistant, who says nothing in a prompt here";
-    let rows: [(Layout, Json, &str); 18] = [
+    let without = |by: &str, column: &str, cell: &str| {
+        let mut row = s1k(by);
+        row[column] = cell.into();
+        row
+    };
+    let rows: [(Layout, Json, &str); 25] = [
         (Layout::Trl, json!({"prompt": "q"}), &format!("`prompt`: {neither}")),
         (Layout::Trl, both, "`messages`: there is `prompt` too"),
         (Layout::Trl, json!({"prompt": prompt}), &format!("`prompt`: {assistant}")),
@@ -357,6 +377,33 @@ fn what_a_layout_needs_is_asked_for() {
         ),
         (Layout::Mmk12, json!({"question": "q"}), "`answer`: the cell is empty"),
         (Layout::Mmk12, json!({"answer": "1"}), "`question`: the cell is empty"),
+        (
+            Layout::S1kDeepSeek,
+            without("deepseek", "deepseek_thinking_trajectory", ""),
+            "`deepseek_thinking_trajectory`: the cell is empty",
+        ),
+        (
+            Layout::S1kDeepSeek,
+            without("deepseek", "deepseek_attempt", " \n"),
+            "`deepseek_attempt`: the cell is empty",
+        ),
+        (Layout::S1kDeepSeek, s1k("gemini"), "`deepseek_thinking_trajectory`: the cell is empty"),
+        (
+            Layout::S1kGemini,
+            without("gemini", "gemini_thinking_trajectory", " "),
+            "`gemini_thinking_trajectory`: the cell is empty",
+        ),
+        (
+            Layout::S1kGemini,
+            without("gemini", "gemini_attempt", ""),
+            "`gemini_attempt`: the cell is empty",
+        ),
+        (Layout::S1kGemini, without("gemini", "solution", ""), "`solution`: the cell is empty"),
+        (
+            Layout::S1kGemini,
+            without("gemini", "question", "<image>q"),
+            "`question`: the question has 1 mark `<image>` for 0 pictures",
+        ),
     ];
     for (layout, row, want) in rows {
         refused(layout, &row, want);
@@ -616,6 +663,8 @@ proptest! {
                 "conversations": said(&text, "r"),
                 "message": json!([message("user", parts.clone())]).to_string(),
                 "answer": "1", "reward_model": {"ground_truth": "1"}, "images": images,
+                "solution": "1", "deepseek_thinking_trajectory": "t", "deepseek_attempt": "r",
+                "gemini_thinking_trajectory": "t", "gemini_attempt": "r",
             });
             let (_folder, path) = file("set.jsonl", format!("{row}\n").as_bytes());
             if let Ok(samples) = read(layout, &path) {

@@ -10,10 +10,11 @@ use crate::fetch::model::tests::weights;
 
 const MODEL: &str = "qwen2.5-vl-3b";
 const MODEL_ID: &str = "Qwen/Qwen2.5-VL-3B-Instruct";
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     MODEL,
     "eureka-distill",
     "mmk12",
+    "s1k",
     "mathvision-levels",
     "mathverse-levels",
     "mathvista-levels",
@@ -62,6 +63,21 @@ fn checkpoint() -> BTreeMap<String, Vec<u8>> {
     files
 }
 
+/// The files below `folder`, by their paths from there.
+fn read_below(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for name in names(folder) {
+        let path = folder.join(&name);
+        if path.is_dir() {
+            let below = read_below(&path).into_iter();
+            files.extend(below.map(|(file, bytes)| (format!("{name}/{file}"), bytes)));
+        } else {
+            files.insert(name, fs::read(path).unwrap());
+        }
+    }
+    files
+}
+
 impl Place {
     /// A server that has all of full-3b.
     fn with_profile(name: &str) -> Place {
@@ -92,6 +108,7 @@ impl Place {
                     file("data/train-00000-of-00001.parquet", 7_000),
                     file("data/test-00000-of-00001.parquet", 300),
                 ],
+                "s1k" => vec![file("data/train-00000-of-00001.parquet", 600)],
                 _ => vec![file("data/test-00000-of-00001.parquet", 2_000)],
             });
             state.others.insert(format!("datasets/{}", repository.hub), files);
@@ -273,7 +290,7 @@ fn all_of_a_profile_comes_though_it_breaks_and_then_the_hub_is_not_asked() {
     // The largest file of the model breaks off; the rest comes.
     place.server.state().breaks = vec![700];
     let error = format!("{:#}", place.fetch_all().unwrap_err());
-    assert!(error.starts_with("1 of 8 of full-3b did not come: qwen2.5-vl-3b\n"), "{error}");
+    assert!(error.starts_with("1 of 9 of full-3b did not come: qwen2.5-vl-3b\n"), "{error}");
     assert!(error.contains("it goes on where it broke"), "{error}");
     assert!(!place.model().exists() && !place.are_whole(&NAMES) && place.are_whole(&NAMES[1..]));
     place.server.requests();
@@ -306,6 +323,37 @@ fn all_of_a_profile_comes_though_it_breaks_and_then_the_hub_is_not_asked() {
     place.fetch_all().unwrap();
     assert!(place.are_whole(&NAMES));
     assert!(!place.server.requests().iter().any(|request| request.contains("/api/")));
+}
+
+#[test]
+fn all_of_a_profile_comes_from_the_stand_in_and_no_pickle() {
+    let place = Place::new("stand-in");
+    fs::write(place.lock_path(), unlocked()).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let stand_in = root.join("golden/parity/stand-in");
+    for name in NAMES {
+        let repository = Repository::read(&unlocked(), name).unwrap();
+        let (kind, id) = if repository.is_model() {
+            ("models", repository.hub.clone())
+        } else {
+            ("datasets", format!("datasets/{}", repository.hub))
+        };
+        let files = read_below(&stand_in.join(kind).join(&repository.hub));
+        place.server.state().others.insert(id, files);
+    }
+    place.fetch_all().unwrap();
+    assert!(place.are_whole(&NAMES));
+    assert_eq!(names(&place.data().join("s1k")), [CARD, "train-00000-of-00001.parquet"]);
+    for (there, came) in [
+        (format!("models/{MODEL_ID}/pytorch_model.bin"), place.model()),
+        (
+            "datasets/JierunChen/Eureka-Distill/optimizer.pt".to_owned(),
+            place.data().join("eureka-distill"),
+        ),
+    ] {
+        let path = stand_in.join(there);
+        assert!(path.is_file() && !came.join(path.file_name().unwrap()).exists());
+    }
 }
 
 #[test]
