@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::weights::{NamedShape, Parameter, Parameters, StoredDtype, write_tensors};
+use crate::weights::{ComputeDtype, NamedShape, Parameter, Parameters, StoredDtype, write_tensors};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -265,13 +265,19 @@ impl Adapter {
         [(WEIGHTS, self.parameters.to_bytes()), (CONFIG, self.config.to_json().into_bytes())]
     }
 
-    /// `base` with `scaling * B A` added to every weight the adapter changes.
+    /// `base` with `scaling * B A` added to every weight the adapter changes; these are f32, whatever `base` is.
     pub fn apply(&self, base: &Parameters) -> Parameters {
+        self.apply_as(base, ComputeDtype::F32)
+    }
+
+    /// The same with the changed weights rounded to `dtype`, one after the other: the sums are never there all at once.
+    pub fn apply_as(&self, base: &Parameters, dtype: ComputeDtype) -> Parameters {
         base.map(|name, p| {
             let factor = |half| self.parameters.find(&key(name, half)).map(Parameter::matrix);
             let (Some(a), Some(b)) = (factor("A"), factor("B")) else { return p.value.clone() };
             let update = b.matmul(a).mul_scalar(self.config.scaling());
-            p.value.clone() + update.reshape([p.count()])
+            let sum = p.value.clone().cast(DType::F32) + update.reshape([p.count()]);
+            sum.cast(dtype.dtype())
         })
     }
 

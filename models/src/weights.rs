@@ -133,11 +133,24 @@ impl Parameters {
     /// # Errors
     /// One message that lists every missing, unused and wrongly shaped key; or a file's own fault.
     pub fn load(dir: &Path, config: &VlmConfig, device: &Device) -> Result<Parameters> {
+        Self::load_as(dir, config, device, ComputeDtype::F32)
+    }
+
+    /// The same rounded to `dtype`, tensor by tensor: those of f32 are never there all at once.
+    ///
+    /// # Errors
+    /// See [`Parameters::load`].
+    pub fn load_as(
+        dir: &Path,
+        config: &VlmConfig,
+        device: &Device,
+        dtype: ComputeDtype,
+    ) -> Result<Parameters> {
         let mut stored = Vec::new();
         for path in shard_paths(dir)? {
             stored.extend(stored_in(&path)?);
         }
-        Self::assemble(stored, config, device)
+        Self::assemble(stored, config, device, dtype)
             .with_context(|| format!("unusable weights in `{}`", dir.display()))
     }
 
@@ -146,7 +159,7 @@ impl Parameters {
     /// # Errors
     /// See [`Parameters::load`].
     pub fn from_bytes(bytes: &[u8], config: &VlmConfig, device: &Device) -> Result<Parameters> {
-        Self::assemble(stored_in_bytes(bytes)?, config, device)
+        Self::assemble(stored_in_bytes(bytes)?, config, device, ComputeDtype::F32)
     }
 
     /// The tensors of the safetensors file `path`, or of the shards in its place, which are to have these names
@@ -159,13 +172,14 @@ impl Parameters {
         for part in parts_of(path)? {
             stored.extend(stored_in(&part)?);
         }
-        Self::take(stored, shapes, device, Vec::new())
+        Self::take(stored, shapes, device, ComputeDtype::F32, Vec::new())
     }
 
     fn assemble(
         stored: Vec<(String, StoredTensor<'_>)>,
         config: &VlmConfig,
         device: &Device,
+        dtype: ComputeDtype,
     ) -> Result<Parameters> {
         let mut faults = Vec::new();
         let mut by_name = BTreeMap::new();
@@ -178,7 +192,7 @@ impl Parameters {
             // Some writers store the head a second time; the reference ignores it too.
             by_name.remove(HEAD);
         }
-        Self::take(by_name, shapes(config), device, faults)
+        Self::take(by_name, shapes(config), device, dtype, faults)
     }
 
     /// The tensors called `shapes`, and no others; `faults` are those found before.
@@ -186,6 +200,7 @@ impl Parameters {
         mut stored: BTreeMap<String, StoredTensor<'_>>,
         shapes: Vec<NamedShape>,
         device: &Device,
+        dtype: ComputeDtype,
         mut faults: Vec<String>,
     ) -> Result<Parameters> {
         let mut found = Vec::new();
@@ -204,7 +219,8 @@ impl Parameters {
         let read = |(name, tensor): (String, StoredTensor<'_>)| {
             let values =
                 tensor.read().with_context(|| format!("in `{name}`{}", tensor.source.place()))?;
-            Ok((name, Parameter::new(tensor.shape, values, device)))
+            let Parameter { shape, value } = Parameter::new(tensor.shape, values, device);
+            Ok((name, Parameter { shape, value: value.cast(dtype.dtype()) }))
         };
         found.into_iter().map(read).collect()
     }

@@ -13,11 +13,11 @@ use synergy_models::checkpoint::Checkpoint;
 use synergy_models::config::{GenerationConfig, Preset, VlmConfig};
 use synergy_models::image::ProcessorConfig;
 use synergy_models::tokenizer::Tokenizer;
-use synergy_models::weights::Parameters;
+use synergy_models::weights::{ComputeDtype, Parameters};
 
 use crate::data::{Prompter, corpus};
 use crate::device::Compute;
-use crate::model::{Model, files_hash};
+use crate::model::files_hash;
 use crate::recipe::PromptSpec;
 use crate::store::{Key, write_atomic};
 
@@ -85,14 +85,19 @@ impl Base {
         Ok(Base { prompter, parameters, key, record: Some(record) })
     }
 
-    /// Reads a checkpoint as somebody has published it.
+    /// Reads a checkpoint as somebody has published it, its weights rounded to `dtype`.
     ///
     /// # Errors
     /// If a file is missing, damaged or does not fit the others.
-    pub fn published(dir: &Path, prompt: &PromptSpec, compute: &Compute) -> Result<Base> {
+    pub fn published(
+        dir: &Path,
+        prompt: &PromptSpec,
+        compute: &Compute,
+        dtype: ComputeDtype,
+    ) -> Result<Base> {
         ensure!(dir.is_dir(), no_checkpoint(dir));
-        let Model { checkpoint, parameters } = Model::open(dir, None, compute)?;
-        let Checkpoint { config, tokenizer, processor, .. } = checkpoint;
+        let Checkpoint { config, tokenizer, processor, .. } = Checkpoint::read(dir)?;
+        let parameters = Parameters::load_as(dir, &config, &compute.device, dtype)?;
         let key = Key::of(&json!(files_hash(&[dir])?));
         let prompter = Prompter { config, tokenizer, processor, prompt: prompt.clone() };
         Ok(Base { prompter, parameters, key, record: None })

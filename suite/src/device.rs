@@ -123,6 +123,11 @@ impl Compute {
         Ok(())
     }
 
+    /// Where numbers are kept that nothing computes with on the device.
+    pub fn host() -> Device {
+        Device::flex()
+    }
+
     /// Items of [`Compute::map`] whose results are held together, where they are summed: enough that no thread waits long
     /// for another.
     pub fn at_once(&self) -> usize {

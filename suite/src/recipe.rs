@@ -274,6 +274,14 @@ impl Recipe {
         self.stages.values().map(StageSpec::dtype).chain([self.evaluation.dtype()])
     }
 
+    /// What the weights of a published base are held in: in what everything computes in, where that is one type and no
+    /// stage changes them all in small steps, which need f32. Published weights are mostly bf16 themselves.
+    pub fn base_dtype(&self) -> ComputeDtype {
+        let is_adapted = self.tables.trainings.values().all(|training| training.lora.is_some());
+        let is_half = self.dtypes().all(|dtype| dtype == ComputeDtype::Bf16);
+        if is_adapted && is_half { ComputeDtype::Bf16 } else { ComputeDtype::F32 }
+    }
+
     /// How golden results are compared.
     ///
     /// # Errors

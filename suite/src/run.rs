@@ -245,7 +245,7 @@ pub fn trained(recipe: &Recipe, options: &Options, regime: &str) -> Result<Model
          hint: cargo xtask reproduce --profile {}",
         recipe.name
     );
-    let parameters = stage::checkpoint(&store, &row.checkpoint, &base, &compute)?;
+    let parameters = stage::checkpoint(&store, &row.checkpoint, &base, &compute.device, None)?;
     let Prompter { config, tokenizer, processor, .. } = base.prompter;
     let generation = GenerationConfig::greedy(&config);
     Ok(Model { checkpoint: Checkpoint { config, tokenizer, processor, generation }, parameters })
@@ -360,7 +360,9 @@ pub fn gate(recipe: &Recipe, options: &Options, per_family: usize) -> Result<Gat
 pub fn open_base(recipe: &Recipe, compute: &Compute) -> Result<Base> {
     match &recipe.model {
         ModelSpec::Kept { path, .. } => Base::read(path, &recipe.prompt, compute),
-        ModelSpec::Published { path } => Base::published(path, &recipe.prompt, compute),
+        ModelSpec::Published { path } => {
+            Base::published(path, &recipe.prompt, compute, recipe.base_dtype())
+        }
         ModelSpec::Fresh { preset, vocab_size, initializer_range } => Base::fresh(
             *preset,
             *vocab_size,
@@ -403,7 +405,7 @@ fn train_recipe(
     events.say(&describe(recipe, &plan, &start.prompter.config, &|key| store.has(key)));
     let training = train_all(&plan, &start, compute, store, events)?;
     let last = plan.stages.last().context("recipe has no stages to train a base with")?;
-    let parameters = stage::checkpoint(store, &last.key, &start, compute)?;
+    let parameters = stage::checkpoint(store, &last.key, &start, &compute.device, None)?;
     Ok(Trained { base: Base::unrecorded(start.prompter, parameters), plan, training })
 }
 

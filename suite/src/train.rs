@@ -113,8 +113,12 @@ impl Trainer {
         let adapter = Learning::of(training, start, seed)?;
         let learned = adapter.as_ref().map_or(start, Learning::factors);
         let optimizer = Optimizer::new(optimizer, num_updates, learned);
-        // A fresh adapter changes nothing yet.
-        Ok(Trainer { parameters: start.clone(), adapter, optimizer, num_updates: 0 })
+        let parameters = match &adapter {
+            // A fresh adapter changes nothing yet.
+            Some(_) => start.clone(),
+            None => start.cast(ComputeDtype::F32),
+        };
+        Ok(Trainer { parameters, adapter, optimizer, num_updates: 0 })
     }
 
     /// What the optimizer changes: an adapter's factors, or the parameters.
@@ -128,6 +132,11 @@ impl Trainer {
             Some(adapter) => self.parameters = adapter.set_factors(learned),
             None => self.parameters = learned,
         }
+    }
+
+    /// The model as it is, to be kept: what has learned is f32.
+    pub fn finished(&self) -> Parameters {
+        self.adapter.as_ref().map_or_else(|| self.parameters.clone(), Learning::merged)
     }
 
     /// The files of the adapter that learns, in PEFT's layout; none if there is none.
@@ -160,25 +169,27 @@ impl Trainer {
                 sequences: members.iter().map(|&i| &sequences[i]).collect(),
                 num_micro_batches: cut.len(),
             };
-            let (gradients, figures) =
-                match model.native.as_ref().filter(|_| dtype == ComputeDtype::F32) {
-                    Some(native) => {
-                        native_gradients(native, &model, &frozen, &batch, context.features, &loss)
-                    }
-                    None if context.training.recompute() => recompute::gradients(
-                        &self.parameters,
-                        config,
-                        dtype,
-                        &frozen,
-                        &batch,
-                        context.features,
-                        recompute::Limits::new(context.training.max_packed_tokens),
-                        &loss,
-                    ),
-                    None => self.gradients(config, dtype, &frozen, &batch, context.features, &loss),
-                };
+            let native = model.native.as_ref().filter(|_| dtype == ComputeDtype::F32);
+            let is_recomputed = native.is_none() && context.training.recompute();
+            let features = context.features;
+            let (gradients, figures) = match native {
+                Some(native) => native_gradients(native, &model, &frozen, &batch, features, &loss),
+                None if is_recomputed => recompute::gradients(
+                    &self.parameters,
+                    config,
+                    dtype,
+                    &frozen,
+                    &batch,
+                    features,
+                    recompute::Limits::new(context.training.max_packed_tokens),
+                    self.adapter.as_ref(),
+                    &loss,
+                ),
+                None => self.gradients(config, dtype, &frozen, &batch, features, &loss),
+            };
             // Those of the weights that an adapter changes are far more than its own.
-            let of_factors = self.adapter.as_ref().map(|adapter| adapter.gradients(&gradients));
+            let adapter = self.adapter.as_ref().filter(|_| !is_recomputed);
+            let of_factors = adapter.map(|adapter| adapter.gradients(&gradients));
             (of_factors.unwrap_or(gradients), figures)
         };
         let mut gradients: Gradients = BTreeMap::new();
@@ -576,7 +587,7 @@ mod tests {
                 }
                 let parameters = &trainer.parameters;
                 let (got, others) = recompute::gradients(
-                    parameters, config, dtype, &frozen, &batch, None, limits, &loss,
+                    parameters, config, dtype, &frozen, &batch, None, limits, None, &loss,
                 );
                 assert!((figures["loss"] - others["loss"]).abs() < 1e-4);
                 assert_eq!(want.keys().collect::<Vec<_>>(), got.keys().collect::<Vec<_>>());

@@ -103,8 +103,9 @@ fn sample(
 ) -> Result<(Vec<Piece>, Journal<Piece>)> {
     let prompter = &base.prompter;
     let from = planned.from.as_ref().context("a sample names its model")?;
-    let parameters = checkpoint(store, from, base, compute)?;
-    let model = Vlm::computing(&prompter.config, &parameters, spec.dtype.unwrap_or_default());
+    let dtype = spec.dtype.unwrap_or_default();
+    let parameters = checkpoint(store, from, base, &compute.device, Some(dtype))?;
+    let model = Vlm::computing(&prompter.config, &parameters, dtype);
     let sampling = Sampling {
         temperature: spec.temperature,
         top_p: spec.top_p,

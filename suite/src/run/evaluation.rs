@@ -238,11 +238,13 @@ fn ask(
     let samples: Vec<Sample> = samples.iter().filter(is_asked).cloned().collect();
     let (mut journal, kept) = Journal::<Vec<Completion>>::open(&store.journal(&planned.key))?;
     let mut completions = kept.concat();
-    let mut parameters = stage::checkpoint(store, &planned.checkpoint, base, compute)?;
+    let dtype = recipe.evaluation.dtype();
+    let mut parameters =
+        stage::checkpoint(store, &planned.checkpoint, base, &compute.device, Some(dtype))?;
     if let Some(planted) = planned.planted {
         planted.weights(&mut parameters);
     }
-    let model = Vlm::computing(&base.prompter.config, &parameters, recipe.evaluation.dtype());
+    let model = Vlm::computing(&base.prompter.config, &parameters, dtype);
     let asking = planned.asking;
     let usual = recipe.evaluation.sampling(base.prompter.config.eos_token_id);
     let sampling = if asking.greedy { Sampling { temperature: 0.0, ..usual } } else { usual };

@@ -5,6 +5,7 @@
 use std::io::Cursor;
 
 use anyhow::{Context as _, Result};
+use image::DynamicImage;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use synergy_benchmarks::sample::Sample;
 
@@ -19,6 +20,9 @@ use crate::run::evaluation::{Evaluated, samples};
 use crate::score::Results;
 use crate::store::Store;
 use crate::train::StepFigures;
+
+/// Sides of a picture on the page at most, in pixels: a published one may be a photograph.
+const PICTURE_SIDE_MAX: u32 = 448;
 
 /// Collects it.
 ///
@@ -70,10 +74,13 @@ fn merges(recipe: &Recipe) -> Vec<Merged> {
 fn curves(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<Vec<Curve>> {
     let mut curves = Vec::new();
     for planned in &plan.stages {
-        // A stage that does not train records no curve; one that is not in the store has none to show.
-        let files = store.get(&planned.key)?.unwrap_or_default();
-        let Some(bytes) = files.get("curve.jsonl") else { continue };
-        let steps = bytes
+        // Only a stage that trains records a curve; one that is not in the store has none to show.
+        let artifact = store.open_artifact(&planned.key)?;
+        let Some(artifact) = artifact.filter(|_| planned.spec.training().is_some()) else {
+            continue;
+        };
+        let steps = artifact
+            .read("curve.jsonl")?
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty())
             .map(|line| serde_json::from_slice(line).context("a line of a curve"))
@@ -101,7 +108,8 @@ fn exhibits(recipe: &Recipe, evaluated: &[Evaluated], results: &Results) -> Resu
     }
     let mut exhibits = Vec::new();
     for id in chosen(results) {
-        let Some(sample) = samples.iter().find(|sample| sample.id == id) else { continue };
+        let is_shown = |sample: &&Sample| sample.id == id && !sample.images.is_empty();
+        let Some(sample) = samples.iter().find(is_shown) else { continue };
         let answer = |row: &&Evaluated| {
             let completion = row.completions.iter().find(|c| c.sample_id == id && c.sample == 0)?;
             let (name, seed) = (row.planned.name.clone(), row.planned.seed);
@@ -119,7 +127,11 @@ fn exhibits(recipe: &Recipe, evaluated: &[Evaluated], results: &Results) -> Resu
 
 /// The sample's picture as a PNG file, as small as may be.
 fn png(sample: &Sample) -> Result<Vec<u8>> {
-    let picture = sample.images.first().context("a question has a picture")?.load()?;
+    let mut picture = sample.images.first().context("a question has a picture")?.load()?;
+    if picture.width().max(picture.height()) > PICTURE_SIDE_MAX {
+        let picture_of = DynamicImage::ImageRgb8(picture);
+        picture = picture_of.thumbnail(PICTURE_SIDE_MAX, PICTURE_SIDE_MAX).into_rgb8();
+    }
     let mut bytes = Vec::new();
     let encoder = PngEncoder::new_with_quality(
         Cursor::new(&mut bytes),

@@ -12,6 +12,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use synergy_benchmarks::answer::Outcome;
@@ -20,7 +21,7 @@ use synergy_benchmarks::families::Split;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::Sampling;
 use synergy_models::merge::{self, MergeSpec};
-use synergy_models::weights::{Parameters, StoredDtype};
+use synergy_models::weights::{ComputeDtype, Parameters, StoredDtype};
 
 use crate::base::Base;
 use crate::cost::Cost;
@@ -296,12 +297,12 @@ fn run_in_shards(
     else {
         return match spec {
             StageSpec::Merge(spec) => {
-                merge(&spec.merge, planned, base, compute, store, events, max_shard_bytes)
+                merge(&spec.merge, planned, base, store, events, max_shard_bytes)
             }
             _ => data::run(planned, base, compute, store, events),
         };
     };
-    let start = checkpoint(store, from, base, compute)?;
+    let start = checkpoint(store, from, base, &compute.device, None)?;
     let inputs = data::inputs(planned, store)?;
     let plenty = Plenty::of(planned, &inputs, base)?;
     let num_steps = plenty.num_steps(spec);
@@ -400,7 +401,7 @@ fn run_in_shards(
     }
     let summary = Summary { cost, figures };
     store.put_with(&planned.key, &planned.depends_on, |dir| {
-        write_finished(dir, &state.trainer.parameters, &summary, max_shard_bytes)?;
+        write_finished(dir, &state.trainer.finished(), &summary, max_shard_bytes)?;
         for (name, bytes) in state.trainer.adapter_files() {
             fs::write(dir.join(name), bytes)?;
         }
@@ -442,13 +443,13 @@ fn merge(
     spec: &MergeSpec,
     planned: &PlannedStage,
     base: &Base,
-    compute: &Compute,
     store: &Store,
     events: &mut Events,
     max_shard_bytes: usize,
 ) -> Result<Summary> {
     let clock = Instant::now();
-    let read = |key| checkpoint(store, key, base, compute);
+    // Numbers are merged on the host, a tensor at a time.
+    let read = |key| checkpoint(store, key, base, &Compute::host(), None);
     let [a, b] = planned.parents.as_slice() else { bail!("a merge has two parents") };
     let (merged, report) = merge::merge(spec, &read(a)?, &read(b)?, &base.parameters)?;
     let figures = StepFigures::from([
@@ -485,18 +486,27 @@ fn write_finished(
     Ok(fs::write(dir.join("summary.json"), summary)?)
 }
 
-/// The weights under `key`, which is a stage's or the base's.
+/// The weights under `key`, which is a stage's or the base's: in `dtype`, or as they are kept. The base's are where it
+/// is.
 ///
 /// # Errors
 /// If it is missing or damaged.
-pub fn checkpoint(store: &Store, key: &Key, base: &Base, compute: &Compute) -> Result<Parameters> {
+pub fn checkpoint(
+    store: &Store,
+    key: &Key,
+    base: &Base,
+    device: &Device,
+    dtype: Option<ComputeDtype>,
+) -> Result<Parameters> {
     if *key == base.key {
-        return Ok(base.parameters.clone());
+        let parameters = &base.parameters;
+        return Ok(dtype.map_or_else(|| parameters.clone(), |dtype| parameters.cast(dtype)));
     }
     let artifact = store
         .open_artifact(key)?
         .with_context(|| format!("checkpoint `{}` is not in the store", key.as_str()))?;
-    Parameters::load(artifact.dir(), &base.prompter.config, &compute.device)
+    let dtype = dtype.unwrap_or_default();
+    Parameters::load_as(artifact.dir(), &base.prompter.config, device, dtype)
 }
 
 /// The recorded curve of a finished stage, thinned, as lines with stage and step.
@@ -672,7 +682,8 @@ mod tests {
         );
         assert!(!cut.has(&partial));
 
-        let bytes = |store| checkpoint(store, &sft.key, &base, &compute).unwrap().to_bytes();
+        let bytes =
+            |store| checkpoint(store, &sft.key, &base, &compute.device, None).unwrap().to_bytes();
         assert!(bytes(&whole) == bytes(&cut), "the weights differ");
         assert_eq!(curve(&whole, sft).unwrap(), curve(&cut, sft).unwrap());
         let one = whole.open_artifact(&sft.key).unwrap().unwrap();

@@ -7,7 +7,7 @@
 use anyhow::{Context as _, Result};
 use synergy_benchmarks::seed::Seed;
 use synergy_models::lora::Adapter;
-use synergy_models::weights::Parameters;
+use synergy_models::weights::{ComputeDtype, Parameters};
 
 use crate::optimizer::Gradients;
 use crate::recipe::TrainingSpec;
@@ -17,6 +17,8 @@ use crate::recipe::TrainingSpec;
 pub(super) struct Learning {
     start: Parameters,
     adapter: Adapter,
+    /// What the model computes in.
+    dtype: ComputeDtype,
 }
 
 impl Learning {
@@ -30,7 +32,7 @@ impl Learning {
         let (_, any) = start.iter().next().context("a model without parameters")?;
         let rng = &mut seed.fold_in("adapter").rng();
         let adapter = Adapter::init(&config, start, rng, &any.value.device())?;
-        Ok(Some(Learning { start: start.clone(), adapter }))
+        Ok(Some(Learning { start: start.clone(), adapter, dtype: training.dtype() }))
     }
 
     /// What learns.
@@ -43,9 +45,14 @@ impl Learning {
         std::mem::take(&mut self.adapter.parameters)
     }
 
-    /// Puts factors in place; returns the model with them.
+    /// Puts factors in place; returns the model with them, in what it computes in: nothing else asks for the sums.
     pub(super) fn set_factors(&mut self, factors: Parameters) -> Parameters {
         self.adapter.parameters = factors;
+        self.adapter.apply_as(&self.start, self.dtype)
+    }
+
+    /// The model with the factors as they are, its changed weights in f32.
+    pub(super) fn merged(&self) -> Parameters {
         self.adapter.apply(&self.start)
     }
 
@@ -78,7 +85,6 @@ mod tests {
     use synergy_benchmarks::families::Split;
     use synergy_models::config::Preset;
     use synergy_models::vlm::Vlm;
-    use synergy_models::weights::ComputeDtype;
     use synergy_models::weights::Parameter;
 
     static BASE: LazyLock<Base> = LazyLock::new(|| {
@@ -188,6 +194,7 @@ mod tests {
                     &batch,
                     None,
                     recompute::Limits::new(None),
+                    None,
                     &loss,
                 )
                 .0,

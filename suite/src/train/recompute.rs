@@ -17,6 +17,7 @@ use synergy_models::text::Rotary;
 use synergy_models::vlm::{Laid, Vlm, index};
 use synergy_models::weights::{ComputeDtype, Parameters};
 
+use super::adapter::Learning;
 use super::{Batch, Loss, StepFigures, add, leaves, matrix, predicted, values, vector};
 use crate::data::{Sequence, token_batch};
 use crate::features::FeatureCache;
@@ -57,6 +58,8 @@ struct Learned<'a> {
     parameters: &'a Parameters,
     copies: &'a Parameters,
     frozen: &'a BTreeSet<String>,
+    /// What learns in their place.
+    adapter: Option<&'a Learning>,
 }
 
 /// The model at the root of one graph, which one way back uses up.
@@ -73,17 +76,20 @@ impl Learned<'_> {
         let model = Vlm::over(self.config, &parameters, &copies);
         Rooted { model, parameters, copies }
     }
-}
 
-impl Rooted {
-    /// Adds what `grads` holds of its parameters to `found`, in their type.
-    fn collect(self, mut grads: Grads, found: &mut Gradients) {
-        for (name, copy) in self.copies.iter() {
+    /// Adds what `grads` holds of the parameters at `root` to `found`, in f32.
+    fn collect(&self, root: &Rooted, mut grads: Grads, found: &mut Gradients) {
+        let mut own = Gradients::new();
+        for (name, copy) in root.copies.iter() {
             // A tied matrix is met twice, as head and as embedding, whose rows are those of the parameters.
-            for leaf in [&copy.value, &self.parameters.get(name).value] {
+            for leaf in [&copy.value, &root.parameters.get(name).value] {
                 let Some(gradient) = leaf.grad_remove(&mut grads) else { continue };
-                add(found, name.to_owned(), gradient.cast(DType::F32));
+                add(&mut own, name.to_owned(), gradient.cast(DType::F32));
             }
+        }
+        let of_factors = self.adapter.map(|adapter| adapter.gradients(&own));
+        for (name, gradient) in of_factors.unwrap_or(own) {
+            add(found, name, gradient);
         }
     }
 }
@@ -104,7 +110,8 @@ struct Forward {
     segments: Option<Tensor<1, Int>>,
 }
 
-/// See [`super::Trainer::update`].
+/// See [`super::Trainer::update`]; of an adapter's factors where one learns: those of the weights that it changes are
+/// there for one layer at a time.
 #[expect(clippy::too_many_arguments, reason = "what the trainer's own way takes, and limits")]
 pub(super) fn gradients(
     parameters: &Parameters,
@@ -114,12 +121,13 @@ pub(super) fn gradients(
     batch: &Batch<'_>,
     features: Option<&FeatureCache>,
     limits: Limits,
+    adapter: Option<&Learning>,
     loss: &(impl Fn(&[f32], &Batch<'_>) -> Loss + Sync),
 ) -> (Gradients, StepFigures) {
     let copies = parameters.cast(dtype);
     let plain = Vlm::over(config, parameters, &copies).plain();
     let ways = Ways { config, plain, features, limits };
-    let learned = Learned { config, parameters, copies: &copies, frozen };
+    let learned = Learned { config, parameters, copies: &copies, frozen, adapter };
     let pieces = pieces(batch, limits);
 
     // The loss wants all log-probabilities before any slope is known: of several pieces states are kept of none.
@@ -281,7 +289,7 @@ impl Ways<'_> {
             let slopes = Tensor::from_inner(vector(slopes.to_vec(), &last.device()));
             let mut grads = (log_probs * slopes).sum().backward();
             let dx = x.grad_remove(&mut grads).expect("the loss hangs on every prediction");
-            root.collect(grads, found);
+            learned.collect(&root, grads, found);
             slope = slope.select_assign(0, rows, dx, IndexingUpdateOp::Add);
         }
 
@@ -297,7 +305,7 @@ impl Ways<'_> {
             let y = root.model.decoder.layer(i, x.clone(), num, &rotary, Some(mask), None);
             let mut grads = (y * Tensor::from_inner(slope)).sum().backward();
             slope = x.grad_remove(&mut grads).expect("a layer hangs on its input");
-            root.collect(grads, found);
+            learned.collect(&root, grads, found);
         }
         // Where neither embeddings nor tower learn, nothing is left to ask for.
         let is_before =
@@ -305,7 +313,7 @@ impl Ways<'_> {
         let is_learned = |name: &str| is_before(name) && !learned.frozen.contains(name);
         if learned.parameters.names().any(is_learned) {
             let grads = (embedded * Tensor::from_inner(slope)).sum().backward();
-            root.collect(grads, found);
+            learned.collect(&root, grads, found);
         }
     }
 
@@ -330,7 +338,7 @@ impl Ways<'_> {
         let mut grads = (y * Tensor::from_inner(slope)).sum().backward();
         let around = before.grad_remove(&mut grads).expect("a layer hangs on its input");
         let of_mixed = mixed.grad_remove(&mut grads).expect("a layer hangs on its attention");
-        root.collect(grads, found);
+        learned.collect(&root, grads, found);
 
         let dtype = q.dtype();
         let segments = forward.segments.clone().map(Tensor::from_inner);
@@ -363,7 +371,7 @@ impl Ways<'_> {
         let parts = qkv.into_iter().zip(slopes).map(weighted);
         let mut grads = parts.reduce(|a, b| a + b).expect("three parts").backward();
         let before = x.grad_remove(&mut grads).expect("a layer hangs on its input");
-        root.collect(grads, found);
+        learned.collect(&root, grads, found);
         around + before
     }
 }
