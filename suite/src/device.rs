@@ -45,9 +45,9 @@ pub struct Compute {
 }
 
 /// [`Compute::memory_bytes`] where the host computes, or a card tells nothing of itself.
-const MEMORY_BYTES: usize = 4 << 30;
+pub(crate) const MEMORY_BYTES: usize = 4 << 30;
 /// Of a card, rollouts take one part in so many: beside them lie weights, copies of them and an optimizer's state.
-const CARD_PARTS: usize = 4;
+pub(crate) const CARD_PARTS: usize = 4;
 
 /// What `--device` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

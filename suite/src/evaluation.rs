@@ -42,7 +42,7 @@ use questions::Asked;
 pub struct EvaluateArgs {
     #[command(flatten)]
     asking: AskingArgs,
-    /// Which rules judge: synergy-1, mathruler, math-verify, vlmevalkit-2025-07, vlmevalkit-2026-08,
+    /// Which rules judge: boxed-1, synergy-1, mathruler, math-verify, vlmevalkit-2025-07, vlmevalkit-2026-08,
     /// lmms-eval-2026-08; all others are told beside it
     #[arg(long, default_value = "synergy-1", value_name = "NAME")]
     grader: String,

@@ -269,9 +269,13 @@ impl Recipe {
         pools.chain(self.validation.as_ref().and_then(|validation| validation.files.as_ref()))
     }
 
-    /// What its stages and its evaluation compute in.
+    /// What its evaluation, and those of its stages that compute with a model, compute in.
     pub fn dtypes(&self) -> impl Iterator<Item = ComputeDtype> {
-        self.stages.values().map(StageSpec::dtype).chain([self.evaluation.dtype()])
+        let computes = |stage: &&StageSpec| {
+            stage.training().is_some() || matches!(stage, StageSpec::Sample(_))
+        };
+        let stages = self.stages.values().filter(computes).map(StageSpec::dtype);
+        stages.chain([self.evaluation.dtype()])
     }
 
     /// What the weights of a published base are held in: in what everything computes in, where that is one type and no

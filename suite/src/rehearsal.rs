@@ -7,8 +7,10 @@ use crate::recipe::{Keep, Recipe, StageSpec};
 
 /// Questions of a pool, and of all that is measured on, at most.
 const QUESTIONS: usize = 8;
-/// Questions of each family or benchmark, and answers to each, at most.
+/// Questions of each family, and answers to each question, at most.
 const ASKED: usize = 2;
+/// Questions of a published benchmark, at most: enough to meet every level.
+const PUBLISHED: usize = 5;
 /// Steps and epochs at most.
 const STEPS: usize = 2;
 /// Sequences or questions of a step at most, where that divides into its updates.
@@ -75,7 +77,7 @@ pub fn rehearsed(recipe: &Recipe) -> Recipe {
     evaluation.questions_per_family = evaluation.questions_per_family.map(|n| n.min(ASKED));
     evaluation.level_num_samples = evaluation.level_num_samples.map(|n| n.min(ASKED));
     for benchmark in &mut evaluation.benchmarks {
-        benchmark.num_questions = Some(benchmark.about().min(ASKED));
+        benchmark.num_questions = Some(benchmark.about().min(PUBLISHED));
     }
     few(&mut evaluation.num_samples, ASKED);
     few(&mut evaluation.max_new_tokens, TOKENS);

@@ -31,6 +31,7 @@ use crate::optimizer::{Gradients, Optimizer, norm};
 use crate::planted::Planted;
 use crate::recipe::{OptimizerSpec, TrainingSpec};
 use crate::train::adapter::Learning;
+pub(crate) use crate::train::recompute::Limits;
 
 /// Figures of one step by name: `loss`, `reward`, `length`, …
 pub type StepFigures = BTreeMap<String, f64>;

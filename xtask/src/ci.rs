@@ -22,6 +22,7 @@ use crate::test;
 
 mod devices;
 mod evaluate;
+mod full;
 mod report;
 mod workflows;
 
@@ -54,7 +55,10 @@ pub(crate) enum Job {
     Evaluate,
     /// The parity suite and the smoke gate on libtorch's CPU backend, provisioned through pip
     Libtorch,
-    /// Only when named: the same on the first CUDA device
+    /// The full profile on libtorch's CPU backend, from fetch to leaderboard: its stages and regimes whole, its counts small,
+    /// model and data a stand-in
+    Full,
+    /// Only when named: parity suite and smoke gate on the first CUDA device
     Cuda,
     /// Only when named: a server from the Python registry answers as the suite does (7 GB the first time)
     Endpoint,
@@ -66,7 +70,7 @@ pub(crate) enum Job {
 
 impl Job {
     /// What runs where no job is named.
-    const EVERY: [Job; 10] = [
+    const EVERY: [Job; 11] = [
         Job::Fmt,
         Job::Clippy,
         Job::Deny,
@@ -77,6 +81,7 @@ impl Job {
         Job::SelfTest,
         Job::Evaluate,
         Job::Libtorch,
+        Job::Full,
     ];
 }
 
@@ -155,6 +160,7 @@ fn perform(sh: &Shell, root: &Path, job: Job, device: Option<&str>) -> anyhow::R
         Job::SelfTest => few_faults(sh, root, device),
         Job::Evaluate => evaluate::published(sh, root, device),
         Job::Libtorch => devices::on_libtorch(sh, root),
+        Job::Full => full::rehearse(sh, root),
         Job::Cuda => devices::on_cuda(sh, root),
         Job::Endpoint => evaluate::endpoint(sh, root, device),
         Job::Regression => match reported(sh, root, "smoke", true, device) {

@@ -8,7 +8,7 @@ use synergy_models::config::VlmConfig;
 use synergy_models::weights::{ComputeDtype, NamedShape, shapes};
 
 use crate::cost::forward_flops;
-use crate::device::Place;
+use crate::device::{self, Place};
 use crate::evaluate::{SHARD_ROWS, SHARDS_MIN};
 use crate::features::{self, TOWER};
 use crate::recipe::{
@@ -16,6 +16,7 @@ use crate::recipe::{
     Trace, TrainingSpec,
 };
 use crate::run::data::CHUNK;
+use crate::train::Limits;
 
 /// Tokens per second, for a model of one million parameters, when training: measured on the machine
 /// of `golden/LOG.md` (two cores, burn-flex). Only the estimate of time hangs on it.
@@ -79,6 +80,8 @@ const BATCHES_AHEAD: f64 = 5.0;
 const SCORE_AT_WORK: f64 = 19.0;
 /// Bytes of a logit while the loss is computed: logits, their exponentials, their log-probabilities and a gradient.
 const LOGIT: f64 = 16.0;
+/// Micro-batches for each core whose gradients wait to be added; see [`crate::device::Compute::at_once`].
+const SUMMED: f64 = 8.0;
 /// Rows whose logits the native form holds at once, rows that it decodes at once, and prompts that it computes at once.
 const NATIVE_LOGIT_ROWS: f64 = 128.0;
 const NATIVE_SLOTS: f64 = 64.0;
@@ -240,7 +243,7 @@ impl<'a> Estimator<'a> {
             }
             Place::Slices | Place::Host => self.seconds_on_cores(0.0, completions * asked.answer),
         };
-        let weights = 2.0 * F32 * self.parameters() + self.copy(dtype);
+        let weights = self.base() + self.asking(dtype, false);
         // A chunk's pictures at a time.
         let data = self.patches(asked.questions * asked.prompt.picture);
         Estimate {
@@ -277,13 +280,14 @@ impl<'a> Estimator<'a> {
             },
             StageSpec::Sft(s) => {
                 let (questions, step_tokens) = answers_of(recipe, &s.data)?;
+                let most = s.max_length.unwrap_or(usize::MAX) as f64;
                 Learned {
                     batch: s.batch_size as f64,
                     per_update: s.batch_size as f64,
                     prompt: prompt(questions),
                     num_answers: 1.0,
-                    answer: answer_to(questions, step_tokens),
-                    longest: longest_answer_to(questions, step_tokens),
+                    answer: answer_to(questions, step_tokens).min(most),
+                    longest: longest_answer_to(questions, step_tokens).min(most),
                 }
             }
             _ => {
@@ -361,17 +365,21 @@ impl<'a> Estimator<'a> {
     fn memory(&self, spec: &StageSpec) -> f64 {
         let model = F32 * self.parameters();
         // The base stays open for all stages, and is what they start from if they name it.
-        let start = if spec.from().is_some_and(|from| from != BASE) { model } else { 0.0 };
+        let is_base = spec.from().is_none_or(|from| from == BASE);
         let work = match (spec, spec.training(), self.learned(spec)) {
-            // Two parents and what they make.
-            (StageSpec::Merge(_), ..) => 3.0 * model,
-            (_, Some(training), Some(learned)) => start + self.training(spec, training, &learned),
+            // What two parents make, and those, which are the host's.
+            (StageSpec::Merge(_), ..) => model + self.on_host(2.0 * model),
+            (_, Some(training), Some(learned)) => {
+                let start = if is_base { 0.0 } else { model };
+                start + self.training(spec, training, &learned)
+            }
             _ => self.asked(spec).map_or(0.0, |asked| {
                 let data = self.patches(asked.questions * asked.prompt.picture);
-                start + self.copy(spec.dtype()) + data + self.rollouts(&asked, spec.dtype(), false)
+                let asks = self.asking(spec.dtype(), is_base);
+                asks + data + self.rollouts(&asked, spec.dtype(), false)
             }),
         };
-        self.held(model + work)
+        self.held(self.base() + work)
     }
 
     /// What training holds beside the weights that it starts from, which are also what KL is measured from.
@@ -381,24 +389,39 @@ impl<'a> Estimator<'a> {
             (training.dtype(), learning.factors.unwrap_or(learning.with_gradient));
         let state = match learning.factors {
             // Changed weights and two moments; those of what is frozen are zeros, which are there all the same.
-            None => learning.with_gradient + 2.0 * self.parameters(),
-            // Of the weights that factors change there is the sum; factors have moments of their own.
-            Some(factors) => learning.with_gradient + 3.0 * factors,
+            None => F32 * (learning.with_gradient + 2.0 * self.parameters()),
+            // Of the weights that factors change there is the sum, in what is computed in; factors have moments of
+            // their own.
+            Some(factors) => bytes(dtype) * learning.with_gradient + 3.0 * F32 * factors,
         };
         let best = if spec.keeps_best() { learns } else { 0.0 };
         let micro = (training.micro_batch_size as f64).min(learned.per_update);
         let num_micro = (learned.per_update / micro).ceil();
-        // Those of every micro-batch are there until all are summed; those of factors are made from the sum.
-        let gradients = num_micro * learning.with_gradient + learning.factors.unwrap_or(0.0);
         let shards = self.at_once(num_micro);
-        let graphs = shards * (self.copy(dtype) + self.graph(training, &learning, learned, micro));
+        // Sums, and those of some micro-batches that wait to be added.
+        let most = if self.place == Place::Card { 1.0 } else { SUMMED * CORES };
+        let waiting = most.min(num_micro - 1.0);
+        let recomputes = training.recompute() && self.place != Place::Slices;
+        let gradients = match learning.factors {
+            None => (1.0 + waiting) * learning.with_gradient,
+            // Those of factors are made from those of the weights, of all layers at once or layer by layer.
+            Some(factors) if recomputes => {
+                let layer = learning.with_gradient / self.config.num_hidden_layers as f64;
+                (1.0 + waiting) * factors + shards * layer
+            }
+            Some(factors) => (1.0 + waiting) * factors + shards * learning.with_gradient,
+        };
+        // Weights that are held in what is computed in have no copy.
+        let is_half = self.recipe.base_dtype() == dtype && spec.from() == Some(BASE);
+        let copy = if is_half { 0.0 } else { self.copy(dtype) };
+        let graphs = shards * (copy + self.graph(training, &learning, learned, micro));
         let rollouts = [self.asked(spec), self.validated(spec)].into_iter().flatten();
         let rollouts = rollouts
-            .map(|asked| self.copy(dtype) + self.rollouts(&asked, dtype, !learning.tower))
+            .map(|asked| copy + self.rollouts(&asked, dtype, !learning.tower))
             .fold(0.0, f64::max);
         let features = if learning.tower { 0.0 } else { self.features(spec, learned) };
         let ahead = self.patches(BATCHES_AHEAD * learned.batch * learned.prompt.picture);
-        F32 * (state + best) + features + ahead + rollouts.max(F32 * gradients + graphs)
+        state + F32 * best + features + ahead + rollouts.max(F32 * gradients + graphs)
     }
 
     /// What one micro-batch of the longest sequences keeps for its way back.
@@ -410,17 +433,29 @@ impl<'a> Estimator<'a> {
         micro: f64,
     ) -> f64 {
         let bytes = bytes(training.dtype());
-        let (tokens, attended) = (micro * learned.longest(), learned.longest());
+        let recomputes = training.recompute() && self.place != Place::Slices;
+        let (mut tokens, mut attended) = (micro * learned.longest(), learned.longest());
+        let mut predictions = micro * learned.predictions();
+        if recomputes {
+            // See [`Limits`]: a piece at a time, blocks of its queries, chunks of its logits.
+            let limits = Limits::new(training.max_packed_tokens);
+            let packed =
+                (limits.max_packed_tokens as f64).max(learned.prompt.tokens() + learned.longest);
+            if attended > packed.min(limits.whole as f64) {
+                tokens = attended.min(packed);
+                attended = if tokens > limits.whole as f64 { limits.block as f64 } else { tokens };
+            }
+            predictions = predictions.min(limits.logits as f64);
+        }
         let (blocks, rows) = (self.decoder(), Rows { tokens, attended, bytes });
         let (kept, at_work) = (self.kept(blocks, rows), self.at_work(blocks, rows));
-        let predictions = micro * learned.predictions();
         let vocab = self.config.vocab_size as f64;
         let logits = match self.place {
             Place::Slices => F32 * vocab * predictions.min(NATIVE_LOGIT_ROWS),
             // All rows that predict at once.
             _ => LOGIT * vocab * predictions,
         };
-        let decoder = if training.recompute() && self.place != Place::Slices {
+        let decoder = if recomputes {
             // States between layers, and one layer's graph.
             blocks.depth * tokens * blocks.hidden * bytes + logits.max(kept + at_work)
         } else {
@@ -498,7 +533,19 @@ impl<'a> Estimator<'a> {
         let logits = rows * vocab * (F32 + bytes);
         let pictures = if features_kept || !asked.alike { 1.0 } else { questions };
         let tower = self.tower_pass(pictures, asked.prompt.picture, bytes, false);
-        self.at_once(num_shards) * (cache + tower.max(prefill).max(logits))
+        let all = cache + tower.max(prefill).max(logits);
+        // What is more is cut into chunks, of one row at least.
+        let row = (prompt + asked.cap) * cached
+            + self.tower_pass(1.0, asked.prompt.picture, bytes, false);
+        self.at_once(num_shards) * all.min(self.budget().max(row))
+    }
+
+    /// What the rollouts of a shard may take at once; see [`crate::device::Compute`].
+    fn budget(&self) -> f64 {
+        match self.place {
+            Place::Card => CARD_BYTES / device::CARD_PARTS as f64,
+            _ => device::MEMORY_BYTES as f64,
+        }
     }
 
     /// Questions that choose among a stage's checkpoints, if they do.
@@ -515,6 +562,17 @@ impl<'a> Estimator<'a> {
             }
         };
         Some(Asked { questions: questions as f64, samples: 1.0, prompt, answer: cap, cap, alike })
+    }
+
+    /// The weights of the base.
+    fn base(&self) -> f64 {
+        bytes(self.recipe.base_dtype()) * self.parameters()
+    }
+
+    /// The weights of a model that is only asked, beside the base's.
+    fn asking(&self, dtype: ComputeDtype, is_base: bool) -> f64 {
+        let is_there = is_base && self.recipe.base_dtype() == dtype;
+        if is_there { 0.0 } else { bytes(dtype) * self.parameters() }
     }
 
     /// A copy of the weights in what is computed in, if that is another type.
@@ -600,7 +658,13 @@ impl<'a> Estimator<'a> {
         let Some(training) = spec.training() else { return 0.0 };
         // Backward is twice forward, and layers may be computed again (Kaplan et al. 2020, section 2.1).
         let reference = if spec.grpo().is_some() { 1.0 } else { 0.0 };
-        let again = if training.recompute() { 1.0 } else { 0.0 };
+        let packed = training.max_packed_tokens.unwrap_or(usize::MAX) as f64;
+        let again = match training.recompute() {
+            // Of several pieces the way forward is gone once more, for their slopes.
+            true if learned.mean() > packed => 2.0,
+            true => 1.0,
+            false => 0.0,
+        };
         let decoder = (3.0 + again + reference) * self.forward(learned.mean(), learned.mean());
         let passes = if self.learning(training).tower { 3.0 } else { 1.0 };
         let tower = (passes + reference) * self.see(learned.prompt.picture);
@@ -613,8 +677,12 @@ impl<'a> Estimator<'a> {
         let prompt = asked.prompt.tokens();
         let prefill = self.forward(prompt, prompt) + self.see(asked.prompt.picture);
         let prefill = asked.questions * prefill / flops_per_s(dtype);
-        // Some row of every shard reaches the cap, and each of its steps reads all weights.
-        let weights = num_shards(asked) * asked.cap * bytes * forward_flops(self.config) / 2.0;
+        // Some row of every shard and chunk reaches the cap, and each of its steps reads all weights.
+        let cached = blocks.depth * blocks.kv * bytes;
+        let row = (prompt + asked.cap) * cached;
+        let rows = asked.questions * asked.samples;
+        let num_chunks = num_shards(asked).max(rows / (self.budget() / row).floor().max(1.0));
+        let weights = num_chunks * asked.cap * bytes * forward_flops(self.config) / 2.0;
         let tokens = asked.questions * asked.samples * asked.answer;
         let cache = tokens * (prompt + asked.answer / 2.0) * blocks.depth * blocks.kv * bytes;
         let read = (weights + cache) / (BANDWIDTH_SHARE * CARD_BYTES_PER_S);
@@ -756,122 +824,4 @@ fn answers_of<'a>(recipe: &'a Recipe, name: &str) -> Option<(&'a QuestionsSpec, 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use synergy_models::config::{Preset, SpecialIds};
-
-    const SMOKE: &str = include_str!("../../recipes/smoke.toml");
-    const RL: &str = "[tables.trainings.rl]\n";
-    const LORA: &str =
-        "lora = { r = 4, lora_alpha = 8.0, target_modules = [\"q_proj\", \"up_proj\"] }\n";
-
-    fn preset(preset: Preset) -> VlmConfig {
-        let ids = SpecialIds { image: 0, vision_start: 0, vision_end: 0, bos: 0, eos: 0 };
-        VlmConfig::preset(preset, 512, ids)
-    }
-
-    fn qwen(size: &str) -> VlmConfig {
-        VlmConfig::published(&format!("qwen2.5-vl-{size}")).unwrap()
-    }
-
-    /// The recipe smoke with `keys` in its training table of RL.
-    fn smoke(keys: &str) -> Recipe {
-        Recipe::parse(&SMOKE.replacen(RL, &format!("{RL}{keys}"), 1)).unwrap()
-    }
-
-    fn grpo(keys: &str, config: &VlmConfig, place: Place) -> Estimate {
-        let recipe = smoke(keys);
-        Estimator::new(&recipe, config, place).stage(&recipe.stages["grpo"])
-    }
-
-    #[test]
-    fn an_adapter_learns_its_factors_and_has_gradients_of_what_they_change() {
-        let (config, recipe) = (preset(Preset::Small), smoke(LORA));
-        let estimator = Estimator::new(&recipe, &config, Place::Slices);
-        let adapter = estimator.learning(&recipe.tables.trainings["rl"]);
-        // Four layers of the decoder, 128 wide and 256 within; the tower is frozen.
-        let (changed, factors) = (4 * (128 * 128 + 256 * 128), 4 * 4 * (128 + 128 + 256 + 128));
-        let want =
-            Learning { with_gradient: changed as f64, factors: Some(factors as f64), tower: false };
-        assert_eq!(adapter, want);
-        let all = estimator.learning(&recipe.tables.trainings["sft"]);
-        let tower = estimator.shapes.iter().filter(|(name, _)| name.starts_with(TOWER));
-        let decoder = estimator.parameters() - tower.map(size).sum::<f64>();
-        assert_eq!(all, Learning { with_gradient: decoder, factors: None, tower: false });
-    }
-
-    #[test]
-    fn a_large_model_is_planned_for_a_card_and_has_its_published_size() {
-        let recipe = smoke("");
-        for (size, billions) in [("3b", 3.75), ("7b", 8.29)] {
-            let config = qwen(size);
-            let estimator = Estimator::new(&recipe, &config, Place::Slices);
-            assert_eq!(estimator.place, Place::Card);
-            assert!((estimator.parameters() / 1e9 - billions).abs() < 0.01);
-            let said = estimator.assumptions().unwrap();
-            assert!(said.contains("not measured") && said.lines().all(|line| line.len() < 120));
-        }
-        let small = preset(Preset::Small);
-        assert!(Estimator::new(&recipe, &small, Place::Slices).assumptions().is_none());
-    }
-
-    /// Peaks of the process (`VmHWM`) in profile smoke on flex, two threads; what earlier stages asked for is in them.
-    #[test]
-    fn memory_is_within_a_factor_of_two_of_what_was_measured() {
-        let (config, recipe) = (preset(Preset::Nano), smoke(""));
-        let estimator = Estimator::new(&recipe, &config, Place::Slices);
-        let stage = |name: &str| estimator.stage(&recipe.stages[name]).memory_bytes;
-        for (what, estimate, measured) in [
-            ("sft", stage("sft"), 212e6),
-            ("grpo", stage("grpo"), 214e6),
-            ("grpo_after_sft", stage("grpo_after_sft"), 210e6),
-            ("sft_mixed", stage("sft_mixed"), 250e6),
-            ("evaluation", estimator.evaluation(1).memory_bytes, 259e6),
-        ] {
-            let ratio = estimate / measured;
-            assert!((0.6..2.0).contains(&ratio), "{what}: {estimate:.3e} of {measured:.3e}");
-        }
-    }
-
-    #[test]
-    fn what_saves_memory_takes_less() {
-        let bytes = |keys: &str| grpo(keys, &qwen("7b"), Place::Card).memory_bytes;
-        let again = "gradient_checkpointing = true\n";
-        assert!(bytes(again) < bytes(""));
-        assert!(bytes(&format!("{again}{LORA}")) < bytes(again));
-        // What is kept between layers is halved, and a copy of the weights comes with it.
-        assert!(bytes("dtype = \"bf16\"\n") < bytes("") + 2.0 * 8.3e9 * (1.0 + CARD_KEPT));
-        let config = qwen("7b");
-        let recipe = smoke("dtype = \"bf16\"\n");
-        let estimator = Estimator::new(&recipe, &config, Place::Card);
-        assert!((estimator.copy(ComputeDtype::Bf16) / 1e9 - 16.6).abs() < 0.1);
-        assert!(estimator.copy(ComputeDtype::F32).abs() < 1.0);
-        // Base, two parents and what they make, in f32.
-        let merge = estimator.stage(&recipe.stages["merge_linear_25"]).memory_bytes;
-        assert!(merge > 16.0 * 8.29e9);
-    }
-
-    #[test]
-    fn a_card_takes_longer_to_compute_layers_again_and_in_f32() {
-        let seconds = |keys: &str| grpo(keys, &qwen("7b"), Place::Card).seconds;
-        let half = "dtype = \"bf16\"\n";
-        let again = seconds(&format!("{half}gradient_checkpointing = true\n"));
-        assert!(seconds(half) < again && again < seconds(""));
-        // 24 steps of 24 x 8 answers of 32 tokens: each costs the host 152064 entries of 12 ns.
-        let draws = 24.0 * 24.0 * 8.0 * 32.0 * 152_064.0 * DRAW_S;
-        assert!(draws < seconds(half) && seconds(half) < 3.0 * draws, "{draws} {}", seconds(half));
-    }
-
-    #[test]
-    fn a_checkpoint_inside_a_stage_is_of_what_learns() {
-        let (config, recipe) = (preset(Preset::Small), smoke(LORA));
-        let estimator = Estimator::new(&recipe, &config, Place::Slices);
-        let disk = |name: &str| estimator.disk(&recipe.stages[name]).map(|bytes| bytes as usize);
-        let model = 4 * estimator.parameters() as usize;
-        let factors = 4 * 4 * 4 * (128 + 128 + 256 + 128);
-        assert_eq!(disk("sft"), [model, 6 * model]);
-        assert_eq!(disk("grpo"), [model + factors, 6 * factors]);
-        assert_eq!(disk("merge_linear_25"), [model, 0]);
-        assert_eq!(disk("traces"), [0; 2]);
-    }
-}
+mod tests;

@@ -29,8 +29,10 @@ use crate::planted::Planted;
 use crate::pool;
 use crate::recipe::{GrpoSpec, KlPlace, QuestionsSpec};
 use crate::reward::reward;
-use crate::train::recompute::{self, Limits};
-use crate::train::{Batch, Context, Loss, StepFigures, Trainer, prediction_log_probs, values};
+use crate::train::recompute;
+use crate::train::{
+    Batch, Context, Limits, Loss, StepFigures, Trainer, prediction_log_probs, values,
+};
 
 /// How far apart, in nats, a sampled token's log-probability may be in sampling and in training before any
 /// update: both compute the same, one with kept keys and one without (at most 4.4e-4 has been seen in f32).

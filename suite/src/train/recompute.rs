@@ -25,19 +25,19 @@ use crate::optimizer::Gradients;
 
 /// From where on memory is bounded.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// As in [`crate::recipe::TrainingSpec::max_packed_tokens`].
-    pub(super) max_packed_tokens: usize,
+    pub(crate) max_packed_tokens: usize,
     /// Tokens of a sequence whose attention is computed whole.
-    pub(super) whole: usize,
+    pub(crate) whole: usize,
     /// Queries of a block of a longer one.
-    pub(super) block: usize,
+    pub(crate) block: usize,
     /// Rows whose logits are there at once.
-    pub(super) logits: usize,
+    pub(crate) logits: usize,
 }
 
 impl Limits {
-    pub(super) fn new(max_packed_tokens: Option<usize>) -> Limits {
+    pub(crate) fn new(max_packed_tokens: Option<usize>) -> Limits {
         let max_packed_tokens = max_packed_tokens.unwrap_or(usize::MAX);
         Limits { max_packed_tokens, whole: 2048, block: 512, logits: 1024 }
     }

@@ -77,7 +77,7 @@ fn answers_are_graded_from_standard_input() {
     assert!(
         unknown
             .stderr
-            .starts_with("error: there is no grader `gpt`\nhint: graders are synergy-1, "),
+            .starts_with("error: there is no grader `gpt`\nhint: graders are boxed-1, synergy-1, "),
         "{}",
         unknown.stderr
     );

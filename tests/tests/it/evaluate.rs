@@ -66,7 +66,7 @@ fn a_checkpoint_is_evaluated_by_level_under_every_grader_and_exported() {
     let count: u64 = by_level.iter().map(|part| part["num_questions"].as_u64().unwrap()).sum();
     assert_eq!(count, 6);
     assert_eq!(evaluation["agreement"]["graders"][0], "synergy-1");
-    assert_eq!(evaluation["agreement"]["graders"].as_array().unwrap().len(), 6);
+    assert_eq!(evaluation["agreement"]["graders"].as_array().unwrap().len(), 7);
     // Answers that cut levels are other answers: four and two for each of six questions.
     assert_eq!(project.files("runs/replies").len(), 6 * (4 + 2));
 
@@ -245,7 +245,7 @@ fn what_cannot_be_evaluated_is_refused_in_a_line() {
     ");
     assert_refused!(project.run(&evaluate(&["--model", "model", "--grader", "gpt"])), @"
     error: there is no grader `gpt`
-    hint: graders are synergy-1, mathruler, math-verify, vlmevalkit-2025-07, vlmevalkit-2026-08, lmms-eval-2026-08
+    hint: graders are boxed-1, synergy-1, mathruler, math-verify, vlmevalkit-2025-07, vlmevalkit-2026-08, lmms-eval-2026-08
     ");
     let half = ["--model", "model", "--device", "flex", "--dtype", "bf16"];
     assert_refused!(project.run(&evaluate(&half)), @"

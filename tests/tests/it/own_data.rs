@@ -47,12 +47,12 @@ fn with_own() -> Project {
             (
                 "[tables.questions.sft]\nsplit = \"train\"\nnum_questions = 12\nhops = [1, 2]",
                 "[tables.questions.sft]\nnum_questions = 12\n\
-                 files = { layout = \"sharegpt\", path = \"own/traces.json\", name = \"traces\", answer_tokens = 20.0 }",
+                 files = { layout = \"sharegpt\", path = \"own/traces.json\", name = \"traces\", answer_tokens = 20.0, about_questions = 12 }",
             ),
             (
                 "[tables.questions.rl]\nsplit = \"train\"\nnum_questions = 4\nhops = [1, 2]",
                 "[tables.questions.rl]\nnum_questions = 4\n\
-                 files = { layout = \"easyr1\", path = \"own/questions.jsonl\", name = \"asked\", answer_tokens = 20.0 }",
+                 files = { layout = \"easyr1\", path = \"own/questions.jsonl\", name = \"asked\", answer_tokens = 20.0, about_questions = 12 }",
             ),
             ("trace = \"terse\"", "trace = \"verbose\""),
         ],

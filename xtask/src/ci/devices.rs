@@ -22,14 +22,26 @@ const TESTS: [&str; 2] = ["reference", "devices"];
 /// # Errors
 /// If a program cannot be started.
 pub(super) fn on_libtorch(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
-    if libtorch::environment(root)?.is_none() {
-        let _section = Section::new("provision libtorch");
-        if let Err(error) = libtorch::run(root, Some(Flavor::Cpu), false) {
-            let cause = format!("{error:#}").replace('\n', "; ");
-            return Ok(Outcome::Skipped(format!("libtorch could not be had: {cause}")));
-        }
+    match provision(root)? {
+        None => check(sh, root, "libtorch"),
+        Some(outcome) => Ok(outcome),
     }
-    check(sh, root, "libtorch")
+}
+
+/// Has libtorch on the CPU be there; how the job ends if it cannot be had.
+///
+/// # Errors
+/// If it cannot be looked for.
+pub(super) fn provision(root: &Path) -> anyhow::Result<Option<Outcome>> {
+    if libtorch::environment(root)?.is_some() {
+        return Ok(None);
+    }
+    let _section = Section::new("provision libtorch");
+    let provisioned = libtorch::run(root, Some(Flavor::Cpu), false);
+    Ok(provisioned.err().map(|error| {
+        let cause = format!("{error:#}").replace('\n', "; ");
+        Outcome::Skipped(format!("libtorch could not be had: {cause}"))
+    }))
 }
 
 /// libtorch on the first card.

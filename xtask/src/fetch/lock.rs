@@ -16,7 +16,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 
 /// From the root.
-pub(super) const PATH: &str = "benchmarks/datasets.lock";
+pub(crate) const PATH: &str = "benchmarks/datasets.lock";
 
 /// One section: `[name]` and its table of files, `[name.sha256]`.
 #[derive(Debug)]
