@@ -4,11 +4,13 @@
 //! 130 stopped by Ctrl-C.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use synergy_models::image::read_picture;
 use synergy_models::weights::StoredDtype;
@@ -135,6 +137,9 @@ enum Command {
         recipe: Option<PathBuf>,
         #[command(flatten)]
         run: RunArgs,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Compare a finished run with golden results, or record it as golden
     Golden {
@@ -350,13 +355,46 @@ struct DeviceArgs {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match dispatch(cli.command) {
+    match within_memory(|| dispatch(cli.command)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             report(&error);
             ExitCode::from(if interrupted() { 130 } else { 2 })
         }
     }
+}
+
+/// What `work` gives. libtorch says that it lacks memory by a panic, in whichever thread: here that is an error as any
+/// other, and what was kept stays. Every other panic is a fault of the program and ends it as usual.
+fn within_memory(work: impl FnOnce() -> Result<u8>) -> Result<u8> {
+    static LACKED: Mutex<Option<String>> = Mutex::new(None);
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload_as_str().and_then(lacks_memory);
+        match (said, LACKED.lock()) {
+            (Some(said), Ok(mut lacked)) => *lacked = Some(said.to_owned()),
+            _ => usual(panic),
+        }
+    }));
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let lacked = LACKED.lock().ok().and_then(|mut lacked| lacked.take());
+        match lacked {
+            Some(said) => bail!(
+                "the device has too little memory: {said}\n\
+                 hint: `synergy plan` says what each stage takes; a smaller micro_batch_size or max_packed_tokens, \
+                 gradient_checkpointing, lora or a larger card"
+            ),
+            None => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// The line of `message` in which libtorch says that there is too little memory, if it says so.
+fn lacks_memory(message: &str) -> Option<&str> {
+    let says = |line: &&str| {
+        ["out of memory", "can't allocate memory"].iter().any(|words| line.contains(words))
+    };
+    message.lines().find(says).map(str::trim)
 }
 
 /// One line with the cause, or a line for each of several; hints on lines of their own below it.
@@ -412,12 +450,12 @@ fn dispatch(command: Command) -> Result<u8> {
             }
             Ok(0)
         }
-        Command::Plan { recipe, run } => {
+        Command::Plan { recipe, run, json } => {
             let recipe = match recipe {
                 Some(path) => run::recipe_at(&path)?,
                 None => run::recipe_of(&run.profile)?,
             };
-            put(&run::dry_run(&recipe, &options(run.device, false))?)?;
+            put(&run::dry_run(&recipe, &options(run.device, false), json)?)?;
             Ok(0)
         }
         Command::Score { run } => {
@@ -663,4 +701,32 @@ fn read(path: &Path) -> Result<String> {
 fn width() -> u16 {
     let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
     columns.unwrap_or(120).max(100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_memory_is_an_error_with_a_hint_in_any_thread_and_other_panics_are_none() {
+        let said = "Internal torch error: CUDA out of memory. Tried to allocate 2.00 GiB\nException raised from";
+        let in_a_thread = || {
+            std::thread::scope(|scope| scope.spawn(|| panic!("{said}")).join())
+                .map_err(|panic| std::panic::resume_unwind(panic))
+        };
+        let error = within_memory(in_a_thread).unwrap_err().to_string();
+        assert!(
+            error.starts_with(
+                "the device has too little memory: Internal torch error: CUDA out of memory. Tried to allocate 2.00 \
+                 GiB\nhint: "
+            ),
+            "{error}"
+        );
+        assert_eq!(within_memory(|| Ok(3)).unwrap(), 3);
+        let other = std::panic::catch_unwind(|| within_memory(|| panic!("a fault")));
+        assert!(other.is_err());
+        let cpu = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried";
+        assert_eq!(lacks_memory(cpu), Some(cpu));
+        assert_eq!(lacks_memory("index out of bounds"), None);
+    }
 }

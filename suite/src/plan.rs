@@ -350,6 +350,31 @@ pub fn describe(
     text
 }
 
+/// The plan as a program reads it: sizes in bytes, times in seconds, at most and by estimate.
+pub fn to_json(recipe: &Recipe, plan: &Plan, config: &VlmConfig) -> Value {
+    let estimator = Estimator::new(recipe, config, plan.place);
+    let stage = |stage: &PlannedStage| {
+        json!({
+            "name": stage.name, "kind": stage.spec.kind(), "seed": stage.seed, "num_steps": stage.num_steps,
+            "num_tokens": stage.num_tokens as u64, "memory_bytes": stage.memory_bytes as u64,
+            "seconds": stage.seconds as u64, "disk_bytes": estimator.disk(&stage.spec)[0] as u64,
+            "regimes": stage.regimes,
+        })
+    };
+    let completions = plan.rows.iter().map(|row| row.num_completions).sum();
+    let evaluation = estimator.evaluation(completions);
+    json!({
+        "profile": recipe.name,
+        "num_parameters": estimator.parameters() as u64,
+        "stages": plan.stages.iter().map(stage).collect::<Vec<_>>(),
+        "evaluations": {
+            "num_rows": plan.rows.len(), "num_completions": completions,
+            "memory_bytes": evaluation.memory_bytes as u64, "seconds": evaluation.seconds as u64,
+        },
+        "assumptions": estimator.assumptions(),
+    })
+}
+
 /// The first of `names` and how many there are beside.
 fn few(names: &[String]) -> String {
     const SHOWN: usize = 3;

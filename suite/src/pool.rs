@@ -102,7 +102,8 @@ pub fn hash(path: &Path) -> Result<Key> {
 
 fn unreadable(path: &Path) -> String {
     format!(
-        "failed to read the questions `{}`\nhint: paths start at the project's root",
+        "failed to read the questions `{}`\n\
+         hint: paths start at the project's root; `cargo xtask fetch` gets what others have published",
         path.display()
     )
 }

@@ -109,8 +109,12 @@ pub fn audit(spec: &RewardSpec, grader: Grader) -> Result<()> {
                 if earned > format_weight + 1e-12 {
                     bail!(
                         "the reward pays {earned} for {trick} (`{text}` where `{}` is right)\n\
-                         hint: answer = \"only_box\"",
-                        sample.answer
+                         hint: {}",
+                        sample.answer,
+                        match spec.answer {
+                            AnswerRule::LastBox => "answer = \"only_box\"",
+                            AnswerRule::OnlyBox => "grader = \"synergy-1\" or \"boxed-1\"",
+                        }
                     );
                 }
             }

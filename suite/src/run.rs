@@ -27,7 +27,7 @@ use crate::device::Compute;
 use crate::event::{Event, Events};
 use crate::model::Model;
 use crate::page::{PageData, report_html};
-use crate::plan::{Basis, Plan, PlannedStage, describe, plan, recipe_hash};
+use crate::plan::{Basis, Plan, PlannedStage, describe, plan, recipe_hash, to_json};
 use crate::planted::Planted;
 use crate::pool;
 use crate::publish::{SampleCompletion, check, leaderboard, report_markdown};
@@ -148,12 +148,13 @@ pub fn recipe_at(path: &Path) -> Result<Recipe> {
     recipe_of(name.strip_suffix(".toml").unwrap_or(&name))
 }
 
-/// Plans `recipe` without doing anything; returns the text that a run prints first, and below it what a run would lack.
+/// Plans `recipe` without doing anything; returns the text that a run prints first, and below it what a run would lack,
+/// or the plan as JSON.
 /// Reads neither weights of a published checkpoint nor data: nothing that is shown of a plan hangs on them.
 ///
 /// # Errors
 /// If the base's settings cannot be read, or it is not there and of unknown size.
-pub fn dry_run(recipe: &Recipe, options: &Options) -> Result<String> {
+pub fn dry_run(recipe: &Recipe, options: &Options, as_json: bool) -> Result<String> {
     let compute = Compute::open(&options.device, options.num_threads)?;
     let mut lacking = String::new();
     let config = match &recipe.model {
@@ -173,6 +174,9 @@ pub fn dry_run(recipe: &Recipe, options: &Options) -> Result<String> {
         lacking += &format!("  {}\n", error.to_string().replace("\nhint: ", ": "));
     }
     let plan = plan(recipe, &sketch(recipe, &config, &compute, options.variant)?);
+    if as_json {
+        return Ok(format!("{:#}\n", to_json(recipe, &plan, &config)));
+    }
     Ok(describe(recipe, &plan, &config, &|_| false) + &lacking)
 }
 

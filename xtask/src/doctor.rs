@@ -11,6 +11,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Context as _;
 use clap::ValueEnum as _;
 
+use crate::doctor::memory::Stage;
 use crate::files::{bytes_free, size};
 use crate::libtorch::{self, Found, Gpu};
 use crate::{fetch, page, process, python, synergy};
@@ -22,26 +23,21 @@ use crate::{fetch, page, process, python, synergy};
 const DRIVER_MIN: &str = "525.60.13";
 const DRIVER_ALL: &str = "570.26";
 
+mod memory;
+
 /// What compiling and profile smoke take, in bytes; estimates, on the safe side. A first build of burn writes some
 /// gigabytes, its largest crates take about two of memory.
 const DISK_FIRST_BUILD: u64 = 5_000_000_000;
 const DISK_BUILT: u64 = 1_000_000_000;
 const MEMORY: u64 = 3_500_000_000;
 
-/// What a profile needs of the GPU's memory, in bytes: for training every parameter, and with LoRA.
-#[derive(Debug, Clone, Copy)]
-struct Needs {
-    full: u64,
-    lora: u64,
-}
-
-/// The profiles; those without a need run on any machine's CPU. The others are estimates: 16 bytes a parameter in
-/// float32 (weight, gradient, two moments of AdamW) and some for activations; with LoRA 4 bytes a parameter and some.
-const PROFILES: [(&str, Option<Needs>); 4] = [
+/// The profiles, and what the largest of their stages takes of a GPU's memory in bytes, as `synergy plan` estimates it;
+/// those without run on any machine's CPU.
+const PROFILES: [(&str, Option<u64>); 4] = [
     ("smoke", None),
     ("small", None),
-    ("full-3b", Some(Needs { full: 80_000_000_000, lora: 24_000_000_000 })),
-    ("full-7b", Some(Needs { full: 160_000_000_000, lora: 48_000_000_000 })),
+    ("full-3b", Some(64_000_000_000)),
+    ("full-7b", Some(118_000_000_000)),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,10 +148,13 @@ pub(crate) fn run(root: &Path, json: bool) -> anyhow::Result<ExitCode> {
             }
         })
         .collect();
+    let stages: Vec<Vec<Stage>> =
+        PROFILES.iter().map(|(name, _)| memory::stages(root, name)).collect();
     if json {
-        println!("{}", as_json(&findings, &profiles));
+        println!("{}", as_json(&findings, &profiles, &stages));
     } else {
         print!("{}\nprofiles\n{}", as_text(&findings), as_text(&profiles));
+        print!("\nmemory by the plan\n{}", memory_text(&stages));
     }
     Ok(process::exit_code(broken))
 }
@@ -350,15 +349,14 @@ fn on_cpu(name: &'static str, broken: bool) -> Finding {
     }
 }
 
-fn on_gpu(name: &'static str, needs: Needs, found: Option<&Found>, gpus: &[Gpu]) -> Finding {
+fn on_gpu(name: &'static str, needs: u64, found: Option<&Found>, gpus: &[Gpu]) -> Finding {
     const CAVEAT: &str = "not run on CUDA yet";
     let lacks = |what: &str, state, way: &str| {
         let text = format!("{what}; {CAVEAT}");
         let fix = format!(
-            "{way}; it takes libtorch with CUDA and about {} of GPU memory, {} with LoRA (estimates: \
-             `synergy plan` computes them)",
-            size(needs.full),
-            size(needs.lora)
+            "{way}; it takes libtorch with CUDA and about {} of GPU memory in its largest stage (an estimate; \
+             `cargo xtask synergy plan {name}.toml` has every stage's)",
+            size(needs)
         );
         Finding::other(name, state, text, fix)
     };
@@ -373,13 +371,10 @@ fn on_gpu(name: &'static str, needs: Needs, found: Option<&Found>, gpus: &[Gpu])
     }
     match gpu.bytes {
         None => lacks("GPU memory unknown", State::Unknown, "look yourself"),
-        Some(bytes) if bytes < needs.lora => {
+        Some(bytes) if bytes < needs => {
             lacks("too little GPU memory", State::TooLittle, "a larger GPU")
         }
-        Some(bytes) => {
-            let how = if bytes < needs.full { "with LoRA only" } else { "every parameter or LoRA" };
-            Finding::ok(name, format!("should run here, {how} (an estimate); {CAVEAT}"))
-        }
+        Some(_) => Finding::ok(name, format!("should run here (an estimate); {CAVEAT}")),
     }
 }
 
@@ -414,8 +409,22 @@ fn as_text(findings: &[Finding]) -> String {
     text
 }
 
-/// `findings` and `profiles`, each a list of objects of the same shape.
-fn as_json(findings: &[Finding], profiles: &[Finding]) -> String {
+/// What the stages of each profile take; of a program that is not built how to build it.
+fn memory_text(stages: &[Vec<Stage>]) -> String {
+    let mut text = String::new();
+    for ((name, _), stages) in PROFILES.iter().zip(stages) {
+        let told = match memory::told(stages) {
+            told if told.is_empty() => format!("unknown yet: cargo xtask synergy plan {name}.toml"),
+            told => told,
+        };
+        // Writing into a text cannot fail.
+        let _ = writeln!(text, "{:<11}{name:<10}{told}", "");
+    }
+    text
+}
+
+/// `findings` and `profiles`, each a list of objects of the same shape, and the bytes of every stage by profile.
+fn as_json(findings: &[Finding], profiles: &[Finding], stages: &[Vec<Stage>]) -> String {
     let list = |all: &[Finding]| {
         let all = all.iter().map(|Finding { name, state, text, fix, is_needed }| {
             let fix = fix.as_deref().map_or("null".to_owned(), quoted);
@@ -428,10 +437,15 @@ fn as_json(findings: &[Finding], profiles: &[Finding]) -> String {
         });
         all.collect::<Vec<_>>().join(",\n")
     };
+    let memory = PROFILES.iter().zip(stages).map(|((name, _), stages)| {
+        let stages = stages.iter().map(|stage| format!("{}: {}", quoted(&stage.name), stage.bytes));
+        format!("    {}: {{{}}}", quoted(name), stages.collect::<Vec<_>>().join(", "))
+    });
     format!(
-        "{{\n  \"findings\": [\n{}\n  ],\n  \"profiles\": [\n{}\n  ]\n}}",
+        "{{\n  \"findings\": [\n{}\n  ],\n  \"profiles\": [\n{}\n  ],\n  \"memory_bytes\": {{\n{}\n  }}\n}}",
         list(findings),
-        list(profiles)
+        list(profiles),
+        memory.collect::<Vec<_>>().join(",\n")
     )
 }
 
@@ -519,14 +533,15 @@ mod tests {
         let no_gpu = on_gpu("full-3b", needs, None, &[]);
         assert_eq!(no_gpu.state, State::Missing);
         let fix = no_gpu.fix.unwrap();
-        assert!(fix.contains("80.0 GB of GPU memory, 24.0 GB with LoRA (estimates"), "{fix}");
+        let want = "64.0 GB of GPU memory in its largest stage (an estimate; `cargo xtask synergy plan full-3b.toml`";
+        assert!(fix.contains(want), "{fix}");
         let no_libtorch = on_gpu("full-3b", needs, None, &gpu_with("570.26", 80));
         assert!(no_libtorch.fix.unwrap().starts_with("cargo xtask libtorch --flavor cuda; "));
         let found = libtorch::tests::with_cuda();
         for (gigabytes, state, how) in [
             (16, State::TooLittle, "too little GPU memory"),
-            (25, State::Ok, "with LoRA only"),
-            (85, State::Ok, "every parameter"),
+            (63, State::TooLittle, "too little GPU memory"),
+            (80, State::Ok, "should run here"),
         ] {
             let gpus = gpu_with("570.26", gigabytes);
             let finding = on_gpu("full-3b", needs, Some(&found), &gpus);
@@ -562,7 +577,7 @@ mod tests {
         ];
         assert_eq!(as_text(&findings[..1]), "ok         rust      1.95.0\n");
         assert_eq!(
-            as_json(&findings, &[]),
+            as_json(&findings, &[], &[]),
             r#"{
   "findings": [
     {"name": "rust", "state": "ok", "text": "1.95.0", "fix": null, "needed": true},
@@ -570,7 +585,10 @@ mod tests {
   ],
   "profiles": [
 
-  ]
+  ],
+  "memory_bytes": {
+
+  }
 }"#
         );
     }

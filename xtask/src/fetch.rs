@@ -194,10 +194,8 @@ fn from_hub(root: &Path, item: Item, check: bool) -> anyhow::Result<ExitCode> {
     use crate::{process, synergy};
 
     let name = item.name();
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let target = target.join("hub");
-    if !root.join(&target).exists() {
+    let target = synergy::target(root).join("hub");
+    if !target.exists() {
         eprintln!("compiling the hub's client: the first time takes about a minute");
     }
     let sh = synergy::shell(root)?;

@@ -123,10 +123,17 @@ pub(crate) fn build(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow::Re
 
 /// Whether `synergy` has been built before.
 pub(crate) fn is_built(root: &Path) -> bool {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let binary = target.join("debug").join(format!("synergy{}", std::env::consts::EXE_SUFFIX));
-    root.join(binary).exists()
+    binary(root).exists()
+}
+
+/// Where `synergy` is once it is built.
+pub(crate) fn binary(root: &Path) -> PathBuf {
+    target(root).join("debug").join(format!("synergy{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// Cargo's target folder.
+pub(crate) fn target(root: &Path) -> PathBuf {
+    root.join(std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from))
 }
 
 fn compile(sh: &Shell, root: &Path, libtorch: Option<&Found>) -> anyhow::Result<u8> {

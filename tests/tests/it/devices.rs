@@ -46,7 +46,7 @@ pub(crate) fn sequences(prompter: &Prompter) -> Vec<Sequence> {
         let sample = drawn(1, index, Split::Train, [1, 9]);
         let patches = prompter.patches(&sample).unwrap();
         let answer = Prompter::reasoned(&sample.terse, &sample.answer);
-        let question = prompter.text(&sample.question, true);
+        let question = prompter.text(&sample, true);
         let rng = &mut Seed::root(1).at(index).rng();
         prompter.conversation(&[(question, answer)], patches, 0, rng).unwrap()
     };

@@ -3,6 +3,7 @@
 //! Does not know how anything is done: nothing here may need a change when only the inside does.
 //! One test binary, so that burn is linked once.
 
+mod benchmarks;
 mod bf16;
 mod checkpoint;
 mod command_line;

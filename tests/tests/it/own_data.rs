@@ -102,7 +102,7 @@ fn files_that_do_not_fit_are_refused_in_a_line() {
     ");
     assert_refused!(with("own/traces.json", "own/none.json"), @"
     error: failed to read the questions `own/none.json`: No such file or directory
-    hint: paths start at the project's root
+    hint: paths start at the project's root; `cargo xtask fetch` gets what others have published
     ");
     assert_refused!(with("num_questions = 12", "num_questions = 13"), @"
     error: `own/traces.json` has 12 questions, the recipe asks for 13

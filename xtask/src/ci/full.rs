@@ -4,9 +4,10 @@
 //! fetches, plans, trains, evaluates and publishes is what a person runs, in a folder of its own. Counts are those of a
 //! rehearsal.
 
+use std::env::consts::EXE_SUFFIX;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, ensure};
@@ -14,7 +15,7 @@ use xshell::{Shell, cmd};
 
 use super::{Outcome, Section, build, devices, judge};
 use crate::files::remove_folder;
-use crate::process;
+use crate::{process, synergy};
 
 const PROFILE: &str = "full-3b";
 /// Where it works, below `target`, which git ignores.
@@ -31,14 +32,13 @@ pub(super) fn rehearse(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
     if let Some(outcome) = devices::provision(root)? {
         return Ok(outcome);
     }
-    let target = target(root);
+    let hub = synergy::target(root).join("hub");
     {
         let _section = Section::new("build synergy and the hub's client");
         let built = build(sh, root, Some("libtorch"))?;
         if built != Outcome::Passed {
             return Ok(built);
         }
-        let hub = target.join("hub");
         let package = ["--quiet", "--locked", "--package", "synergy-xtask", "--features", "hub"];
         if process::wait(cmd!(sh, "cargo build {package...} --target-dir {hub}").into())? != 0 {
             return Ok(Outcome::Broken("the hub's client does not compile, see above".to_owned()));
@@ -48,7 +48,8 @@ pub(super) fn rehearse(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
     prepare(root, &folder)?;
     let server = Server::start(root)?;
     let fetch = |check: Option<&str>| {
-        let mut command = Command::new(binary(&target.join("hub"), "synergy-xtask"));
+        let mut command =
+            Command::new(hub.join("debug").join(format!("synergy-xtask{EXE_SUFFIX}")));
         command.args(["fetch", PROFILE]).args(check).current_dir(&folder);
         // The root is above the folder that cargo names.
         command.env("CARGO_MANIFEST_DIR", folder.join("xtask"));
@@ -56,17 +57,17 @@ pub(super) fn rehearse(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
         command.env_remove("HF_TOKEN");
         command
     };
-    let synergy = |arguments: &[&str]| {
-        let mut command = Command::new(binary(&target, "synergy"));
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(synergy::binary(root));
         command.args(arguments).args(["--profile", PROFILE, "--device", "libtorch"]);
         command.current_dir(&folder);
         command
     };
     for (name, command) in [
-        ("plan before the fetch", synergy(&["plan"])),
+        ("plan before the fetch", run(&["plan"])),
         ("fetch", fetch(None)),
         ("fetch --check", fetch(Some("--check"))),
-        ("reproduce --rehearse", synergy(&["reproduce", "--rehearse"])),
+        ("reproduce --rehearse", run(&["reproduce", "--rehearse"])),
     ] {
         let _section = Section::new(&format!("{name}, {PROFILE}"));
         match process::wait(command)? {
@@ -112,16 +113,6 @@ fn published(root: &Path, folder: &Path) -> anyhow::Result<()> {
     }
     println!("{} regimes and {} benchmarks are published", regimes.len(), benchmarks.len());
     Ok(())
-}
-
-fn target(root: &Path) -> PathBuf {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    root.join(target)
-}
-
-fn binary(target: &Path, name: &str) -> PathBuf {
-    target.join("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// The hub on loopback, until it is dropped.
