@@ -54,6 +54,48 @@ fn a_run_killed_three_times_ends_as_one_that_was_not() {
     assert_whole(&project, false);
 }
 
+/// Files of answers in progress, with their lines.
+fn journals(project: &Project) -> Vec<usize> {
+    let entries = fs::read_dir(project.path("runs/store")).expect("the store is there");
+    let paths = entries.map(|entry| entry.expect("the store can be read").path());
+    let journals = paths.filter(|path| path.to_string_lossy().ends_with(".journal.jsonl"));
+    journals.map(|path| fs::read_to_string(path).expect("a journal").lines().count()).collect()
+}
+
+#[test]
+fn answers_go_on_at_their_last_hundred_questions() {
+    let edits = [
+        ("questions_per_family = 2\n", "questions_per_family = 60\n"),
+        ("num_questions = 12", "num_questions = 240"),
+        ("num_epochs = 2\n", "num_epochs = 1\n"),
+    ];
+    let [whole, project] = [project(), project()];
+    whole.recipe(TINY, "tiny", &edits);
+    succeed(&whole, &REPRODUCE);
+    project.recipe(TINY, "tiny", &edits);
+    for (stopped, gone) in [("asked (seed 1)", "100/240"), ("evaluate base", "100/300")] {
+        let marker = format!("  {stopped:<26} {gone}");
+        let ended = project.run_until(&marker, Stop::Interrupt, &REPRODUCE);
+        assert!(
+            ended.code == 130 && ended.stderr.contains("goes on from there"),
+            "{}",
+            ended.stderr
+        );
+        let kept = journals(&project);
+        assert!(kept.len() == 1 && kept[0] >= 1, "{stopped}: {kept:?}");
+    }
+    let last = succeed(&project, &REPRODUCE);
+    assert!(!last.stderr.contains("100/240"), "{}", last.stderr);
+    assert!(
+        !last.stderr.contains(&format!("  {:<26} 100/300", "evaluate base")),
+        "{}",
+        last.stderr
+    );
+    assert_eq!(journals(&project), [0; 0]);
+    assert_eq!(project.questions_and_rows("tiny"), whole.questions_and_rows("tiny"));
+    assert_whole(&project, false);
+}
+
 #[test]
 fn an_adapter_that_was_killed_twice_ends_as_one_that_was_not() {
     let lora = "checkpoint_every = 1\nlora = { r = 4, lora_alpha = 8.0, target_modules = [\"q_proj\", \"down_proj\"] }";
