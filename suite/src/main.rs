@@ -370,10 +370,9 @@ fn within_memory(work: impl FnOnce() -> Result<u8>) -> Result<u8> {
     static LACKED: Mutex<Option<String>> = Mutex::new(None);
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let said = panic.payload_as_str().and_then(lacks_memory);
-        match (said, LACKED.lock()) {
-            (Some(said), Ok(mut lacked)) => *lacked = Some(said.to_owned()),
-            _ => usual(panic),
+        let Some(said) = panic.payload_as_str().and_then(lacks_memory) else { return usual(panic) };
+        if let Ok(mut lacked) = LACKED.lock() {
+            *lacked = Some(said.to_owned());
         }
     }));
     std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {

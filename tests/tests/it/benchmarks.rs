@@ -36,7 +36,7 @@ const REPRODUCE: [&str; 3] = ["reproduce", "--profile", "published"];
 fn questions(project: &Project) -> Vec<Value> {
     let results = project.json("runs/published/results.json");
     assert_eq!(results["grader"], "synergy-1");
-    results["questions"].as_array().unwrap().clone()
+    results["questions"].as_array().expect("a list").clone()
 }
 
 #[test]
