@@ -55,6 +55,10 @@ pub(super) fn rehearse(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
         command.env("CARGO_MANIFEST_DIR", folder.join("xtask"));
         command.env("HF_ENDPOINT", &server.url).env("HF_HOME", folder.join("hub"));
         command.env_remove("HF_TOKEN");
+        // The server is on this machine, whatever stands between it and others.
+        for proxy in ["ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY"] {
+            command.env_remove(proxy).env_remove(proxy.to_lowercase());
+        }
         command
     };
     let run = |arguments: &[&str]| {
