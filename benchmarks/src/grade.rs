@@ -80,6 +80,12 @@ impl Grader {
         }
     }
 
+    /// Every grader, this one first.
+    pub fn before_others(self) -> Vec<Grader> {
+        let others = Grader::ALL.into_iter().filter(|other| *other != self);
+        [self].into_iter().chain(others).collect()
+    }
+
     /// The grader of a name, none if there is no such grader.
     pub fn from_name(name: &str) -> Option<Grader> {
         Grader::ALL.into_iter().find(|grader| grader.name() == name)

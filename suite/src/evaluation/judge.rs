@@ -102,9 +102,7 @@ pub(super) fn report(
 ) -> (Report, Vec<Outcome>) {
     let asked = &answered.asked;
     let num_samples = answered.replies.first().map_or(0, Vec::len);
-    // The chosen grader first.
-    let mut graders = vec![grader];
-    graders.extend(Grader::ALL.into_iter().filter(|other| *other != grader));
+    let graders = grader.before_others();
     let verdicts: Vec<Verdicts> = asked
         .samples
         .iter()

@@ -9,9 +9,8 @@ use std::time::Instant;
 use anyhow::{Result, bail, ensure};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
-use synergy_models::checkpoint::{Checkpoint, token_ids};
+use synergy_models::checkpoint::Checkpoint;
 use synergy_models::generate::Sampling;
-use synergy_models::tokenizer::Message;
 use synergy_models::vlm::Vlm;
 use synergy_models::weights::ComputeDtype;
 
@@ -145,19 +144,16 @@ fn question(
     text: &str,
     max_new_tokens: usize,
 ) -> Result<Question> {
-    let patches = prompter.patches(sample)?;
-    let message = Message::user_marked(patches.len(), text)?;
-    let rendered = prompter.tokenizer.render(&[message], true)?;
-    let input_ids = token_ids(&prompter.tokenizer, &prompter.config, &rendered, &patches)?;
+    let question = Question::of_text(prompter, sample.clone(), text)?;
+    let num_tokens = question.input_ids.len();
     let most = prompter.config.max_position_embeddings;
     ensure!(
-        input_ids.len() + max_new_tokens <= most,
-        "question `{}` has {} tokens, the model takes {most} with its answer\n\
+        num_tokens + max_new_tokens <= most,
+        "question `{}` has {num_tokens} tokens, the model takes {most} with its answer\n\
          hint: lower --max-new-tokens, or `max_pixels` in preprocessor_config.json",
-        sample.id,
-        input_ids.len()
+        sample.id
     );
-    Ok(Question { sample: sample.clone(), input_ids, patches, position_gap: 0 })
+    Ok(question)
 }
 
 #[cfg(test)]

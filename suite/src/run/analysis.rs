@@ -58,9 +58,7 @@ pub(super) fn analyses(
             .collect();
         rows.extend(analyze(name, &judged));
     }
-    // The run's own first.
-    let others = Grader::ALL.into_iter().filter(|grader| *grader != results.grader());
-    let graders: Vec<Grader> = [results.grader()].into_iter().chain(others).collect();
+    let graders = results.grader().before_others();
     let verdicts: Vec<Verdicts> = answers
         .iter()
         .flat_map(|(row, answers)| answers.iter().map(|answer| (&row.planned, answer)))

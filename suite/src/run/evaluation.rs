@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -179,8 +180,11 @@ pub(super) fn samples(recipe: &Recipe) -> Result<Vec<Sample>> {
 /// # Errors
 /// If a file cannot be read, or a question has no level.
 pub fn published_samples(recipe: &Recipe) -> Result<Vec<Sample>> {
-    let of = recipe.evaluation.benchmarks.iter().map(published);
-    Ok(of.collect::<Result<Vec<_>>>()?.concat())
+    let mut samples = Vec::new();
+    for spec in &recipe.evaluation.benchmarks {
+        samples.extend_from_slice(&published(spec)?);
+    }
+    Ok(samples)
 }
 
 /// How many they are; of files that are not there yet about so many.
@@ -195,7 +199,13 @@ pub fn num_published(recipe: &Recipe) -> Result<usize> {
     recipe.evaluation.benchmarks.iter().map(count).sum()
 }
 
-fn published(spec: &BenchmarkSpec) -> Result<Vec<Sample>> {
+/// The questions of one, read at the first call.
+fn published(spec: &BenchmarkSpec) -> Result<Arc<Vec<Sample>>> {
+    static READ: Mutex<Vec<(BenchmarkSpec, Arc<Vec<Sample>>)>> = Mutex::new(Vec::new());
+    let mut read = READ.lock().expect("no thread panics with it");
+    if let Some((_, samples)) = read.iter().find(|(known, _)| known == spec) {
+        return Ok(Arc::clone(samples));
+    }
     let samples = datasets::open(&spec.name, &spec.path)?.collect::<Result<Vec<Sample>>>()?;
     let samples = datasets::of_split(samples, spec.split.as_deref())
         .with_context(|| format!("no questions are chosen from `{}`", spec.path.display()))?;
@@ -208,7 +218,9 @@ fn published(spec: &BenchmarkSpec) -> Result<Vec<Sample>> {
         spec.path.display(),
         spec.name
     );
-    Ok(spread(samples, spec.num_questions.unwrap_or(usize::MAX)))
+    let samples = Arc::new(spread(samples, spec.num_questions.unwrap_or(usize::MAX)));
+    read.push((spec.clone(), Arc::clone(&samples)));
+    Ok(samples)
 }
 
 /// The levels of published questions, by their ids.
@@ -254,8 +266,10 @@ fn ask(
     let seed = Seed::root(planned.seed).fold_in("evaluate").fold_in(&planned.name);
     let shuffled = asking.shuffled || planned.planted == Some(Planted::OtherPicture);
     let question = |place: usize| {
-        let own = || samples[place].clone();
-        let sample = if shuffled { with_another_picture(&samples, place) } else { own() };
+        let sample = match shuffled {
+            true => with_another_picture(&samples, place),
+            false => samples[place].clone(),
+        };
         Question::new(&base.prompter, sample, asking.template)
     };
     let places: Vec<usize> = (0..samples.len()).collect();
