@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::difficulty::Level;
 
-use crate::recipe::GateSpec;
+use crate::gate::GateSpec;
 use crate::score::{self, ResultRow, Results, RowKind, SeedOutcomes};
 use crate::statistics::{self, Interval};
 

@@ -5,7 +5,6 @@
 //! the model; the target stands beside it for the same reason.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -108,21 +107,6 @@ pub fn from_lines(lines: &str) -> anyhow::Result<Vec<Completion>> {
         .collect()
 }
 
-/// Reads a file of completions.
-///
-/// # Errors
-/// The file cannot be read, or a line of it is not a completion.
-pub fn read(path: &Path) -> anyhow::Result<Vec<Completion>> {
-    let context = || {
-        format!(
-            "failed to read completions `{}`\nhint: delete the file and run again, it will be made anew",
-            path.display()
-        )
-    };
-    let lines = std::fs::read_to_string(path).with_context(context)?;
-    from_lines(&lines).with_context(context)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,11 +144,5 @@ mod tests {
         assert_eq!(cut.to_string(), "line 2 is not a completion");
         let unknown = whole.replacen("\"hops\"", "\"hopps\"", 1);
         assert_eq!(from_lines(&unknown).unwrap_err().to_string(), "line 1 is not a completion");
-    }
-
-    #[test]
-    fn a_missing_file_is_named() {
-        let error = read(Path::new("no/such/completions.jsonl")).unwrap_err();
-        assert!(error.to_string().contains("`no/such/completions.jsonl`"));
     }
 }

@@ -1,5 +1,5 @@
 //! Golden results kept up: what may become golden, what is remembered of it, and a comparison as
-//! Markdown. Pure but for [`accept`].
+//! Markdown.
 //!
 //! Does not know the rule of the comparison, which is in `compare`.
 //!
@@ -12,71 +12,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::{Comparison, Verdict};
-use crate::publish::{inline, markdown_table};
 use crate::score::{Metrics, Results, RowKind};
-use crate::store::write_atomic;
-use crate::table::{Grid, counts, verdict_rows};
-
-/// One line for each golden ever accepted.
-const HISTORY: &str = "golden/history.jsonl";
-/// The same for people, among everything else that was tried.
-const LOG: &str = "golden/LOG.md";
-
-/// Where the golden results of `profile` are.
-pub fn path(profile: &str) -> PathBuf {
-    Path::new("golden/results").join(format!("{profile}.json"))
-}
-
-/// The golden results of `profile`.
-///
-/// # Errors
-/// If there are none, or they cannot be read.
-pub fn read(profile: &str) -> Result<Results> {
-    Results::read(&path(profile)).with_context(|| {
-        let hint = "record a good run with `cargo xtask golden accept --profile";
-        format!("no golden results for `{profile}`\nhint: {hint} {profile}`")
-    })
-}
-
-/// Records the run of `profile` in `runs_dir` as golden, in the history and in the log; gives the text
-/// for standard output. `replace` is the reason why fewer seeds or questions than before are enough.
-///
-/// # Errors
-/// If there is no run, it may not become golden, or something cannot be read or written.
-pub fn accept(profile: &str, runs_dir: &Path, replace: Option<&str>) -> Result<String> {
-    let run = runs_dir.join(profile).join("results.json");
-    let results = Results::read(&run).with_context(|| {
-        format!("no run to record\nhint: cargo xtask reproduce --profile {profile}")
-    })?;
-    let golden = path(profile);
-    admit(read_if_there(&golden)?.as_deref(), &results, replace)
-        .with_context(|| format!("`{}` may not become golden", run.display()))?;
-    let record = Record::of(&results, replace);
-    let mut history = read_if_there(Path::new(HISTORY))?.unwrap_or_default();
-    read_history(&history).with_context(|| format!("failed to read `{HISTORY}`"))?;
-    history += &record.line();
-    let log = read_if_there(Path::new(LOG))?.unwrap_or_default();
-    // The golden results first: a line about results that are not there would be worse than a missing one.
-    write_atomic(&golden, results.to_json()?.as_bytes())?;
-    write_atomic(Path::new(HISTORY), history.as_bytes())?;
-    write_atomic(Path::new(LOG), logged(&log, &record).as_bytes())?;
-    Ok(format!("recorded {} as {}\n", run.display(), golden.display()))
-}
-
-fn read_if_there(path: &Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("failed to read `{}`", path.display())),
-    }
-}
+use crate::text::markdown::{inline, markdown_table};
+use crate::text::terminal::{Grid, counts, verdict_rows};
 
 /// How much golden results hold, whatever their version.
 #[derive(Debug, Deserialize)]
@@ -128,7 +72,7 @@ pub fn admit(before: Option<&str>, run: &Results, replace: Option<&str>) -> Resu
     Ok(())
 }
 
-/// What is remembered of a golden: one line of [`HISTORY`].
+/// What is remembered of a golden: one line of `golden/history.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
@@ -186,7 +130,8 @@ impl Record {
         }
     }
 
-    fn line(&self) -> String {
+    /// The record as a line of the history, with its end.
+    pub fn line(&self) -> String {
         format!("{}\n", serde_json::to_string(self).expect("plain data"))
     }
 
@@ -219,16 +164,6 @@ impl Record {
     }
 }
 
-/// Goldens of `profile` so far, oldest first; none where nothing was ever recorded.
-///
-/// # Errors
-/// If the history cannot be read.
-pub fn history(profile: &str) -> Result<Vec<Record>> {
-    let text = read_if_there(Path::new(HISTORY))?.unwrap_or_default();
-    let records = read_history(&text).with_context(|| format!("failed to read `{HISTORY}`"))?;
-    Ok(records.into_iter().filter(|record| record.profile == profile).collect())
-}
-
 /// The lines of the history.
 ///
 /// # Errors
@@ -247,7 +182,7 @@ pub fn read_history(text: &str) -> Result<Vec<Record>> {
 }
 
 /// The log with a line for people at its end.
-fn logged(log: &str, record: &Record) -> String {
+pub fn logged(log: &str, record: &Record) -> String {
     let rows: Vec<String> = record
         .rows
         .iter()

@@ -1,4 +1,4 @@
-//! Leaderboards of many runs: read, checked, joined, written. Pure but for `command`.
+//! Leaderboards of many runs: read, checked, joined, written.
 //!
 //! Does not know how a run's figures came about: it reads what `publish` wrote, perhaps on another
 //! machine and edited since, and believes nothing of it.
@@ -17,13 +17,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::publish::LEADERBOARD_VERSION;
+use crate::text::report::LEADERBOARD_VERSION;
 
-mod command;
 mod page;
 mod run;
 
-pub use command::{LeaderboardArgs, execute};
 pub use page::page;
 pub use run::{Base, BoardCell, BoardRow, LevelShare, Origin, Outcomes, Run};
 
@@ -63,7 +61,7 @@ const HINT_VERSION: &str =
 const HINT_APART: &str =
     "runs share a page only with one recipe, one set of questions, one grader and one base";
 const HINT_TWICE: &str = "name each run once";
-const HINT_NONE: &str = "name the leaderboard.json of at least one run";
+pub const HINT_NONE: &str = "name the leaderboard.json of at least one run";
 
 /// A run and the file it was read from.
 #[derive(Debug, Clone, PartialEq)]
@@ -236,10 +234,10 @@ fn unparsed(text: &str, source: &str, error: &serde_json::Error) -> String {
 /// Every place where a value does not satisfy its schema.
 fn breaches(value: &Value, is_many: bool) -> Vec<String> {
     let one: Value =
-        serde_json::from_str(include_str!("../../golden/schema/leaderboard.schema.json"))
+        serde_json::from_str(include_str!("../../../golden/schema/leaderboard.schema.json"))
             .expect("the schema is JSON");
     let schema = if is_many {
-        let many = include_str!("../../golden/schema/leaderboards.schema.json");
+        let many = include_str!("../../../golden/schema/leaderboards.schema.json");
         let mut many: Value = serde_json::from_str(many).expect("the schema is JSON");
         // The one document refers to the other by its name, as published; bundled here, nothing is
         // looked up.
@@ -268,9 +266,9 @@ fn shortened(source: &str, faults: &[String]) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::publish::leaderboard;
     use crate::score::Metrics;
     use crate::score::fixture::study;
+    use crate::text::report::leaderboard;
     use serde_json::json;
 
     /// The leaderboard of a made-up run on the machine named `cpu`.

@@ -11,7 +11,7 @@ use crate::analysis::Analyses;
 use crate::claims::Finding;
 use crate::golden::Record;
 use crate::score::{Metrics, Results};
-use crate::table;
+use crate::text::terminal as table;
 
 mod analysis;
 mod board;
@@ -30,7 +30,7 @@ pub use curves::Curve;
 use figures::Quantity;
 use html::{escaped, section};
 
-const STYLE: &str = include_str!("page/page.css");
+pub const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
 /// What the page shows beyond results.

@@ -9,7 +9,6 @@
 //! seem to lose on easy and to gain on hard questions.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -21,6 +20,7 @@ use synergy_benchmarks::style;
 
 use crate::completion::Completion;
 use crate::cost::{Budget, Cost};
+pub use crate::rows::{BASE, RowKind};
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -30,9 +30,6 @@ pub use metrics::{Cell, Metrics};
 
 /// Version of [`Results`] on disk. A change of its meaning raises it.
 pub const SCHEMA_VERSION: u32 = 2;
-
-/// Name of the row that every gain is measured against.
-pub const BASE: &str = "base";
 
 /// The judgement of one completion.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,44 +78,15 @@ pub fn cut_levels(base_binning: &[Score]) -> BTreeMap<String, Level> {
         .collect()
 }
 
-/// What a row is evidence for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RowKind {
-    /// The untuned model.
-    Baseline,
-    /// A check on how to read the others, for example the base against itself.
-    Control,
-    /// A way of post-training.
-    Regime,
-}
-
 /// The scores of one evaluation: one model, one way of asking, one seed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     pub name: String,
     pub kind: RowKind,
-    /// One sentence on what the row is; see [`control_note`] for the baseline and the controls.
+    /// One sentence on what the row is; see [`crate::rows::control_note`] for the baseline and the controls.
     pub note: String,
     pub seed: u64,
     pub scores: Vec<Score>,
-}
-
-/// What the baseline and each control row is for, in one sentence; `None` for a regime.
-pub fn control_note(row: &str) -> Option<&'static str> {
-    Some(match row {
-        BASE => "The untuned base model, measured on samples that did not cut the levels.",
-        "null" => "The base once more on fresh samples: its gain is what chance alone shows.",
-        "greedy" => {
-            "The base decoding greedily: a regime that gains no more has only sharpened it."
-        }
-        "no_template" => "The base without the instruction: what the template alone is worth.",
-        "shuffled" => "The base shown another question's picture: chance, given the text.",
-        name if name.ends_with("/shuffled") => {
-            "The regime shown another question's picture: its chance, given the text."
-        }
-        _ => return None,
-    })
 }
 
 /// The outcome of a whole run, and what is kept of it as golden.
@@ -299,22 +267,11 @@ impl Results {
         Ok(results)
     }
 
-    /// Reads golden results, or the results of a run.
+    /// Parses golden results, or the results of a run; `name` is the file's name for messages.
     ///
     /// # Errors
-    /// The file cannot be read, has another schema version, an unknown key, a number that is not
-    /// finite, or does not satisfy [`Results::validate`].
-    pub fn read(path: &Path) -> anyhow::Result<Results> {
-        let name = path.display();
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("failed to read results `{name}`"))?;
-        Results::from_json(&text, &name.to_string())
-    }
-
-    /// As [`Results::read`], from a text; `name` stands in the messages.
-    ///
-    /// # Errors
-    /// As [`Results::read`].
+    /// If the text has another schema version, an unknown key, a number that is not finite, or does not
+    /// satisfy [`Results::validate`].
     pub fn from_json(text: &str, name: &str) -> anyhow::Result<Results> {
         /// The version alone: a later format may have keys that this one refuses.
         #[derive(Deserialize)]

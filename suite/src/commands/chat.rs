@@ -10,7 +10,7 @@ use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::{Sampling, generate_with};
 use synergy_models::tokenizer::Message;
 
-use crate::model::Model;
+use crate::run::model::Model;
 
 /// A conversation so far.
 #[derive(Debug)]

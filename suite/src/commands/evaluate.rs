@@ -9,6 +9,8 @@
 //! - Answers that cut levels and answers that are measured have different purposes, which is part of their hash and of
 //!   their seed: they are never the same answers.
 
+mod encode;
+mod endpoint;
 mod export;
 mod judge;
 mod levels;
@@ -26,13 +28,13 @@ use serde::Serialize;
 use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::sample::Sample;
 use synergy_models::weights::ComputeDtype;
+use synergy_report::completion::{Completion, to_lines};
 
-use crate::completion::{Completion, to_lines};
-use crate::endpoint::{Ask, Cache, Drawing, Endpoint, Purpose, Reply};
-use crate::event::Events;
-use crate::grading;
+use crate::commands::evaluate::endpoint::{Ask, Cache, Drawing, Endpoint, Purpose, Reply};
+use crate::commands::grade;
+use crate::run::event::Events;
 use crate::run::machine;
-use crate::store::write_atomic;
+use crate::run::store::write_atomic;
 
 pub use judge::Report;
 use questions::Asked;

@@ -12,7 +12,7 @@ use synergy_models::rope::{Position, rope_index};
 use synergy_models::tokenizer::{Message, Tokenizer};
 use synergy_models::vlm::{TokenBatch, index};
 
-use crate::model::Model;
+use crate::run::model::Model;
 
 /// What a prompt becomes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,4 @@
-//! `synergy leaderboard`: files in, one file or a page out. The only file of this module that reads
-//! and writes.
+//! `synergy leaderboard`: files in, one file or a page out.
 //!
 //! Does not know what is checked or how a page looks. Nothing is written unless every file is whole.
 
@@ -8,8 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
-use super::{Fault, Faults, HINT_NONE, Leaderboards, Sourced, merge, page, read};
-use crate::store::write_atomic;
+use synergy_report::leaderboard::{
+    Fault, Faults, HINT_NONE, Leaderboards, Sourced, merge, page, read,
+};
+
+use crate::run::store::write_atomic;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -19,7 +19,7 @@ use synergy_models::merge::report::Summary;
 use synergy_models::merge::{MergeSpec, Method, Rescale};
 use synergy_models::weights::StoredDtype;
 
-use crate::event::{interrupted, watch_interrupts};
+use crate::run::event::{interrupted, watch_interrupts};
 
 const EXAMPLES: &str = "\
 Examples:

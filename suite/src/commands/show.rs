@@ -16,12 +16,11 @@ use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::families::{Family, MAX_HOPS, Split, contact_sheet};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::text_only;
+use synergy_report::page::html::escaped;
+use synergy_report::score::Results;
 
-use crate::page::html::escaped;
-use crate::score::Results;
-use crate::store::write_atomic;
+use crate::run::store::write_atomic;
 
-const STYLE: &str = include_str!("page/page.css");
 /// Seed of questions that are no golden result's.
 const SEED: u64 = 1;
 /// Pictures of a family on a sheet.
@@ -117,7 +116,7 @@ fn questions(args: &ShowArgs, family: Family) -> Result<Vec<Shown>> {
         args.profile
     );
     let wanted = Level::ALL[usize::from(level) - 1];
-    let results = Results::read(&path)?;
+    let results = read_results(&path)?;
     let own = results
         .questions
         .iter()

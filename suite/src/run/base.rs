@@ -15,11 +15,12 @@ use synergy_models::image::ProcessorConfig;
 use synergy_models::tokenizer::Tokenizer;
 use synergy_models::weights::{ComputeDtype, Parameters};
 
-use crate::data::{Prompter, corpus};
 use crate::device::Compute;
-use crate::model::files_hash;
+use crate::key::Key;
 use crate::recipe::PromptSpec;
-use crate::store::{Key, write_atomic};
+use crate::run::model::files_hash;
+use crate::run::store::write_atomic;
+use crate::train::sequence::{Prompter, corpus};
 
 const WEIGHTS: &str = "model.safetensors";
 

@@ -16,15 +16,15 @@ use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::Sampling;
 use synergy_models::vlm::Vlm;
+use synergy_report::completion::Completion;
+use synergy_report::score::{cut_levels, score};
 
-use crate::base::Base;
-use crate::completion::Completion;
-use crate::data::test_samples;
 use crate::device::Compute;
-use crate::evaluate::{Question, evaluate};
 use crate::recipe::{Drawn, EvaluationSpec, FAMILIES, TrainingSpec};
-use crate::score::{cut_levels, score};
+use crate::run::base::Base;
 use crate::train::Context;
+use crate::train::rollout::{Question, evaluate};
+use crate::train::sequence::test_samples;
 
 /// Verbose answers must be right this often in every family.
 pub const VERBOSE_MIN: f64 = 0.9;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use crate::tensorboard::Scalars;
+use crate::run::tensorboard::Scalars;
 use crate::train::StepFigures;
 
 /// One line of `events.jsonl`.

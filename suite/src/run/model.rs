@@ -12,7 +12,8 @@ use synergy_models::vlm::Vlm;
 use synergy_models::weights::{Parameters, StoredDtype};
 
 use crate::device::Compute;
-use crate::store::{hash_file, listed, write_atomic};
+use crate::key::{hash_file, listed};
+use crate::run::store::write_atomic;
 
 /// A model with its settings.
 #[derive(Debug)]

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Error, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::key::{Key, hash_file, listed};
+
 const MANIFEST: &str = "manifest.json";
 
 /// A folder of artifacts.
@@ -29,30 +31,12 @@ pub struct Artifact {
     names: BTreeSet<String>,
 }
 
-/// Name of an artifact: the hash of all that it depends on.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Key(String);
-
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
     /// What the key is the hash of, for a person who looks.
     depends_on: serde_json::Value,
     /// blake3 of each file.
     files: BTreeMap<String, String>,
-}
-
-impl Key {
-    /// The key of something that depends on `value` and nothing else.
-    pub fn of(value: &serde_json::Value) -> Key {
-        let text = serde_json::to_string(value).expect("JSON is plain data");
-        Key(blake3::hash(text.as_bytes()).to_hex()[..24].to_owned())
-    }
-
-    /// As text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl Store {
@@ -247,27 +231,6 @@ fn write_flushed(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(file.sync_all()?)
 }
 
-/// What lies in the folder `dir`, in order of name.
-///
-/// # Errors
-/// If it cannot be listed.
-pub fn listed(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths =
-        fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>()?;
-    paths.sort();
-    Ok(paths)
-}
-
-/// Adds a file's name and its bytes to `hasher`, however large it is.
-///
-/// # Errors
-/// If it cannot be read.
-pub fn hash_file(hasher: &mut blake3::Hasher, path: &Path) -> io::Result<()> {
-    hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes());
-    hasher.update_reader(fs::File::open(path)?)?;
-    Ok(())
-}
-
 /// Writes one file so that it is there whole or not at all.
 ///
 /// # Errors
@@ -410,11 +373,5 @@ mod tests {
         store.put(&key, &json!(1), &files()).unwrap();
         assert_eq!(store.get(&key).unwrap().unwrap(), files());
         assert!(!dir.path().join(key.as_str()).join("half.bin").exists());
-    }
-
-    #[test]
-    fn a_key_changes_with_anything_it_depends_on() {
-        assert_ne!(Key::of(&json!({"lr": 0.1})), Key::of(&json!({"lr": 0.2})));
-        assert_eq!(Key::of(&json!({"lr": 0.1})), Key::of(&json!({"lr": 0.1})));
     }
 }

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 
-use crate::data::Prompter;
-use crate::pool;
 use crate::recipe::{MixSpec, QuestionsSpec, Source, TeacherSpec, Trace};
+use crate::train::pool;
+use crate::train::sequence::Prompter;
 
 /// A question of the training pool and an answer to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

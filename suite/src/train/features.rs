@@ -11,13 +11,9 @@ use synergy_models::rope::Grid;
 use synergy_models::vlm::Vlm;
 use synergy_models::weights::Parameters;
 
+use crate::limits::{FEATURE_CACHE_BYTES, TOWER};
 use crate::recipe::TrainingSpec;
-use crate::train::frozen;
-
-/// Names of the tower's parameters begin so.
-pub(crate) const TOWER: &str = "visual.";
-/// What is kept at most; pictures beyond it are computed anew each time.
-pub(crate) const BYTES_MAX: usize = 1 << 30;
+use crate::train::frozen::frozen;
 
 /// Features of all pictures that one tower has seen.
 #[derive(Debug)]
@@ -73,7 +69,8 @@ impl FeatureCache {
         let features: Arc<[f32]> = features.expect("float data is readable as f32").into();
         let mut kept = self.kept.lock().expect("nobody panics here");
         let num_bytes = kept.num_bytes + size_of_val(&*features);
-        if num_bytes <= BYTES_MAX && kept.features.insert(key, features.clone()).is_none() {
+        if num_bytes <= FEATURE_CACHE_BYTES && kept.features.insert(key, features.clone()).is_none()
+        {
             kept.num_bytes = num_bytes;
         }
         features
@@ -89,10 +86,10 @@ fn tower(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Base;
     use crate::device::Compute;
-    use crate::pool::drawn;
     use crate::recipe::PromptSpec;
+    use crate::run::base::Base;
+    use crate::train::pool::drawn;
     use std::sync::LazyLock;
     use synergy_benchmarks::families::Split;
     use synergy_models::config::Preset;

@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn objectives_are_those_of_the_reference() {
-        let text = include_str!("../../golden/parity/fixtures/losses.json");
+        let text = include_str!("../../../golden/parity/fixtures/losses.json");
         let recorded: Recorded = serde_json::from_str(text).unwrap();
         assert!(recorded.cases.len() > 20);
         for case in recorded.cases {

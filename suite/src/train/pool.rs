@@ -12,8 +12,8 @@ use synergy_benchmarks::datasets::training::{self, Layout};
 use synergy_benchmarks::families::Split;
 use synergy_benchmarks::sample::Sample;
 
+use crate::key::{Key, hash_file, listed};
 use crate::recipe::{FAMILIES, FilesSpec, QuestionsSpec, Source};
-use crate::store::{Key, hash_file, listed};
 
 /// The `index`-th question of the pool that `spec` names, for a run of `run_seed`; files have the same for every seed.
 ///

@@ -11,16 +11,12 @@ use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::{Generated, Prompt, Sampling, generate, memory_bytes};
 use synergy_models::image::Patches;
 use synergy_models::vlm::Vlm;
+use synergy_report::completion::Completion;
 
-use crate::completion::Completion;
-use crate::data::Prompter;
-use crate::features::FeatureCache;
+use crate::limits::{SHARD_ROWS, SHARDS_MIN};
+use crate::train::features::FeatureCache;
+use crate::train::sequence::Prompter;
 use crate::train::{Context, matrix};
-
-/// Rows of one shard, about: twice what it generates at once.
-pub(crate) const SHARD_ROWS: usize = 128;
-/// Shards at least, so that two threads share even little work.
-pub(crate) const SHARDS_MIN: usize = 2;
 
 /// A sample ready to be asked.
 #[derive(Debug, Clone)]
@@ -233,10 +229,10 @@ pub fn with_another_picture(samples: &[Sample], place: usize) -> Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Base;
     use crate::device::Compute;
-    use crate::pool::drawn;
     use crate::recipe::{PromptSpec, TrainingSpec};
+    use crate::run::base::Base;
+    use crate::train::pool::drawn;
     use proptest::prelude::*;
     use synergy_benchmarks::families::Split;
     use synergy_models::config::Preset;

@@ -17,8 +17,8 @@ use synergy_models::rope::{Position, rope_index};
 use synergy_models::tokenizer::{Message, Tokenizer};
 use synergy_models::vlm::TokenBatch;
 
-use crate::prompt::prompt;
 use crate::recipe::{Drawn, FAMILIES, PromptSpec};
+use crate::train::prompt::prompt;
 
 /// Turns text and pictures into what the model takes.
 #[derive(Debug)]
@@ -227,8 +227,8 @@ pub fn test_samples(drawn: Drawn, split: Split) -> Result<Vec<Sample>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Base;
     use crate::device::Compute;
+    use crate::run::base::Base;
     use proptest::prelude::*;
     use std::sync::LazyLock;
     use synergy_models::config::Preset;
@@ -241,7 +241,7 @@ mod tests {
     });
 
     fn conversation(gap_max: u32, seed: u64) -> Sequence {
-        let sample = crate::pool::drawn(1, 3, Split::Train, [2, 4]);
+        let sample = crate::train::pool::drawn(1, 3, Split::Train, [2, 4]);
         let turns = [
             ("Read the cells from a1 to b1.".to_owned(), "a1 3 b1 2".to_owned()),
             (PROMPTER.text(&sample, true), "<think> a1 3</think>\\boxed{3}".to_owned()),
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn stages_of_a_seed_share_their_questions() {
-        let sample = |seed| crate::pool::drawn(seed, 7, Split::Train, [1, 4]);
+        let sample = |seed| crate::train::pool::drawn(seed, 7, Split::Train, [1, 4]);
         assert_eq!(sample(1), sample(1));
         assert_ne!(sample(1).id, sample(2).id);
     }

@@ -6,7 +6,7 @@ use synergy_benchmarks::style::Marker;
 
 use super::{Analyses, Analysis, Budget, Group, RowAccuracy};
 use crate::agreement::{Agreement, Verdicts};
-use crate::table::{Grid, NOTHING, percent};
+use crate::text::terminal::{Grid, NOTHING, percent};
 
 /// Accuracy under each grader, the share in which it found nothing, and Cohen's kappa with each.
 pub(crate) fn graders(agreement: &Agreement) -> Grid {

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 use super::{Analysis, grids};
 use crate::agreement::Agreement;
-use crate::publish::{markdown_table, section};
-use crate::table::Grid;
+use crate::text::markdown::{markdown_table, section};
+use crate::text::terminal::Grid;
 
 /// Answers that are listed where graders part; the JSON beside the report has all of them.
 const PARTED_SHOWN: usize = 20;

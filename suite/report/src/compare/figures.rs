@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Corrected, Test, Verdict};
-use crate::recipe::GateSpec;
+use crate::gate::GateSpec;
 use crate::score::Results;
 use crate::statistics::{self, Interval};
 

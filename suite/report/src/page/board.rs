@@ -10,7 +10,7 @@ use synergy_benchmarks::style::REASONING_WORDS;
 
 use super::html::{escaped, scroller};
 use crate::score::{Cell, Metrics, ResultRow, Results, RowKind};
-use crate::table::{self, NOTHING};
+use crate::text::terminal::{self as table, NOTHING};
 
 /// The filters, the table, and what stands beside the external benchmarks.
 pub(super) fn board(results: &Results, metrics: &Metrics) -> String {

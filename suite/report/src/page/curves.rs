@@ -7,7 +7,7 @@ use super::PageData;
 use super::chart::{self, Axis, Panel, Point, Series};
 use super::html;
 use super::lines::Line;
-use crate::table::{Grid, NOTHING};
+use crate::text::terminal::{Grid, NOTHING};
 
 /// What is drawn: the name in the record, the title, the unit, and a factor to that unit.
 const FIGURES: [(&str, &str, &str, f64); 5] = [

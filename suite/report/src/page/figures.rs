@@ -14,7 +14,7 @@ use super::html;
 use super::lines::{Group, Line};
 use crate::score::{Metrics, Question, Results, SeedOutcomes, per_question};
 use crate::statistics::{self, Interval};
-use crate::table::{self, Grid, NOTHING};
+use crate::text::terminal::{self as table, Grid, NOTHING};
 
 /// Width and height of the panel over all families, and of one family's.
 const LARGE: (f64, f64) = (640.0, 340.0);

@@ -6,7 +6,7 @@ use super::chart::{self, Axis, Panel, Point, Series};
 use super::html;
 use super::lines::Line;
 use crate::golden::{Average, Record};
-use crate::table::Grid;
+use crate::text::terminal::Grid;
 
 const SIZE: (f64, f64) = (480.0, 260.0);
 
@@ -81,7 +81,7 @@ fn grid(records: &[Record]) -> Grid {
         let seeds: Vec<String> = record.seeds.iter().map(u64::to_string).collect();
         let told = |row: Option<&Average>| {
             row.map_or_else(
-                || crate::table::NOTHING.to_owned(),
+                || crate::text::terminal::NOTHING.to_owned(),
                 |row| format!("{} {:.1} %", row.name, 100.0 * row.accuracy),
             )
         };

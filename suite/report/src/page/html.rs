@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::table::Grid;
+use crate::text::terminal::Grid;
 
 /// How many characters of an answer are shown before its middle is left out.
 const TEXT_MAX: usize = 1100;

@@ -10,7 +10,7 @@ use crate::claims::{ClaimVerdict, Finding};
 use crate::cost::Cost;
 use crate::score::{Metrics, Results};
 use crate::statistics::Interval;
-use crate::table::{self, Grid, NOTHING};
+use crate::text::terminal::{self as table, Grid, NOTHING};
 
 /// The claims with what our results say of each.
 pub(super) fn claims(findings: &[Finding]) -> String {

@@ -10,7 +10,7 @@ use super::PageData;
 use super::chart;
 use super::html::escaped;
 use crate::score::{BASE, Results, RowKind};
-use crate::table;
+use crate::text::terminal as table;
 
 /// The controls that a figure can show: chance alone, and what sharpening alone would be. The others are no gains.
 const CONTROLS: [&str; 2] = ["greedy", "null"];

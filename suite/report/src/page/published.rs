@@ -9,7 +9,7 @@ use super::chart::{self, Axis, Panel, Point, Series};
 use super::figures;
 use super::html;
 use super::lines::Line;
-use crate::table::{Grid, NOTHING};
+use crate::text::terminal::{Grid, NOTHING};
 
 const SIZE: (f64, f64) = (340.0, 240.0);
 

@@ -9,9 +9,7 @@ use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::seed::Seed;
 
-use super::{
-    External, Header, Machine, Provenance, Results, Row, RowKind, Training, control_note, score,
-};
+use super::{External, Header, Machine, Provenance, Results, Row, RowKind, Training, score};
 use crate::completion::Completion;
 use crate::cost::{Budget, Cost};
 

@@ -19,7 +19,8 @@ use crate::completion::Completion;
 use crate::cost::{Budget, Cost};
 use crate::score::{Cell, Metrics, ResultRow, Results};
 use crate::statistics::Interval;
-use crate::table::{self, Grid};
+use crate::text::markdown::{inline, markdown_table, section};
+use crate::text::terminal::{self as table, Grid};
 
 /// Version of the leaderboard's JSON.
 pub const LEADERBOARD_VERSION: u32 = 2;
@@ -40,7 +41,7 @@ pub struct SampleCompletion {
 /// # Errors
 /// With every place that does not.
 pub fn check(leaderboard: &Value) -> Result<()> {
-    let schema = include_str!("../../golden/schema/leaderboard.schema.json");
+    let schema = include_str!("../../../../golden/schema/leaderboard.schema.json");
     let schema = serde_json::from_str(schema).context("the schema is JSON")?;
     let validator = jsonschema::draft202012::new(&schema).context("the schema is a schema")?;
     let faults: Vec<String> =
@@ -278,11 +279,6 @@ pub fn report_markdown(
     text
 }
 
-/// Starts a section of a report with one sentence.
-pub(crate) fn section(text: &mut String, heading: &str, sentence: &str) {
-    let _ = write!(text, "\n## {heading}\n\n{sentence}\n\n");
-}
-
 fn families_grid(results: &Results, metrics: &Metrics) -> Grid {
     let families = results.families();
     let external = results.external_benchmarks();
@@ -465,44 +461,6 @@ fn provenance_markdown(text: &mut String, results: &Results) {
     for (what, value) in lines {
         let _ = writeln!(text, "- {what}: {}", inline(&value));
     }
-}
-
-pub(crate) fn markdown_table(text: &mut String, grid: &Grid) {
-    let line = |cells: &[String]| {
-        let cells: Vec<String> = cells
-            .iter()
-            .map(|cell| cell.split('\n').map(inline).collect::<Vec<_>>().join("<br>"))
-            .collect();
-        format!("| {} |\n", cells.join(" | "))
-    };
-    text.push_str(&line(&grid.header));
-    text.push_str("| --- |");
-    text.push_str(&" ---: |".repeat(grid.header.len().saturating_sub(1)));
-    text.push('\n');
-    for row in &grid.rows {
-        text.push_str(&line(row));
-    }
-}
-
-/// Text on one line that Markdown shows as it is.
-pub(crate) fn inline(text: &str) -> String {
-    let text: Vec<char> = text.trim().chars().collect();
-    let mut escaped = String::with_capacity(text.len());
-    for (index, &c) in text.iter().enumerate() {
-        // An underscore inside a word, as in `two_stage`, means nothing to Markdown.
-        let neighbors = [index.wrapping_sub(1), index + 1].map(|i| text.get(i));
-        let inside = neighbors.iter().all(|c| c.is_some_and(|c| c.is_alphanumeric()));
-        match c {
-            '\n' | '\r' => escaped.push(' '),
-            '_' if inside => escaped.push(c),
-            '|' | '<' | '>' | '`' | '*' | '_' | '[' | ']' | '\\' | '#' => {
-                escaped.push('\\');
-                escaped.push(c);
-            }
-            _ => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -28,10 +28,11 @@ use serde_json::{Value, json};
 use synergy_benchmarks::sample::ImageSource;
 use synergy_benchmarks::seed::Seed;
 
-use crate::event::interrupted;
-use crate::picture::{Picture, picture};
-use crate::prompt::IMAGE_MARK;
-use crate::store::{Key, write_atomic};
+use crate::commands::evaluate::encode::{Picture, picture};
+use crate::key::Key;
+use crate::run::event::interrupted;
+use crate::run::store::write_atomic;
+use crate::train::prompt::IMAGE_MARK;
 
 /// The longest wait between two attempts.
 const WAIT_MAX: Duration = Duration::from_secs(60);

@@ -11,11 +11,11 @@ use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::sample::Sample;
+use synergy_report::completion::Completion;
+use synergy_report::statistics::Interval;
 
 use super::Answered;
 use super::judge::Report;
-use crate::completion::Completion;
-use crate::statistics::Interval;
 
 /// The Hub's names of the sets: benchmark, data set, split. Whether the Hub has registered each as a benchmark, which it
 /// asks for, is not known here.

@@ -10,15 +10,15 @@ use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
+use synergy_report::agreement::{Agreement, Verdicts};
+use synergy_report::analysis::{Analysis, Judged, analyze};
+use synergy_report::completion::Completion;
+use synergy_report::score::Machine;
+use synergy_report::statistics::{self, Interval};
 
 use super::{Answered, Answerer};
-use crate::agreement::{Agreement, Verdicts};
-use crate::analysis::{Analysis, Judged, analyze};
-use crate::completion::Completion;
-use crate::endpoint::Drawing;
+use crate::commands::evaluate::endpoint::Drawing;
 use crate::run::machine;
-use crate::score::Machine;
-use crate::statistics::{self, Interval};
 
 /// Version of [`Report`] on disk. A change of its meaning raises it.
 pub(super) const SCHEMA_VERSION: u32 = 1;

@@ -12,9 +12,9 @@ use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::difficulty::{self, Level};
 use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
+use synergy_report::completion::Completion;
 
 use super::Answered;
-use crate::completion::Completion;
 
 /// A question's pass rate and the level that follows from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

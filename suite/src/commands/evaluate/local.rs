@@ -16,17 +16,17 @@ use synergy_models::weights::ComputeDtype;
 
 use super::questions::SUFFIX;
 use super::{Answerer, Asking};
-use crate::data::Prompter;
+use crate::commands::evaluate::encode::picture;
+use crate::commands::evaluate::endpoint::{Ask, Drawing, Purpose, Reply, key};
 use crate::device::Compute;
-use crate::endpoint::{Ask, Drawing, Purpose, Reply, key};
-use crate::evaluate::{Question, rollouts};
-use crate::event::interrupted;
-use crate::model::{Model, files_hash};
-use crate::picture::picture;
+use crate::key::Key;
 use crate::recipe::{PromptSpec, TrainingSpec};
 use crate::run::CODE;
-use crate::store::Key;
+use crate::run::event::interrupted;
+use crate::run::model::{Model, files_hash};
 use crate::train::Context;
+use crate::train::rollout::{Question, rollouts};
+use crate::train::sequence::Prompter;
 
 /// Questions between two looks at Ctrl-C.
 const CHUNK: usize = 32;
@@ -159,7 +159,7 @@ fn question(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pool::drawn;
+    use crate::train::pool::drawn;
     use synergy_benchmarks::families::Split;
 
     #[test]

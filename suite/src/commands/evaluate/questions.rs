@@ -13,7 +13,7 @@ use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::text_only;
 
 use super::AskingArgs;
-use crate::prompt::prompt;
+use crate::train::prompt::prompt;
 
 /// The study's instruction, word for word (STUDY, prompt template).
 pub(super) const SUFFIX: &str = "Please reason step by step within <think> </think> tags, and put your final answer within \\boxed{}.";

@@ -3,11 +3,11 @@
 //! Does not know how its figures came about. Numbers are rounded here and nowhere before.
 
 use std::fmt::Write as _;
+use synergy_report::analysis::{grids, written};
+use synergy_report::text::markdown::{inline, markdown_table};
+use synergy_report::text::terminal::{Grid, draw, percent};
 
 use super::judge::{Part, Report};
-use crate::analysis::{grids, written};
-use crate::publish::{inline, markdown_table};
-use crate::table::{Grid, draw, percent};
 
 /// The report for a terminal of `width` columns.
 pub(super) fn render(report: &Report, width: u16) -> String {
@@ -58,7 +58,7 @@ fn parts_grid(report: &Report) -> Grid {
         vec![
             part.name.clone(),
             part.num_questions.to_string(),
-            crate::table::plus_minus(part.accuracy.scaled(100.0)),
+            synergy_report::text::terminal::plus_minus(part.accuracy.scaled(100.0)),
             format!("{:.0}", part.tokens),
         ]
     };
