@@ -4,8 +4,8 @@
 //! A budget needs no other run: an answer that is longer than it would have been cut there, and a cut answer is not
 //! a right one.
 
-pub(crate) mod grids;
-pub(crate) mod written;
+pub mod grids;
+pub mod written;
 
 use std::collections::BTreeMap;
 

@@ -20,7 +20,7 @@ mod completions;
 mod curves;
 mod figures;
 mod history;
-pub(crate) mod html;
+pub mod html;
 mod ledger;
 mod lines;
 mod published;

@@ -9,7 +9,7 @@ use crate::agreement::{Agreement, Verdicts};
 use crate::text::terminal::{Grid, NOTHING, percent};
 
 /// Accuracy under each grader, the share in which it found nothing, and Cohen's kappa with each.
-pub(crate) fn graders(agreement: &Agreement) -> Grid {
+pub fn graders(agreement: &Agreement) -> Grid {
     let mut header = ["grader", "accuracy %", "unparsed %"].map(str::to_owned).to_vec();
     // Numbers stand for names, which are too long to head a column.
     header.extend((1..=agreement.graders.len()).map(|number| format!("κ {number}")));
@@ -31,7 +31,7 @@ pub(crate) fn graders(agreement: &Agreement) -> Grid {
 }
 
 /// Every row of a run under each grader.
-pub(crate) fn rows(analyses: &Analyses) -> Grid {
+pub fn rows(analyses: &Analyses) -> Grid {
     let mut header = vec!["row".to_owned()];
     header.extend(analyses.agreement.graders.clone());
     let row = |row: &RowAccuracy| {
@@ -42,7 +42,7 @@ pub(crate) fn rows(analyses: &Analyses) -> Grid {
 }
 
 /// What each grader says of the first `most` answers on which they part.
-pub(crate) fn parted(agreement: &Agreement, most: usize) -> Grid {
+pub fn parted(agreement: &Agreement, most: usize) -> Grid {
     let header = ["row", "seed", "question", "answer"].map(str::to_owned);
     let row = |verdicts: &Verdicts| {
         let outcomes = verdicts.outcomes.iter().map(|o| format!("{o:?}").to_lowercase());
@@ -63,7 +63,7 @@ pub(crate) fn parted(agreement: &Agreement, most: usize) -> Grid {
 }
 
 /// Length and style, a line for each of `groups` under the name that stands before it.
-pub(crate) fn style<'a>(first: &str, groups: impl Iterator<Item = (String, &'a Group)>) -> Grid {
+pub fn style<'a>(first: &str, groups: impl Iterator<Item = (String, &'a Group)>) -> Grid {
     let mut header = [first, "answers", "mean", "median", "p95"].map(str::to_owned).to_vec();
     header.extend(Marker::ALL.map(|marker| marker.name().to_owned()));
     header.extend(["repetition".to_owned(), "in form %".to_owned()]);
@@ -80,7 +80,7 @@ pub(crate) fn style<'a>(first: &str, groups: impl Iterator<Item = (String, &'a G
 }
 
 /// The name of a group: a level, an outcome or all.
-pub(crate) fn group_name(group: &Group) -> String {
+pub fn group_name(group: &Group) -> String {
     match (group.level, group.outcome) {
         (Some(level), _) => level.to_string(),
         (_, Some(outcome)) => format!("{outcome:?}").to_lowercase(),
@@ -89,7 +89,7 @@ pub(crate) fn group_name(group: &Group) -> String {
 }
 
 /// Accuracy against the budget, a line for each row and a column for each budget.
-pub(crate) fn budgets(analyses: &[Analysis]) -> Grid {
+pub fn budgets(analyses: &[Analysis]) -> Grid {
     let longest = analyses.iter().map(|analysis| &analysis.budgets).max_by_key(|b| b.len());
     let steps: &[Budget] = longest.map_or(&[], Vec::as_slice);
     let mut header = vec!["tokens".to_owned()];

@@ -13,7 +13,7 @@ use crate::text::terminal::Grid;
 const PARTED_SHOWN: usize = 20;
 
 /// The scores under each grader, their agreement, and where they part.
-pub(crate) fn graders(text: &mut String, agreement: &Agreement) {
+pub fn graders(text: &mut String, agreement: &Agreement) {
     section(
         text,
         "Graders",
@@ -42,7 +42,7 @@ pub(crate) fn graders(text: &mut String, agreement: &Agreement) {
 }
 
 /// How long answers are and how they are written.
-pub(crate) fn style(text: &mut String, grid: &Grid) {
+pub fn style(text: &mut String, grid: &Grid) {
     section(
         text,
         "Length and style",
@@ -53,7 +53,7 @@ pub(crate) fn style(text: &mut String, grid: &Grid) {
 }
 
 /// What accuracy would have been with less to write.
-pub(crate) fn budgets(text: &mut String, analyses: &[Analysis]) {
+pub fn budgets(text: &mut String, analyses: &[Analysis]) {
     section(
         text,
         "Accuracy against a budget of tokens",

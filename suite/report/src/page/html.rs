@@ -13,7 +13,7 @@ const TEXT_MAX: usize = 1100;
 const TEXT_END: usize = 400;
 
 /// `text` as it stands between tags and in attributes. Characters that HTML forbids are replaced.
-pub(crate) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -18,12 +18,12 @@ use crate::score::{Cell, Metrics, ResultRow, Results, RowKind};
 use crate::statistics::{CONFIDENCE, Interval};
 
 /// What stands where a cell has no questions.
-pub(crate) const NOTHING: &str = "–";
+pub const NOTHING: &str = "–";
 
 /// A table as text, before it is drawn: lines within a cell are parted by `\n`.
-pub(crate) struct Grid {
-    pub(crate) header: Vec<String>,
-    pub(crate) rows: Vec<Vec<String>>,
+pub struct Grid {
+    pub header: Vec<String>,
+    pub rows: Vec<Vec<String>>,
 }
 
 /// The final table: rows by level, with intervals. Fits into 120 columns.
@@ -74,7 +74,7 @@ pub fn render_comparison(comparison: &Comparison, width: u16) -> String {
 }
 
 /// How many cells and figures of training got which verdict.
-pub(crate) fn counts(comparison: &Comparison) -> String {
+pub fn counts(comparison: &Comparison) -> String {
     let found = Verdict::ALL.into_iter().map(|verdict| (verdict, comparison.count(verdict)));
     let found = found.filter(|(_, count)| *count > 0);
     let counts: Vec<String> =
@@ -89,7 +89,7 @@ pub(crate) fn counts(comparison: &Comparison) -> String {
 }
 
 /// Profile, size and origin in one line.
-pub(crate) fn title(results: &Results) -> String {
+pub fn title(results: &Results) -> String {
     let provenance = &results.provenance;
     let commit = provenance.commit.get(..12).unwrap_or(&provenance.commit);
     let seeds = results.rows.iter().map(|row| row.seeds.len()).max().unwrap_or(0);
@@ -105,7 +105,7 @@ pub(crate) fn title(results: &Results) -> String {
 }
 
 /// The warning beside every figure of a base that has not passed its gate.
-pub(crate) fn provisional(results: &Results) -> Option<String> {
+pub fn provisional(results: &Results) -> Option<String> {
     let provenance = &results.provenance;
     provenance
         .base_provisional
@@ -113,7 +113,7 @@ pub(crate) fn provisional(results: &Results) -> Option<String> {
 }
 
 /// How to read [`levels_grid`].
-pub(crate) fn legend() -> String {
+pub fn legend() -> String {
     format!(
         "accuracy in % ± half of its {:.0} % interval; below it the gain over base in points; \
          length in tokens;\ntruncated answers in %; `{}` per answer",
@@ -123,7 +123,7 @@ pub(crate) fn legend() -> String {
 }
 
 /// Accuracy of every row that was asked an external benchmark, and the figures beside it.
-pub(crate) fn external_line(results: &Results, metrics: &Metrics, benchmark: &str) -> String {
+pub fn external_line(results: &Results, metrics: &Metrics, benchmark: &str) -> String {
     let cells: Vec<&Cell> = ordered_rows(results)
         .into_iter()
         .filter_map(|row| metrics.cell(&row.name, Some(benchmark), None))
@@ -142,7 +142,7 @@ pub(crate) fn external_line(results: &Results, metrics: &Metrics, benchmark: &st
 }
 
 /// What the families' questions are worth without their pictures, in percent; none where no family was asked.
-pub(crate) fn text_only_line(results: &Results) -> Option<String> {
+pub fn text_only_line(results: &Results) -> Option<String> {
     let of_family = |name: &&str| {
         let family: Family = name.parse().ok()?;
         let hops = results.questions.iter().filter(|q| q.benchmark == *name).map(|q| q.hops);
@@ -160,7 +160,7 @@ pub(crate) fn text_only_line(results: &Results) -> Option<String> {
 
 /// Rows in reading order: the baseline, the controls of the base, then each regime with its own
 /// controls (`<regime>/…`) below it.
-pub(crate) fn ordered_rows(results: &Results) -> Vec<&ResultRow> {
+pub fn ordered_rows(results: &Results) -> Vec<&ResultRow> {
     let rank = |row: &ResultRow| match row.kind {
         RowKind::Baseline => (0, 0),
         RowKind::Control if !row.name.contains('/') => (1, 0),
@@ -177,7 +177,7 @@ pub(crate) fn ordered_rows(results: &Results) -> Vec<&ResultRow> {
 }
 
 /// Rows by level: what the suite is for.
-pub(crate) fn levels_grid(results: &Results, metrics: &Metrics) -> Grid {
+pub fn levels_grid(results: &Results, metrics: &Metrics) -> Grid {
     let mut header = vec!["accuracy".to_owned(), "avg".to_owned()];
     for (level, count, share) in results.level_shares() {
         header.push(format!("{level}\n{:.1} %\nn {count}", 100.0 * share));
@@ -202,7 +202,7 @@ pub(crate) fn levels_grid(results: &Results, metrics: &Metrics) -> Grid {
 
 /// The row's name and, where a line with gains follows, what that line is. The control of a
 /// regime stands right below it, so only what follows its slash is said.
-pub(crate) fn label(row: &ResultRow, cells: &[Option<&Cell>]) -> String {
+pub fn label(row: &ResultRow, cells: &[Option<&Cell>]) -> String {
     let name = match row.name.split_once('/') {
         Some((_, control)) => format!("  /{control}"),
         None => row.name.clone(),
@@ -215,7 +215,7 @@ pub(crate) fn label(row: &ResultRow, cells: &[Option<&Cell>]) -> String {
 }
 
 /// Accuracy and, below it, the gain.
-pub(crate) fn accuracy_and_gain(row: &ResultRow, cell: Option<&Cell>) -> String {
+pub fn accuracy_and_gain(row: &ResultRow, cell: Option<&Cell>) -> String {
     shown(cell, |cell| {
         let accuracy = plus_minus(cell.accuracy.scaled(100.0));
         match gain(row, cell) {
@@ -226,11 +226,11 @@ pub(crate) fn accuracy_and_gain(row: &ResultRow, cell: Option<&Cell>) -> String 
 }
 
 /// A gain in percentage points.
-pub(crate) fn points(gain: Interval) -> String {
+pub fn points(gain: Interval) -> String {
     plus_minus_signed(gain.scaled(100.0))
 }
 
-pub(crate) fn plus_minus_signed(effect: Interval) -> String {
+pub fn plus_minus_signed(effect: Interval) -> String {
     // Rounded first, so that none is shown as -0.0.
     let mean = (effect.mean * 10.0).round() / 10.0 + 0.0;
     format!("{mean:+.1} ±{:.1}", effect.half_width())
@@ -242,21 +242,21 @@ fn gain(row: &ResultRow, cell: &Cell) -> Option<Interval> {
 }
 
 /// A cell's text, or a dash where there is no cell.
-pub(crate) fn shown(cell: Option<&Cell>, text: impl Fn(&Cell) -> String) -> String {
+pub fn shown(cell: Option<&Cell>, text: impl Fn(&Cell) -> String) -> String {
     cell.map_or_else(|| NOTHING.to_owned(), text)
 }
 
-pub(crate) fn plus_minus(interval: Interval) -> String {
+pub fn plus_minus(interval: Interval) -> String {
     format!("{:.1} ±{:.1}", interval.mean, interval.half_width())
 }
 
-pub(crate) fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     format!("{:.1}", 100.0 * share)
 }
 
 /// The cells, then the figures with this verdict; a row of results that is missing or new as a whole is one
 /// line.
-pub(crate) fn verdict_rows(comparison: &Comparison, verdict: Verdict) -> Vec<Vec<String>> {
+pub fn verdict_rows(comparison: &Comparison, verdict: Verdict) -> Vec<Vec<String>> {
     let whole = |row: &str| {
         matches!(verdict, Verdict::Missing | Verdict::New)
             && comparison.cells.iter().all(|cell| cell.row != row || cell.verdict == verdict)
@@ -358,7 +358,7 @@ fn filled(line: &str, width: usize) -> String {
 
 /// Draws a grid with rules above, below and under the header; the first `num_left` columns are
 /// text, the others numbers.
-pub(crate) fn draw(grid: &Grid, width: u16, num_left: usize) -> String {
+pub fn draw(grid: &Grid, width: u16, num_left: usize) -> String {
     let mut table = Table::new();
     table
         .load_preset(presets::UTF8_HORIZONTAL_ONLY)
