@@ -7,6 +7,7 @@ use super::PageData;
 use super::chart::{self, Axis, Panel, Point, Series};
 use super::html;
 use super::lines::Line;
+use crate::cost::StepFigures;
 use crate::text::terminal::{Grid, NOTHING};
 
 /// What is drawn: the name in the record, the title, the unit, and a factor to that unit.
@@ -29,7 +30,7 @@ pub struct Curve {
     pub stage: String,
     pub seed: u64,
     /// Each step's figures.
-    pub steps: Vec<crate::train::StepFigures>,
+    pub steps: Vec<StepFigures>,
 }
 
 /// A curve, the line it belongs to, and its points: step and value.

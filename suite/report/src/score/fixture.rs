@@ -12,6 +12,7 @@ use synergy_benchmarks::seed::Seed;
 use super::{External, Header, Machine, Provenance, Results, Row, RowKind, Training, score};
 use crate::completion::Completion;
 use crate::cost::{Budget, Cost};
+use crate::rows::control_note;
 
 /// How a made-up model answers.
 #[derive(Debug, Clone, Copy)]
