@@ -10,9 +10,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
 
-use crate::config::{GenerationConfig, VlmConfig};
 use crate::generate::{Prompt, Sampling};
 use crate::image::{Patches, ProcessorConfig};
+use crate::qwen2_5_vl::config::{GenerationConfig, VlmConfig};
 use crate::tokenizer::{Message, Tokenizer};
 
 /// Names of the files that [`Checkpoint::files`] gives.
@@ -199,7 +199,7 @@ impl Encoded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Preset;
+    use crate::qwen2_5_vl::config::Preset;
 
     fn small() -> Checkpoint {
         let corpus = ["What is red? <think> a1 2</think>\\boxed{3}".to_owned()];

@@ -14,27 +14,29 @@ use anyhow::{Result, ensure};
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::VlmConfig;
+use crate::batch::{TokenBatch, index};
 use crate::generate::draw::{draw, seen};
 use crate::native::{Native, decode};
 use crate::ops::{causal_mask, padded_causal_mask};
-use crate::rope::{Grid, Position, Video, batch_rope_index};
-use crate::text::KvCache;
-use crate::vlm::{TokenBatch, Vlm, index};
+use crate::qwen2_5_vl::config::VlmConfig;
+use crate::qwen2_5_vl::rope::{Grid, Position, Video, batch_rope_index};
+use crate::qwen2_5_vl::text::KvCache;
+use crate::qwen2_5_vl::vlm::Vlm;
 
 mod draw;
 
-/// A prompt with its pictures' tokens already expanded.
-#[derive(Debug, Clone)]
+/// A prompt whose picture tokens are already expanded.
+#[derive(Debug, Clone, Default)]
 pub struct Prompt {
+    /// Token ids, at least one, each below `vocab_size`.
     pub input_ids: Vec<u32>,
-    /// Of its pictures, in order of appearance.
+    /// Patches of its pictures, in order of appearance.
     pub grids: Vec<Grid>,
-    /// Likewise.
+    /// Patches of its videos, in order of appearance.
     pub videos: Vec<Video>,
-    /// First row of the features that belongs to this prompt.
+    /// The first row of the features that belongs to this prompt.
     pub feature_start: usize,
-    /// Positions of the answer jump by this much: 0 but where a skill's tie to positions is measured.
+    /// How many positions are skipped before the answer; 0 except where a skill's dependence on positions is measured.
     pub position_gap: u32,
 }
 
@@ -455,7 +457,7 @@ fn host(logits: Tensor<2>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Preset, SpecialIds, VlmConfig};
+    use crate::qwen2_5_vl::config::{Preset, SpecialIds, VlmConfig};
     use crate::tests::fixtures::{self, Case, Pictures};
     use crate::weights::Parameters;
     use rand_chacha::rand_core::SeedableRng;

@@ -13,9 +13,9 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::config::VisionConfig;
 use crate::image::resample::bicubic;
-use crate::rope::{Grid, merge_order};
+use crate::qwen2_5_vl::config::VisionConfig;
+use crate::qwen2_5_vl::rope::{Grid, merge_order};
 
 mod published;
 mod read;
@@ -219,7 +219,7 @@ mod tests {
     use safetensors::{SafeTensors, tensor::TensorView};
 
     use super::*;
-    use crate::config::{Preset, SpecialIds, VlmConfig};
+    use crate::qwen2_5_vl::config::{Preset, SpecialIds, VlmConfig};
 
     fn processor() -> ProcessorConfig {
         let ids = SpecialIds { image: 1, vision_start: 2, vision_end: 3, bos: 4, eos: 4 };

@@ -16,6 +16,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::qwen2_5_vl::names::{EMBEDDING, module_name};
 use crate::weights::{ComputeDtype, NamedShape, Parameter, Parameters, StoredDtype, write_tensors};
 
 const CONFIG: &str = "adapter_config.json";
@@ -161,8 +162,8 @@ impl LoraConfig {
             (None, TargetModules::Pattern(_)) => false,
         };
         let changes = |(name, shape): &&NamedShape| {
-            let is_layer = shape.len() == 2 && name != "model.embed_tokens.weight";
-            is_layer && name.strip_suffix(".weight").is_some_and(|stem| wanted(&module(stem)))
+            let is_layer = shape.len() == 2 && name != EMBEDDING;
+            is_layer && name.strip_suffix(".weight").is_some_and(|stem| wanted(&module_name(stem)))
         };
         let weights: Vec<&NamedShape> = shapes.iter().filter(changes).collect();
         ensure!(
@@ -185,17 +186,8 @@ impl LoraConfig {
         excluded: impl Fn(&str) -> bool,
     ) -> Result<LoraConfig> {
         let left = self.weights(shapes)?.into_iter().filter(|(name, _)| !excluded(name));
-        let names = left.filter_map(|(name, _)| name.strip_suffix(".weight")).map(module);
+        let names = left.filter_map(|(name, _)| name.strip_suffix(".weight")).map(module_name);
         Ok(LoraConfig { target_modules: TargetModules::Names(names.collect()), ..self.clone() })
-    }
-}
-
-/// The name that `transformers` uses inside for the module published as `stem`.
-fn module(stem: &str) -> String {
-    match (stem.strip_prefix("model."), stem.starts_with("visual.")) {
-        (Some(rest), _) => format!("model.language_model.{rest}"),
-        (None, true) => format!("model.{stem}"),
-        (None, false) => stem.to_owned(),
     }
 }
 
@@ -310,14 +302,14 @@ impl Adapter {
 /// PEFT's name of a factor of the weight published as `name`.
 fn key(name: &str, half: &str) -> String {
     let stem = name.strip_suffix(".weight").unwrap_or(name);
-    format!("{PREFIX}{}.lora_{half}.weight", module(stem))
+    format!("{PREFIX}{}.lora_{half}.weight", module_name(stem))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qwen2_5_vl::vlm::Vlm;
     use crate::tests::fixtures::{self, Pictures, distance, relative_distance};
-    use crate::vlm::Vlm;
     use rand_chacha::rand_core::SeedableRng;
     use serde::Deserialize;
 

@@ -1,10 +1,9 @@
-//! The model on slices of the host's memory: what burn's operations do one by one is fused here, forward
-//! and backward by hand.
+//! The native form of the model: on slices of the host's memory, fused, forward and backward by hand.
 //!
 //! Does not know losses or sampling. It serves where the parameters lie in burn-flex's memory as f32;
-//! everywhere else the plain form over burn's tensors does the same ([`crate::text`], [`crate::vision`]),
-//! and tests hold the two together. Sequences stand one after the other without padding, and attention
-//! is computed over spans, so nothing is computed that nobody sees.
+//! everywhere else the plain form over burn's tensors computes the same ([`crate::qwen2_5_vl::text`],
+//! [`crate::qwen2_5_vl::vision`]), and tests compare the two. Sequences stand one after the other without
+//! padding, and attention is computed over spans, so nothing is computed that is not used.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +14,10 @@ use burn::tensor::Tensor;
 use self::attention::{Heads, Span};
 use self::block::{Angles, Gradients, Linear, LinearGradient, Shape, Tape, Weights};
 use self::kernels::{log_sum_exp, rms_norm, rms_norm_backward};
-use crate::config::VlmConfig;
-use crate::rope::decoder_tables;
-use crate::vlm::TokenBatch;
+use crate::batch::{Source, TokenBatch};
+use crate::qwen2_5_vl::config::VlmConfig;
+use crate::qwen2_5_vl::names::{EMBEDDING, HEAD, NORM, TOWER};
+use crate::qwen2_5_vl::rope::decoder_tables;
 use crate::weights::Parameters;
 
 pub(crate) mod attention;
@@ -30,20 +30,20 @@ mod tower;
 pub use self::gemm::{Mat, MatMut, Product, product, recorded};
 pub use self::tower::TowerPass;
 
-/// Rows whose logits are held at once.
+/// How many rows of logits are in memory at once.
 const HEAD_BLOCK: usize = 128;
 
-/// Gradients by name, `[product of shape]` each; what is frozen is not there.
+/// Gradients by name of the parameter, `[product of shape]` each; frozen parameters have no entry.
 pub type HostGradients = BTreeMap<String, Vec<f32>>;
 
-/// The parameters of a model, borrowed from burn-flex.
+/// A model over parameters that are borrowed from burn-flex.
 #[derive(Debug, Clone)]
 pub struct Native {
     config: VlmConfig,
     tensors: BTreeMap<String, FlexTensor>,
 }
 
-/// What the way back through the decoder needs.
+/// What [`Native::backward`] needs of a forward pass through the decoder.
 #[derive(Debug)]
 pub struct Pass {
     cos: Vec<f32>,
@@ -57,18 +57,17 @@ pub struct Pass {
     predicting: Vec<f32>,
     predictions: Vec<(usize, u32)>,
     lse: Vec<f32>,
-    /// For each row its id, or the row of the features that stands there.
-    sources: Vec<Result<u32, usize>>,
+    sources: Vec<Source>,
 }
 
 impl Native {
-    /// The parameters, if they lie in the host's memory as f32 and carry no gradient of burn's.
+    /// Borrows the parameters, if they lie in the host's memory as f32 and burn does not track their gradients.
     pub(crate) fn of(config: &VlmConfig, parameters: &Parameters) -> Option<Native> {
         let tensors = parameters.iter().map(|(name, p)| Some((name.to_owned(), host(&p.value)?)));
         Some(Native { config: config.clone(), tensors: tensors.collect::<Option<_>>()? })
     }
 
-    /// Zeros for the gradients of the parameters whose name is `wanted`.
+    /// Makes zeros for the gradients of the parameters whose name is `wanted`.
     fn zeros(&self, wanted: impl Fn(&str) -> bool) -> HostGradients {
         let names = self.tensors.keys().filter(|name| wanted(name));
         names.map(|name| (name.clone(), vec![0.0; self.slice(name).len()])).collect()
@@ -88,7 +87,7 @@ impl Native {
     }
 
     fn head(&self) -> &'static str {
-        if self.config.tie_word_embeddings { EMBEDDING } else { "lm_head.weight" }
+        if self.config.tie_word_embeddings { EMBEDDING } else { HEAD }
     }
 
     fn shape(&self) -> Shape {
@@ -123,8 +122,11 @@ impl Native {
         }
     }
 
-    /// Log-probabilities, in nats, of `predictions` (row among all tokens of the batch, id) and what
-    /// [`Native::backward`] needs. `features [tokens of pictures, hidden_size]`.
+    /// Computes the log-probabilities of `predictions`, each a row among all tokens of the batch and the id that it
+    /// predicts, and what [`Native::backward`] needs.
+    ///
+    /// # Shapes
+    /// `features [tokens of all pictures, hidden_size]`; returns `[predictions]`, in nats.
     pub fn log_probs(
         &self,
         batch: &TokenBatch,
@@ -132,7 +134,7 @@ impl Native {
         predictions: &[(usize, u32)],
     ) -> (Vec<f32>, Pass) {
         let (shape, hidden) = (self.shape(), self.config.hidden_size);
-        let sources = self.sources(batch, !features.is_empty());
+        let sources = batch.sources(&self.config, !features.is_empty());
         let mut x = self.embed(&sources, features);
         let (cos, sin) = self.angles(batch);
         let spans = spans(batch);
@@ -175,8 +177,11 @@ impl Native {
         (log_probs, pass)
     }
 
-    /// Gradients of all parameters of the decoder that are not `frozen`, from those of the
-    /// log-probabilities; and of the features, `[tokens of pictures, hidden_size]`.
+    /// Computes the gradients of all parameters of the decoder that are not `frozen`, and of the features, from
+    /// `dlog_probs`, those of the log-probabilities.
+    ///
+    /// # Shapes
+    /// `dlog_probs [predictions]`; returns gradients of the features `[num_features, hidden_size]`.
     pub fn backward(
         &self,
         pass: Pass,
@@ -238,13 +243,13 @@ impl Native {
         lend(&mut pool, [EMBEDDING.to_owned()], |[mut dembed]| {
             for (row, source) in d.chunks_exact(hidden).zip(&pass.sources) {
                 match (*source, &mut dembed) {
-                    (Ok(id), Some(dembed)) => {
+                    (Source::Token(id), Some(dembed)) => {
                         kernels::add(&mut dembed[id as usize * hidden..][..hidden], row);
                     }
-                    (Err(feature), _) => {
+                    (Source::Feature(feature), _) => {
                         kernels::add(&mut dfeatures[feature * hidden..][..hidden], row);
                     }
-                    (Ok(_), None) => {}
+                    (Source::Token(_), None) => {}
                 }
             }
         });
@@ -265,30 +270,13 @@ impl Native {
         }
     }
 
-    /// Where each token's row comes from: its id, or a row of the features.
-    fn sources(&self, batch: &TokenBatch, has_features: bool) -> Vec<Result<u32, usize>> {
-        let mut sources = Vec::new();
-        for (row, &start) in batch.input_ids.iter().zip(&batch.feature_starts) {
-            let mut next = start;
-            for &id in row {
-                if has_features && self.config.is_media(id) {
-                    sources.push(Err(next));
-                    next += 1;
-                } else {
-                    sources.push(Ok(id));
-                }
-            }
-        }
-        sources
-    }
-
-    fn embed(&self, sources: &[Result<u32, usize>], features: &[f32]) -> Vec<f32> {
+    fn embed(&self, sources: &[Source], features: &[f32]) -> Vec<f32> {
         let (hidden, table) = (self.config.hidden_size, self.slice(EMBEDDING));
         let mut x = Vec::with_capacity(sources.len() * hidden);
         for source in sources {
             x.extend_from_slice(match *source {
-                Ok(id) => &table[id as usize * hidden..][..hidden],
-                Err(feature) => &features[feature * hidden..][..hidden],
+                Source::Token(id) => &table[id as usize * hidden..][..hidden],
+                Source::Feature(feature) => &features[feature * hidden..][..hidden],
             });
         }
         x
@@ -299,12 +287,7 @@ impl Native {
     }
 }
 
-const EMBEDDING: &str = "model.embed_tokens.weight";
-const NORM: &str = "model.norm.weight";
-/// How the names of the tower's parameters begin.
-const TOWER: &str = "visual.";
-
-/// Names of a decoder block's parameters, in the order of [`gradients_of`].
+/// Names the parameters of a decoder block, in the order of [`gradients_of`].
 fn layer_names(i: usize) -> [String; 12] {
     [
         "input_layernorm.weight",
@@ -335,7 +318,7 @@ fn gradients_of(parts: [Option<&mut [f32]>; 12]) -> Gradients<'_> {
     }
 }
 
-/// Lends the gradients called `names` to `each`; one that is not wanted is none.
+/// Lends the gradients called `names` to `each`; those that are not wanted are `None`.
 fn lend<const N: usize>(
     pool: &mut HostGradients,
     names: [String; N],
@@ -346,7 +329,7 @@ fn lend<const N: usize>(
     pool.extend(names.into_iter().zip(parts).filter_map(|(name, part)| Some((name, part?))));
 }
 
-/// The gradient of a linear layer, if that of its weight is wanted.
+/// Joins the gradients of a weight and its bias, if that of the weight is wanted.
 fn pair<'a>(
     weight: Option<&'a mut [f32]>,
     bias: Option<&'a mut [f32]>,
@@ -354,8 +337,8 @@ fn pair<'a>(
     weight.map(|weight| LinearGradient { weight, bias })
 }
 
-/// The spans of all sequences: a sequence without segments is one; with segments, segment 0 is the
-/// prefix of every other.
+/// Lists the spans of all sequences: one for a sequence without segments; with segments one each, and segment 0 is
+/// the prefix of every other.
 fn spans(batch: &TokenBatch) -> Vec<Span> {
     let mut spans = Vec::new();
     let mut first = 0;
@@ -381,9 +364,9 @@ fn spans(batch: &TokenBatch) -> Vec<Span> {
     spans
 }
 
-/// Hands the numbers of `tensors` to `change`, to be changed where they are, if all lie in burn-flex's
-/// memory as f32 from end to end; else nothing is done. What other tensors share is copied first.
-/// Returns the tensors and what `change` did.
+/// Lets `change` change the numbers of `tensors` in place, if all lie in burn-flex's memory as f32 from end to end.
+/// Otherwise does nothing. Memory that other tensors share is copied first. Returns the tensors and the result of
+/// `change`, if it ran.
 pub fn in_place<const N: usize, R>(
     tensors: [Tensor<1>; N],
     change: impl FnOnce([&mut [f32]; N]) -> R,
@@ -400,12 +383,12 @@ pub fn in_place<const N: usize, R>(
     (tensors.map(Tensor::from_dispatch), Some(done))
 }
 
-/// Whether a tensor is all of its memory.
+/// Returns whether a tensor covers all of its memory.
 fn whole(tensor: &FlexTensor) -> bool {
     tensor.as_slice::<f32>().map(<[f32]>::len) == Some(tensor.storage::<f32>().len())
 }
 
-/// The memory of a tensor, if it is burn-flex's.
+/// Returns the memory of a tensor, if it is burn-flex's and f32.
 fn host(tensor: &Tensor<1>) -> Option<FlexTensor> {
     match tensor.clone().into_dispatch().kind {
         DispatchTensorKind::Flex(BackendTensor::Float(tensor)) => {
@@ -418,8 +401,8 @@ fn host(tensor: &Tensor<1>) -> Option<FlexTensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qwen2_5_vl::vlm::Vlm;
     use crate::tests::fixtures::{self, Pictures, cases, distance, relative_distance};
-    use crate::vlm::Vlm;
     use proptest::prelude::*;
 
     fn native(model: &Vlm) -> &Native {
@@ -544,8 +527,8 @@ mod tests {
             let device = plain.device();
             let rows = predictions.iter().map(|p| p.0 as i64).collect();
             let targets = predictions.iter().map(|p| i64::from(p.1)).collect();
-            let hidden = plain.forward(&batch, None).select(0, crate::vlm::index(rows, &device));
-            let want = crate::ops::log_probs(plain.decoder.logits(hidden), crate::vlm::index(targets, &device));
+            let hidden = plain.forward(&batch, None).select(0, crate::batch::index(rows, &device));
+            let want = crate::ops::log_probs(plain.decoder.logits(hidden), crate::batch::index(targets, &device));
             prop_assert!(distance(&got, &want.try_to_vec_as::<f32>().unwrap()) < 2e-5);
             let slopes = Tensor::<1>::from_floats(slopes.as_slice(), &device);
             let mut want = (want * slopes).sum().backward();

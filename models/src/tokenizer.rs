@@ -23,7 +23,7 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior, TokenizerBuilder};
 
 use self::chat::ChatTemplate;
 pub use self::chat::{Message, Part, TokenizerConfig};
-use crate::config::{SpecialIds, VlmConfig};
+use crate::qwen2_5_vl::config::{SpecialIds, VlmConfig};
 
 const START: &str = "<|vision_start|>";
 const END: &str = "<|vision_end|>";
@@ -363,7 +363,7 @@ fn vocabulary(json: &str, config: &TokenizerConfig) -> Result<(tokenizers::Token
 mod tests {
     use super::chat::tests::{fixture, messages, names_file_and_cause};
     use super::*;
-    use crate::config::Preset;
+    use crate::qwen2_5_vl::config::Preset;
     use proptest::prelude::*;
     use serde_json::{Map, json};
     use std::collections::HashMap;

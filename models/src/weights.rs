@@ -20,7 +20,9 @@ use safetensors::{Dtype, SafeTensorError, View};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::config::VlmConfig;
+use crate::qwen2_5_vl::config::VlmConfig;
+use crate::qwen2_5_vl::names::{EMBEDDING, HEAD, published_name};
+pub use crate::qwen2_5_vl::shapes::{NamedShape, shapes};
 use crate::weights::stored::{
     StoredTensor, index_of, parts_of, shard_paths, stored_in, stored_in_bytes,
 };
@@ -39,66 +41,9 @@ pub struct Parameter {
 #[derive(Debug, Clone, Default)]
 pub struct Parameters(BTreeMap<String, Parameter>);
 
-/// The name of a tensor and its shape.
-pub type NamedShape = (String, Vec<usize>);
-
 /// Deviation of fresh input embeddings that are not also the head: large, so that a step of Adam
 /// does not blur who is who while attention learns to look tokens up.
 const EMBEDDING_RANGE: f64 = 0.5;
-
-/// Names and shapes of every parameter, as `transformers` names them.
-pub fn shapes(config: &VlmConfig) -> Vec<NamedShape> {
-    let mut list: Vec<NamedShape> = Vec::new();
-    let mut add = |name: String, shape: &[usize]| list.push((name, shape.to_vec()));
-    let v = &config.vision_config;
-    add(
-        "visual.patch_embed.proj.weight".into(),
-        &[v.hidden_size, v.in_chans, v.temporal_patch_size, v.patch_size, v.patch_size],
-    );
-    for i in 0..v.depth {
-        let b = format!("visual.blocks.{i}");
-        add(format!("{b}.norm1.weight"), &[v.hidden_size]);
-        add(format!("{b}.norm2.weight"), &[v.hidden_size]);
-        add(format!("{b}.attn.qkv.weight"), &[3 * v.hidden_size, v.hidden_size]);
-        add(format!("{b}.attn.qkv.bias"), &[3 * v.hidden_size]);
-        add(format!("{b}.attn.proj.weight"), &[v.hidden_size, v.hidden_size]);
-        add(format!("{b}.attn.proj.bias"), &[v.hidden_size]);
-        for gate in ["gate_proj", "up_proj"] {
-            add(format!("{b}.mlp.{gate}.weight"), &[v.intermediate_size, v.hidden_size]);
-            add(format!("{b}.mlp.{gate}.bias"), &[v.intermediate_size]);
-        }
-        add(format!("{b}.mlp.down_proj.weight"), &[v.hidden_size, v.intermediate_size]);
-        add(format!("{b}.mlp.down_proj.bias"), &[v.hidden_size]);
-    }
-    let merged = v.hidden_size * v.spatial_merge_size * v.spatial_merge_size;
-    add("visual.merger.ln_q.weight".into(), &[v.hidden_size]);
-    add("visual.merger.mlp.0.weight".into(), &[merged, merged]);
-    add("visual.merger.mlp.0.bias".into(), &[merged]);
-    add("visual.merger.mlp.2.weight".into(), &[v.out_hidden_size, merged]);
-    add("visual.merger.mlp.2.bias".into(), &[v.out_hidden_size]);
-
-    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-    let kv = config.num_key_value_heads * config.head_dim();
-    add("model.embed_tokens.weight".into(), &[config.vocab_size, hidden]);
-    for i in 0..config.num_hidden_layers {
-        let l = format!("model.layers.{i}");
-        add(format!("{l}.input_layernorm.weight"), &[hidden]);
-        add(format!("{l}.post_attention_layernorm.weight"), &[hidden]);
-        for (name, width) in [("q", hidden), ("k", kv), ("v", kv)] {
-            add(format!("{l}.self_attn.{name}_proj.weight"), &[width, hidden]);
-            add(format!("{l}.self_attn.{name}_proj.bias"), &[width]);
-        }
-        add(format!("{l}.self_attn.o_proj.weight"), &[hidden, hidden]);
-        add(format!("{l}.mlp.gate_proj.weight"), &[inner, hidden]);
-        add(format!("{l}.mlp.up_proj.weight"), &[inner, hidden]);
-        add(format!("{l}.mlp.down_proj.weight"), &[hidden, inner]);
-    }
-    add("model.norm.weight".into(), &[hidden]);
-    if !config.tie_word_embeddings {
-        add(HEAD.into(), &[config.vocab_size, hidden]);
-    }
-    list
-}
 
 impl Parameters {
     /// Fresh weights: norms 1, biases 0, matrices normal with `initializer_range`; what writes into
@@ -116,7 +61,7 @@ impl Parameters {
                 let writes_residual = name.starts_with("model.layers")
                     && (name.contains("o_proj") || name.contains("down_proj"));
                 let std = match name.as_str() {
-                    "model.embed_tokens.weight" if !config.tie_word_embeddings => EMBEDDING_RANGE,
+                    EMBEDDING if !config.tie_word_embeddings => EMBEDDING_RANGE,
                     _ if writes_residual => config.initializer_range * residual,
                     _ => config.initializer_range,
                 };
@@ -549,21 +494,6 @@ pub(crate) fn write_views<'a, V: View>(
 fn metadata() -> HashMap<String, String> {
     HashMap::from([("format".to_owned(), "pt".to_owned())])
 }
-
-/// The name that published checkpoints use for what `transformers` from 4.52 on calls
-/// `model.language_model.…` and `model.visual.…` inside.
-pub(crate) fn published_name(name: &str) -> String {
-    if let Some(rest) = name.strip_prefix("model.language_model.") {
-        format!("model.{rest}")
-    } else if let Some(rest) = name.strip_prefix("model.visual.") {
-        format!("visual.{rest}")
-    } else {
-        name.to_owned()
-    }
-}
-
-/// The head of an untied model.
-pub(crate) const HEAD: &str = "lm_head.weight";
 
 /// One draw from N(0, 1) by the Box-Muller transform.
 fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {

@@ -6,7 +6,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::Sampling;
-use crate::config::VlmConfig;
+use crate::qwen2_5_vl::config::VlmConfig;
 
 /// Which ids a prompt holds, `[vocab_size]`; empty where no penalty asks for it.
 pub(super) fn seen(input_ids: &[u32], sampling: &Sampling, config: &VlmConfig) -> Vec<bool> {

@@ -369,9 +369,10 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 mod tests {
     use super::*;
     use crate::merge::{Method, Rescale, merge};
+    use crate::qwen2_5_vl::names::HEAD;
     use crate::tests::fixtures::model;
     use crate::weights::stored::{WHOLE, stored_in};
-    use crate::weights::{HEAD, Parameter, Parameters};
+    use crate::weights::{Parameter, Parameters};
     use burn::tensor::Device;
     use safetensors::tensor::TensorView;
     use std::cell::Cell;

@@ -12,8 +12,8 @@ use anyhow::{Context, Error, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::merge::report::Group;
+use crate::qwen2_5_vl::names::{HEAD, published_name};
 use crate::weights::stored::{INDEX, StoredTensor, WHOLE, shard_paths, stored_in};
-use crate::weights::{HEAD, published_name};
 
 const PICKLES: [&str; 6] = ["bin", "ckpt", "pickle", "pkl", "pt", "pth"];
 

@@ -20,6 +20,13 @@ pub(crate) struct Span {
     pub(crate) causal: bool,
 }
 
+impl Span {
+    /// Makes a span in which every row sees every other, of a picture that begins at row `picture`.
+    pub(crate) fn plain(start: usize, len: usize, picture: usize) -> Span {
+        Span { start, len, prefix: (picture, 0), causal: false }
+    }
+}
+
 /// Heads of one kind of attention. A row of `qkv` is all queries, then all keys, then all values.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Heads {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::config::published::Section;
+use crate::qwen2_5_vl::config::published::Section;
 
 mod published;
 /// The class that a `config.json` without `architectures` means.
@@ -439,7 +439,7 @@ mod tests {
         {
             let config = VlmConfig::published(name).unwrap();
             config.check().unwrap();
-            let shapes = crate::weights::shapes(&config);
+            let shapes = crate::qwen2_5_vl::shapes::shapes(&config);
             let parameters: usize = shapes.iter().map(|(_, s)| s.iter().product::<usize>()).sum();
             assert_eq!(parameters, count, "{name}");
         }

@@ -8,7 +8,7 @@
 
 use anyhow::{Result, bail, ensure};
 
-use crate::config::{VISION_ROPE_THETA, VisionConfig, VlmConfig};
+use crate::qwen2_5_vl::config::{VISION_ROPE_THETA, VisionConfig, VlmConfig};
 
 /// Patches of one picture: frames, rows and columns, before merging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -336,7 +336,7 @@ fn tables(angles: impl Iterator<Item = f32>) -> (Vec<f32>, Vec<f32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Preset, SpecialIds};
+    use crate::qwen2_5_vl::config::{Preset, SpecialIds};
     use proptest::prelude::*;
     use serde::Deserialize;
 

@@ -4,8 +4,8 @@
 
 use burn::tensor::{Bool, DType, Tensor};
 
-use crate::config::VlmConfig;
 use crate::ops::{Linear, attention, rms_norm, rotary, swiglu};
+use crate::qwen2_5_vl::config::VlmConfig;
 use crate::weights::Parameters;
 
 #[derive(Debug, Clone)]

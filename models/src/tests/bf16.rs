@@ -6,8 +6,8 @@ use super::fixtures::{
     Case, Pictures, cases, device, distance, loss, model, relative_distance, tensors,
 };
 use crate::generate::{Prompt, Sampling, generate};
-use crate::rope::Grid;
-use crate::vlm::Vlm;
+use crate::qwen2_5_vl::rope::Grid;
+use crate::qwen2_5_vl::vlm::Vlm;
 use crate::weights::ComputeDtype::{Bf16, F32};
 use crate::weights::Parameters;
 

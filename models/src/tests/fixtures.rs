@@ -9,11 +9,12 @@ use burn::tensor::{Device, Tensor};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::config::VlmConfig;
+use crate::batch::TokenBatch;
+use crate::batch::index;
 use crate::ops::log_probs;
-use crate::rope::{Grid, Video, batch_rope_index};
-use crate::vlm::index;
-use crate::vlm::{TokenBatch, Vlm};
+use crate::qwen2_5_vl::config::VlmConfig;
+use crate::qwen2_5_vl::rope::{Grid, Video, batch_rope_index};
+use crate::qwen2_5_vl::vlm::Vlm;
 use crate::weights::Parameters;
 
 /// Shapes and values by name.
