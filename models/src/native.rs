@@ -189,43 +189,13 @@ impl Native {
         num_features: usize,
         frozen: &dyn Fn(&str) -> bool,
     ) -> (HostGradients, Vec<f32>) {
-        let (shape, hidden, vocab) =
-            (self.shape(), self.config.hidden_size, self.config.vocab_size);
+        let (shape, hidden) = (self.shape(), self.config.hidden_size);
         let mut pool = self.zeros(|name| !name.starts_with(TOWER) && !frozen(name));
 
-        // The head: logits are computed again, block by block.
-        let weight = self.slice(self.head());
-        let mut dpredicting = vec![0.0; pass.predicting.len()];
-        lend(&mut pool, [self.head().to_owned()], |[mut dhead]| {
-            self.logits(&pass.predicting, |first, logits| {
-                let rows = logits.len() / vocab;
-                for (r, row) in logits.chunks_exact_mut(vocab).enumerate() {
-                    kernels::softmax_again(row, vocab, pass.lse[first + r]);
-                    let d = dlog_probs[first + r];
-                    kernels::scale(row, -d);
-                    row[pass.predictions[first + r].1 as usize] += d;
-                }
-                let dlogits = Mat::new(logits, rows, vocab, vocab);
-                let part = first * hidden..(first + rows) * hidden;
-                product(
-                    MatMut::new(&mut dpredicting[part.clone()], rows, hidden, hidden),
-                    dlogits,
-                    Mat::new(weight, vocab, hidden, hidden),
-                    1.0,
-                    false,
-                );
-                if let Some(dhead) = &mut dhead {
-                    let x = Mat::new(&pass.predicting[part], rows, hidden, hidden);
-                    product(MatMut::new(dhead, vocab, hidden, hidden), dlogits.t(), x, 1.0, true);
-                }
-            });
-        });
-
+        let dpredicting = self.head_backward(&pass, dlog_probs, pool.get_mut(self.head()));
         let mut dbefore = vec![0.0; pass.x.len()];
-        let norm = self.slice(NORM);
-        lend(&mut pool, [NORM.to_owned()], |[dnorm]| {
-            rms_norm_backward(&dpredicting, &pass.x, norm, &pass.scales, &mut dbefore, dnorm);
-        });
+        let (norm, dnorm) = (self.slice(NORM), pool.get_mut(NORM).map(Vec::as_mut_slice));
+        rms_norm_backward(&dpredicting, &pass.x, norm, &pass.scales, &mut dbefore, dnorm);
         let mut d = vec![0.0; pass.sources.len() * hidden];
         for (row, &(at, _)) in dbefore.chunks_exact(hidden).zip(&pass.predictions) {
             kernels::add(&mut d[at * hidden..(at + 1) * hidden], row);
@@ -233,27 +203,55 @@ impl Native {
 
         let angles = Angles { cos: &pass.cos, sin: &pass.sin };
         for (i, tape) in pass.tapes.into_iter().enumerate().rev() {
-            lend(&mut pool, layer_names(i), |parts| {
-                let mut gradients = gradients_of(parts);
-                self.layer(i).backward(shape, tape, &mut d, angles, &pass.spans, &mut gradients);
-            });
+            let mut gradients = Parts::of(&mut pool, &format!("model.layers.{i}.")).layer();
+            self.layer(i).backward(shape, tape, &mut d, angles, &pass.spans, &mut gradients);
         }
 
         let mut dfeatures = vec![0.0; num_features * hidden];
-        lend(&mut pool, [EMBEDDING.to_owned()], |[mut dembed]| {
-            for (row, source) in d.chunks_exact(hidden).zip(&pass.sources) {
-                match (*source, &mut dembed) {
-                    (Source::Token(id), Some(dembed)) => {
-                        kernels::add(&mut dembed[id as usize * hidden..][..hidden], row);
-                    }
-                    (Source::Feature(feature), _) => {
-                        kernels::add(&mut dfeatures[feature * hidden..][..hidden], row);
-                    }
-                    (Source::Token(_), None) => {}
+        let mut dembed = pool.get_mut(EMBEDDING);
+        for (row, source) in d.chunks_exact(hidden).zip(&pass.sources) {
+            match (*source, &mut dembed) {
+                (Source::Token(id), Some(dembed)) => {
+                    kernels::add(&mut dembed[id as usize * hidden..][..hidden], row);
                 }
+                (Source::Feature(feature), _) => {
+                    kernels::add(&mut dfeatures[feature * hidden..][..hidden], row);
+                }
+                (Source::Token(_), None) => {}
+            }
+        }
+        (pool, dfeatures)
+    }
+
+    /// Computes the gradients of the normalized rows, `[predictions, hidden_size]`, and adds to `dhead` that of the head.
+    /// Logits are computed again, block by block.
+    fn head_backward(
+        &self,
+        pass: &Pass,
+        dlog_probs: &[f32],
+        mut dhead: Option<&mut Vec<f32>>,
+    ) -> Vec<f32> {
+        let (hidden, vocab) = (self.config.hidden_size, self.config.vocab_size);
+        let weight = Mat::new(self.slice(self.head()), vocab, hidden, hidden);
+        let mut dpredicting = vec![0.0; pass.predicting.len()];
+        self.logits(&pass.predicting, |first, logits| {
+            let rows = logits.len() / vocab;
+            for (r, row) in logits.chunks_exact_mut(vocab).enumerate() {
+                kernels::softmax_again(row, vocab, pass.lse[first + r]);
+                let d = dlog_probs[first + r];
+                kernels::scale(row, -d);
+                row[pass.predictions[first + r].1 as usize] += d;
+            }
+            let dlogits = Mat::new(logits, rows, vocab, vocab);
+            let part = first * hidden..(first + rows) * hidden;
+            let dx = MatMut::new(&mut dpredicting[part.clone()], rows, hidden, hidden);
+            product(dx, dlogits, weight, 1.0, false);
+            if let Some(dhead) = &mut dhead {
+                let x = Mat::new(&pass.predicting[part], rows, hidden, hidden);
+                product(MatMut::new(dhead, vocab, hidden, hidden), dlogits.t(), x, 1.0, true);
             }
         });
-        (pool, dfeatures)
+        dpredicting
     }
 
     /// Hands logits of normalized rows to `each`, block by block, with the first row's number.
@@ -287,54 +285,40 @@ impl Native {
     }
 }
 
-/// Names the parameters of a decoder block, in the order of [`gradients_of`].
-fn layer_names(i: usize) -> [String; 12] {
-    [
-        "input_layernorm.weight",
-        "self_attn.q_proj.weight",
-        "self_attn.q_proj.bias",
-        "self_attn.k_proj.weight",
-        "self_attn.k_proj.bias",
-        "self_attn.v_proj.weight",
-        "self_attn.v_proj.bias",
-        "self_attn.o_proj.weight",
-        "post_attention_layernorm.weight",
-        "mlp.gate_proj.weight",
-        "mlp.up_proj.weight",
-        "mlp.down_proj.weight",
-    ]
-    .map(|part| format!("model.layers.{i}.{part}"))
-}
+/// The gradients of some parameters, borrowed by name.
+struct Parts<'a>(BTreeMap<&'a str, &'a mut [f32]>);
 
-fn gradients_of(parts: [Option<&mut [f32]>; 12]) -> Gradients<'_> {
-    let [norm1, q, q_b, k, k_b, v, v_b, out, norm2, gate, up, down] = parts;
-    Gradients {
-        norm1,
-        qkv: [pair(q, q_b), pair(k, k_b), pair(v, v_b)],
-        out: pair(out, None),
-        norm2,
-        gates: [pair(gate, None), pair(up, None)],
-        down: pair(down, None),
+impl<'a> Parts<'a> {
+    /// Borrows the gradients whose names begin with `prefix`, by the rest of their names.
+    fn of(pool: &'a mut HostGradients, prefix: &str) -> Parts<'a> {
+        let named = pool.iter_mut().filter_map(|(name, gradient)| {
+            Some((name.strip_prefix(prefix)?, gradient.as_mut_slice()))
+        });
+        Parts(named.collect())
     }
-}
 
-/// Lends the gradients called `names` to `each`; those that are not wanted are `None`.
-fn lend<const N: usize>(
-    pool: &mut HostGradients,
-    names: [String; N],
-    each: impl FnOnce([Option<&mut [f32]>; N]),
-) {
-    let mut parts = names.each_ref().map(|name| pool.remove(name));
-    each(parts.each_mut().map(Option::as_deref_mut));
-    pool.extend(names.into_iter().zip(parts).filter_map(|(name, part)| Some((name, part?))));
-}
+    /// Takes the gradient called `name`, if it is wanted.
+    fn take(&mut self, name: &str) -> Option<&'a mut [f32]> {
+        self.0.remove(name)
+    }
 
-/// Joins the gradients of a weight and its bias, if that of the weight is wanted.
-fn pair<'a>(
-    weight: Option<&'a mut [f32]>,
-    bias: Option<&'a mut [f32]>,
-) -> Option<LinearGradient<'a>> {
-    weight.map(|weight| LinearGradient { weight, bias })
+    /// Takes the gradients of the linear layer `name`, if that of its weight is wanted.
+    fn linear(&mut self, name: &str) -> Option<LinearGradient<'a>> {
+        let bias = self.take(&format!("{name}.bias"));
+        self.take(&format!("{name}.weight")).map(|weight| LinearGradient { weight, bias })
+    }
+
+    /// Takes the gradients of a layer of the decoder.
+    fn layer(&mut self) -> Gradients<'a> {
+        Gradients {
+            norm1: self.take("input_layernorm.weight"),
+            qkv: ["q", "k", "v"].map(|part| self.linear(&format!("self_attn.{part}_proj"))),
+            out: self.linear("self_attn.o_proj"),
+            norm2: self.take("post_attention_layernorm.weight"),
+            gates: ["gate", "up"].map(|part| self.linear(&format!("mlp.{part}_proj"))),
+            down: self.linear("mlp.down_proj"),
+        }
+    }
 }
 
 /// Lists the spans of all sequences: one for a sequence without segments; with segments one each, and segment 0 is

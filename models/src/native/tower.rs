@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::attention::{Heads, Span};
-use super::block::{Angles, Gradients, Linear, Shape, Tape, Weights};
+use super::block::{Angles, Gradients, Linear, LinearGradient, Shape, Tape, Weights};
 use super::gemm::{Mat, MatMut, product};
 use super::kernels::{rms_norm, rms_norm_backward};
-use super::{HostGradients, Native, lend, pair};
+use super::{HostGradients, Native, Parts};
 use crate::qwen2_5_vl::config::VisionConfig;
 use crate::qwen2_5_vl::names::TOWER;
 use crate::qwen2_5_vl::rope::{Grid, vision_tables};
@@ -179,36 +179,29 @@ impl Native {
         let places = &pass.places;
         let (rows, tokens) = (places.order.len(), places.token_order.len());
         let mut pool = self.zeros(|name| name.starts_with(TOWER) && !frozen(name));
-        let mut linear =
-            |name: &str, inputs, dy: &[f32], stride, x: &[f32], rows, dx: &mut [f32]| {
-                let names = [format!("{name}.weight"), format!("{name}.bias")];
-                lend(&mut pool, names, |[weight, bias]| {
-                    let mut gradient = pair(weight, bias);
-                    let layer = self.linear(name, inputs, true);
-                    layer.backward(dy, stride, x, rows, Some(dx), gradient.as_mut());
-                });
-            };
-
         let dplaced = rows_at(dfeatures, out, places.token_order.iter().copied());
         let mut dactive = vec![0.0; tokens * width];
-        linear(MERGER_OUT, width, &dplaced, out, &pass.active, tokens, &mut dactive);
+        let linear = self.linear(MERGER_OUT, width, true);
+        let mut gradient = Parts::of(&mut pool, "").linear(MERGER_OUT);
+        let dx = Some(&mut dactive[..]);
+        linear.backward(&dplaced, out, &pass.active, tokens, dx, gradient.as_mut());
         for (d, &x) in dactive.iter_mut().zip(&pass.merged) {
             *d *= gelu_slope(x);
         }
         let mut dnormed = vec![0.0; tokens * width];
-        linear(MERGER_IN, width, &dactive, width, &pass.normed, tokens, &mut dnormed);
+        let linear = self.linear(MERGER_IN, width, true);
+        let mut gradient = Parts::of(&mut pool, "").linear(MERGER_IN);
+        let dx = Some(&mut dnormed[..]);
+        linear.backward(&dactive, width, &pass.normed, tokens, dx, gradient.as_mut());
         let mut d = vec![0.0; rows * hidden];
-        let norm = self.slice(MERGER_NORM);
-        lend(&mut pool, [MERGER_NORM.to_owned()], |[dnorm]| {
-            rms_norm_backward(&dnormed, &pass.x, norm, &pass.scales, &mut d, dnorm);
-        });
+        let (norm, dnorm) =
+            (self.slice(MERGER_NORM), pool.get_mut(MERGER_NORM).map(Vec::as_mut_slice));
+        rms_norm_backward(&dnormed, &pass.x, norm, &pass.scales, &mut d, dnorm);
 
         for (i, tape) in pass.tapes.into_iter().enumerate().rev() {
             let (angles, spans) = (places.angles(), places.spans(config, i));
-            lend(&mut pool, tower_names(i), |parts| {
-                let mut gradients = tower_gradients_of(parts);
-                self.tower_layer(i).backward(shape, tape, &mut d, angles, spans, &mut gradients);
-            });
+            let mut gradients = block(&mut Parts::of(&mut pool, &format!("visual.blocks.{i}.")));
+            self.tower_layer(i).backward(shape, tape, &mut d, angles, spans, &mut gradients);
         }
         if let Some(dweight) = pool.get_mut(PATCH_EMBED) {
             let dim = pass.patches.len() / rows;
@@ -255,35 +248,18 @@ impl Native {
     }
 }
 
-/// Names the parameters of a tower block, in the order of [`tower_gradients_of`].
-fn tower_names(i: usize) -> [String; 12] {
-    [
-        "norm1.weight",
-        "attn.qkv.weight",
-        "attn.qkv.bias",
-        "attn.proj.weight",
-        "attn.proj.bias",
-        "norm2.weight",
-        "mlp.gate_proj.weight",
-        "mlp.gate_proj.bias",
-        "mlp.up_proj.weight",
-        "mlp.up_proj.bias",
-        "mlp.down_proj.weight",
-        "mlp.down_proj.bias",
-    ]
-    .map(|part| format!("visual.blocks.{i}.{part}"))
-}
-
-fn tower_gradients_of(parts: [Option<&mut [f32]>; 12]) -> Gradients<'_> {
-    let [norm1, qkv, qkv_b, out, out_b, norm2, gate, gate_b, up, up_b, down, down_b] = parts;
-    let ([q, k, v], [q_b, k_b, v_b]) = (thirds(qkv), thirds(qkv_b));
+/// Takes the gradients of a block of the tower.
+fn block<'a>(parts: &mut Parts<'a>) -> Gradients<'a> {
+    let [q, k, v] = thirds(parts.take("attn.qkv.weight"));
+    let [q_bias, k_bias, v_bias] = thirds(parts.take("attn.qkv.bias"));
     Gradients {
-        norm1,
-        qkv: [pair(q, q_b), pair(k, k_b), pair(v, v_b)],
-        out: pair(out, out_b),
-        norm2,
-        gates: [pair(gate, gate_b), pair(up, up_b)],
-        down: pair(down, down_b),
+        norm1: parts.take("norm1.weight"),
+        qkv: [(q, q_bias), (k, k_bias), (v, v_bias)]
+            .map(|(weight, bias)| weight.map(|weight| LinearGradient { weight, bias })),
+        out: parts.linear("attn.proj"),
+        norm2: parts.take("norm2.weight"),
+        gates: ["gate", "up"].map(|part| parts.linear(&format!("mlp.{part}_proj"))),
+        down: parts.linear("mlp.down_proj"),
     }
 }
 
