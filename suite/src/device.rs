@@ -16,6 +16,8 @@ use burn::tensor::Device;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use synergy_models::weights::ComputeDtype;
 
+use crate::limits::{CARD_PARTS, ROLLOUT_BYTES};
+
 /// What memory and time hang on: whose memory, and which form of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -43,11 +45,6 @@ pub struct Compute {
     /// step, a sixth of decoding. None if there is only one.
     pool: Option<Arc<ThreadPool>>,
 }
-
-/// [`Compute::memory_bytes`] where the host computes, or a card tells nothing of itself.
-pub(crate) const MEMORY_BYTES: usize = 4 << 30;
-/// Of a card, rollouts take one part in so many: beside them lie weights, copies of them and an optimizer's state.
-pub(crate) const CARD_PARTS: usize = 4;
 
 /// What `--device` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +104,7 @@ impl Compute {
         })?;
         let device = device.unwrap_or_else(Device::flex);
         let card_bytes = (place == Place::Card).then(card_bytes).flatten();
-        let memory_bytes = card_bytes.map_or(MEMORY_BYTES, |bytes| bytes / CARD_PARTS);
+        let memory_bytes = card_bytes.map_or(ROLLOUT_BYTES, |bytes| bytes / CARD_PARTS);
         Ok(Compute { device, name: name.to_owned(), told, place, num_threads, memory_bytes, pool })
     }
 

@@ -14,26 +14,26 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use synergy_models::image::read_picture;
 use synergy_models::weights::StoredDtype;
-use synergy_suite::base_gate;
-use synergy_suite::chat::Chat;
-use synergy_suite::compare::compare;
+use synergy_report::compare::compare;
+use synergy_report::golden;
+use synergy_report::leaderboard::{self, Faults, LeaderboardArgs};
+use synergy_report::score::Results;
+use synergy_report::text::terminal::render_comparison;
+use synergy_suite::commands::chat::Chat;
+use synergy_suite::commands::evaluate::{self, EvaluateArgs, LevelsArgs};
+use synergy_suite::commands::grade;
+use synergy_suite::commands::inspect::{describe, inspect};
+use synergy_suite::commands::merge::{self, MergeArgs};
+use synergy_suite::commands::show::{self, ShowArgs};
 use synergy_suite::device::Compute;
-use synergy_suite::evaluation::{self, EvaluateArgs, LevelsArgs};
-use synergy_suite::event::{interrupted, watch_interrupts};
-use synergy_suite::golden;
-use synergy_suite::grading;
-use synergy_suite::inspect::{describe, inspect};
-use synergy_suite::leaderboard::{self, Faults, LeaderboardArgs};
-use synergy_suite::merge::{self, MergeArgs};
-use synergy_suite::model::Model;
 use synergy_suite::recipe::ModelSpec;
-use synergy_suite::rehearsal::rehearsed;
+use synergy_suite::recipe::rehearsal::rehearsed;
+use synergy_suite::run::base_gate;
+use synergy_suite::run::event::{interrupted, watch_interrupts};
+use synergy_suite::run::model::Model;
+use synergy_suite::run::self_test;
+use synergy_suite::run::store::write_atomic;
 use synergy_suite::run::{self, Options, Variant};
-use synergy_suite::score::Results;
-use synergy_suite::self_test;
-use synergy_suite::show::{self, ShowArgs};
-use synergy_suite::store::write_atomic;
-use synergy_suite::table::render_comparison;
 
 /// Keeps its pages: burn asks for the same sizes again every step, and the system's allocator would
 /// give the memory back each time.
@@ -468,7 +468,7 @@ fn dispatch(command: Command) -> Result<u8> {
             let gate = recipe.gate()?;
             let golden = golden::read(&run.profile)?;
             let path = run.device.runs_dir.join(&run.profile).join("results.json");
-            let results = Results::read(&path).with_context(|| {
+            let results = read_results(&path).with_context(|| {
                 format!("no run to check\nhint: cargo xtask reproduce --profile {}", run.profile)
             })?;
             let comparison = compare(&golden, &results, gate);

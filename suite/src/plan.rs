@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::config::VlmConfig;
+use synergy_report::score::RowKind;
 
 use crate::device::Place;
+use crate::key::Key;
 use crate::plan::estimate::{CARD_BYTES, Estimator};
 use crate::planted::Planted;
 use crate::recipe::{BASE, FilesSpec, GrpoSpec, ObjectiveSpec, Recipe, StageSpec, ValidationSpec};
-use crate::score::RowKind;
-use crate::store::Key;
 
 mod estimate;
 
@@ -171,7 +171,7 @@ fn base_rows(recipe: &Recipe, basis: &Basis<'_>) -> Vec<PlannedRow> {
     let rows =
         recipe.evaluation.drawn().map(levels).into_iter().chain(rows).map(|(name, asking)| {
             let kind = if name == "base" { RowKind::Baseline } else { RowKind::Control };
-            let note = crate::score::control_note(name).unwrap_or_default();
+            let note = synergy_report::score::control_note(name).unwrap_or_default();
             row(recipe, basis, name.to_owned(), kind, note, basis.base_seed, &basis.base, asking)
         });
     rows.collect()

@@ -6,10 +6,10 @@
 use serde::Serialize;
 use synergy_benchmarks::grade::Grader;
 use synergy_models::weights::{Parameter, Parameters};
+use synergy_report::completion::Completion;
+use synergy_report::score::{Score, score};
 
-use crate::completion::Completion;
 use crate::recipe::Recipe;
-use crate::score::{Score, score};
 
 /// What is broken on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

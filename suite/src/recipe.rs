@@ -13,12 +13,13 @@ use synergy_benchmarks::grade::Grader;
 use synergy_models::config::{Preset, SpecialIds, VlmConfig};
 use synergy_models::generate::Sampling;
 use synergy_models::weights::{ComputeDtype, NamedShape, shapes};
+use synergy_report::score::control_note;
 
-use crate::reward;
-use crate::score::control_note;
+use crate::reward::{self, RewardSpec};
 
 mod fault;
 mod objective;
+pub mod rehearsal;
 mod stage;
 mod tables;
 

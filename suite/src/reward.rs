@@ -4,12 +4,31 @@
 //! counts as the answer is stricter here than in evaluation, since a policy finds every leniency.
 
 use anyhow::{Result, bail, ensure};
+use serde::{Deserialize, Serialize};
 use synergy_benchmarks::answer::{Outcome, boxes, equivalent, format_reward};
 use synergy_benchmarks::families::{Family, Split};
 use synergy_benchmarks::grade::{Grader, Target, grade};
 use synergy_benchmarks::sample::Sample;
 
-use crate::recipe::{AnswerRule, RewardSpec};
+/// What an answer of RL earns: `accuracy_weight` if it is right, `format_weight` if it has the form.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RewardSpec {
+    pub accuracy_weight: f64,
+    pub format_weight: f64,
+    pub answer: AnswerRule,
+}
+
+/// What counts as the answer that a reward looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerRule {
+    /// One box behind the thought, which is closed; several boxes say the same.
+    OnlyBox,
+    /// The last box anywhere, as evaluation reads it: a policy is paid for listing every answer, so no
+    /// reward passes the audit with it.
+    LastBox,
+}
 
 /// The parts of a reward, each 0 or 1, and their weighted sum.
 #[derive(Debug, Clone, Copy, PartialEq)]

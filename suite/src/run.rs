@@ -3,11 +3,21 @@
 //! Everything it calls is a function of plain values; everything it keeps is in the store.
 
 mod analysis;
+pub mod artifact;
+pub mod base;
+pub mod base_gate;
 pub mod data;
 pub mod evaluation;
+pub mod event;
+pub mod golden;
+pub mod journal;
 pub mod machine;
+pub mod model;
 mod page;
+pub mod self_test;
 pub mod stage;
+pub mod store;
+pub mod tensorboard;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,25 +27,26 @@ use serde::Serialize;
 use synergy_models::checkpoint::Checkpoint;
 use synergy_models::config::{GenerationConfig, VlmConfig};
 use synergy_models::weights::shapes;
+use synergy_report::claims::ledger;
+use synergy_report::cost::{Budget, Cost};
+use synergy_report::page::{PageData, report_html};
+use synergy_report::score::{Header, Metrics, Provenance, Results, RowKind, Training, cut_levels};
+use synergy_report::text::report::{SampleCompletion, check, leaderboard, report_markdown};
+use synergy_report::text::terminal::render_table;
 
-use crate::base::{self, Base, BaseRecord};
-use crate::base_gate::{self, GateReport};
-use crate::claims::ledger;
-use crate::cost::{Budget, Cost};
-use crate::data::Prompter;
 use crate::device::Compute;
-use crate::event::{Event, Events};
-use crate::model::Model;
-use crate::page::{PageData, report_html};
+use crate::key::Key;
 use crate::plan::{Basis, Plan, PlannedStage, describe, plan, recipe_hash, to_json};
 use crate::planted::Planted;
-use crate::pool;
-use crate::publish::{SampleCompletion, check, leaderboard, report_markdown};
+use crate::recipe::rehearsal;
 use crate::recipe::{ModelSpec, Recipe};
-use crate::rehearsal;
-use crate::score::{Header, Metrics, Provenance, Results, RowKind, Training, cut_levels};
-use crate::store::{Key, Store, write_atomic};
-use crate::table::render_table;
+use crate::run::base::{self, Base, BaseRecord};
+use crate::run::base_gate::{self, GateReport};
+use crate::run::event::{Event, Events};
+use crate::run::model::Model;
+use crate::run::store::{Store, write_atomic};
+use crate::train::pool;
+use crate::train::sequence::Prompter;
 
 /// Hash of the sources that train and sample; part of every key.
 pub const CODE: &str = env!("SYNERGY_CODE_HASH");
@@ -224,7 +235,7 @@ fn finished_before(plan: &Plan, base: &Base, store: &Store, dir: &Path) -> Optio
     if !keys.all(|key| store.has(key)) {
         return None;
     }
-    let before = Results::read(&dir.join("results.json")).ok()?;
+    let before = read_results(&dir.join("results.json")).ok()?;
     let same =
         before.recipe_hash == plan.recipe_hash && before.provenance.base_hash == base.key.as_str();
     same.then_some(before.provenance)
@@ -267,7 +278,7 @@ pub fn rescore(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let plan = plan(recipe, &basis(recipe, &base, &compute, options.variant)?);
     let evaluated = evaluation::kept(recipe, &plan, &store)?;
     let path = dir.join("results.json");
-    let before = Results::read(&path)?;
+    let before = read_results(&path)?;
     let (provenance, training) = (before.provenance, before.training);
     let outcome = judge(recipe, &plan, provenance, training, &evaluated, None, dir)?;
     let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store, None)?;
@@ -579,7 +590,7 @@ fn publish(outcome: &Outcome, evaluated: &[evaluation::Evaluated], shown: &PageD
     )?;
     for row in evaluated {
         let name = format!("{}-{}.jsonl", row.planned.name.replace('/', "-"), row.planned.seed);
-        let lines = crate::completion::to_lines(&row.completions)?;
+        let lines = synergy_report::completion::to_lines(&row.completions)?;
         write_atomic(&dir.join("completions").join(name), lines.as_bytes())?;
     }
     Ok(())

@@ -4,11 +4,20 @@
 //! they share is a [`Trainer`], whose state is all that a checkpoint holds.
 
 mod adapter;
+pub mod dataset;
+pub mod features;
+mod frozen;
 pub mod grpo;
 pub mod hybrid;
+pub mod objective;
+pub mod optimizer;
 mod pieces;
+pub mod pool;
 pub mod pretrain;
+pub mod prompt;
 mod recompute;
+pub mod rollout;
+pub mod sequence;
 pub mod sft;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,18 +32,16 @@ use synergy_models::ops::log_probs;
 use synergy_models::rope::Grid;
 use synergy_models::vlm::{Vlm, index};
 use synergy_models::weights::{ComputeDtype, Parameters};
+use synergy_report::cost::StepFigures;
 
-use crate::data::{Prompter, Sequence, micro_batches, token_batch};
 use crate::device::Compute;
-use crate::features::FeatureCache;
-use crate::optimizer::{Gradients, Optimizer, norm};
 use crate::planted::Planted;
 use crate::recipe::{OptimizerSpec, TrainingSpec};
 use crate::train::adapter::Learning;
-pub(crate) use crate::train::recompute::Limits;
-
-/// Figures of one step by name: `loss`, `reward`, `length`, …
-pub type StepFigures = BTreeMap<String, f64>;
+use crate::train::features::FeatureCache;
+use crate::train::frozen::frozen;
+use crate::train::optimizer::{Gradients, Optimizer, norm};
+use crate::train::sequence::{Prompter, Sequence, micro_batches, token_batch};
 
 /// Everything that changes while a stage trains.
 #[derive(Debug, Clone)]
@@ -269,28 +276,6 @@ fn leaves(parameters: &Parameters, frozen: &BTreeSet<String>) -> Parameters {
     })
 }
 
-/// Names of the parameters that a pattern of `freeze` matches from its start and, where an adapter learns, of all that
-/// it does not change.
-pub(crate) fn frozen(training: &TrainingSpec, parameters: &Parameters) -> Result<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
-    for (pattern, text) in training.freeze_patterns()?.iter().zip(&training.freeze) {
-        let mut matched = parameters.names().filter(|name| pattern.is_match(name)).peekable();
-        ensure!(
-            matched.peek().is_some(),
-            "`freeze` has `{text}`, which no parameter matches\n\
-             hint: names are like visual.blocks.0.norm1.weight and model.layers.0.mlp.up_proj.weight"
-        );
-        names.extend(matched.map(str::to_owned));
-    }
-    let shapes = parameters.shapes();
-    if let Some(config) = training.lora_config(&shapes)? {
-        let changed: BTreeSet<&str> =
-            config.weights(&shapes)?.into_iter().map(|(name, _)| name.as_str()).collect();
-        names.extend(parameters.names().filter(|n| !changed.contains(n)).map(str::to_owned));
-    }
-    Ok(names)
-}
-
 impl Loss {
     /// The figures with the loss among them.
     fn into_figures(self) -> StepFigures {
@@ -403,10 +388,10 @@ mod tests {
     use synergy_models::config::Preset;
     use synergy_models::rope::rope_index;
 
-    static BASE: LazyLock<crate::base::Base> = LazyLock::new(|| {
+    static BASE: LazyLock<crate::run::base::Base> = LazyLock::new(|| {
         let prompt = PromptSpec { suffix: "Box it.".into(), verbose_suffix: "Aloud.".into() };
         let compute = Compute::open("flex", Some(1)).unwrap();
-        crate::base::Base::fresh(Preset::Nano, 400, 0.1, &prompt, 1, &compute).unwrap()
+        crate::run::base::Base::fresh(Preset::Nano, 400, 0.1, &prompt, 1, &compute).unwrap()
     });
 
     /// A made-up question without picture and `answers`, as segments after one prompt.
@@ -504,7 +489,7 @@ mod tests {
     #[test]
     fn both_forms_of_the_model_give_the_same_gradients_and_log_probs() {
         let rng = &mut Seed::root(6).rng();
-        let sample = crate::pool::drawn(1, 3, Split::Train, [2, 4]);
+        let sample = crate::train::pool::drawn(1, 3, Split::Train, [2, 4]);
         let patches = BASE.prompter.patches(&sample).unwrap();
         let turn = [(sample.question.clone(), sample.terse.clone())];
         let seen = BASE.prompter.conversation(&turn, patches, 0, rng).unwrap();
@@ -540,7 +525,7 @@ mod tests {
     #[test]
     fn layers_that_are_computed_again_give_the_gradients_of_the_whole_graph() {
         let rng = &mut Seed::root(6).rng();
-        let sample = crate::pool::drawn(1, 3, Split::Train, [2, 4]);
+        let sample = crate::train::pool::drawn(1, 3, Split::Train, [2, 4]);
         let patches = BASE.prompter.patches(&sample).unwrap();
         let turn = [(sample.question.clone(), sample.terse.clone())];
         let seen = BASE.prompter.conversation(&turn, patches, 0, rng).unwrap();

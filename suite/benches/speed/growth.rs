@@ -12,10 +12,10 @@ use synergy_models::generate::Sampling;
 use synergy_models::rope::rope_index;
 use synergy_models::vlm::Vlm;
 use synergy_models::weights::Parameters;
-use synergy_suite::data::{Prompter, Sequence};
-use synergy_suite::evaluate::{Question, rollouts};
 use synergy_suite::recipe::TrainingSpec;
 use synergy_suite::run::open_base;
+use synergy_suite::train::rollout::{Question, rollouts};
+use synergy_suite::train::sequence::{Prompter, Sequence};
 use synergy_suite::train::{Context, pretrain};
 
 use crate::{Make, Timed, WORK, sample};

@@ -32,20 +32,20 @@ use synergy_models::merge::{MergeSpec, Method, Rescale, merge};
 use synergy_models::native::{Mat, MatMut, Product, product, recorded};
 use synergy_models::vlm::Vlm;
 use synergy_models::weights::Parameters;
-use synergy_suite::base::Base;
-use synergy_suite::completion::Completion;
-use synergy_suite::data::{Prompter, Register, Sequence, micro_batches};
-use synergy_suite::dataset;
+use synergy_report::completion::Completion;
+use synergy_report::score::score;
 use synergy_suite::device::Compute;
-use synergy_suite::evaluate::{Question, rollouts};
-use synergy_suite::features::FeatureCache;
-use synergy_suite::pool::drawn;
 use synergy_suite::recipe::{
     GrpoSpec, OptimizerSpec, Recipe, SftSpec, StageSpec, TeacherSpec, Trace, TrainingSpec,
 };
+use synergy_suite::run::base::Base;
 use synergy_suite::run::{machine, open_base};
-use synergy_suite::score::score;
+use synergy_suite::train::dataset;
+use synergy_suite::train::features::FeatureCache;
 use synergy_suite::train::grpo::{self, Reference};
+use synergy_suite::train::pool::drawn;
+use synergy_suite::train::rollout::{Question, rollouts};
+use synergy_suite::train::sequence::{Prompter, Register, Sequence, micro_batches};
 use synergy_suite::train::{
     Batch, Context, StepFigures, Trainer, prediction_log_probs, pretrain, sft,
 };

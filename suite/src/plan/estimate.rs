@@ -7,16 +7,15 @@ use synergy_benchmarks::families::Family;
 use synergy_models::config::VlmConfig;
 use synergy_models::weights::{ComputeDtype, NamedShape, shapes};
 
-use crate::cost::forward_flops;
-use crate::device::{self, Place};
-use crate::evaluate::{SHARD_ROWS, SHARDS_MIN};
-use crate::features::{self, TOWER};
+use crate::device::Place;
+use crate::limits::{
+    CARD_PARTS, FEATURE_CACHE_BYTES, Limits, QUESTIONS_PER_CHUNK, ROLLOUT_BYTES, SHARD_ROWS,
+    SHARDS_MIN, TOWER, forward_flops,
+};
 use crate::recipe::{
     BASE, BenchmarkSpec, Drawn, GrpoSpec, Keep, Output, QuestionsSpec, Recipe, Source, StageSpec,
     Trace, TrainingSpec,
 };
-use crate::run::data::CHUNK;
-use crate::train::Limits;
 
 /// Tokens per second, for a model of one million parameters, when training: measured on the machine
 /// of `golden/LOG.md` (two cores, burn-flex). Only the estimate of time hangs on it.
@@ -316,7 +315,7 @@ impl<'a> Estimator<'a> {
         };
         match spec {
             StageSpec::Sample(s) => {
-                let questions = s.questions.about().min(CHUNK);
+                let questions = s.questions.about().min(QUESTIONS_PER_CHUNK);
                 Some(asked(questions, s.num_generations, &s.questions, s.max_new_tokens))
             }
             _ => spec.grpo().map(|s: &GrpoSpec| {
@@ -339,7 +338,7 @@ impl<'a> Estimator<'a> {
             }
             _ => (FILES_PROMPT, PUBLISHED_ANSWER_TOKENS.min(cap)),
         };
-        let questions = (families + published).min(CHUNK) as f64;
+        let questions = (families + published).min(QUESTIONS_PER_CHUNK) as f64;
         let alike = published == 0;
         Asked { questions, samples: e.num_samples as f64, prompt, answer, cap, alike }
     }
@@ -543,8 +542,8 @@ impl<'a> Estimator<'a> {
     /// What the rollouts of a shard may take at once; see [`crate::device::Compute`].
     fn budget(&self) -> f64 {
         match self.place {
-            Place::Card => CARD_BYTES / device::CARD_PARTS as f64,
-            _ => device::MEMORY_BYTES as f64,
+            Place::Card => CARD_BYTES / CARD_PARTS as f64,
+            _ => ROLLOUT_BYTES as f64,
         }
     }
 
@@ -596,7 +595,7 @@ impl<'a> Estimator<'a> {
         };
         let tokens = pictures as f64 * learned.prompt.picture;
         let bytes = F32 * tokens * self.config.hidden_size as f64;
-        self.on_host(bytes.min(features::BYTES_MAX as f64))
+        self.on_host(bytes.min(FEATURE_CACHE_BYTES as f64))
     }
 
     fn on_host(&self, bytes: f64) -> f64 {
@@ -749,7 +748,7 @@ fn flops_per_s(dtype: ComputeDtype) -> f64 {
         }
 }
 
-/// Parts that questions are cut into; see [`crate::evaluate::rollouts`].
+/// Parts that questions are cut into; see [`crate::train::rollout::rollouts`].
 fn num_shards(asked: &Asked) -> f64 {
     let rows = asked.questions * asked.samples;
     (rows / SHARD_ROWS as f64).ceil().max(SHARDS_MIN as f64).min(asked.questions)

@@ -1,6 +1,6 @@
 //! The objective of RL, spelled: every choice on which implementations of GRPO differ.
 //!
-//! Does not know tensors; `crate::objective` computes what stands here. A preset is a short name for all
+//! Does not know tensors; `crate::train::objective` computes what stands here. A preset is a short name for all
 //! keys at once and is expanded when the recipe is read, so a plan and a key hold every number.
 
 use anyhow::Result;

@@ -11,7 +11,8 @@ use synergy_models::weights::ComputeDtype;
 use super::Tables;
 use super::fault::{Checked, Fault, require};
 use super::objective::ObjectiveSpec;
-use super::tables::{Named, OptimizerSpec, QuestionsSpec, RewardSpec, TrainingSpec};
+use super::tables::{Named, OptimizerSpec, QuestionsSpec, TrainingSpec};
+use crate::reward::RewardSpec;
 
 /// What a stage that starts from nothing trained names.
 pub const BASE: &str = "base";

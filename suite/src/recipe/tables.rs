@@ -192,26 +192,6 @@ impl FilesSpec {
     }
 }
 
-/// What an answer of RL earns: `accuracy_weight` if it is right, `format_weight` if it has the form.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RewardSpec {
-    pub accuracy_weight: f64,
-    pub format_weight: f64,
-    pub answer: AnswerRule,
-}
-
-/// What counts as the answer that a reward looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AnswerRule {
-    /// One box behind the thought, which is closed; several boxes say the same.
-    OnlyBox,
-    /// The last box anywhere, as evaluation reads it: a policy is paid for listing every answer, so no
-    /// reward passes the audit with it.
-    LastBox,
-}
-
 /// Questions of the families' validation split, or of files, that choose among a stage's checkpoints, answered
 /// greedily.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -319,24 +299,6 @@ impl BenchmarkSpec {
     pub fn about(&self) -> usize {
         self.num_questions.unwrap_or(usize::MAX).min(self.about_questions)
     }
-}
-
-/// When a run counts as different from golden results, and when as the same.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GateSpec {
-    /// Chance that a comparison of two equal models shows any difference.
-    pub false_alarm: f64,
-    /// Shares of answers that differ by less are the same.
-    pub share_band: f64,
-    /// Lengths that differ by less than this share of golden's are.
-    pub length_band: f64,
-    /// So are reasoning words per answer that differ by less.
-    pub words_band: f64,
-    /// Figures of training that are shares, such as the reward, and differ by less are the same.
-    pub figure_share_band: f64,
-    /// So are other figures of training, such as KL, that differ by less than this share of each other.
-    pub figure_ratio_band: f64,
 }
 
 impl GateSpec {

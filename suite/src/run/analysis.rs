@@ -8,15 +8,15 @@ use anyhow::{Context as _, Result};
 use rayon::prelude::*;
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::grade::Grader;
+use synergy_report::agreement::{Agreement, Verdicts};
+use synergy_report::analysis::{Analyses, Judged, RowAccuracy, analyze};
+use synergy_report::completion::Completion;
+use synergy_report::page::is_exhibited;
+use synergy_report::score::{Results, Score};
 
 use super::evaluation::Evaluated;
-use crate::agreement::{Agreement, Verdicts};
-use crate::analysis::{Analyses, Judged, RowAccuracy, analyze};
-use crate::completion::Completion;
-use crate::page::is_exhibited;
 use crate::plan::PlannedRow;
 use crate::planted::Planted;
-use crate::score::{Results, Score};
 
 /// One row of one seed: its answers, and how the grader of the run judged them.
 type Answers<'a> = (&'a Evaluated, Vec<(&'a Completion, Score)>);

@@ -10,23 +10,21 @@ use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::grade::{Target, grade};
 use synergy_models::generate::{Generated, Sampling};
 use synergy_models::vlm::Vlm;
+use synergy_report::cost::Cost;
 
-use crate::base::Base;
-use crate::cost::Cost;
-use crate::dataset::{Asked, Dataset, Example, mix, teacher};
 use crate::device::Compute;
-use crate::evaluate::{Question, rollouts};
-use crate::event::{Event, Events, interrupted};
-use crate::journal::Journal;
+use crate::limits::{QUESTIONS_PER_CHUNK, forward_flops};
 use crate::plan::PlannedStage;
-use crate::pool;
 use crate::recipe::{Keep, QuestionsSpec, SampleSpec, StageSpec, TrainingSpec};
-use crate::run::stage::{Summary, checkpoint, file};
-use crate::store::Store;
+use crate::run::artifact::{Summary, checkpoint, file};
+use crate::run::base::Base;
+use crate::run::event::{Event, Events, interrupted};
+use crate::run::journal::Journal;
+use crate::run::store::Store;
+use crate::train::dataset::{Asked, Dataset, Example, mix, teacher};
+use crate::train::pool;
+use crate::train::rollout::{Question, rollouts};
 use crate::train::{Context, StepFigures};
-
-/// Questions that are asked before the bar moves.
-pub(crate) const CHUNK: usize = 100;
 
 /// Makes the data of `planned` and keeps it; the store has none of it yet.
 ///
@@ -61,7 +59,7 @@ pub fn run(
     if journal.is_none() {
         wall_time_s = clock.elapsed().as_secs_f64();
     }
-    let cost = Cost::of(&[tokens], 0, &base.prompter.config, wall_time_s);
+    let cost = Cost::of(&[tokens], 0, forward_flops(&base.prompter.config), wall_time_s);
     let summary = Summary { cost, figures };
     let mut files = data.to_files()?;
     let bytes = serde_json::to_vec_pretty(&summary).context("a summary is plain data")?;
@@ -119,9 +117,9 @@ fn sample(
     let label = format!("{} (seed {})", planned.name, planned.seed);
     let (mut journal, mut pieces) = Journal::<Piece>::open(&store.journal(&planned.key))?;
     let indices: Vec<u64> = (0..num_questions as u64).collect();
-    let first = (pieces.len() * CHUNK).min(num_questions);
+    let first = (pieces.len() * QUESTIONS_PER_CHUNK).min(num_questions);
     let mut bar = events.bar(&label, num_questions, first);
-    for chunk in indices[first..].chunks(CHUNK) {
+    for chunk in indices[first..].chunks(QUESTIONS_PER_CHUNK) {
         let clock = Instant::now();
         let questions: Vec<Question> = chunk
             .iter()
@@ -172,7 +170,7 @@ fn sample(
         piece.wall_time_s = clock.elapsed().as_secs_f64();
         journal.push(&piece)?;
         pieces.push(piece);
-        let done = (pieces.len() * CHUNK).min(num_questions);
+        let done = (pieces.len() * QUESTIONS_PER_CHUNK).min(num_questions);
         bar.at(done, format!("{} kept", num_kept(&pieces)));
         if interrupted() {
             bail!(

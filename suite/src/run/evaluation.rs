@@ -19,27 +19,26 @@ use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::Sampling;
 use synergy_models::vlm::Vlm;
+use synergy_report::completion::{Completion, from_lines, to_lines};
+use synergy_report::score::{External, Results, Row, RowKind, Score, score};
+use synergy_report::text::report::SampleCompletion;
 
-use crate::base::Base;
-use crate::completion::{Completion, from_lines, to_lines};
-use crate::data::test_samples;
 use crate::device::Compute;
-use crate::evaluate::{Question, evaluate, with_another_picture};
-use crate::event::{Event, Events, interrupted};
-use crate::journal::Journal;
+use crate::limits::QUESTIONS_PER_CHUNK;
 use crate::plan::{Plan, PlannedRow};
 use crate::planted::Planted;
-use crate::publish::SampleCompletion;
 use crate::recipe::{BenchmarkSpec, Recipe, TrainingSpec};
-use crate::run::stage;
-use crate::score::{External, Results, Row, RowKind, Score, score};
-use crate::store::Store;
+use crate::run::artifact;
+use crate::run::base::Base;
+use crate::run::event::{Event, Events, interrupted};
+use crate::run::journal::Journal;
+use crate::run::store::Store;
 use crate::train::Context;
+use crate::train::rollout::{Question, evaluate, with_another_picture};
+use crate::train::sequence::test_samples;
 
 /// Where `cargo xtask fetch easy-vqa` puts the pictures.
 const EASY_VQA: &str = "data/easy-vqa";
-/// Questions between two looks at Ctrl-C and two moves of the bar.
-const CHUNK: usize = 100;
 
 /// A planned row with its completions.
 #[derive(Debug)]
@@ -252,7 +251,7 @@ fn ask(
     let mut completions = kept.concat();
     let dtype = recipe.evaluation.dtype();
     let mut parameters =
-        stage::checkpoint(store, &planned.checkpoint, base, &compute.device, Some(dtype))?;
+        artifact::checkpoint(store, &planned.checkpoint, base, &compute.device, Some(dtype))?;
     if let Some(planted) = planned.planted {
         planted.weights(&mut parameters);
     }
@@ -278,7 +277,7 @@ fn ask(
     let grader = recipe.grader();
     let is_right = |c: &&Completion| c.outcome(grader) == Outcome::Correct;
     let mut num_right = completions.iter().filter(is_right).count();
-    for chunk in places[first..].chunks(CHUNK) {
+    for chunk in places[first..].chunks(QUESTIONS_PER_CHUNK) {
         // Pictures are read when they are asked about: those of a whole benchmark fit no memory.
         let questions = chunk.iter().map(|&place| question(place)).collect::<Result<Vec<_>>>()?;
         let answers = evaluate(&model, &context, &questions, asking.num_samples, &sampling, seed)?;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::score::Machine;
+use synergy_report::score::Machine;
 
 /// Commit of the working tree and whether it has changes; `unknown` outside a repository.
 pub fn commit() -> (String, bool) {

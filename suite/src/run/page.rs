@@ -8,17 +8,17 @@ use anyhow::{Context as _, Result};
 use image::DynamicImage;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use synergy_benchmarks::sample::Sample;
+use synergy_report::golden;
+use synergy_report::page::{Answer, Curve, Exhibit, Merged, PageData, chosen, is_exhibited};
+use synergy_report::score::Results;
 
-use crate::golden;
-use crate::page::{Answer, Curve, Exhibit, Merged, PageData, chosen, is_exhibited};
 use crate::plan::{Plan, PlannedStage};
 use crate::planted::Planted;
 use crate::recipe::{Recipe, StageSpec};
 use crate::run::CODE;
 use crate::run::analysis::analyses;
 use crate::run::evaluation::{Evaluated, samples};
-use crate::score::Results;
-use crate::store::Store;
+use crate::run::store::Store;
 use crate::train::StepFigures;
 
 /// Sides of a picture on the page at most, in pixels: a published one may be a photograph.

@@ -22,21 +22,24 @@ use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::Sampling;
 use synergy_models::merge::{self, MergeSpec};
 use synergy_models::weights::{ComputeDtype, Parameters, StoredDtype};
+use synergy_report::cost::Cost;
 
-use crate::base::Base;
-use crate::cost::Cost;
-use crate::data::{Prompter, Sequence, test_samples};
-use crate::dataset::{Dataset, Example};
 use crate::device::Compute;
-use crate::evaluate::{Question, evaluate};
-use crate::event::{Bar, Event, Events, interrupted};
-use crate::features::FeatureCache;
+use crate::key::Key;
+use crate::limits::forward_flops;
 use crate::plan::PlannedStage;
-use crate::pool;
 use crate::recipe::StageSpec;
+use crate::run::artifact::{Summary, checkpoint, file, lines, summarize, to_lines, write_finished};
+use crate::run::base::Base;
 use crate::run::data;
-use crate::store::{Key, Store};
+use crate::run::event::{Bar, Event, Events, interrupted};
+use crate::run::store::Store;
+use crate::train::dataset::{Dataset, Example};
+use crate::train::features::FeatureCache;
 use crate::train::grpo::{self, Reference};
+use crate::train::pool;
+use crate::train::rollout::{Question, evaluate};
+use crate::train::sequence::{Prompter, Sequence, test_samples};
 use crate::train::{Context, StepFigures, Trainer, hybrid, pretrain, sft};
 
 /// The largest file of weights in the store, in bytes of numbers: what the Hugging Face hub's tools cut at.
@@ -44,15 +47,6 @@ const MAX_SHARD_BYTES: usize = 5_000_000_000;
 
 /// Characters of a key that tell curves of one name apart.
 const KEY_CHARS: usize = 8;
-
-/// How a stage went.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
-    pub cost: Cost,
-    /// `reward_start`, `reward_end`, …: means over the first and last quarter of the steps, at most
-    /// 20; `reward_noise`: the standard error of their difference.
-    pub figures: StepFigures,
-}
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Progress {
@@ -392,7 +386,8 @@ fn run_in_shards(
 
     let wall_time_s = state.wall_time_s + clock.elapsed().as_secs_f64();
     let config = &base.prompter.config;
-    let cost = Cost::of(&state.curve, state.trainer.num_updates, config, wall_time_s);
+    let cost =
+        Cost::of(&state.curve, state.trainer.num_updates, forward_flops(config), wall_time_s);
     let mut figures = summarize(&state.curve);
     if let Some(best) = state.best {
         figures.insert("best_epoch".into(), best.epoch as f64);
@@ -475,57 +470,6 @@ fn merge(
 }
 
 /// What every finished stage with a model leaves in `dir`.
-fn write_finished(
-    dir: &Path,
-    parameters: &Parameters,
-    summary: &Summary,
-    max_shard_bytes: usize,
-) -> Result<()> {
-    parameters.save(dir, StoredDtype::F32, max_shard_bytes)?;
-    let summary = serde_json::to_vec_pretty(summary).context("summary")?;
-    Ok(fs::write(dir.join("summary.json"), summary)?)
-}
-
-/// The weights under `key`, which is a stage's or the base's: in `dtype`, or as they are kept. The base's are where it
-/// is.
-///
-/// # Errors
-/// If it is missing or damaged.
-pub fn checkpoint(
-    store: &Store,
-    key: &Key,
-    base: &Base,
-    device: &Device,
-    dtype: Option<ComputeDtype>,
-) -> Result<Parameters> {
-    if *key == base.key {
-        let parameters = &base.parameters;
-        return Ok(dtype.map_or_else(|| parameters.clone(), |dtype| parameters.cast(dtype)));
-    }
-    let artifact = store
-        .open_artifact(key)?
-        .with_context(|| format!("checkpoint `{}` is not in the store", key.as_str()))?;
-    let dtype = dtype.unwrap_or_default();
-    Parameters::load_as(artifact.dir(), &base.prompter.config, device, dtype)
-}
-
-/// The recorded curve of a finished stage, thinned, as lines with stage and step.
-///
-/// # Errors
-/// If the stage is not in the store.
-pub fn curve(store: &Store, planned: &PlannedStage) -> Result<String> {
-    let artifact = store.open_artifact(&planned.key)?.context("the stage is in the store")?;
-    let curve: Vec<StepFigures> = lines(&artifact.read("curve.jsonl")?)?;
-    let mut text = String::new();
-    for (step, figures) in curve.iter().enumerate().filter(|(step, _)| *step < 20 || step % 20 == 0)
-    {
-        let line = json!({"stage": planned.name, "step": step, "figures": figures});
-        text.push_str(&serde_json::to_string(&line).context("plain data")?);
-        text.push('\n');
-    }
-    Ok(text)
-}
-
 fn tell(bar: &mut Bar, done: usize, figures: &StepFigures) {
     let get = |name: &str| figures.get(name).copied();
     let message = match (get("reward"), get("loss")) {
@@ -538,55 +482,13 @@ fn tell(bar: &mut Bar, done: usize, figures: &StepFigures) {
     bar.at(done, message);
 }
 
-/// Start, end and noise of every figure. What is learned within the first window makes the rise look
-/// smaller, never larger.
-fn summarize(curve: &[StepFigures]) -> StepFigures {
-    let window = curve.len().div_ceil(4).min(20);
-    let mut out = StepFigures::new();
-    let Some(first) = curve.first() else { return out };
-    // What is told at the end of an epoch only has no trend.
-    for name in first.keys().filter(|name| *name != "validation_accuracy") {
-        let values: Vec<f64> = curve.iter().filter_map(|f| f.get(name).copied()).collect();
-        let (start, end) = (&values[..window], &values[values.len() - window..]);
-        let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
-        out.insert(format!("{name}_start"), mean(start));
-        out.insert(format!("{name}_end"), mean(end));
-        let spread = |v: &[f64]| v.iter().map(|x| (x - mean(v)).powi(2)).sum::<f64>();
-        let degrees = (2 * window).saturating_sub(2).max(1) as f64;
-        let noise = ((spread(start) + spread(end)) / degrees * 2.0 / window as f64).sqrt();
-        out.insert(format!("{name}_noise"), noise);
-    }
-    out
-}
-
-pub(super) fn file<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a [u8]> {
-    files.get(name).map(Vec::as_slice).with_context(|| format!("artifact lacks `{name}`"))
-}
-
-fn to_lines(curve: &[StepFigures]) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
-    for figures in curve {
-        serde_json::to_writer(&mut out, figures).context("figures are plain data")?;
-        out.push(b'\n');
-    }
-    Ok(out)
-}
-
-fn lines(bytes: &[u8]) -> Result<Vec<StepFigures>> {
-    bytes
-        .split(|b| *b == b'\n')
-        .filter(|line| !line.is_empty())
-        .map(|line| serde_json::from_slice(line).context("a line of a curve"))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::listed;
     use crate::plan::{Plan, plan};
     use crate::recipe::Recipe;
     use crate::run::{Variant, basis, open_base};
-    use crate::store::listed;
 
     /// The largest file: a tenth of the model.
     const SHARD_BYTES: usize = 200_000;

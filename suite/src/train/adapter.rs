@@ -9,8 +9,8 @@ use synergy_benchmarks::seed::Seed;
 use synergy_models::lora::Adapter;
 use synergy_models::weights::{ComputeDtype, Parameters};
 
-use crate::optimizer::Gradients;
 use crate::recipe::TrainingSpec;
+use crate::train::optimizer::Gradients;
 
 /// An adapter that learns, and the parameters it stands on, which stay as they are.
 #[derive(Debug, Clone)]
@@ -70,11 +70,11 @@ impl Learning {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Base;
-    use crate::data::Sequence;
     use crate::device::Compute;
-    use crate::pool::drawn;
     use crate::recipe::{LoraSpec, OptimizerSpec, PromptSpec};
+    use crate::run::base::Base;
+    use crate::train::pool::drawn;
+    use crate::train::sequence::Sequence;
     use crate::train::{
         Batch, Context, StepFigures, Trainer, frozen, native_gradients, prediction_log_probs,
         pretrain, recompute, sft_loss, values,

@@ -19,17 +19,17 @@ use synergy_models::rope::rope_index;
 use synergy_models::vlm::Vlm;
 use synergy_models::weights::{ComputeDtype, Parameters};
 
-use crate::data::{Prompter, Sequence, micro_batches};
-use crate::evaluate::{Question, rollouts};
-use crate::features::FeatureCache;
-use crate::objective::{
-    Denominators, PolicyAnswer, advantages, answer_loss, kl_of_answer, token_weight,
-};
 use crate::planted::Planted;
-use crate::pool;
 use crate::recipe::{GrpoSpec, KlPlace, QuestionsSpec};
 use crate::reward::reward;
+use crate::train::features::FeatureCache;
+use crate::train::objective::{
+    Denominators, PolicyAnswer, advantages, answer_loss, kl_of_answer, token_weight,
+};
+use crate::train::pool;
 use crate::train::recompute;
+use crate::train::rollout::{Question, rollouts};
+use crate::train::sequence::{Prompter, Sequence, micro_batches};
 use crate::train::{
     Batch, Context, Limits, Loss, StepFigures, Trainer, prediction_log_probs, values,
 };

@@ -9,9 +9,9 @@ use anyhow::Result;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::vlm::Vlm;
 
-use crate::evaluate::Question;
 use crate::recipe::HybridSpec;
 use crate::train::grpo::{Answer, Reference, Rolled, answers, group, learn, roll};
+use crate::train::rollout::Question;
 use crate::train::{Context, StepFigures, Trainer};
 
 /// One step. `taught` has answers by question; `done` is the share of the stage's steps that is behind.
@@ -133,14 +133,15 @@ fn roll_again(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Base;
-    use crate::data::Sequence;
     use crate::device::Compute;
-    use crate::pool::drawn;
     use crate::recipe::{
-        AnswerRule, GrpoSpec, Named, ObjectivePreset, ObjectiveSpec, OptimizerSpec, PromptSpec,
-        QuestionsSpec, RewardSpec, TrainingSpec,
+        GrpoSpec, Named, ObjectivePreset, ObjectiveSpec, OptimizerSpec, PromptSpec, QuestionsSpec,
+        TrainingSpec,
     };
+    use crate::reward::{AnswerRule, RewardSpec};
+    use crate::run::base::Base;
+    use crate::train::pool::drawn;
+    use crate::train::sequence::Sequence;
     use crate::train::{grpo, pretrain};
     use std::sync::LazyLock;
     use synergy_benchmarks::families::Split;

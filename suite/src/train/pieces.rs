@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::data::Sequence;
+use crate::train::sequence::Sequence;
 
 impl Sequence {
     /// Pieces of at most `max_packed_tokens` tokens, or of one answer where that is longer. A sequence without segments

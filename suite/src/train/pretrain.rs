@@ -9,8 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use synergy_benchmarks::families::{NUM_CELLS, Scene, Split};
 use synergy_benchmarks::seed::Seed;
 
-use crate::data::{Prompter, Register, Sequence};
 use crate::recipe::{FAMILIES, PretrainSpec, RegisterWeights};
+use crate::train::sequence::{Prompter, Register, Sequence};
 use crate::train::{Context, StepFigures, Trainer, sft_loss};
 
 /// The conversations of `step`; pictures come from the pretrain split.

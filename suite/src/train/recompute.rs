@@ -19,29 +19,10 @@ use synergy_models::weights::{ComputeDtype, Parameters};
 
 use super::adapter::Learning;
 use super::{Batch, Loss, StepFigures, add, leaves, matrix, predicted, values, vector};
-use crate::data::{Sequence, token_batch};
-use crate::features::FeatureCache;
-use crate::optimizer::Gradients;
-
-/// From where on memory is bounded.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// As in [`crate::recipe::TrainingSpec::max_packed_tokens`].
-    pub(crate) max_packed_tokens: usize,
-    /// Tokens of a sequence whose attention is computed whole.
-    pub(crate) whole: usize,
-    /// Queries of a block of a longer one.
-    pub(crate) block: usize,
-    /// Rows whose logits are there at once.
-    pub(crate) logits: usize,
-}
-
-impl Limits {
-    pub(crate) fn new(max_packed_tokens: Option<usize>) -> Limits {
-        let max_packed_tokens = max_packed_tokens.unwrap_or(usize::MAX);
-        Limits { max_packed_tokens, whole: 2048, block: 512, logits: 1024 }
-    }
-}
+use crate::limits::Limits;
+use crate::train::features::FeatureCache;
+use crate::train::optimizer::Gradients;
+use crate::train::sequence::{Sequence, token_batch};
 
 /// What both ways through the model share.
 struct Ways<'a> {

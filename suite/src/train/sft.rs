@@ -6,9 +6,9 @@ use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
 use synergy_benchmarks::seed::Seed;
 
-use crate::data::{Prompter, Sequence};
-use crate::dataset::Example;
 use crate::recipe::SftSpec;
+use crate::train::dataset::Example;
+use crate::train::sequence::{Prompter, Sequence};
 
 /// Steps in all.
 pub fn num_steps(spec: &SftSpec, num_examples: usize) -> usize {

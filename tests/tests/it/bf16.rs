@@ -15,11 +15,11 @@ use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::Sampling;
 use synergy_models::vlm::Vlm;
 use synergy_models::weights::ComputeDtype;
-use synergy_suite::base::Base;
 use synergy_suite::device::Compute;
-use synergy_suite::evaluate::{Question, evaluate};
 use synergy_suite::recipe::{Recipe, StageSpec, TrainingSpec};
+use synergy_suite::run::base::Base;
 use synergy_suite::train::grpo::{self, Reference};
+use synergy_suite::train::rollout::{Question, evaluate};
 use synergy_suite::train::{Batch, Context, prediction_log_probs, pretrain};
 
 use crate::devices::{base, other, sequences, trainer};
@@ -132,7 +132,7 @@ fn answers_in_bf16_are_as_right_as_in_f32() {
         let model = Vlm::computing(&prompter.config, &base.parameters, dtype);
         evaluate(&model, &context, &questions, 1, &sampling, Seed::root(1)).unwrap()
     });
-    let right = |answers: &[synergy_suite::completion::Completion]| {
+    let right = |answers: &[synergy_report::completion::Completion]| {
         answers.iter().filter(|c| c.outcome(Grader::Boxed1) == Outcome::Correct).count() as f64
             / 60.0
     };

@@ -11,11 +11,11 @@ use std::path::Path;
 use synergy_benchmarks::families::Split;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::vlm::Vlm;
-use synergy_suite::base::Base;
-use synergy_suite::data::{Prompter, Sequence};
 use synergy_suite::device::Compute;
-use synergy_suite::pool::drawn;
 use synergy_suite::recipe::{OptimizerSpec, PromptSpec, TrainingSpec};
+use synergy_suite::run::base::Base;
+use synergy_suite::train::pool::drawn;
+use synergy_suite::train::sequence::{Prompter, Sequence};
 use synergy_suite::train::{Batch, Context, Trainer, prediction_log_probs, pretrain};
 
 use crate::{project, succeed};

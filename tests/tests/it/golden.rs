@@ -4,8 +4,8 @@
 
 use std::fs;
 
-use synergy_suite::golden::read_history;
-use synergy_suite::score::Results;
+use synergy_report::golden::read_history;
+use synergy_report::score::Results;
 use synergy_tests::{Project, TINY};
 
 use crate::{assert_refused, project, succeed};
@@ -20,7 +20,7 @@ fn run_changed(project: &Project, change: impl FnOnce(&mut Results)) {
     if !project.path(RESULTS).exists() {
         succeed(project, &["reproduce", "--profile", "tiny"]);
     }
-    let mut results = Results::read(&project.path(RESULTS)).expect("results are there");
+    let mut results = read_results(&project.path(RESULTS)).expect("results are there");
     results.provenance.commit = "0123456789ab".to_owned();
     results.provenance.dirty = false;
     change(&mut results);
@@ -61,7 +61,7 @@ fn a_planted_fault_is_seen_and_leaves_the_run_as_it_was() {
     assert_eq!((&usual["variant"], &usual["is_right"]), (&"usual".into(), &true.into()));
     for planted in ["first_number", "zeroed_tensor", "mixed_groups", "flipped_kl"] {
         let own = project.path("runs/self-test").join(planted).join("results.json");
-        let results = Results::read(&own).unwrap();
+        let results = read_results(&own).unwrap();
         assert_eq!(results.provenance.command, "cargo xtask gate --profile tiny --self-test");
     }
     assert_eq!(project.read(RESULTS), before);
@@ -85,7 +85,7 @@ fn a_run_is_the_same_as_itself_and_worse_than_a_better_golden() {
     assert!(what.contains(" cells and ") && what.ends_with(" figures of training"), "{what}");
     assert!(verdicts.ends_with(" same") && !verdicts.contains(','), "{verdicts}");
 
-    let mut golden = Results::read(&project.path(GOLDEN)).unwrap();
+    let mut golden = read_results(&project.path(GOLDEN)).unwrap();
     let row = golden.rows.iter_mut().find(|row| row.name == "sft").unwrap();
     for outcomes in row.seeds.iter_mut().flat_map(|seed| &mut seed.outcomes) {
         *outcomes = "c".repeat(outcomes.len());

@@ -7,9 +7,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use synergy_benchmarks::seed::Seed;
-use synergy_suite::base::Base;
 use synergy_suite::device::Compute;
 use synergy_suite::recipe::{Recipe, StageSpec};
+use synergy_suite::run::base::Base;
 use synergy_suite::run::open_base;
 use synergy_suite::train::{Context, Trainer, pretrain};
 

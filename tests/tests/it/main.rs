@@ -24,7 +24,7 @@ mod resume;
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use synergy_suite::store::{Key, Store};
+use synergy_suite::run::store::{Key, Store};
 use synergy_tests::{Finished, Project, TINY, TINY_BASE};
 
 /// What no two runs or machines share: keys of the store, steps at which somebody stopped, the

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 use synergy_benchmarks::families::Split;
-use synergy_suite::pool::drawn;
+use synergy_suite::train::pool::drawn;
 use synergy_tests::{Project, TINY};
 
 use crate::{assert_refused, project, succeed};

@@ -16,10 +16,10 @@ use synergy_models::image::{Patches, ProcessorConfig};
 use synergy_models::rope::{Grid, rope_index};
 use synergy_models::tokenizer::Tokenizer;
 use synergy_models::weights::Parameters;
-use synergy_suite::data::{Prompter, Sequence};
+use synergy_suite::commands::inspect::Receipt;
 use synergy_suite::device::Compute;
-use synergy_suite::inspect::Receipt;
 use synergy_suite::recipe::{OptimizerSpec, PromptSpec, TrainingSpec};
+use synergy_suite::train::sequence::{Prompter, Sequence};
 use synergy_suite::train::{Context, Trainer, pretrain};
 
 use crate::{project, succeed};

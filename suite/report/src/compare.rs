@@ -1,0 +1,602 @@
+//! Metrics against golden: one verdict per cell and metric. Pure and total.
+//!
+//! Does not know how a run was made, where results lie or how a verdict is shown.
+//! Verdicts are findings, not errors: whatever stands in the two results, every cell gets one.
+//! Length and reasoning words gate in both directions, since a change of style is what the suite
+//! is there to see; for accuracy and for truncated and unparsed answers only one side is bad.
+//! External benchmarks do not gate: a machine without their data must be able to pass.
+//! Training noise is that of the seeds, pooled over all rows of either side that have several: a run of one
+//! seed is judged by the noise that golden results of several show. With one seed everywhere it is unknown,
+//! and a note says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use synergy_benchmarks::difficulty::Level;
+
+use crate::gate::GateSpec;
+use crate::score::{self, ResultRow, Results, RowKind, SeedOutcomes};
+use crate::statistics::{self, Interval};
+
+mod figures;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use figures::{Figure, FigureVerdict};
+
+/// The rule, as it is printed with every comparison.
+pub fn rule(gate: &GateSpec) -> String {
+    let GateSpec {
+        false_alarm,
+        share_band,
+        length_band,
+        words_band,
+        figure_share_band,
+        figure_ratio_band,
+    } = gate;
+    format!(
+        "\
+A cell is a row (base or a regime) over all questions, a level, a family, or a level of a family.
+Its metrics are accuracy, length, truncated, unparsed and reasoning words per answer.
+The effect is run minus golden, paired where both asked the same questions; its standard error is over
+questions and, for regimes, over training seeds, whose noise is pooled over all rows with several seeds.
+regressed: the effect differs from zero and is bad. improved: it differs and is good. Differs: its two-sided
+p-value (Wald, or McNemar's exact one where outcomes are binary) is at most {false_alarm} after Holm's
+correction, half of it spent on cells over all questions, a quarter on all others, a quarter on figures of
+training, so that two equal models show any difference in at most {:.0} % of comparisons.
+same: the effect is within the band by two one-sided tests at 5 %, however clearly it differs from zero.
+undecided: neither; or the cell has under {QUESTIONS_MIN} questions.
+missing, new: only golden, only the run has the cell. invalid: a value is not a number.
+Band: {:.1} points for accuracy, truncated and unparsed; {:.0} % of golden for length; {words_band} words per answer.
+Fewer correct and more truncated or unparsed are bad; for length and words both directions are.
+Figures of training are means over the last steps of a stage:
+{}.
+Their noise is that between seeds, pooled over stages (Student's t), or where every stage has one seed, that
+between steps. Band: {:.0} points for shares, a factor of {} for the others.
+Exit code 1 when a cell or figure is regressed, missing or invalid.",
+        100.0 * false_alarm,
+        100.0 * share_band,
+        100.0 * length_band,
+        Figure::ALL.map(Figure::name).join(", "),
+        100.0 * figure_share_band,
+        1.0 + figure_ratio_band,
+    )
+}
+
+/// Level of the two one-sided tests.
+const EQUIVALENCE_ALPHA: f64 = 0.05;
+
+/// Below this many questions a cell decides nothing.
+pub const QUESTIONS_MIN: usize = 20;
+
+/// What is compared in a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Share of correct answers.
+    Accuracy,
+    /// Tokens per answer.
+    Length,
+    /// Share of answers cut by the length limit.
+    Truncated,
+    /// Share of whole answers without a box.
+    Unparsed,
+    /// Reasoning words per answer, all of them.
+    Words,
+}
+
+impl Metric {
+    /// Every metric.
+    pub const ALL: [Metric; 5] =
+        [Metric::Accuracy, Metric::Length, Metric::Truncated, Metric::Unparsed, Metric::Words];
+
+    /// The metric's name, as in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::Accuracy => "accuracy",
+            Metric::Length => "length",
+            Metric::Truncated => "truncated",
+            Metric::Unparsed => "unparsed",
+            Metric::Words => "words",
+        }
+    }
+
+    /// The metric of one question in one seed; not a number where there is no sample.
+    fn value(self, seed: &SeedOutcomes, question: usize) -> f64 {
+        match self {
+            Metric::Accuracy => score::share(seed, question, 'c'),
+            Metric::Length => score::length(seed, question),
+            Metric::Truncated => score::share(seed, question, 't'),
+            Metric::Unparsed => score::share(seed, question, 'u'),
+            Metric::Words => {
+                let words: f64 = seed.words[question].iter().map(|count| f64::from(*count)).sum();
+                words / seed.outcomes[question].len() as f64
+            }
+        }
+    }
+
+    /// Half of the band within which two values are the same.
+    fn band(self, gate: &GateSpec, golden: f64) -> f64 {
+        match self {
+            Metric::Accuracy | Metric::Truncated | Metric::Unparsed => gate.share_band,
+            Metric::Length => gate.length_band * golden,
+            Metric::Words => gate.words_band,
+        }
+    }
+
+    /// Whether it is a share of answers.
+    fn is_share(self) -> bool {
+        matches!(self, Metric::Accuracy | Metric::Truncated | Metric::Unparsed)
+    }
+
+    /// Whether an effect of this sign is bad.
+    fn is_bad(self, effect: f64) -> bool {
+        match self {
+            Metric::Accuracy => effect < 0.0,
+            Metric::Truncated | Metric::Unparsed => effect > 0.0,
+            Metric::Length | Metric::Words => true,
+        }
+    }
+}
+
+/// What is found in a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Same,
+    Improved,
+    Regressed,
+    Undecided,
+    Missing,
+    New,
+    Invalid,
+}
+
+impl Verdict {
+    /// Every verdict, the ones that fail the gate first.
+    pub const ALL: [Verdict; 7] = [
+        Verdict::Regressed,
+        Verdict::Missing,
+        Verdict::Invalid,
+        Verdict::Improved,
+        Verdict::Undecided,
+        Verdict::New,
+        Verdict::Same,
+    ];
+
+    /// The verdict's name, as in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Same => "same",
+            Verdict::Improved => "improved",
+            Verdict::Regressed => "regressed",
+            Verdict::Undecided => "undecided",
+            Verdict::Missing => "missing",
+            Verdict::New => "new",
+            Verdict::Invalid => "invalid",
+        }
+    }
+
+    /// Whether the gate fails on it.
+    pub fn fails(self) -> bool {
+        matches!(self, Verdict::Regressed | Verdict::Missing | Verdict::Invalid)
+    }
+}
+
+/// The verdict on one metric of one cell.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CellVerdict {
+    pub row: String,
+    /// `None`: all families together.
+    pub benchmark: Option<String>,
+    /// `None`: all levels together.
+    pub level: Option<Level>,
+    pub metric: Metric,
+    /// Questions on the side that has fewer.
+    pub num_questions: usize,
+    pub golden: Option<f64>,
+    pub run: Option<f64>,
+    /// Run minus golden with its 95 % interval; `None` where a side is missing or there is none.
+    pub effect: Option<Interval>,
+    /// p-value of no difference after Holm's correction; `None` where nothing was tested.
+    pub p: Option<f64>,
+    /// The smallest effect that this comparison finds with a power of 80 %.
+    pub detectable: Option<f64>,
+    pub verdict: Verdict,
+}
+
+/// A run compared with golden.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Rows in golden's order, then what only the run has.
+    pub cells: Vec<CellVerdict>,
+    /// Stages in golden's order, then what only the run has.
+    pub figures: Vec<FigureVerdict>,
+    /// Tests that were corrected for.
+    pub num_tests: usize,
+    /// The rule that was used.
+    pub rule: String,
+    /// What a reader must know beside the verdicts, such as another recipe. One line each.
+    pub notes: Vec<String>,
+}
+
+impl Comparison {
+    /// 1 when a cell or a figure is regressed, missing or invalid, else 0.
+    pub fn exit_code(&self) -> u8 {
+        u8::from(self.verdicts().any(Verdict::fails))
+    }
+
+    /// Number of cells and figures with this verdict.
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.verdicts().filter(|other| *other == verdict).count()
+    }
+
+    /// Of every cell, then of every figure.
+    pub fn verdicts(&self) -> impl Iterator<Item = Verdict> {
+        let cells = self.cells.iter().map(|cell| cell.verdict);
+        cells.chain(self.figures.iter().map(|figure| figure.verdict))
+    }
+}
+
+/// Compares a run with golden by [`rule`].
+///
+/// A question that both sides have keeps the level that golden gave it, so that a cell holds the
+/// same questions on both sides even when the base, and with it the cut, has changed.
+pub fn compare(golden: &Results, run: &Results, gate: &GateSpec) -> Comparison {
+    let scopes = scopes(golden, run);
+    let names = gated_rows(golden, run);
+    let mut measured: Vec<Measured> = Vec::new();
+    for scope in &scopes {
+        let pairs: Vec<Pair> = names
+            .iter()
+            .filter_map(|name| Pair::of(golden.row(name), run.row(name), scope))
+            .collect();
+        for metric in Metric::ALL {
+            let values: Vec<[Option<Vec<Vec<f64>>>; 2]> =
+                pairs.iter().map(|pair| pair.values(metric)).collect();
+            let noise = statistics::pooled_seed_variance(values.iter().flatten().flatten());
+            for (pair, values) in pairs.iter().zip(values) {
+                measured.push(pair.measure(metric, values, noise));
+            }
+        }
+    }
+    // Rows in golden's order, each over all questions first.
+    measured.sort_by_key(|m| names.iter().position(|name| *name == m.cell.row));
+    // What a row is as a whole gets half of the false alarms: it is few tests, and what matters most.
+    let of = |whole: bool| -> Vec<f64> {
+        let tests = measured.iter().filter(|m| m.is_whole() == whole);
+        tests.filter_map(|m| m.test.map(|test| test.p)).collect()
+    };
+    let mut whole = Corrected::of(&of(true), 0.5, gate);
+    let mut parts = Corrected::of(&of(false), 0.25, gate);
+    let (figures, num_figures) = figures::compare(golden, run, gate, 0.25);
+    let num_tests = whole.num_tests() + parts.num_tests() + num_figures;
+    let cells = measured
+        .into_iter()
+        .map(|m| {
+            let corrected = if m.is_whole() { &mut whole } else { &mut parts };
+            m.judge(gate, corrected)
+        })
+        .collect();
+    let mut notes = notes(golden, run);
+    let several = golden.rows.iter().chain(&run.rows).any(|row| row.seeds.len() > 1);
+    if !several {
+        notes.push(
+            "one training seed on both sides: the noise of training is not known, only that of \
+             questions and sampling"
+                .to_owned(),
+        );
+    }
+    Comparison { cells, figures, num_tests, rule: rule(gate), notes }
+}
+
+/// A cell before the correction for the number of tests.
+struct Measured {
+    cell: CellVerdict,
+    test: Option<Test>,
+}
+
+/// What the verdict on a cell or a figure hangs on.
+#[derive(Debug, Clone, Copy)]
+struct Test {
+    effect: f64,
+    standard_error: f64,
+    /// Of no difference, before the correction.
+    p: f64,
+}
+
+impl Test {
+    /// The effect with its 95 % interval.
+    fn interval(self) -> Interval {
+        let Test { effect, standard_error, .. } = self;
+        let half = statistics::normal_quantile(0.975) * standard_error;
+        Interval { mean: effect, low: effect - half, high: effect + half }
+    }
+
+    /// The verdict where the corrected p-value is `p` and values within `band` are the same.
+    fn verdict(self, gate: &GateSpec, p: f64, band: f64, is_bad: bool) -> Verdict {
+        if statistics::equivalence_p(self.effect, self.standard_error, band) < EQUIVALENCE_ALPHA {
+            Verdict::Same
+        } else if p > gate.false_alarm {
+            Verdict::Undecided
+        } else if is_bad {
+            Verdict::Regressed
+        } else {
+            Verdict::Improved
+        }
+    }
+}
+
+impl Measured {
+    /// Whether the cell is over all questions.
+    fn is_whole(&self) -> bool {
+        self.cell.benchmark.is_none() && self.cell.level.is_none()
+    }
+
+    fn judge(self, gate: &GateSpec, corrected: &mut Corrected) -> CellVerdict {
+        let Measured { mut cell, test } = self;
+        let Some(test) = test else { return cell };
+        let p = corrected.next();
+        let band = cell.metric.band(gate, cell.golden.unwrap_or_default());
+        cell.effect = Some(test.interval());
+        cell.p = Some(p);
+        cell.detectable =
+            Some(statistics::minimum_detectable_effect(test.standard_error, corrected.alpha));
+        cell.verdict = test.verdict(gate, p, band, cell.metric.is_bad(test.effect));
+        cell
+    }
+}
+
+/// The p-values of one kind of test after Holm's correction, in order.
+struct Corrected {
+    p: std::vec::IntoIter<f64>,
+    /// The level that the smallest of them has to meet.
+    alpha: f64,
+}
+
+impl Corrected {
+    /// `share`: of the false alarms, how much this kind of test may spend.
+    fn of(p: &[f64], share: f64, gate: &GateSpec) -> Corrected {
+        let alpha = share * gate.false_alarm / p.len().max(1) as f64;
+        let p: Vec<f64> = statistics::holm(p).into_iter().map(|p| (p / share).min(1.0)).collect();
+        Corrected { p: p.into_iter(), alpha }
+    }
+
+    /// Tests that have not been taken.
+    fn num_tests(&self) -> usize {
+        self.p.len()
+    }
+
+    fn next(&mut self) -> f64 {
+        self.p.next().unwrap_or(1.0)
+    }
+}
+
+/// Names of baseline and regimes, golden's order first.
+fn gated_rows<'a>(golden: &'a Results, run: &'a Results) -> Vec<&'a str> {
+    let mut names: Vec<&str> = Vec::new();
+    for row in golden.rows.iter().chain(&run.rows) {
+        // Golden says what gates, so that a run cannot escape by calling a regime a control.
+        let kind = golden.row(&row.name).map_or(row.kind, |golden| golden.kind);
+        if kind != RowKind::Control && !names.contains(&row.name.as_str()) {
+            names.push(&row.name);
+        }
+    }
+    names
+}
+
+/// The questions of a cell on both sides, by index, in the order of their ids.
+struct Scope {
+    benchmark: Option<String>,
+    level: Option<Level>,
+    golden: Vec<usize>,
+    run: Vec<usize>,
+    /// Whether both sides hold the same questions.
+    paired: bool,
+}
+
+fn scopes(golden: &Results, run: &Results) -> Vec<Scope> {
+    type Key = (Option<String>, Option<Level>);
+    let levels: BTreeMap<&str, Option<Level>> =
+        golden.questions.iter().map(|question| (question.id.as_str(), question.level)).collect();
+    let side = |results: &Results| {
+        let mut cells: BTreeMap<Key, BTreeMap<String, usize>> = BTreeMap::new();
+        for (index, question) in results.questions.iter().enumerate() {
+            let level = levels.get(question.id.as_str()).copied().unwrap_or(question.level);
+            if level.is_none() {
+                continue;
+            }
+            let own = Some(question.benchmark.clone());
+            for key in [(None, None), (None, level), (own.clone(), None), (own.clone(), level)] {
+                cells.entry(key).or_default().insert(question.id.clone(), index);
+            }
+        }
+        cells
+    };
+    let (golden, run) = (side(golden), side(run));
+    let keys: BTreeSet<&Key> = golden.keys().chain(run.keys()).collect();
+    let nothing = BTreeMap::new();
+    keys.into_iter()
+        .map(|key| {
+            let golden = golden.get(key).unwrap_or(&nothing);
+            let run = run.get(key).unwrap_or(&nothing);
+            Scope {
+                benchmark: key.0.clone(),
+                level: key.1,
+                golden: golden.values().copied().collect(),
+                run: run.values().copied().collect(),
+                paired: golden.keys().eq(run.keys()),
+            }
+        })
+        .collect()
+}
+
+/// One row over one scope on both sides.
+struct Pair<'a> {
+    row: &'a str,
+    scope: &'a Scope,
+    golden: Option<&'a ResultRow>,
+    run: Option<&'a ResultRow>,
+}
+
+impl<'a> Pair<'a> {
+    /// `None` where neither side asked anything.
+    fn of(
+        golden: Option<&'a ResultRow>,
+        run: Option<&'a ResultRow>,
+        scope: &'a Scope,
+    ) -> Option<Pair<'a>> {
+        let golden = golden.filter(|row| asks(row, &scope.golden));
+        let run = run.filter(|row| asks(row, &scope.run));
+        let row = &golden.or(run)?.name;
+        Some(Pair { row, scope, golden, run })
+    }
+
+    fn num_questions(&self) -> usize {
+        match (self.golden, self.run) {
+            (Some(_), Some(_)) => self.scope.golden.len().min(self.scope.run.len()),
+            (Some(_), None) => self.scope.golden.len(),
+            _ => self.scope.run.len(),
+        }
+    }
+
+    /// `[seed][question]` of golden and of the run.
+    fn values(&self, metric: Metric) -> [Option<Vec<Vec<f64>>>; 2] {
+        let values = |row: Option<&ResultRow>, questions: &[usize]| {
+            row.map(|row| {
+                score::per_question(row, questions, |seed, question| {
+                    // A row whose arrays do not fit its questions has no value here.
+                    let fits = question < seed.outcomes.len()
+                        && question < seed.num_tokens.len()
+                        && question < seed.words.len();
+                    if fits { metric.value(seed, question) } else { f64::NAN }
+                })
+            })
+        };
+        [values(self.golden, &self.scope.golden), values(self.run, &self.scope.run)]
+    }
+
+    /// The cell, with a test where there is something to test: that must not depend on how large the
+    /// effect is, else the correction would be chosen by what it corrects. `noise` is the variance over
+    /// training seeds, if any row shows it.
+    fn measure(
+        &self,
+        metric: Metric,
+        [golden, run]: [Option<Vec<Vec<f64>>>; 2],
+        noise: Option<f64>,
+    ) -> Measured {
+        let (verdict, test) = match (&golden, &run) {
+            (Some(golden), Some(run)) => self.test(metric, golden, run, noise),
+            (Some(_), None) => (Verdict::Missing, None),
+            _ => (Verdict::New, None),
+        };
+        let cell = CellVerdict {
+            row: self.row.to_owned(),
+            benchmark: self.scope.benchmark.clone(),
+            level: self.scope.level,
+            metric,
+            num_questions: self.num_questions(),
+            golden: golden.as_deref().map(statistics::mean),
+            run: run.as_deref().map(statistics::mean),
+            effect: None,
+            p: None,
+            detectable: None,
+            verdict,
+        };
+        Measured { cell, test }
+    }
+
+    fn test(
+        &self,
+        metric: Metric,
+        golden: &[Vec<f64>],
+        run: &[Vec<f64>],
+        noise: Option<f64>,
+    ) -> (Verdict, Option<Test>) {
+        let effect = statistics::mean(run) - statistics::mean(golden);
+        if !effect.is_finite() {
+            return (Verdict::Invalid, None);
+        }
+        if self.scope.paired && golden == run {
+            return (Verdict::Same, None);
+        }
+        if self.num_questions() < QUESTIONS_MIN {
+            return (Verdict::Undecided, None);
+        }
+        // The base is not trained.
+        let kind = self.golden.or(self.run).map(|row| row.kind);
+        let noise = if kind == Some(RowKind::Baseline) { 0.0 } else { noise.unwrap_or(0.0) };
+        let standard_error = if self.scope.paired {
+            statistics::standard_error_paired_with(golden, run, noise)
+        } else {
+            statistics::standard_error_unpaired_with(golden, run, noise)
+        };
+        let p = match binary_pairs(golden, run) {
+            Some([won, lost]) if self.scope.paired && metric.is_share() && noise <= 0.0 => {
+                statistics::mcnemar_p(won, lost)
+            }
+            _ => statistics::difference_p(effect, standard_error),
+        };
+        (Verdict::Undecided, Some(Test { effect, standard_error, p }))
+    }
+}
+
+/// Questions that only the run and only golden has, if each was answered once.
+fn binary_pairs(golden: &[Vec<f64>], run: &[Vec<f64>]) -> Option<[u64; 2]> {
+    let ([golden], [run]) = (golden, run) else { return None };
+    let is_binary = |x: &f64| x.total_cmp(&0.0).is_eq() || x.total_cmp(&1.0).is_eq();
+    if !golden.iter().chain(run).all(is_binary) {
+        return None;
+    }
+    let count = |more: &[f64], less: &[f64]| more.iter().zip(less).filter(|(a, b)| a > b).count();
+    Some([count(run, golden) as u64, count(golden, run) as u64])
+}
+
+/// Whether a row asked any of these questions. Arrays that do not fit count as asked, so that
+/// the cell becomes invalid instead of vanishing.
+fn asks(row: &ResultRow, questions: &[usize]) -> bool {
+    let asked = |seed: &SeedOutcomes, question: usize| {
+        seed.outcomes.get(question).is_none_or(|outcomes| !outcomes.is_empty())
+    };
+    row.seeds.iter().any(|seed| questions.iter().any(|&question| asked(seed, question)))
+}
+
+fn notes(golden: &Results, run: &Results) -> Vec<String> {
+    let mut notes = Vec::new();
+    let pairs = [
+        ("profile", &golden.profile, &run.profile),
+        ("recipe", &golden.recipe_hash, &run.recipe_hash),
+        ("grader", &golden.grader, &run.grader),
+        ("base", &golden.provenance.base_hash, &run.provenance.base_hash),
+        ("backend", &golden.provenance.backend, &run.provenance.backend),
+    ];
+    for (what, golden, run) in pairs {
+        if golden != run {
+            notes.push(format!("the {what} differs: golden `{golden}`, run `{run}`"));
+        }
+    }
+    let ids = |results: &Results| -> BTreeSet<String> {
+        results.questions.iter().map(|question| question.id.clone()).collect()
+    };
+    let (golden_ids, run_ids) = (ids(golden), ids(run));
+    let num_shared = golden_ids.intersection(&run_ids).count();
+    if golden_ids != run_ids {
+        notes.push(format!(
+            "the questions differ: golden asks {}, the run {}, {num_shared} in both; \
+             cells with other questions are compared unpaired",
+            golden_ids.len(),
+            run_ids.len()
+        ));
+    }
+    for row in &golden.rows {
+        let num_seeds = row.seeds.len();
+        if let Some(run) = run.row(&row.name).filter(|run| run.seeds.len() < num_seeds) {
+            notes.push(format!(
+                "row `{}` has {} of golden's {num_seeds} seeds",
+                row.name,
+                run.seeds.len()
+            ));
+        }
+    }
+    notes
+}

@@ -1,0 +1,388 @@
+//! Golden results kept up: what may become golden, what is remembered of it, and a comparison as
+//! Markdown.
+//!
+//! Does not know the rule of the comparison, which is in `compare`.
+//!
+//! Decisions:
+//! - A run of a tree with changes never becomes golden: nobody could make it again.
+//! - Fewer seeds or questions than before make every later comparison blunter, so they need a reason,
+//!   which is kept. The golden before may be of another version: only its size is looked at.
+//! - The history holds one line for each golden ever accepted, so that a slow drift of many goldens, each
+//!   the same as the last within chance, can be seen.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use anyhow::{Result, bail, ensure};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+use crate::compare::{Comparison, Verdict};
+use crate::score::{Metrics, Results, RowKind};
+use crate::text::markdown::{inline, markdown_table};
+use crate::text::terminal::{Grid, counts, verdict_rows};
+
+/// How much golden results hold, whatever their version.
+#[derive(Debug, Deserialize)]
+struct Extent {
+    questions: Vec<IgnoredAny>,
+    rows: Vec<ExtentRow>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ExtentRow {
+    name: String,
+    seeds: Vec<IgnoredAny>,
+}
+
+/// Whether `run` may take the place of the golden results with the text `before`.
+///
+/// # Errors
+/// If its tree had changes, or it holds less than before and `replace` gives no reason.
+pub fn admit(before: Option<&str>, run: &Results, replace: Option<&str>) -> Result<()> {
+    let provenance = &run.provenance;
+    ensure!(
+        !provenance.dirty,
+        "its tree had changes that commit `{}` does not have\nhint: commit them and run again",
+        provenance.commit
+    );
+    if let Some(reason) = replace {
+        ensure!(
+            !reason.trim().is_empty() && !reason.contains(['\n', '\r']),
+            "the reason after --replace is empty or has several lines\nhint: --replace \"one sentence\""
+        );
+        return Ok(());
+    }
+    let Some(before) = before else { return Ok(()) };
+    let hint = "\nhint: --replace \"why this is enough\" records it, with the reason";
+    let Ok(before) = serde_json::from_str::<Extent>(before) else {
+        bail!("the golden before cannot be read, so nobody knows what would be lost{hint}");
+    };
+    let mut less = Vec::new();
+    if run.questions.len() < before.questions.len() {
+        less.push(format!("{} questions, {} before", run.questions.len(), before.questions.len()));
+    }
+    for row in &before.rows {
+        let seeds = run.row(&row.name).map_or(0, |row| row.seeds.len());
+        if seeds < row.seeds.len() {
+            less.push(format!("{seeds} seeds of `{}`, {} before", row.name, row.seeds.len()));
+        }
+    }
+    ensure!(less.is_empty(), "it holds less than the golden before: {}{hint}", less.join("; "));
+    Ok(())
+}
+
+/// What is remembered of a golden: one line of `golden/history.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Of the run, as everything here.
+    pub date: String,
+    pub profile: String,
+    pub commit: String,
+    pub recipe_hash: String,
+    /// Of the regimes.
+    pub seeds: Vec<u64>,
+    pub num_questions: usize,
+    pub wall_time_s: f64,
+    /// Why a golden that held more was replaced.
+    pub replaced: Option<String>,
+    /// The base and every regime, over all questions.
+    pub rows: Vec<Average>,
+}
+
+/// A row in two figures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Average {
+    pub name: String,
+    pub accuracy: f64,
+    pub length: f64,
+}
+
+impl Record {
+    /// Of results that become golden.
+    pub fn of(results: &Results, replaced: Option<&str>) -> Record {
+        let metrics = Metrics::of(results);
+        let gated = || results.rows.iter().filter(|row| row.kind != RowKind::Control);
+        let seeds: BTreeSet<u64> = gated()
+            .filter(|row| row.kind == RowKind::Regime)
+            .flat_map(|row| row.seeds.iter().map(|seed| seed.seed))
+            .collect();
+        let rounded = |value: f64| (value * 1e6).round() / 1e6;
+        let average = |name: &String| {
+            metrics.average(name).map(|cell| Average {
+                name: name.clone(),
+                accuracy: rounded(cell.accuracy.mean),
+                length: rounded(cell.length.mean),
+            })
+        };
+        Record {
+            date: results.provenance.date.clone(),
+            profile: results.profile.clone(),
+            commit: results.provenance.commit.clone(),
+            recipe_hash: results.recipe_hash.clone(),
+            seeds: seeds.into_iter().collect(),
+            num_questions: results.questions.len(),
+            wall_time_s: rounded(results.provenance.wall_time_s),
+            replaced: replaced.map(|reason| reason.trim().to_owned()),
+            rows: gated().filter_map(|row| average(&row.name)).collect(),
+        }
+    }
+
+    /// The record as a line of the history, with its end.
+    pub fn line(&self) -> String {
+        format!("{}\n", serde_json::to_string(self).expect("plain data"))
+    }
+
+    fn validate(&self) -> Result<()> {
+        let digits = |at: usize, byte: u8| {
+            if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() }
+        };
+        let date = self.date.as_bytes();
+        ensure!(
+            date.len() == 10 && date.iter().enumerate().all(|(at, byte)| digits(at, *byte)),
+            "`{}` is no date",
+            self.date
+        );
+        for (what, text) in [
+            ("profile", &self.profile),
+            ("commit", &self.commit),
+            ("recipe_hash", &self.recipe_hash),
+        ] {
+            ensure!(!text.is_empty(), "`{what}` is empty");
+        }
+        ensure!(self.wall_time_s >= 0.0, "wall time of {} s", self.wall_time_s);
+        ensure!(!self.rows.is_empty(), "no row");
+        let mut names = BTreeSet::new();
+        for Average { name, accuracy, length } in &self.rows {
+            ensure!(names.insert(name), "two rows are named `{name}`");
+            ensure!((0.0..=1.0).contains(accuracy), "accuracy {accuracy} of `{name}` is no share");
+            ensure!(*length >= 0.0, "length {length} of `{name}`");
+        }
+        Ok(())
+    }
+}
+
+/// The lines of the history.
+///
+/// # Errors
+/// With the first line that is not one.
+pub fn read_history(text: &str) -> Result<Vec<Record>> {
+    let hint = "hint: the history only grows: take the file back from the last commit";
+    ensure!(text.is_empty() || text.ends_with('\n'), "the last line is cut off\n{hint}");
+    let read = |(index, line): (usize, &str)| -> Result<Record> {
+        let wrong = |cause: String| format!("line {}: {cause}\n{hint}", index + 1);
+        let record: Record = serde_json::from_str(line)
+            .map_err(|error| anyhow::anyhow!(wrong(error.to_string())))?;
+        record.validate().map_err(|error| anyhow::anyhow!(wrong(error.to_string())))?;
+        Ok(record)
+    };
+    text.lines().enumerate().map(read).collect()
+}
+
+/// The log with a line for people at its end.
+pub fn logged(log: &str, record: &Record) -> String {
+    let rows: Vec<String> = record
+        .rows
+        .iter()
+        .map(|row| {
+            format!(
+                "{} {:.1} % at {:.0} tokens",
+                inline(&row.name),
+                100.0 * row.accuracy,
+                row.length
+            )
+        })
+        .collect();
+    let seeds = match record.seeds.len() {
+        1 => "1 seed".to_owned(),
+        seeds => format!("{seeds} seeds"),
+    };
+    let why = record.replaced.as_ref().map_or_else(String::new, |reason| {
+        format!(
+            " Takes the place of what was golden before: {}.",
+            inline(reason.trim_end_matches('.'))
+        )
+    });
+    let last = log.lines().next_back().unwrap_or("");
+    // A list goes on; after anything else a new one begins.
+    let gap = if log.is_empty() || last.is_empty() || last.starts_with("- ") { "" } else { "\n" };
+    let end = if log.is_empty() || log.ends_with('\n') { "" } else { "\n" };
+    format!(
+        "{log}{end}{gap}- {}, golden `{}`: commit {}, recipe {}, {seeds}, {} questions, {:.0} s: {}.{why}\n",
+        record.date,
+        record.profile,
+        record.commit,
+        record.recipe_hash,
+        record.num_questions,
+        record.wall_time_s,
+        rows.join(", "),
+    )
+}
+
+/// A comparison for a page that shows Markdown: the verdict, every cell that is not the same, the rule.
+pub fn comparison_markdown(comparison: &Comparison, profile: &str) -> String {
+    let failed = comparison.exit_code() != 0;
+    let word = if failed { "failed" } else { "passed" };
+    let mut text = format!("## Profile {}: {word}\n\n", inline(profile));
+    let _ = writeln!(text, "{}.", counts(comparison));
+    let different = Verdict::ALL.into_iter().filter(|verdict| *verdict != Verdict::Same);
+    let rows: Vec<Vec<String>> =
+        different.flat_map(|verdict| verdict_rows(comparison, verdict)).collect();
+    text.push('\n');
+    if rows.is_empty() {
+        text.push_str("Everything is the same within chance.\n");
+    } else {
+        let header = ["row", "cell", "metric", "n", "golden", "run", "effect", "verdict"];
+        markdown_table(&mut text, &Grid { header: header.map(str::to_owned).to_vec(), rows });
+    }
+    if !comparison.notes.is_empty() {
+        text.push('\n');
+    }
+    for note in &comparison.notes {
+        let _ = writeln!(text, "- note: {}", inline(note));
+    }
+    let _ = write!(
+        text,
+        "\n<details><summary>The rule; {} tests</summary>\n\n```text\n{}\n```\n\n</details>\n",
+        comparison.num_tests, comparison.rule
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::tests::GATE;
+    use crate::compare::{compare, rule};
+    use crate::score::fixture::study;
+
+    fn text(results: &Results) -> String {
+        results.to_json().unwrap()
+    }
+
+    #[track_caller]
+    fn refused(before: Option<&str>, run: &Results, replace: Option<&str>) -> String {
+        admit(before, run, replace).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_run_of_a_changed_tree_never_becomes_golden() {
+        let mut run = study(20, &[1]);
+        admit(None, &run, None).unwrap();
+        run.provenance.dirty = true;
+        for replace in [None, Some("needed")] {
+            let said = refused(None, &run, replace);
+            assert!(
+                said.starts_with("its tree had changes that commit `0123456789abcdef`"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn fewer_seeds_or_questions_need_a_reason() {
+        let (small, large) = (study(4, &[1]), study(20, &[1, 2]));
+        admit(Some(&text(&small)), &large, None).unwrap();
+        admit(Some(&text(&large)), &large, None).unwrap();
+        let said = refused(Some(&text(&large)), &small, None);
+        let want = "it holds less than the golden before: 60 questions, 140 before; 1 seeds of `sft`, 2 \
+                    before; 1 seeds of `rl`, 2 before; 1 seeds of `two_stage`, 2 before\nhint: ";
+        assert!(said.starts_with(want), "{said}");
+        admit(Some(&text(&large)), &small, Some("half the time")).unwrap();
+        for reason in ["", " ", "two\nlines"] {
+            assert!(refused(Some(&text(&large)), &small, Some(reason)).contains("--replace"));
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_gone_has_no_seed_and_another_version_is_measured_all_the_same() {
+        let before =
+            text(&study(20, &[1])).replace("\"schema_version\": 2", "\"schema_version\": 1");
+        let mut run = study(20, &[1]);
+        admit(Some(&before), &run, None).unwrap();
+        run.rows.retain(|row| row.name != "rl");
+        let said = refused(Some(&before), &run, None);
+        assert!(said.contains("0 seeds of `rl`, 1 before"), "{said}");
+        assert!(refused(Some("{"), &run, None).contains("cannot be read"));
+    }
+
+    #[test]
+    fn the_history_is_read_as_it_was_written_and_a_changed_line_is_found() {
+        let record = Record::of(&study(20, &[1, 2]), Some("fewer are enough"));
+        assert_eq!(record.seeds, [1, 2]);
+        let names: Vec<&str> = record.rows.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names, ["base", "sft", "rl", "two_stage"]);
+        let text = record.line() + &record.line();
+        assert_eq!(read_history(&text).unwrap(), [record.clone(), record.clone()]);
+        assert_eq!(read_history("").unwrap(), []);
+        let changed = |from: &str, to: &str, want: &str| {
+            assert!(text.contains(from), "{text}");
+            let said = read_history(&text.replacen(from, to, 1)).unwrap_err().to_string();
+            assert!(said.starts_with(want) && said.contains("\nhint: "), "{said}");
+        };
+        changed("2026-01-31", "31.01.2026", "line 1: `31.01.2026` is no date");
+        changed("\"accuracy\":0.5", "\"accuracy\":1.5", "line 1: accuracy 1.5");
+        changed("\"profile\"", "\"recipe\"", "line 1: unknown field `recipe`");
+        changed("\"name\":\"sft\"", "\"name\":\"base\"", "line 1: two rows are named `base`");
+        changed("\n", "\n\n", "line 2: EOF");
+        let cut = read_history(&text[..text.len() - 1]).unwrap_err().to_string();
+        assert!(cut.starts_with("the last line is cut off"), "{cut}");
+    }
+
+    #[test]
+    fn the_history_of_this_repository_is_whole() {
+        read_history(include_str!("../../../golden/history.jsonl")).unwrap();
+    }
+
+    #[test]
+    fn the_log_gets_one_line_whatever_it_ended_with() {
+        let mut record = Record::of(&study(20, &[1]), None);
+        record.rows.truncate(1);
+        record.rows[0] = Average { name: "base".to_owned(), accuracy: 0.5168, length: 17.9 };
+        let line = "- 2026-01-31, golden `small`: commit 0123456789abcdef, recipe 5f1d0c2a, 1 seed, 140 \
+                    questions, 1234 s: base 51.7 % at 18 tokens.\n";
+        assert_eq!(logged("", &record), line);
+        assert_eq!(logged("# Log\n\nText.\n", &record), format!("# Log\n\nText.\n\n{line}"));
+        assert_eq!(logged("Text.", &record), format!("Text.\n\n{line}"));
+        assert_eq!(logged(line, &record), format!("{line}{line}"));
+        record.replaced = Some("half the time".to_owned());
+        let want = "Takes the place of what was golden before: half the time.\n";
+        assert!(logged("", &record).ends_with(want));
+    }
+
+    #[test]
+    fn a_comparison_reads_as_markdown() {
+        let golden = study(20, &[1]);
+        let mut run = golden.clone();
+        run.recipe_hash = "other".to_owned();
+        run.rows.retain(|row| row.name != "two_stage");
+        let text = comparison_markdown(&compare(&golden, &run, &GATE), "small");
+        insta::assert_snapshot!(text.replace(&rule(&GATE), "[rule]"), @r"
+        ## Profile small: failed
+
+        720 cells and a figure of training: 180 missing, 541 same.
+
+        | row | cell | metric | n | golden | run | effect | verdict |
+        | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+        | two_stage | every cell | every metric | 100 | – | – | – | missing |
+
+        - note: the recipe differs: golden \`5f1d0c2a\`, run \`other\`
+        - note: one training seed on both sides: the noise of training is not known, only that of questions and sampling
+
+        <details><summary>The rule; 0 tests</summary>
+
+        ```text
+        [rule]
+        ```
+
+        </details>
+        ");
+        let same = comparison_markdown(&compare(&golden, &golden, &GATE), "small");
+        assert!(
+            same.starts_with("## Profile small: passed\n")
+                && same.contains("Everything is the same")
+        );
+    }
+}

@@ -1,0 +1,473 @@
+//! Leaderboards of many runs: read, checked, joined, written.
+//!
+//! Does not know how a run's figures came about: it reads what `publish` wrote, perhaps on another
+//! machine and edited since, and believes nothing of it.
+//!
+//! Decisions:
+//! - Runs stand on one page only if they answer one question: same recipe, questions, grader, base
+//!   and schema version. Everything else (machine, commit, backend, date) is what is compared.
+//! - A run is named by a hash of its provenance, not of its figures: the same run with a figure
+//!   changed is the same run twice, and refused.
+//! - Nothing is averaged over runs: two rows of one name stay two entries, told apart by their run.
+//! - All causes are collected, so that one look shows everything there is to mend.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::text::report::LEADERBOARD_VERSION;
+
+mod page;
+mod run;
+
+pub use page::page;
+pub use run::{Base, BoardCell, BoardRow, LevelShare, Origin, Outcomes, Run};
+
+/// Version of the JSON of many runs.
+pub const LEADERBOARDS_VERSION: u32 = 1;
+
+/// What the JSON of many runs says that it is; the leaderboard of one run says nothing.
+pub const KIND: &str = "leaderboards";
+
+/// More faults of one file than a person reads.
+const FAULTS_SHOWN: usize = 5;
+
+/// One thing that is wrong, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fault {
+    pub cause: String,
+    pub hint: &'static str,
+}
+
+/// Everything that is wrong; at least one thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Faults(pub Vec<Fault>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let causes: Vec<&str> = self.0.iter().map(|fault| fault.cause.as_str()).collect();
+        let hint = self.0.first().map_or("", |fault| fault.hint);
+        write!(f, "{}\nhint: {hint}", causes.join("; "))
+    }
+}
+
+impl std::error::Error for Faults {}
+
+const HINT_FILE: &str = "take leaderboard.json from the run's folder again";
+const HINT_VERSION: &str =
+    "run `cargo xtask synergy score` with the suite that reads it, or use the suite that wrote it";
+const HINT_APART: &str =
+    "runs share a page only with one recipe, one set of questions, one grader and one base";
+const HINT_TWICE: &str = "name each run once";
+pub const HINT_NONE: &str = "name the leaderboard.json of at least one run";
+
+/// A run and the file it was read from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sourced {
+    pub source: String,
+    pub run: Run,
+}
+
+/// Many runs that can be compared: `golden/schema/leaderboards.schema.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leaderboards {
+    schema_version: u32,
+    kind: String,
+    /// By date, then by name.
+    runs: Vec<Entry>,
+}
+
+/// One run under its name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// [`Run::id`].
+    pub run: String,
+    pub leaderboard: Run,
+}
+
+impl Leaderboards {
+    /// The runs, by date, then by name.
+    pub fn runs(&self) -> &[Entry] {
+        &self.runs
+    }
+
+    /// The text that is written.
+    ///
+    /// # Panics
+    /// Never: the value is plain data, and a number that is not finite was refused when it was read.
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("plain data");
+        text.push('\n');
+        text
+    }
+}
+
+/// Reads the leaderboard of one run or of many; `source` stands in the messages.
+///
+/// # Errors
+/// With everything that is wrong with the text: cut off, not finite, another version, against the
+/// schema, or a contradiction within it.
+pub fn read(text: &str, source: &str) -> Result<Vec<Sourced>, Faults> {
+    let fault = |cause: String, hint| Faults(vec![Fault { cause, hint }]);
+    let value: Value = serde_json::from_str(text)
+        .map_err(|error| fault(unparsed(text, source, &error), HINT_FILE))?;
+    let version = value.get("schema_version").and_then(Value::as_u64);
+    let (is_many, reads) = match value.get("kind") {
+        None => (false, LEADERBOARD_VERSION),
+        Some(kind) if kind == KIND => (true, LEADERBOARDS_VERSION),
+        Some(kind) => {
+            let cause = format!("`{source}` is of kind {kind}, not a leaderboard");
+            return Err(fault(cause, HINT_FILE));
+        }
+    };
+    match version {
+        Some(version) if version == u64::from(reads) => {}
+        Some(version) => {
+            let cause = format!(
+                "leaderboard `{source}` has schema version {version}, this suite reads {reads}"
+            );
+            return Err(fault(cause, HINT_VERSION));
+        }
+        None => {
+            return Err(fault(
+                format!("`{source}` is no leaderboard: it has no version"),
+                HINT_FILE,
+            ));
+        }
+    }
+    let broken = breaches(&value, is_many);
+    if !broken.is_empty() {
+        return Err(fault(shortened(source, &broken), HINT_FILE));
+    }
+    let typed = |error: serde_json::Error| fault(format!("`{source}`: {error}"), HINT_FILE);
+    let runs: Vec<(Option<String>, Run)> = if is_many {
+        let many: Leaderboards = serde_json::from_value(value).map_err(typed)?;
+        many.runs.into_iter().map(|entry| (Some(entry.run), entry.leaderboard)).collect()
+    } else {
+        vec![(None, serde_json::from_value(value).map_err(typed)?)]
+    };
+    let mut faults = Vec::new();
+    for (name, run) in &runs {
+        let mut wrong = run.contradictions();
+        let id = run.id();
+        if let Some(name) = name.as_ref().filter(|name| **name != id) {
+            wrong.push(format!("run `{name}` has the provenance of run `{id}`"));
+        }
+        if !wrong.is_empty() {
+            let place = if is_many { format!("{source}: run `{id}`") } else { source.to_owned() };
+            faults.push(Fault { cause: shortened(&place, &wrong), hint: HINT_FILE });
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Faults(faults));
+    }
+    Ok(runs.into_iter().map(|(_, run)| Sourced { source: source.to_owned(), run }).collect())
+}
+
+/// Joins runs that can be compared; their order does not matter.
+///
+/// # Errors
+/// With one cause for every run and field that differs from the first run's, for every run that is
+/// there twice, and if there is none.
+pub fn merge(runs: Vec<Sourced>) -> Result<Leaderboards, Faults> {
+    let mut runs: Vec<(String, Sourced)> =
+        runs.into_iter().map(|run| (run.run.id(), run)).collect();
+    // The file's name last: it decides only which of two equal runs a message names first.
+    runs.sort_by(|(a_id, a), (b_id, b)| {
+        let key = |id: &String, run: &Sourced| {
+            (run.run.provenance.date.clone(), id.clone(), run.source.clone())
+        };
+        key(a_id, a).cmp(&key(b_id, b))
+    });
+    let Some((first_id, first)) = runs.first() else {
+        let cause = "there is no run to show".to_owned();
+        return Err(Faults(vec![Fault { cause, hint: HINT_NONE }]));
+    };
+    let mut faults = Vec::new();
+    let mut seen: BTreeMap<&str, &Sourced> = BTreeMap::new();
+    for (id, run) in &runs {
+        if let Some(known) = seen.insert(id, run) {
+            let other = if known.run == run.run { "" } else { ", with other figures" };
+            let cause = format!(
+                "run `{id}` is there twice, in `{}` and `{}`{other}",
+                known.source, run.source
+            );
+            faults.push(Fault { cause, hint: HINT_TWICE });
+        }
+        for (field, theirs, ours) in first.run.differences(&run.run) {
+            let cause = format!(
+                "runs `{first_id}` (`{}`) and `{id}` (`{}`) differ in {field}: {theirs} and {ours}",
+                first.source, run.source
+            );
+            faults.push(Fault { cause, hint: HINT_APART });
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Faults(faults));
+    }
+    let runs = runs.into_iter().map(|(run, sourced)| Entry { run, leaderboard: sourced.run });
+    Ok(Leaderboards {
+        schema_version: LEADERBOARDS_VERSION,
+        kind: KIND.to_owned(),
+        runs: runs.collect(),
+    })
+}
+
+/// Why a text is no JSON, in the words of what happens to files.
+fn unparsed(text: &str, source: &str, error: &serde_json::Error) -> String {
+    let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or("");
+    let infinite = error.to_string().starts_with("number out of range")
+        || ["NaN", "Infinity"].iter().any(|word| line.contains(word));
+    if error.is_eof() {
+        format!("leaderboard `{source}` is cut off: {error}")
+    } else if infinite {
+        format!("leaderboard `{source}` has a number that is not finite in line {}", error.line())
+    } else {
+        format!("leaderboard `{source}` is not JSON: {error}")
+    }
+}
+
+/// Every place where a value does not satisfy its schema.
+fn breaches(value: &Value, is_many: bool) -> Vec<String> {
+    let one: Value =
+        serde_json::from_str(include_str!("../../../golden/schema/leaderboard.schema.json"))
+            .expect("the schema is JSON");
+    let schema = if is_many {
+        let many = include_str!("../../../golden/schema/leaderboards.schema.json");
+        let mut many: Value = serde_json::from_str(many).expect("the schema is JSON");
+        // The one document refers to the other by its name, as published; bundled here, nothing is
+        // looked up.
+        many["$defs"]["leaderboard"] = one;
+        many
+    } else {
+        one
+    };
+    let validator = jsonschema::draft202012::new(&schema).expect("the schema is a schema");
+    validator.iter_errors(value).map(|e| format!("{}: {e}", e.instance_path())).collect()
+}
+
+/// The first faults of a file in one line.
+fn shortened(source: &str, faults: &[String]) -> String {
+    let shown = faults[..faults.len().min(FAULTS_SHOWN)].join("; ");
+    let rest = faults.len().saturating_sub(FAULTS_SHOWN);
+    let more = if rest > 0 { format!("; and {rest} more") } else { String::new() };
+    // A message of the schema quotes what it found, which may be long and of many lines.
+    let text: String = format!("leaderboard `{source}`: {shown}{more}").replace('\n', " ");
+    match text.char_indices().nth(600) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::score::Metrics;
+    use crate::score::fixture::study;
+    use crate::text::report::leaderboard;
+    use serde_json::json;
+
+    /// The leaderboard of a made-up run on the machine named `cpu`.
+    pub(crate) fn board(cpu: &str) -> Value {
+        let mut results = study(20, &[1, 2]);
+        results.provenance.machine.cpu = cpu.to_owned();
+        leaderboard(&results, &Metrics::of(&results))
+    }
+
+    pub(crate) fn sourced(value: &Value, source: &str) -> Sourced {
+        read(&value.to_string(), source).unwrap().remove(0)
+    }
+
+    fn causes(faults: &Faults) -> Vec<&str> {
+        faults.0.iter().map(|fault| fault.cause.as_str()).collect()
+    }
+
+    /// The only cause that `text` is refused for.
+    #[track_caller]
+    fn refused(text: &str) -> String {
+        let faults = read(text, "a.json").unwrap_err();
+        assert_eq!(faults.0.len(), 1, "{faults}");
+        assert!(!faults.0[0].hint.is_empty() && !faults.0[0].cause.contains('\n'), "{faults}");
+        faults.0[0].cause.clone()
+    }
+
+    #[track_caller]
+    fn changed(change: impl FnOnce(&mut Value)) -> String {
+        let mut value = board("one");
+        change(&mut value);
+        refused(&value.to_string())
+    }
+
+    #[test]
+    fn what_is_published_is_read_back_whole() {
+        let value = board("one");
+        let run = sourced(&value, "a.json").run;
+        assert_eq!(serde_json::to_value(&run).unwrap(), value);
+    }
+
+    #[test]
+    fn a_cut_file_and_numbers_that_are_not_finite_are_named() {
+        let text = serde_json::to_string_pretty(&board("one")).unwrap();
+        let cut = refused(&text[..text.len() / 2]);
+        assert!(cut.starts_with("leaderboard `a.json` is cut off: EOF"), "{cut}");
+        let end = text.find("\"accuracy\": {").unwrap();
+        let line = text[..end].lines().count() + 1;
+        let at = end + text[end..].find("\"mean\": ").unwrap() + "\"mean\": ".len();
+        let after = at + text[at..].find(',').unwrap();
+        for number in ["NaN", "Infinity", "-Infinity", "1e999"] {
+            let text = format!("{}{number}{}", &text[..at], &text[after..]);
+            let want =
+                format!("leaderboard `a.json` has a number that is not finite in line {line}");
+            assert_eq!(refused(&text), want, "{number}");
+        }
+        assert!(refused("<html>").starts_with("leaderboard `a.json` is not JSON: "));
+    }
+
+    #[test]
+    fn another_version_and_another_kind_are_named() {
+        let version = changed(|v| v["schema_version"] = 1.into());
+        assert_eq!(version, "leaderboard `a.json` has schema version 1, this suite reads 2");
+        let many = json!({ "schema_version": 7, "kind": KIND, "future": true });
+        let want = "leaderboard `a.json` has schema version 7, this suite reads 1";
+        assert_eq!(refused(&many.to_string()), want);
+        let kind = changed(|v| v["kind"] = "recipe".into());
+        assert_eq!(kind, "`a.json` is of kind \"recipe\", not a leaderboard");
+        assert_eq!(refused("[1]"), "`a.json` is no leaderboard: it has no version");
+    }
+
+    #[test]
+    fn what_breaks_the_schema_is_named_with_its_place() {
+        let negative = changed(|v| v["levels"][0]["num_questions"] = json!(-3));
+        let want =
+            "leaderboard `a.json`: /levels/0/num_questions: -3 is less than the minimum of 0";
+        assert_eq!(negative, want);
+        let extra = changed(|v| v["extra"] = 1.into());
+        assert!(extra.contains("'extra'"), "{extra}");
+    }
+
+    #[test]
+    fn contradictions_within_a_file_are_named() {
+        let twice = changed(|v| {
+            let row = v["rows"][1].clone();
+            v["rows"].as_array_mut().unwrap().push(row);
+        });
+        assert_eq!(twice, "leaderboard `a.json`: two rows are named `null`");
+        let outside = changed(|v| v["rows"][0]["cells"][0]["length"]["low"] = json!(1e6));
+        assert_eq!(
+            outside,
+            "leaderboard `a.json`: row `base`, all at all: the interval of length does not hold its mean"
+        );
+    }
+
+    #[test]
+    fn the_order_of_runs_changes_no_byte_and_rows_stay_apart() {
+        let [a, b, c] = ["one", "two", "three"].map(|cpu| sourced(&board(cpu), cpu));
+        let forward = merge(vec![a.clone(), b.clone(), c.clone()]).unwrap();
+        let backward = merge(vec![c, b, a]).unwrap();
+        assert_eq!(forward.to_json(), backward.to_json());
+        assert_eq!(forward.runs().len(), 3);
+        let ids: Vec<&str> = forward.runs().iter().map(|entry| entry.run.as_str()).collect();
+        let mut unique = ids.clone();
+        unique.dedup();
+        assert_eq!(unique, ids);
+        let named = |entry: &Entry| entry.leaderboard.rows.iter().any(|row| row.name == "rl");
+        assert!(forward.runs().iter().all(named));
+    }
+
+    #[test]
+    fn what_was_joined_can_be_read_and_joined_again() {
+        let [a, b, c] = ["one", "two", "three"].map(|cpu| sourced(&board(cpu), cpu));
+        let two = merge(vec![a.clone(), b.clone()]).unwrap();
+        let mut all = read(&two.to_json(), "two.json").unwrap();
+        all.push(c.clone());
+        assert_eq!(merge(all).unwrap().to_json(), merge(vec![a, b, c]).unwrap().to_json());
+    }
+
+    #[test]
+    fn the_joined_file_is_checked_as_closely() {
+        let joined = merge(vec![sourced(&board("one"), "a")]).unwrap();
+        let refused_with = |change: &dyn Fn(&mut Value)| {
+            let mut value = serde_json::to_value(&joined).unwrap();
+            change(&mut value);
+            refused(&value.to_string())
+        };
+        let negative = refused_with(&|v| {
+            v["runs"][0]["leaderboard"]["rows"][0]["cells"][0]["num_questions"] = json!(-1);
+        });
+        assert!(
+            negative.contains("/runs/0/leaderboard/rows/0/cells/0/num_questions"),
+            "{negative}"
+        );
+        let renamed = refused_with(&|v| v["runs"][0]["run"] = "000000000000".into());
+        assert!(renamed.contains("run `000000000000` has the provenance of run"), "{renamed}");
+        let none = refused_with(&|v| v["runs"] = json!([]));
+        assert!(none.contains("/runs: "), "{none}");
+    }
+
+    #[test]
+    fn runs_that_differ_are_refused_by_run_and_field() {
+        let first = sourced(&board("one"), "a.json");
+        let mut other = board("two");
+        other["provenance"]["date"] = "2026-02-01".into();
+        other["recipe_hash"] = "other".into();
+        other["grader"] = "boxed-2".into();
+        other["base"]["hash"] = "fedcba".into();
+        other["external_benchmarks"] = json!([]);
+        for row in other["rows"].as_array_mut().unwrap() {
+            row["cells"].as_array_mut().unwrap().retain(|cell| cell["benchmark"] != "easy_vqa");
+        }
+        other["external"] = json!([]);
+        let other = sourced(&other, "b.json");
+        let (one, two) = (first.run.id(), other.run.id());
+        let faults = merge(vec![other, first]).unwrap_err();
+        let differ =
+            |what: &str| format!("runs `{one}` (`a.json`) and `{two}` (`b.json`) differ in {what}");
+        assert_eq!(
+            causes(&faults),
+            [
+                differ("recipe_hash: `5f1d0c2a` and `other`"),
+                differ("grader: `boxed-1` and `boxed-2`"),
+                differ("base: `abcdef` and `fedcba`"),
+                differ("external_benchmarks: `easy_vqa` and none"),
+            ]
+        );
+    }
+
+    #[test]
+    fn other_questions_are_refused() {
+        let [first, mut other] = ["one", "two"].map(|cpu| sourced(&board(cpu), cpu));
+        other.run.levels[0].num_questions += 1;
+        other.run.families.pop();
+        let faults = merge(vec![first, other]).unwrap_err();
+        let all = causes(&faults).join("\n");
+        assert!(
+            all.contains("differ in families: ") && all.contains("differ in num_questions: "),
+            "{all}"
+        );
+    }
+
+    #[test]
+    fn the_same_run_twice_is_refused_whatever_its_figures() {
+        let run = sourced(&board("one"), "a.json");
+        let mut copy = Sourced { source: "b.json".to_owned(), ..run.clone() };
+        let id = run.run.id();
+        let faults = merge(vec![copy.clone(), run.clone()]).unwrap_err();
+        assert_eq!(
+            causes(&faults),
+            [format!("run `{id}` is there twice, in `a.json` and `b.json`")]
+        );
+        copy.run.rows[0].note = "better".to_owned();
+        let faults = merge(vec![copy, run]).unwrap_err();
+        assert!(causes(&faults)[0].ends_with("`b.json`, with other figures"), "{faults}");
+    }
+
+    #[test]
+    fn no_run_is_no_page() {
+        let faults = merge(Vec::new()).unwrap_err();
+        assert_eq!(causes(&faults), ["there is no run to show"]);
+    }
+}

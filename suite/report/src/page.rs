@@ -1,0 +1,513 @@
+//! A run as one self-contained page of HTML: figures, curves, claims, table, completions, provenance. Pure.
+//!
+//! Does not know where the page goes, nor files, models or the store: what results do not hold (curves,
+//! completions, pictures) comes in [`PageData`], which the orchestrator fills. Charts are SVG written by hand and
+//! the script only adds to what is there: the page is whole without it and never asks the network for anything.
+//! The same values give the same bytes.
+
+use std::fmt::Write as _;
+
+use crate::analysis::Analyses;
+use crate::claims::Finding;
+use crate::golden::Record;
+use crate::score::{Metrics, Results};
+use crate::text::terminal as table;
+
+mod analysis;
+mod board;
+mod chart;
+mod completions;
+mod curves;
+mod figures;
+mod history;
+pub mod html;
+mod ledger;
+mod lines;
+mod published;
+
+pub use completions::{Answer, Exhibit, chosen, is_exhibited};
+pub use curves::Curve;
+use figures::Quantity;
+use html::{escaped, section};
+
+pub const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
+
+/// What the page shows beyond results.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PageData {
+    /// Regimes that are merges of two others.
+    pub merges: Vec<Merged>,
+    pub curves: Vec<Curve>,
+    pub exhibits: Vec<Exhibit>,
+    /// Golden results of this profile so far, oldest first.
+    pub history: Vec<Record>,
+    /// What the answers tell by level, outcome and grader.
+    pub analyses: Option<Analyses>,
+    /// Hash of the sources that train and sample.
+    pub code_hash: String,
+}
+
+/// A regime that is a merge.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Merged {
+    pub regime: String,
+    pub method: String,
+    /// The first parent's.
+    pub share: f64,
+    /// The regimes whose models are merged.
+    pub parents: [String; 2],
+}
+
+/// The page.
+pub fn report_html(
+    results: &Results,
+    metrics: &Metrics,
+    data: &PageData,
+    findings: &[Finding],
+) -> String {
+    let lines = lines::lines(results, data);
+    let title = format!("Synergy, profile {}", results.profile);
+    let mut page =
+        String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n");
+    let _ = writeln!(
+        page,
+        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>{}</title>\n\
+         <link rel=\"icon\" href=\"data:,\"/>\n<style>\n{STYLE}{}</style>\n</head>\n<body>",
+        escaped(&title),
+        lines::rules(&lines),
+    );
+    head(&mut page, results, metrics, &lines, data);
+    page.push_str("<main id=\"main\">\n<div class=\"figures\">\n");
+    page.push_str(&lines::legend(&lines));
+    page.push_str("<div>\n");
+    let gain = Quantity::gain(metrics);
+    section(
+        &mut page,
+        "gain",
+        "Gain over base by level",
+        "Accuracy minus the base's on the same questions, from easy (L1) to hard (L5) by the base's own pass rate. \
+         Bars are 95 % intervals over questions and seeds; levels of fewer than three questions are not drawn. The gray band is the base against itself: what chance \
+         alone shows. Greedy is the base without sampling: a regime that gains no more has only sharpened it.",
+    );
+    page.push_str(&figures::figure(&gain, results, &lines));
+    page.push_str("</section>\n");
+    section(
+        &mut page,
+        "published",
+        "The study's Figure 1, as published",
+        "Not ours: what the study (arXiv 2507.07562) measured with Qwen2.5-VL-7B on five published benchmarks, read \
+         off its figure to about 0.2 points. Its intervals are not known. Colors are those of the same regimes above.",
+    );
+    page.push_str(&published::averages());
+    page.push_str(&published::figure(&lines));
+    page.push_str("</section>\n");
+    section(
+        &mut page,
+        "length",
+        "Length by level",
+        "Tokens per answer, correct or not, up to the length limit.",
+    );
+    page.push_str(&figures::figure(&Quantity::length(metrics), results, &lines));
+    page.push_str("</section>\n");
+    if let Some(analyses) = &data.analyses {
+        section(
+            &mut page,
+            "tokens",
+            "Accuracy against a budget of tokens",
+            "What accuracy would have been with less to write, from these same answers: one that is longer than the \
+             budget counts as cut.",
+        );
+        page.push_str(&analysis::budgets(analyses, &lines));
+        page.push_str("</section>\n");
+    }
+    section(
+        &mut page,
+        "words",
+        "Reasoning words by level",
+        "How often an answer says wait, check, mistake, alternative or however.",
+    );
+    page.push_str(&figures::figure(&Quantity::words(results, &lines), results, &lines));
+    if let Some(analyses) = &data.analyses {
+        page.push_str(&analysis::style(analyses));
+    }
+    page.push_str("</section>\n");
+    section(
+        &mut page,
+        "curves",
+        "Training curves",
+        "What a step's rollouts earned and looked like, one thin line per stage and seed, in the color of the \
+         regime that ends with it. Long curves are drawn as means over windows of steps.",
+    );
+    page.push_str(&curves::charts(data, &lines));
+    page.push_str("</section>\n</div>\n</div>\n");
+    if !data.merges.is_empty() {
+        section(
+            &mut page,
+            "merges",
+            "Merges",
+            "Gain against the share of the first parent, from the second parent alone (0) to the first alone (1).",
+        );
+        page.push_str(&figures::merges(data, &gain, &lines));
+        page.push_str("</section>\n");
+    }
+    section(
+        &mut page,
+        "claims",
+        "Claims",
+        "What the study found, as predicates over our numbers. The last column is what it published with models of \
+         7 billion parameters; it is not ours and decides nothing here.",
+    );
+    page.push_str(&ledger::claims(findings));
+    page.push_str("</section>\n");
+    section(
+        &mut page,
+        "table",
+        "Table",
+        "Accuracy in percent, with the gain over base in points below it, in bold where its interval leaves out zero. \
+         Read every gain beside its controls.",
+    );
+    page.push_str(&board::board(results, metrics));
+    page.push_str(&ledger::notes(results));
+    page.push_str("</section>\n");
+    if let Some(analyses) = &data.analyses {
+        section(
+            &mut page,
+            "graders",
+            "Graders",
+            "The same answers by other rules: ours, and emulations of those that published scores were made with, none \
+             of which asks a model. The first is the one that everything else on this page is judged by.",
+        );
+        page.push_str(&analysis::graders(analyses));
+        page.push_str("</section>\n");
+    }
+    section(
+        &mut page,
+        "completions",
+        "Completions",
+        "How the base and every regime answer the same questions, four easy, four middle and four hard ones where \
+         there are so many, with what the grader looked at.",
+    );
+    page.push_str(&completions::browser(results, data, &lines));
+    page.push_str("</section>\n");
+    section(
+        &mut page,
+        "budget",
+        "Budget",
+        "What a regime has cost with all it stands on, so that gains can be read per cost. Operations are 2 for each \
+         of the decoder's parameters and token forward, and twice as many backward.",
+    );
+    page.push_str(&ledger::budgets(results, metrics));
+    page.push_str("</section>\n");
+    if !data.history.is_empty() {
+        section(
+            &mut page,
+            "history",
+            "Golden results over time",
+            "Every run of this profile that became golden, oldest first. Runs of other recipes or other numbers of \
+             questions stand beside each other here; the folded table says which.",
+        );
+        page.push_str(&history::figure(&data.history, &lines));
+        page.push_str("</section>\n");
+    }
+    section(&mut page, "provenance", "Provenance", "Where these figures come from.");
+    page.push_str(&ledger::provenance(results, data));
+    let _ = writeln!(
+        page,
+        "</section>\n</main>\n<footer><p>A reproduction on small models of “The Synergy Dilemma of Long-CoT SFT and \
+         RL” (arXiv 2507.07562). Figures on this page are ours unless a column says published.</p></footer>\n\
+         <script>\n{SCRIPT}</script>\n</body>\n</html>"
+    );
+    page
+}
+
+fn head(
+    page: &mut String,
+    results: &Results,
+    metrics: &Metrics,
+    lines: &[lines::Line],
+    data: &PageData,
+) {
+    let _ = writeln!(
+        page,
+        "<a class=\"skip\" href=\"#main\">Skip to the figures</a>\n<header>\n<div class=\"top\"><div>\
+         <h1>Long-CoT SFT, RL, or both?</h1>\n<p class=\"run\">{}</p></div>\
+         <button type=\"button\" id=\"theme\" class=\"js-only\">Dark theme</button></div>",
+        escaped(&format!("Profile {}.", table::title(results)))
+    );
+    if let Some(warning) = table::provisional(results) {
+        let _ = writeln!(page, "<p class=\"banner\"><b>Note:</b> {}</p>", escaped(&warning));
+    }
+    page.push_str(&ledger::tiles(results, metrics, lines));
+    page.push_str("</header>\n<nav aria-label=\"Sections\"><ul>");
+    let merges = if data.merges.is_empty() { None } else { Some(("merges", "Merges")) };
+    let history = if data.history.is_empty() { None } else { Some(("history", "History")) };
+    let sections = [
+        Some(("gain", "Gain")),
+        Some(("published", "Published")),
+        Some(("length", "Length")),
+        data.analyses.as_ref().map(|_| ("tokens", "Tokens")),
+        Some(("words", "Words")),
+        Some(("curves", "Curves")),
+        merges,
+        Some(("claims", "Claims")),
+        Some(("table", "Table")),
+        data.analyses.as_ref().map(|_| ("graders", "Graders")),
+        Some(("completions", "Completions")),
+        Some(("budget", "Budget")),
+        history,
+        Some(("provenance", "Provenance")),
+    ];
+    for (id, name) in sections.into_iter().flatten() {
+        let _ = write!(page, "<li><a href=\"#{id}\">{name}</a></li>");
+    }
+    page.push_str("</ul></nav>\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::claims::ClaimVerdict;
+    use crate::completion::Completion;
+    use crate::score::fixture::{LONG, SHARP, UNTUNED, header, levels, row, study};
+    use crate::score::{Row, RowKind};
+    use crate::statistics::Interval;
+
+    const HOSTILE: &str =
+        "</script><b onclick=\"x\">'&amp; \u{0} ]]> <think> 1 < 2 </think> \\boxed{ <i>red }";
+
+    fn data(results: &Results, text: &str) -> PageData {
+        let answer = |id: &str, row: &str| Answer {
+            row: row.to_owned(),
+            seed: 1,
+            completion: Completion {
+                sample_id: id.to_owned(),
+                benchmark: "path".to_owned(),
+                hops: 2,
+                sample: 0,
+                answer: "red".to_owned(),
+                choices: Vec::new(),
+                precision: None,
+                text: text.to_owned(),
+                num_tokens: 12,
+                finished: true,
+            },
+        };
+        let rows: Vec<&str> = results
+            .rows
+            .iter()
+            .map(|row| row.name.as_str())
+            .filter(|row| is_exhibited(results, row))
+            .collect();
+        let exhibit = |id: String| Exhibit {
+            question: "Start at b2 & follow <2> arrows.\nWhich \"color\"?".to_owned(),
+            png: vec![0; 30_000],
+            answers: rows.iter().map(|row| answer(&id, row)).collect(),
+            id,
+        };
+        let step = |i: u32| {
+            ["reward", "length", "entropy_nats", "kl_nats", "truncated"]
+                .map(|name| (name.to_owned(), f64::from(i % 7)))
+                .into()
+        };
+        let curve = |row: &&str| Curve {
+            regime: (*row).to_owned(),
+            stage: format!("{row}<stage>"),
+            seed: 1,
+            steps: (0..200).map(step).collect(),
+        };
+        let merged = |row: &&&str| {
+            let share = row.strip_prefix("merge_")?.parse::<f64>().ok()? / 100.0;
+            let parents = ["sft".to_owned(), "rl".to_owned()];
+            Some(Merged { regime: (**row).to_owned(), method: "linear".to_owned(), share, parents })
+        };
+        PageData {
+            merges: rows.iter().filter_map(|row| merged(&row)).collect(),
+            curves: rows.iter().map(curve).collect(),
+            exhibits: chosen(results).into_iter().map(exhibit).collect(),
+            history: vec![Record::of(results, None), Record::of(results, Some("a <b>reason"))],
+            analyses: Some(analyses(&rows)),
+            code_hash: "0123".to_owned(),
+        }
+    }
+
+    fn analyses(rows: &[&str]) -> Analyses {
+        use crate::agreement::{Agreement, Verdicts};
+        use crate::analysis::{Judged, RowAccuracy, analyze};
+        use synergy_benchmarks::answer::Outcome::{self, Correct, Wrong};
+        use synergy_benchmarks::difficulty::Level;
+        let judged = |outcome| Judged {
+            text: "<think>wait</think>",
+            num_tokens: 40,
+            outcome,
+            level: Some(Level::L2),
+        };
+        let verdicts = |outcomes: [Outcome; 2]| Verdicts {
+            row: "rl<b>".to_owned(),
+            seed: 1,
+            sample_id: "path/1".to_owned(),
+            sample: 0,
+            outcomes: outcomes.to_vec(),
+        };
+        let analysis = |row: &&str| analyze(row, &[judged(Correct), judged(Wrong)]);
+        Analyses {
+            profile: "tiny".to_owned(),
+            rows: rows.iter().filter_map(analysis).collect(),
+            accuracy: rows
+                .iter()
+                .map(|row| RowAccuracy { row: (*row).to_owned(), accuracy: vec![0.5, 0.25] })
+                .collect(),
+            agreement: Agreement::of(
+                &["boxed-1", "synergy-1"],
+                vec![verdicts([Correct, Wrong]), verdicts([Correct, Correct])],
+            ),
+        }
+    }
+
+    fn finding() -> Finding {
+        Finding {
+            id: "C1",
+            claim: "SFT loses on easy & gains on hard questions.",
+            measured: "sft - base, L1 <b>".to_owned(),
+            verdict: ClaimVerdict::Holds,
+            effect: Some(Interval { mean: -4.0, low: -7.6, high: -0.4 }),
+            minimum_detectable_effect: Some(3.1),
+            explained_by: None,
+            published: "-5.1",
+            note: String::new(),
+        }
+    }
+
+    fn page(results: &Results, text: &str) -> String {
+        report_html(results, &Metrics::of(results), &data(results, text), &[finding()])
+    }
+
+    /// Every tag with its attributes, in order; checks that all are closed in turn.
+    #[track_caller]
+    fn tags(page: &str) -> Vec<&str> {
+        let mut open: Vec<&str> = Vec::new();
+        let mut found = Vec::new();
+        let mut rest = page.strip_prefix("<!DOCTYPE html>").unwrap();
+        while let Some(start) = rest.find('<') {
+            let end = start + rest[start..].find('>').unwrap();
+            let tag = &rest[start + 1..end];
+            rest = &rest[end + 1..];
+            if let Some(name) = tag.strip_prefix('/') {
+                assert_eq!(open.pop(), Some(name), "after {found:?}");
+                continue;
+            }
+            found.push(tag);
+            let name = tag.split([' ', '/']).next().unwrap();
+            assert!(!name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric()), "<{tag}>");
+            if tag.ends_with('/') {
+                continue;
+            }
+            assert!(
+                !["img", "br", "input", "meta", "link", "path"].contains(&name),
+                "open <{tag}>"
+            );
+            if ["style", "script"].contains(&name) {
+                rest = &rest[rest.find(&format!("</{name}>")).unwrap()..];
+            }
+            open.push(name);
+        }
+        assert_eq!(open, [""; 0]);
+        found
+    }
+
+    fn attributes<'a>(tags: &[&'a str], name: &str) -> Vec<&'a str> {
+        let start = format!(" {name}=\"");
+        let value = |tag: &&'a str| {
+            let (_, rest) = tag.split_once(start.as_str())?;
+            Some(rest.split_once('"').unwrap().0)
+        };
+        tags.iter().filter_map(value).collect()
+    }
+
+    #[test]
+    fn the_page_is_well_formed_and_asks_the_network_for_nothing() {
+        let page = page(&study(20, &[1, 2]), HOSTILE);
+        let tags = tags(&page);
+        let ids = attributes(&tags, "id");
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "an id stands twice");
+        for reference in attributes(&tags, "aria-labelledby").iter().flat_map(|r| r.split(' ')) {
+            assert!(ids.contains(&reference), "no element `{reference}`");
+        }
+        for link in attributes(&tags, "href") {
+            let is_here = link.strip_prefix('#').is_some_and(|id| ids.contains(&id));
+            assert!(is_here || link == "data:,", "{link}");
+        }
+        assert!(
+            attributes(&tags, "src").iter().all(|src| src.starts_with("data:image/png;base64,"))
+        );
+        for address in ["http://", "https://", "url(", "@import", "fetch("] {
+            assert!(!page.contains(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn model_output_is_never_markup() {
+        let page = page(&study(20, &[1]), HOSTILE);
+        assert!(
+            page.contains("&lt;/script&gt;&lt;b onclick=&quot;x&quot;&gt;&#39;&amp;amp; \u{fffd}")
+        );
+        assert_eq!(page.matches("</script>").count(), 1);
+        assert!(!page.contains("<b onclick") && !page.contains("<i>red"));
+        assert!(page.contains("Which &quot;color&quot;?"));
+    }
+
+    #[test]
+    fn the_same_values_give_the_same_bytes() {
+        let results = study(20, &[1]);
+        assert_eq!(page(&results, "a"), page(&results, "a"));
+    }
+
+    #[test]
+    fn a_page_without_curves_completions_and_claims_says_so() {
+        let results = study(20, &[1]);
+        let page = report_html(&results, &Metrics::of(&results), &PageData::default(), &[]);
+        tags(&page);
+        for text in ["No completions are kept", "No stage of this run", "No claim has been judged"]
+        {
+            assert!(page.contains(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_same_questions_are_shown_for_all_rows_over_levels_and_families() {
+        let results = study(20, &[1]);
+        let ids = chosen(&results);
+        assert_eq!(ids.len(), 12);
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 12);
+        let families: BTreeSet<&str> = ids.iter().map(|id| id.split('/').next().unwrap()).collect();
+        assert_eq!(families.len(), 5);
+    }
+
+    /// The size of profile small with three seeds: 33 regimes, each with its control. Seconds, for the bootstrap.
+    #[test]
+    fn a_whole_study_stays_below_three_megabytes() {
+        let mut rows: Vec<Row> = Vec::new();
+        let mut add = |name: &str, kind, behavior, seeds: &[u64]| {
+            rows.extend(seeds.iter().map(|seed| row(name, kind, behavior, *seed, 120, 1)));
+        };
+        add("base", RowKind::Baseline, UNTUNED, &[1]);
+        add("null", RowKind::Control, UNTUNED, &[1]);
+        add("greedy", RowKind::Control, UNTUNED, &[1]);
+        for i in 0..33 {
+            let (name, behavior) = match i {
+                0 => ("sft".to_owned(), LONG),
+                1 => ("rl".to_owned(), SHARP),
+                2..18 => (format!("sft_variant_{i}"), LONG),
+                _ => (format!("merge_{i}"), SHARP),
+            };
+            add(&name, RowKind::Regime, behavior, &[1, 2, 3]);
+            add(&format!("{name}/shuffled"), RowKind::Control, behavior, &[1]);
+        }
+        let results = Results::assemble(header(), &levels(120), &rows).unwrap();
+        let page = page(&results, &"<think> wait ".repeat(400));
+        assert!(page.len() < 3_000_000, "{} bytes", page.len());
+        tags(&page);
+    }
+}

@@ -1,0 +1,165 @@
+//! Training curves: one chart per figure, a thin line per seed.
+//!
+//! Does not know stages or algorithms: it draws whichever of [`FIGURES`] a curve recorded. Long curves are thinned
+//! to means over windows, which also takes the noise of single steps away; the caption says so.
+
+use super::PageData;
+use super::chart::{self, Axis, Panel, Point, Series};
+use super::html;
+use super::lines::Line;
+use crate::cost::StepFigures;
+use crate::text::terminal::{Grid, NOTHING};
+
+/// What is drawn: the name in the record, the title, the unit, and a factor to that unit.
+const FIGURES: [(&str, &str, &str, f64); 5] = [
+    ("reward", "reward", "mean of a step", 1.0),
+    ("length", "length", "tokens per rollout", 1.0),
+    ("entropy_nats", "entropy", "nats per token", 1.0),
+    ("kl_nats", "KL to the start", "nats per token", 1.0),
+    ("truncated", "truncated share", "% of rollouts", 100.0),
+];
+const SIZE: (f64, f64) = (340.0, 240.0);
+/// The most points of a line.
+const POINTS_MAX: usize = 60;
+
+/// What a training stage recorded, step by step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curve {
+    /// The regime whose line it belongs to.
+    pub regime: String,
+    pub stage: String,
+    pub seed: u64,
+    /// Each step's figures.
+    pub steps: Vec<StepFigures>,
+}
+
+/// A curve, the line it belongs to, and its points: step and value.
+type Drawn<'a> = (&'a Curve, &'a Line, Vec<(usize, f64)>);
+
+/// The charts and their numbers; empty where no curve has any of the figures.
+pub(super) fn charts(data: &PageData, lines: &[Line]) -> String {
+    let mut out = String::from("<div class=\"panels\">\n");
+    let mut num_charts = 0;
+    for (key, title, unit, factor) in FIGURES {
+        let drawn: Vec<Drawn<'_>> = data
+            .curves
+            .iter()
+            .filter_map(|curve| {
+                let line = lines.iter().find(|line| line.name == curve.regime)?;
+                let points = thinned(curve, key, factor);
+                (!points.is_empty()).then_some((curve, line, points))
+            })
+            .collect();
+        if drawn.is_empty() {
+            continue;
+        }
+        num_charts += 1;
+        let axis =
+            Axis::covering(drawn.iter().flat_map(|(_, _, points)| points.iter().map(|p| p.1)));
+        let last = drawn.iter().map(|(curve, _, _)| curve.steps.len()).max().unwrap_or(1).max(2);
+        let told: Vec<String> = drawn
+            .iter()
+            .filter(|(_, line, _)| line.is_shown)
+            .map(|(curve, _, points)| {
+                let [first, last] = [points.first(), points.last()].map(|p| p.map_or(0.0, |p| p.1));
+                format!("{}, seed {}: from {first:.3} to {last:.3}.", curve.stage, curve.seed)
+            })
+            .collect();
+        let series = drawn
+            .iter()
+            .map(|(curve, line, points)| Series {
+                classes: format!("thin {}", line.classes()),
+                marker: None,
+                title: format!("{}, stage {}, seed {}", curve.regime, curve.stage, curve.seed),
+                points: points
+                    .iter()
+                    .map(|(step, y)| Point::exact(*step as f64 / (last - 1) as f64, *y))
+                    .collect(),
+                gap_max: 1.0,
+            })
+            .collect();
+        let tick = |share: f64| (share, format!("{:.0}", share * (last - 1) as f64 + 1.0));
+        let svg = chart::draw(&Panel {
+            id: format!("curve-{key}"),
+            title: format!("Training curves: {title}"),
+            description: told.join(" "),
+            size: SIZE,
+            ticks: vec![tick(0.0), (0.5, format!("{}\nstep", tick(0.5).1)), tick(1.0)],
+            axis: &axis,
+            unit,
+            is_difference: false,
+            bands: Vec::new(),
+            series,
+        });
+        out.push_str(&format!("<div class=\"panel\">{svg}</div>\n"));
+    }
+    out.push_str("</div>\n");
+    if num_charts == 0 {
+        return "<p>No stage of this run recorded these figures.</p>\n".to_owned();
+    }
+    let caption = "First, middle and last value of every curve as drawn";
+    out.push_str(&html::folded(
+        "The numbers of these figures",
+        &html::grid_table(&numbers(data), caption, "sortable"),
+    ));
+    out
+}
+
+/// Step and value, as means over windows where there are many.
+fn thinned(curve: &Curve, key: &str, factor: f64) -> Vec<(usize, f64)> {
+    let values: Vec<(usize, f64)> = curve
+        .steps
+        .iter()
+        .enumerate()
+        .filter_map(|(step, figures)| Some((step, factor * figures.get(key)?)))
+        .filter(|(_, value)| value.is_finite())
+        .collect();
+    let window = values.len().div_ceil(POINTS_MAX).max(1);
+    let mean = |chunk: &[(usize, f64)]| {
+        let sum: f64 = chunk.iter().map(|(_, value)| value).sum();
+        (chunk[chunk.len() / 2].0, sum / chunk.len() as f64)
+    };
+    values.chunks(window).map(mean).collect()
+}
+
+fn numbers(data: &PageData) -> Grid {
+    let mut header = ["stage", "regime", "seed", "steps"].map(str::to_owned).to_vec();
+    header.extend(FIGURES.map(|(_, title, unit, _)| format!("{title}\n{unit}")));
+    let row = |curve: &Curve| {
+        let mut row = vec![
+            curve.stage.clone(),
+            curve.regime.clone(),
+            curve.seed.to_string(),
+            curve.steps.len().to_string(),
+        ];
+        let mut has_any = false;
+        for (key, _, _, factor) in FIGURES {
+            let points = thinned(curve, key, factor);
+            let at = |index: usize| points.get(index).map_or(0.0, |point| point.1);
+            row.push(if points.is_empty() {
+                NOTHING.to_owned()
+            } else {
+                has_any = true;
+                let last = points.len() - 1;
+                format!("{:.3}, {:.3}, {:.3}", at(0), at(last / 2), at(last))
+            });
+        }
+        has_any.then_some(row)
+    };
+    Grid { header, rows: data.curves.iter().filter_map(row).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_curve_is_thinned_to_means() {
+        let steps = (0..1000).map(|i| [("reward".to_owned(), f64::from(i))].into()).collect();
+        let curve = Curve { regime: "rl".into(), stage: "grpo".into(), seed: 1, steps };
+        let points = thinned(&curve, "reward", 1.0);
+        assert!(points.len() <= POINTS_MAX && points.len() > POINTS_MAX / 2);
+        assert!((points[0].1 - 8.0).abs() < 1e-12 && points[0].0 == 8);
+        assert_eq!(thinned(&curve, "kl_nats", 1.0), []);
+    }
+}

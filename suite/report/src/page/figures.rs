@@ -1,0 +1,442 @@
+//! The study's Figure 1 from our numbers, and the same for length and reasoning words; merges by share.
+//!
+//! Does not know how a cell's interval came about, except that of the words, which no cell has: it is computed
+//! here as those of the cells are. Panels of one figure share their scale, so that families can be compared.
+
+use std::collections::BTreeMap;
+
+use synergy_benchmarks::difficulty::Level;
+use synergy_benchmarks::seed::Seed;
+
+use super::PageData;
+use super::chart::{self, Axis, Panel, Point, Series};
+use super::html;
+use super::lines::{Group, Line};
+use crate::score::{Metrics, Question, Results, SeedOutcomes, per_question};
+use crate::statistics::{self, Interval};
+use crate::text::terminal::{self as table, Grid, NOTHING};
+
+/// Width and height of the panel over all families, and of one family's.
+const LARGE: (f64, f64) = (640.0, 340.0);
+const SMALL: (f64, f64) = (340.0, 240.0);
+/// Fewer questions than this are not drawn: their interval often has no width and would seem exact.
+const QUESTIONS_MIN: usize = 3;
+/// How much of a level's width its points take.
+const SPREAD: f64 = 0.62;
+
+/// A quantity by row, family and level.
+pub(super) struct Quantity {
+    /// In ids.
+    pub(super) key: &'static str,
+    /// In titles, e.g. `Gain over base`.
+    pub(super) name: &'static str,
+    pub(super) unit: &'static str,
+    pub(super) is_difference: bool,
+    values: BTreeMap<Address, Interval>,
+}
+
+/// A method of merging and its parents: one line of [`merges`].
+type Method<'a> = (&'a str, &'a [String; 2]);
+
+/// Row, family and level; `None` for all of them.
+type Address = (String, Option<String>, Option<Level>);
+
+impl Quantity {
+    /// Gain over the base in points.
+    pub(super) fn gain(metrics: &Metrics) -> Quantity {
+        let values = metrics.cells.iter().filter_map(|cell| {
+            let address = (cell.row.clone(), cell.benchmark.clone(), cell.level);
+            Some((address, cell.gain?.scaled(100.0)))
+        });
+        Quantity {
+            key: "gain",
+            name: "Gain over base",
+            unit: "points of accuracy",
+            is_difference: true,
+            values: values.collect(),
+        }
+    }
+
+    /// Tokens per answer.
+    pub(super) fn length(metrics: &Metrics) -> Quantity {
+        let values = metrics
+            .cells
+            .iter()
+            .map(|cell| ((cell.row.clone(), cell.benchmark.clone(), cell.level), cell.length));
+        Quantity {
+            key: "length",
+            name: "Length",
+            unit: "tokens per answer",
+            is_difference: false,
+            values: values.collect(),
+        }
+    }
+
+    /// All reasoning words per answer, with intervals by the same bootstrap as every cell's.
+    pub(super) fn words(results: &Results, lines: &[Line]) -> Quantity {
+        let mut values = BTreeMap::new();
+        let rows: Vec<_> = lines.iter().filter_map(|line| results.row(&line.name)).collect();
+        let families = results.families();
+        let families: Vec<Option<&str>> =
+            std::iter::once(None).chain(families.into_iter().map(Some)).collect();
+        for family in families {
+            for level in std::iter::once(None).chain(Level::ALL.map(Some)) {
+                let belongs = |index: &usize| {
+                    let question = &results.questions[*index];
+                    question.level.is_some()
+                        && family.is_none_or(|family| family == question.benchmark)
+                        && level.is_none_or(|level| question.level == Some(level))
+                };
+                let questions: Vec<usize> = (0..results.questions.len()).filter(belongs).collect();
+                if questions.is_empty() {
+                    continue;
+                }
+                let groups: Vec<statistics::Group> = rows
+                    .iter()
+                    .map(|row| statistics::Group {
+                        label: format!("{}/words", row.name),
+                        values: per_question(row, &questions, words),
+                    })
+                    .collect();
+                let stream = Seed::root(0)
+                    .fold_in("bootstrap")
+                    .fold_in(family.unwrap_or("all"))
+                    .fold_in(&level.map_or_else(|| "all".to_owned(), |level| level.to_string()));
+                let draws = statistics::bootstrap(stream, &groups);
+                for ((row, group), draws) in rows.iter().zip(&groups).zip(draws) {
+                    let address = (row.name.clone(), family.map(str::to_owned), level);
+                    values.insert(
+                        address,
+                        Interval::of(
+                            statistics::mean(&group.values),
+                            draws,
+                            statistics::surplus_variance(&group.values),
+                        ),
+                    );
+                }
+            }
+        }
+        Quantity {
+            key: "words",
+            name: "Reasoning words",
+            unit: "words per answer",
+            is_difference: false,
+            values,
+        }
+    }
+
+    /// The values of one line to draw, with the places of their levels.
+    fn drawn(&self, results: &Results, row: &str, family: Option<&str>) -> Vec<(usize, Interval)> {
+        let levels = Level::ALL.into_iter().enumerate();
+        levels
+            .filter(|(_, level)| num_questions(results, family, *level) >= QUESTIONS_MIN)
+            .filter_map(|(place, level)| Some((place, self.value(row, family, Some(level))?)))
+            .collect()
+    }
+
+    fn value(&self, row: &str, family: Option<&str>, level: Option<Level>) -> Option<Interval> {
+        self.values.get(&(row.to_owned(), family.map(str::to_owned), level)).copied()
+    }
+
+    fn shown(&self, value: Option<Interval>) -> String {
+        value.map_or_else(
+            || NOTHING.to_owned(),
+            // Points are given as shares of one, as in every other table.
+            |value| match self.is_difference {
+                true => table::points(value.scaled(0.01)),
+                false => table::plus_minus(value),
+            },
+        )
+    }
+}
+
+/// Reasoning words per answer of a question.
+fn words(seed: &SeedOutcomes, question: usize) -> f64 {
+    let sum: u32 = seed.words[question].iter().sum();
+    f64::from(sum) / seed.outcomes[question].len() as f64
+}
+
+/// A panel over all families, one of each family, and the numbers.
+pub(super) fn figure(quantity: &Quantity, results: &Results, lines: &[Line]) -> String {
+    let families = results.families();
+    let drawn: Vec<&Line> = lines
+        .iter()
+        // The base gains nothing over itself, and chance alone is the band behind the lines.
+        .filter(|line| quantity.value(&line.name, None, None).is_some())
+        .filter(|line| !(quantity.is_difference && line.name == "null"))
+        .collect();
+    let scale = |families: &[Option<&str>]| {
+        let mut values: Vec<f64> = Vec::new();
+        for line in &drawn {
+            for family in families {
+                let drawn = quantity.drawn(results, &line.name, *family);
+                values.extend(drawn.iter().flat_map(|(_, value)| [value.low, value.high]));
+            }
+        }
+        Axis::covering(values.into_iter())
+    };
+    let of_families: Vec<Option<&str>> = families.iter().map(|name| Some(*name)).collect();
+    let (of_all, of_each) = (scale(&[None]), scale(&of_families));
+    let panel = |family: Option<&str>, size, axis| {
+        let title = family.unwrap_or("all families");
+        chart::draw(&Panel {
+            id: format!("{}-{}", quantity.key, family.unwrap_or("all")),
+            title: format!("{} by level, {}: {title}", quantity.name, quantity.unit),
+            description: description(quantity, &drawn, family),
+            size,
+            ticks: ticks(results, family),
+            axis,
+            unit: quantity.unit,
+            is_difference: quantity.is_difference,
+            bands: if quantity.is_difference {
+                chance(quantity, results, family)
+            } else {
+                Vec::new()
+            },
+            series: series(quantity, results, &drawn, family),
+        })
+    };
+    let mut out = format!("<div class=\"panel large\">{}</div>\n", panel(None, LARGE, &of_all));
+    out.push_str("<div class=\"panels\">\n");
+    for family in &families {
+        out.push_str(&format!(
+            "<div class=\"panel\">{}</div>\n",
+            panel(Some(family), SMALL, &of_each)
+        ));
+    }
+    out.push_str("</div>\n");
+    let caption =
+        format!("{} by level: {}, with half of the 95 % interval", quantity.name, quantity.unit);
+    let numbers = html::grid_table(&grid(quantity, results, lines), &caption, "sortable");
+    out.push_str(&html::folded("The numbers of this figure", &numbers));
+    out
+}
+
+fn ticks(results: &Results, family: Option<&str>) -> Vec<(f64, String)> {
+    let tick = |(place, level): (usize, Level)| {
+        (center(place), format!("{level}\nn {}", num_questions(results, family, level)))
+    };
+    Level::ALL.into_iter().enumerate().map(tick).collect()
+}
+
+fn num_questions(results: &Results, family: Option<&str>, level: Level) -> usize {
+    let has_level = |question: &&Question| {
+        question.level == Some(level) && family.is_none_or(|family| family == question.benchmark)
+    };
+    results.questions.iter().filter(has_level).count()
+}
+
+/// Where a level stands along x.
+pub(super) fn center(place: usize) -> f64 {
+    chart::center(place, Level::ALL.len())
+}
+
+/// What the base shows against itself, as bands behind the lines.
+fn chance(
+    quantity: &Quantity,
+    results: &Results,
+    family: Option<&str>,
+) -> Vec<(f64, f64, Interval)> {
+    let half = 0.45 / Level::ALL.len() as f64;
+    let drawn = quantity.drawn(results, "null", family).into_iter();
+    drawn.map(|(place, value)| (center(place) - half, center(place) + half, value)).collect()
+}
+
+/// Lines side by side within a level, so that no interval hides another. Those that are shown at first get
+/// even places; the others stand between them.
+fn series(
+    quantity: &Quantity,
+    results: &Results,
+    drawn: &[&Line],
+    family: Option<&str>,
+) -> Vec<Series> {
+    let num_shown = drawn.iter().filter(|line| line.is_shown).count().max(1);
+    let (mut shown, mut hidden) = (0, 0);
+    let mut all: Vec<Series> = Vec::new();
+    for line in drawn {
+        let slot = if line.is_shown {
+            shown += 1;
+            shown as f64 - 0.5
+        } else {
+            hidden += 1;
+            (hidden % num_shown) as f64
+        };
+        let offset = (slot / num_shown as f64 - 0.5) * SPREAD / Level::ALL.len() as f64;
+        let mut points = Vec::new();
+        let mut told = Vec::new();
+        for (place, y) in quantity.drawn(results, &line.name, family) {
+            points.push(Point { x: center(place) + offset, y });
+            told.push(format!("{} {}", Level::ALL[place], quantity.shown(Some(y))));
+        }
+        all.push(Series {
+            classes: line.classes(),
+            marker: Some(line.marker),
+            title: format!("{}: {}", line.name, told.join(", ")),
+            points,
+            gap_max: 1.5 / Level::ALL.len() as f64,
+        });
+    }
+    all
+}
+
+fn description(quantity: &Quantity, drawn: &[&Line], family: Option<&str>) -> String {
+    let of_line = |line: &&&Line| {
+        let values: Vec<String> = Level::ALL
+            .into_iter()
+            .filter_map(|level| {
+                let value = quantity.value(&line.name, family, Some(level))?;
+                Some(format!("{level} {}", quantity.shown(Some(value))))
+            })
+            .collect();
+        format!("{}: {}.", line.name, values.join(", "))
+    };
+    let told: Vec<String> =
+        drawn.iter().filter(|line| line.is_shown).map(|line| of_line(&line)).collect();
+    format!("{} The table below the figure has every number.", told.join(" "))
+}
+
+fn grid(quantity: &Quantity, results: &Results, lines: &[Line]) -> Grid {
+    let mut header = vec!["row".to_owned(), "family".to_owned(), "all".to_owned()];
+    header.extend(Level::ALL.map(|level| level.to_string()));
+    let families = results.families();
+    let families = std::iter::once(None).chain(families.into_iter().map(Some));
+    let mut rows = Vec::new();
+    for family in families {
+        for line in lines {
+            let levels = std::iter::once(None).chain(Level::ALL.map(Some));
+            let values: Vec<Option<Interval>> =
+                levels.map(|level| quantity.value(&line.name, family, level)).collect();
+            if values.iter().all(Option::is_none) {
+                continue;
+            }
+            let mut row = vec![line.name.clone(), family.unwrap_or("all").to_owned()];
+            row.extend(values.into_iter().map(|value| quantity.shown(value)));
+            rows.push(row);
+        }
+    }
+    Grid { header, rows }
+}
+
+/// Gain against the share of the first parent, a line per method, from the second parent's own gain to the first's.
+pub(super) fn merges(data: &PageData, quantity: &Quantity, lines: &[Line]) -> String {
+    let mut curves: Vec<Method<'_>> = Vec::new();
+    for merge in &data.merges {
+        let curve = (merge.method.as_str(), &merge.parents);
+        if !curves.contains(&curve) {
+            curves.push(curve);
+        }
+    }
+    let levels: Vec<Option<Level>> = std::iter::once(None).chain(Level::ALL.map(Some)).collect();
+    let axis = Axis::covering(curves.iter().flat_map(|curve| members(data, curve)).flat_map(
+        |(_, row)| {
+            let value = |level: &Option<Level>| quantity.value(row, None, *level);
+            levels.iter().filter_map(value).flat_map(|v| [v.low, v.high]).collect::<Vec<_>>()
+        },
+    ));
+    let mut out = legend(&curves);
+    out.push_str("<div class=\"panels\">\n");
+    for level in &levels {
+        let what = level.map_or_else(|| "all levels".to_owned(), |level| level.to_string());
+        let drawn: Vec<Series> = curves
+            .iter()
+            .enumerate()
+            .map(|(place, curve)| {
+                let dodge = (place as f64 - curves.len() as f64 / 2.0 + 0.5) * 0.018;
+                let mut told = Vec::new();
+                let point = |(share, row): (f64, &str)| {
+                    let y = quantity.value(row, None, *level)?;
+                    told.push(format!("{share} {}", quantity.shown(Some(y))));
+                    Some(Point { x: 0.08 + 0.84 * share + dodge, y })
+                };
+                let points = members(data, curve).into_iter().filter_map(point).collect();
+                Series {
+                    classes: format!("plain c{}", place % 8),
+                    marker: Some(place),
+                    title: format!("{}: {}", curve_name(curve), told.join(", ")),
+                    points,
+                    gap_max: 1.0,
+                }
+            })
+            .collect();
+        let told: Vec<String> = drawn.iter().map(|series| format!("{}.", series.title)).collect();
+        let svg = chart::draw(&Panel {
+            id: format!(
+                "merge-{}",
+                level.map_or_else(|| "all".to_owned(), |level| level.to_string())
+            ),
+            title: format!("Gain over base of merges by share: {what}"),
+            description: told.join(" "),
+            size: SMALL,
+            ticks: [0.0, 0.25, 0.5, 0.75, 1.0]
+                .map(|s| (0.08 + 0.84 * s, tick(s, &curves)))
+                .to_vec(),
+            axis: &axis,
+            unit: quantity.unit,
+            is_difference: true,
+            bands: Vec::new(),
+            series: drawn,
+        });
+        out.push_str(&format!("<div class=\"panel\">{svg}</div>\n"));
+    }
+    out.push_str("</div>\n");
+    let merged: Vec<&Line> = lines.iter().filter(|line| line.group == Group::Merge).collect();
+    let mut header = vec!["merge".to_owned(), "method".to_owned(), "share".to_owned()];
+    header.extend(["all".to_owned()].into_iter().chain(Level::ALL.map(|level| level.to_string())));
+    let row = |line: &&Line| {
+        let merge = data.merges.iter().find(|merge| merge.regime == line.name)?;
+        let mut row = vec![line.name.clone(), merge.method.clone(), format!("{:.2}", merge.share)];
+        row.extend(
+            levels.iter().map(|level| quantity.shown(quantity.value(&line.name, None, *level))),
+        );
+        Some(row)
+    };
+    let grid = Grid { header, rows: merged.iter().filter_map(row).collect() };
+    let table = html::grid_table(
+        &grid,
+        "Gain of merges in points, with half of the 95 % interval",
+        "sortable",
+    );
+    out.push_str(&html::folded("The numbers of this figure", &table));
+    out
+}
+
+/// The points of one line, by share: the regimes, the parents at the ends.
+fn members<'a>(data: &'a PageData, curve: &Method<'a>) -> Vec<(f64, &'a str)> {
+    let (method, parents) = *curve;
+    let mut points = vec![(0.0, parents[1].as_str()), (1.0, parents[0].as_str())];
+    let of_curve = data.merges.iter().filter(|m| m.method == method && m.parents == *parents);
+    points.extend(of_curve.map(|merge| (merge.share, merge.regime.as_str())));
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    points
+}
+
+/// A share, with the parents' names at the two ends where they are the same for all.
+fn tick(share: f64, curves: &[Method<'_>]) -> String {
+    let end = match share {
+        s if s < 0.01 => Some(1),
+        s if s > 0.99 => Some(0),
+        _ => None,
+    };
+    let Some(end) = end else { return format!("{share}") };
+    let first = &curves.first().map(|curve| curve.1[end].clone()).unwrap_or_default();
+    let same = curves.iter().all(|curve| curve.1[end] == *first);
+    if same { format!("{share}\n{first}") } else { format!("{share}") }
+}
+
+fn curve_name((method, parents): &Method<'_>) -> String {
+    format!("{method}, {} into {}", parents[0], parents[1])
+}
+
+fn legend(curves: &[Method<'_>]) -> String {
+    let item = |(place, curve): (usize, &Method<'_>)| {
+        format!(
+            "<li><svg class=\"swatch\" viewBox=\"0 0 28 14\" aria-hidden=\"true\"><g class=\"s plain c{}\">\
+             <path class=\"l\" d=\"M1 7H27\"/><path class=\"m\" d=\"{}\"/></g></svg>{}</li>",
+            place % 8,
+            chart::marker(place, 14.0, 7.0, 4.0),
+            html::escaped(&curve_name(curve)),
+        )
+    };
+    let items: String = curves.iter().enumerate().map(item).collect();
+    format!("<ul class=\"key\">{items}</ul>\n")
+}

@@ -1,0 +1,651 @@
+//! Completions -> scores -> results. Pure; the metrics of results are in `score/metrics.rs`.
+//!
+//! Does not know the model, the recipe or how results are summarized, compared and shown.
+//! [`Results`] is both a run's record and the golden format: per question and sample it keeps
+//! the outcome, the length and the reasoning words, never only a mean, so that two results can
+//! be compared question by question and every metric can be computed again from the record.
+//! The four outcomes stay apart: a cut answer and an answer without a box are not wrong answers.
+//! Samples that cut the levels never measure the baseline: an unchanged model would otherwise
+//! seem to lose on easy and to gain on hard questions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, bail, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use synergy_benchmarks::answer::{self, Outcome};
+use synergy_benchmarks::difficulty::{self, Level};
+use synergy_benchmarks::grade::Grader;
+use synergy_benchmarks::style;
+
+use crate::completion::Completion;
+use crate::cost::{Budget, Cost};
+pub use crate::rows::{BASE, RowKind};
+
+#[cfg(test)]
+pub(crate) mod fixture;
+mod metrics;
+
+pub use metrics::{Cell, Metrics};
+
+/// Version of [`Results`] on disk. A change of its meaning raises it.
+pub const SCHEMA_VERSION: u32 = 2;
+
+/// The judgement of one completion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Score {
+    pub sample_id: String,
+    pub benchmark: String,
+    pub hops: usize,
+    pub sample: u32,
+    pub outcome: Outcome,
+    /// Whether the text has the form the template asks for.
+    pub format: bool,
+    pub num_tokens: u32,
+    /// How often each of [`style::REASONING_WORDS`] occurs.
+    pub words: [u32; 5],
+}
+
+/// Judges one completion: outcome by the rules of `grader`, form, length and style.
+pub fn score(completion: &Completion, grader: Grader) -> Score {
+    Score {
+        sample_id: completion.sample_id.clone(),
+        benchmark: completion.benchmark.clone(),
+        hops: completion.hops,
+        sample: completion.sample,
+        outcome: completion.outcome(grader),
+        format: answer::format_reward(&completion.text),
+        num_tokens: completion.num_tokens,
+        words: style::count_words(&completion.text),
+    }
+}
+
+/// Cuts the levels on the base's own samples (16 per question in the study): a question's level
+/// follows from the share of its samples that are [`Outcome::Correct`].
+///
+/// Questions of others (`hops` 0) get no level here: they were not made along the difficulty knob.
+/// These samples must not measure the base again; see the module's first lines.
+pub fn cut_levels(base_binning: &[Score]) -> BTreeMap<String, Level> {
+    let mut counts: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+    for score in base_binning.iter().filter(|score| score.hops > 0) {
+        let (correct, samples) = counts.entry(&score.sample_id).or_default();
+        *correct += u32::from(score.outcome == Outcome::Correct);
+        *samples += 1;
+    }
+    counts
+        .into_iter()
+        .map(|(id, (correct, samples))| (id.to_owned(), difficulty::level(correct, samples)))
+        .collect()
+}
+
+/// The scores of one evaluation: one model, one way of asking, one seed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub name: String,
+    pub kind: RowKind,
+    /// One sentence on what the row is; see [`crate::rows::control_note`] for the baseline and the controls.
+    pub note: String,
+    pub seed: u64,
+    pub scores: Vec<Score>,
+}
+
+/// The outcome of a whole run, and what is kept of it as golden.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Results {
+    pub schema_version: u32,
+    pub profile: String,
+    pub recipe_hash: String,
+    pub grader: String,
+    pub provenance: Provenance,
+    /// Figures measured elsewhere that stand beside an external benchmark.
+    pub external: Vec<External>,
+    pub training: Vec<Training>,
+    /// What each regime has cost with all it stands on.
+    pub budgets: Vec<Budget>,
+    /// Sorted by id.
+    pub questions: Vec<Question>,
+    pub rows: Vec<ResultRow>,
+}
+
+/// Where results come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    pub date: String,
+    pub commit: String,
+    /// Whether the tree had changes that the commit does not have.
+    pub dirty: bool,
+    pub command: String,
+    pub machine: Machine,
+    pub backend: String,
+    pub rustc: String,
+    pub wall_time_s: f64,
+    /// Hash of the base model's weights.
+    pub base_hash: String,
+    /// Whether the base has not passed its gate, so that every figure is provisional.
+    pub base_provisional: bool,
+    pub base_note: String,
+}
+
+/// The machine of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    pub cpu: String,
+    pub cores: u32,
+}
+
+/// An accuracy that stands beside an external benchmark, such as its question-only baseline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct External {
+    pub benchmark: String,
+    pub row: String,
+    pub accuracy: f64,
+}
+
+/// Figures of one training stage, such as `reward_start` and `reward_end`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    pub regime: String,
+    pub seed: u64,
+    pub stage: String,
+    pub cost: Cost,
+    pub summary: BTreeMap<String, f64>,
+}
+
+/// One question of the evaluation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    pub id: String,
+    pub benchmark: String,
+    pub hops: usize,
+    /// `None` for an external benchmark without published levels, which is kept out of every "all".
+    pub level: Option<Level>,
+}
+
+/// One named row of results, all its seeds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResultRow {
+    pub name: String,
+    pub kind: RowKind,
+    pub note: String,
+    pub seeds: Vec<SeedOutcomes>,
+}
+
+/// One seed of a row: one entry per question of [`Results::questions`], in that order.
+/// A question that the row did not ask has empty entries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedOutcomes {
+    pub seed: u64,
+    /// One letter per sample: c(orrect), w(rong), t(runcated), u(nparsed).
+    pub outcomes: Vec<String>,
+    /// Samples in the form the template asks for.
+    pub num_formatted: Vec<u32>,
+    /// Length of each sample.
+    pub num_tokens: Vec<Vec<u32>>,
+    /// Each of the reasoning words, summed over the samples.
+    pub words: Vec<[u32; 5]>,
+}
+
+/// What a run says about itself, beside questions and rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Header {
+    pub profile: String,
+    pub recipe_hash: String,
+    /// By whose rules the rows were judged.
+    pub grader: Grader,
+    pub provenance: Provenance,
+    pub external: Vec<External>,
+    pub training: Vec<Training>,
+    pub budgets: Vec<Budget>,
+}
+
+impl Results {
+    /// Joins the rows of a run with the levels of [`cut_levels`] and those that are published. Rows with one name become one
+    /// row with several seeds; rows keep the order in which their names first occur.
+    ///
+    /// # Errors
+    /// A procedural question without level, one sample scored twice, one question with two
+    /// descriptions, or whatever [`Results::validate`] refuses.
+    pub fn assemble(
+        header: Header,
+        levels: &BTreeMap<String, Level>,
+        rows: &[Row],
+    ) -> anyhow::Result<Results> {
+        let mut questions: BTreeMap<&str, Question> = BTreeMap::new();
+        for score in rows.iter().flat_map(|row| &row.scores) {
+            let id = &score.sample_id;
+            let level = levels.get(id).copied();
+            ensure!(
+                score.hops == 0 || level.is_some(),
+                "question `{id}` has no level\nhint: the binning must sample every question"
+            );
+            let question = questions.entry(id).or_insert_with(|| Question {
+                id: id.clone(),
+                benchmark: score.benchmark.clone(),
+                hops: score.hops,
+                level,
+            });
+            ensure!(
+                question.benchmark == score.benchmark && question.hops == score.hops,
+                "question `{id}` differs between two rows"
+            );
+        }
+        let questions: Vec<Question> = questions.into_values().collect();
+        let mut joined: Vec<ResultRow> = Vec::new();
+        for row in rows {
+            let seed = seed_outcomes(&questions, row)?;
+            match joined.iter_mut().find(|known| known.name == row.name) {
+                Some(known) => known.seeds.push(seed),
+                None => joined.push(ResultRow {
+                    name: row.name.clone(),
+                    kind: row.kind,
+                    note: row.note.clone(),
+                    seeds: vec![seed],
+                }),
+            }
+        }
+        let results = Results {
+            schema_version: SCHEMA_VERSION,
+            profile: header.profile,
+            recipe_hash: header.recipe_hash,
+            grader: header.grader.name().to_owned(),
+            provenance: header.provenance,
+            external: header.external,
+            training: header.training,
+            budgets: header.budgets,
+            questions,
+            rows: joined,
+        };
+        results.validate()?;
+        Ok(results)
+    }
+
+    /// Parses golden results, or the results of a run; `name` is the file's name for messages.
+    ///
+    /// # Errors
+    /// If the text has another schema version, an unknown key, a number that is not finite, or does not
+    /// satisfy [`Results::validate`].
+    pub fn from_json(text: &str, name: &str) -> anyhow::Result<Results> {
+        /// The version alone: a later format may have keys that this one refuses.
+        #[derive(Deserialize)]
+        struct Version {
+            schema_version: u32,
+        }
+        let context = || format!("failed to read results `{name}`");
+        let version: Version = serde_json::from_str(text).with_context(context)?;
+        if version.schema_version != SCHEMA_VERSION {
+            bail!(
+                "golden `{name}` has schema version {}, this suite reads {SCHEMA_VERSION}\n\
+                 hint: use the suite that wrote it, or record it again with `cargo xtask golden accept`",
+                version.schema_version
+            );
+        }
+        let results: Results = serde_json::from_str(text).with_context(context)?;
+        results.validate().with_context(context)?;
+        Ok(results)
+    }
+
+    /// Writes the results as JSON that a person can skim and a diff can show: one question, one
+    /// array of per-question values, one small object per line.
+    ///
+    /// # Errors
+    /// A number that is not finite has no JSON.
+    pub fn to_json(&self) -> anyhow::Result<String> {
+        self.validate()?;
+        let value = serde_json::to_value(self).context("failed to write results")?;
+        let mut text = String::new();
+        write_json(&value, 0, &mut text);
+        text.push('\n');
+        Ok(text)
+    }
+
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    /// Names the first thing that is wrong: a grader that is none, two rows or questions with one name, a row whose
+    /// arrays do not fit the questions, a letter that is no outcome, a seed that asks other
+    /// questions than its row, a benchmark asked in part, a number that is not finite.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        ensure!(Grader::from_name(&self.grader).is_some(), "there is no grader `{}`", self.grader);
+        let mut ids = BTreeSet::new();
+        for Question { id, hops, level, .. } in &self.questions {
+            ensure!(ids.insert(id), "two questions are named `{id}`");
+            ensure!(*hops == 0 || level.is_some(), "question `{id}` has hops {hops} but no level");
+        }
+        let mut names = BTreeSet::new();
+        for row in &self.rows {
+            ensure!(names.insert(&row.name), "two rows are named `{}`", row.name);
+            self.validate_row(row).with_context(|| format!("row `{}` is not whole", row.name))?;
+        }
+        let training = self.training.iter().flat_map(|stage| {
+            let Cost { wall_time_s, flops, .. } = stage.cost;
+            let figures = stage.summary.values().copied().chain([wall_time_s, flops]);
+            figures.map(|value| (&stage.stage, value))
+        });
+        let budgets = self
+            .budgets
+            .iter()
+            .flat_map(|b| [b.cost.wall_time_s, b.cost.flops].map(|value| (&b.regime, value)));
+        let external = self.external.iter().map(|external| (&external.row, external.accuracy));
+        let wall_time = [(&self.profile, self.provenance.wall_time_s)];
+        for (name, value) in training.chain(budgets).chain(external).chain(wall_time) {
+            ensure!(value.is_finite(), "a figure of `{name}` is {value}, not a finite number");
+        }
+        Ok(())
+    }
+
+    fn validate_row(&self, row: &ResultRow) -> anyhow::Result<()> {
+        ensure!(!row.seeds.is_empty(), "it has no seed");
+        let mut seeds = BTreeSet::new();
+        let mut asked: BTreeMap<(&str, bool), bool> = BTreeMap::new();
+        for seed in &row.seeds {
+            ensure!(seeds.insert(seed.seed), "it has seed {} twice", seed.seed);
+            let wanted = self.questions.len();
+            for (what, found) in [
+                ("outcomes", seed.outcomes.len()),
+                ("num_formatted", seed.num_formatted.len()),
+                ("num_tokens", seed.num_tokens.len()),
+                ("words", seed.words.len()),
+            ] {
+                ensure!(found == wanted, "`{what}` has {found} entries for {wanted} questions");
+            }
+            for (index, question) in self.questions.iter().enumerate() {
+                let (id, letters) = (&question.id, &seed.outcomes[index]);
+                if let Some(letter) =
+                    letters.chars().find(|letter| Outcome::from_code(*letter).is_none())
+                {
+                    bail!("`{letter}` is no outcome in question `{id}`");
+                }
+                ensure!(
+                    seed.num_tokens[index].len() == letters.len()
+                        && seed.num_formatted[index] as usize <= letters.len(),
+                    "question `{id}` has {} outcomes but other numbers of lengths or forms",
+                    letters.len()
+                );
+                // A row asks all questions with levels, and any other benchmark whole or not.
+                let group = match question.level {
+                    Some(_) => ("", false),
+                    None => (question.benchmark.as_str(), true),
+                };
+                let known = *asked.entry(group).or_insert(!letters.is_empty());
+                ensure!(
+                    known != letters.is_empty(),
+                    "question `{id}` breaks the rule that a row asks a benchmark whole or not at all"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// By whose rules the rows were judged.
+    ///
+    /// # Panics
+    /// If there is no such grader: results that were read or assembled have been checked.
+    pub fn grader(&self) -> Grader {
+        Grader::from_name(&self.grader).expect("results are checked")
+    }
+
+    /// The row named `name`.
+    pub fn row(&self, name: &str) -> Option<&ResultRow> {
+        self.rows.iter().find(|row| row.name == name)
+    }
+
+    /// Number of questions of each level, and the share of all leveled questions.
+    pub fn level_shares(&self) -> Vec<(Level, usize, f64)> {
+        let total = self.questions.iter().filter(|question| question.level.is_some()).count();
+        Level::ALL
+            .into_iter()
+            .map(|level| {
+                let has_level = |question: &&Question| question.level == Some(level);
+                let count = self.questions.iter().filter(has_level).count();
+                (level, count, count as f64 / total.max(1) as f64)
+            })
+            .collect()
+    }
+
+    /// The benchmarks with levels, sorted: the procedural ones (families), and those whose levels are published.
+    pub fn families(&self) -> Vec<&str> {
+        self.benchmarks(true)
+    }
+
+    /// The benchmarks without levels, sorted.
+    pub fn external_benchmarks(&self) -> Vec<&str> {
+        self.benchmarks(false)
+    }
+
+    fn benchmarks(&self, leveled: bool) -> Vec<&str> {
+        let of_kind = |question: &&Question| question.level.is_some() == leveled;
+        let names: BTreeSet<&str> =
+            self.questions.iter().filter(of_kind).map(|q| q.benchmark.as_str()).collect();
+        names.into_iter().collect()
+    }
+}
+
+/// Lines up the scores of one row with the questions.
+fn seed_outcomes(questions: &[Question], row: &Row) -> anyhow::Result<SeedOutcomes> {
+    let mut by_question: BTreeMap<&str, BTreeMap<u32, &Score>> = BTreeMap::new();
+    for score in &row.scores {
+        let samples = by_question.entry(&score.sample_id).or_default();
+        if samples.insert(score.sample, score).is_some() {
+            let (id, sample) = (&score.sample_id, score.sample);
+            bail!("row `{}` has sample {sample} of question `{id}` twice", row.name);
+        }
+    }
+    let mut seed = SeedOutcomes {
+        seed: row.seed,
+        outcomes: Vec::new(),
+        num_formatted: Vec::new(),
+        num_tokens: Vec::new(),
+        words: Vec::new(),
+    };
+    let nothing = BTreeMap::new();
+    for question in questions {
+        let samples = by_question.get(question.id.as_str()).unwrap_or(&nothing);
+        seed.outcomes.push(samples.values().map(|score| score.outcome.code()).collect());
+        seed.num_formatted.push(samples.values().map(|score| u32::from(score.format)).sum());
+        seed.num_tokens.push(samples.values().map(|score| score.num_tokens).collect());
+        let mut words = [0; 5];
+        for score in samples.values() {
+            for (sum, count) in words.iter_mut().zip(score.words) {
+                *sum += count;
+            }
+        }
+        seed.words.push(words);
+    }
+    Ok(seed)
+}
+
+/// JSON with a line per item wherever an item holds objects, and everything else on one line.
+fn write_json(value: &Value, depth: usize, text: &mut String) {
+    const SHORT: usize = 120;
+    let line = value.to_string();
+    let flat = |items: &[Value]| !items.iter().any(Value::is_object);
+    let (open, close, items): (char, char, Vec<(Option<&String>, &Value)>) = match value {
+        Value::Array(items) if !flat(items) => {
+            ('[', ']', items.iter().map(|item| (None, item)).collect())
+        }
+        Value::Object(entries) if line.len() > SHORT => {
+            ('{', '}', entries.iter().map(|(key, item)| (Some(key), item)).collect())
+        }
+        _ => return text.push_str(&line),
+    };
+    text.push(open);
+    for (index, (key, item)) in items.iter().enumerate() {
+        text.push_str(if index == 0 { "\n" } else { ",\n" });
+        text.extend(std::iter::repeat_n(' ', depth + 1));
+        if let Some(key) = key {
+            text.push_str(&Value::from(key.as_str()).to_string());
+            text.push_str(": ");
+        }
+        write_json(item, depth + 1, text);
+    }
+    text.push('\n');
+    text.extend(std::iter::repeat_n(' ', depth));
+    text.push(close);
+}
+
+/// `value[seed][question]`: a statistic of a row for each seed and each of `questions`.
+pub(crate) fn per_question(
+    row: &ResultRow,
+    questions: &[usize],
+    statistic: impl Fn(&SeedOutcomes, usize) -> f64,
+) -> Vec<Vec<f64>> {
+    row.seeds
+        .iter()
+        .map(|seed| questions.iter().map(|&question| statistic(seed, question)).collect())
+        .collect()
+}
+
+/// Share of a question's samples with the outcome behind `letter`; not a number without samples.
+pub(crate) fn share(seed: &SeedOutcomes, question: usize, letter: char) -> f64 {
+    let letters = &seed.outcomes[question];
+    letters.matches(letter).count() as f64 / letters.len() as f64
+}
+
+/// Tokens per answer of a question; not a number without samples.
+pub(crate) fn length(seed: &SeedOutcomes, question: usize) -> f64 {
+    let tokens = &seed.num_tokens[question];
+    tokens.iter().map(|count| f64::from(*count)).sum::<f64>() / tokens.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixture::{UNTUNED, header, levels, row, study};
+    use super::*;
+
+    fn binning(correct: usize, wrong: Outcome) -> Vec<Score> {
+        let one = |sample: usize| Score {
+            sample_id: "path/test/1/00000".to_owned(),
+            benchmark: "path".to_owned(),
+            hops: 1,
+            sample: sample as u32,
+            outcome: if sample < correct { Outcome::Correct } else { wrong },
+            format: true,
+            num_tokens: 5,
+            words: [0; 5],
+        };
+        (0..16).map(one).collect()
+    }
+
+    #[test]
+    fn only_correct_samples_count_towards_a_level() {
+        for other in [Outcome::Wrong, Outcome::Truncated, Outcome::Unparsed] {
+            let level = |correct| cut_levels(&binning(correct, other))["path/test/1/00000"];
+            assert_eq!([16, 12, 11, 8, 7, 5, 4, 2, 1, 0].map(level), {
+                use Level::{L1, L2, L3, L4, L5};
+                [L1, L1, L2, L2, L3, L3, L4, L4, L5, L5]
+            });
+        }
+    }
+
+    #[test]
+    fn an_external_question_has_no_level() {
+        let mut scores = binning(16, Outcome::Wrong);
+        scores.iter_mut().for_each(|score| score.hops = 0);
+        assert_eq!(cut_levels(&scores), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_score_keeps_outcome_form_length_and_words() {
+        let completion = Completion {
+            sample_id: "sum/test/1/00001".to_owned(),
+            benchmark: "sum".to_owned(),
+            hops: 2,
+            sample: 3,
+            answer: "4".to_owned(),
+            choices: Vec::new(),
+            precision: None,
+            text: "<think> b2 4 4 . wait check b2 4 yes . </think> \\boxed{ 4 }".to_owned(),
+            num_tokens: 14,
+            finished: true,
+        };
+        let judged = score(&completion, Grader::Boxed1);
+        assert_eq!((judged.outcome, judged.format), (Outcome::Correct, true));
+        assert_eq!((judged.num_tokens, judged.words), (14, [1, 1, 0, 0, 0]));
+        let cut = Completion { finished: false, ..completion };
+        assert_eq!(score(&cut, Grader::Boxed1).outcome, Outcome::Truncated);
+    }
+
+    #[test]
+    fn results_survive_json_and_keep_one_question_per_line() {
+        let results = study(20, &[1, 2]);
+        let json = results.to_json().unwrap();
+        assert_eq!(Results::from_json(&json, "x").unwrap(), results);
+        let longest = json.lines().map(str::len).max().unwrap();
+        assert!(json.lines().count() > results.questions.len() && longest < 4000, "{longest}");
+        let question = r#"{"id":"chart/test/1/00000","benchmark":"chart","hops":1,"level":"L1"}"#;
+        assert!(json.lines().any(|line| line.trim().trim_end_matches(',') == question));
+    }
+
+    /// The message of the error that reading a changed study gives.
+    #[track_caller]
+    fn refusal(change: impl Fn(&mut Value)) -> String {
+        let mut value = serde_json::to_value(study(20, &[1])).unwrap();
+        change(&mut value);
+        let error = Results::from_json(&value.to_string(), "golden.json").unwrap_err();
+        format!("{error:#}")
+    }
+
+    #[test]
+    fn another_schema_version_is_refused_even_with_unknown_keys() {
+        let message = refusal(|value| {
+            value["schema_version"] = 3.into();
+            value["later"] = true.into();
+        });
+        insta::assert_snapshot!(message, @"
+        golden `golden.json` has schema version 3, this suite reads 2
+        hint: use the suite that wrote it, or record it again with `cargo xtask golden accept`
+        ");
+    }
+
+    #[test]
+    fn a_broken_record_is_refused_with_its_cause() {
+        let refused = |change: &dyn Fn(&mut Value), cause: &str| {
+            let message = refusal(change);
+            assert!(message.contains(cause), "{message}");
+        };
+        refused(&|v| v["extra"] = 1.into(), "unknown field `extra`");
+        refused(&|v| v["grader"] = "boxed-0".into(), "there is no grader `boxed-0`");
+        refused(&|v| v["rows"][1]["name"] = "base".into(), "two rows are named `base`");
+        refused(&|v| v["rows"][0]["seeds"][0]["outcomes"][0] = "cxcc".into(), "`x` is no outcome");
+        refused(&|v| v["rows"][0]["seeds"][0]["outcomes"][0] = "cc".into(), "2 outcomes but");
+        refused(&|v| v["training"][0]["summary"]["reward_end"] = Value::Null, "invalid type: null");
+        refused(&|v| v["rows"][0]["seeds"] = Value::Array(vec![]), "it has no seed");
+        refused(
+            &|v| {
+                let seed = &mut v["rows"][0]["seeds"][0];
+                seed["outcomes"][0] = "".into();
+                seed["num_tokens"][0] = Value::Array(vec![]);
+                seed["num_formatted"][0] = 0.into();
+            },
+            "whole or not at all",
+        );
+        refused(
+            &|v| {
+                v["questions"].as_array_mut().unwrap().pop();
+            },
+            "entries for",
+        );
+    }
+
+    #[test]
+    fn a_figure_that_is_not_finite_is_never_written() {
+        let mut results = study(20, &[1]);
+        results.training[0].cost.wall_time_s = f64::NAN;
+        assert!(results.to_json().unwrap_err().to_string().contains("not a finite number"));
+    }
+
+    #[test]
+    fn a_question_without_level_is_refused() {
+        let rows = [row("base", RowKind::Baseline, UNTUNED, 1, 4, 2)];
+        let error = Results::assemble(header(), &levels(3), &rows).unwrap_err().to_string();
+        assert!(error.starts_with("question `chart/test/1/00003` has no level"), "{error}");
+    }
+}

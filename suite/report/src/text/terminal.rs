@@ -1,0 +1,505 @@
+//! Results and comparisons as terminal tables. Pure.
+//!
+//! Does not know where the text goes. Numbers are rounded here and nowhere before.
+//! A row shows its accuracy and, below it, its gain over the base, since either alone misleads:
+//! a gain hides how far a level is from chance, an accuracy hides what training did.
+//! The gain of a shuffled control is left out: it is chance minus skill and says nothing.
+
+use std::fmt::Write as _;
+
+use comfy_table::{CellAlignment, ContentArrangement, Row as TableRow, Table, presets};
+use synergy_benchmarks::difficulty::Level;
+use synergy_benchmarks::families::Family;
+use synergy_benchmarks::style::REASONING_WORDS;
+use synergy_benchmarks::text_only;
+
+use crate::compare::{CellVerdict, Comparison, FigureVerdict, Metric, Verdict};
+use crate::score::{Cell, Metrics, ResultRow, Results, RowKind};
+use crate::statistics::{CONFIDENCE, Interval};
+
+/// What stands where a cell has no questions.
+pub const NOTHING: &str = "–";
+
+/// A table as text, before it is drawn: lines within a cell are parted by `\n`.
+pub struct Grid {
+    pub header: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+}
+
+/// The final table: rows by level, with intervals. Fits into 120 columns.
+///
+/// # Units
+/// `width` in columns of the terminal; cells are wrapped where it is too narrow.
+pub fn render_table(results: &Results, metrics: &Metrics, width: u16) -> String {
+    let mut text = title(results);
+    text.push('\n');
+    if let Some(warning) = provisional(results) {
+        text.push_str(&warning);
+        text.push('\n');
+    }
+    let grid = levels_grid(results, metrics);
+    text.push_str(&draw(&grid, width, 1));
+    text.push('\n');
+    text.push_str(&legend());
+    text.push('\n');
+    for benchmark in results.external_benchmarks() {
+        let line = external_line(results, metrics, benchmark);
+        text.push_str(&filled(&line, usize::from(width)));
+        text.push('\n');
+    }
+    text
+}
+
+/// A comparison: how many cells got which verdict, each cell that is not the same, what a reader
+/// must know, and the rule.
+pub fn render_comparison(comparison: &Comparison, width: u16) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{}", counts(comparison));
+    let header = ["row", "cell", "metric", "n", "golden", "run", "effect", "verdict"];
+    let mut rows = Vec::new();
+    for verdict in Verdict::ALL.into_iter().filter(|verdict| *verdict != Verdict::Same) {
+        rows.extend(verdict_rows(comparison, verdict));
+    }
+    if !rows.is_empty() {
+        let grid = Grid { header: header.map(str::to_owned).to_vec(), rows };
+        text.push_str(&draw(&grid, width, 3));
+        text.push('\n');
+    }
+    for note in &comparison.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    let _ = writeln!(text, "{} tests", comparison.num_tests);
+    let _ = writeln!(text, "\n{}", comparison.rule);
+    text
+}
+
+/// How many cells and figures of training got which verdict.
+pub fn counts(comparison: &Comparison) -> String {
+    let found = Verdict::ALL.into_iter().map(|verdict| (verdict, comparison.count(verdict)));
+    let found = found.filter(|(_, count)| *count > 0);
+    let counts: Vec<String> =
+        found.map(|(verdict, count)| format!("{count} {}", verdict.name())).collect();
+    let (cells, figures) = (comparison.cells.len(), comparison.figures.len());
+    let what = match figures {
+        0 => format!("{cells} cells"),
+        1 => format!("{cells} cells and a figure of training"),
+        _ => format!("{cells} cells and {figures} figures of training"),
+    };
+    format!("{what}: {}", counts.join(", "))
+}
+
+/// Profile, size and origin in one line.
+pub fn title(results: &Results) -> String {
+    let provenance = &results.provenance;
+    let commit = provenance.commit.get(..12).unwrap_or(&provenance.commit);
+    let seeds = results.rows.iter().map(|row| row.seeds.len()).max().unwrap_or(0);
+    format!(
+        "{}: {} questions, {}, {}, commit {commit}{}, {}",
+        results.profile,
+        results.questions.iter().filter(|question| question.level.is_some()).count(),
+        if seeds == 1 { "1 seed".to_owned() } else { format!("{seeds} seeds") },
+        provenance.date,
+        if provenance.dirty { " with changes" } else { "" },
+        provenance.backend,
+    )
+}
+
+/// The warning beside every figure of a base that has not passed its gate.
+pub fn provisional(results: &Results) -> Option<String> {
+    let provenance = &results.provenance;
+    provenance
+        .base_provisional
+        .then(|| format!("provisional, the base has not passed its gate: {}", provenance.base_note))
+}
+
+/// How to read [`levels_grid`].
+pub fn legend() -> String {
+    format!(
+        "accuracy in % ± half of its {:.0} % interval; below it the gain over base in points; \
+         length in tokens;\ntruncated answers in %; `{}` per answer",
+        100.0 * CONFIDENCE,
+        REASONING_WORDS[0]
+    )
+}
+
+/// Accuracy of every row that was asked an external benchmark, and the figures beside it.
+pub fn external_line(results: &Results, metrics: &Metrics, benchmark: &str) -> String {
+    let cells: Vec<&Cell> = ordered_rows(results)
+        .into_iter()
+        .filter_map(|row| metrics.cell(&row.name, Some(benchmark), None))
+        .collect();
+    let ours = cells
+        .iter()
+        .map(|cell| format!("{} {}", cell.row, plus_minus(cell.accuracy.scaled(100.0))));
+    let beside = results
+        .external
+        .iter()
+        .filter(|external| external.benchmark == benchmark)
+        .map(|external| format!("{} {}", external.row, percent(external.accuracy)));
+    let num_questions = cells.first().map_or(0, |cell| cell.num_questions);
+    let figures: Vec<String> = ours.chain(beside).collect();
+    format!("{benchmark}, {num_questions} questions, accuracy in %: {}", figures.join(", "))
+}
+
+/// What the families' questions are worth without their pictures, in percent; none where no family was asked.
+pub fn text_only_line(results: &Results) -> Option<String> {
+    let of_family = |name: &&str| {
+        let family: Family = name.parse().ok()?;
+        let hops = results.questions.iter().filter(|q| q.benchmark == *name).map(|q| q.hops);
+        let hops = hops.clone().min()?..=hops.max()?;
+        Some(format!("{family} {}", percent(text_only::of_family(family, hops))))
+    };
+    let figures: Vec<String> = results.families().iter().filter_map(of_family).collect();
+    (!figures.is_empty()).then(|| {
+        format!(
+            "The best guess from the text alone, in %: {}; only what is above it saw the picture",
+            figures.join(", ")
+        )
+    })
+}
+
+/// Rows in reading order: the baseline, the controls of the base, then each regime with its own
+/// controls (`<regime>/…`) below it.
+pub fn ordered_rows(results: &Results) -> Vec<&ResultRow> {
+    let rank = |row: &ResultRow| match row.kind {
+        RowKind::Baseline => (0, 0),
+        RowKind::Control if !row.name.contains('/') => (1, 0),
+        _ => {
+            let regime = row.name.split('/').next();
+            let position =
+                results.rows.iter().position(|other| Some(other.name.as_str()) == regime);
+            (2, position.unwrap_or(results.rows.len()))
+        }
+    };
+    let mut rows: Vec<&ResultRow> = results.rows.iter().collect();
+    rows.sort_by_key(|row| (rank(row), row.kind != RowKind::Regime));
+    rows
+}
+
+/// Rows by level: what the suite is for.
+pub fn levels_grid(results: &Results, metrics: &Metrics) -> Grid {
+    let mut header = vec!["accuracy".to_owned(), "avg".to_owned()];
+    for (level, count, share) in results.level_shares() {
+        header.push(format!("{level}\n{:.1} %\nn {count}", 100.0 * share));
+    }
+    header.extend(["length", "trunc", REASONING_WORDS[0]].map(str::to_owned));
+    let rows = ordered_rows(results)
+        .into_iter()
+        .map(|row| {
+            let average = metrics.average(&row.name);
+            let levels = Level::ALL.map(|level| metrics.cell(&row.name, None, Some(level)));
+            let cells: Vec<Option<&Cell>> = std::iter::once(average).chain(levels).collect();
+            let mut line = vec![label(row, &cells)];
+            line.extend(cells.into_iter().map(|cell| accuracy_and_gain(row, cell)));
+            line.push(shown(average, |cell| plus_minus(cell.length)));
+            line.push(shown(average, |cell| percent(cell.truncated)));
+            line.push(shown(average, |cell| format!("{:.2}", cell.words_per_answer[0])));
+            line
+        })
+        .collect();
+    Grid { header, rows }
+}
+
+/// The row's name and, where a line with gains follows, what that line is. The control of a
+/// regime stands right below it, so only what follows its slash is said.
+pub fn label(row: &ResultRow, cells: &[Option<&Cell>]) -> String {
+    let name = match row.name.split_once('/') {
+        Some((_, control)) => format!("  /{control}"),
+        None => row.name.clone(),
+    };
+    if cells.iter().flatten().any(|cell| gain(row, cell).is_some()) {
+        format!("{name}\n  gain")
+    } else {
+        name
+    }
+}
+
+/// Accuracy and, below it, the gain.
+pub fn accuracy_and_gain(row: &ResultRow, cell: Option<&Cell>) -> String {
+    shown(cell, |cell| {
+        let accuracy = plus_minus(cell.accuracy.scaled(100.0));
+        match gain(row, cell) {
+            Some(gain) => format!("{accuracy}\n{}", points(gain)),
+            None => accuracy,
+        }
+    })
+}
+
+/// A gain in percentage points.
+pub fn points(gain: Interval) -> String {
+    plus_minus_signed(gain.scaled(100.0))
+}
+
+pub fn plus_minus_signed(effect: Interval) -> String {
+    // Rounded first, so that none is shown as -0.0.
+    let mean = (effect.mean * 10.0).round() / 10.0 + 0.0;
+    format!("{mean:+.1} ±{:.1}", effect.half_width())
+}
+
+fn gain(row: &ResultRow, cell: &Cell) -> Option<Interval> {
+    let shuffled = row.name == "shuffled" || row.name.ends_with("/shuffled");
+    cell.gain.filter(|_| !shuffled)
+}
+
+/// A cell's text, or a dash where there is no cell.
+pub fn shown(cell: Option<&Cell>, text: impl Fn(&Cell) -> String) -> String {
+    cell.map_or_else(|| NOTHING.to_owned(), text)
+}
+
+pub fn plus_minus(interval: Interval) -> String {
+    format!("{:.1} ±{:.1}", interval.mean, interval.half_width())
+}
+
+pub fn percent(share: f64) -> String {
+    format!("{:.1}", 100.0 * share)
+}
+
+/// The cells, then the figures with this verdict; a row of results that is missing or new as a whole is one
+/// line.
+pub fn verdict_rows(comparison: &Comparison, verdict: Verdict) -> Vec<Vec<String>> {
+    let whole = |row: &str| {
+        matches!(verdict, Verdict::Missing | Verdict::New)
+            && comparison.cells.iter().all(|cell| cell.row != row || cell.verdict == verdict)
+    };
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    for cell in comparison.cells.iter().filter(|cell| cell.verdict == verdict) {
+        if !whole(&cell.row) {
+            lines.push(comparison_row(cell));
+        } else if lines.last().is_none_or(|line| line[0] != cell.row) {
+            let questions = cell.num_questions.to_string();
+            let line = [&cell.row, "every cell", "every metric", &questions];
+            let values = [NOTHING, NOTHING, NOTHING, verdict.name()];
+            lines.push(line.into_iter().chain(values).map(str::to_owned).collect());
+        }
+    }
+    let figures = comparison.figures.iter().filter(|figure| figure.verdict == verdict);
+    lines.extend(figures.map(figure_row));
+    lines
+}
+
+fn figure_row(figure: &FigureVerdict) -> Vec<String> {
+    let is_share = figure.figure.is_share();
+    let value = |value: Option<f64>| match value {
+        Some(value) if is_share => format!("{:.2} %", 100.0 * value),
+        Some(value) => format!("{value:.3}"),
+        None => NOTHING.to_owned(),
+    };
+    let effect = figure.effect.map_or_else(
+        || NOTHING.to_owned(),
+        |effect| {
+            let Interval { mean, low, high } = effect.scaled(100.0);
+            let unit = if is_share { "" } else { " %" };
+            format!("{mean:+.1}{unit} [{low:+.1}, {high:+.1}]")
+        },
+    );
+    vec![
+        figure.stage.clone(),
+        "training".to_owned(),
+        figure.figure.name().to_owned(),
+        figure.num_seeds.to_string(),
+        value(figure.golden),
+        value(figure.run),
+        effect,
+        figure.verdict.name().to_owned(),
+    ]
+}
+
+fn comparison_row(cell: &CellVerdict) -> Vec<String> {
+    let (factor, unit) = match cell.metric {
+        Metric::Accuracy | Metric::Truncated | Metric::Unparsed => (100.0, " %"),
+        Metric::Length | Metric::Words => (1.0, ""),
+    };
+    let value = |value: Option<f64>| {
+        value.map_or_else(|| NOTHING.to_owned(), |value| format!("{:.2}{unit}", factor * value))
+    };
+    let effect = cell.effect.map_or_else(
+        || NOTHING.to_owned(),
+        |effect| {
+            let Interval { mean, low, high } = effect.scaled(factor);
+            format!("{mean:+.2} [{low:+.2}, {high:+.2}]")
+        },
+    );
+    let scope = match (&cell.benchmark, cell.level) {
+        (None, None) => "all".to_owned(),
+        (None, Some(level)) => level.to_string(),
+        (Some(benchmark), None) => benchmark.clone(),
+        (Some(benchmark), Some(level)) => format!("{benchmark} {level}"),
+    };
+    vec![
+        cell.row.clone(),
+        scope,
+        cell.metric.name().to_owned(),
+        cell.num_questions.to_string(),
+        value(cell.golden),
+        value(cell.run),
+        effect,
+        cell.verdict.name().to_owned(),
+    ]
+}
+
+/// Breaks a line at spaces so that none is longer than `width`, where its words allow.
+fn filled(line: &str, width: usize) -> String {
+    let mut text = String::new();
+    let mut column = 0;
+    for word in line.split(' ') {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > width {
+            text.push('\n');
+            column = 0;
+        } else if column > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += length;
+    }
+    text
+}
+
+/// Draws a grid with rules above, below and under the header; the first `num_left` columns are
+/// text, the others numbers.
+pub fn draw(grid: &Grid, width: u16, num_left: usize) -> String {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .remove_style(comfy_table::TableComponent::HorizontalLines)
+        .remove_style(comfy_table::TableComponent::MiddleIntersections)
+        .remove_style(comfy_table::TableComponent::LeftBorderIntersections)
+        .remove_style(comfy_table::TableComponent::RightBorderIntersections)
+        // The same text whatever terminal the process has.
+        .force_no_tty()
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width)
+        .set_header(grid.header.clone());
+    for row in &grid.rows {
+        table.add_row(TableRow::from(row.clone()));
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        let alignment = if index < num_left { CellAlignment::Left } else { CellAlignment::Right };
+        column.set_cell_alignment(alignment);
+        // The table's own padding would cost two columns per cell, which the names of rows need.
+        column.set_padding((0, 1));
+    }
+    // Padding at line ends is noise in a log.
+    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::tests::GATE;
+    use crate::compare::{compare, rule};
+    use crate::score::fixture::study;
+
+    #[test]
+    fn the_final_table_fits_and_reads() {
+        let results = study(80, &[1, 2]);
+        let text = render_table(&results, &Metrics::of(&results), 120);
+        assert!(text.lines().all(|line| line.chars().count() <= 120));
+        insta::assert_snapshot!(text, @"
+        small: 400 questions, 2 seeds, 2026-01-31, commit 0123456789ab, flex
+        provisional, the base has not passed its gate: verbose accuracy .81 on sum, .9 needed
+        ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+        accuracy            avg          L1           L2          L3          L4          L5     length  trunc  wait
+                                     35.0 %       20.0 %      15.0 %      15.0 %      15.0 %
+                                      n 140         n 80        n 60        n 60        n 60
+        ═════════════════════════════════════════════════════════════════════════════════════════════════════════════
+        base          52.5 ±3.5   87.0 ±2.8    60.3 ±5.2   37.9 ±6.5   20.4 ±4.6    8.3 ±3.1  18.0 ±0.1    1.2  0.00
+        null          51.1 ±3.4   86.6 ±2.8    61.9 ±5.0   33.8 ±5.8   17.9 ±4.8    4.2 ±2.7  18.0 ±0.1    0.6  0.00
+          gain        -1.4 ±2.6   -0.4 ±4.3    +1.6 ±7.2   -4.2 ±9.2   -2.5 ±6.0   -4.2 ±4.4
+        greedy        56.5 ±4.6   97.9 ±2.5    77.5 ±8.8  31.7 ±12.5   13.3 ±8.3    0.0 ±0.0  18.1 ±0.1    1.0  0.00
+          gain        +4.0 ±3.7  +10.9 ±3.7  +17.2 ±11.2  -6.3 ±13.5   -7.1 ±9.8   -8.3 ±3.1
+        no_template   33.2 ±2.6   48.4 ±4.3    42.2 ±5.6   25.0 ±5.4   20.0 ±4.6    7.5 ±2.9   9.9 ±0.1    1.1  0.00
+          gain       -19.3 ±3.2  -38.6 ±5.0   -18.1 ±8.1  -12.9 ±7.5   -0.4 ±6.9   -0.8 ±3.8
+        shuffled      20.9 ±1.9   20.9 ±3.4    20.9 ±4.2   22.1 ±5.4   19.6 ±4.2   20.8 ±5.6  18.0 ±0.1    1.1  0.00
+        sft           48.4 ±2.5   66.6 ±2.4    54.5 ±3.2   42.7 ±6.8   34.6 ±3.5   17.3 ±2.0  60.0 ±0.1    4.7  4.00
+          gain        -4.1 ±2.8  -20.4 ±3.8    -5.8 ±5.7   +4.8 ±8.9  +14.2 ±6.0   +9.0 ±3.6
+          /shuffled   18.8 ±1.8   17.1 ±3.1    20.0 ±4.1   18.8 ±4.8   22.1 ±5.4   17.9 ±5.2  60.0 ±0.1    5.2  4.00
+        rl            61.9 ±3.4   96.0 ±0.9    80.6 ±1.0   47.3 ±4.6   24.8 ±4.2    9.4 ±2.0  18.0 ±0.0    1.1  0.00
+          gain        +9.4 ±2.3   +9.0 ±3.0   +20.3 ±5.1   +9.4 ±8.3   +4.4 ±5.6   +1.0 ±3.8
+          /shuffled   20.7 ±2.0   19.6 ±3.2    25.3 ±4.8   19.6 ±5.8   21.2 ±5.0   17.5 ±4.8  18.0 ±0.1    1.1  0.00
+        two_stage     48.5 ±2.5   67.1 ±2.7    55.6 ±4.6   42.5 ±3.9   30.6 ±3.0   19.4 ±4.6  60.0 ±0.0    5.2  4.00
+          gain        -4.0 ±3.0  -19.8 ±4.2    -4.7 ±7.2   +4.6 ±6.9  +10.2 ±5.9  +11.0 ±5.7
+          /shuffled   17.8 ±1.9   17.3 ±2.9    19.4 ±4.4   12.9 ±4.8   19.2 ±4.8   20.0 ±5.0  60.0 ±0.1    4.8  4.00
+        ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+        accuracy in % ± half of its 95 % interval; below it the gain over base in points; length in tokens;
+        truncated answers in %; `wait` per answer
+        easy_vqa, 40 questions, accuracy in %: base 82.5 ±11.2, sft 77.5 ±7.9, rl 80.0 ±9.3, two_stage 76.2 ±8.9, question only
+        67.1
+        ");
+    }
+
+    #[test]
+    fn a_narrow_terminal_wraps_and_loses_nothing() {
+        let results = study(20, &[1]);
+        let metrics = Metrics::of(&results);
+        for width in [1, 20, 60, 90] {
+            let text = render_table(&results, &metrics, width);
+            assert!(text.contains("question") && text.contains("trunc"));
+        }
+    }
+
+    #[test]
+    fn a_comparison_shows_only_what_is_not_the_same() {
+        let (golden, mut run) = (study(20, &[1]), study(20, &[1]));
+        run.recipe_hash = "other".to_owned();
+        for tokens in run.rows[6].seeds[0].num_tokens.iter_mut().flatten() {
+            *tokens *= 2;
+        }
+        run.rows.retain(|row| row.name != "two_stage");
+        let text = render_comparison(&compare(&golden, &run, &GATE), 120);
+        assert!(text.lines().all(|line| line.chars().count() <= 120));
+        insta::assert_snapshot!(text.replace(&rule(&GATE), "[rule]"), @"
+        720 cells and a figure of training: 8 regressed, 180 missing, 28 undecided, 505 same
+        ────────────────────────────────────────────────────────────────────────────────────────────
+        row        cell        metric          n  golden    run                   effect    verdict
+        ════════════════════════════════════════════════════════════════════════════════════════════
+        rl         all         length        100   17.89  35.77  +17.89 [+17.75, +18.02]  regressed
+        rl         L1          length         35   17.93  35.86  +17.93 [+17.69, +18.17]  regressed
+        rl         L2          length         20   17.86  35.73  +17.86 [+17.51, +18.21]  regressed
+        rl         chart       length         20   17.80  35.60  +17.80 [+17.46, +18.14]  regressed
+        rl         count       length         20   17.81  35.62  +17.81 [+17.48, +18.15]  regressed
+        rl         path        length         20   18.11  36.23  +18.11 [+17.80, +18.43]  regressed
+        rl         sum         length         20   17.84  35.67  +17.84 [+17.63, +18.05]  regressed
+        rl         swap        length         20   17.86  35.73  +17.86 [+17.54, +18.19]  regressed
+        two_stage  every cell  every metric  100       –      –                        –    missing
+        rl         L3          length         15   18.15  36.30                        –  undecided
+        rl         L4          length         15   17.62  35.23                        –  undecided
+        rl         L5          length         15   17.82  35.63                        –  undecided
+        rl         chart L1    length          7   17.57  35.14                        –  undecided
+        rl         chart L2    length          4   18.12  36.25                        –  undecided
+        rl         chart L3    length          3   17.92  35.83                        –  undecided
+        rl         chart L4    length          3   17.67  35.33                        –  undecided
+        rl         chart L5    length          3   17.92  35.83                        –  undecided
+        rl         count L1    length          7   18.29  36.57                        –  undecided
+        rl         count L2    length          4   17.25  34.50                        –  undecided
+        rl         count L3    length          3   17.92  35.83                        –  undecided
+        rl         count L4    length          3   17.67  35.33                        –  undecided
+        rl         count L5    length          3   17.50  35.00                        –  undecided
+        rl         path L1     length          7   18.21  36.43                        –  undecided
+        rl         path L2     length          4   18.06  36.12                        –  undecided
+        rl         path L3     length          3   18.75  37.50                        –  undecided
+        rl         path L4     length          3   17.58  35.17                        –  undecided
+        rl         path L5     length          3   17.83  35.67                        –  undecided
+        rl         sum L1      length          7   17.71  35.43                        –  undecided
+        rl         sum L2      length          4   17.81  35.62                        –  undecided
+        rl         sum L3      length          3   18.08  36.17                        –  undecided
+        rl         sum L4      length          3   17.92  35.83                        –  undecided
+        rl         sum L5      length          3   17.83  35.67                        –  undecided
+        rl         swap L1     length          7   17.86  35.71                        –  undecided
+        rl         swap L2     length          4   18.06  36.12                        –  undecided
+        rl         swap L3     length          3   18.08  36.17                        –  undecided
+        rl         swap L4     length          3   17.25  34.50                        –  undecided
+        rl         swap L5     length          3   18.00  36.00                        –  undecided
+        ────────────────────────────────────────────────────────────────────────────────────────────
+        note: the recipe differs: golden `5f1d0c2a`, run `other`
+        note: one training seed on both sides: the noise of training is not known, only that of questions and sampling
+        8 tests
+
+        [rule]
+        ");
+        let same = render_comparison(&compare(&golden, &golden, &GATE), 120);
+        assert!(same.starts_with("720 cells and a figure of training: 721 same\n"), "{same}");
+        assert!(same.ends_with(&format!("{}\n", rule(&GATE))));
+    }
+}

@@ -1,0 +1,236 @@
+//! Answers to a report: outcomes under every grader, accuracy with intervals, levels, style. Pure.
+//!
+//! Does not know who answered, nor how a report is shown or exported.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use synergy_benchmarks::answer::Outcome;
+use synergy_benchmarks::difficulty::Level;
+use synergy_benchmarks::grade::Grader;
+use synergy_benchmarks::sample::Sample;
+use synergy_benchmarks::seed::Seed;
+use synergy_report::agreement::{Agreement, Verdicts};
+use synergy_report::analysis::{Analysis, Judged, analyze};
+use synergy_report::completion::Completion;
+use synergy_report::score::Machine;
+use synergy_report::statistics::{self, Interval};
+
+use super::{Answered, Answerer};
+use crate::commands::evaluate::endpoint::Drawing;
+use crate::run::machine;
+
+/// Version of [`Report`] on disk. A change of its meaning raises it.
+pub(super) const SCHEMA_VERSION: u32 = 1;
+
+/// An evaluation, as `evaluation.json` holds it (`golden/schema/evaluation.schema.json`).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    pub schema_version: u32,
+    pub benchmark: String,
+    /// The file, the folder or the seed that the questions are from.
+    pub source: String,
+    pub answerer: Answerer,
+    pub drawing: Drawing,
+    /// Whether the study's instruction stood behind every question.
+    pub template: bool,
+    pub grader: String,
+    pub provenance: Provenance,
+    pub num_questions: usize,
+    pub num_samples: usize,
+    /// Answers whose tokens nobody counted; their words are counted instead.
+    pub num_uncounted: usize,
+    /// Rows that are no questions and were left out.
+    pub skipped: Vec<SkippedRow>,
+    /// Share of right answers, mean over questions, with its 95 % interval over questions.
+    pub accuracy: Interval,
+    pub outcomes: Shares,
+    /// Accuracy of the best guess that does not see the picture; none where no other split tells it.
+    pub text_only: Option<f64>,
+    /// Where levels are from; none if no question has one.
+    pub levels_from: Option<String>,
+    pub levels: Vec<Part>,
+    pub categories: Vec<Part>,
+    pub analysis: Option<Analysis>,
+    pub agreement: Agreement,
+}
+
+/// Where and when.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Provenance {
+    pub date: String,
+    pub commit: String,
+    pub dirty: bool,
+    pub machine: Machine,
+}
+
+/// A row of a file that was left out.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SkippedRow {
+    pub file: String,
+    pub row: u64,
+    pub column: String,
+    pub cause: String,
+}
+
+/// Shares of the four outcomes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Shares {
+    pub correct: f64,
+    pub wrong: f64,
+    pub truncated: f64,
+    pub unparsed: f64,
+}
+
+/// The questions of one level or category.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Part {
+    pub name: String,
+    pub num_questions: usize,
+    pub accuracy: Interval,
+    /// Mean tokens of an answer.
+    pub tokens: f64,
+}
+
+/// Judges everything; `completions` are those of `answered`, question by question. Gives the outcomes of the chosen
+/// grader beside the report.
+pub(super) fn report(
+    answered: &Answered,
+    completions: &[Completion],
+    grader: Grader,
+    levels_from: Option<String>,
+) -> (Report, Vec<Outcome>) {
+    let asked = &answered.asked;
+    let num_samples = answered.replies.first().map_or(0, Vec::len);
+    let graders = grader.before_others();
+    let verdicts: Vec<Verdicts> = asked
+        .samples
+        .iter()
+        .zip(completions.chunks(num_samples.max(1)))
+        .flat_map(|(sample, answers)| answers.iter().map(move |answer| (sample, answer)))
+        .map(|(sample, answer)| Verdicts {
+            row: answered.answerer.id.clone(),
+            seed: answered.drawing.seed,
+            sample_id: sample.id.clone(),
+            sample: answer.sample,
+            outcomes: graders.iter().map(|grader| answer.outcome(*grader)).collect(),
+        })
+        .collect();
+    let outcomes: Vec<Outcome> = verdicts.iter().map(|verdicts| verdicts.outcomes[0]).collect();
+    let share = |outcome: Outcome| {
+        outcomes.iter().filter(|other| **other == outcome).count() as f64
+            / outcomes.len().max(1) as f64
+    };
+    let questions: Vec<Question> = asked
+        .samples
+        .iter()
+        .zip(outcomes.chunks(num_samples.max(1)))
+        .zip(completions.chunks(num_samples.max(1)))
+        .map(|((sample, outcomes), answers)| Question::of(sample, outcomes, answers))
+        .collect();
+    let judged: Vec<Judged<'_>> = completions
+        .iter()
+        .zip(&outcomes)
+        .enumerate()
+        .map(|(i, (completion, outcome))| Judged {
+            text: &completion.text,
+            num_tokens: completion.num_tokens,
+            outcome: *outcome,
+            level: questions[i / num_samples.max(1)].level,
+        })
+        .collect();
+    let replies = answered.replies.iter().flatten();
+    let names: Vec<&str> = graders.iter().map(|grader| grader.name()).collect();
+    let (commit, dirty) = machine::commit();
+    let report = Report {
+        schema_version: SCHEMA_VERSION,
+        benchmark: asked.benchmark.clone(),
+        source: asked.source.clone(),
+        answerer: answered.answerer.clone(),
+        drawing: answered.drawing,
+        template: asked.template,
+        grader: grader.name().to_owned(),
+        provenance: Provenance {
+            date: machine::today(),
+            commit,
+            dirty,
+            machine: machine::describe_parts(),
+        },
+        num_questions: questions.len(),
+        num_samples,
+        num_uncounted: replies.filter(|reply| reply.num_tokens.is_none()).count(),
+        skipped: asked
+            .skipped
+            .iter()
+            .map(|skipped| SkippedRow {
+                file: skipped.file.display().to_string(),
+                row: skipped.row,
+                column: skipped.column.clone(),
+                cause: skipped.cause.clone(),
+            })
+            .collect(),
+        accuracy: accuracy("all", &questions.iter().collect::<Vec<_>>()),
+        outcomes: Shares {
+            correct: share(Outcome::Correct),
+            wrong: share(Outcome::Wrong),
+            truncated: share(Outcome::Truncated),
+            unparsed: share(Outcome::Unparsed),
+        },
+        text_only: asked.text_only,
+        levels_from,
+        levels: parts(&questions, |question| question.level.map(|level| level.to_string())),
+        categories: parts(&questions, |question| question.category.clone()),
+        analysis: analyze(&answered.answerer.id, &judged),
+        agreement: Agreement::of(&names, verdicts),
+    };
+    (report, outcomes)
+}
+
+/// A question with what its answers came to.
+struct Question {
+    level: Option<Level>,
+    category: Option<String>,
+    /// Share of right answers.
+    accuracy: f64,
+    tokens: f64,
+}
+
+impl Question {
+    fn of(sample: &Sample, outcomes: &[Outcome], answers: &[Completion]) -> Question {
+        let right = outcomes.iter().filter(|outcome| **outcome == Outcome::Correct).count();
+        let tokens: u64 = answers.iter().map(|answer| u64::from(answer.num_tokens)).sum();
+        let count = outcomes.len().max(1) as f64;
+        Question {
+            level: sample.details.level,
+            category: sample.details.category.clone(),
+            accuracy: right as f64 / count,
+            tokens: tokens as f64 / count,
+        }
+    }
+}
+
+fn parts(questions: &[Question], name: impl Fn(&Question) -> Option<String>) -> Vec<Part> {
+    let mut by_name: BTreeMap<String, Vec<&Question>> = BTreeMap::new();
+    for question in questions {
+        if let Some(name) = name(question) {
+            by_name.entry(name).or_default().push(question);
+        }
+    }
+    let part = |(name, members): (String, Vec<&Question>)| Part {
+        num_questions: members.len(),
+        accuracy: accuracy(&name, &members),
+        tokens: members.iter().map(|q| q.tokens).sum::<f64>() / members.len() as f64,
+        name,
+    };
+    by_name.into_iter().map(part).collect()
+}
+
+/// Mean over questions with its interval by the bootstrap over them; of no width where all are alike.
+fn accuracy(name: &str, questions: &[&Question]) -> Interval {
+    let values = vec![questions.iter().map(|question| question.accuracy).collect::<Vec<f64>>()];
+    let mean = statistics::mean(&values);
+    let group = statistics::Group { label: name.to_owned(), values };
+    let stream = Seed::root(0).fold_in("evaluation").fold_in(name);
+    let draws = statistics::bootstrap(stream, std::slice::from_ref(&group));
+    Interval::of(mean, draws.into_iter().next().unwrap_or_default(), 0.0)
+}

@@ -1,0 +1,173 @@
+//! Pass rates and levels, as `synergy levels` writes them and `synergy evaluate` reads them: a JSON object a line.
+//!
+//! Does not know who was asked.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+use synergy_benchmarks::answer::Outcome;
+use synergy_benchmarks::difficulty::{self, Level};
+use synergy_benchmarks::grade::Grader;
+use synergy_benchmarks::sample::Sample;
+use synergy_report::completion::Completion;
+
+use super::Answered;
+
+/// A question's pass rate and the level that follows from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cut {
+    id: String,
+    num_correct: u32,
+    num_samples: u32,
+    pass_rate: f64,
+    level: Level,
+}
+
+/// Levels by the study's cuts.
+pub(super) fn cut(answered: &Answered, completions: &[Completion], grader: Grader) -> Vec<Cut> {
+    let num_samples = answered.replies.first().map_or(1, Vec::len).max(1);
+    let of = |(sample, answers): (&Sample, &[Completion])| {
+        let is_right = |answer: &&Completion| answer.outcome(grader) == Outcome::Correct;
+        let num_correct = answers.iter().filter(is_right).count() as u32;
+        Cut {
+            id: sample.id.clone(),
+            num_correct,
+            num_samples: num_samples as u32,
+            pass_rate: f64::from(num_correct) / num_samples as f64,
+            level: difficulty::level(num_correct, num_samples as u32),
+        }
+    };
+    answered.asked.samples.iter().zip(completions.chunks(num_samples)).map(of).collect()
+}
+
+/// The lines of a file.
+///
+/// # Errors
+/// Only where serialization fails, which plain data does not.
+pub(super) fn to_lines(cut: &[Cut]) -> Result<String> {
+    let mut text = String::new();
+    for cut in cut {
+        let _ = writeln!(text, "{}", serde_json::to_string(cut).context("plain data")?);
+    }
+    Ok(text)
+}
+
+/// How many questions each level has, a line each.
+pub(super) fn describe(cut: &[Cut]) -> String {
+    let mut text = String::new();
+    for level in Level::ALL {
+        let count = cut.iter().filter(|cut| cut.level == level).count();
+        let share = 100.0 * count as f64 / cut.len().max(1) as f64;
+        let _ = writeln!(text, "{level}  {count:>6}  {share:>5.1} %");
+    }
+    text
+}
+
+/// Levels by question.
+pub(super) struct Levels(BTreeMap<String, Cut>);
+
+/// Reads a file of levels.
+///
+/// # Errors
+/// With the first line that is none, names a question twice, or has a level that does not follow from its counts.
+pub(super) fn read(path: &Path) -> Result<Levels> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("failed to read levels `{}`", path.display()))?;
+    parse(&text).with_context(|| format!("failed to read levels `{}`", path.display()))
+}
+
+fn parse(text: &str) -> Result<Levels> {
+    let mut levels = BTreeMap::new();
+    for (index, line) in text.lines().enumerate() {
+        let hint = "hint: `synergy levels` writes such a file";
+        let cut: Cut = serde_json::from_str(line)
+            .with_context(|| format!("line {} is no level\n{hint}", index + 1))?;
+        let follows = cut.num_samples > 0
+            && cut.num_correct <= cut.num_samples
+            && difficulty::level(cut.num_correct, cut.num_samples) == cut.level;
+        ensure!(
+            follows,
+            "line {}: {} of {} right is not {}\n{hint}",
+            index + 1,
+            cut.num_correct,
+            cut.num_samples,
+            cut.level
+        );
+        let id = cut.id.clone();
+        ensure!(
+            levels.insert(id, cut).is_none(),
+            "line {} names a question twice\n{hint}",
+            index + 1
+        );
+    }
+    Ok(Levels(levels))
+}
+
+impl Levels {
+    /// Gives every sample its level.
+    ///
+    /// # Errors
+    /// If one has none: levels of another set or of fewer questions would be mistaken for this one's.
+    pub(super) fn assign(&self, samples: &mut [Sample], path: &Path) -> Result<()> {
+        for sample in samples {
+            let cut = self.0.get(&sample.id).with_context(|| {
+                format!(
+                    "`{}` has no level for question `{}`\nhint: cut levels of the same questions",
+                    path.display(),
+                    sample.id
+                )
+            })?;
+            sample.details.level = Some(cut.level);
+            sample.details.pass_rate = Some(cut.pass_rate);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use synergy_benchmarks::families::{Family, Split};
+
+    fn line(id: &str, num_correct: u32, level: Level) -> String {
+        to_lines(&[Cut {
+            id: id.to_owned(),
+            num_correct,
+            num_samples: 16,
+            pass_rate: f64::from(num_correct) / 16.0,
+            level,
+        }])
+        .unwrap()
+    }
+
+    #[test]
+    fn levels_are_read_back_and_given_to_their_questions() {
+        let mut samples = vec![Sample::procedural(Family::Sum, 1, Split::Test, 0, 1..=1)];
+        let id = samples[0].id.clone();
+        let levels = parse(&(line(&id, 5, Level::L3) + &line("other", 16, Level::L1))).unwrap();
+        levels.assign(&mut samples, Path::new("l")).unwrap();
+        assert_eq!(samples[0].details.level, Some(Level::L3));
+        let few = parse(&line("other", 16, Level::L1)).unwrap();
+        let error = few.assign(&mut samples, Path::new("l")).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("`l` has no level for question `{id}`\nhint: ")),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_bad_line_is_named() {
+        for (text, cause) in [
+            (line("a", 16, Level::L5), "line 1: 16 of 16 right is not L5"),
+            (line("a", 16, Level::L1) + &line("a", 0, Level::L5), "line 2 names a question twice"),
+            ("{}\n".to_owned(), "line 1 is no level"),
+        ] {
+            let error = parse(&text).map(|_| ()).unwrap_err().to_string();
+            assert!(error.starts_with(cause), "{error}");
+        }
+    }
+}

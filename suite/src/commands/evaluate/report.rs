@@ -1,0 +1,113 @@
+//! A report for a terminal and as Markdown. Pure.
+//!
+//! Does not know how its figures came about. Numbers are rounded here and nowhere before.
+
+use std::fmt::Write as _;
+use synergy_report::analysis::{grids, written};
+use synergy_report::text::markdown::{inline, markdown_table};
+use synergy_report::text::terminal::{Grid, draw, percent};
+
+use super::judge::{Part, Report};
+
+/// The report for a terminal of `width` columns.
+pub(super) fn render(report: &Report, width: u16) -> String {
+    let mut text = format!("{}\n", head(report));
+    text.push_str(&draw(&parts_grid(report), width, 1));
+    text.push('\n');
+    text.push_str(&draw(&grids::graders(&report.agreement), width, 1));
+    text.push('\n');
+    for line in told(report) {
+        let _ = writeln!(text, "{line}");
+    }
+    text
+}
+
+/// The report as Markdown.
+pub(super) fn markdown(report: &Report) -> String {
+    let mut text =
+        format!("# {}\n\n{}\n\n## Accuracy\n\n", inline(&report.benchmark), inline(&head(report)));
+    markdown_table(&mut text, &parts_grid(report));
+    written::graders(&mut text, &report.agreement);
+    if let Some(analysis) = &report.analysis {
+        let groups = analysis.groups.iter().map(|group| (grids::group_name(group), group));
+        written::style(&mut text, &grids::style("answers", groups));
+        written::budgets(&mut text, std::slice::from_ref(analysis));
+    }
+    text.push('\n');
+    for line in told(report) {
+        let _ = writeln!(text, "- {}", inline(&line));
+    }
+    text
+}
+
+fn head(report: &Report) -> String {
+    format!(
+        "{}: {} questions, {} answers each, by {} ({}), {}",
+        report.benchmark,
+        report.num_questions,
+        report.num_samples,
+        report.answerer.id,
+        report.answerer.revision,
+        report.provenance.date
+    )
+}
+
+fn parts_grid(report: &Report) -> Grid {
+    let header = ["", "n", "accuracy %", "tokens"].map(str::to_owned).to_vec();
+    let row = |part: &Part| {
+        vec![
+            part.name.clone(),
+            part.num_questions.to_string(),
+            synergy_report::text::terminal::plus_minus(part.accuracy.scaled(100.0)),
+            format!("{:.0}", part.tokens),
+        ]
+    };
+    let tokens = report.analysis.as_ref().map_or(0.0, |analysis| analysis.groups[0].tokens.mean);
+    let all = Part {
+        name: "all".to_owned(),
+        num_questions: report.num_questions,
+        accuracy: report.accuracy,
+        tokens,
+    };
+    let parts = [&all].into_iter().chain(&report.levels).chain(&report.categories);
+    Grid { header, rows: parts.map(row).collect() }
+}
+
+/// What a reader must know beside the figures.
+fn told(report: &Report) -> Vec<String> {
+    let shares = report.outcomes;
+    let mut lines = vec![format!(
+        "outcomes by {}: {} % correct, {} % wrong, {} % truncated, {} % unparsed",
+        report.grader,
+        percent(shares.correct),
+        percent(shares.wrong),
+        percent(shares.truncated),
+        percent(shares.unparsed)
+    )];
+    if let Some(text_only) = report.text_only {
+        lines.push(format!(
+            "the best guess from the text alone is right in {} %: only what is above it saw the picture",
+            percent(text_only)
+        ));
+    }
+    match &report.levels_from {
+        Some(source) => lines.push(format!("levels are from {source}")),
+        None => lines.push("no levels: the files hold none, and none were given".to_owned()),
+    }
+    if report.num_uncounted > 0 {
+        lines.push(format!(
+            "the tokens of {} answers were not counted by the endpoint: their words stand for them",
+            report.num_uncounted
+        ));
+    }
+    if !report.template {
+        lines.push("asked without the study's instruction".to_owned());
+    }
+    if !report.skipped.is_empty() {
+        lines.push(format!("{} rows were left out:", report.skipped.len()));
+        lines.extend(report.skipped.iter().map(|row| {
+            format!("{}, row {}, column {}: {}", row.file, row.row, row.column, row.cause)
+        }));
+    }
+    lines
+}

@@ -1,0 +1,119 @@
+//! `synergy leaderboard`: files in, one file or a page out.
+//!
+//! Does not know what is checked or how a page looks. Nothing is written unless every file is whole.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+
+use synergy_report::leaderboard::{
+    Fault, Faults, HINT_NONE, Leaderboards, Sourced, merge, page, read,
+};
+
+use crate::run::store::write_atomic;
+
+const EXAMPLES: &str = "\
+Examples:
+  synergy leaderboard check runs/small/leaderboard.json
+  synergy leaderboard merge a.json b.json --out leaderboards.json
+  synergy leaderboard site --out site golden/leaderboard/*.json";
+
+/// Leaderboards of several runs: checked, joined, shown.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct LeaderboardArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Say whether each file is whole and whether all of them can stand on one page
+    #[command(after_help = "Examples:\n  synergy leaderboard check golden/leaderboard/*.json")]
+    Check {
+        /// leaderboard.json of a run, or what `merge` wrote
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Join the leaderboards of runs, perhaps from other machines, into one file
+    #[command(
+        after_help = "Examples:\n  synergy leaderboard merge a.json b.json --out leaderboards.json"
+    )]
+    Merge {
+        /// leaderboard.json of a run, or what `merge` wrote; their order does not matter
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// A file, or a folder to write leaderboards.json into
+        #[arg(long, value_name = "FILE_OR_DIR")]
+        out: PathBuf,
+    },
+    /// Write one page over all runs, and what it shows as JSON: index.html and leaderboard.json
+    #[command(
+        after_help = "Examples:\n  synergy leaderboard site --out site golden/leaderboard/*.json"
+    )]
+    Site {
+        /// leaderboard.json of a run, or what `merge` wrote; their order does not matter
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The folder to write into
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+/// Does it, and gives the text for standard output.
+///
+/// # Errors
+/// With [`Faults`] for what is wrong with the files, or if something cannot be written.
+pub fn execute(args: &LeaderboardArgs) -> Result<String> {
+    match &args.action {
+        Action::Check { files } => {
+            let boards = joined(files)?;
+            let rows: usize = boards.runs().iter().map(|run| run.leaderboard.rows.len()).sum();
+            Ok(format!("{} runs, {rows} rows: whole, and fit on one page\n", boards.runs().len()))
+        }
+        Action::Merge { files, out } => {
+            let text = joined(files)?.to_json();
+            let is_file = !out.is_dir() && out.extension().is_some_and(|end| end == "json");
+            let path = if is_file { out.clone() } else { out.join("leaderboards.json") };
+            write_atomic(&path, text.as_bytes())?;
+            Ok(format!("{}\n", path.display()))
+        }
+        Action::Site { files, out } => {
+            let boards = joined(files)?;
+            let index = out.join("index.html");
+            // The page last: where it is, what it links to is there.
+            write_atomic(&out.join("leaderboard.json"), boards.to_json().as_bytes())?;
+            write_atomic(&index, page(&boards).as_bytes())?;
+            Ok(format!("{}\n", index.display()))
+        }
+    }
+}
+
+/// Every run of `files`; the faults of all files together.
+fn joined(files: &[PathBuf]) -> Result<Leaderboards> {
+    let mut runs: Vec<Sourced> = Vec::new();
+    let mut faults = Vec::new();
+    for path in files {
+        match text_of(path) {
+            Ok(text) => match read(&text, &path.display().to_string()) {
+                Ok(found) => runs.extend(found),
+                Err(found) => faults.extend(found.0),
+            },
+            Err(error) => {
+                let cause = format!("{error:#}");
+                faults.push(Fault { cause, hint: HINT_NONE });
+            }
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Faults(faults).into());
+    }
+    Ok(merge(runs)?)
+}
+
+fn text_of(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path)
+        .with_context(|| format!("failed to read leaderboard `{}`", path.display()))
+}

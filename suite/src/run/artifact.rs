@@ -1,0 +1,119 @@
+//! What a finished stage leaves in the store, and how it is read again: weights, summary and curve.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use synergy_models::weights::{ComputeDtype, Parameters, StoredDtype};
+use synergy_report::cost::{Cost, StepFigures};
+
+use crate::key::Key;
+use crate::plan::PlannedStage;
+use crate::run::base::Base;
+use crate::run::store::Store;
+
+/// How a stage went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub cost: Cost,
+    /// `reward_start`, `reward_end`, …: means over the first and last quarter of the steps, at most
+    /// 20; `reward_noise`: the standard error of their difference.
+    pub figures: StepFigures,
+}
+
+pub(super) fn write_finished(
+    dir: &Path,
+    parameters: &Parameters,
+    summary: &Summary,
+    max_shard_bytes: usize,
+) -> Result<()> {
+    parameters.save(dir, StoredDtype::F32, max_shard_bytes)?;
+    let summary = serde_json::to_vec_pretty(summary).context("summary")?;
+    Ok(fs::write(dir.join("summary.json"), summary)?)
+}
+
+/// The weights under `key`, which is a stage's or the base's: in `dtype`, or as they are kept. The base's are where it
+/// is.
+///
+/// # Errors
+/// If it is missing or damaged.
+pub fn checkpoint(
+    store: &Store,
+    key: &Key,
+    base: &Base,
+    device: &Device,
+    dtype: Option<ComputeDtype>,
+) -> Result<Parameters> {
+    if *key == base.key {
+        let parameters = &base.parameters;
+        return Ok(dtype.map_or_else(|| parameters.clone(), |dtype| parameters.cast(dtype)));
+    }
+    let artifact = store
+        .open_artifact(key)?
+        .with_context(|| format!("checkpoint `{}` is not in the store", key.as_str()))?;
+    let dtype = dtype.unwrap_or_default();
+    Parameters::load_as(artifact.dir(), &base.prompter.config, device, dtype)
+}
+
+/// The recorded curve of a finished stage, thinned, as lines with stage and step.
+///
+/// # Errors
+/// If the stage is not in the store.
+pub fn curve(store: &Store, planned: &PlannedStage) -> Result<String> {
+    let artifact = store.open_artifact(&planned.key)?.context("the stage is in the store")?;
+    let curve: Vec<StepFigures> = lines(&artifact.read("curve.jsonl")?)?;
+    let mut text = String::new();
+    for (step, figures) in curve.iter().enumerate().filter(|(step, _)| *step < 20 || step % 20 == 0)
+    {
+        let line = json!({"stage": planned.name, "step": step, "figures": figures});
+        text.push_str(&serde_json::to_string(&line).context("plain data")?);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// Start, end and noise of every figure. What is learned within the first window makes the rise look
+/// smaller, never larger.
+pub(super) fn summarize(curve: &[StepFigures]) -> StepFigures {
+    let window = curve.len().div_ceil(4).min(20);
+    let mut out = StepFigures::new();
+    let Some(first) = curve.first() else { return out };
+    // What is told at the end of an epoch only has no trend.
+    for name in first.keys().filter(|name| *name != "validation_accuracy") {
+        let values: Vec<f64> = curve.iter().filter_map(|f| f.get(name).copied()).collect();
+        let (start, end) = (&values[..window], &values[values.len() - window..]);
+        let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
+        out.insert(format!("{name}_start"), mean(start));
+        out.insert(format!("{name}_end"), mean(end));
+        let spread = |v: &[f64]| v.iter().map(|x| (x - mean(v)).powi(2)).sum::<f64>();
+        let degrees = (2 * window).saturating_sub(2).max(1) as f64;
+        let noise = ((spread(start) + spread(end)) / degrees * 2.0 / window as f64).sqrt();
+        out.insert(format!("{name}_noise"), noise);
+    }
+    out
+}
+
+pub(super) fn file<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a [u8]> {
+    files.get(name).map(Vec::as_slice).with_context(|| format!("artifact lacks `{name}`"))
+}
+
+pub(super) fn to_lines(curve: &[StepFigures]) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    for figures in curve {
+        serde_json::to_writer(&mut out, figures).context("figures are plain data")?;
+        out.push(b'\n');
+    }
+    Ok(out)
+}
+
+pub(super) fn lines(bytes: &[u8]) -> Result<Vec<StepFigures>> {
+    bytes
+        .split(|b| *b == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).context("a line of a curve"))
+        .collect()
+}

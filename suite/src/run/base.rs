@@ -1,0 +1,173 @@
+//! A base model: a folder in the Hugging Face layout with `base.json` beside it.
+//!
+//! Does not train. Reads and verifies a kept base, makes a fresh one, writes a trained one.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use synergy_benchmarks::seed::Seed;
+use synergy_models::checkpoint::Checkpoint;
+use synergy_models::config::{GenerationConfig, Preset, VlmConfig};
+use synergy_models::image::ProcessorConfig;
+use synergy_models::tokenizer::Tokenizer;
+use synergy_models::weights::{ComputeDtype, Parameters};
+
+use crate::device::Compute;
+use crate::key::Key;
+use crate::recipe::PromptSpec;
+use crate::run::model::files_hash;
+use crate::run::store::write_atomic;
+use crate::train::sequence::{Prompter, corpus};
+
+const WEIGHTS: &str = "model.safetensors";
+
+/// `base.json`: where a kept base comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseRecord {
+    pub recipe: String,
+    pub recipe_hash: String,
+    pub code_hash: String,
+    pub backend: String,
+    pub machine: String,
+    pub date: String,
+    pub wall_time_s: f64,
+    /// Whether `synergy base-gate` passed; results on a base that has not are provisional.
+    pub gate_passed: bool,
+    /// The gate's figures.
+    pub gate: serde_json::Value,
+    /// blake3 of each file.
+    pub files: BTreeMap<String, String>,
+}
+
+/// A model ready to be trained further or asked.
+#[derive(Debug)]
+pub struct Base {
+    pub prompter: Prompter,
+    pub parameters: Parameters,
+    /// Hash of all its files.
+    pub key: Key,
+    /// `None` for a fresh one.
+    pub record: Option<BaseRecord>,
+}
+
+impl Base {
+    /// Reads a kept base and checks every file against `base.json`.
+    ///
+    /// # Errors
+    /// If a file is missing, changed or does not fit the others.
+    pub fn read(dir: &Path, prompt: &PromptSpec, compute: &Compute) -> Result<Base> {
+        let path = dir.join("base.json");
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "no kept base in `{}`\nhint: train it with `cargo xtask train-base`",
+                dir.display()
+            )
+        })?;
+        let record: BaseRecord = serde_json::from_str(&text)
+            .with_context(|| format!("failed to parse `{}`", path.display()))?;
+        for (name, hash) in &record.files {
+            let file = dir.join(name);
+            let bytes = std::fs::read(&file)
+                .with_context(|| format!("failed to read `{}`", file.display()))?;
+            ensure!(
+                blake3::hash(&bytes).to_hex().as_str() == hash,
+                "kept base file `{}` is not the one recorded\nhint: restore it with git, or train it again",
+                file.display()
+            );
+        }
+        let Checkpoint { config, tokenizer, processor, .. } = Checkpoint::read(dir)?;
+        let parameters = Parameters::load(dir, &config, &compute.device)?;
+        let key = Key::of(&json!(record.files));
+        let prompter = Prompter { config, tokenizer, processor, prompt: prompt.clone() };
+        Ok(Base { prompter, parameters, key, record: Some(record) })
+    }
+
+    /// Reads a checkpoint as somebody has published it, its weights rounded to `dtype`.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged or does not fit the others.
+    pub fn published(
+        dir: &Path,
+        prompt: &PromptSpec,
+        compute: &Compute,
+        dtype: ComputeDtype,
+    ) -> Result<Base> {
+        ensure!(dir.is_dir(), no_checkpoint(dir));
+        let Checkpoint { config, tokenizer, processor, .. } = Checkpoint::read(dir)?;
+        let parameters = Parameters::load_as(dir, &config, &compute.device, dtype)?;
+        let key = Key::of(&json!(files_hash(&[dir])?));
+        let prompter = Prompter { config, tokenizer, processor, prompt: prompt.clone() };
+        Ok(Base { prompter, parameters, key, record: None })
+    }
+
+    /// Fresh weights and a tokenizer trained on the families' own texts.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot be trained.
+    pub fn fresh(
+        preset: Preset,
+        vocab_size: usize,
+        initializer_range: f64,
+        prompt: &PromptSpec,
+        seed: u64,
+        compute: &Compute,
+    ) -> Result<Base> {
+        let tokenizer = Tokenizer::train(corpus(prompt, 1000), vocab_size)?;
+        let mut config = VlmConfig::preset(preset, tokenizer.vocab_size(), tokenizer.ids);
+        config.initializer_range = initializer_range;
+        let mut rng = Seed::root(seed).fold_in("init").rng();
+        let parameters = Parameters::init(&config, &mut rng, &compute.device);
+        let processor = ProcessorConfig::preset(&config.vision_config);
+        let prompter = Prompter { config, tokenizer, processor, prompt: prompt.clone() };
+        Ok(Base::unrecorded(prompter, parameters))
+    }
+
+    /// A base that was not read from a folder. Its key is that of its files, so one trained from
+    /// scratch to the same bytes as the kept one shares everything that was made from it.
+    pub fn unrecorded(prompter: Prompter, parameters: Parameters) -> Base {
+        let key = Key::of(&json!(hashes(&files(&prompter, &parameters))));
+        Base { prompter, parameters, key, record: None }
+    }
+
+    /// Writes the base to `dir` with `record`, whose hashes are taken here; `base.json` last, so that a broken write is no base.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write(&self, dir: &Path, mut record: BaseRecord) -> Result<()> {
+        let files = files(&self.prompter, &self.parameters);
+        record.files = hashes(&files);
+        for (name, bytes) in &files {
+            write_atomic(&dir.join(name), bytes)?;
+        }
+        let text = serde_json::to_string_pretty(&record).context("a record is plain data")? + "\n";
+        write_atomic(&dir.join("base.json"), text.as_bytes())
+    }
+}
+
+/// What is wrong where a published checkpoint is not in `dir`.
+pub(crate) fn no_checkpoint(dir: &Path) -> String {
+    format!(
+        "there is no checkpoint in `{}`\nhint: `cargo xtask fetch` gets those that recipes start from",
+        dir.display()
+    )
+}
+
+/// The files of a model in the Hugging Face layout.
+fn files(prompter: &Prompter, parameters: &Parameters) -> BTreeMap<String, Vec<u8>> {
+    let Prompter { config, tokenizer, processor, .. } = prompter;
+    let generation = GenerationConfig::greedy(config);
+    let settings = Checkpoint::files(config, tokenizer, processor, &generation);
+    let settings = settings.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes()));
+    settings.chain([(WEIGHTS.to_owned(), parameters.to_bytes())]).collect()
+}
+
+fn hashes(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
+    files
+        .iter()
+        .map(|(name, bytes)| (name.clone(), blake3::hash(bytes).to_hex().to_string()))
+        .collect()
+}

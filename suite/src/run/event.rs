@@ -1,0 +1,199 @@
+//! What happens during a run, as one append-only list; the terminal is drawn from the same values.
+//!
+//! Knows no training. Progress goes to standard error, so that standard output carries data only.
+
+use std::fs::{File, OpenOptions};
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::run::tensorboard::Scalars;
+use crate::train::StepFigures;
+
+/// One line of `events.jsonl`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event<'a> {
+    Started { profile: &'a str, recipe_hash: &'a str },
+    StageCached { stage: &'a str, seed: u64, key: &'a str },
+    StageResumed { stage: &'a str, seed: u64, step: usize },
+    Step { stage: &'a str, seed: u64, step: usize, figures: &'a StepFigures },
+    Checkpoint { stage: &'a str, seed: u64, step: usize },
+    StageDone { stage: &'a str, seed: u64, key: &'a str, wall_time_s: f64 },
+    Evaluated { row: &'a str, seed: u64, completions: usize, wall_time_s: f64, cached: bool },
+    Finished { wall_time_s: f64 },
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    elapsed_s: f64,
+    #[serde(flatten)]
+    event: Event<'a>,
+}
+
+/// Writes events to a file and progress to the terminal.
+#[derive(Debug)]
+pub struct Events {
+    file: File,
+    /// The folder of curves for TensorBoard, beside the file.
+    curves: PathBuf,
+    start: Instant,
+    quiet: bool,
+}
+
+impl Events {
+    /// Appends to `path`.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open(path: &Path, quiet: bool) -> Result<Events> {
+        let open = || -> std::io::Result<File> {
+            if let Some(dir) = path.parent() {
+                std::fs::create_dir_all(dir)?;
+            }
+            OpenOptions::new().create(true).append(true).open(path)
+        };
+        let file = open().with_context(|| {
+            format!(
+                "cannot write `{}`\nhint: choose another folder with --runs-dir",
+                path.display()
+            )
+        })?;
+        let curves = path.with_file_name("tensorboard");
+        Ok(Events { file, curves, start: Instant::now(), quiet })
+    }
+
+    /// Appends one event.
+    ///
+    /// # Errors
+    /// If the disk does not take it.
+    pub fn write(&mut self, event: Event<'_>) -> Result<()> {
+        let line = Line { elapsed_s: self.elapsed().as_secs_f64(), event };
+        let mut text = serde_json::to_string(&line).context("an event is plain data")?;
+        text.push('\n');
+        let length = self.file.metadata().map(|m| m.len());
+        let written = self.file.write_all(text.as_bytes()).inspect_err(|_| {
+            // Half a line would spoil the next one; the error being reported matters more than this.
+            let _ = length.and_then(|length| self.file.set_len(length));
+        });
+        written.context("failed to write events\nhint: is the disk full?")
+    }
+
+    /// A file of curves for TensorBoard in the folder `name`.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn scalars(&self, name: &str) -> Result<Scalars> {
+        Scalars::create(&self.curves.join(name))
+    }
+
+    /// Time since the run began.
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// A line for the person who watches.
+    pub fn say(&self, text: &str) {
+        if !self.quiet {
+            say(text);
+        }
+    }
+
+    /// A bar of `length` steps, `done` of them from an earlier run. Where nobody watches, it stays
+    /// silent but for one line about every tenth.
+    pub fn bar(&self, title: &str, length: usize, done: usize) -> Bar {
+        let watched = !self.quiet && std::io::stderr().is_terminal();
+        let target =
+            if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let style = ProgressStyle::with_template(
+            "  {prefix:<26} {bar:24.cyan/dim} {pos:>5}/{len} {elapsed:>4} left {eta:<4} {msg}",
+        )
+        .expect("the template is well formed")
+        .progress_chars("━━─");
+        let bar = ProgressBar::with_draw_target(Some(length as u64), target).with_style(style);
+        bar.set_prefix(title.to_owned());
+        bar.set_position(done as u64);
+        bar.reset_eta();
+        Bar {
+            bar,
+            title: title.to_owned(),
+            length,
+            told: done,
+            lines: !self.quiet && !watched,
+            start: Instant::now(),
+            first: done,
+        }
+    }
+}
+
+/// Progress of one stage.
+#[derive(Debug)]
+pub struct Bar {
+    bar: ProgressBar,
+    title: String,
+    length: usize,
+    told: usize,
+    lines: bool,
+    start: Instant,
+    first: usize,
+}
+
+impl Bar {
+    /// `done` steps are over; `message` says how it goes.
+    pub fn at(&mut self, done: usize, message: String) {
+        if self.lines && (done >= self.told + self.length.div_ceil(10) || done == self.length) {
+            self.told = done;
+            let seconds = self.start.elapsed().as_secs_f64();
+            let left = seconds / (done - self.first).max(1) as f64 * (self.length - done) as f64;
+            say(&format!(
+                "  {:<26} {done}/{} {seconds:.0}s left {left:.0}s {message}",
+                self.title, self.length
+            ));
+        }
+        self.bar.set_message(message);
+        self.bar.set_position(done as u64);
+    }
+
+    /// Takes the bar away and leaves one line.
+    pub fn finish(self, message: &str) {
+        self.bar.finish_and_clear();
+        if !self.bar.is_hidden() {
+            say(&format!("  {:<26} {message}", self.title));
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the one place that talks to a person during a run")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+/// As a shell tells of a program that SIGINT has ended.
+const EXIT_INTERRUPTED: i32 = 130;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on Ctrl-C asks the run to stop after the current step, and a second one ends the program: whatever is
+/// kept on disk is whole at any moment.
+///
+/// # Errors
+/// If the handler cannot be installed.
+pub fn watch_interrupts() -> Result<()> {
+    ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(EXIT_INTERRUPTED);
+        }
+        say("stopping after what is under way; Ctrl-C again stops at once");
+    })
+    .context("failed to watch for Ctrl-C")
+}
+
+/// Whether somebody asked to stop.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}

@@ -1,0 +1,246 @@
+//! Data sets: questions of the training pool with an answer to learn each, and how often a model was right.
+//!
+//! Does not know models. A data set is an artifact: `examples.jsonl`, and after sampling `asked.jsonl`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, ensure};
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use synergy_benchmarks::sample::Sample;
+use synergy_benchmarks::seed::Seed;
+
+use crate::recipe::{MixSpec, QuestionsSpec, Source, TeacherSpec, Trace};
+use crate::train::pool;
+use crate::train::sequence::Prompter;
+
+/// A question of the training pool and an answer to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Example {
+    pub sample_id: String,
+    /// Place in the pool of `questions`.
+    pub index: u64,
+    pub questions: QuestionsSpec,
+    /// What the model is to write after the prompt.
+    pub answer: String,
+}
+
+impl Example {
+    /// Its question, of the pool of `run_seed`.
+    ///
+    /// # Errors
+    /// See [`pool::sample`].
+    pub fn sample(&self, run_seed: u64) -> Result<Sample> {
+        pool::sample(&self.questions, run_seed, self.index)
+    }
+}
+
+/// A question that a model was asked several times.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    pub sample_id: String,
+    pub num_correct: usize,
+    pub num_generations: usize,
+}
+
+/// What a stage of data leaves behind.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Dataset {
+    pub examples: Vec<Example>,
+    /// After sampling: every question, whether anything of it was kept or not.
+    pub asked: Vec<Asked>,
+}
+
+impl Dataset {
+    /// As files of an artifact.
+    ///
+    /// # Errors
+    /// None that the types allow.
+    pub fn to_files(&self) -> Result<BTreeMap<String, Vec<u8>>> {
+        Ok(BTreeMap::from([
+            ("examples.jsonl".to_owned(), to_lines(&self.examples)?),
+            ("asked.jsonl".to_owned(), to_lines(&self.asked)?),
+        ]))
+    }
+
+    /// The reverse.
+    ///
+    /// # Errors
+    /// If a file is missing or no list of these.
+    pub fn from_files(files: &BTreeMap<String, Vec<u8>>) -> Result<Dataset> {
+        Ok(Dataset {
+            examples: from_lines(files, "examples.jsonl")?,
+            asked: from_lines(files, "asked.jsonl")?,
+        })
+    }
+
+    /// Answers by question; the first of each.
+    pub fn answers(&self) -> BTreeMap<&str, &str> {
+        let mut answers = BTreeMap::new();
+        for example in &self.examples {
+            answers.entry(example.sample_id.as_str()).or_insert(example.answer.as_str());
+        }
+        answers
+    }
+
+    /// Questions that were answered right every time.
+    pub fn solved(&self) -> BTreeSet<&str> {
+        let all = self.asked.iter().filter(|a| a.num_correct == a.num_generations);
+        all.map(|a| a.sample_id.as_str()).collect()
+    }
+
+    /// Questions that were never answered right.
+    fn unsolved(&self) -> BTreeSet<&str> {
+        let none = self.asked.iter().filter(|a| a.num_correct == 0);
+        none.map(|a| a.sample_id.as_str()).collect()
+    }
+}
+
+/// The families' own traces of the pool of `run_seed`, or the answers that stand in files, word for word.
+///
+/// # Errors
+/// See [`pool::sample`]; if a file has questions alone.
+pub fn teacher(spec: &TeacherSpec, run_seed: u64) -> Result<Dataset> {
+    let questions: &QuestionsSpec = &spec.questions;
+    let examples = (0..pool::num_questions(questions)? as u64).map(|index| {
+        let sample = pool::sample(questions, run_seed, index)?;
+        let trace = match spec.trace {
+            Trace::Terse => &sample.terse,
+            Trace::Verbose => &sample.verbose,
+            Trace::Shallow => &sample.shallow,
+        };
+        let answer = match questions.source() {
+            Source::Families { .. } => Prompter::reasoned(trace, &sample.answer),
+            Source::Files(files) => {
+                ensure!(
+                    !trace.is_empty(),
+                    "question `{}` of `{}` has no such answer to learn\n\
+                     hint: `trace = \"verbose\"` and a layout with responses, as sharegpt or trl",
+                    sample.id,
+                    files.path.display()
+                );
+                trace.clone()
+            }
+        };
+        Ok(Example { sample_id: sample.id, index, questions: questions.clone(), answer })
+    });
+    Ok(Dataset { examples: examples.collect::<Result<_>>()?, asked: Vec::new() })
+}
+
+/// The parts of `spec` one after the other, whole or by share; `data` has what
+/// [`crate::recipe::StageSpec::data`] names, in its order, and `seed` draws what a share takes.
+///
+/// # Errors
+/// If nothing is left.
+pub fn mix(spec: &MixSpec, data: &[Dataset], seed: Seed) -> Result<Dataset> {
+    let mut data = data.iter();
+    let mut next = || data.next().context("a data set for each that the mix names");
+    let mut parts: Vec<Vec<&Example>> = Vec::new();
+    for part in &spec.parts {
+        let whole = next()?;
+        let unsolved =
+            part.unsolved_by.as_ref().map(|_| next().map(Dataset::unsolved)).transpose()?;
+        let wanted = |e: &&Example| {
+            unsolved.as_ref().is_none_or(|unsolved| unsolved.contains(e.sample_id.as_str()))
+        };
+        parts.push(whole.examples.iter().filter(wanted).collect());
+    }
+    let shares = || spec.parts.iter().map(|part| part.share);
+    let most = |(share, part): (Option<f64>, &Vec<_>)| share.map(|s| part.len() as f64 / s);
+    // As large as the part that runs out first allows.
+    if let Some(total) = shares().zip(&parts).filter_map(most).reduce(f64::min) {
+        for (i, (share, part)) in shares().zip(&mut parts).enumerate() {
+            part.shuffle(&mut seed.fold_in("share").at(i as u64).rng());
+            part.truncate((total * share.unwrap_or_default()).round() as usize);
+        }
+    }
+    let examples: Vec<Example> = parts.into_iter().flatten().cloned().collect();
+    ensure!(!examples.is_empty(), "nothing is left of the mix\nhint: look at its parts' filters");
+    Ok(Dataset { examples, asked: Vec::new() })
+}
+
+fn to_lines<T: Serialize>(items: &[T]) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    for item in items {
+        serde_json::to_writer(&mut out, item).context("plain data")?;
+        out.push(b'\n');
+    }
+    Ok(out)
+}
+
+fn from_lines<T: DeserializeOwned>(
+    files: &BTreeMap<String, Vec<u8>>,
+    name: &str,
+) -> Result<Vec<T>> {
+    let bytes = files.get(name).with_context(|| format!("a data set lacks `{name}`"))?;
+    let lines = bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+    lines
+        .map(|l| serde_json::from_slice(l).with_context(|| format!("a line of `{name}`")))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::{MixPart, Named};
+    use synergy_benchmarks::families::Split;
+
+    fn spec(trace: Trace, num_questions: usize) -> TeacherSpec {
+        let questions = QuestionsSpec::drawn(Split::Train, num_questions, [1, 4]);
+        TeacherSpec { trace, questions: Named::new("few", questions) }
+    }
+
+    fn part(unsolved_by: Option<&str>) -> MixPart {
+        MixPart { data: "any".into(), share: None, unsolved_by: unsolved_by.map(str::to_owned) }
+    }
+
+    fn mixed(parts: Vec<MixPart>, data: &[Dataset]) -> Result<Dataset> {
+        mix(&MixSpec { parts }, data, Seed::root(1))
+    }
+
+    #[test]
+    fn shares_are_kept_whichever_part_runs_out_first() {
+        let (many, few) = (
+            teacher(&spec(Trace::Verbose, 30), 1).unwrap(),
+            teacher(&spec(Trace::Shallow, 6), 1).unwrap(),
+        );
+        let share = |share| MixPart { share: Some(share), ..part(None) };
+        let data = mixed(vec![share(0.75), share(0.25)], &[many.clone(), few.clone()]).unwrap();
+        let own = data.examples.iter().filter(|e| few.examples.contains(e)).count();
+        assert_eq!((data.examples.len(), own), (24, 6));
+        // Drawn, not the first ones.
+        assert_ne!(data.examples[..18], many.examples[..18]);
+    }
+
+    #[test]
+    fn a_data_set_is_read_back_as_it_was_written() {
+        let mut data = teacher(&spec(Trace::Verbose, 6), 1).unwrap();
+        let sample_id = data.examples[2].sample_id.clone();
+        data.asked.push(Asked { sample_id, num_correct: 1, num_generations: 8 });
+        assert_eq!(Dataset::from_files(&data.to_files().unwrap()).unwrap(), data);
+        assert_eq!(data.answers().len(), 6);
+    }
+
+    #[test]
+    fn a_mix_takes_whole_sets_and_what_was_never_solved() {
+        let (long, mut own) = (
+            teacher(&spec(Trace::Verbose, 4), 1).unwrap(),
+            teacher(&spec(Trace::Terse, 3), 1).unwrap(),
+        );
+        own.asked = (0..4)
+            .map(|i| {
+                let sample_id = long.examples[i].sample_id.clone();
+                Asked { sample_id, num_correct: if i == 3 { 0 } else { 8 }, num_generations: 8 }
+            })
+            .collect();
+        let parts = vec![part(None), part(Some("own"))];
+        let data = mixed(parts, &[own.clone(), long.clone(), own.clone()]).unwrap();
+        let want: Vec<&Example> = own.examples.iter().chain(&long.examples[3..]).collect();
+        assert_eq!(data.examples.iter().collect::<Vec<_>>(), want);
+        assert_eq!(own.solved().len(), 3);
+        own.asked.iter_mut().for_each(|a| a.num_correct = 8);
+        let parts = vec![part(Some("own"))];
+        let nothing = mixed(parts, &[long, own]).unwrap_err().to_string();
+        assert!(nothing.starts_with("nothing is left of the mix\nhint: "), "{nothing}");
+    }
+}

@@ -1,0 +1,159 @@
+//! Features of pictures under a vision tower that stays as it is: computed once, kept.
+//!
+//! Does not know questions or steps. A picture is known by its content, and is computed alone, so what
+//! else stands in a batch, or which thread came first, changes no bit of its features.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use anyhow::Result;
+use synergy_models::rope::Grid;
+use synergy_models::vlm::Vlm;
+use synergy_models::weights::Parameters;
+
+use crate::limits::{FEATURE_CACHE_BYTES, TOWER};
+use crate::recipe::TrainingSpec;
+use crate::train::frozen::frozen;
+
+/// Features of all pictures that one tower has seen.
+#[derive(Debug)]
+pub struct FeatureCache {
+    /// The tower's parameters.
+    tower: Parameters,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    features: HashMap<blake3::Hash, Arc<[f32]>>,
+    num_bytes: usize,
+}
+
+impl FeatureCache {
+    /// For a stage that starts from `parameters`; none if it trains any part of the tower.
+    ///
+    /// # Errors
+    /// If a pattern of `freeze` matches no parameter.
+    pub fn of(training: &TrainingSpec, parameters: &Parameters) -> Result<Option<FeatureCache>> {
+        let frozen = frozen(training, parameters)?;
+        let learns = tower(parameters).any(|(name, _)| !frozen.contains(name));
+        let tower = tower(parameters).map(|(name, p)| (name.to_owned(), p.clone())).collect();
+        Ok((!learns).then(|| FeatureCache { tower, kept: Mutex::default() }))
+    }
+
+    /// Whether a model of `parameters` sees what this cache has kept: its tower is the same to the bit.
+    pub fn fits(&self, parameters: &Parameters) -> bool {
+        tower(parameters).map(|(name, _)| name).eq(self.tower.names())
+            && tower(parameters).all(|(name, p)| p.to_vec() == self.tower.get(name).to_vec())
+    }
+
+    /// Features of `pictures` in order, `[tokens of all pictures, hidden_size]`, as `model` computes them,
+    /// whose tower is this cache's.
+    ///
+    /// # Panics
+    /// If another thread panicked here.
+    pub fn features(&self, model: &Vlm, pictures: &[(&[f32], Grid)]) -> Vec<f32> {
+        pictures.iter().flat_map(|picture| self.one(model, picture).to_vec()).collect()
+    }
+
+    fn one(&self, model: &Vlm, picture: &(&[f32], Grid)) -> Arc<[f32]> {
+        let (values, grid) = picture;
+        let mut content: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        content.extend([grid.t, grid.h, grid.w].iter().flat_map(|side| side.to_le_bytes()));
+        let key = blake3::hash(&content);
+        let held = |kept: &Kept| kept.features.get(&key).cloned();
+        if let Some(features) = held(&self.kept.lock().expect("nobody panics here")) {
+            return features;
+        }
+        let features = model.image_features(&[*picture]).try_into_vec_as::<f32>();
+        let features: Arc<[f32]> = features.expect("float data is readable as f32").into();
+        let mut kept = self.kept.lock().expect("nobody panics here");
+        let num_bytes = kept.num_bytes + size_of_val(&*features);
+        if num_bytes <= FEATURE_CACHE_BYTES && kept.features.insert(key, features.clone()).is_none()
+        {
+            kept.num_bytes = num_bytes;
+        }
+        features
+    }
+}
+
+fn tower(
+    parameters: &Parameters,
+) -> impl Iterator<Item = (&str, &synergy_models::weights::Parameter)> {
+    parameters.iter().filter(|(name, _)| name.starts_with(TOWER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Compute;
+    use crate::recipe::PromptSpec;
+    use crate::run::base::Base;
+    use crate::train::pool::drawn;
+    use std::sync::LazyLock;
+    use synergy_benchmarks::families::Split;
+    use synergy_models::config::Preset;
+    use synergy_models::image::Patches;
+
+    static BASE: LazyLock<Base> = LazyLock::new(|| {
+        let prompt = PromptSpec { suffix: "Box it.".into(), verbose_suffix: "Aloud.".into() };
+        let compute = Compute::open("flex", Some(1)).unwrap();
+        Base::fresh(Preset::Nano, 400, 0.1, &prompt, 1, &compute).unwrap()
+    });
+
+    fn cache(freeze: &str) -> Option<FeatureCache> {
+        let freeze = vec![freeze.to_owned()];
+        let training = TrainingSpec { freeze, micro_batch_size: 1, ..TrainingSpec::none() };
+        FeatureCache::of(&training, &BASE.parameters).unwrap()
+    }
+
+    fn patches() -> Vec<Patches> {
+        let samples = (0..3).map(|i| drawn(1, i, Split::Train, [1, 4]));
+        samples.flat_map(|s| BASE.prompter.patches(&s).unwrap()).collect()
+    }
+
+    #[test]
+    fn kept_features_are_those_of_the_model_in_order() {
+        let (cache, patches) = (cache("visual.").unwrap(), patches());
+        let model = Vlm::new(&BASE.prompter.config, &BASE.parameters);
+        let pictures: Vec<_> = patches.iter().map(|p| (p.values.as_slice(), p.grid)).collect();
+        let first = cache.features(&model, &pictures);
+        let want = model.image_features(&pictures).try_into_vec_as::<f32>().unwrap();
+        assert_eq!(first.len(), want.len());
+        for (a, b) in first.iter().zip(&want) {
+            assert!((a - b).abs() < 1e-4, "{a} {b}");
+        }
+        // Backwards, each from what was kept.
+        let reversed: Vec<_> = pictures.iter().rev().copied().collect();
+        let again = cache.features(&model, &reversed);
+        let size = first.len() / 3;
+        let blocks = first.chunks(size).rev().flatten().copied();
+        assert_eq!(again, blocks.collect::<Vec<_>>());
+        assert_eq!(cache.kept.lock().unwrap().features.len(), 3);
+        assert_eq!(cache.kept.lock().unwrap().num_bytes, first.len() * 4);
+    }
+
+    #[test]
+    fn a_tower_that_learns_in_any_part_keeps_nothing() {
+        assert!(cache("visual.").is_some());
+        assert!(cache(r"visual\.(patch_embed|blocks)").is_none(), "the merger learns");
+        assert!(cache("model.").is_none());
+    }
+
+    #[test]
+    fn another_tower_does_not_fit_and_another_decoder_does() {
+        let cache = cache("visual.").unwrap();
+        let changed = |part: &str| {
+            BASE.parameters.map(|name, p| {
+                if name.starts_with(part) {
+                    p.value.clone().add_scalar(1e-3)
+                } else {
+                    p.value.clone()
+                }
+            })
+        };
+        assert!(cache.fits(&BASE.parameters));
+        assert!(cache.fits(&changed("model.")));
+        assert!(!cache.fits(&changed("visual.merger.mlp.2.bias")));
+    }
+}

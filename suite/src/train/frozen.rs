@@ -1,0 +1,30 @@
+//! Which parameters stay as they are while a stage trains.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use synergy_models::weights::Parameters;
+
+use crate::recipe::TrainingSpec;
+
+/// Names of the parameters that a pattern of `freeze` matches from its start and, where an adapter learns, of all that
+/// it does not change.
+pub(crate) fn frozen(training: &TrainingSpec, parameters: &Parameters) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for (pattern, text) in training.freeze_patterns()?.iter().zip(&training.freeze) {
+        let mut matched = parameters.names().filter(|name| pattern.is_match(name)).peekable();
+        ensure!(
+            matched.peek().is_some(),
+            "`freeze` has `{text}`, which no parameter matches\n\
+             hint: names are like visual.blocks.0.norm1.weight and model.layers.0.mlp.up_proj.weight"
+        );
+        names.extend(matched.map(str::to_owned));
+    }
+    let shapes = parameters.shapes();
+    if let Some(config) = training.lora_config(&shapes)? {
+        let changed: BTreeSet<&str> =
+            config.weights(&shapes)?.into_iter().map(|(name, _)| name.as_str()).collect();
+        names.extend(parameters.names().filter(|n| !changed.contains(n)).map(str::to_owned));
+    }
+    Ok(names)
+}
