@@ -33,6 +33,7 @@
 
 pub mod batch;
 pub mod checkpoint;
+mod fields;
 pub mod generate;
 pub mod image;
 pub mod lora;

@@ -75,9 +75,9 @@ struct Planned {
     /// In the first folder.
     name: String,
     published: String,
-    a: StoredTensor<'static>,
-    b: StoredTensor<'static>,
-    base: Option<StoredTensor<'static>>,
+    a: StoredTensor,
+    b: StoredTensor,
+    base: Option<StoredTensor>,
     /// What it is written as; nothing for one that is copied.
     dtype: Option<StoredDtype>,
 }
@@ -138,8 +138,8 @@ impl FolderMerge {
 
     /// Bytes of weights that are read.
     pub fn num_bytes_read(&self) -> usize {
-        let of_base = |t: &Planned| t.base.as_ref().map_or(0, StoredTensor::num_bytes);
-        self.tensors().map(|t| t.a.num_bytes() + t.b.num_bytes() + of_base(t)).sum()
+        let of_base = |t: &Planned| t.base.as_ref().map_or(0, |base| base.num_bytes);
+        self.tensors().map(|t| t.a.num_bytes + t.b.num_bytes + of_base(t)).sum()
     }
 
     /// Writes the merge to the folder `out`, which must not exist or be empty, and gets its name when it is
@@ -150,11 +150,11 @@ impl FolderMerge {
     /// If something is in the way or cannot be written, a file is damaged, a number cannot be held by what it
     /// is written as, or `go_on` said no. Then there is no folder.
     pub fn write(&self, out: &Path, go_on: &dyn Fn(usize) -> bool) -> Result<MergeRecord> {
-        let state = RefCell::new(State::default());
+        let streamed = Streamed { merge: self, go_on, state: RefCell::default() };
         let mut record = None;
         write_folder(out, |part| {
             for shard in &self.shards {
-                self.write_shard(shard, part, &Streamed { merge: self, go_on, state: &state })?;
+                streamed.write(shard, part)?;
             }
             if let Some(index) = &self.index {
                 let mut index = index.clone();
@@ -164,7 +164,7 @@ impl FolderMerge {
             for name in &self.others {
                 self.copy(name, part)?;
             }
-            let made = self.record(&state.borrow().groups);
+            let made = self.record(&streamed.state.borrow().groups);
             write_json(&part.join(RECORD), &made)?;
             record = Some(made);
             Ok(())
@@ -174,18 +174,6 @@ impl FolderMerge {
 
     fn tensors(&self) -> impl Iterator<Item = &Planned> {
         self.shards.iter().flat_map(|shard| &shard.tensors)
-    }
-
-    fn write_shard(&self, shard: &Shard, part: &Path, streamed: &Streamed<'_>) -> Result<()> {
-        let views = shard.tensors.iter().map(|t| (t.name.as_str(), Lazy { tensor: t, streamed }));
-        let format = shard.format.as_deref().unwrap_or("pt").to_owned();
-        let path = part.join(&shard.file);
-        let written = write_views(&path, views, HashMap::from([("format".to_owned(), format)]));
-        // What a view could not say comes first: it is why the file is not good.
-        match streamed.state.borrow_mut().fault.take() {
-            Some(fault) => Err(fault),
-            None => written,
-        }
     }
 
     /// Copies a file of the first folder; its config says what the numbers are written as.
@@ -254,7 +242,7 @@ impl Planned {
 
     fn num_bytes(&self) -> usize {
         let count: usize = self.a.shape.iter().product();
-        self.dtype.map_or(self.a.num_bytes(), |dtype| count * dtype.num_bytes())
+        self.dtype.map_or(self.a.num_bytes, |dtype| count * dtype.num_bytes())
     }
 }
 
@@ -268,7 +256,7 @@ struct Lazy<'a> {
 struct Streamed<'a> {
     merge: &'a FolderMerge,
     go_on: &'a dyn Fn(usize) -> bool,
-    state: &'a RefCell<State>,
+    state: RefCell<State>,
 }
 
 #[derive(Default)]
@@ -306,6 +294,19 @@ impl View for Lazy<'_> {
 }
 
 impl Streamed<'_> {
+    fn write(&self, shard: &Shard, part: &Path) -> Result<()> {
+        let lazy = |t| Lazy { tensor: t, streamed: self };
+        let views = shard.tensors.iter().map(|t| (t.name.as_str(), lazy(t)));
+        let format = shard.format.as_deref().unwrap_or("pt").to_owned();
+        let path = part.join(&shard.file);
+        let written = write_views(&path, views, HashMap::from([("format".to_owned(), format)]));
+        // What a view could not report is why the file is not good, so it comes first.
+        match self.state.borrow_mut().fault.take() {
+            Some(fault) => Err(fault),
+            None => written,
+        }
+    }
+
     /// The bytes of a tensor of the result; adds it to the figures.
     fn merged(&self, tensor: &Planned, state: &mut State) -> Result<Vec<u8>> {
         ensure!(
@@ -315,10 +316,7 @@ impl Streamed<'_> {
         let bytes = match tensor.dtype {
             None => tensor.a.with_bytes(<[u8]>::to_vec)?,
             Some(dtype) => {
-                let read = |stored: &StoredTensor<'_>| {
-                    let place = stored.source.place();
-                    stored.read().with_context(|| format!("in `{}`{place}", tensor.name))
-                };
+                let read = |stored: &StoredTensor| stored.read(&tensor.name);
                 let (a, b) = (read(&tensor.a)?, read(&tensor.b)?);
                 let base = tensor.base.as_ref().map(read).transpose()?;
                 let base = base.as_deref();
@@ -331,7 +329,7 @@ impl Streamed<'_> {
                     "the merge of `{}` has numbers too large for {}\n\
                      hint: write f32 or bf16, or merge with a smaller lambda",
                     tensor.name,
-                    dtype.name()
+                    dtype.into_str()
                 );
                 figures.add_merged(&merged);
                 dtype.encode(&merged)
@@ -447,7 +445,7 @@ mod tests {
 
     fn all_bytes(path: &Path) -> BTreeMap<String, Vec<u8>> {
         let bytes =
-            |(name, t): (String, StoredTensor<'_>)| (name, t.with_bytes(<[u8]>::to_vec).unwrap());
+            |(name, t): (String, StoredTensor)| (name, t.with_bytes(<[u8]>::to_vec).unwrap());
         stored_in(path).unwrap().into_iter().map(bytes).collect()
     }
 
@@ -537,7 +535,7 @@ mod tests {
                 .collect();
             folder(dir.path(), &[("w", of, &[all.len() / 2], &all)]);
             let (_, tensor) = stored_in(&dir.path().join(WHOLE)).unwrap().remove(0);
-            let values = tensor.read().unwrap();
+            let values = tensor.read("w").unwrap();
             assert!(dtype.encode(&values) == all);
             let largest = values.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
             assert!(largest <= dtype.largest());

@@ -38,7 +38,7 @@ pub(crate) struct Named {
     pub(crate) name: String,
     /// Place of its file in the folder's list.
     pub(crate) shard: usize,
-    pub(crate) stored: StoredTensor<'static>,
+    pub(crate) stored: StoredTensor,
 }
 
 impl Folder<'_> {

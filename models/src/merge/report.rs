@@ -3,6 +3,7 @@
 //! Does not know files or formulas. Sums are in f64, in the order in which tensors are added.
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// How far two parents are from their base.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -33,8 +34,11 @@ pub struct Summary {
 }
 
 /// What a tensor is for, as far as its name tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Group {
     /// Of the text: tokens to vectors and back.
     Embeddings,
@@ -47,15 +51,6 @@ pub enum Group {
 }
 
 impl Group {
-    pub const ALL: [Group; 6] = [
-        Group::Embeddings,
-        Group::Attention,
-        Group::Mlp,
-        Group::Norms,
-        Group::Vision,
-        Group::Other,
-    ];
-
     /// The group of the tensor `name`, by the words that published models use.
     pub fn of(name: &str) -> Group {
         // A norm stands inside of what it is the norm of, so norms are looked for before that.
@@ -69,17 +64,6 @@ impl Group {
         let name = name.to_lowercase();
         let is = |(_, words): &&(Group, &[&str])| words.iter().any(|word| name.contains(word));
         WORDS.iter().find(is).map_or(Group::Other, |(group, _)| *group)
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Group::Embeddings => "embeddings",
-            Group::Attention => "attention",
-            Group::Mlp => "mlp",
-            Group::Norms => "norms",
-            Group::Vision => "vision",
-            Group::Other => "other",
-        }
     }
 }
 

@@ -15,8 +15,6 @@ pub struct Layout {
     pub vocab_size: usize,
     /// The longest sequence, in tokens, that the model was made for.
     pub max_position_embeddings: usize,
-    /// The id that ends an answer.
-    pub eos_token_id: u32,
     /// The id that stands in a prompt for one token of a picture.
     pub image_token_id: u32,
     /// The text decoder. Its hidden size is also the width of picture features.
@@ -25,8 +23,6 @@ pub struct Layout {
     pub tower: BlockLayout,
     /// How the names of the tower's parameters begin.
     pub tower_prefix: &'static str,
-    /// The name of the input embedding, whose rows are looked up and not multiplied with.
-    pub embedding_name: &'static str,
     /// Side, in patches, of the square that becomes one token; at least 1.
     pub merge_size: usize,
     /// Numbers in one patch: channels x frames x height x width.
@@ -99,7 +95,6 @@ impl VlmConfig {
         Layout {
             vocab_size: self.vocab_size,
             max_position_embeddings: self.max_position_embeddings,
-            eos_token_id: self.eos_token_id,
             image_token_id: self.image_token_id,
             decoder: BlockLayout {
                 num_layers: self.num_hidden_layers,
@@ -118,7 +113,6 @@ impl VlmConfig {
                 head_dim: vision.hidden_size / vision.num_heads,
             },
             tower_prefix: TOWER,
-            embedding_name: EMBEDDING,
             merge_size: vision.spatial_merge_size,
             patch_values: vision.in_chans
                 * vision.temporal_patch_size

@@ -4,6 +4,8 @@
 
 /// How the names of the vision tower's parameters begin, the patch merger's included.
 pub const TOWER: &str = "visual.";
+/// How the names of parameters inside of equal blocks begin: decoder, tower, and the patch merger's layers.
+pub const BLOCKS: [&str; 3] = ["model.layers.", "visual.blocks.", "visual.merger.mlp."];
 /// The input embedding, `[vocab_size, hidden_size]`.
 pub const EMBEDDING: &str = "model.embed_tokens.weight";
 /// The norm after the last layer, `[hidden_size]`.

@@ -214,7 +214,6 @@ impl WindowLayout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::qwen2_5_vl::config::{Preset, SpecialIds, VlmConfig};
     use crate::tests::fixtures::{Pictures, device, distance, json, model, tensors};
     use std::collections::BTreeMap;
 
@@ -279,8 +278,7 @@ mod tests {
 
     #[test]
     fn windows_at_the_edge_are_smaller_and_order_is_a_permutation() {
-        let ids = SpecialIds { image: 1, vision_start: 2, vision_end: 3, bos: 4, eos: 4 };
-        let config = VlmConfig::preset(Preset::Nano, 300, ids).vision_config; // windows of 2 x 2 tokens
+        let config = crate::tests::fixtures::nano(300).vision_config; // windows of 2 x 2 tokens
         let layout = WindowLayout::new(Grid { t: 1, h: 6, w: 6 }, &config);
         let lens: Vec<_> = layout.windows.iter().map(|s| (s.count, s.len)).collect();
         assert_eq!(lens, [(1, 16), (2, 8), (1, 4)]);

@@ -1,4 +1,4 @@
-//! The three published forms of `config.json`, taken apart field by field.
+//! Reading the three published forms of `config.json` field by field.
 //!
 //! Does not know what a value means beyond whether it is implemented. The forms: flat, as published;
 //! with the decoder's fields under `text_config`, as `transformers` writes since 4.52; and with
@@ -9,13 +9,10 @@
 //! Where `text_config` is there, `transformers` computes with it alone. The copies of its fields that
 //! then stand at the top level are leftovers and not read.
 
-use std::fmt::Display;
+use anyhow::{Result, bail, ensure};
 
-use anyhow::{Result, anyhow, bail, ensure};
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
-
-use super::{ARCHITECTURE, HINT, RopeScaling, VISION_ROPE_THETA, VisionConfig, VlmConfig};
+use super::{ARCHITECTURE, RopeScaling, VISION_ROPE_THETA, VisionConfig, VlmConfig};
+use crate::fields::{HINT, Section};
 
 /// Fields about how a checkpoint was written or is loaded; they never change what it computes.
 const INERT: [&str; 7] = [
@@ -78,7 +75,7 @@ impl VlmConfig {
             Some(mut text) => {
                 text.skip(&["architectures"]);
                 top.skip(&TEXT_FIELDS);
-                top.finish()?;
+                top.finish(&INERT)?;
                 text
             }
             None => top,
@@ -192,7 +189,7 @@ fn check_decoder(mut text: Section, config: &VlmConfig) -> Result<()> {
             config.num_attention_heads
         );
     }
-    text.finish()
+    text.finish(&INERT)
 }
 
 impl VisionConfig {
@@ -206,7 +203,7 @@ impl VisionConfig {
         if let Some(mut rope) = fields.object("rope_parameters")? {
             rope.only::<String, _>("rope_type", &["axial", "default"])?;
             rope.only::<f64, _>("rope_theta", &[VISION_ROPE_THETA])?;
-            rope.finish()?;
+            rope.finish(&INERT)?;
         }
         let patch_size = fields.need("patch_size")?;
         fields.only::<usize, _>("spatial_patch_size", &[patch_size])?;
@@ -226,7 +223,7 @@ impl VisionConfig {
             fullatt_block_indexes: fields.need("fullatt_block_indexes")?,
             tokens_per_second: fields.need("tokens_per_second")?,
         };
-        fields.finish()?;
+        fields.finish(&INERT)?;
         Ok(config)
     }
 }
@@ -255,7 +252,7 @@ fn take_rope(text: &mut Section) -> Result<(RopeScaling, f64)> {
         ),
         (outer, inner) => inner.or(outer).ok_or_else(|| text.missing("rope_theta"))?,
     };
-    rope.finish()?;
+    rope.finish(&INERT)?;
     Ok((RopeScaling { kind: "mrope".into(), mrope_section }, theta))
 }
 
@@ -288,91 +285,13 @@ fn check_windows(text: &mut Section, layers: usize, reach: usize) -> Result<()> 
     Ok(())
 }
 
-/// One object of a config file. Its fields are taken out by name; those left over are unknown.
-pub(super) struct Section {
-    /// The name of the object followed by a dot; empty at the top level.
-    path: String,
-    pub(super) fields: Map<String, Value>,
-}
-
-impl Section {
-    pub(super) fn parse(text: &str) -> Result<Section> {
-        let fields = serde_json::from_str(text)
-            .map_err(|e| anyhow!("not a whole JSON object: {e}\nhint: restore the file"))?;
-        Ok(Section { path: String::new(), fields })
-    }
-
-    /// Takes the field `name` out, if it is there and not null.
-    pub(super) fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>> {
-        match self.fields.remove(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => serde_json::from_value(value)
-                .map(Some)
-                .map_err(|e| anyhow!("field `{}{name}`: {e}\n{HINT}", self.path)),
-        }
-    }
-
-    fn need<T: DeserializeOwned>(&mut self, name: &str) -> Result<T> {
-        self.take(name)?.ok_or_else(|| self.missing(name))
-    }
-
-    fn object(&mut self, name: &str) -> Result<Option<Section>> {
-        let fields = self.take(name)?;
-        Ok(fields.map(|fields| Section { path: format!("{}{name}.", self.path), fields }))
-    }
-
-    /// Takes the field `name` out and refuses any value that is not null or one of `implemented`.
-    fn only<T, I>(&mut self, name: &str, implemented: &[I]) -> Result<()>
-    where
-        T: DeserializeOwned + PartialEq<I> + Display,
-        I: Display,
-    {
-        if let Some(value) = self.take::<T>(name)?
-            && !implemented.iter().any(|i| value == *i)
-        {
-            let list: Vec<String> = implemented.iter().map(|i| format!("`{i}`")).collect();
-            let list = if list.is_empty() { "nothing".into() } else { list.join(" or ") };
-            bail!("`{}{name}` `{value}` is not implemented\nhint: {list} is", self.path);
-        }
-        Ok(())
-    }
-
-    /// Takes fields out and ignores their values.
-    pub(super) fn skip(&mut self, names: &[&str]) {
-        names.iter().for_each(|name| drop(self.fields.remove(*name)));
-    }
-
-    fn missing(&self, name: &str) -> anyhow::Error {
-        anyhow!("field `{}{name}` is missing\n{HINT}", self.path)
-    }
-
-    /// Refuses fields that were not taken out.
-    pub(super) fn finish(mut self) -> Result<()> {
-        self.skip(&INERT);
-        let mut names: Vec<String> =
-            self.fields.keys().map(|name| format!("`{}{name}`", self.path)).collect();
-        names.sort();
-        ensure!(
-            names.is_empty(),
-            "unknown {} {}: what {} would change is not implemented\n\
-             hint: remove what changes nothing; a quantized or modified model does not run here",
-            if names.len() == 1 { "field" } else { "fields" },
-            names.join(", "),
-            if names.len() == 1 { "it" } else { "they" }
-        );
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::qwen2_5_vl::config::{Preset, SpecialIds};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn nano() -> VlmConfig {
-        let ids = SpecialIds { image: 1, vision_start: 2, vision_end: 3, bos: 4, eos: 4 };
-        VlmConfig::preset(Preset::Nano, 300, ids)
+        crate::tests::fixtures::nano(300)
     }
 
     fn golden(path: &str) -> String {
@@ -400,109 +319,10 @@ mod tests {
     }
 
     /// The published `config.json` of the 3B model.
-    const PUBLISHED_3B: &str = r#"{
-        "architectures": ["Qwen2_5_VLForConditionalGeneration"],
-        "attention_dropout": 0.0,
-        "bos_token_id": 151643,
-        "eos_token_id": 151645,
-        "vision_start_token_id": 151652,
-        "vision_end_token_id": 151653,
-        "vision_token_id": 151654,
-        "image_token_id": 151655,
-        "video_token_id": 151656,
-        "hidden_act": "silu",
-        "hidden_size": 2048,
-        "initializer_range": 0.02,
-        "intermediate_size": 11008,
-        "max_position_embeddings": 128000,
-        "max_window_layers": 70,
-        "model_type": "qwen2_5_vl",
-        "num_attention_heads": 16,
-        "num_hidden_layers": 36,
-        "num_key_value_heads": 2,
-        "rms_norm_eps": 1e-06,
-        "rope_theta": 1000000.0,
-        "sliding_window": 32768,
-        "tie_word_embeddings": true,
-        "torch_dtype": "bfloat16",
-        "transformers_version": "4.41.2",
-        "use_cache": true,
-        "use_sliding_window": false,
-        "vision_config": {
-            "depth": 32,
-            "hidden_act": "silu",
-            "hidden_size": 1280,
-            "intermediate_size": 3420,
-            "num_heads": 16,
-            "in_chans": 3,
-            "out_hidden_size": 2048,
-            "patch_size": 14,
-            "spatial_merge_size": 2,
-            "spatial_patch_size": 14,
-            "window_size": 112,
-            "fullatt_block_indexes": [7, 15, 23, 31],
-            "tokens_per_second": 2,
-            "temporal_patch_size": 2
-        },
-        "rope_scaling": { "type": "mrope", "mrope_section": [16, 24, 24] },
-        "vocab_size": 151936
-    }"#;
+    const PUBLISHED_3B: &str = include_str!("../../tests/config-3b.json");
 
     /// That of the 32B model, in the form that transformers 4.49 writes.
-    const PUBLISHED_32B: &str = r#"{
-        "architectures": ["Qwen2_5_VLForConditionalGeneration"],
-        "attention_dropout": 0.0,
-        "eos_token_id": 151645,
-        "hidden_act": "silu",
-        "hidden_size": 5120,
-        "image_token_id": 151655,
-        "initializer_range": 0.02,
-        "intermediate_size": 27648,
-        "max_position_embeddings": 128000,
-        "max_window_layers": 64,
-        "model_type": "qwen2_5_vl",
-        "num_attention_heads": 40,
-        "num_hidden_layers": 64,
-        "num_key_value_heads": 8,
-        "pad_token_id": 151643,
-        "rms_norm_eps": 1e-06,
-        "rope_scaling": {
-            "mrope_section": [16, 24, 24],
-            "rope_type": "default",
-            "type": "default"
-        },
-        "rope_theta": 1000000.0,
-        "sliding_window": 32768,
-        "tie_word_embeddings": false,
-        "torch_dtype": "bfloat16",
-        "transformers_version": "4.49.0",
-        "use_cache": true,
-        "use_sliding_window": false,
-        "video_token_id": 151656,
-        "vision_config": {
-            "depth": 32,
-            "fullatt_block_indexes": [7, 15, 23, 31],
-            "hidden_act": "silu",
-            "hidden_size": 1280,
-            "in_channels": 3,
-            "in_chans": 3,
-            "intermediate_size": 3456,
-            "model_type": "qwen2_5_vl",
-            "num_heads": 16,
-            "out_hidden_size": 5120,
-            "patch_size": 14,
-            "spatial_merge_size": 2,
-            "spatial_patch_size": 14,
-            "temporal_patch_size": 2,
-            "tokens_per_second": 2,
-            "torch_dtype": "bfloat16",
-            "window_size": 112
-        },
-        "vision_end_token_id": 151653,
-        "vision_start_token_id": 151652,
-        "vision_token_id": 151654,
-        "vocab_size": 152064
-    }"#;
+    const PUBLISHED_32B: &str = include_str!("../../tests/config-32b.json");
 
     fn published_3b() -> Value {
         serde_json::from_str(PUBLISHED_3B).unwrap()
