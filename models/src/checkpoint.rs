@@ -140,7 +140,7 @@ pub fn write_folder(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Resu
     // It may be another's work, or a model's own folder: nothing is removed that was not made here.
     ensure!(
         !part.exists(),
-        "`{}` is in the way: whoever writes `{}`, or wrote it and was killed, made it\n\
+        "`{}` exists: another program is writing `{}`, or was killed while it did\n\
          hint: remove it, or choose another folder",
         part.display(),
         out.display()
@@ -255,7 +255,7 @@ mod tests {
         let (next, other) = (dir.path().join("next"), dir.path().join("next.part"));
         fs::create_dir(&other).unwrap();
         let error = write_folder(&next, |_| Ok(())).unwrap_err().to_string();
-        assert!(error.contains("next.part` is in the way") && other.is_dir(), "{error}");
+        assert!(error.contains("next.part` exists: another") && other.is_dir(), "{error}");
     }
 
     #[test]

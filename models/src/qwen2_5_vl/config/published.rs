@@ -68,7 +68,7 @@ impl VlmConfig {
         if let Some(text) = &mut nested {
             text.only::<String, _>("model_type", &["qwen2_5_vl_text", "qwen2_5_vl"])?;
             media.check_copies(text)?;
-            shared = Shared::take(text)?.before(shared)?;
+            shared = Shared::take(text)?.before(&shared)?;
         }
         let eos_token_id = shared.eos.ok_or_else(|| top.missing("eos_token_id"))?;
         let mut text = match nested {
@@ -159,7 +159,7 @@ impl Shared {
     }
 
     /// Gives the fields of `text_config` precedence over those at the top level, `outer`.
-    fn before(self, outer: Shared) -> Result<Shared> {
+    fn before(self, outer: &Shared) -> Result<Shared> {
         if (self.tie, outer.tie) == (Some(false), Some(true)) {
             bail!(
                 "`tie_word_embeddings` is true, `text_config.tie_word_embeddings` false\n\
