@@ -14,15 +14,15 @@ pub struct TokenBatch {
     pub input_ids: Vec<Vec<u32>>,
     /// Rotary position of each token, `[batch][sequence]`.
     pub positions: Vec<Vec<Position>>,
-    /// For each sequence the first row of the picture features that its picture and video tokens take,
-    /// one after the other: `[batch]`.
+    /// The first row of the picture features that a sequence's picture and video tokens take, one after the other:
+    /// `[batch]`.
     pub feature_starts: Vec<usize>,
     /// Empty for plain causal attention; else `[batch][sequence]`: a token sees what stands before
     /// it in segment 0 and in its own segment. One prompt (0) is so shared by many continuations.
     pub segments: Vec<Vec<u32>>,
 }
 
-/// What stands at one place of a sequence, before it is embedded.
+/// One place of a sequence before it is embedded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// The embedding of this token id.

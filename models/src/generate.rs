@@ -353,6 +353,50 @@ fn generate_native(
 /// How many new tokens a cache has room for at first: most answers are far shorter than `max_new_tokens`.
 const ROOM: usize = 512;
 
+/// Prompts as the plain form computed them.
+struct Prefilled {
+    cache: KvCache,
+    /// Logits after each prompt, `[prompts * vocab_size]`.
+    logits: Vec<f32>,
+    /// Position of each answer's first token, `[prompts]`.
+    next_position: Vec<u32>,
+}
+
+/// Computes all prompts at once. They end together: `pads` is the padding of each, which is on the left and hidden.
+fn prefill_plain(
+    model: &Vlm,
+    task: &Task<'_>,
+    features: Option<&Tensor<2>>,
+    pads: &[usize],
+    width: usize,
+) -> Prefilled {
+    let &Task { config, prompts, .. } = task;
+    let device = model.device();
+    let heads = model.layout.decoder;
+    let mut batch = TokenBatch::default();
+    let mut next_position = Vec::new();
+    for (prompt, &pad) in prompts.iter().zip(pads) {
+        let (positions, next) = task.positions(prompt);
+        next_position.push(next);
+        batch.input_ids.push([vec![config.eos_token_id; pad], prompt.input_ids.clone()].concat());
+        batch.positions.push([vec![[0; 3]; pad], positions].concat());
+        batch.feature_starts.push(prompt.feature_start);
+    }
+    let group = heads.num_queries_per_kv();
+    let mask = if pads.iter().all(|&pad| pad == 0) {
+        causal_mask(width, group, &device)
+    } else {
+        let seen: Vec<Vec<bool>> =
+            pads.iter().map(|&pad| (0..width).map(|key| key >= pad).collect()).collect();
+        padded_causal_mask(&seen, heads.num_kv_heads, group, &device)
+    };
+    let mut cache = KvCache::new(config, prompts.len(), width, &device, model.dtype());
+    let hidden = model.forward_cached(&batch, features, &mask, &mut cache);
+    let last: Vec<i64> = (0..prompts.len()).map(|i| ((i + 1) * width - 1) as i64).collect();
+    let logits = host(model.decoder.logits(hidden.select(0, index(last, &device))));
+    Prefilled { cache, logits, next_position }
+}
+
 /// Generates over burn's tensors: all rows at once, padded.
 fn generate_plain(
     model: &Vlm,
@@ -362,34 +406,13 @@ fn generate_plain(
 ) {
     let &Task { config, prompts, num_samples, sampling, .. } = task;
     let device = model.device();
-    let (kv_heads, group) =
-        (config.num_key_value_heads, config.num_attention_heads / config.num_key_value_heads);
+    let kv_heads = config.num_key_value_heads;
     let width = prompts.iter().map(|p| p.input_ids.len()).max().expect("at least one prompt");
     let pads: Vec<usize> = prompts.iter().map(|p| width - p.input_ids.len()).collect();
-
-    // Prompts end together: padding stands on the left and is hidden.
-    let mut batch = TokenBatch::default();
-    let mut next_position = Vec::new();
-    for (prompt, &pad) in prompts.iter().zip(&pads) {
-        let (positions, next) = task.positions(prompt);
-        next_position.push(next);
-        batch.input_ids.push([vec![config.eos_token_id; pad], prompt.input_ids.clone()].concat());
-        batch.positions.push([vec![[0; 3]; pad], positions].concat());
-        batch.feature_starts.push(prompt.feature_start);
-    }
-    let mask = if pads.iter().all(|&pad| pad == 0) {
-        causal_mask(width, group, &device)
-    } else {
-        let seen: Vec<Vec<bool>> =
-            pads.iter().map(|&pad| (0..width).map(|key| key >= pad).collect()).collect();
-        padded_causal_mask(&seen, kv_heads, group, &device)
-    };
     let longest = width + sampling.max_new_tokens;
     let mut capacity = longest.min(width + ROOM);
-    let mut cache = KvCache::new(config, prompts.len(), width, &device, model.dtype());
-    let hidden = model.forward_cached(&batch, features, &mask, &mut cache);
-    let last: Vec<i64> = (0..prompts.len()).map(|i| ((i + 1) * width - 1) as i64).collect();
-    let first = host(model.decoder.logits(hidden.select(0, index(last, &device))));
+    let Prefilled { mut cache, logits: first, next_position } =
+        prefill_plain(model, task, features, &pads, width);
 
     let mut rows: Vec<Row> = Vec::with_capacity(prompts.len() * num_samples);
     for (prompt, &position) in next_position.iter().enumerate() {

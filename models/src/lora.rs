@@ -22,7 +22,7 @@ use crate::weights::{ComputeDtype, NamedShape, Parameter, Parameters, StoredDtyp
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 const HINT: &str = "hint: compare with a file that PEFT writes";
-/// What PEFT puts before the name of a module.
+/// The prefix that PEFT puts before the names of modules.
 const PREFIX: &str = "base_model.model.";
 /// Fields of `adapter_config.json` that change nothing here.
 const IGNORED: [&str; 14] = [

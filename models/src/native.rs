@@ -30,7 +30,7 @@ mod tower;
 pub use self::gemm::{Mat, MatMut, Product, product, recorded};
 pub use self::tower::TowerPass;
 
-/// How many rows of logits are in memory at once.
+/// Number of rows whose logits are in memory at once.
 const HEAD_BLOCK: usize = 128;
 
 /// Gradients by name of the parameter, `[product of shape]` each; frozen parameters have no entry.
@@ -43,7 +43,7 @@ pub struct Native {
     tensors: BTreeMap<String, FlexTensor>,
 }
 
-/// What [`Native::backward`] needs of a forward pass through the decoder.
+/// The results of a forward pass through the decoder that [`Native::backward`] needs.
 #[derive(Debug)]
 pub struct Pass {
     cos: Vec<f32>,

@@ -233,7 +233,7 @@ pub(crate) fn softmax(row: &mut [f32], valid: usize) -> f32 {
     most + total.ln()
 }
 
-/// `exp(x - lse)` of the first `valid` numbers of a row, zeros behind them.
+/// Computes `exp(x - lse)` of the first `valid` numbers of a row and sets the others to zero.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn softmax_again(row: &mut [f32], valid: usize, lse: f32) {
     let (row, hidden) = row.split_at_mut(valid);
@@ -243,7 +243,7 @@ pub(crate) fn softmax_again(row: &mut [f32], valid: usize, lse: f32) {
     }
 }
 
-/// The gradient of softmax: `dp = p * (dp - along) * scale`, `along` being the sum of `dp * p`.
+/// Computes the gradient of softmax: `dp = p * (dp - along) * scale`, `along` being the sum of `dp * p`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn softmax_backward(p: &[f32], dp: &mut [f32], along: f32, scale: f32) {
     for (dp, p) in dp.iter_mut().zip(p) {

@@ -23,7 +23,7 @@ const MERGER_NORM: &str = "visual.merger.ln_q.weight";
 const MERGER_IN: &str = "visual.merger.mlp.0";
 const MERGER_OUT: &str = "visual.merger.mlp.2";
 
-/// What [`Native::tower_backward`] needs of a forward pass.
+/// The results of a forward pass through the tower that [`Native::tower_backward`] needs.
 #[derive(Debug, Default)]
 pub struct TowerPass {
     /// `[patches, patch_values]`, in the processor's order.

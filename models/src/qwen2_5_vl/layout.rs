@@ -1,4 +1,4 @@
-//! The sizes of a model as plain numbers, for who plans, counts or trains it without knowing its architecture.
+//! The sizes of a model as plain numbers, for code that plans, counts or trains it without knowing its architecture.
 //!
 //! Does not know settings that change only what is computed, such as epsilons and rotary bases.
 
@@ -21,7 +21,7 @@ pub struct Layout {
     pub decoder: BlockLayout,
     /// The vision tower.
     pub tower: BlockLayout,
-    /// How the names of the tower's parameters begin.
+    /// Prefix of the names of the tower's parameters.
     pub tower_prefix: &'static str,
     /// Side, in patches, of the square that becomes one token; at least 1.
     pub merge_size: usize,
@@ -83,8 +83,8 @@ impl Layout {
 }
 
 impl VlmConfig {
-    /// Returns the sizes of a model with this configuration. Goes through the names of all parameters, so that what is
-    /// needed often should be kept.
+    /// Returns the sizes of a model with this configuration. It lists all parameters, so inner loops should store the
+    /// result.
     pub fn layout(&self) -> Layout {
         let vision = &self.vision_config;
         let shapes = shapes(self);
@@ -124,5 +124,41 @@ impl VlmConfig {
             num_tower_parameters: count(shapes.iter().filter(is_tower)),
             num_active_parameters: count(shapes.iter().filter(is_active)) + tied_head,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The counts are those of the published weights; text models without vision are published too.
+    #[test]
+    fn sizes_are_those_of_the_published_checkpoints() {
+        for (name, all, text, cache) in [
+            ("qwen2.5-vl-3b", 3_754_622_976, 3_085_938_688, 36_864),
+            ("qwen2.5-vl-7b", 8_292_166_656, 7_615_616_512, 57_344),
+        ] {
+            let config = VlmConfig::published(name).unwrap();
+            assert_eq!(VlmConfig::from_json(&config.to_json()).unwrap(), config);
+            let layout = config.layout();
+            assert_eq!(layout.num_parameters, all, "{name}");
+            assert_eq!(layout.num_tower_parameters, all - text, "{name}");
+            assert_eq!(layout.cache_bytes(DType::BF16), cache, "{name}");
+            // A head that is the embedding still computes; an embedding of its own does not.
+            let table =
+                if config.tie_word_embeddings { 0 } else { layout.vocab_size * config.hidden_size };
+            assert_eq!(layout.num_active_parameters, text - table, "{name}");
+        }
+        assert_eq!(VlmConfig::published("qwen2.5-vl-72b"), None);
+    }
+
+    #[test]
+    fn a_patch_has_the_numbers_that_the_processor_cuts() {
+        let config = crate::tests::fixtures::nano(300);
+        let layout = config.layout();
+        let processor = crate::image::ProcessorConfig::preset(&config.vision_config);
+        let patches = processor.patches(&image::RgbImage::new(112, 112)).unwrap();
+        assert_eq!(patches.values.len(), patches.grid.num_patches() * layout.patch_values);
+        assert_eq!((layout.merge_size, layout.window_patches), (2, 16));
     }
 }

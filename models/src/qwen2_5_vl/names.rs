@@ -2,9 +2,9 @@
 //!
 //! Does not know shapes.
 
-/// How the names of the vision tower's parameters begin, the patch merger's included.
+/// Prefix of the names of the vision tower's parameters, the patch merger's included.
 pub const TOWER: &str = "visual.";
-/// How the names of parameters inside of equal blocks begin: decoder, tower, and the patch merger's layers.
+/// Prefixes of the names of parameters inside of layers: the decoder's, the tower's and the patch merger's.
 pub const BLOCKS: [&str; 3] = ["model.layers.", "visual.blocks.", "visual.merger.mlp."];
 /// The input embedding, `[vocab_size, hidden_size]`.
 pub const EMBEDDING: &str = "model.embed_tokens.weight";

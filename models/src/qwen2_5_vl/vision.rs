@@ -162,7 +162,7 @@ pub(crate) struct Segment {
     pub(crate) len: usize,
 }
 
-/// How the patches of one picture are reordered so that windows are contiguous.
+/// An order of one picture's patches in which windows are contiguous.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WindowLayout {
     /// The old patch of each new place, `[patches]`.
