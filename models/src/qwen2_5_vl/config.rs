@@ -454,7 +454,7 @@ impl GenerationConfig {
             pad_token_id: fields.take("pad_token_id")?,
             repetition_penalty: fields.take("repetition_penalty")?.unwrap_or(1.0),
         };
-        fields.finish(&[])?;
+        fields.finish(&published::INERT)?;
         let ranges = [
             ("temperature", config.temperature, !config.do_sample || config.temperature > 0.0),
             ("top_p", config.top_p, config.top_p > 0.0 && config.top_p <= 1.0),

@@ -17,16 +17,20 @@ use crate::weights::{ComputeDtype, Parameters};
 
 // Old paths of what moved, until its last user has followed.
 pub use crate::batch::{TokenBatch, index};
+pub use DecoderInput as Laid;
 
 /// A model over one set of parameters. Cheap to build, since it holds views of them.
 #[derive(Debug, Clone)]
 pub struct Vlm {
+    /// The configuration that the model was built from.
     pub config: VlmConfig,
     /// The sizes of `config`.
     pub layout: Layout,
     /// `[vocab_size, hidden_size]`
     embed_tokens: Tensor<2>,
+    /// The vision tower with its patch merger.
     pub visual: VisionTower,
+    /// The text decoder.
     pub decoder: Decoder,
     /// The same model on slices of the host's memory; present where the parameters lie there as f32.
     pub native: Option<Native>,
@@ -34,7 +38,7 @@ pub struct Vlm {
 
 /// A batch as a rectangle, before the first layer.
 #[derive(Debug, Clone)]
-pub struct Laid {
+pub struct DecoderInput {
     /// Embeddings, `[num * width, hidden_size]`.
     pub x: Tensor<2>,
     /// Number of sequences.
@@ -174,14 +178,20 @@ impl Vlm {
     /// # Shapes
     /// `features` as in [`Vlm::embed`]; returns `[tokens of all sequences, hidden_size]`, without padding.
     pub fn forward(&self, batch: &TokenBatch, features: Option<&Tensor<2>>) -> Tensor<2> {
-        let Laid { x, num, rotary, mask, places } = self.lay_out(batch, features, usize::MAX);
+        let DecoderInput { x, num, rotary, mask, places } =
+            self.lay_out(batch, features, usize::MAX);
         let hidden = self.decoder.forward(x, num, &rotary, mask.as_ref(), None);
         without_padding(hidden, places)
     }
 
     /// Lays out a batch for the decoder's layers. A single sequence of more than `whole` tokens gets no mask: its
     /// attention is computed for blocks of queries ([`crate::ops::block_mask`]).
-    pub fn lay_out(&self, batch: &TokenBatch, features: Option<&Tensor<2>>, whole: usize) -> Laid {
+    pub fn lay_out(
+        &self,
+        batch: &TokenBatch,
+        features: Option<&Tensor<2>>,
+        whole: usize,
+    ) -> DecoderInput {
         let (padded, places) = batch.padded();
         let x = self.embed(&padded, features);
         let kv_heads = self.config.num_key_value_heads;
@@ -195,7 +205,7 @@ impl Vlm {
         });
         let rotary = self.rotary(&padded.positions);
         let places = (places.len() < num * width).then(|| index(places, &device));
-        Laid { x, num, rotary, mask, places }
+        DecoderInput { x, num, rotary, mask, places }
     }
 
     /// Computes the hidden states of sequences of one length that continue what `cache` holds.

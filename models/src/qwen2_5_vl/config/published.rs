@@ -15,7 +15,7 @@ use super::{ARCHITECTURE, RopeScaling, VISION_ROPE_THETA, VisionConfig, VlmConfi
 use crate::fields::{HINT, Section};
 
 /// Fields about how a checkpoint was written or is loaded; they never change what it computes.
-const INERT: [&str; 7] = [
+pub(super) const INERT: [&str; 7] = [
     "_attn_implementation_autoset",
     "_name_or_path",
     "dtype",
