@@ -309,7 +309,7 @@ fn native_gradients(
     let device = model.device();
     let loss = loss(&log_probs, batch);
     let is_frozen = |name: &str| frozen.contains(name);
-    let num_features = features.len() / model.config.hidden_size;
+    let num_features = features.len() / model.layout.decoder.hidden_size;
     let (mut gradients, dfeatures) = native.backward(pass, &loss.slopes, num_features, &is_frozen);
     if let Some(tower) = tower.filter(|_| num_features > 0 && native.tower_learns(&is_frozen)) {
         gradients.extend(native.tower_backward(tower, &dfeatures, &is_frozen));
@@ -342,7 +342,7 @@ pub fn prediction_log_probs(
         return vector(native.log_probs(&tokens, &features, &predictions).0, &device);
     }
     let features = (!pictures.is_empty()).then(|| match kept {
-        Some(kept) => matrix(kept, model.config.hidden_size, &device),
+        Some(kept) => matrix(kept, model.layout.decoder.hidden_size, &device),
         None => model.image_features(&pictures),
     });
     predicted(model, model.forward(&tokens, features.as_ref()), &predictions)

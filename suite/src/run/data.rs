@@ -108,7 +108,7 @@ fn sample(
         temperature: spec.temperature,
         top_p: spec.top_p,
         top_k: spec.top_k,
-        ..Sampling::greedy(spec.max_new_tokens, prompter.config.eos_token_id)
+        ..Sampling::greedy(spec.max_new_tokens, prompter.tokenizer.ids.eos)
     };
     let unused = TrainingSpec::none();
     let context = Context::new(prompter, compute, &unused);

@@ -257,7 +257,7 @@ fn ask(
     }
     let model = Vlm::computing(&base.prompter.config, &parameters, dtype);
     let asking = planned.asking;
-    let usual = recipe.evaluation.sampling(base.prompter.config.eos_token_id);
+    let usual = recipe.evaluation.sampling(base.prompter.tokenizer.ids.eos);
     let sampling = if asking.greedy { Sampling { temperature: 0.0, ..usual } } else { usual };
     let unused = TrainingSpec::none();
     let context = Context::new(&base.prompter, compute, &unused);

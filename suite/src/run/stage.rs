@@ -107,7 +107,7 @@ impl<'a> Plenty<'a> {
             };
             plenty.validation = Some(Validation {
                 questions: samples.into_iter().map(ask).collect::<Result<_>>()?,
-                sampling: Sampling::greedy(v.max_new_tokens, prompter.config.eos_token_id),
+                sampling: Sampling::greedy(v.max_new_tokens, prompter.tokenizer.ids.eos),
                 steps_per_epoch: sft::num_steps(sft, plenty.examples.len()) / sft.num_epochs,
             });
         }

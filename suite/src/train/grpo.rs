@@ -172,7 +172,7 @@ pub(super) fn roll(
 ) -> Result<Vec<Rolled>> {
     let sampling = Sampling {
         temperature: spec.temperature,
-        ..Sampling::greedy(spec.max_completion_tokens, context.prompter.config.eos_token_id)
+        ..Sampling::greedy(spec.max_completion_tokens, context.prompter.tokenizer.ids.eos)
     };
     let generated = rollouts(policy, context, questions, spec.num_generations, &sampling, seed)?;
     let num_rollouts = (questions.len() * spec.num_generations) as f64;
@@ -499,10 +499,11 @@ pub(super) fn group(prompter: &Prompter, question: &Question, answers: &[Answer]
 
 /// Whether `group` is of `question` alone: its prompt and pictures are those that rollouts were made of.
 fn check(group: &Group, question: &Question, config: &VlmConfig) -> Result<()> {
-    let merge = config.vision_config.spatial_merge_size;
+    let layout = config.layout();
+    let merge = layout.merge_size;
     let (prompt, ids) = (&question.input_ids, &group.sequence.input_ids);
     let num_image_tokens: usize = question.patches.iter().map(|p| p.grid.num_tokens(merge)).sum();
-    let found = ids.iter().filter(|id| **id == config.image_token_id).count();
+    let found = ids.iter().filter(|id| **id == layout.image_token_id).count();
     ensure!(
         ids.starts_with(prompt) && group.sequence.patches == question.patches,
         "a group holds the prompt or the pictures of another question than `{}`\n\
