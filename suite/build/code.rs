@@ -14,7 +14,7 @@ use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 /// Folders and files, from the root of the workspace, whose code decides bits. A missing one stops the build.
 ///
 /// The store and the journal are left out: they move bytes, which are hashed when written and checked when read.
-pub const PLACES: &[&str] = &[
+pub(crate) const PLACES: &[&str] = &[
     "models/src",
     "benchmarks/src",
     "suite/src/base.rs",
@@ -41,7 +41,7 @@ pub const PLACES: &[&str] = &[
 
 /// Packages of Cargo.lock that compute on every device; `*` at the end stands for any ending. They draw and decode
 /// pictures, read rows, draw random numbers, cut text into tokens and multiply matrices.
-pub const LIBRARIES: &[&str] = &[
+pub(crate) const LIBRARIES: &[&str] = &[
     "ab_glyph*",
     "burn*",
     "csv-core",
@@ -67,11 +67,11 @@ pub const LIBRARIES: &[&str] = &[
 ];
 
 /// Packages of Cargo.lock that compute where libtorch does, and only there.
-pub const LIBTORCH: &[&str] = &["burn-tch", "tch", "torch-sys"];
+pub(crate) const LIBTORCH: &[&str] = &["burn-tch", "tch", "torch-sys"];
 
 /// A file that is hashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct File {
+pub(crate) struct File {
     /// Path from the root of the workspace, with `/` between its parts.
     pub path: String,
     /// Its content, as UTF-8.
@@ -82,7 +82,7 @@ pub struct File {
 ///
 /// # Errors
 /// If a place does not exist or a file cannot be read as UTF-8.
-pub fn read(root: &Path, places: &[&str]) -> Result<Vec<File>, String> {
+pub(crate) fn read(root: &Path, places: &[&str]) -> Result<Vec<File>, String> {
     let mut paths = BTreeSet::new();
     for place in places {
         collect(root, place, &mut paths).map_err(|error| {
@@ -117,7 +117,7 @@ fn collect(root: &Path, path: &str, paths: &mut BTreeSet<String>) -> std::io::Re
 ///
 /// # Errors
 /// If a file is not Rust that can be cut into tokens.
-pub fn hash(files: &[File]) -> Result<u64, String> {
+pub(crate) fn hash(files: &[File]) -> Result<u64, String> {
     let mut codes = Vec::new();
     // Files and folders of modules that exist in tests only.
     let mut tests = Vec::new();
@@ -149,7 +149,7 @@ pub fn hash(files: &[File]) -> Result<u64, String> {
 ///
 /// # Errors
 /// If a name matches no package of `lock`, the text of a Cargo.lock.
-pub fn packages(lock: &str, names: &[&str], others: &[&str]) -> Result<u64, String> {
+pub(crate) fn packages(lock: &str, names: &[&str], others: &[&str]) -> Result<u64, String> {
     let mut used = BTreeSet::new();
     let mut hashes = Vec::new();
     for package in lock.split("[[package]]").skip(1) {
@@ -166,7 +166,7 @@ pub fn packages(lock: &str, names: &[&str], others: &[&str]) -> Result<u64, Stri
         };
         let Some(by) = names.iter().find(|pattern| called(pattern)) else { continue };
         used.insert(by);
-        if !others.iter().any(|pattern| called(&pattern)) {
+        if !others.iter().any(called) {
             let fields = ["name", "version", "source", "checksum"].map(field);
             hashes.push(fnv(format!("{fields:?}").as_bytes()));
         }
@@ -184,7 +184,7 @@ pub fn packages(lock: &str, names: &[&str], others: &[&str]) -> Result<u64, Stri
 ///
 /// # Errors
 /// If it names no wheel of torch, or wheels of several versions.
-pub fn libtorch(lock: &str) -> Result<&str, String> {
+pub(crate) fn libtorch(lock: &str) -> Result<&str, String> {
     let version = |line| str::strip_prefix(line, "\"torch-")?.split('-').next();
     let versions: BTreeSet<&str> = lock.lines().filter_map(version).collect();
     match (versions.first(), versions.len()) {
@@ -194,7 +194,7 @@ pub fn libtorch(lock: &str) -> Result<&str, String> {
 }
 
 /// One hash of many, whatever their order.
-pub fn combined(mut hashes: Vec<u64>) -> u64 {
+pub(crate) fn combined(mut hashes: Vec<u64>) -> u64 {
     hashes.sort_unstable();
     fnv(&hashes.into_iter().flat_map(u64::to_le_bytes).collect::<Vec<u8>>())
 }

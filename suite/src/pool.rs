@@ -104,10 +104,13 @@ pub fn hash(path: &Path) -> Result<Key> {
 /// # Errors
 /// If one cannot be read.
 pub fn hash_pictures(samples: &[Sample]) -> Result<Key> {
-    let images = samples.iter().flat_map(|sample| &sample.images);
-    let path = |image| if let ImageSource::File(path) = image { Some(path) } else { None };
     // Several questions may be asked about one picture.
-    let paths: BTreeSet<&PathBuf> = images.filter_map(path).collect();
+    let mut paths = BTreeSet::new();
+    for image in samples.iter().flat_map(|sample| &sample.images) {
+        if let ImageSource::File(path) = image {
+            paths.insert(path);
+        }
+    }
     let mut hasher = blake3::Hasher::new();
     for path in paths {
         hash_file(&mut hasher, path).with_context(|| unreadable(path))?;

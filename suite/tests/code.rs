@@ -45,7 +45,7 @@ fn file(path: &str, text: &str) -> File {
 
 #[track_caller]
 fn hash(files: &[File]) -> u64 {
-    code::hash(files).unwrap()
+    code::hash(files).expect("the files are Rust")
 }
 
 fn root() -> std::path::PathBuf {
@@ -139,6 +139,7 @@ fn a_file_counts_wherever_it_lies_unless_tests_declare_it() {
     let before = hash(&[a.clone(), b.clone(), data.clone()]);
     let renamed = File { path: "y/z/d.rs".into(), ..a.clone() };
     assert_eq!(hash(&[data.clone(), b.clone(), renamed]), before);
+    assert_eq!(code::combined(vec![1, 2]), code::combined(vec![2, 1]));
     assert_eq!(hash(&[a.clone(), b.clone(), data.clone(), file("x/e.rs", "//! Docs.")]), before);
     assert_ne!(hash(&[a.clone(), b.clone()]), before);
     assert_ne!(hash(&[a.clone(), a.clone(), b.clone(), data.clone()]), before);
