@@ -179,18 +179,21 @@ fn a_product_token_of_every_place_moves_the_hash_and_a_comment_none() {
             |text| format!("{text}\nconst ADDED: u8 = 1;"),
             |text| text.replacen("pub fn ", "pub fn renamed_", 1),
         ];
+        let mut files = code::read(&root(), &[place]).unwrap();
+        let before = hash(&files);
         for edit in edits {
-            let mut files = files.clone();
-            let is_inside = |file: &&mut File| {
-                file.path.starts_with(place)
-                    && file.path.ends_with(".rs")
+            let is_edited = |file: &&mut File| {
+                file.path.ends_with(".rs")
                     && !file.path.contains("test")
                     && edit(&file.text) != file.text
             };
-            let file = files.iter_mut().find(is_inside).expect("a place has code");
-            file.text = edit(&file.text);
+            let file = files.iter_mut().find(is_edited).expect("a place has code");
             let path = file.path.clone();
+            let text = file.text.clone();
+            file.text = edit(&text);
             assert_ne!(hash(&files), before, "{path}");
+            let file = files.iter_mut().find(|file| file.path == path);
+            file.expect("it is there").text = text;
         }
     }
     let error = code::read(&root(), &["suite/src/nowhere"]).unwrap_err();
