@@ -108,6 +108,14 @@ impl Compute {
         Ok(Compute { device, name: name.to_owned(), told, place, num_threads, memory_bytes, pool })
     }
 
+    /// Name of what computes, with the version of libtorch where that is used, for keys.
+    pub fn backend(&self) -> String {
+        match self.place {
+            Place::Slices => self.name.clone(),
+            Place::Host | Place::Card => format!("{} by {}", self.name, env!("SYNERGY_LIBTORCH")),
+        }
+    }
+
     /// Whether this device computes in `dtype`.
     ///
     /// # Errors

@@ -31,6 +31,7 @@ use crate::run::artifact::{Summary, checkpoint, lines, summarize, to_lines, writ
 use crate::run::base::Base;
 use crate::run::data;
 use crate::run::event::{Bar, Event, Events, interrupted};
+use crate::run::once::once;
 use crate::run::store::Store;
 use crate::train::dataset::{Dataset, Example};
 use crate::train::features::FeatureCache;
@@ -45,6 +46,13 @@ const MAX_SHARD_BYTES: usize = 5_000_000_000;
 
 /// Characters of a key that tell curves of one name apart.
 const KEY_CHARS: usize = 8;
+
+impl PlannedStage {
+    /// What all its random streams are derived from.
+    pub fn seed(&self) -> Seed {
+        Seed::root(self.seed).fold_in(&self.name)
+    }
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Progress {
@@ -265,10 +273,19 @@ pub fn run(
     store: &Store,
     events: &mut Events,
 ) -> Result<Summary> {
-    run_in_shards(planned, base, compute, store, events, MAX_SHARD_BYTES)
+    let (stage, seed) = (planned.name.as_str(), planned.seed);
+    let find = |events: &mut Events| {
+        let Some(artifact) = store.open_artifact(&planned.key)? else { return Ok(None) };
+        events.write(Event::StageCached { stage, seed, key: planned.key.as_str() })?;
+        let summary = artifact.read("summary.json")?;
+        serde_json::from_slice(&summary).context("summary of a stage").map(Some)
+    };
+    once(store, &planned.key, &format!("stage `{stage}` (seed {seed})"), events, find, |events| {
+        run_in_shards(planned, base, compute, store, events, MAX_SHARD_BYTES)
+    })
 }
 
-/// The same with weights in files of at most `max_shard_bytes`.
+/// Runs `planned`, which the store lacks, with weights in files of at most `max_shard_bytes`.
 fn run_in_shards(
     planned: &PlannedStage,
     base: &Base,
@@ -278,11 +295,6 @@ fn run_in_shards(
     max_shard_bytes: usize,
 ) -> Result<Summary> {
     let (stage, seed) = (planned.name.as_str(), planned.seed);
-    if let Some(artifact) = store.open_artifact(&planned.key)? {
-        events.write(Event::StageCached { stage, seed, key: planned.key.as_str() })?;
-        let summary = artifact.read("summary.json")?;
-        return serde_json::from_slice(&summary).context("summary of a stage");
-    }
     let spec = &planned.spec;
     let (Some(from), Some(training), Some(optimizer)) =
         (&planned.from, spec.training(), spec.optimizer())
