@@ -6,7 +6,7 @@
 use anyhow::{Result, bail, ensure};
 use synergy_benchmarks::answer::{Outcome, boxes, equivalent, format_reward};
 use synergy_benchmarks::families::{Family, Split};
-use synergy_benchmarks::grade::{Grader, Target, grade};
+use synergy_benchmarks::grade::{Grader, grade};
 use synergy_benchmarks::sample::Sample;
 
 use crate::recipe::{AnswerRule, RewardSpec};
@@ -28,7 +28,7 @@ pub fn reward(
     finished: bool,
 ) -> Reward {
     let is_right =
-        |text: &str| grade(grader, &Target::of(sample), text, finished).outcome == Outcome::Correct;
+        |text: &str| grade(grader, &sample.target(), text, finished).outcome == Outcome::Correct;
     let right = match spec.answer {
         AnswerRule::LastBox => is_right(text),
         AnswerRule::OnlyBox => {
