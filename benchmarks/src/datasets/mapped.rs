@@ -1,6 +1,6 @@
 //! Anyone's questions: any TSV, JSONL or parquet whose columns a few lines of TOML name.
 //!
-//! Does not know any benchmark. What is not named is not read, and what is named must be there.
+//! This module does not know any benchmark. What is not named is not read, and what is named must be there.
 //!
 //! ```toml
 //! benchmark = "my_set"              # ids are my_set/<split>/<id>
@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(message, format!("failed to read mapping `map.toml`: {want}"));
     }
 
-    /// The samples of a file `name` with `text`, beside a picture `a.png`, or what is wrong.
+    /// Returns the samples of a file `name` with `text`, beside a picture `a.png`, or what is wrong.
     fn read(spec: &str, name: &str, text: &str) -> Result<Vec<Sample>> {
         let folder = tempfile::tempdir().unwrap();
         image::RgbImage::new(2, 3).save(folder.path().join("a.png")).unwrap();

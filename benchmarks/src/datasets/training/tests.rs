@@ -31,7 +31,7 @@ fn read(layout: Layout, path: &Path) -> Result<Vec<Sample>> {
     open(layout, path, "set")?.collect()
 }
 
-/// What is wrong, with the file's folder left out.
+/// Returns what is wrong, with the file's folder left out.
 fn wrong(layout: Layout, path: &Path) -> String {
     let message = format!("{:#}", read(layout, path).unwrap_err());
     message.replace(&format!("{}/", path.parent().unwrap().display()), "")
