@@ -6,10 +6,10 @@
 //! no picture can be shared between splits, whatever the seeds. Swap's discs are hashed without
 //! their order: a mirrored disc asks for the same solution and must not cross a split.
 
+mod canvas;
 mod chart;
 mod count;
 mod path;
-mod picture;
 mod sheet;
 mod sum;
 mod swap;
@@ -26,7 +26,7 @@ use strum::{Display, EnumCount, IntoStaticStr, VariantArray};
 
 pub use sheet::contact_sheet;
 
-use self::picture::Board;
+use self::canvas::Board;
 use crate::seed::Seed;
 
 /// The most steps a question may ask for.

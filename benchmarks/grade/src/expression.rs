@@ -216,7 +216,7 @@ fn variable(name: u64, point: usize) -> Scalar {
     Scalar::Float(if point + NEGATIVE_POINTS < POINTS { size } else { -size })
 }
 
-/// Returns the finalizer of SplitMix64 (Steele et al. 2014): every bit of the result hangs on every bit.
+/// Returns the finalizer of SplitMix64 (Steele et al. 2014): every bit of the result depends on every bit.
 fn mix(mut bits: u64) -> u64 {
     bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -540,7 +540,7 @@ impl Parser<'_> {
         Some(product)
     }
 
-    /// Returns what follows the name of a function: a power of it, a base or degree, and its argument.
+    /// Parses what follows the name of a function: a power of it, a base or degree, and its argument.
     fn function(&mut self, function: Function) -> Option<usize> {
         self.deeper(|parser| {
             let mut exponent = None;

@@ -38,7 +38,7 @@ fn without_underscores(text: &str) -> Option<String> {
     Some(text.replace('_', ""))
 }
 
-/// Does what Python's `round(value, decimals)` does: the decimal closest to the double's exact value, a tie to the even one.
+/// Does what Python's `round(value, decimals)` does: gives the closest decimal, of two as close the even one.
 pub(super) fn round(value: f64, decimals: usize) -> f64 {
     // Rust writes the exact value correctly rounded, ties to even, as CPython does.
     format!("{value:.decimals$}").parse().unwrap_or(value)

@@ -109,8 +109,8 @@ impl Mapping {
             let Some(name) = name else { continue };
             if !is_name(name.get_ref()) {
                 let cause = format!(
-                    "`{key}` is a part of ids, `{}` is not\n\
-                     hint: letters, digits, `_`, `-` and `.`",
+                    "`{}` cannot be the `{key}`, which is a part of ids\n\
+                     hint: use letters, digits, `_`, `-` and `.`",
                     name.get_ref().escape_debug()
                 );
                 return Err(at(name.span().start, &cause));
@@ -304,7 +304,7 @@ mod tests {
         refused(&SPEC.replace("answer = \"a\"\n", ""), "line 1: missing field `answer`");
         refused(
             &SPEC.replace("\"mine\"", "\"my/set\""),
-            "line 1: `benchmark` is a part of ids, `my/set` is not\nhint: letters, digits, `_`, `-` and `.`",
+            "line 1: `my/set` cannot be the `benchmark`, which is a part of ids\nhint: use letters, digits, `_`, `-` and `.`",
         );
         refused(
             &SPEC.replace("difficulty", "options_list"),

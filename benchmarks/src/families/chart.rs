@@ -88,6 +88,6 @@ pub(super) fn ask(cells: &[Cell; NUM_CELLS], hops: usize, rng: &mut ChaCha8Rng) 
 }
 
 fn height(cell: Cell) -> u8 {
-    let Cell::Bar(height) = cell else { panic!("{cell:?} is no bar") };
+    let Cell::Bar(height) = cell else { panic!("{cell:?} is not a bar") };
     height
 }

@@ -87,6 +87,6 @@ fn most_frequent<T: Copy + PartialEq>(values: &[T; NUM_CELLS], all: &[T]) -> T {
 }
 
 fn shape(cell: Cell) -> (Shape, Color) {
-    let Cell::Shape { shape, color } = cell else { panic!("{cell:?} is no shape") };
+    let Cell::Shape { shape, color } = cell else { panic!("{cell:?} is not a shape") };
     (shape, color)
 }

@@ -65,6 +65,6 @@ fn neighbor(at: usize, direction: Direction) -> usize {
 }
 
 fn arrow(cell: Cell) -> (Direction, Color) {
-    let Cell::Arrow { direction, color } = cell else { panic!("{cell:?} is no arrow") };
+    let Cell::Arrow { direction, color } = cell else { panic!("{cell:?} is not an arrow") };
     (direction, color)
 }

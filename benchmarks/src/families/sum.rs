@@ -48,6 +48,6 @@ fn look(total: u8, digit: u8) -> Seen {
 }
 
 fn digit(cell: Cell) -> u8 {
-    let Cell::Digit(digit) = cell else { panic!("{cell:?} is no digit") };
+    let Cell::Digit(digit) = cell else { panic!("{cell:?} is not a digit") };
     digit
 }

@@ -93,6 +93,6 @@ fn pair(among: &[Color], rng: &mut ChaCha8Rng) -> [Color; 2] {
 }
 
 fn swapped(cell: Cell) -> [Color; 2] {
-    let Cell::Pair { left, right } = cell else { panic!("{cell:?} is no pair") };
+    let Cell::Pair { left, right } = cell else { panic!("{cell:?} is not a pair") };
     [left, right]
 }
