@@ -1,7 +1,7 @@
-//! What this machine has and lacks for the suite, and which profiles can run here.
+//! `cargo xtask doctor`: what this machine has and lacks for the suite, and which profiles can run here.
 //!
-//! Does not know how anything is mended beyond the line that it prints, and changes nothing. What a profile needs is a
-//! small table here; `synergy plan` computes it.
+//! Changes nothing, and knows no fix beyond the line that it prints. What a profile needs is a small table here;
+//! `synergy plan` computes it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,13 +10,16 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 use clap::ValueEnum as _;
+use serde_json::{Value, json};
 
 use crate::doctor::memory::Stage;
-use crate::files::{bytes_free, size};
+use crate::files::{bytes_free, unread};
+use crate::hint;
 use crate::libtorch::{self, Found, Gpu};
+use crate::units::size;
 use crate::{fetch, page, process, python, synergy};
 
-/// What NVIDIA's driver must be at least for anything of CUDA 12, by minor version compatibility, and for all of CUDA
+/// The oldest version of NVIDIA's driver for anything of CUDA 12, by minor version compatibility, and for all of CUDA
 /// 12.8, which the wheels hold. Source: NVIDIA's CUDA Compatibility guide, "Minor Version Compatibility", and the CUDA
 /// 12.8 release notes, tables "CUDA Toolkit and Minimum Required Driver Version for CUDA Minor Version Compatibility"
 /// and "CUDA Toolkit and Corresponding Driver Versions", Linux.
@@ -25,14 +28,14 @@ const DRIVER_ALL: &str = "570.26";
 
 mod memory;
 
-/// What compiling and profile smoke take, in bytes; estimates, on the safe side. A first build of burn writes some
+/// Bytes that compiling and profile smoke take; estimates, on the safe side. A first build of burn writes some
 /// gigabytes, its largest crates take about two of memory.
 const DISK_FIRST_BUILD: u64 = 5_000_000_000;
 const DISK_BUILT: u64 = 1_000_000_000;
 const MEMORY: u64 = 3_500_000_000;
 
-/// The profiles, and what the largest of their stages takes of a GPU's memory in bytes, as `synergy plan` estimates it;
-/// those without run on any machine's CPU.
+/// The profiles, with the GPU memory of their largest stage in bytes, as `synergy plan` estimates it; those without run
+/// on any machine's CPU.
 const PROFILES: [(&str, Option<u64>); 4] = [
     ("smoke", None),
     ("small", None),
@@ -63,15 +66,15 @@ impl State {
     }
 }
 
-/// One line of the screen.
+/// What was found of one program, resource or profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Finding {
     name: &'static str,
     state: State,
     text: String,
-    /// What to do about it.
+    /// What helps, if something is wrong.
     fix: Option<String>,
-    /// Whether profile smoke cannot do without.
+    /// True if profile smoke needs it.
     is_needed: bool,
 }
 
@@ -94,7 +97,7 @@ impl Finding {
     }
 }
 
-/// Prints the findings; exit code 1 if something is not there that profile smoke needs.
+/// Prints the findings. The exit code is 1 if something is missing that profile smoke needs.
 ///
 /// # Errors
 /// If the repository's own files cannot be read.
@@ -151,7 +154,7 @@ pub(crate) fn run(root: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let stages: Vec<Vec<Stage>> =
         PROFILES.iter().map(|(name, _)| memory::stages(root, name)).collect();
     if json {
-        println!("{}", as_json(&findings, &profiles, &stages));
+        println!("{:#}", as_json(&findings, &profiles, &stages));
     } else {
         print!("{}\nprofiles\n{}", as_text(&findings), as_text(&profiles));
         print!("\nmemory by the plan\n{}", memory_text(&stages));
@@ -159,44 +162,44 @@ pub(crate) fn run(root: &Path, json: bool) -> anyhow::Result<ExitCode> {
     Ok(process::exit_code(broken))
 }
 
-/// Whether something is not there that profile smoke needs. What could not be told is not held against a machine.
+/// Returns whether something is missing that profile smoke needs. What is unknown counts as there.
 fn is_broken(findings: &[Finding]) -> bool {
     let fine = [State::Ok, State::Unknown, State::TooNew];
     findings.iter().any(|finding| finding.is_needed && !fine.contains(&finding.state))
 }
 
-/// The first line that a command prints, if it succeeds.
-fn says(words: &[&str]) -> Option<String> {
+/// Returns the first line that a command prints, if it succeeds.
+fn first_line(words: &[&str]) -> Option<String> {
     let output = Command::new(words[0]).args(&words[1..]).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
     output.status.success().then(|| text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
-/// A program that nothing of profile smoke needs.
+/// Looks for a program that profile smoke does not need.
 fn program(name: &'static str, words: &[&str], what_for: &str, fix: &str) -> Finding {
-    match says(words) {
-        Some(said) => Finding::ok(name, said),
+    match first_line(words) {
+        Some(version) => Finding::ok(name, version),
         None => Finding::other(name, State::Missing, format!("optional, {what_for}"), fix),
     }
 }
 
-/// The toolchain against `rust-toolchain.toml`.
+/// Compares the toolchain with `rust-toolchain.toml`.
 fn rust(root: &Path) -> anyhow::Result<Finding> {
     let path = root.join("rust-toolchain.toml");
-    let text = fs::read_to_string(&path)
-        .with_context(|| format!("failed to read `{}`", path.display()))?;
-    let wanted = text.lines().find_map(|line| line.strip_prefix("channel = "));
-    let wanted = wanted.with_context(|| format!("`{}` names no channel", path.display()))?;
+    let text = fs::read_to_string(&path).with_context(|| unread(&path))?;
+    let file: toml::Table = text.parse().with_context(|| unread(&path))?;
+    let channel = file.get("toolchain").and_then(|table| table.get("channel")?.as_str());
+    let wanted = channel.with_context(|| format!("`{}` names no channel", path.display()))?;
     // The root's own: rustup chooses by the folder.
     let output = Command::new("rustc").arg("--version").current_dir(root).output();
-    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    Ok(toolchain(wanted.trim_matches('"'), said.ok().as_deref()))
+    let version = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    Ok(toolchain(wanted, version.ok().as_deref()))
 }
 
-/// `rustc 1.95.0 (59807616e 2026-04-14)` against `1.95.0`.
-fn toolchain(wanted: &str, said: Option<&str>) -> Finding {
+/// Compares `rustc 1.95.0 (59807616e 2026-04-14)` with `1.95.0`.
+fn toolchain(wanted: &str, output: Option<&str>) -> Finding {
     let fix = format!("rustup toolchain install {wanted}");
-    match said.and_then(|said| said.split_whitespace().nth(1)) {
+    match output.and_then(|output| output.split_whitespace().nth(1)) {
         None => Finding::other("rust", State::Missing, "no rustc", fix),
         Some(version) => match numbers(version).cmp(&numbers(wanted)) {
             std::cmp::Ordering::Less => {
@@ -211,7 +214,7 @@ fn toolchain(wanted: &str, said: Option<&str>) -> Finding {
     }
 }
 
-/// The numbers of a version, which compare as versions do.
+/// Splits a version into numbers, which compare as versions do.
 fn numbers(version: &str) -> Vec<u64> {
     version.split(['.', '-', '+']).map_while(|number| number.parse().ok()).collect()
 }
@@ -222,11 +225,11 @@ fn python_with_pip() -> Finding {
         let text = "optional, with pip: for `cargo xtask fetch`, `libtorch` and `parity`";
         return Finding::other("python", State::Missing, text, fix);
     };
-    let version = says(&[python, "--version"]).unwrap_or_default();
-    let pip = says(&[python, "-m", "pip", "--version"]).unwrap_or_default();
+    let version = first_line(&[python, "--version"]).unwrap_or_default();
+    let pip = first_line(&[python, "-m", "pip", "--version"]).unwrap_or_default();
     let pip: Vec<_> = pip.split_whitespace().take(2).collect();
     let text = format!("{version}, {}", pip.join(" "));
-    if says(&[python, "-c", "import ensurepip, venv"]).is_some() {
+    if first_line(&[python, "-c", "import ensurepip, venv"]).is_some() {
         Finding::ok("python", format!("{text}, venv"))
     } else {
         let text = format!("{text}, but no venv: `cargo xtask parity --regenerate` needs it");
@@ -237,7 +240,9 @@ fn python_with_pip() -> Finding {
 fn disk(free: Option<u64>, is_built: bool) -> Finding {
     let needed = if is_built { DISK_BUILT } else { DISK_FIRST_BUILD };
     match free {
-        None => Finding::other("disk", State::Unknown, "`df` does not tell", "look yourself"),
+        None => {
+            Finding::other("disk", State::Unknown, "`df` does not report it", "check it yourself")
+        }
         Some(free) if free < needed => Finding::other(
             "disk",
             State::TooLittle,
@@ -248,20 +253,23 @@ fn disk(free: Option<u64>, is_built: bool) -> Finding {
     }
 }
 
-/// Of the whole machine, where the system tells.
+/// Reads the memory of the whole machine in bytes, where the system reports it.
 fn bytes_of_memory() -> Option<u64> {
     if let Ok(text) = fs::read_to_string("/proc/meminfo") {
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
         return Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024);
     }
-    says(&["sysctl", "-n", "hw.memsize"])?.parse().ok()
+    first_line(&["sysctl", "-n", "hw.memsize"])?.parse().ok()
 }
 
 fn memory(bytes: Option<u64>) -> Finding {
     match bytes {
-        None => {
-            Finding::other("memory", State::Unknown, "the system does not tell", "look yourself")
-        }
+        None => Finding::other(
+            "memory",
+            State::Unknown,
+            "the system does not report it",
+            "check it yourself",
+        ),
         Some(bytes) if bytes < MEMORY => Finding::other(
             "memory",
             State::TooLittle,
@@ -275,7 +283,9 @@ fn memory(bytes: Option<u64>) -> Finding {
 fn cores() -> Finding {
     match std::thread::available_parallelism() {
         Ok(cores) => Finding::ok("cores", cores.to_string()),
-        Err(error) => Finding::other("cores", State::Unknown, error.to_string(), "look yourself"),
+        Err(error) => {
+            Finding::other("cores", State::Unknown, error.to_string(), "check it yourself")
+        }
     }
 }
 
@@ -283,20 +293,19 @@ fn library(found: &anyhow::Result<Option<Found>>) -> Finding {
     let fix = "cargo xtask libtorch";
     match found {
         Err(error) => {
-            let said = format!("{error:#}");
-            let (text, fix) = said.split_once("\nhint: ").unwrap_or((&said, fix));
-            Finding::other("libtorch", State::Missing, text, fix)
+            let fix = hint::of(error).unwrap_or(fix);
+            Finding::other("libtorch", State::Missing, format!("{error:#}"), fix)
         }
         Ok(None) => {
             let text = "optional, for `--device libtorch` and `--device cuda`";
             Finding::other("libtorch", State::Missing, text, fix)
         }
-        Ok(Some(found)) if found.fits() => Finding::ok("libtorch", found.told()),
+        Ok(Some(found)) if found.fits() => Finding::ok("libtorch", found.describe()),
         Ok(Some(found)) => {
             let version = found.version.as_deref().unwrap_or_default();
             let is_old = numbers(version) < numbers(libtorch::VERSION);
             let state = if is_old { State::TooOld } else { State::TooNew };
-            let text = format!("{}; tch wants {}", found.told(), libtorch::VERSION);
+            let text = format!("{}; tch needs {}", found.describe(), libtorch::VERSION);
             Finding::other("libtorch", state, text, format!("unset what names it; {fix}"))
         }
     }
@@ -305,7 +314,7 @@ fn library(found: &anyhow::Result<Option<Found>>) -> Finding {
 fn driver(gpus: &[Gpu]) -> Finding {
     let fix = format!("install NVIDIA's driver {DRIVER_ALL} or later, where there is a GPU");
     let Some(Gpu { driver, .. }) = gpus.first() else {
-        let text = "optional, for CUDA: no NVIDIA driver answers";
+        let text = "optional, for CUDA: no NVIDIA driver was found";
         return Finding::other("driver", State::Missing, text, fix);
     };
     if !is_driver_enough(driver) {
@@ -321,7 +330,7 @@ fn is_driver_enough(driver: &str) -> bool {
     numbers(driver) >= numbers(DRIVER_MIN)
 }
 
-/// The GPU with the most memory: a run computes on one.
+/// Returns the GPU with the most memory: a run computes on one.
 fn largest(gpus: &[Gpu]) -> Option<&Gpu> {
     gpus.iter().max_by_key(|gpu| gpu.bytes)
 }
@@ -367,10 +376,14 @@ fn on_gpu(name: &'static str, needs: u64, found: Option<&Found>, gpus: &[Gpu]) -
         return lacks("the driver is too old", State::TooOld, "see above");
     }
     if !found.is_some_and(|found| found.has_cuda && found.fits()) {
-        return lacks("no such libtorch", State::Missing, "cargo xtask libtorch --flavor cuda");
+        return lacks(
+            "no libtorch with CUDA",
+            State::Missing,
+            "cargo xtask libtorch --flavor cuda",
+        );
     }
     match gpu.bytes {
-        None => lacks("GPU memory unknown", State::Unknown, "look yourself"),
+        None => lacks("GPU memory unknown", State::Unknown, "check it yourself"),
         Some(bytes) if bytes < needs => {
             lacks("too little GPU memory", State::TooLittle, "a larger GPU")
         }
@@ -378,13 +391,13 @@ fn on_gpu(name: &'static str, needs: u64, found: Option<&Found>, gpus: &[Gpu]) -
     }
 }
 
-/// What `cargo xtask fetch` calls a profile.
+/// Returns the item under which `cargo xtask fetch` knows a profile.
 fn profile_item(name: &str) -> Option<fetch::Item> {
     fetch::Item::from_str(name, false).ok()
 }
 
-/// The finding on a profile, with what is not fetched of its model and data.
-fn with_data(finding: Finding, missing: &[&str]) -> Finding {
+/// Adds to the finding on a profile what is not fetched of its model and data.
+fn with_data(finding: Finding, missing: &[String]) -> Finding {
     let Finding { name, state, text, fix, is_needed } = finding;
     if missing.is_empty() {
         let text = format!("{text}; model and data are fetched");
@@ -399,9 +412,9 @@ fn with_data(finding: Finding, missing: &[&str]) -> Finding {
 
 fn as_text(findings: &[Finding]) -> String {
     let mut text = String::new();
-    for Finding { name, state, text: said, fix, .. } in findings {
+    for Finding { name, state, text: found, fix, .. } in findings {
         // Writing into a text cannot fail.
-        let _ = writeln!(text, "{:<11}{name:<10}{said}", state.text());
+        let _ = writeln!(text, "{:<11}{name:<10}{found}", state.text());
         if let Some(fix) = fix {
             let _ = writeln!(text, "{:<21}fix: {fix}", "");
         }
@@ -409,58 +422,36 @@ fn as_text(findings: &[Finding]) -> String {
     text
 }
 
-/// What the stages of each profile take; of a program that is not built how to build it.
+/// Writes what the stages of each profile take; where the program is not built, how to build it.
 fn memory_text(stages: &[Vec<Stage>]) -> String {
     let mut text = String::new();
     for ((name, _), stages) in PROFILES.iter().zip(stages) {
-        let told = match memory::told(stages) {
-            told if told.is_empty() => format!("unknown yet: cargo xtask synergy plan {name}.toml"),
-            told => told,
+        let memory = match memory::describe(stages) {
+            memory if memory.is_empty() => {
+                format!("unknown yet: cargo xtask synergy plan {name}.toml")
+            }
+            memory => memory,
         };
         // Writing into a text cannot fail.
-        let _ = writeln!(text, "{:<11}{name:<10}{told}", "");
+        let _ = writeln!(text, "{:<11}{name:<10}{memory}", "");
     }
     text
 }
 
-/// `findings` and `profiles`, each a list of objects of the same shape, and the bytes of every stage by profile.
-fn as_json(findings: &[Finding], profiles: &[Finding], stages: &[Vec<Stage>]) -> String {
-    let list = |all: &[Finding]| {
+/// Gives `findings` and `profiles`, each a list of objects of the same shape, and the bytes of every stage by profile.
+fn as_json(findings: &[Finding], profiles: &[Finding], stages: &[Vec<Stage>]) -> Value {
+    let list = |all: &[Finding]| -> Value {
         let all = all.iter().map(|Finding { name, state, text, fix, is_needed }| {
-            let fix = fix.as_deref().map_or("null".to_owned(), quoted);
-            format!(
-                "    {{\"name\": {}, \"state\": {}, \"text\": {}, \"fix\": {fix}, \"needed\": {is_needed}}}",
-                quoted(name),
-                quoted(state.text()),
-                quoted(text)
-            )
+            json!({"name": name, "state": state.text(), "text": text, "fix": fix, "needed": is_needed})
         });
-        all.collect::<Vec<_>>().join(",\n")
+        all.collect()
     };
-    let memory = PROFILES.iter().zip(stages).map(|((name, _), stages)| {
-        let stages = stages.iter().map(|stage| format!("{}: {}", quoted(&stage.name), stage.bytes));
-        format!("    {}: {{{}}}", quoted(name), stages.collect::<Vec<_>>().join(", "))
-    });
-    format!(
-        "{{\n  \"findings\": [\n{}\n  ],\n  \"profiles\": [\n{}\n  ],\n  \"memory_bytes\": {{\n{}\n  }}\n}}",
-        list(findings),
-        list(profiles),
-        memory.collect::<Vec<_>>().join(",\n")
-    )
-}
-
-/// A text as JSON writes it.
-fn quoted(text: &str) -> String {
-    let mut quoted = "\"".to_owned();
-    for letter in text.chars() {
-        match letter {
-            '"' | '\\' => quoted.extend(['\\', letter]),
-            // Writing into a text cannot fail.
-            '\0'..'\u{20}' => drop(write!(quoted, "\\u{:04x}", u32::from(letter))),
-            _ => quoted.push(letter),
-        }
-    }
-    quoted + "\""
+    let of_profile = |((name, _), stages): (&(&str, _), &Vec<Stage>)| {
+        let bytes = stages.iter().map(|stage| (stage.name.clone(), stage.bytes));
+        ((*name).to_owned(), bytes.collect::<Value>())
+    };
+    let memory: Value = PROFILES.iter().zip(stages).map(of_profile).collect();
+    json!({"findings": list(findings), "profiles": list(profiles), "memory_bytes": memory})
 }
 
 #[cfg(test)]
@@ -559,12 +550,15 @@ mod tests {
         }
         let there = with_data(Finding::ok("full-3b", "runs"), &[]);
         assert_eq!(there, Finding::ok("full-3b", "runs; model and data are fetched"));
-        let lacking = with_data(Finding::ok("full-3b", "runs"), &["qwen2.5-vl-3b", "mmk12"]);
+        let lacking = with_data(
+            Finding::ok("full-3b", "runs"),
+            &["qwen2.5-vl-3b", "mmk12"].map(str::to_owned),
+        );
         assert_eq!(lacking.state, State::Missing);
         assert_eq!(lacking.text, "runs; not fetched: qwen2.5-vl-3b, mmk12");
         assert_eq!(lacking.fix.unwrap(), "cargo xtask fetch full-3b");
         let no_gpu = Finding::other("full-7b", State::TooLittle, "small GPU", "a larger GPU");
-        let both = with_data(no_gpu, &["mmk12"]);
+        let both = with_data(no_gpu, &["mmk12".to_owned()]);
         assert_eq!(both.state, State::TooLittle);
         assert_eq!(both.fix.unwrap(), "a larger GPU; cargo xtask fetch full-7b");
     }
@@ -576,20 +570,17 @@ mod tests {
             Finding::other("python", State::Missing, "no \"pip\"", "a\\b\nc"),
         ];
         assert_eq!(as_text(&findings[..1]), "ok         rust      1.95.0\n");
-        assert_eq!(
-            as_json(&findings, &[], &[]),
-            r#"{
-  "findings": [
-    {"name": "rust", "state": "ok", "text": "1.95.0", "fix": null, "needed": true},
-    {"name": "python", "state": "missing", "text": "no \"pip\"", "fix": "a\\b\u000ac", "needed": false}
-  ],
-  "profiles": [
-
-  ],
-  "memory_bytes": {
-
-  }
-}"#
-        );
+        let stages = vec![
+            serde_json::from_str(r#"[{"name": "a", "kind": "sft", "memory_bytes": 1}]"#).unwrap(),
+        ];
+        let want = json!({
+            "findings": [
+                {"name": "rust", "state": "ok", "text": "1.95.0", "fix": null, "needed": true},
+                {"name": "python", "state": "missing", "text": "no \"pip\"", "fix": "a\\b\nc", "needed": false},
+            ],
+            "profiles": [],
+            "memory_bytes": {"smoke": {"a": 1}},
+        });
+        assert_eq!(as_json(&findings, &[], &stages), want);
     }
 }

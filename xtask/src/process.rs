@@ -2,7 +2,7 @@
 //!
 //! Does not know which programs are run or what their exit codes mean beyond 0, 1 and 2.
 
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode};
 
 use anyhow::Context as _;
 
@@ -42,6 +42,17 @@ pub(crate) fn replace(mut command: Command) -> anyhow::Result<ExitCode> {
 #[cfg(not(unix))]
 pub(crate) fn replace(command: Command) -> anyhow::Result<ExitCode> {
     wait(command).map(ExitCode::from)
+}
+
+/// A program in the background, which ends when this value is dropped.
+pub(crate) struct Background(pub(crate) Child);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // It has nothing to lose.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn not_started(command: &Command) -> String {
