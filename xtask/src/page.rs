@@ -59,7 +59,7 @@ pub(crate) fn open(root: &Path, report: &Path) -> anyhow::Result<u8> {
     );
     let mut node = Command::new("node");
     node.arg("check.mjs").arg(report).arg(work.join("screenshots")).current_dir(&work);
-    node.env("CHROMIUM", browser().context("a browser was found before")?);
+    node.env("CHROMIUM", browser().context("Chromium is missing")?);
     process::wait(node)
 }
 

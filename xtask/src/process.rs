@@ -6,12 +6,12 @@ use std::process::{Child, Command, ExitCode};
 
 use anyhow::Context as _;
 
-/// Exit code of a finding: a failed check, a regressed metric.
+/// The exit code of a finding: a failed check, a regressed metric.
 pub(crate) const EXIT_FINDING: u8 = 1;
-/// Exit code of what could not be done.
+/// The exit code of a command that could not be done.
 pub(crate) const EXIT_BROKEN: u8 = 2;
 
-/// Turns "was there a finding?" into the exit code.
+/// Returns the exit code of a check that has or has not a finding.
 pub(crate) fn exit_code(finding: bool) -> ExitCode {
     if finding { ExitCode::from(EXIT_FINDING) } else { ExitCode::SUCCESS }
 }

@@ -41,10 +41,10 @@ const FILES: &str = "files.sha256";
 const LINKER_SCRIPT: &str = "/* The wheel's own asks for CUDA. */\n\
                              INPUT ( libtorch_cpu.so libc10.so )\n";
 
-/// What a build needs, below `torch`.
+/// Files below `torch` that a build needs.
 const NEEDED: [&str; 2] = ["build-version", "include/torch/csrc/api/include/torch/torch.h"];
 
-/// What the lock has for one platform and flavor.
+/// The wheels in the lock for one platform and flavor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Locked {
     platform: String,

@@ -73,7 +73,7 @@ impl Wheel {
         Ok(is_whole)
     }
 
-    /// Has pip save the file in `download` and checks it; a file with another hash is removed.
+    /// Lets pip save the file in `download` and checks it; a file with another hash is removed.
     ///
     /// # Errors
     /// If pip fails, or the file is not the one of the lock.

@@ -1,4 +1,4 @@
-//! What is checked of the code itself: format, lints, documentation, examples, dependencies, tests.
+//! Checks of the code itself: format, lints, documentation, examples, dependencies, tests.
 //!
 //! Does not know the code. A tool that is not installed is reported as skipped: a check that did not run has not passed.
 //! Every build has the profile and the features of every other, so that burn is compiled once.
@@ -14,7 +14,8 @@ use super::outcome::{Outcome, Section, step};
 use crate::files::unread;
 use crate::test;
 
-/// What rustdoc must not find; it reads the flags from a variable, so that nothing is compiled again for it.
+/// The lints of rustdoc that are errors. They are passed in a variable of rustdoc's own, so that nothing is compiled again
+/// for them.
 const RUSTDOCFLAGS: &str = "-D rustdoc::broken_intra_doc_links -D rustdoc::private_intra_doc_links \
                             -D rustdoc::invalid_html_tags -D rustdoc::bare_urls -D rustdoc::invalid_codeblock_attributes";
 

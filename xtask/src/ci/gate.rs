@@ -69,7 +69,7 @@ pub(super) fn run(
     })
 }
 
-/// Plants a few faults that the gate must see.
+/// Plants a few faults that the gate must detect.
 ///
 /// # Errors
 /// If a process cannot be started.

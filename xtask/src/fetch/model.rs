@@ -1,4 +1,4 @@
-//! Whether a folder holds a whole checkpoint: the files, the index, and the frame of every safetensors file.
+//! Checks whether a folder holds a whole checkpoint: the files, the index, and the frame of every safetensors file.
 //!
 //! Does not read tensors and does not know the model: `synergy_models` does. The check takes a blink, also for tens of
 //! gigabytes.
@@ -24,7 +24,7 @@ pub(super) const FOLDER: &str = "models";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 /// Holds the weights of a model that has no index.
 const SINGLE: &str = "model.safetensors";
-/// What `synergy_models` needs besides the weights.
+/// The files that `synergy_models` needs besides the weights.
 const NEEDED: [&str; 4] =
     ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"];
 
@@ -85,7 +85,7 @@ struct Index {
     weight_map: Unique<String>,
 }
 
-/// What a header says of a tensor.
+/// The entry of a tensor in a header.
 #[derive(Deserialize)]
 struct Tensor {
     dtype: String,
@@ -120,7 +120,7 @@ fn check(folder: &Path) -> anyhow::Result<()> {
         ensure!(path.is_file(), "`{shard}`, which the index names, is not there");
         let there = tensors(&path)?;
         if let Some(lost) = wanted.difference(&there).next() {
-            bail!("`{shard}` has no tensor `{}`, which the index says", lost.escape_debug());
+            bail!("`{shard}` has no tensor `{}`, which the index names", lost.escape_debug());
         }
     }
     Ok(())
@@ -168,8 +168,11 @@ pub(super) fn tensors(path: &Path) -> anyhow::Result<BTreeSet<String>> {
     let (names, data) =
         layout(&header).with_context(|| format!("the header of `{name}` is invalid"))?;
     let wanted = 8 + length + data;
-    ensure!(bytes >= wanted, "`{name}` is cut off: {bytes} bytes, its header says {wanted}");
-    ensure!(bytes == wanted, "`{name}` has {bytes} bytes, its header says {wanted}");
+    ensure!(
+        bytes >= wanted,
+        "`{name}` is cut off: {bytes} bytes, but its header describes {wanted}"
+    );
+    ensure!(bytes == wanted, "`{name}` has {bytes} bytes, but its header describes {wanted}");
     Ok(names)
 }
 
@@ -256,7 +259,7 @@ pub(super) mod tests {
         for length in [0, 7, 8, 20, whole.len() - 16, whole.len() - 1] {
             refused(&whole[..length], "cut off");
         }
-        refused(&[&whole[..], b"x"].concat(), "its header says");
+        refused(&[&whole[..], b"x"].concat(), "but its header describes");
         refused(b"version https://git-lfs\noid sha256:0\n", "not a safetensors file");
     }
 

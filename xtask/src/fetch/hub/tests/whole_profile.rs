@@ -62,19 +62,10 @@ fn checkpoint() -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// The files below `folder`, by their paths from there.
+/// Reads the files below `folder`, by their paths from there.
 fn read_below(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    for name in names(folder) {
-        let path = folder.join(&name);
-        if path.is_dir() {
-            let below = read_below(&path).into_iter();
-            files.extend(below.map(|(file, bytes)| (format!("{name}/{file}"), bytes)));
-        } else {
-            files.insert(name, fs::read(path).unwrap());
-        }
-    }
-    files
+    let read = |file: String| (file.clone(), fs::read(folder.join(file)).unwrap());
+    below(folder).unwrap().into_iter().map(read).collect()
 }
 
 impl Place {
