@@ -4,6 +4,7 @@
 //!
 //! The words it looks for are put together from parts where they would otherwise be found here.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -70,10 +71,30 @@ pub(crate) fn violations(root: &Path, all: bool) -> anyhow::Result<Vec<String>> 
     collect(root, "", &mut files)?;
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut found = judge(&files);
+    let tests = test_modules(&files);
+    files.retain(|file| !tests.contains(&file.path));
     let held = judge_house(&files);
     let is_held = |line: &String| all || CLEAN.iter().any(|folder| line.starts_with(folder));
     found.extend(held.into_iter().filter(is_held));
     Ok(found)
+}
+
+/// Lists the files of modules that are declared under `#[cfg(test)]`.
+fn test_modules(files: &[File]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for File { path, text } in files {
+        let Some(folder) = path.strip_suffix(".rs") else { continue };
+        let folder = match folder.rsplit_once('/') {
+            Some((above, "lib" | "main" | "mod")) => above,
+            _ => folder,
+        };
+        for declared in text.split("#[cfg(test)]\n").skip(1) {
+            let line = declared.lines().next().unwrap_or_default();
+            let name = line.rsplit_once("mod ").and_then(|(_, name)| name.strip_suffix(';'));
+            found.extend(name.map(|name| format!("{folder}/{name}.rs")));
+        }
+    }
+    found
 }
 
 /// Applies the rules about imports, functions and English.
@@ -268,6 +289,15 @@ mod tests {
             check("README.md", &format!("a\n{line}"), &[&want]);
         }
         check("README.md", &format!("docs{path}x and $HOME{path} and {{dir}}{path}"), &[]);
+    }
+
+    #[test]
+    fn modules_of_tests_are_known_by_their_declaration() {
+        let file = |path: &str, text: &str| File { path: path.into(), text: text.into() };
+        let text = "#[cfg(test)]\nmod a;\nmod b;\n#[cfg(test)]\npub(crate) mod c;\n#[cfg(test)]\nmod tests {";
+        let found = test_modules(&[file("m/src/grade.rs", text), file("m/src/lib.rs", text)]);
+        let want = ["m/src/a.rs", "m/src/c.rs", "m/src/grade/a.rs", "m/src/grade/c.rs"];
+        assert_eq!(found, want.map(str::to_owned).into());
     }
 
     #[test]

@@ -118,7 +118,9 @@ fn paths(pieces: &[Piece], module: &[String]) -> Vec<Written> {
                 }
                 let is_use = at > 0 && word(at - 1) == Some("use");
                 let is_start = !(is(at.wrapping_sub(1), ':') && is(at.wrapping_sub(2), ':'));
-                if is_start && (is_use || is(at + 1, ':') && is(at + 2, ':')) {
+                // `pub(in crate::x)` uses nothing of it.
+                let is_scope = at > 2 && word(at - 1) == Some("in") && word(at - 3) == Some("pub");
+                if is_start && !is_scope && (is_use || is(at + 1, ':') && is(at + 2, ':')) {
                     let mut here = module.to_vec();
                     here.extend(inline.iter().map(|(name, _)| name.clone()));
                     let mut tree = Tree { pieces: &pieces, at, found: Vec::new() };
@@ -323,8 +325,10 @@ mod tests {
     #[test]
     fn tests_comments_and_other_crates_make_no_circle() {
         let a = ("m/src/a.rs", "use crate::b::T;\n#[cfg(test)]\nmod tests { use crate::c; }");
-        let b =
-            ("m/src/b.rs", "//! See [`crate::a`].\nuse other::a::T;\nfn f() { \"crate::a::T\" }");
+        let b = (
+            "m/src/b.rs",
+            "//! See [`crate::a`].\nuse other::a::T;\npub(in crate::a) fn f() { \"crate::a::T\" }",
+        );
         let tests = ("m/src/b/tests.rs", "use crate::a::T;");
         check_files(
             &[a, b, tests, ("n/src/c.rs", "use crate::a;"), ("m/src/c.rs", "use crate::a::T;")],
