@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::datasets::easy_vqa::{self, EasyVqaSplit};
 use synergy_benchmarks::datasets::{self, spread};
@@ -17,8 +17,6 @@ use synergy_benchmarks::families::Split;
 use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
-use synergy_models::generate::Sampling;
-use synergy_models::vlm::Vlm;
 use synergy_report::completion::{Completion, from_lines, to_lines};
 use synergy_report::score::{External, Results, Row, RowKind, Score, score};
 use synergy_report::text::report::SampleCompletion;
@@ -27,14 +25,14 @@ use crate::device::Compute;
 use crate::limits::QUESTIONS_PER_CHUNK;
 use crate::plan::{Plan, PlannedRow};
 use crate::planted::Planted;
-use crate::recipe::{BenchmarkSpec, Recipe, TrainingSpec};
+use crate::recipe::{BenchmarkSpec, Recipe};
 use crate::run::artifact;
 use crate::run::base::Base;
-use crate::run::event::{Event, Events, interrupted};
-use crate::run::journal::Journal;
+use crate::run::chunks::{Chunks, forget};
+use crate::run::event::{Event, Events};
 use crate::run::store::Store;
-use crate::train::Context;
-use crate::train::rollout::{Question, evaluate, with_another_picture};
+use crate::train::engine::{Engine, Question, completions};
+use crate::train::rollout::{LocalEngine, with_another_picture};
 use crate::train::sequence::test_samples;
 
 /// Where `cargo xtask fetch easy-vqa` puts the pictures.
@@ -235,6 +233,7 @@ fn texts(samples: &[Sample]) -> Rc<BTreeMap<String, String>> {
     Rc::new(samples.iter().map(|s| (s.id.clone(), s.question.clone())).collect())
 }
 
+/// Asks the questions of `planned`, chunk by chunk, and stores the completions.
 fn ask(
     recipe: &Recipe,
     planned: &PlannedRow,
@@ -247,57 +246,60 @@ fn ask(
     // The levels of all others are published, or they have none.
     let is_asked = |sample: &&Sample| planned.name != "levels" || sample.hops > 0;
     let samples: Vec<Sample> = samples.iter().filter(is_asked).cloned().collect();
-    let (mut journal, kept) = Journal::<Vec<Completion>>::open(&store.journal(&planned.key))?;
-    let mut completions = kept.concat();
+    let Base { prompter, .. } = base;
     let dtype = recipe.evaluation.dtype();
     let mut parameters =
         artifact::checkpoint(store, &planned.checkpoint, base, &compute.device, Some(dtype))?;
     if let Some(planted) = planned.planted {
         planted.weights(&mut parameters);
     }
-    let model = Vlm::computing(&base.prompter.config, &parameters, dtype);
+    let mut engine = LocalEngine::new(&prompter.config, compute, dtype);
+    engine.load(&parameters)?;
     let asking = planned.asking;
-    let usual = recipe.evaluation.sampling(base.prompter.config.eos_token_id);
-    let sampling = if asking.greedy { Sampling { temperature: 0.0, ..usual } } else { usual };
-    let unused = TrainingSpec::none();
-    let context = Context::new(&base.prompter, compute, &unused);
+    let mut sampling = recipe.evaluation.sampling(prompter.config.eos_token_id);
+    if asking.greedy {
+        sampling.temperature = 0.0;
+    }
     // Every row draws afresh: the base's row shares no draw with the one that cut the levels.
     let seed = Seed::root(planned.seed).fold_in("evaluate").fold_in(&planned.name);
     let shuffled = asking.shuffled || planned.planted == Some(Planted::OtherPicture);
-    let question = |place: usize| {
+    let question = |&place: &usize| {
         let sample = match shuffled {
             true => with_another_picture(&samples, place),
             false => samples[place].clone(),
         };
-        Question::new(&base.prompter, sample, asking.template)
+        Question::new(prompter, sample, asking.template)
+    };
+    let journal = store.journal(&planned.key);
+    let chunks = Chunks {
+        title: format!("evaluate {}", planned.name),
+        doing: format!("evaluating `{}`", planned.name),
+        chunk_size: QUESTIONS_PER_CHUNK,
+        journal: Some(journal.clone()),
+        events,
     };
     let places: Vec<usize> = (0..samples.len()).collect();
-    let first = completions.len() / asking.num_samples;
-    let mut bar = events.bar(&format!("evaluate {}", planned.name), samples.len(), first);
-    let grader = recipe.grader();
-    let is_right = |c: &&Completion| c.outcome(grader) == Outcome::Correct;
-    let mut num_right = completions.iter().filter(is_right).count();
-    for chunk in places[first..].chunks(QUESTIONS_PER_CHUNK) {
-        // Pictures are read when they are asked about: those of a whole benchmark fit no memory.
-        let questions = chunk.iter().map(|&place| question(place)).collect::<Result<Vec<_>>>()?;
-        let answers = evaluate(&model, &context, &questions, asking.num_samples, &sampling, seed)?;
-        journal.push(&answers)?;
-        num_right += answers.iter().filter(is_right).count();
-        completions.extend(answers);
-        let share = num_right as f64 / completions.len() as f64;
-        bar.at(completions.len() / asking.num_samples, format!("accuracy {share:.3}"));
-        if interrupted() {
-            bail!(
-                "interrupted while evaluating `{}`\nhint: the same command goes on from there",
-                planned.name
-            );
-        }
-    }
-    bar.finish(&format!("{} completions", completions.len()));
+    let (mut num_right, mut num_answers) = (0, 0);
+    let answers = chunks.run(
+        &places,
+        |places| {
+            // Pictures are read when they are asked about: those of a whole benchmark fit no memory.
+            let questions = places.iter().map(question).collect::<Result<Vec<_>>>()?;
+            let num_samples = asking.num_samples;
+            completions(&engine, &prompter.tokenizer, &questions, num_samples, &sampling, seed)
+        },
+        |answers: &Vec<Completion>| {
+            let is_right = |c: &&Completion| c.outcome(recipe.grader()) == Outcome::Correct;
+            num_right += answers.iter().filter(is_right).count();
+            num_answers += answers.len();
+            format!("accuracy {:.3}", num_right as f64 / num_answers as f64)
+        },
+    )?;
+    let completions = answers.concat();
     let files =
         BTreeMap::from([("completions.jsonl".to_owned(), to_lines(&completions)?.into_bytes())]);
     store.put(&planned.key, &planned.depends_on, &files)?;
-    journal.remove()?;
+    forget(&journal)?;
     Ok(completions)
 }
 

@@ -35,10 +35,11 @@ use crate::run::data;
 use crate::run::event::{Bar, Event, Events, interrupted};
 use crate::run::store::Store;
 use crate::train::dataset::{Dataset, Example};
+use crate::train::engine::{Engine, Question, completions};
 use crate::train::features::FeatureCache;
 use crate::train::grpo::{self, Reference};
 use crate::train::pool;
-use crate::train::rollout::{Question, evaluate};
+use crate::train::rollout::LocalEngine;
 use crate::train::sequence::{Prompter, Sequence, test_samples};
 use crate::train::{Context, StepFigures, Trainer, hybrid, pretrain, sft};
 
@@ -218,6 +219,7 @@ impl State {
     fn judge_epoch(
         &mut self,
         plenty: &Plenty<'_>,
+        engine: &mut dyn Engine,
         context: &Context<'_>,
         planned: &PlannedStage,
     ) -> Result<()> {
@@ -225,7 +227,9 @@ impl State {
         if !self.step().is_multiple_of(validation.steps_per_epoch) {
             return Ok(());
         }
-        let accuracy = validation.accuracy(&self.trainer.parameters, context, planned.seed())?;
+        engine.load(&self.trainer.parameters)?;
+        let accuracy = validation.accuracy(engine, context, planned.seed())?;
+        engine.unload();
         if let Some(figures) = self.curve.last_mut() {
             figures.insert("validation_accuracy".into(), accuracy);
         }
@@ -247,9 +251,10 @@ struct Validation {
 
 impl Validation {
     /// Share of right answers, decoded greedily.
-    fn accuracy(&self, parameters: &Parameters, context: &Context<'_>, seed: Seed) -> Result<f64> {
-        let model = context.model(parameters);
-        let completions = evaluate(&model, context, &self.questions, 1, &self.sampling, seed)?;
+    fn accuracy(&self, engine: &dyn Engine, context: &Context<'_>, seed: Seed) -> Result<f64> {
+        let tokenizer = &context.prompter.tokenizer;
+        let completions =
+            completions(engine, tokenizer, &self.questions, 1, &self.sampling, seed)?;
         let right =
             completions.iter().filter(|c| c.outcome(context.grader) == Outcome::Correct).count();
         Ok(right as f64 / completions.len() as f64)
@@ -321,6 +326,8 @@ fn run_in_shards(
         grader: planned.grader,
         planted: planned.planted,
     };
+    let engine = LocalEngine::new(&base.prompter.config, compute, training.dtype());
+    let mut engine = engine.with_features(features.as_ref());
     // KL is measured from where the stage starts.
     let reference = Reference { parameters: &start, features: features.as_ref() };
     let clock = Instant::now();
@@ -347,6 +354,7 @@ fn run_in_shards(
             let done = step as f64 / num_steps as f64;
             let figures = one_step(
                 &mut state.trainer,
+                &mut engine,
                 &context,
                 planned,
                 reference,
@@ -363,7 +371,7 @@ fn run_in_shards(
                 format!("stage `{stage}` (seed {seed}) stopped at step {}; {kept}", step + 1)
             })?;
             state.curve.push(figures);
-            state.judge_epoch(plenty, &context, planned)?;
+            state.judge_epoch(plenty, &mut engine, &context, planned)?;
             let figures = &state.curve[step];
             events.write(Event::Step { stage, seed, step, figures })?;
             scalars.write(step, figures)?;
@@ -412,6 +420,7 @@ fn run_in_shards(
 #[expect(clippy::too_many_arguments, reason = "one arm for each algorithm, each with its own step")]
 fn one_step(
     trainer: &mut Trainer,
+    engine: &mut dyn Engine,
     context: &Context<'_>,
     planned: &PlannedStage,
     reference: Reference<'_>,
@@ -423,10 +432,11 @@ fn one_step(
     let seed = planned.seed().fold_in("rollouts").at(step as u64);
     match (work, &planned.spec) {
         (Work::Questions(questions), StageSpec::Grpo(s)) => {
-            grpo::step(trainer, context, s, reference, questions, seed)
+            grpo::step(trainer, engine, context, s, reference, questions, seed)
         }
         (Work::Questions(questions), StageSpec::Hybrid(s)) => {
-            hybrid::step(trainer, context, s, reference, questions, &plenty.taught, done, seed)
+            let taught = &plenty.taught;
+            hybrid::step(trainer, engine, context, s, reference, questions, taught, done, seed)
         }
         (Work::Sequences(sequences), _) => pretrain::step(trainer, context, sequences),
         (Work::Questions(_), _) => bail!("questions are for rollouts only"),
@@ -522,15 +532,16 @@ mod tests {
         let features = FeatureCache::of(training, start).unwrap();
         let features = features.as_ref();
         let context = Context { features, ..Context::new(prompter, compute, training) };
+        let mut engine = LocalEngine::new(&prompter.config, compute, training.dtype());
         let reference = Reference { parameters: start, features };
         for step in 0..num_steps {
             let work = plenty.work(prompter, planned, step).unwrap();
             let done = step as f64 / all_steps as f64;
-            let trainer = &mut state.trainer;
+            let (trainer, engine) = (&mut state.trainer, &mut engine);
             let figures =
-                one_step(trainer, &context, planned, reference, &plenty, &work, done, step);
+                one_step(trainer, engine, &context, planned, reference, &plenty, &work, done, step);
             state.curve.push(figures.unwrap());
-            state.judge_epoch(&plenty, &context, planned).unwrap();
+            state.judge_epoch(&plenty, engine, &context, planned).unwrap();
         }
         assert!(state.best.is_some(), "no epoch is over");
         let key = Key::of(&json!({"partial": planned.key}));

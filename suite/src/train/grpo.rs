@@ -16,23 +16,21 @@ use synergy_benchmarks::seed::Seed;
 use synergy_models::config::VlmConfig;
 use synergy_models::generate::{Generated, Sampling};
 use synergy_models::rope::rope_index;
-use synergy_models::vlm::Vlm;
 use synergy_models::weights::{ComputeDtype, Parameters};
 
+use crate::limits::Limits;
 use crate::planted::Planted;
 use crate::recipe::{GrpoSpec, KlPlace, QuestionsSpec};
 use crate::reward::reward;
+use crate::train::engine::{Engine, Question};
 use crate::train::features::FeatureCache;
 use crate::train::objective::{
     Denominators, PolicyAnswer, advantages, answer_loss, kl_of_answer, token_weight,
 };
 use crate::train::pool;
 use crate::train::recompute;
-use crate::train::rollout::{Question, rollouts};
 use crate::train::sequence::{Prompter, Sequence, micro_batches};
-use crate::train::{
-    Batch, Context, Limits, Loss, StepFigures, Trainer, prediction_log_probs, values,
-};
+use crate::train::{Batch, Context, Loss, StepFigures, Trainer, prediction_log_probs, values};
 
 /// How far apart, in nats, a sampled token's log-probability may be in sampling and in training before any
 /// update: both compute the same, one with kept keys and one without (at most 4.4e-4 has been seen in f32).
@@ -133,22 +131,23 @@ struct SampledAnswer {
     reward: f64,
 }
 
-/// One step: rollouts, rewards, then `num_mini_batches` updates.
+/// One step: rollouts by `engine`, rewards, then `num_mini_batches` updates.
 ///
 /// # Errors
-/// See [`Trainer::update`]; if a group is not of one question, or sampling and training disagree.
+/// See [`Engine`] and [`Trainer::update`]; if a group is not of one question, or sampling and training disagree.
 pub fn step(
     trainer: &mut Trainer,
+    engine: &mut dyn Engine,
     context: &Context<'_>,
     spec: &GrpoSpec,
     reference: Reference<'_>,
     questions: &[Question],
     seed: Seed,
 ) -> Result<StepFigures> {
-    let policy = context.model(&trainer.parameters);
+    engine.load(&trainer.parameters)?;
     let mut figures = StepFigures::new();
-    let rolled = roll(&policy, context, spec, questions, &[], seed, &mut figures)?;
-    drop(policy);
+    let rolled = roll(engine, context, spec, questions, &[], seed, &mut figures)?;
+    engine.unload();
     let groups = questions
         .iter()
         .zip(&rolled)
@@ -161,9 +160,9 @@ pub fn step(
 /// Rollouts of `questions`, each after its text of `given` (none: nothing is given), judged as a whole.
 ///
 /// # Errors
-/// See [`rollouts`].
+/// See [`Engine::generate`].
 pub(super) fn roll(
-    policy: &Vlm,
+    engine: &dyn Engine,
     context: &Context<'_>,
     spec: &GrpoSpec,
     questions: &[Question],
@@ -175,7 +174,7 @@ pub(super) fn roll(
         temperature: spec.temperature,
         ..Sampling::greedy(spec.max_completion_tokens, context.prompter.config.eos_token_id)
     };
-    let generated = rollouts(policy, context, questions, spec.num_generations, &sampling, seed)?;
+    let generated = engine.generate(questions, spec.num_generations, &sampling, seed)?;
     let num_rollouts = (questions.len() * spec.num_generations) as f64;
     let num_tokens: usize = generated.iter().flatten().map(|g| g.ids.len()).sum();
     let mut add = |name: &str, value: f64| *figures.entry(name.to_owned()).or_default() += value;

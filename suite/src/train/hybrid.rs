@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use synergy_benchmarks::seed::Seed;
-use synergy_models::vlm::Vlm;
 
 use crate::recipe::HybridSpec;
+use crate::train::engine::{Engine, Question};
 use crate::train::grpo::{Answer, Reference, Rolled, answers, group, learn, roll};
-use crate::train::rollout::Question;
 use crate::train::{Context, StepFigures, Trainer};
 
 /// One step. `taught` has answers by question; `done` is the share of the stage's steps that is behind.
@@ -21,6 +20,7 @@ use crate::train::{Context, StepFigures, Trainer};
 #[expect(clippy::too_many_arguments, reason = "those of GRPO's step, and what is taught")]
 pub fn step(
     trainer: &mut Trainer,
+    engine: &mut dyn Engine,
     context: &Context<'_>,
     spec: &HybridSpec,
     reference: Reference<'_>,
@@ -30,9 +30,9 @@ pub fn step(
     seed: Seed,
 ) -> Result<StepFigures> {
     let prompter = context.prompter;
-    let policy = context.model(&trainer.parameters);
+    engine.load(&trainer.parameters)?;
     let mut figures = StepFigures::new();
-    let rolled = roll(&policy, context, &spec.grpo, questions, &[], seed, &mut figures)?;
+    let rolled = roll(engine, context, &spec.grpo, questions, &[], seed, &mut figures)?;
     let answer_ids = |question: &Question| {
         taught.get(question.sample.id.as_str()).map(|text| {
             let mut ids = prompter.tokenizer.encode(text);
@@ -54,8 +54,8 @@ pub fn step(
         .map(|ids| ids.as_ref().map(|ids| &ids[..(ids.len() as f64 * kept).round() as usize]))
         .collect();
     let again =
-        roll_again(&policy, context, spec, questions, &gated, &prefixes, seed, &mut figures)?;
-    drop(policy);
+        roll_again(engine, context, spec, questions, &gated, &prefixes, seed, &mut figures)?;
+    engine.unload();
 
     let mut groups = Vec::with_capacity(questions.len());
     let mut again = again.into_iter();
@@ -97,7 +97,7 @@ fn prefix_share(until: f64, done: f64) -> f64 {
 /// figures the tokens count; all others are those of unaided rollouts.
 #[expect(clippy::too_many_arguments, reason = "those of the step itself")]
 fn roll_again(
-    policy: &Vlm,
+    engine: &dyn Engine,
     context: &Context<'_>,
     spec: &HybridSpec,
     questions: &[Question],
@@ -123,7 +123,7 @@ fn roll_again(
     }
     let mut aside = StepFigures::new();
     let seed = seed.fold_in("prefix");
-    let rolled = roll(policy, context, &spec.grpo, &asked, &given, seed, &mut aside)?;
+    let rolled = roll(engine, context, &spec.grpo, &asked, &given, seed, &mut aside)?;
     for name in ["tokens_generated", "tokens_forward"] {
         *figures.entry(name.to_owned()).or_default() += aside[name];
     }
@@ -141,12 +141,13 @@ mod tests {
     use crate::reward::{AnswerRule, RewardSpec};
     use crate::run::base::Base;
     use crate::train::pool::drawn;
+    use crate::train::rollout::LocalEngine;
     use crate::train::sequence::Sequence;
     use crate::train::{grpo, pretrain};
     use std::sync::LazyLock;
     use synergy_benchmarks::families::Split;
     use synergy_models::config::Preset;
-    use synergy_models::weights::Parameters;
+    use synergy_models::weights::{ComputeDtype, Parameters};
 
     static BASE: LazyLock<Base> = LazyLock::new(|| {
         let prompt = PromptSpec { suffix: "Box it.".into(), verbose_suffix: "Aloud.".into() };
@@ -239,18 +240,22 @@ mod tests {
         (trainer.parameters, figures)
     }
 
+    fn engine<'a>(context: &Context<'a>) -> LocalEngine<'a> {
+        LocalEngine::new(&context.prompter.config, context.compute, ComputeDtype::F32)
+    }
+
     fn after_grpo(micro_batch_size: usize) -> (Parameters, StepFigures) {
         after(micro_batch_size, |trainer, context, reference| {
-            let spec = spec(0.0, 0.0).grpo;
-            grpo::step(trainer, context, &spec, reference, &questions(), Seed::root(9))
+            let (spec, engine) = (spec(0.0, 0.0).grpo, &mut engine(context));
+            grpo::step(trainer, engine, context, &spec, reference, &questions(), Seed::root(9))
         })
     }
 
     fn after_hybrid(spec: &HybridSpec, done: f64) -> (Parameters, StepFigures) {
         after(2, |trainer, context, reference| {
-            let questions = questions();
-            let taught = traces(&questions);
-            step(trainer, context, spec, reference, &questions, &taught, done, Seed::root(9))
+            let (questions, engine) = (questions(), &mut engine(context));
+            let (taught, seed) = (traces(&questions), Seed::root(9));
+            step(trainer, engine, context, spec, reference, &questions, &taught, done, seed)
         })
     }
 
