@@ -115,9 +115,8 @@ impl Gate<'_> {
     /// positions of the answers are shifted by `shift`.
     fn answers(&self, max_hops: usize, suffix: &str, shift: u32) -> Result<Vec<Answer>> {
         let draw = |family: Family| {
-            (0..self.per_family as u64).map(move |i| {
-                Sample::procedural(family, SEED, Split::Validation, i, 1..=max_hops)
-            })
+            (0..self.per_family as u64)
+                .map(move |i| Sample::procedural(family, SEED, Split::Validation, i, 1..=max_hops))
         };
         let ask = |sample: Sample| -> Result<Question> {
             let text = format!("{} {suffix}", sample.question);
@@ -149,9 +148,9 @@ impl Gate<'_> {
 
     /// Shares of the levels, L1 first, among validation questions asked as `evaluation` asks its test questions.
     fn level_shares(&self, evaluation: &EvaluationSpec) -> Result<Vec<f64>> {
-        let (drawn, num_samples) = evaluation
-            .drawn()
-            .context("the recipe asks no questions of the families\nhint: --profile small or smoke")?;
+        let (drawn, num_samples) = evaluation.drawn().context(
+            "the recipe asks no questions of the families\nhint: --profile small or smoke",
+        )?;
         let drawn = Drawn { per_family: self.per_family, seed: SEED, ..drawn };
         let ask = |sample| Question::new(self.prompter, sample, true);
         let questions: Vec<Question> =
@@ -173,7 +172,9 @@ fn faults(report: &GateReport) -> Vec<String> {
     let mut faults = Vec::new();
     for (level, share) in Level::ALL.into_iter().zip(level_shares) {
         if *share < LEVEL_MIN {
-            faults.push(format!("{level} has {share:.3} of the questions, at least {LEVEL_MIN} is needed"));
+            faults.push(format!(
+                "{level} has {share:.3} of the questions, at least {LEVEL_MIN} is needed"
+            ));
         }
     }
     for family in FAMILIES {

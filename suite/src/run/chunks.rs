@@ -73,7 +73,6 @@ impl Chunks<'_> {
         bar.finish(&message);
         Ok(results)
     }
-
 }
 
 /// Removes the journal in `path`, if there is one: its results are stored elsewhere by now.
@@ -82,8 +81,9 @@ impl Chunks<'_> {
 /// If the file cannot be removed.
 pub fn forget(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error)
-            .with_context(|| format!("failed to remove the journal `{}`", path.display())),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("failed to remove the journal `{}`", path.display()))
+        }
         _ => Ok(()),
     }
 }
@@ -120,7 +120,10 @@ impl Journal<'_> {
         let line = serde_json::to_string(result).context("results are plain data")? + "\n";
         let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
         written.with_context(|| {
-            format!("failed to write the journal `{}`\nhint: is the disk full?", self.path.display())
+            format!(
+                "failed to write the journal `{}`\nhint: is the disk full?",
+                self.path.display()
+            )
         })
     }
 }

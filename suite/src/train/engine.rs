@@ -168,8 +168,7 @@ mod tests {
         let training: &TrainingSpec = &spec.training;
         let context = Context::new(&BASE.prompter, &compute, training);
         let start = &BASE.parameters;
-        let mut trainer =
-            Trainer::new(training, &optimizer(), 10, start, Seed::root(1)).unwrap();
+        let mut trainer = Trainer::new(training, &optimizer(), 10, start, Seed::root(1)).unwrap();
         let reference = Reference { parameters: start, features: None };
         let seed = Seed::root(9);
         let figures =
@@ -229,9 +228,8 @@ mod tests {
     fn an_engine_without_weights_answers_nothing() {
         let compute = compute();
         let mut local = LocalEngine::new(&BASE.prompter.config, &compute, ComputeDtype::F32);
-        let ask = |engine: &LocalEngine<'_>| {
-            engine.generate(&questions(), 1, &sampling(), Seed::root(1))
-        };
+        let ask =
+            |engine: &LocalEngine<'_>| engine.generate(&questions(), 1, &sampling(), Seed::root(1));
         assert!(ask(&local).unwrap_err().to_string().contains("\nhint: "));
         local.load(&BASE.parameters).unwrap();
         ask(&local).unwrap();

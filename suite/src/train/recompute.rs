@@ -353,8 +353,7 @@ impl Backward<'_> {
         let mut of_queries = Vec::new();
         let [mut of_keys, mut of_values] = [k, v].map(zeros);
         for block in self.passes.blocks(q.dims()[1]) {
-            let cut =
-                seen(&block, qkv.clone()).map(|t| Tensor::from_inner(t).require_grad());
+            let cut = seen(&block, qkv.clone()).map(|t| Tensor::from_inner(t).require_grad());
             let mixed = self.passes.block(block.clone(), segments.as_ref(), cut.clone());
             let slope = slope.clone().narrow(0, block.start, block.len());
             let mut grads = (mixed * Tensor::from_inner(slope)).sum().backward();

@@ -133,14 +133,7 @@ impl Asking<'_> {
             self.seed.fold_in(&questions[prompt].sample.id).at(number).rng()
         };
         let prompts = prompts(self.model, questions);
-        generate(
-            self.model,
-            &prompts,
-            features.as_ref(),
-            samples.len(),
-            self.sampling,
-            &stream,
-        )
+        generate(self.model, &prompts, features.as_ref(), samples.len(), self.sampling, &stream)
     }
 }
 
@@ -270,8 +263,7 @@ mod tests {
         let config = &base.prompter.config;
         let model = Vlm::new(config, &base.parameters);
         let model = if is_plain { model.plain() } else { model };
-        let sampling =
-            Sampling { temperature: 1.0, ..Sampling::greedy(24, config.eos_token_id) };
+        let sampling = Sampling { temperature: 1.0, ..Sampling::greedy(24, config.eos_token_id) };
         let members: Vec<&Question> = questions.iter().step_by(2).collect();
         let prompts = prompts(&model, &members);
         compute.memory_bytes = memory_bytes(&model.config, model.dtype(), &prompts, 4, 24) / parts;

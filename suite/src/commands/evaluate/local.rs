@@ -66,14 +66,8 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
     // In bf16 the engine has copies of its own.
     drop(parameters);
     let seed = Seed::root(drawing.seed).fold_in(purpose.name());
-    let local = Local {
-        asking,
-        answerer: &answerer,
-        prompter: &prompter,
-        engine: &engine,
-        sampling,
-        seed,
-    };
+    let local =
+        Local { asking, answerer: &answerer, prompter: &prompter, engine: &engine, sampling, seed };
     events.say(&format!("device {}", compute.told));
     let chunks = Chunks {
         title: answerer.id.clone(),
