@@ -394,9 +394,7 @@ pub(crate) fn values(vector: Tensor<1>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::fixture::{
-        BASE, answered, compute, ids, micro_batch, optimizer, packed, training,
-    };
+    use crate::train::fixture::{BASE, answered, ids, micro_batch, optimizer, packed, training};
 
     fn log_probs_of(sequences: &[Sequence]) -> Vec<f32> {
         let model = Vlm::new(&BASE.prompter.config, &BASE.parameters);

@@ -18,8 +18,9 @@ use synergy_models::weights::ComputeDtype;
 use synergy_suite::device::Compute;
 use synergy_suite::recipe::{Recipe, StageSpec, TrainingSpec};
 use synergy_suite::run::base::Base;
+use synergy_suite::train::engine::{Engine as _, Question, completions};
 use synergy_suite::train::grpo::{self, Reference};
-use synergy_suite::train::rollout::{Question, evaluate};
+use synergy_suite::train::rollout::LocalEngine;
 use synergy_suite::train::{Batch, Context, prediction_log_probs, pretrain};
 
 use crate::devices::{base, other, sequences, trainer};
@@ -102,9 +103,11 @@ fn a_step_of_rl_samples_and_learns_in_bf16() {
     let [whole, half] = [ComputeDtype::F32, ComputeDtype::Bf16].map(|dtype| {
         spec.training.dtype = Some(dtype);
         let context = Context::new(&base.prompter, &compute, &spec.training);
-        let mut trainer = trainer(&base);
+        let (mut trainer, seed) = (trainer(&base), Seed::root(1));
+        let mut engine = LocalEngine::new(&base.prompter.config, &compute, dtype);
         let figures =
-            grpo::step(&mut trainer, &context, spec, reference, &questions, Seed::root(1)).unwrap();
+            grpo::step(&mut trainer, &mut engine, &context, spec, reference, &questions, seed)
+                .unwrap();
         println!("{dtype:?}: {figures:?}");
         figures
     });
@@ -126,11 +129,11 @@ fn answers_in_bf16_are_as_right_as_in_f32() {
     };
     let questions: Vec<Question> = (0..60).map(question).collect();
     let sampling = Sampling::greedy(96, prompter.config.eos_token_id);
-    let unused = TrainingSpec::none();
-    let context = Context::new(prompter, &compute, &unused);
     let [whole, half] = [ComputeDtype::F32, ComputeDtype::Bf16].map(|dtype| {
-        let model = Vlm::computing(&prompter.config, &base.parameters, dtype);
-        evaluate(&model, &context, &questions, 1, &sampling, Seed::root(1)).unwrap()
+        let mut engine = LocalEngine::new(&prompter.config, &compute, dtype);
+        engine.load(&base.parameters).unwrap();
+        let seed = Seed::root(1);
+        completions(&engine, &prompter.tokenizer, &questions, 1, &sampling, seed).unwrap()
     });
     let right = |answers: &[synergy_report::completion::Completion]| {
         answers.iter().filter(|c| c.outcome(Grader::Boxed1) == Outcome::Correct).count() as f64
