@@ -157,8 +157,8 @@ pub fn kept(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<Vec<Evaluated
 
 fn from_store(store: &Store, planned: &PlannedRow) -> Result<Option<Vec<Completion>>> {
     let Some(files) = store.get(&planned.key)? else { return Ok(None) };
-    let bytes = files.get("completions.jsonl").context("artifact lacks completions")?;
-    Ok(Some(from_lines(std::str::from_utf8(bytes).context("completions are text")?)?))
+    let bytes = files.get("completions.jsonl").context("the artifact has no completions")?;
+    Ok(Some(from_lines(std::str::from_utf8(bytes).context("the completions are not UTF-8")?)?))
 }
 
 /// The test questions of the families, those of the published benchmarks, and those of the external one, if it is there.

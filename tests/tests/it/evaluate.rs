@@ -272,7 +272,7 @@ fn what_cannot_be_evaluated_is_refused_in_a_line() {
         "2",
     ];
     assert_refused!(project.run(&evaluate(&nowhere)), @"
-    error: 0 of 12 answers are here, 12 stayed out through all attempts (1 each), the first with: io: Connection refused
-    hint: what is here is kept; the same command asks for the rest
+    error: 0 of 12 answers arrived; 12 are missing after all attempts (1 each), the first with: io: Connection refused
+    hint: the others are cached; the same command requests the rest
     ");
 }

@@ -199,7 +199,7 @@ fn an_unwritable_folder_is_noticed_before_the_work() {
     fs::remove_file(project.path("runs")).unwrap();
     project.write("runs/tiny", "");
     assert_refused!(project.run(&REPRODUCE), @r"
-    error: cannot write `runs/tiny/events.jsonl`: File exists
+    error: failed to open `runs/tiny/events.jsonl`: File exists
     hint: choose another folder with --runs-dir
     ");
 }
@@ -333,7 +333,7 @@ fn a_base_that_is_missing_or_changed_is_refused() {
     ");
     fs::remove_dir_all(project.path("golden/base")).unwrap();
     assert_refused!(reproduce_kept(&project), @r"
-    error: no kept base in `golden/base/nano`: No such file or directory
+    error: there is no kept base in `golden/base/nano`: No such file or directory
     hint: train it with `cargo xtask train-base`
     ");
 }
