@@ -44,7 +44,7 @@ use synergy_suite::train::dataset;
 use synergy_suite::train::engine::{Engine as _, Question};
 use synergy_suite::train::features::FeatureCache;
 use synergy_suite::train::grpo::{self, Reference};
-use synergy_suite::train::pool::drawn;
+use synergy_suite::train::pool::{Files, Pool, drawn};
 use synergy_suite::train::rollout::LocalEngine;
 use synergy_suite::train::sequence::{Prompter, Register, Sequence, micro_batches};
 use synergy_suite::train::{
@@ -72,6 +72,7 @@ const IGNORED: i64 = -100;
 
 struct Work {
     recipe: Recipe,
+    files: Files,
     base: Base,
     compute: Compute,
 }
@@ -82,7 +83,7 @@ static WORK: LazyLock<Work> = LazyLock::new(|| {
     let recipe = Recipe::read(Path::new("suite/recipes/small.toml")).expect("a recipe");
     let compute = Compute::open("flex", None).expect("flex is in every build");
     let base = open_base(&recipe, &compute).expect("the kept base is there");
-    Work { recipe, base, compute }
+    Work { recipe, files: Files::default(), base, compute }
 });
 
 /// A question of the training pool.
@@ -131,9 +132,14 @@ impl Work {
     }
 
     fn sequences(&self) -> Vec<Sequence> {
-        let examples = dataset::teacher(&self.teacher(), 1).expect("families are drawn").examples;
-        sft::batch(&self.base.prompter, self.sft(), &examples, 1, Seed::root(1), 0)
+        let examples = dataset::teacher(&self.teacher(), self.pool());
+        let examples = examples.expect("families are drawn").examples;
+        sft::batch(&self.base.prompter, self.sft(), &examples, self.pool(), Seed::root(1), 0)
             .expect("a batch")
+    }
+
+    fn pool(&self) -> Pool<'_> {
+        Pool { files: &self.files, run_seed: 1 }
     }
 
     /// Questions to decode answers to.
@@ -147,7 +153,8 @@ impl Work {
     /// Questions of one step of GRPO.
     fn asked(&self) -> Vec<Question> {
         let pool: Vec<u64> = (0..self.grpo().questions.about() as u64).collect();
-        grpo::batch(&self.base.prompter, self.grpo(), &pool, 1, Seed::root(1), 0).expect("a batch")
+        grpo::batch(&self.base.prompter, self.grpo(), &pool, self.pool(), Seed::root(1), 0)
+            .expect("a batch")
     }
 
     /// A step without pictures: its settings, random weights, which hardly ever end an answer before

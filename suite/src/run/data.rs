@@ -23,7 +23,7 @@ use crate::run::event::{Event, Events};
 use crate::run::store::Store;
 use crate::train::dataset::{Asked, Dataset, Example, mix, teacher};
 use crate::train::engine::{Engine, Question};
-use crate::train::pool;
+use crate::train::pool::{Files, Pool};
 use crate::train::rollout::LocalEngine;
 use crate::train::sequence::Prompter;
 
@@ -36,15 +36,17 @@ pub fn run(
     base: &Base,
     compute: &Compute,
     store: &Store,
+    files: &Files,
     events: &mut Events,
 ) -> Result<Summary> {
     let clock = Instant::now();
+    let pool = Pool { files, run_seed: planned.seed };
     let made = match &planned.spec {
-        StageSpec::Teacher(spec) => Piece::of(teacher(spec, planned.seed)?, clock),
+        StageSpec::Teacher(spec) => Piece::of(teacher(spec, pool)?, clock),
         StageSpec::Mix(spec) => {
             Piece::of(mix(spec, &inputs(planned, store)?, planned.seed())?, clock)
         }
-        StageSpec::Sample(spec) => sample(spec, planned, base, compute, store, events)?,
+        StageSpec::Sample(spec) => sample(spec, planned, pool, base, compute, store, events)?,
         _ => bail!("stage `{}` makes no data", planned.name),
     };
     let wall_time_s = made.wall_time_s;
@@ -82,6 +84,7 @@ pub fn inputs(planned: &PlannedStage, store: &Store) -> Result<Vec<Dataset>> {
 fn sample(
     spec: &SampleSpec,
     planned: &PlannedStage,
+    pool: Pool<'_>,
     base: &Base,
     compute: &Compute,
     store: &Store,
@@ -100,7 +103,7 @@ fn sample(
         ..Sampling::greedy(spec.max_new_tokens, prompter.config.eos_token_id)
     };
     let seed = planned.seed().fold_in("rollouts");
-    let sampler = Sampler { spec, planned, prompter, engine: &engine, sampling, seed };
+    let sampler = Sampler { spec, planned, pool, prompter, engine: &engine, sampling, seed };
     let chunks = Chunks {
         title: format!("{} (seed {})", planned.name, planned.seed),
         doing: format!("sampling for `{}`", planned.name),
@@ -108,7 +111,7 @@ fn sample(
         journal: Some(store.journal(&planned.key)),
         events,
     };
-    let indices: Vec<u64> = (0..pool::num_questions(&spec.questions)? as u64).collect();
+    let indices: Vec<u64> = (0..pool.num_questions(&spec.questions)? as u64).collect();
     let mut num_kept = 0;
     let pieces = chunks.run(
         &indices,
@@ -125,6 +128,7 @@ fn sample(
 struct Sampler<'a> {
     spec: &'a SampleSpec,
     planned: &'a PlannedStage,
+    pool: Pool<'a>,
     prompter: &'a Prompter,
     engine: &'a dyn Engine,
     sampling: Sampling,
@@ -135,11 +139,9 @@ impl Sampler<'_> {
     /// Asks the questions at `indices` of the pool and keeps those answers that the recipe wants.
     fn piece(&self, indices: &[u64]) -> Result<Piece> {
         let clock = Instant::now();
-        let Sampler { spec, planned, prompter, .. } = self;
-        let ask = |&index: &u64| {
-            let sample = pool::sample(&spec.questions, planned.seed, index)?;
-            Question::new(prompter, sample, true)
-        };
+        let Sampler { spec, pool, prompter, .. } = self;
+        let ask =
+            |&index: &u64| Question::new(prompter, pool.sample(&spec.questions, index)?, true);
         let questions: Vec<Question> = indices.iter().map(ask).collect::<Result<_>>()?;
         let num = spec.num_generations;
         let generated = self.engine.generate(&questions, num, &self.sampling, self.seed)?;

@@ -36,7 +36,7 @@ use crate::train::dataset::{Dataset, Example};
 use crate::train::engine::{Engine, Question, completions};
 use crate::train::features::FeatureCache;
 use crate::train::grpo::{self, Reference};
-use crate::train::pool;
+use crate::train::pool::{Files, Pool};
 use crate::train::rollout::LocalEngine;
 use crate::train::sequence::{Prompter, Sequence, test_samples};
 use crate::train::{Context, StepFigures, Trainer, hybrid, pretrain, sft};
@@ -76,7 +76,12 @@ struct Plenty<'a> {
 
 impl<'a> Plenty<'a> {
     /// From the data sets that the stage names.
-    fn of(planned: &PlannedStage, inputs: &'a [Dataset], base: &Base) -> Result<Plenty<'a>> {
+    fn of(
+        planned: &PlannedStage,
+        inputs: &'a [Dataset],
+        pool: Pool<'_>,
+        base: &Base,
+    ) -> Result<Plenty<'a>> {
         let mut plenty = Plenty::default();
         let mut solved = BTreeSet::new();
         let named = planned.spec.data();
@@ -94,14 +99,15 @@ impl<'a> Plenty<'a> {
             );
         }
         if let Some(spec) = planned.spec.grpo() {
-            plenty.pool = grpo::pool(spec, planned.seed, &solved)?;
+            plenty.pool = grpo::pool(spec, pool, &solved)?;
         }
         if let (Some(v), StageSpec::Sft(sft)) = (&planned.validation, &planned.spec) {
             let prompter = &base.prompter;
             let ask = |sample| Question::new(prompter, sample, true);
             let samples = match (&v.files, v.drawn()) {
                 (Some(files), _) => {
-                    spread(pool::opened(files)?.to_vec(), v.num_questions.unwrap_or(usize::MAX))
+                    let samples = pool.files.training(files)?.to_vec();
+                    spread(samples, v.num_questions.unwrap_or(usize::MAX))
                 }
                 (None, Some(drawn)) => test_samples(drawn, Split::Validation)?,
                 (None, None) => bail!("checked when the recipe was read"),
@@ -124,14 +130,20 @@ impl<'a> Plenty<'a> {
     }
 
     /// What `step` works on, made on the host.
-    fn work(&self, prompter: &Prompter, planned: &PlannedStage, step: usize) -> Result<Work> {
+    fn work(
+        &self,
+        prompter: &Prompter,
+        planned: &PlannedStage,
+        pool: Pool<'_>,
+        step: usize,
+    ) -> Result<Work> {
         let seed = planned.seed();
         let sequences = match &planned.spec {
             StageSpec::Pretrain(s) => pretrain::batch(prompter, s, seed, step)?,
-            StageSpec::Sft(s) => sft::batch(prompter, s, self.examples, planned.seed, seed, step)?,
+            StageSpec::Sft(s) => sft::batch(prompter, s, self.examples, pool, seed, step)?,
             spec => {
                 let spec = spec.grpo().context("a stage that trains")?;
-                let asked = grpo::batch(prompter, spec, &self.pool, planned.seed, seed, step)?;
+                let asked = grpo::batch(prompter, spec, &self.pool, pool, seed, step)?;
                 return Ok(Work::Questions(asked));
             }
         };
@@ -267,9 +279,10 @@ pub fn run(
     base: &Base,
     compute: &Compute,
     store: &Store,
+    files: &Files,
     events: &mut Events,
 ) -> Result<Summary> {
-    run_in_shards(planned, base, compute, store, events, MAX_SHARD_BYTES)
+    run_in_shards(planned, base, compute, store, files, events, MAX_SHARD_BYTES)
 }
 
 /// The same with weights in files of at most `max_shard_bytes`.
@@ -278,6 +291,7 @@ fn run_in_shards(
     base: &Base,
     compute: &Compute,
     store: &Store,
+    files: &Files,
     events: &mut Events,
     max_shard_bytes: usize,
 ) -> Result<Summary> {
@@ -295,12 +309,13 @@ fn run_in_shards(
             StageSpec::Merge(spec) => {
                 merge(&spec.merge, planned, base, store, events, max_shard_bytes)
             }
-            _ => data::run(planned, base, compute, store, events),
+            _ => data::run(planned, base, compute, store, files, events),
         };
     };
     let start = checkpoint(store, from, base, &compute.device, None)?;
     let inputs = data::inputs(planned, store)?;
-    let plenty = Plenty::of(planned, &inputs, base)?;
+    let pool = Pool { files, run_seed: planned.seed };
+    let plenty = Plenty::of(planned, &inputs, pool, base)?;
     let num_steps = plenty.num_steps(spec);
     let num_updates = num_steps * spec.grpo().map_or(1, |s| s.num_mini_batches);
     let mut state = State {
@@ -341,7 +356,7 @@ fn run_in_shards(
         scope.spawn(move || {
             for step in first..num_steps {
                 // A closed channel means that the loop below has stopped.
-                if sender.send(plenty.work(prompter, planned, step)).is_err() {
+                if sender.send(plenty.work(prompter, planned, pool, step)).is_err() {
                     break;
                 }
             }
@@ -506,7 +521,7 @@ mod tests {
         let text = include_str!("../../../tests/recipes/tiny.toml");
         let recipe = Recipe::parse(&text.replacen("num_epochs = 1", "num_epochs = 2", 1)).unwrap();
         let base = open_base(&recipe, compute).unwrap();
-        let mut plan = plan(&recipe, &basis(&recipe, &base, compute, Variant::Usual).unwrap());
+        let mut plan = plan(&recipe, &basis(&recipe, &base, compute, Variant::Usual, &Files::default()).unwrap());
         plan.stages.retain(|stage| ["traces", "sft"].contains(&stage.name.as_str()));
         (base, plan)
     }
@@ -522,7 +537,9 @@ mod tests {
         let (prompter, spec) = (&base.prompter, &planned.spec);
         let (training, optimizer) = (spec.training().unwrap(), spec.optimizer().unwrap());
         let inputs = data::inputs(planned, store).unwrap();
-        let plenty = Plenty::of(planned, &inputs, base).unwrap();
+        let files = Files::default();
+        let pool = Pool { files: &files, run_seed: planned.seed };
+        let plenty = Plenty::of(planned, &inputs, pool, base).unwrap();
         let start = &base.parameters;
         let all_steps = plenty.num_steps(spec);
         let trainer = Trainer::new(training, optimizer, all_steps, start, planned.seed()).unwrap();
@@ -533,7 +550,7 @@ mod tests {
         let mut engine = LocalEngine::new(&prompter.config, compute, training.dtype());
         let reference = Reference { parameters: start, features };
         for step in 0..num_steps {
-            let work = plenty.work(prompter, planned, step).unwrap();
+            let work = plenty.work(prompter, planned, pool, step).unwrap();
             let done = step as f64 / all_steps as f64;
             let (trainer, engine) = (&mut state.trainer, &mut engine);
             let figures =
@@ -552,15 +569,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let compute = Compute::open("flex", Some(1)).unwrap();
         let (base, plan) = planned(&compute);
+        let files = Files::default();
         let [traces, sft] = plan.stages.as_slice() else { panic!("{:?}", plan.stages) };
         let events =
             |name: &str| Events::open(&dir.path().join(name).join("events"), true).unwrap();
         let [whole, cut] = ["whole", "cut"].map(|name| {
             let store = Store::open(&dir.path().join(name)).unwrap();
-            run(traces, &base, &compute, &store, &mut events(name)).unwrap();
+            run(traces, &base, &compute, &store, &files, &mut events(name)).unwrap();
             store
         });
-        run(sft, &base, &compute, &whole, &mut events("whole")).unwrap();
+        run(sft, &base, &compute, &whole, &files, &mut events("whole")).unwrap();
 
         let partial = stop_after(7, sft, &base, &compute, &cut);
         let artifact = cut.open_artifact(&partial).unwrap().unwrap();
@@ -569,7 +587,9 @@ mod tests {
             assert!(is_there(format!("{name}.safetensors.index.json")), "{name}");
             assert!(!is_there(format!("{name}.safetensors")), "{name}");
         }
-        let go_on = || run_in_shards(sft, &base, &compute, &cut, &mut events("cut"), SHARD_BYTES);
+        let go_on = || {
+            run_in_shards(sft, &base, &compute, &cut, &files, &mut events("cut"), SHARD_BYTES)
+        };
         // Refused where a shard is damaged, and taken up where it is whole again.
         let mut shards = listed(artifact.dir()).unwrap();
         shards.retain(|path| path.to_string_lossy().contains("first-00003-of-"));

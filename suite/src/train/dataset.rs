@@ -11,7 +11,7 @@ use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 
 use crate::recipe::{MixSpec, QuestionsSpec, Source, TeacherSpec, Trace};
-use crate::train::pool;
+use crate::train::pool::Pool;
 use crate::train::sequence::Prompter;
 
 /// A question of the training pool and an answer to it.
@@ -26,12 +26,12 @@ pub struct Example {
 }
 
 impl Example {
-    /// Its question, of the pool of `run_seed`.
+    /// The question that it answers.
     ///
     /// # Errors
-    /// See [`pool::sample`].
-    pub fn sample(&self, run_seed: u64) -> Result<Sample> {
-        pool::sample(&self.questions, run_seed, self.index)
+    /// See [`Pool::sample`].
+    pub fn sample(&self, pool: Pool<'_>) -> Result<Sample> {
+        pool.sample(&self.questions, self.index)
     }
 }
 
@@ -96,14 +96,14 @@ impl Dataset {
     }
 }
 
-/// The families' own traces of the pool of `run_seed`, or the answers that stand in files, word for word.
+/// The families' own traces of questions of `pool`, or the answers that stand in files, word for word.
 ///
 /// # Errors
-/// See [`pool::sample`]; if a file has questions alone.
-pub fn teacher(spec: &TeacherSpec, run_seed: u64) -> Result<Dataset> {
+/// See [`Pool::sample`]; if a file has questions alone.
+pub fn teacher(spec: &TeacherSpec, pool: Pool<'_>) -> Result<Dataset> {
     let questions: &QuestionsSpec = &spec.questions;
-    let examples = (0..pool::num_questions(questions)? as u64).map(|index| {
-        let sample = pool::sample(questions, run_seed, index)?;
+    let examples = (0..pool.num_questions(questions)? as u64).map(|index| {
+        let sample = pool.sample(questions, index)?;
         let trace = match spec.trace {
             Trace::Terse => &sample.terse,
             Trace::Verbose => &sample.verbose,
@@ -183,11 +183,17 @@ fn from_lines<T: DeserializeOwned>(
 mod tests {
     use super::*;
     use crate::recipe::{MixPart, Named};
+    use crate::train::pool::Files;
     use synergy_benchmarks::families::Split;
 
     fn spec(trace: Trace, num_questions: usize) -> TeacherSpec {
         let questions = QuestionsSpec::drawn(Split::Train, num_questions, [1, 4]);
         TeacherSpec { trace, questions: Named::new("few", questions) }
+    }
+
+    fn made(trace: Trace, num_questions: usize) -> Dataset {
+        let files = Files::default();
+        teacher(&spec(trace, num_questions), Pool { files: &files, run_seed: 1 }).unwrap()
     }
 
     fn part(unsolved_by: Option<&str>) -> MixPart {
@@ -201,8 +207,8 @@ mod tests {
     #[test]
     fn shares_are_kept_whichever_part_runs_out_first() {
         let (many, few) = (
-            teacher(&spec(Trace::Verbose, 30), 1).unwrap(),
-            teacher(&spec(Trace::Shallow, 6), 1).unwrap(),
+            made(Trace::Verbose, 30),
+            made(Trace::Shallow, 6),
         );
         let share = |share| MixPart { share: Some(share), ..part(None) };
         let data = mixed(vec![share(0.75), share(0.25)], &[many.clone(), few.clone()]).unwrap();
@@ -214,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_data_set_is_read_back_as_it_was_written() {
-        let mut data = teacher(&spec(Trace::Verbose, 6), 1).unwrap();
+        let mut data = made(Trace::Verbose, 6);
         let sample_id = data.examples[2].sample_id.clone();
         data.asked.push(Asked { sample_id, num_correct: 1, num_generations: 8 });
         assert_eq!(Dataset::from_files(&data.to_files().unwrap()).unwrap(), data);
@@ -224,8 +230,8 @@ mod tests {
     #[test]
     fn a_mix_takes_whole_sets_and_what_was_never_solved() {
         let (long, mut own) = (
-            teacher(&spec(Trace::Verbose, 4), 1).unwrap(),
-            teacher(&spec(Trace::Terse, 3), 1).unwrap(),
+            made(Trace::Verbose, 4),
+            made(Trace::Terse, 3),
         );
         own.asked = (0..4)
             .map(|i| {

@@ -27,7 +27,7 @@ use crate::train::features::FeatureCache;
 use crate::train::objective::{
     Denominators, PolicyAnswer, advantages, answer_loss, kl_of_answer, token_weight,
 };
-use crate::train::pool;
+use crate::train::pool::Pool;
 use crate::train::recompute;
 use crate::train::sequence::{Prompter, Sequence, micro_batches};
 use crate::train::{Batch, Context, Loss, StepFigures, Trainer, prediction_log_probs, values};
@@ -38,15 +38,19 @@ pub const LOG_PROB_GAP_MAX: f64 = 1e-3;
 /// The same where both compute in bf16: a log-probability is there up to 0.2 from that of f32, in either of them.
 pub const LOG_PROB_GAP_MAX_BF16: f64 = 0.5;
 
-/// Places in the pool of `run_seed` that may be asked: all but those of `solved`.
+/// Places of the questions that may be asked: all those of `questions` but `solved`.
 ///
 /// # Errors
 /// If nothing is left.
-pub fn pool(spec: &GrpoSpec, run_seed: u64, solved: &BTreeSet<&str>) -> Result<Vec<u64>> {
+pub fn pool(
+    spec: &GrpoSpec,
+    questions: Pool<'_>,
+    solved: &BTreeSet<&str>,
+) -> Result<Vec<u64>> {
     let asked: &QuestionsSpec = &spec.questions;
     let mut pool: Vec<u64> = Vec::new();
-    for i in 0..pool::num_questions(asked)? as u64 {
-        if solved.is_empty() || !solved.contains(pool::sample(asked, run_seed, i)?.id.as_str()) {
+    for i in 0..questions.num_questions(asked)? as u64 {
+        if solved.is_empty() || !solved.contains(questions.sample(asked, i)?.id.as_str()) {
             pool.push(i);
         }
     }
@@ -57,7 +61,7 @@ pub fn pool(spec: &GrpoSpec, run_seed: u64, solved: &BTreeSet<&str>) -> Result<V
     Ok(pool)
 }
 
-/// The questions of `step`: every epoch over `pool` has an order of its own.
+/// The questions of `step`, at places of `pool`: every epoch over them has an order of its own.
 ///
 /// # Errors
 /// If the chat template fails.
@@ -65,7 +69,7 @@ pub fn batch(
     prompter: &Prompter,
     spec: &GrpoSpec,
     pool: &[u64],
-    run_seed: u64,
+    questions: Pool<'_>,
     seed: Seed,
     step: usize,
 ) -> Result<Vec<Question>> {
@@ -74,7 +78,7 @@ pub fn batch(
     let mut order = pool.to_vec();
     order.shuffle(&mut seed.fold_in("shuffle").at(epoch as u64).rng());
     let taken = order.iter().cycle().skip(within * spec.batch_size).take(spec.batch_size);
-    let ask = |&i: &u64| Question::new(prompter, pool::sample(&spec.questions, run_seed, i)?, true);
+    let ask = |&i: &u64| Question::new(prompter, questions.sample(&spec.questions, i)?, true);
     taken.map(ask).collect()
 }
 

@@ -8,6 +8,7 @@ use synergy_benchmarks::seed::Seed;
 
 use crate::recipe::SftSpec;
 use crate::train::dataset::Example;
+use crate::train::pool::Pool;
 use crate::train::sequence::{Prompter, Sequence};
 
 /// Steps in all.
@@ -16,7 +17,7 @@ pub fn num_steps(spec: &SftSpec, num_examples: usize) -> usize {
 }
 
 /// The sequences of `step`, the study's prompt and an answer each: every epoch sees every example once, in an
-/// order of its own. Questions are those of the pool of `run_seed`.
+/// order of its own. Questions are those of `pool`.
 ///
 /// # Errors
 /// If the chat template fails.
@@ -24,7 +25,7 @@ pub fn batch(
     prompter: &Prompter,
     spec: &SftSpec,
     examples: &[Example],
-    run_seed: u64,
+    pool: Pool<'_>,
     seed: Seed,
     step: usize,
 ) -> Result<Vec<Sequence>> {
@@ -38,7 +39,7 @@ pub fn batch(
         .iter()
         .map(|&i| {
             let example = &examples[i];
-            let sample = example.sample(run_seed)?;
+            let sample = example.sample(pool)?;
             let turn = (prompter.text(&sample, true), example.answer.clone());
             let patches = prompter.patches(&sample)?;
             let mut sequence =

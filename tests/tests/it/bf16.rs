@@ -20,6 +20,7 @@ use synergy_suite::recipe::{Recipe, StageSpec, TrainingSpec};
 use synergy_suite::run::base::Base;
 use synergy_suite::train::engine::{Engine as _, Question, completions};
 use synergy_suite::train::grpo::{self, Reference};
+use synergy_suite::train::pool::{Files, Pool};
 use synergy_suite::train::rollout::LocalEngine;
 use synergy_suite::train::{Batch, Context, prediction_log_probs, pretrain};
 
@@ -99,7 +100,9 @@ fn a_step_of_rl_samples_and_learns_in_bf16() {
     spec.batch_size = 4;
     spec.num_mini_batches = 1;
     let reference = Reference { parameters: &base.parameters, features: None };
-    let questions = grpo::batch(&base.prompter, spec, &[1, 2, 3, 4], 1, Seed::root(1), 0).unwrap();
+    let pool = Pool { files: &Files::default(), run_seed: 1 };
+    let (places, seed) = ([1, 2, 3, 4], Seed::root(1));
+    let questions = grpo::batch(&base.prompter, spec, &places, pool, seed, 0).unwrap();
     let [whole, half] = [ComputeDtype::F32, ComputeDtype::Bf16].map(|dtype| {
         spec.training.dtype = Some(dtype);
         let context = Context::new(&base.prompter, &compute, &spec.training);
