@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
+use synergy_benchmarks::difficulty::Level;
 use synergy_models::checkpoint::Checkpoint;
 use synergy_models::config::{GenerationConfig, VlmConfig};
 use synergy_models::weights::shapes;
@@ -48,7 +49,7 @@ use crate::run::event::{Event, Events};
 use crate::run::golden::read_results;
 use crate::run::model::Model;
 use crate::run::store::{Store, write_atomic};
-use crate::train::pool;
+use crate::train::pool::{self, Files};
 use crate::train::sequence::Prompter;
 
 /// Hash of the sources that train and sample; part of every key.
@@ -178,6 +179,7 @@ pub fn recipe_at(path: &Path) -> Result<Recipe> {
 /// If the base's settings cannot be read, or it is missing and of unknown size.
 pub fn dry_run(recipe: &Recipe, options: &Options, as_json: bool) -> Result<String> {
     let compute = Compute::open(&options.device, options.num_threads)?;
+    let files = Files::default();
     let mut lacking = String::new();
     let config = match &recipe.model {
         ModelSpec::Published { path } if path.is_dir() => VlmConfig::read(path)?,
@@ -195,7 +197,7 @@ pub fn dry_run(recipe: &Recipe, options: &Options, as_json: bool) -> Result<Stri
     if let Err(error) = takes(recipe, &compute) {
         lacking += &format!("  {}\n", error.to_string().replace("\nhint: ", ": "));
     }
-    let plan = plan(recipe, &sketch(recipe, &config, &compute, options.variant)?);
+    let plan = plan(recipe, &sketch(recipe, &config, &compute, options.variant, &files)?);
     if as_json {
         return Ok(format!("{:#}\n", to_json(recipe, &plan, &config)));
     }
@@ -213,28 +215,31 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let recipe_hash = recipe_hash(recipe);
     let recipe = &options.variant.of(recipe);
     let mut events = Events::open(&dir.join("events.jsonl"), options.quiet)?;
+    let files = Files::default();
     let base = if options.from_scratch {
-        base_from_scratch(recipe, &compute, &store, &mut events)?
+        base_from_scratch(recipe, &compute, &store, &files, &mut events)?
     } else {
         open_base(recipe, &compute)?
     };
     // What is planted is a fault of the program, whose recipe is as it was.
-    let plan =
-        Plan { recipe_hash, ..plan(recipe, &basis(recipe, &base, &compute, options.variant)?) };
+    let basis = basis(recipe, &base, &compute, options.variant, &files)?;
+    let plan = Plan { recipe_hash, ..plan(recipe, &basis) };
     events.write(Event::Started { profile: &recipe.name, recipe_hash: &plan.recipe_hash })?;
     events.say(&format!("device {}", compute.told));
     events.say(&describe(recipe, &plan, &base.prompter.config, &|key| store.has(key)));
 
     let finished = finished_before(&plan, &base, &store, &dir);
-    let training = train_all(&plan, &base, &compute, &store, &mut events)?;
-    let evaluated = evaluation::all(recipe, &plan, &base, &compute, &store, &mut events)?;
+    let training = train_all(&plan, &base, &compute, &store, &files, &mut events)?;
+    let evaluated = evaluation::all(recipe, &plan, &base, &compute, &store, &files, &mut events)?;
     let wall_time_s = events.elapsed().as_secs_f64();
     // A rerun with nothing to do tells when and where the work was done, not that it took no time.
     let provenance =
         finished.unwrap_or_else(|| provenance(&base, &compute, options, recipe, wall_time_s));
     let planted = options.variant.planted();
-    let outcome = judge(recipe, &plan, provenance, training, &evaluated, planted, dir)?;
-    let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store, planted)?;
+    let header = header(recipe, &plan, provenance, training)?;
+    let levels = evaluation::published_levels(recipe, &files)?;
+    let outcome = judge(header, levels, &evaluated, planted, dir)?;
+    let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store, &files, planted)?;
     publish(&outcome, &evaluated, &shown)?;
     events.write(Event::Finished { wall_time_s })?;
     Ok(outcome)
@@ -260,7 +265,8 @@ pub fn trained(recipe: &Recipe, options: &Options, regime: &str) -> Result<Model
     let compute = Compute::open(&options.device, options.num_threads)?;
     let store = Store::open(&options.runs_dir.join("store"))?;
     let base = open_base(recipe, &compute)?;
-    let plan = plan(recipe, &basis(recipe, &base, &compute, options.variant)?);
+    let basis = basis(recipe, &base, &compute, options.variant, &Files::default())?;
+    let plan = plan(recipe, &basis);
     let Some(row) = plan.rows.iter().find(|row| row.name == regime) else {
         let known: Vec<&str> = recipe.regimes.iter().map(|r| r.name.as_str()).collect();
         bail!("unknown regime `{regime}`\nhint: regimes are {}", known.join(", "));
@@ -286,43 +292,50 @@ pub fn rescore(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let store = Store::open(&options.runs_dir.join("store"))?;
     let dir = options.runs_dir.join(&recipe.name);
     let base = open_base(recipe, &compute)?;
-    let plan = plan(recipe, &basis(recipe, &base, &compute, options.variant)?);
-    let evaluated = evaluation::kept(recipe, &plan, &store)?;
+    let files = Files::default();
+    let plan = plan(recipe, &basis(recipe, &base, &compute, options.variant, &files)?);
+    let evaluated = evaluation::stored(recipe, &plan, &store, &files)?;
     let path = dir.join("results.json");
     let before = read_results(&path)?;
-    let (provenance, training) = (before.provenance, before.training);
-    let outcome = judge(recipe, &plan, provenance, training, &evaluated, None, dir)?;
-    let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store, None)?;
+    let header = header(recipe, &plan, before.provenance, before.training)?;
+    let levels = evaluation::published_levels(recipe, &files)?;
+    let outcome = judge(header, levels, &evaluated, None, dir)?;
+    let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store, &files, None)?;
     publish(&outcome, &evaluated, &shown)?;
     Ok(outcome)
 }
 
-/// From completions to scores to results to metrics. Pure.
-fn judge(
+/// What results say of a run besides its rows.
+fn header(
     recipe: &Recipe,
     plan: &Plan,
     provenance: Provenance,
     training: Vec<Training>,
+) -> Result<Header> {
+    Ok(Header {
+        profile: recipe.name.clone(),
+        recipe_hash: plan.recipe_hash.clone(),
+        grader: recipe.grader(),
+        provenance,
+        external: evaluation::external_baselines(recipe)?,
+        budgets: budgets(plan, &training),
+        training,
+    })
+}
+
+/// From completions to scores to results to metrics. `levels` has those of published questions. Pure.
+fn judge(
+    header: Header,
+    mut levels: BTreeMap<String, Level>,
     evaluated: &[Evaluated],
     planted: Option<Planted>,
     dir: PathBuf,
 ) -> Result<Outcome> {
-    let grader = recipe.grader();
+    let grader = header.grader;
     let (cutting, rows): (Vec<_>, Vec<_>) =
         evaluated.iter().partition(|row| row.planned.name == "levels");
-    let mut levels = evaluation::published_levels(recipe)?;
     levels.extend(cutting.iter().flat_map(|row| cut_levels(&row.scores(grader, planted))));
     let rows: Vec<_> = rows.iter().map(|row| row.row(grader, planted)).collect();
-    let budgets = budgets(plan, &training);
-    let header = Header {
-        profile: recipe.name.clone(),
-        recipe_hash: plan.recipe_hash.clone(),
-        grader,
-        provenance,
-        external: evaluation::external_baselines(recipe)?,
-        training,
-        budgets,
-    };
     let results = Results::assemble(header, &levels, &rows)?;
     let metrics = Metrics::of(&results);
     Ok(Outcome { results, metrics, dir })
@@ -337,7 +350,8 @@ pub fn train_base(recipe: &Recipe, options: &Options, out: &Path) -> Result<()> 
     let store = Store::open(&options.runs_dir.join("store"))?;
     let mut events =
         Events::open(&options.runs_dir.join(&recipe.name).join("events.jsonl"), options.quiet)?;
-    let Trained { base, plan, training } = train_recipe(recipe, &compute, &store, &mut events)?;
+    let Trained { base, plan, training } =
+        train_recipe(recipe, &compute, &store, &Files::default(), &mut events)?;
     let record = BaseRecord {
         recipe: recipe.name.clone(),
         recipe_hash: recipe_hash(recipe),
@@ -366,7 +380,10 @@ pub fn train_base(recipe: &Recipe, options: &Options, out: &Path) -> Result<()> 
 /// If the recipe does not start from a kept base, or the base is damaged.
 pub fn gate(recipe: &Recipe, options: &Options, per_family: usize) -> Result<GateReport> {
     let ModelSpec::Kept { path, .. } = &recipe.model else {
-        bail!("recipe `{}` does not start from a kept base\nhint: --profile small or smoke", recipe.name)
+        bail!(
+            "recipe `{}` does not start from a kept base\nhint: --profile small or smoke",
+            recipe.name
+        )
     };
     let compute = Compute::open(&options.device, options.num_threads)?;
     let base = Base::read(path, &recipe.prompt, &compute)?;
@@ -405,12 +422,13 @@ fn base_from_scratch(
     recipe: &Recipe,
     compute: &Compute,
     store: &Store,
+    files: &Files,
     events: &mut Events,
 ) -> Result<Base> {
     let ModelSpec::Kept { recipe: path, .. } = &recipe.model else {
         return open_base(recipe, compute);
     };
-    Ok(train_recipe(&Recipe::read(path)?, compute, store, events)?.base)
+    Ok(train_recipe(&Recipe::read(path)?, compute, store, files, events)?.base)
 }
 
 /// A base that its own recipe has trained.
@@ -424,12 +442,13 @@ fn train_recipe(
     recipe: &Recipe,
     compute: &Compute,
     store: &Store,
+    files: &Files,
     events: &mut Events,
 ) -> Result<Trained> {
     let start = open_base(recipe, compute)?;
-    let plan = plan(recipe, &basis(recipe, &start, compute, Variant::Usual)?);
+    let plan = plan(recipe, &basis(recipe, &start, compute, Variant::Usual, files)?);
     events.say(&describe(recipe, &plan, &start.prompter.config, &|key| store.has(key)));
-    let training = train_all(&plan, &start, compute, store, events)?;
+    let training = train_all(&plan, &start, compute, store, files, events)?;
     let last = plan.stages.last().context("the recipe has no stages to train a base with")?;
     let parameters = artifact::checkpoint(store, &last.key, &start, &compute.device, None)?;
     Ok(Trained { base: Base::unrecorded(start.prompter, parameters), plan, training })
@@ -440,6 +459,7 @@ fn basis<'a>(
     base: &'a Base,
     compute: &'a Compute,
     variant: Variant,
+    files: &Files,
 ) -> Result<Basis<'a>> {
     // Before anything is planned: no stage of hours comes before a refusal.
     takes(recipe, compute)?;
@@ -451,7 +471,7 @@ fn basis<'a>(
             .chain(recipe.evaluation.benchmarks.iter().map(|benchmark| &benchmark.path))
             .map(|path| Ok((path.clone(), pool::hash(path)?)))
             .collect::<Result<_>>()?,
-        ..sketch(recipe, &base.prompter.config, compute, variant)?
+        ..sketch(recipe, &base.prompter.config, compute, variant, files)?
     })
 }
 
@@ -461,6 +481,7 @@ fn sketch<'a>(
     config: &'a VlmConfig,
     compute: &'a Compute,
     variant: Variant,
+    files: &Files,
 ) -> Result<Basis<'a>> {
     // The recipe's own check knows neither the size nor the number of layers of a kept base.
     let shapes = shapes(config);
@@ -476,7 +497,7 @@ fn sketch<'a>(
         code: CODE,
         files: BTreeMap::new(),
         num_external: evaluation::external_samples(recipe)?.len(),
-        num_published: evaluation::num_published(recipe)?,
+        num_published: evaluation::num_published(recipe, files)?,
         planted: variant.planted(),
         base_seed: if let Variant::Redrawn(seed) = variant { seed } else { 0 },
     })
@@ -492,11 +513,12 @@ fn train_all(
     base: &Base,
     compute: &Compute,
     store: &Store,
+    files: &Files,
     events: &mut Events,
 ) -> Result<Vec<Training>> {
     let mut training = Vec::new();
     for planned in &plan.stages {
-        let summary = stage::run(planned, base, compute, store, events)?;
+        let summary = stage::run(planned, base, compute, store, files, events)?;
         training.push(of_stage(planned, &summary));
     }
     Ok(training)

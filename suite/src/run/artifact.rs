@@ -65,7 +65,10 @@ pub fn checkpoint(
 ///
 /// # Errors
 /// If the stage is damaged, or records no curve.
-pub(super) fn read_curve(store: &Store, planned: &PlannedStage) -> Result<Option<Vec<StepFigures>>> {
+pub(super) fn read_curve(
+    store: &Store,
+    planned: &PlannedStage,
+) -> Result<Option<Vec<StepFigures>>> {
     let Some(artifact) = store.open_artifact(&planned.key)? else { return Ok(None) };
     lines(&artifact.read("curve.jsonl")?).map(Some)
 }

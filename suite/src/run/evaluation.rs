@@ -1,17 +1,15 @@
-//! The evaluations of a plan: completions from the store or from the model, kept whole.
+//! The evaluations of a plan: completions of every row, from the store or from the model.
 //!
 //! Does not judge beyond showing examples: scores are made from completions by `score`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::datasets::easy_vqa::{self, EasyVqaSplit};
-use synergy_benchmarks::datasets::{self, spread};
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::families::Split;
 use synergy_benchmarks::grade::Grader;
@@ -32,6 +30,7 @@ use crate::run::chunks::{Chunks, forget};
 use crate::run::event::{Event, Events};
 use crate::run::store::Store;
 use crate::train::engine::{Engine, Question, completions};
+use crate::train::pool::Files;
 use crate::train::rollout::{LocalEngine, with_another_picture};
 use crate::train::sequence::test_samples;
 
@@ -41,7 +40,9 @@ const EASY_VQA: &str = "data/easy-vqa";
 /// A planned row with its completions.
 #[derive(Debug)]
 pub struct Evaluated {
+    /// The row.
     pub planned: PlannedRow,
+    /// All answers, those to one question together.
     pub completions: Vec<Completion>,
     /// Text of each question by id, the same for all rows.
     questions: Rc<BTreeMap<String, String>>,
@@ -68,7 +69,7 @@ impl Evaluated {
         self.completions.iter().map(judge).collect()
     }
 
-    /// A few completions to read: an easy, a middle and a hard question of the base and each regime.
+    /// A few completions for a person to read: of an easy, a middle and a hard question; empty for a control.
     pub fn examples(&self, results: &Results) -> Vec<SampleCompletion> {
         if self.planned.kind == RowKind::Control {
             return Vec::new();
@@ -93,7 +94,7 @@ impl Evaluated {
     }
 }
 
-/// Evaluates every row of `plan` that the store lacks.
+/// Evaluates every row of `plan` that the store lacks; gives all rows.
 ///
 /// # Errors
 /// If generation or the disk fails, or somebody asked to stop.
@@ -103,9 +104,10 @@ pub fn all(
     base: &Base,
     compute: &Compute,
     store: &Store,
+    files: &Files,
     events: &mut Events,
 ) -> Result<Vec<Evaluated>> {
-    let samples = samples(recipe)?;
+    let samples = samples(recipe, files)?;
     let external_questions = recipe.evaluation.external_questions;
     if external_questions > 0 && external_samples(recipe)?.is_empty() {
         events
@@ -137,16 +139,21 @@ pub fn all(
     Ok(out)
 }
 
-/// Completions of every row of a finished run.
+/// Reads the completions of every row of a finished run.
 ///
 /// # Errors
-/// If one is not there.
-pub fn kept(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<Vec<Evaluated>> {
-    let questions = texts(&samples(recipe)?);
+/// If those of a row are missing.
+pub fn stored(
+    recipe: &Recipe,
+    plan: &Plan,
+    store: &Store,
+    files: &Files,
+) -> Result<Vec<Evaluated>> {
+    let questions = texts(&samples(recipe, files)?);
     let of = |planned: &PlannedRow| {
         let completions = from_store(store, planned)?.with_context(|| {
             format!(
-                "completions of `{}` are not kept\nhint: cargo xtask reproduce --profile {}",
+                "completions of `{}` are not in the store\nhint: cargo xtask reproduce --profile {}",
                 planned.name, recipe.name
             )
         })?;
@@ -161,13 +168,13 @@ fn from_store(store: &Store, planned: &PlannedRow) -> Result<Option<Vec<Completi
     Ok(Some(from_lines(std::str::from_utf8(bytes).context("the completions are not UTF-8")?)?))
 }
 
-/// The test questions of the families, those of the published benchmarks, and those of the external one, if it is there.
-pub(super) fn samples(recipe: &Recipe) -> Result<Vec<Sample>> {
+/// The test questions of the families, of the published benchmarks, and of the external benchmark if it is on disk.
+pub(super) fn samples(recipe: &Recipe, files: &Files) -> Result<Vec<Sample>> {
     let mut samples = match recipe.evaluation.drawn() {
         Some((drawn, _)) => test_samples(drawn, Split::Test)?,
         None => Vec::new(),
     };
-    samples.extend(published_samples(recipe)?);
+    samples.extend(published_samples(recipe, files)?);
     samples.extend(external_samples(recipe)?);
     Ok(samples)
 }
@@ -175,58 +182,34 @@ pub(super) fn samples(recipe: &Recipe) -> Result<Vec<Sample>> {
 /// The questions of every published benchmark, each with its level.
 ///
 /// # Errors
-/// If a file cannot be read, or a question has no level.
-pub fn published_samples(recipe: &Recipe) -> Result<Vec<Sample>> {
+/// See [`Files::benchmark`].
+pub fn published_samples(recipe: &Recipe, files: &Files) -> Result<Vec<Sample>> {
     let mut samples = Vec::new();
     for spec in &recipe.evaluation.benchmarks {
-        samples.extend_from_slice(&published(spec)?);
+        samples.extend_from_slice(&files.benchmark(spec)?);
     }
     Ok(samples)
 }
 
-/// How many they are; of files that are not there yet about so many.
+/// The number of questions of all published benchmarks; for those that are not on disk yet, the recipe's estimate.
 ///
 /// # Errors
-/// See [`published_samples`].
-pub fn num_published(recipe: &Recipe) -> Result<usize> {
+/// See [`Files::benchmark`].
+pub fn num_published(recipe: &Recipe, files: &Files) -> Result<usize> {
     let count = |spec: &BenchmarkSpec| match spec.path.exists() {
-        true => published(spec).map(|samples| samples.len()),
+        true => files.benchmark(spec).map(|samples| samples.len()),
         false => Ok(spec.about()),
     };
     recipe.evaluation.benchmarks.iter().map(count).sum()
 }
 
-/// The questions of one, read at the first call.
-fn published(spec: &BenchmarkSpec) -> Result<Arc<Vec<Sample>>> {
-    static READ: Mutex<Vec<(BenchmarkSpec, Arc<Vec<Sample>>)>> = Mutex::new(Vec::new());
-    let mut read = READ.lock().expect("no thread panics with it");
-    if let Some((_, samples)) = read.iter().find(|(known, _)| known == spec) {
-        return Ok(Arc::clone(samples));
-    }
-    let samples = datasets::open(&spec.name, &spec.path)?.collect::<Result<Vec<Sample>>>()?;
-    let samples = datasets::of_split(samples, spec.split.as_deref())
-        .with_context(|| format!("no questions are chosen from `{}`", spec.path.display()))?;
-    let num_unleveled = samples.iter().filter(|sample| sample.details.level.is_none()).count();
-    ensure!(
-        num_unleveled == 0,
-        "{num_unleveled} of {} questions in `{}` have no published level\n\
-         hint: `cargo xtask fetch {}-levels` gets the files that have them",
-        samples.len(),
-        spec.path.display(),
-        spec.name
-    );
-    let samples = Arc::new(spread(samples, spec.num_questions.unwrap_or(usize::MAX)));
-    read.push((spec.clone(), Arc::clone(&samples)));
-    Ok(samples)
-}
-
 /// The levels of published questions, by their ids.
 ///
 /// # Errors
-/// See [`published_samples`].
-pub fn published_levels(recipe: &Recipe) -> Result<BTreeMap<String, Level>> {
+/// See [`Files::benchmark`].
+pub fn published_levels(recipe: &Recipe, files: &Files) -> Result<BTreeMap<String, Level>> {
     let level = |sample: Sample| Some((sample.id, sample.details.level?));
-    Ok(published_samples(recipe)?.into_iter().filter_map(level).collect())
+    Ok(published_samples(recipe, files)?.into_iter().filter_map(level).collect())
 }
 
 fn texts(samples: &[Sample]) -> Rc<BTreeMap<String, String>> {
@@ -283,7 +266,7 @@ fn ask(
     let answers = chunks.run(
         &places,
         |places| {
-            // Pictures are read when they are asked about: those of a whole benchmark fit no memory.
+            // Pictures are read when they are asked about: those of a whole benchmark do not fit into memory.
             let questions = places.iter().map(question).collect::<Result<Vec<_>>>()?;
             let num_samples = asking.num_samples;
             completions(&engine, &prompter.tokenizer, &questions, num_samples, &sampling, seed)
@@ -303,10 +286,10 @@ fn ask(
     Ok(completions)
 }
 
-/// Questions of EasyVQA, or none where it has not been fetched.
+/// The questions of EasyVQA; empty if it has not been fetched.
 ///
 /// # Errors
-/// If it is there and damaged.
+/// If a file is damaged.
 pub fn external_samples(recipe: &Recipe) -> Result<Vec<Sample>> {
     let dir = Path::new(EASY_VQA);
     if recipe.evaluation.external_questions == 0 || !dir.is_dir() {
@@ -315,7 +298,7 @@ pub fn external_samples(recipe: &Recipe) -> Result<Vec<Sample>> {
     easy_vqa::load(dir, EasyVqaSplit::Test, recipe.evaluation.external_questions)
 }
 
-/// What stands beside the external benchmark.
+/// The published accuracy that stands beside that on the external benchmark, if it is on disk.
 ///
 /// # Errors
 /// See [`external_samples`].

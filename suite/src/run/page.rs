@@ -20,6 +20,7 @@ use crate::run::analysis::analyses;
 use crate::run::artifact::read_curve;
 use crate::run::evaluation::{Evaluated, samples};
 use crate::run::store::Store;
+use crate::train::pool::Files;
 
 /// Longest side of a picture on the page, in pixels: a published one may be a photograph.
 const PICTURE_SIDE_MAX: u32 = 448;
@@ -34,13 +35,14 @@ pub(super) fn data(
     evaluated: &[Evaluated],
     results: &Results,
     store: &Store,
+    files: &Files,
     planted: Option<Planted>,
 ) -> Result<PageData> {
     Ok(PageData {
         analyses: Some(analyses(&recipe.name, evaluated, results, planted)?),
         merges: merges(recipe),
         curves: curves(recipe, plan, store)?,
-        exhibits: exhibits(recipe, evaluated, results)?,
+        exhibits: exhibits(&samples(recipe, files)?, evaluated, results)?,
         history: golden::history(&recipe.name)?,
         code_hash: CODE.to_owned(),
     })
@@ -82,8 +84,11 @@ fn curves(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<Vec<Curve>> {
 }
 
 /// The chosen questions, each with the first answer of the first seed of every row that is exhibited.
-fn exhibits(recipe: &Recipe, evaluated: &[Evaluated], results: &Results) -> Result<Vec<Exhibit>> {
-    let samples = samples(recipe)?;
+fn exhibits(
+    samples: &[Sample],
+    evaluated: &[Evaluated],
+    results: &Results,
+) -> Result<Vec<Exhibit>> {
     let mut rows: Vec<&Evaluated> = Vec::new();
     for row in evaluated.iter().filter(|row| is_exhibited(results, &row.planned.name)) {
         if rows.iter().all(|known| known.planned.name != row.planned.name) {

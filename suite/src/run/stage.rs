@@ -521,7 +521,10 @@ mod tests {
         let text = include_str!("../../../tests/recipes/tiny.toml");
         let recipe = Recipe::parse(&text.replacen("num_epochs = 1", "num_epochs = 2", 1)).unwrap();
         let base = open_base(&recipe, compute).unwrap();
-        let mut plan = plan(&recipe, &basis(&recipe, &base, compute, Variant::Usual, &Files::default()).unwrap());
+        let mut plan = plan(
+            &recipe,
+            &basis(&recipe, &base, compute, Variant::Usual, &Files::default()).unwrap(),
+        );
         plan.stages.retain(|stage| ["traces", "sft"].contains(&stage.name.as_str()));
         (base, plan)
     }
@@ -587,9 +590,8 @@ mod tests {
             assert!(is_there(format!("{name}.safetensors.index.json")), "{name}");
             assert!(!is_there(format!("{name}.safetensors")), "{name}");
         }
-        let go_on = || {
-            run_in_shards(sft, &base, &compute, &cut, &files, &mut events("cut"), SHARD_BYTES)
-        };
+        let go_on =
+            || run_in_shards(sft, &base, &compute, &cut, &files, &mut events("cut"), SHARD_BYTES);
         // Refused where a shard is damaged, and taken up where it is whole again.
         let mut shards = listed(artifact.dir()).unwrap();
         shards.retain(|path| path.to_string_lossy().contains("first-00003-of-"));

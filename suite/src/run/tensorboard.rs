@@ -31,7 +31,10 @@ impl Scalars {
             OpenOptions::new().create(true).append(true).open(dir.join(name))
         };
         let file = create().with_context(|| {
-            format!("failed to write to `{}`\nhint: choose another folder with --runs-dir", dir.display())
+            format!(
+                "failed to write to `{}`\nhint: choose another folder with --runs-dir",
+                dir.display()
+            )
         })?;
         let mut scalars = Scalars { file };
         let mut event = vec![0x09];

@@ -206,10 +206,7 @@ mod tests {
 
     #[test]
     fn shares_are_kept_whichever_part_runs_out_first() {
-        let (many, few) = (
-            made(Trace::Verbose, 30),
-            made(Trace::Shallow, 6),
-        );
+        let (many, few) = (made(Trace::Verbose, 30), made(Trace::Shallow, 6));
         let share = |share| MixPart { share: Some(share), ..part(None) };
         let data = mixed(vec![share(0.75), share(0.25)], &[many.clone(), few.clone()]).unwrap();
         let own = data.examples.iter().filter(|e| few.examples.contains(e)).count();
@@ -229,10 +226,7 @@ mod tests {
 
     #[test]
     fn a_mix_takes_whole_sets_and_what_was_never_solved() {
-        let (long, mut own) = (
-            made(Trace::Verbose, 4),
-            made(Trace::Terse, 3),
-        );
+        let (long, mut own) = (made(Trace::Verbose, 4), made(Trace::Terse, 3));
         own.asked = (0..4)
             .map(|i| {
                 let sample_id = long.examples[i].sample_id.clone();

@@ -42,11 +42,7 @@ pub const LOG_PROB_GAP_MAX_BF16: f64 = 0.5;
 ///
 /// # Errors
 /// If nothing is left.
-pub fn pool(
-    spec: &GrpoSpec,
-    questions: Pool<'_>,
-    solved: &BTreeSet<&str>,
-) -> Result<Vec<u64>> {
+pub fn pool(spec: &GrpoSpec, questions: Pool<'_>, solved: &BTreeSet<&str>) -> Result<Vec<u64>> {
     let asked: &QuestionsSpec = &spec.questions;
     let mut pool: Vec<u64> = Vec::new();
     for i in 0..questions.num_questions(asked)? as u64 {

@@ -360,7 +360,10 @@ impl Endpoint {
         let mut response = match request.send_json(body) {
             Ok(response) => response,
             Err(ureq::Error::BadUri(_) | ureq::Error::Http(_)) => {
-                bail!("`{}` is not an address\nhint: http://localhost:8000/v1 would be one", self.url)
+                bail!(
+                    "`{}` is not an address\nhint: http://localhost:8000/v1 would be one",
+                    self.url
+                )
             }
             Err(error) => return again(format!("{error}"), None),
         };
@@ -417,7 +420,10 @@ enum Attempted {
 enum Attempt {
     Reply(Reply),
     /// Worth another attempt, not before `after` if the endpoint said so.
-    Again { cause: String, after: Option<Duration> },
+    Again {
+        cause: String,
+        after: Option<Duration>,
+    },
 }
 
 /// Waits; false if somebody asked to stop meanwhile.
