@@ -4,11 +4,14 @@
 //! they share is a [`Trainer`], whose state is all that a checkpoint holds.
 
 mod adapter;
+pub mod algorithm;
 pub mod dataset;
 pub mod features;
 mod frozen;
+mod group;
 pub mod grpo;
-pub mod hybrid;
+mod guidance;
+pub mod kinds;
 pub mod objective;
 pub mod optimizer;
 mod pieces;

@@ -11,7 +11,7 @@
 
 #![expect(clippy::print_stdout, reason = "figures are what this program is for")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::hint::black_box;
 use std::path::Path;
@@ -40,9 +40,10 @@ use synergy_suite::recipe::{
 };
 use synergy_suite::run::base::Base;
 use synergy_suite::run::{machine, open_base};
+use synergy_suite::train::algorithm::{Reference, Seeds};
 use synergy_suite::train::dataset;
 use synergy_suite::train::features::FeatureCache;
-use synergy_suite::train::grpo::{self, Reference};
+use synergy_suite::train::grpo::Grpo;
 use synergy_suite::train::pool::drawn;
 use synergy_suite::train::rollout::{Question, rollouts};
 use synergy_suite::train::sequence::{Prompter, Register, Sequence, micro_batches};
@@ -87,6 +88,12 @@ static WORK: LazyLock<Work> = LazyLock::new(|| {
 /// A question of the training pool.
 fn sample(index: u64) -> Sample {
     drawn(1, index, Split::Train, [1, 15])
+}
+
+/// GRPO by `spec`, without demonstrations.
+fn algorithm(spec: &GrpoSpec) -> Grpo<'_> {
+    let seeds = Seeds { run: 1, stage: Seed::root(1) };
+    Grpo::new(spec, &BTreeSet::new(), BTreeMap::new(), seeds).expect("families are drawn")
 }
 
 impl Work {
@@ -145,8 +152,7 @@ impl Work {
 
     /// Questions of one step of GRPO.
     fn asked(&self) -> Vec<Question> {
-        let pool: Vec<u64> = (0..self.grpo().questions.about() as u64).collect();
-        grpo::batch(&self.base.prompter, self.grpo(), &pool, 1, Seed::root(1), 0).expect("a batch")
+        algorithm(self.grpo()).batch(&self.base.prompter, 0).expect("a batch")
     }
 
     /// A step without pictures: its settings, random weights, which hardly ever end an answer before
@@ -178,8 +184,7 @@ impl Work {
         let features = self.features(&stage.training, parameters);
         let context = self.context(&stage.training, features.as_ref());
         let reference = Reference { parameters, features: features.as_ref() };
-        grpo::step(&mut trainer, &context, spec, reference, questions, Seed::root(1))
-            .expect("a step")
+        algorithm(spec).step(&mut trainer, &context, reference, questions, 0).expect("a step")
     }
 
     /// Greedy answers that no end token ends.

@@ -245,7 +245,7 @@ fn ask(
     events: &Events,
 ) -> Result<Vec<Completion>> {
     // The levels of all others are published, or they have none.
-    let is_asked = |sample: &&Sample| planned.name != "levels" || sample.hops > 0;
+    let is_asked = |sample: &&Sample| !planned.cuts_levels() || sample.hops > 0;
     let samples: Vec<Sample> = samples.iter().filter(is_asked).cloned().collect();
     let (mut journal, kept) = Journal::<Vec<Completion>>::open(&store.journal(&planned.key))?;
     let mut completions = kept.concat();

@@ -13,16 +13,16 @@ use synergy_benchmarks::families::Split;
 use synergy_benchmarks::sample::Sample;
 
 use crate::key::{Key, hash_file, listed};
-use crate::recipe::{FAMILIES, FilesSpec, QuestionsSpec, Source};
+use crate::recipe::{FAMILIES, FilesSpec, QuestionsSpec};
 
 /// The `index`-th question of the pool that `spec` names, for a run of `run_seed`; files have the same for every seed.
 ///
 /// # Errors
 /// If a file cannot be read or has fewer questions.
 pub fn sample(spec: &QuestionsSpec, run_seed: u64, index: u64) -> Result<Sample> {
-    match spec.source() {
-        Source::Families { split, hops } => Ok(drawn(run_seed, index, split, hops)),
-        Source::Files(files) => {
+    match spec {
+        QuestionsSpec::Drawn { split, hops, .. } => Ok(drawn(run_seed, index, *split, *hops)),
+        QuestionsSpec::Files { files, .. } => {
             let samples = opened(files)?;
             let sample = usize::try_from(index).ok().and_then(|index| samples.get(index));
             sample.cloned().with_context(|| {
@@ -42,10 +42,10 @@ pub fn sample(spec: &QuestionsSpec, run_seed: u64, index: u64) -> Result<Sample>
 /// # Errors
 /// If a file cannot be read.
 pub fn num_questions(spec: &QuestionsSpec) -> Result<usize> {
-    match (&spec.files, spec.num_questions) {
-        (_, Some(count)) => Ok(count),
-        (Some(files), None) => Ok(opened(files)?.len()),
-        (None, None) => unreachable!("checked when the recipe was read"),
+    match spec {
+        QuestionsSpec::Drawn { num_questions, .. }
+        | QuestionsSpec::Files { num_questions: Some(num_questions), .. } => Ok(*num_questions),
+        QuestionsSpec::Files { num_questions: None, files } => Ok(opened(files)?.len()),
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
             answer_tokens: 20.0,
             about_questions: rows,
         };
-        QuestionsSpec { split: None, num_questions: None, hops: None, files: Some(files) }
+        QuestionsSpec::Files { num_questions: None, files }
     }
 
     #[test]
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_hash_is_of_the_rows() {
         let dir = tempfile::tempdir().unwrap();
-        let of = |rows| hash(&files(dir.path(), rows).files.unwrap().path).unwrap();
+        let of = |rows| hash(&files(dir.path(), rows).files().unwrap().path).unwrap();
         let (three, four) = (of(3), of(4));
         assert_ne!(three, four);
         assert_eq!(of(3), three);

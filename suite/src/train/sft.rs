@@ -7,15 +7,38 @@ use rand::seq::SliceRandom;
 use synergy_benchmarks::seed::Seed;
 
 use crate::recipe::SftSpec;
+use crate::train::algorithm::{Algorithm, Seeds, Step};
 use crate::train::dataset::Example;
+use crate::train::pretrain;
 use crate::train::sequence::{Prompter, Sequence};
 
-/// Steps in all.
-pub fn num_steps(spec: &SftSpec, num_examples: usize) -> usize {
-    num_examples.div_ceil(spec.batch_size) * spec.num_epochs
+/// Fine-tuning by the settings of one stage.
+pub struct Sft<'a> {
+    /// The stage's settings.
+    pub spec: &'a SftSpec,
+    /// Questions with the answers that are learned.
+    pub examples: &'a [Example],
+    /// The roots of its draws.
+    pub seeds: Seeds,
 }
 
-/// The sequences of `step`, the study's prompt and an answer each: every epoch sees every example once, in an
+impl Algorithm for Sft<'_> {
+    fn num_steps(&self) -> usize {
+        self.spec.num_steps(self.examples.len())
+    }
+
+    fn steps_per_epoch(&self) -> usize {
+        self.num_steps() / self.spec.num_epochs
+    }
+
+    fn prepare<'a>(&'a self, prompter: &Prompter, step: usize) -> Result<Step<'a>> {
+        let Seeds { run, stage } = self.seeds;
+        let sequences = batch(prompter, self.spec, self.examples, run, stage, step)?;
+        Ok(Box::new(move |trainer, context, _| pretrain::step(trainer, context, &sequences)))
+    }
+}
+
+/// Makes the sequences of `step`, the study's prompt and an answer each: every epoch sees every example once, in an
 /// order of its own. Questions are those of the pool of `run_seed`.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 #![cfg(feature = "libtorch")]
 #![expect(clippy::unwrap_used, reason = "the kept bases are there, and a test may panic")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use synergy_benchmarks::answer::Outcome;
@@ -16,9 +17,10 @@ use synergy_models::generate::Sampling;
 use synergy_models::vlm::Vlm;
 use synergy_models::weights::ComputeDtype;
 use synergy_suite::device::Compute;
-use synergy_suite::recipe::{Recipe, StageSpec, TrainingSpec};
+use synergy_suite::recipe::{GrpoSpec, Recipe, StageSpec, TrainingSpec};
 use synergy_suite::run::base::Base;
-use synergy_suite::train::grpo::{self, Reference};
+use synergy_suite::train::algorithm::{Reference, Seeds};
+use synergy_suite::train::grpo::Grpo;
 use synergy_suite::train::rollout::{Question, evaluate};
 use synergy_suite::train::{Batch, Context, prediction_log_probs, pretrain};
 
@@ -98,13 +100,16 @@ fn a_step_of_rl_samples_and_learns_in_bf16() {
     spec.batch_size = 4;
     spec.num_mini_batches = 1;
     let reference = Reference { parameters: &base.parameters, features: None };
-    let questions = grpo::batch(&base.prompter, spec, &[1, 2, 3, 4], 1, Seed::root(1), 0).unwrap();
+    fn of(spec: &GrpoSpec) -> Grpo<'_> {
+        let seeds = Seeds { run: 1, stage: Seed::root(1) };
+        Grpo::new(spec, &BTreeSet::new(), BTreeMap::new(), seeds).unwrap()
+    }
+    let questions = of(spec).batch(&base.prompter, 0).unwrap();
     let [whole, half] = [ComputeDtype::F32, ComputeDtype::Bf16].map(|dtype| {
         spec.training.dtype = Some(dtype);
         let context = Context::new(&base.prompter, &compute, &spec.training);
         let mut trainer = trainer(&base);
-        let figures =
-            grpo::step(&mut trainer, &context, spec, reference, &questions, Seed::root(1)).unwrap();
+        let figures = of(spec).step(&mut trainer, &context, reference, &questions, 0).unwrap();
         println!("{dtype:?}: {figures:?}");
         figures
     });
