@@ -308,7 +308,7 @@ impl Recipe {
         // Before stages that name them, so that an error has the line of the table.
         written.table::<Tables>("tables")?;
         let recipe: Recipe = written.resolved()?;
-        recipe.check().map_err(|fault| written.located(fault))?;
+        recipe.check().map_err(|fault| written.located(&fault))?;
         Ok(recipe)
     }
 

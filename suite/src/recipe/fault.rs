@@ -15,7 +15,7 @@ pub struct Fault {
 }
 
 /// What a check returns.
-pub type Checked<T = ()> = Result<T, Fault>;
+pub(super) type Checked<T = ()> = Result<T, Fault>;
 
 /// Returns a [`Fault`] at a key unless a condition holds.
 macro_rules! require {

@@ -41,7 +41,7 @@ pub enum StageSpec {
     /// Supervised fine-tuning.
     Sft(SftSpec),
     /// Reinforcement learning, with or without demonstrations.
-    Grpo(GrpoSpec),
+    Grpo(Box<GrpoSpec>),
     /// The merge of two models.
     Merge(MergeStageSpec),
     /// Answers that others have written.
@@ -60,7 +60,7 @@ impl Deref for StageSpec {
         match self {
             StageSpec::Pretrain(spec) => spec,
             StageSpec::Sft(spec) => spec,
-            StageSpec::Grpo(spec) => spec,
+            StageSpec::Grpo(spec) => spec.as_ref(),
             StageSpec::Merge(spec) => spec,
             StageSpec::Teacher(spec) => spec,
             StageSpec::Sample(spec) => spec,
@@ -74,7 +74,7 @@ impl DerefMut for StageSpec {
         match self {
             StageSpec::Pretrain(spec) => spec,
             StageSpec::Sft(spec) => spec,
-            StageSpec::Grpo(spec) => spec,
+            StageSpec::Grpo(spec) => spec.as_mut(),
             StageSpec::Merge(spec) => spec,
             StageSpec::Teacher(spec) => spec,
             StageSpec::Sample(spec) => spec,

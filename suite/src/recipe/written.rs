@@ -126,7 +126,7 @@ impl<'t> RawRecipe<'t> {
         if let Some(DeValue::Table(stages)) = root.get_mut("stages").map(Spanned::get_mut) {
             for (name, stage) in stages.iter_mut() {
                 if let DeValue::Table(stage) = stage.get_mut() {
-                    let located = |fault: Fault| self.located(fault.below(name).below("stages"));
+                    let located = |fault: Fault| self.located(&fault.below(name).below("stages"));
                     resolve(stage, &tables).map_err(located)?;
                 }
             }
@@ -140,7 +140,7 @@ impl<'t> RawRecipe<'t> {
     }
 
     /// The mistake as an error that begins with its line.
-    pub(super) fn located(&self, fault: Fault) -> Error {
+    pub(super) fn located(&self, fault: &Fault) -> Error {
         let name = match fault.path.as_slice() {
             [kind, name, ..] if kind == "stages" => format!("stage `{name}`: "),
             _ => String::new(),
