@@ -38,7 +38,7 @@ use synergy_report::text::terminal::render_table;
 
 use crate::device::Compute;
 use crate::key::Key;
-use crate::plan::{Basis, Plan, PlannedStage, describe, plan, recipe_hash, to_json};
+use crate::plan::{KeyInputs, Plan, PlannedStage, describe, plan, recipe_hash, to_json};
 use crate::planted::Planted;
 use crate::recipe::rehearsal;
 use crate::recipe::{ModelSpec, Recipe};
@@ -222,10 +222,10 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
         open_base(recipe, &compute)?
     };
     // What is planted is a fault of the program, whose recipe is as it was.
-    let basis = basis(recipe, &base, &compute, options.variant, &files)?;
-    let plan = Plan { recipe_hash, ..plan(recipe, &basis) };
+    let inputs = key_inputs(recipe, &base, &compute, options.variant, &files)?;
+    let plan = Plan { recipe_hash, ..plan(recipe, &inputs) };
     events.write(Event::Started { profile: &recipe.name, recipe_hash: &plan.recipe_hash })?;
-    events.say(&format!("device {}", compute.told));
+    events.say(&format!("device {}", compute.description));
     events.say(&describe(recipe, &plan, &base.prompter.config, &|key| store.has(key)));
 
     let finished = finished_before(&plan, &base, &store, &dir);
@@ -265,8 +265,8 @@ pub fn trained(recipe: &Recipe, options: &Options, regime: &str) -> Result<Model
     let compute = Compute::open(&options.device, options.num_threads)?;
     let store = Store::open(&options.runs_dir.join("store"))?;
     let base = open_base(recipe, &compute)?;
-    let basis = basis(recipe, &base, &compute, options.variant, &Files::default())?;
-    let plan = plan(recipe, &basis);
+    let inputs = key_inputs(recipe, &base, &compute, options.variant, &Files::default())?;
+    let plan = plan(recipe, &inputs);
     let Some(row) = plan.rows.iter().find(|row| row.name == regime) else {
         let known: Vec<&str> = recipe.regimes.iter().map(|r| r.name.as_str()).collect();
         bail!("unknown regime `{regime}`\nhint: regimes are {}", known.join(", "));
@@ -293,7 +293,7 @@ pub fn rescore(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let dir = options.runs_dir.join(&recipe.name);
     let base = open_base(recipe, &compute)?;
     let files = Files::default();
-    let plan = plan(recipe, &basis(recipe, &base, &compute, options.variant, &files)?);
+    let plan = plan(recipe, &key_inputs(recipe, &base, &compute, options.variant, &files)?);
     let evaluated = evaluation::stored(recipe, &plan, &store, &files)?;
     let path = dir.join("results.json");
     let before = read_results(&path)?;
@@ -333,7 +333,7 @@ fn judge(
 ) -> Result<Outcome> {
     let grader = header.grader;
     let (cutting, rows): (Vec<_>, Vec<_>) =
-        evaluated.iter().partition(|row| row.planned.name == "levels");
+        evaluated.iter().partition(|row| row.planned.cuts_levels());
     levels.extend(cutting.iter().flat_map(|row| cut_levels(&row.scores(grader, planted))));
     let rows: Vec<_> = rows.iter().map(|row| row.row(grader, planted)).collect();
     let results = Results::assemble(header, &levels, &rows)?;
@@ -446,7 +446,7 @@ fn train_recipe(
     events: &mut Events,
 ) -> Result<Trained> {
     let start = open_base(recipe, compute)?;
-    let plan = plan(recipe, &basis(recipe, &start, compute, Variant::Usual, files)?);
+    let plan = plan(recipe, &key_inputs(recipe, &start, compute, Variant::Usual, files)?);
     events.say(&describe(recipe, &plan, &start.prompter.config, &|key| store.has(key)));
     let training = train_all(&plan, &start, compute, store, files, events)?;
     let last = plan.stages.last().context("the recipe has no stages to train a base with")?;
@@ -454,16 +454,16 @@ fn train_recipe(
     Ok(Trained { base: Base::unrecorded(start.prompter, parameters), plan, training })
 }
 
-fn basis<'a>(
+fn key_inputs<'a>(
     recipe: &Recipe,
     base: &'a Base,
     compute: &'a Compute,
     variant: Variant,
     files: &Files,
-) -> Result<Basis<'a>> {
+) -> Result<KeyInputs<'a>> {
     // Before anything is planned: no stage of hours comes before a refusal.
     takes(recipe, compute)?;
-    Ok(Basis {
+    Ok(KeyInputs {
         base: base.key.clone(),
         files: recipe
             .files()
@@ -482,14 +482,14 @@ fn sketch<'a>(
     compute: &'a Compute,
     variant: Variant,
     files: &Files,
-) -> Result<Basis<'a>> {
+) -> Result<KeyInputs<'a>> {
     // The recipe's own check knows neither the size nor the number of layers of a kept base.
     let shapes = shapes(config);
     for (name, training) in &recipe.tables.trainings {
         let fits = training.lora_config(&shapes);
         fits.with_context(|| format!("`tables.trainings.{name}` does not fit the base"))?;
     }
-    Ok(Basis {
+    Ok(KeyInputs {
         base: Key::of(&serde_json::Value::Null),
         config,
         backend: &compute.name,

@@ -4,14 +4,17 @@
 //! they share is a [`Trainer`], whose state is all that a checkpoint holds.
 
 mod adapter;
+pub mod algorithm;
 pub mod dataset;
 pub mod engine;
 pub mod features;
 #[cfg(test)]
 mod fixture;
 mod frozen;
+mod group;
 pub mod grpo;
-pub mod hybrid;
+mod guidance;
+pub mod kinds;
 pub mod objective;
 pub mod optimizer;
 mod pieces;

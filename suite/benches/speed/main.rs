@@ -11,7 +11,7 @@
 
 #![expect(clippy::print_stdout, reason = "figures are what this program is for")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::hint::black_box;
 use std::path::Path;
@@ -40,10 +40,11 @@ use synergy_suite::recipe::{
 };
 use synergy_suite::run::base::Base;
 use synergy_suite::run::{machine, open_base};
+use synergy_suite::train::algorithm::{Draws, Reference};
 use synergy_suite::train::dataset;
 use synergy_suite::train::engine::{Engine as _, Question};
 use synergy_suite::train::features::FeatureCache;
-use synergy_suite::train::grpo::{self, Reference};
+use synergy_suite::train::grpo::Grpo;
 use synergy_suite::train::pool::{Files, Pool, drawn};
 use synergy_suite::train::rollout::LocalEngine;
 use synergy_suite::train::sequence::{Prompter, Register, Sequence, micro_batches};
@@ -138,6 +139,12 @@ impl Work {
             .expect("a batch")
     }
 
+    /// GRPO by `spec`, without demonstrations.
+    fn algorithm<'a>(&'a self, spec: &'a GrpoSpec) -> Grpo<'a> {
+        let draws = Draws { pool: self.pool(), stage: Seed::root(1) };
+        Grpo::new(spec, &BTreeSet::new(), BTreeMap::new(), draws).expect("families are drawn")
+    }
+
     fn pool(&self) -> Pool<'_> {
         Pool { files: &self.files, run_seed: 1 }
     }
@@ -152,9 +159,7 @@ impl Work {
 
     /// Questions of one step of GRPO.
     fn asked(&self) -> Vec<Question> {
-        let pool: Vec<u64> = (0..self.grpo().questions.about() as u64).collect();
-        grpo::batch(&self.base.prompter, self.grpo(), &pool, self.pool(), Seed::root(1), 0)
-            .expect("a batch")
+        self.algorithm(self.grpo()).batch(&self.base.prompter, 0).expect("a batch")
     }
 
     /// A step without pictures: its settings, random weights, which hardly ever end an answer before
@@ -187,7 +192,8 @@ impl Work {
         let context = self.context(&stage.training, features.as_ref());
         let reference = Reference { parameters, features: features.as_ref() };
         let mut engine = self.engine(stage.training.dtype()).with_features(features.as_ref());
-        grpo::step(&mut trainer, &mut engine, &context, spec, reference, questions, Seed::root(1))
+        self.algorithm(spec)
+            .step(&mut trainer, &mut engine, &context, reference, questions, 0)
             .expect("a step")
     }
 

@@ -227,7 +227,7 @@ fn ask(
     events: &Events,
 ) -> Result<Vec<Completion>> {
     // The levels of all others are published, or they have none.
-    let is_asked = |sample: &&Sample| planned.name != "levels" || sample.hops > 0;
+    let is_asked = |sample: &&Sample| !planned.cuts_levels() || sample.hops > 0;
     let samples: Vec<Sample> = samples.iter().filter(is_asked).cloned().collect();
     let Base { prompter, .. } = base;
     let dtype = recipe.evaluation.dtype();

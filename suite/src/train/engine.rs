@@ -110,12 +110,14 @@ pub fn completions(
 mod tests {
     use super::*;
     use crate::recipe::{ObjectivePreset, TrainingSpec};
+    use crate::train::algorithm::{Draws, Reference};
     use crate::train::fixture::{BASE, compute, grpo_spec, optimizer, questions};
-    use crate::train::grpo::{self, Reference};
+    use crate::train::grpo::Grpo;
+    use crate::train::pool::{Files, Pool};
     use crate::train::rollout::LocalEngine;
     use crate::train::{Context, StepFigures, Trainer};
     use anyhow::ensure;
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use synergy_models::weights::ComputeDtype;
 
     /// Plays back answers that were recorded before, by the ids of their questions.
@@ -131,7 +133,7 @@ mod tests {
             let compute = compute();
             let mut local = LocalEngine::new(&BASE.prompter.config, &compute, ComputeDtype::F32);
             local.load(&BASE.parameters).unwrap();
-            let answers = local.generate(questions, num_samples, sampling, Seed::root(9)).unwrap();
+            let answers = local.generate(questions, num_samples, sampling, seed()).unwrap();
             let ids = questions.iter().map(|question| question.sample.id.clone());
             RecordedEngine { answers: ids.zip(answers).collect(), num_loads: 0, is_loaded: false }
         }
@@ -163,6 +165,11 @@ mod tests {
         }
     }
 
+    /// What the first step of GRPO draws its rollouts from.
+    fn seed() -> Seed {
+        Seed::root(9).fold_in("rollouts").at(0)
+    }
+
     fn step(engine: &mut dyn Engine) -> (Parameters, Result<StepFigures>) {
         let (compute, spec) = (compute(), grpo_spec(ObjectivePreset::GrpoStudy.objective()));
         let training: &TrainingSpec = &spec.training;
@@ -170,9 +177,10 @@ mod tests {
         let start = &BASE.parameters;
         let mut trainer = Trainer::new(training, &optimizer(), 10, start, Seed::root(1)).unwrap();
         let reference = Reference { parameters: start, features: None };
-        let seed = Seed::root(9);
-        let figures =
-            grpo::step(&mut trainer, engine, &context, &spec, reference, &questions(), seed);
+        let pool = Pool { files: &Files::default(), run_seed: 1 };
+        let draws = Draws { pool, stage: Seed::root(9) };
+        let grpo = Grpo::new(&spec, &BTreeSet::new(), BTreeMap::new(), draws).unwrap();
+        let figures = grpo.step(&mut trainer, engine, &context, reference, &questions(), 0);
         (trainer.parameters, figures)
     }
 

@@ -54,9 +54,10 @@ pub(crate) fn training(freeze: &[&str], micro_batch_size: usize) -> TrainingSpec
 pub(crate) fn grpo_spec(objective: ObjectiveSpec) -> GrpoSpec {
     let reward =
         RewardSpec { accuracy_weight: 0.9, format_weight: 0.1, answer: AnswerRule::OnlyBox };
+    let questions = QuestionsSpec::Drawn { split: Split::Train, num_questions: 4, hops: [1, 2] };
     GrpoSpec {
         from: "base".into(),
-        num_steps: 1,
+        num_steps: 20,
         batch_size: 4,
         num_mini_batches: 1,
         num_generations: 3,
@@ -64,10 +65,11 @@ pub(crate) fn grpo_spec(objective: ObjectiveSpec) -> GrpoSpec {
         max_completion_tokens: 6,
         objective,
         reward: Named::new("study", reward),
-        questions: Named::new("few", QuestionsSpec::drawn(Split::Train, 4, [1, 2])),
+        questions: Named::new("few", questions),
         skip_solved_by: None,
         training: Named::new("all", training(&["visual."], 2)),
         optimizer: Named::new("usual", optimizer()),
+        guidance: None,
     }
 }
 

@@ -13,7 +13,7 @@ use synergy_benchmarks::families::Split;
 use synergy_benchmarks::sample::Sample;
 
 use crate::key::{Key, hash_file, listed};
-use crate::recipe::{BenchmarkSpec, FAMILIES, FilesSpec, QuestionsSpec, Source};
+use crate::recipe::{BenchmarkSpec, FAMILIES, FilesSpec, QuestionsSpec};
 
 /// Questions that are on disk; each set is read when it is first needed.
 #[derive(Debug, Default)]
@@ -100,9 +100,11 @@ impl Pool<'_> {
     /// # Errors
     /// If a file cannot be read or has fewer questions.
     pub fn sample(&self, spec: &QuestionsSpec, index: u64) -> Result<Sample> {
-        match spec.source() {
-            Source::Families { split, hops } => Ok(drawn(self.run_seed, index, split, hops)),
-            Source::Files(files) => {
+        match spec {
+            QuestionsSpec::Drawn { split, hops, .. } => {
+                Ok(drawn(self.run_seed, index, *split, *hops))
+            }
+            QuestionsSpec::Files { files, .. } => {
                 let samples = self.files.training(files)?;
                 let sample = usize::try_from(index).ok().and_then(|index| samples.get(index));
                 sample.cloned().with_context(|| {
@@ -122,10 +124,12 @@ impl Pool<'_> {
     /// # Errors
     /// If a file cannot be read.
     pub fn num_questions(&self, spec: &QuestionsSpec) -> Result<usize> {
-        match (&spec.files, spec.num_questions) {
-            (_, Some(count)) => Ok(count),
-            (Some(files), None) => Ok(self.files.training(files)?.len()),
-            (None, None) => unreachable!("checked when the recipe was read"),
+        match spec {
+            QuestionsSpec::Drawn { num_questions, .. }
+            | QuestionsSpec::Files { num_questions: Some(num_questions), .. } => Ok(*num_questions),
+            QuestionsSpec::Files { num_questions: None, files } => {
+                Ok(self.files.training(files)?.len())
+            }
         }
     }
 }
@@ -187,7 +191,7 @@ mod tests {
             answer_tokens: 20.0,
             about_questions: rows,
         };
-        QuestionsSpec { split: None, num_questions: None, hops: None, files: Some(files) }
+        QuestionsSpec::Files { num_questions: None, files }
     }
 
     #[test]
@@ -207,7 +211,7 @@ mod tests {
     #[test]
     fn files_are_read_once_and_one_that_has_failed_again() {
         let dir = tempfile::tempdir().unwrap();
-        let spec = files(dir.path(), 3).files.unwrap();
+        let spec = files(dir.path(), 3).files().unwrap().clone();
         let files = Files::default();
         let kept = std::fs::read(&spec.path).unwrap();
         std::fs::remove_file(&spec.path).unwrap();
@@ -223,7 +227,7 @@ mod tests {
     #[test]
     fn a_hash_is_of_the_rows() {
         let dir = tempfile::tempdir().unwrap();
-        let of = |rows| hash(&files(dir.path(), rows).files.unwrap().path).unwrap();
+        let of = |rows| hash(&files(dir.path(), rows).files().unwrap().path).unwrap();
         let (three, four) = (of(3), of(4));
         assert_ne!(three, four);
         assert_eq!(of(3), three);

@@ -249,7 +249,7 @@ fn what_cannot_be_evaluated_is_refused_in_a_line() {
     ");
     let half = ["--model", "model", "--device", "flex", "--dtype", "bf16"];
     assert_refused!(project.run(&evaluate(&half)), @"
-    error: bf16 is asked for, the device is flex
+    error: the device flex does not compute in bf16
     hint: bf16 needs --device libtorch or cuda
     ");
     assert_refused!(project.run(&evaluate(&["--model", "model", "--top-p", "2"])), @"

@@ -68,7 +68,7 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
     let seed = Seed::root(drawing.seed).fold_in(purpose.name());
     let local =
         Local { asking, answerer: &answerer, prompter: &prompter, engine: &engine, sampling, seed };
-    events.say(&format!("device {}", compute.told));
+    events.say(&format!("device {}", compute.description));
     let chunks = Chunks {
         title: answerer.id.clone(),
         doing: format!("asking `{}`", answerer.id),
