@@ -523,7 +523,7 @@ fn dispatch(command: Command) -> Result<u8> {
             watch_interrupts()?;
             let recipe = run::recipe_of(&recipe)?;
             let out = Path::new("golden/base").join(match &recipe.model {
-                ModelSpec::Fresh { preset, .. } => preset.name(),
+                ModelSpec::Fresh { preset, .. } => preset.into_str(),
                 ModelSpec::Kept { .. } | ModelSpec::Published { .. } => anyhow::bail!(
                     "recipe `{}` starts from a kept base or a checkpoint\nhint: base and base-nano make one",
                     recipe.name

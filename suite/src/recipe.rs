@@ -250,10 +250,7 @@ impl ModelSpec {
                 shapes(&VlmConfig::preset(*preset, *vocab_size, ids))
             }
             ModelSpec::Kept { .. } | ModelSpec::Published { .. } => {
-                let mut config = VlmConfig::preset(Preset::Nano, VOCAB_MIN, ids);
-                config.num_hidden_layers = LAYERS_MAX;
-                config.vision_config.depth = LAYERS_MAX;
-                shapes(&config)
+                shapes(&VlmConfig::preset(Preset::Nano, VOCAB_MIN, ids).with_layers(LAYERS_MAX))
             }
         }
     }

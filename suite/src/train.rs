@@ -297,7 +297,7 @@ impl Network<'_> {
         let device = model.device();
         let loss = loss(&log_probs, batch);
         let is_frozen = |name: &str| self.frozen.contains(name);
-        let num_features = features.len() / self.config.hidden_size;
+        let num_features = features.len() / model.layout.decoder.hidden_size;
         let (mut gradients, dfeatures) =
             native.backward(pass, &loss.slopes, num_features, &is_frozen);
         if let Some(tower) = tower.filter(|_| num_features > 0 && native.tower_learns(&is_frozen)) {

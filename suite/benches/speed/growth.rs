@@ -107,7 +107,7 @@ fn decode(name: String, size: usize, num_samples: usize, length: usize) -> Timed
     let sampling = Sampling {
         temperature: 1.0,
         eos_token_id: Vec::new(),
-        ..Sampling::greedy(length, prompter.config.eos_token_id)
+        ..Sampling::greedy(length, prompter.tokenizer.ids.eos)
     };
     let run = move || {
         let mut engine = LocalEngine::new(&prompter.config, &WORK.compute, ComputeDtype::F32);

@@ -125,8 +125,8 @@ impl Gate<'_> {
         };
         let questions: Vec<Question> =
             FAMILIES.into_iter().flat_map(draw).map(ask).collect::<Result<_>>()?;
-        let Prompter { config, tokenizer, .. } = self.prompter;
-        let sampling = Sampling::greedy(MAX_NEW_TOKENS, config.eos_token_id);
+        let tokenizer = &self.prompter.tokenizer;
+        let sampling = Sampling::greedy(MAX_NEW_TOKENS, tokenizer.ids.eos);
         let seed = Seed::root(SEED);
         let completions = completions(self.engine, tokenizer, &questions, 1, &sampling, seed)?;
         let answer = |c: Completion| {
@@ -155,8 +155,8 @@ impl Gate<'_> {
         let ask = |sample| Question::new(self.prompter, sample, true);
         let questions: Vec<Question> =
             test_samples(drawn, Split::Validation)?.into_iter().map(ask).collect::<Result<_>>()?;
-        let Prompter { config, tokenizer, .. } = self.prompter;
-        let sampling = evaluation.sampling(config.eos_token_id);
+        let tokenizer = &self.prompter.tokenizer;
+        let sampling = evaluation.sampling(tokenizer.ids.eos);
         let seed = Seed::root(SEED).fold_in("levels");
         let completions =
             completions(self.engine, tokenizer, &questions, num_samples, &sampling, seed)?;

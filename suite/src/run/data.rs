@@ -100,7 +100,7 @@ fn sample(
         temperature: spec.temperature,
         top_p: spec.top_p,
         top_k: spec.top_k,
-        ..Sampling::greedy(spec.max_new_tokens, prompter.config.eos_token_id)
+        ..Sampling::greedy(spec.max_new_tokens, prompter.tokenizer.ids.eos)
     };
     let seed = planned.seed().fold_in("rollouts");
     let sampler = Sampler { spec, planned, pool, prompter, engine: &engine, sampling, seed };

@@ -239,7 +239,7 @@ fn ask(
     let mut engine = LocalEngine::new(&prompter.config, compute, dtype);
     engine.load(&parameters)?;
     let asking = planned.asking;
-    let mut sampling = recipe.evaluation.sampling(prompter.config.eos_token_id);
+    let mut sampling = recipe.evaluation.sampling(prompter.tokenizer.ids.eos);
     if asking.greedy {
         sampling.temperature = 0.0;
     }

@@ -234,7 +234,7 @@ impl Validation {
         let ask = |sample| Question::new(prompter, sample, true);
         Ok(Validation {
             questions: samples.into_iter().map(ask).collect::<Result<_>>()?,
-            sampling: Sampling::greedy(spec.max_new_tokens, prompter.config.eos_token_id),
+            sampling: Sampling::greedy(spec.max_new_tokens, prompter.tokenizer.ids.eos),
             steps_per_epoch,
         })
     }

@@ -186,7 +186,7 @@ mod tests {
 
     fn sampling() -> Sampling {
         let spec = grpo_spec(ObjectivePreset::GrpoStudy.objective());
-        let eos = BASE.prompter.config.eos_token_id;
+        let eos = BASE.prompter.tokenizer.ids.eos;
         Sampling {
             temperature: spec.temperature,
             ..Sampling::greedy(spec.max_completion_tokens, eos)

@@ -37,7 +37,7 @@ pub(crate) fn picture_features(
     (!pictures.is_empty()).then(|| match cache {
         Some(cache) => {
             let features = cache.features(model, pictures);
-            matrix(features, model.config.hidden_size, &model.device())
+            matrix(features, model.layout.decoder.hidden_size, &model.device())
         }
         None => model.image_features(pictures),
     })

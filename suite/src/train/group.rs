@@ -123,11 +123,12 @@ impl Group {
 
     /// Checks that the group is of `question` alone: its prompt and pictures are those that rollouts were made of.
     fn check(&self, question: &Question, config: &VlmConfig) -> Result<()> {
-        let merge = config.vision_config.spatial_merge_size;
+        let layout = config.layout();
+        let merge = layout.merge_size;
         let (prompt, ids) = (&question.input_ids, &self.sequence.input_ids);
         let num_image_tokens: usize =
             question.patches.iter().map(|p| p.grid.num_tokens(merge)).sum();
-        let found = ids.iter().filter(|id| **id == config.image_token_id).count();
+        let found = ids.iter().filter(|id| **id == layout.image_token_id).count();
         ensure!(
             ids.starts_with(prompt) && self.sequence.patches == question.patches,
             "a group holds the prompt or the pictures of another question than `{}`\n\

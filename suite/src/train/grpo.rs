@@ -207,7 +207,7 @@ impl<'a> Grpo<'a> {
     fn demonstration(&self, prompter: &Prompter, question: &Question) -> Option<Vec<u32>> {
         let text = self.demonstrations.get(question.sample.id.as_str())?;
         let mut ids = prompter.tokenizer.encode(text);
-        ids.push(prompter.config.eos_token_id);
+        ids.push(prompter.tokenizer.ids.eos);
         Some(ids)
     }
 
@@ -301,7 +301,7 @@ impl Policy<'_> {
         let Policy { engine, context, spec } = self;
         let sampling = Sampling {
             temperature: spec.temperature,
-            ..Sampling::greedy(spec.max_completion_tokens, context.prompter.config.eos_token_id)
+            ..Sampling::greedy(spec.max_completion_tokens, context.prompter.tokenizer.ids.eos)
         };
         let generated = engine.generate(questions, spec.num_generations, &sampling, seed)?;
         let num_rollouts = (questions.len() * spec.num_generations) as f64;

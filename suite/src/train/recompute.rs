@@ -12,13 +12,14 @@ use std::ops::Range;
 use burn::tensor::{DType, Device, Gradients as Grads, IndexingUpdateOp, Int, Tensor};
 use synergy_models::config::VlmConfig;
 use synergy_models::ops::{attention, block_mask};
+use synergy_models::qwen2_5_vl::names::{EMBEDDING, TOWER};
 use synergy_models::vlm::{Laid, Vlm, index};
 use synergy_models::weights::Parameters;
 use synergy_report::cost::StepFigures;
 
 use super::adapter::Learning;
 use super::{Batch, Loss, Network, add, leaves, matrix, predicted, values, vector};
-use crate::limits::{Limits, TOWER};
+use crate::limits::Limits;
 use crate::train::features::FeatureCache;
 use crate::train::optimizer::Gradients;
 use crate::train::sequence::{Sequence, token_batch};
@@ -174,7 +175,7 @@ impl Passes<'_> {
         let features = (!pictures.is_empty()).then(|| match self.features {
             Some(cache) => {
                 let features = cache.features(&self.plain, &pictures);
-                matrix(features, self.config.hidden_size, &model.device())
+                matrix(features, model.layout.decoder.hidden_size, &model.device())
             }
             None => model.image_features(&pictures),
         });
@@ -190,7 +191,7 @@ impl Passes<'_> {
             index(segments, &self.plain.device())
         });
         let mut forward = Forward { states: vec![laid.x.clone()], laid, segments };
-        for i in 0..self.config.num_hidden_layers {
+        for i in 0..self.plain.layout.decoder.num_layers {
             let x = forward.states[i].clone();
             let Laid { num, rotary, mask, .. } = &forward.laid;
             let decoder = &self.plain.decoder;
@@ -219,7 +220,7 @@ impl Passes<'_> {
         segments: Option<&Tensor<1, Int>>,
         [q, k, v]: [Tensor<4>; 3],
     ) -> Tensor<2> {
-        let group = self.config.num_attention_heads / self.config.num_key_value_heads;
+        let group = self.plain.layout.decoder.num_queries_per_kv();
         let mask = block_mask(block, segments, group, &q.device());
         attention(q, k, v, Some(&mask))
     }
@@ -259,7 +260,7 @@ impl Backward<'_> {
         let mut slope = self.head(piece, &mut forward, slopes);
         let tracked = self.trainable.with_grad();
         let laid = self.passes.lay_out(piece, &tracked.model);
-        for i in (0..self.passes.config.num_hidden_layers).rev() {
+        for i in (0..self.passes.plain.layout.decoder.num_layers).rev() {
             let x = forward.states.pop().expect("a state before every layer");
             slope = match laid.mask {
                 Some(_) => self.layer(i, x, slope, &laid),
@@ -268,7 +269,7 @@ impl Backward<'_> {
         }
         // Where neither embeddings nor tower learn, nothing is left to compute.
         let Network { parameters, frozen, .. } = self.trainable.network;
-        let is_before = |name: &str| name.starts_with(TOWER) || name == "model.embed_tokens.weight";
+        let is_before = |name: &str| name.starts_with(TOWER) || name == EMBEDDING;
         if parameters.names().any(|name| is_before(name) && !frozen.contains(name)) {
             let grads = (laid.x * Tensor::from_inner(slope)).sum().backward();
             self.trainable.collect(&tracked, grads, &mut self.gradients);

@@ -174,7 +174,7 @@ fn chunks(
 
 /// Prompts of `questions`, whose features stand one after the other in one tensor.
 fn prompts(model: &Vlm, questions: &[&Question]) -> Vec<Prompt> {
-    let merge = model.config.vision_config.spatial_merge_size;
+    let merge = model.layout.merge_size;
     let mut feature_start = 0;
     let prompt = |question: &&Question| {
         let grids: Vec<_> = question.patches.iter().map(|p| p.grid).collect();
@@ -263,7 +263,7 @@ mod tests {
         let config = &base.prompter.config;
         let model = Vlm::new(config, &base.parameters);
         let model = if is_plain { model.plain() } else { model };
-        let sampling = Sampling { temperature: 1.0, ..Sampling::greedy(24, config.eos_token_id) };
+        let sampling = Sampling { temperature: 1.0, ..Sampling::greedy(24, base.prompter.tokenizer.ids.eos) };
         let members: Vec<&Question> = questions.iter().step_by(2).collect();
         let prompts = prompts(&model, &members);
         compute.memory_bytes = memory_bytes(&model.config, model.dtype(), &prompts, 4, 24) / parts;

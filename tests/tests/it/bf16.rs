@@ -136,7 +136,7 @@ fn answers_in_bf16_are_as_right_as_in_f32() {
         Question::new(prompter, sample, true).unwrap()
     };
     let questions: Vec<Question> = (0..60).map(question).collect();
-    let sampling = Sampling::greedy(96, prompter.config.eos_token_id);
+    let sampling = Sampling::greedy(96, prompter.tokenizer.ids.eos);
     let [whole, half] = [ComputeDtype::F32, ComputeDtype::Bf16].map(|dtype| {
         let mut engine = LocalEngine::new(&prompter.config, &compute, dtype);
         engine.load(&base.parameters).unwrap();

@@ -6,16 +6,16 @@
 use burn::tensor::activation::gelu;
 use burn::tensor::{Tensor, TensorData};
 
-use crate::config::VisionConfig;
-use crate::native::attention::Span;
+use super::config::VisionConfig;
+use super::rope::{Grid, vision_tables};
+use crate::batch::index;
 use crate::ops::{Linear, attention, rms_norm, rotary, swiglu};
-use crate::rope::{Grid, vision_tables};
-use crate::vlm::index;
 use crate::weights::Parameters;
 
 /// RMSNorm's epsilon in the tower; the reference fixes it in code.
 const EPS: f64 = 1e-6;
 
+/// The vision tower with its patch merger: patches in, one row of features for each merged token out.
 #[derive(Debug, Clone)]
 pub struct VisionTower {
     config: VisionConfig,
@@ -65,7 +65,7 @@ impl VisionTower {
         }
     }
 
-    /// Features of `images` pictures that share `grid`.
+    /// Computes the features of `images` pictures that share `grid`.
     ///
     /// # Shapes
     /// `patches [images * grid.num_patches(), channels * temporal * patch * patch]` in the
@@ -74,7 +74,7 @@ impl VisionTower {
         self.observed(patches, grid, images, |_| {})
     }
 
-    /// [`VisionTower::forward`]; `observe` gets the hidden states before the first block, in the
+    /// Does the same as [`VisionTower::forward`]; `observe` gets the hidden states before the first block, in the
     /// processor's order, and after each block, in window order: `[images * patches, hidden_size]`.
     pub(crate) fn observed(
         &self,
@@ -157,24 +157,24 @@ impl VisionTower {
 /// `count` stretches of `len` patches each, one after the other, that attend within themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Segment {
-    start: usize,
-    count: usize,
-    len: usize,
+    pub(crate) start: usize,
+    pub(crate) count: usize,
+    pub(crate) len: usize,
 }
 
-/// How the patches of one picture are reordered so that windows are contiguous.
+/// An order of one picture's patches in which windows are contiguous.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WindowLayout {
-    /// New place to old patch, `[patches]`.
+    /// The old patch of each new place, `[patches]`.
     pub(crate) order: Vec<i64>,
-    /// Reading order to window order of merged tokens, `[tokens]`.
+    /// The place in window order of each merged token in reading order, `[tokens]`.
     pub(crate) inverse: Vec<i64>,
-    windows: Vec<Segment>,
-    frames: Vec<Segment>,
+    pub(crate) windows: Vec<Segment>,
+    pub(crate) frames: Vec<Segment>,
 }
 
 impl WindowLayout {
-    /// Windows of `window_size` pixels over the merged tokens, cut off at the right and lower edge.
+    /// Makes windows of `window_size` pixels over the merged tokens, cut off at the right and lower edge.
     pub(crate) fn new(grid: Grid, config: &VisionConfig) -> WindowLayout {
         let merge = config.spatial_merge_size;
         let unit = merge * merge;
@@ -209,26 +209,11 @@ impl WindowLayout {
         let frames = vec![Segment { start: 0, count: grid.t, len: grid.h * grid.w }];
         WindowLayout { order, inverse, windows, frames }
     }
-
-    /// Adds the spans of a picture whose patches begin at `start`.
-    pub(crate) fn push_spans(&self, start: usize, windows: &mut Vec<Span>, frames: &mut Vec<Span>) {
-        for (segments, spans) in [(&self.windows, windows), (&self.frames, frames)] {
-            for s in segments {
-                spans.extend((0..s.count).map(|i| Span {
-                    start: start + s.start + i * s.len,
-                    len: s.len,
-                    prefix: (start, 0),
-                    causal: false,
-                }));
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Preset, SpecialIds, VlmConfig};
     use crate::tests::fixtures::{Pictures, device, distance, json, model, tensors};
     use std::collections::BTreeMap;
 
@@ -276,7 +261,7 @@ mod tests {
     #[test]
     fn a_pictures_features_depend_on_that_picture_alone() {
         let (config, parameters) = model("model-untied");
-        let model = crate::vlm::Vlm::new(&config, &parameters);
+        let model = crate::qwen2_5_vl::vlm::Vlm::new(&config, &parameters);
         let pictures = Pictures::read();
         let names = ["a", "b", "c", "b", "b", "v"].map(str::to_owned);
         let together =
@@ -293,8 +278,7 @@ mod tests {
 
     #[test]
     fn windows_at_the_edge_are_smaller_and_order_is_a_permutation() {
-        let ids = SpecialIds { image: 1, vision_start: 2, vision_end: 3, bos: 4, eos: 4 };
-        let config = VlmConfig::preset(Preset::Nano, 300, ids).vision_config; // windows of 2 x 2 tokens
+        let config = crate::tests::fixtures::nano(300).vision_config; // windows of 2 x 2 tokens
         let layout = WindowLayout::new(Grid { t: 1, h: 6, w: 6 }, &config);
         let lens: Vec<_> = layout.windows.iter().map(|s| (s.count, s.len)).collect();
         assert_eq!(lens, [(1, 16), (2, 8), (1, 4)]);

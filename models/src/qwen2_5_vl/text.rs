@@ -4,10 +4,11 @@
 
 use burn::tensor::{Bool, DType, Tensor};
 
-use crate::config::VlmConfig;
 use crate::ops::{Linear, attention, rms_norm, rotary, swiglu};
+use crate::qwen2_5_vl::config::VlmConfig;
 use crate::weights::Parameters;
 
+/// The decoder over one set of parameters.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     config: VlmConfig,
@@ -29,7 +30,7 @@ struct Layer {
     down: Linear,
 }
 
-/// Keys and values of every layer, written in place and in their type: `[batch, capacity, kv_heads, head_dim]`.
+/// Keys and values of every layer, `[batch, capacity, kv_heads, head_dim]`, written in place.
 #[derive(Debug, Clone)]
 pub struct KvCache {
     layers: Vec<Option<(Tensor<4>, Tensor<4>)>>,
@@ -37,10 +38,12 @@ pub struct KvCache {
     len: usize,
 }
 
-/// Rotary tables of the rows being computed: `[batch * sequence, head_dim / 2]` each.
+/// Rotary tables of the rows being computed.
 #[derive(Debug, Clone)]
 pub struct Rotary {
+    /// `[batch * sequence, head_dim / 2]`
     pub cos: Tensor<2>,
+    /// `[batch * sequence, head_dim / 2]`
     pub sin: Tensor<2>,
 }
 
@@ -75,7 +78,7 @@ impl Decoder {
         }
     }
 
-    /// Hidden states after the last norm.
+    /// Computes the hidden states after the last norm.
     ///
     /// # Shapes
     /// `x [batch * sequence, hidden_size]`; `hidden` as in [`attention`], over the keys of this call
@@ -98,7 +101,7 @@ impl Decoder {
         self.last_norm(x)
     }
 
-    /// The norm behind the last layer.
+    /// Applies the norm after the last layer.
     ///
     /// # Shapes
     /// `[rows, hidden_size]` to the same.
@@ -106,7 +109,7 @@ impl Decoder {
         rms_norm(x, self.norm.clone(), self.config.rms_norm_eps)
     }
 
-    /// Logits, in f32 whatever the head computes in: what is made of them, log-probabilities and draws, is f32.
+    /// Computes logits. They are f32 whatever type the head computes in, since log-probabilities and draws are f32.
     ///
     /// # Shapes
     /// `[rows, hidden_size]` to `[rows, vocab_size]`.
@@ -114,12 +117,12 @@ impl Decoder {
         self.lm_head.forward(x).cast(DType::F32)
     }
 
-    /// What hidden states are computed in.
+    /// Returns the type that hidden states are computed in.
     pub fn dtype(&self) -> DType {
         self.norm.dtype()
     }
 
-    /// Layer `i`; see [`Decoder::forward`].
+    /// Computes layer `i`; arguments and shapes are those of [`Decoder::forward`].
     pub fn layer(
         &self,
         i: usize,
@@ -136,7 +139,7 @@ impl Decoder {
         self.after_attention(i, x, attention(q, k, v, hidden))
     }
 
-    /// Queries, keys and values of layer `i`.
+    /// Computes the queries, keys and values of layer `i`, rotated to their positions.
     ///
     /// # Shapes
     /// `x [batch * sequence, hidden_size]` to `[batch, sequence, heads or kv_heads, head_dim]`, as [`attention`] takes
@@ -162,7 +165,10 @@ impl Decoder {
         [by_batch(q, heads), by_batch(k, kv_heads), by_batch(v, kv_heads)]
     }
 
-    /// Layer `i` from what attention has `mixed` to its end; all `[batch * sequence, hidden_size]`.
+    /// Computes the rest of layer `i` from its input `x` and `mixed`, the output of attention.
+    ///
+    /// # Shapes
+    /// `x [batch * sequence, hidden_size]`, `mixed [batch * sequence, heads * head_dim]`; returns the shape of `x`.
     pub fn after_attention(&self, i: usize, x: Tensor<2>, mixed: Tensor<2>) -> Tensor<2> {
         let layer = &self.layers[i];
         let x = x + layer.o.forward(mixed);
@@ -174,7 +180,7 @@ impl Decoder {
 }
 
 impl KvCache {
-    /// Room for `capacity` positions of `batch` rows, in `dtype`.
+    /// Makes an empty cache with room for `capacity` positions of `batch` rows, in `dtype`.
     pub fn new(
         config: &VlmConfig,
         batch: usize,
@@ -188,17 +194,17 @@ impl KvCache {
         KvCache { layers: (0..config.num_hidden_layers).map(|_| pair()).collect(), len: 0 }
     }
 
-    /// Positions filled so far.
+    /// Returns the number of positions filled so far.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing has been written yet.
+    /// Returns whether nothing has been written yet.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Writes `k` and `v` after what is there and returns views of all that is filled.
+    /// Appends `k` and `v`, `[batch, new, kv_heads, head_dim]`, and returns views of everything written so far.
     fn extend(&mut self, layer: usize, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let [batch, new, heads, head_dim] = k.dims();
         let (start, end) = (self.len, self.len + new);
@@ -213,7 +219,7 @@ impl KvCache {
         filled
     }
 
-    /// The rows `rows` in that order (repeats allowed), with room for `capacity` positions.
+    /// Keeps the rows `rows`, in that order and repeats allowed, with room for `capacity` positions.
     pub fn select(&mut self, rows: &Tensor<1, burn::tensor::Int>, capacity: usize) {
         let len = self.len;
         for slot in &mut self.layers {

@@ -2,53 +2,57 @@
 //!
 //! Computes tables on the host; does not know tensors' devices or attention.
 //!
-//! Positions are those of `get_rope_index` in transformers 4.57, odd corners included; version 5
-//! lets text go on sooner after a long video. Where the reference fails, or takes text for a part of
-//! a picture, there is an error.
+//! Positions are those of `get_rope_index` in transformers 4.57, odd cases included; in version 5 text
+//! continues sooner after a long video. Where the reference fails, or takes text for a part of
+//! a picture, this returns an error.
 
 use anyhow::{Result, bail, ensure};
 
-use crate::config::{VISION_ROPE_THETA, VisionConfig, VlmConfig};
+use crate::qwen2_5_vl::config::{VISION_ROPE_THETA, VisionConfig, VlmConfig};
 
-/// Patches of one picture: frames, rows and columns, before merging.
+/// The patches of one picture or video, before merging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Grid {
+    /// Patches along time; 1 for a picture.
     pub t: usize,
+    /// Rows of patches.
     pub h: usize,
+    /// Columns of patches.
     pub w: usize,
 }
 
 impl Grid {
-    /// Patches in all.
+    /// Counts the patches.
     pub fn num_patches(self) -> usize {
         self.t * self.h * self.w
     }
 
-    /// Tokens that the decoder sees, after merging `merge` x `merge` patches.
+    /// Counts the tokens that the decoder sees, after merging `merge` x `merge` patches into one.
     pub fn num_tokens(self, merge: usize) -> usize {
         self.num_patches() / (merge * merge)
     }
 }
 
-/// Position of one token: time, height, width.
+/// The position of one token: time, height, width.
 pub type Position = [u32; 3];
 
-/// A video, as frames that the processor has cut into patches.
+/// A video that the processor has cut into patches.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Video {
+    /// Its patches.
     pub grid: Grid,
-    /// Seconds from one temporal patch to the next (`second_per_grid_ts`), 1 where the processor
-    /// gives none. Only whole seconds count: the reference cuts the rest off.
+    /// Seconds from one temporal patch to the next (`second_per_grid_ts`), at least 0; 1 where the processor
+    /// does not say. Only whole seconds count, since the reference cuts off fractions.
     pub seconds_per_grid: f64,
 }
 
 impl Video {
-    /// Positions in time from one temporal patch to the next.
+    /// Computes the positions in time from one temporal patch to the next.
     fn step(&self, config: &VlmConfig) -> Result<u64> {
         let seconds = self.seconds_per_grid;
         ensure!(
             seconds >= 0.0 && seconds.is_finite(),
-            "a video has {seconds} seconds per grid\nhint: it is temporal_patch_size / frames per second"
+            "a video has {seconds} seconds per grid\nhint: give temporal_patch_size / frames per second"
         );
         Ok((seconds as u64).saturating_mul(config.vision_config.tokens_per_second as u64))
     }
@@ -57,15 +61,15 @@ impl Video {
 /// Positions of a padded batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RopeIndex {
-    /// `[batch][sequence]`; 1 on all three rows at padding.
+    /// `[batch][sequence]`; 1 in all three dimensions at padding.
     pub positions: Vec<Vec<Position>>,
-    /// `[batch]`: the position of the next token is the row's length, padding included, plus this.
+    /// The next token's position minus the row's length, padding included: `[batch]`.
     pub deltas: Vec<i64>,
 }
 
-/// Positions of one prompt with the pictures' `grids` in order of appearance: text counts up on all
-/// three rows; a picture keeps the time of its start and spreads over height and width; text goes on
-/// after the largest of them.
+/// Computes the positions of one prompt with the pictures' `grids` in order of appearance. Text counts up in all
+/// three dimensions; a picture keeps the time of its start and spreads over height and width; text continues
+/// after the largest position so far.
 ///
 /// # Errors
 /// See [`batch_rope_index`].
@@ -74,14 +78,14 @@ pub fn rope_index(input_ids: &[u32], grids: &[Grid], config: &VlmConfig) -> Resu
     Ok(index.positions.into_iter().flatten().collect())
 }
 
-/// Positions of a batch whose rows hold the `pictures` and `videos` in order of appearance, as
-/// `get_rope_index` of the reference computes them. `attention_mask` is false at padding, on either
+/// Computes the positions of a batch whose rows hold the `pictures` and `videos` in order of appearance, like
+/// `get_rope_index` of the reference. `attention_mask` is false at padding, on either
 /// side; without one, every token counts.
 ///
-/// A row has as many pictures as tokens of a picture directly after `vision_start_token_id`; each
-/// then begins at the first token of a picture that no other has taken; what is left over is text.
-/// Videos likewise; their temporal patches are `seconds_per_grid` x `tokens_per_second` apart in
-/// time. Without pictures and videos all is text.
+/// A row has as many pictures as picture tokens directly after `vision_start_token_id`; each
+/// then begins at the first picture token that no other picture has taken; the others are text.
+/// The same holds for videos; their temporal patches are `seconds_per_grid` x `tokens_per_second` apart in
+/// time. Without pictures and videos everything is text.
 ///
 /// # Shapes
 /// `input_ids` and `attention_mask` `[batch][sequence]`.
@@ -143,20 +147,20 @@ pub fn batch_rope_index(
     Ok(out)
 }
 
-/// What stands for pictures, or for videos, in a prompt.
+/// The pictures, or the videos, of a batch.
 struct Kind {
     name: &'static str,
     token: Option<u32>,
     grids: Vec<(Grid, u64)>,
-    /// How many of `grids` rows have taken.
+    /// How many of `grids` the rows so far have taken.
     taken: usize,
-    /// Tokens that all `grids` have, and those met in the batch.
+    /// Tokens that all `grids` have, and those found in the batch.
     expected: usize,
     found: usize,
 }
 
 impl Kind {
-    /// Each of `grids` comes with the positions from one temporal patch to the next.
+    /// Checks `grids`, each with the positions from one temporal patch to the next.
     fn new(
         name: &'static str,
         token: Option<u32>,
@@ -196,7 +200,7 @@ struct Media<'a> {
 }
 
 impl Media<'_> {
-    /// Positions of a row without padding.
+    /// Computes the positions of a row without padding.
     fn row(&mut self, ids: &[u32]) -> Result<Vec<Position>> {
         let merge = self.config.vision_config.spatial_merge_size;
         let start = self.config.vision_start_token_id;
@@ -259,7 +263,7 @@ impl Media<'_> {
         Ok(positions)
     }
 
-    /// What the model's own count of tokens and features would refuse.
+    /// Refuses a batch whose tokens and grids disagree in number.
     fn finish(&self) -> Result<()> {
         for kind in &self.kinds {
             if !kind.grids.is_empty() && kind.found != kind.expected {
@@ -276,14 +280,17 @@ impl Media<'_> {
     }
 }
 
-/// `count` tokens of text from position `next` on.
+/// Appends `count` tokens of text from position `next` on.
 fn push_text(positions: &mut Vec<Position>, next: &mut u64, count: usize) {
     positions.extend((*next..).take(count).map(|p| [p as u32; 3]));
     *next += count as u64;
 }
 
-/// `cos` and `sin` of each position, `[positions, head_dim / 2]` row-major. The half head is cut
-/// into `mrope_section`; each section turns by its own row of the position.
+/// Tabulates cosine and sine of each position. The half head is cut into `mrope_section`; each section turns by its
+/// own dimension of the position.
+///
+/// # Shapes
+/// Returns `[positions, head_dim / 2]` twice, row-major.
 pub fn decoder_tables(positions: &[Position], config: &VlmConfig) -> (Vec<f32>, Vec<f32>) {
     let half = config.head_dim() / 2;
     let section = config.rope_scaling.mrope_section;
@@ -293,8 +300,11 @@ pub fn decoder_tables(positions: &[Position], config: &VlmConfig) -> (Vec<f32>, 
     tables(positions.iter().flat_map(|p| frequencies.iter().map(|&(a, f)| p[a] as f32 * f)))
 }
 
-/// `cos` and `sin` for the patches of `grid` in the processor's order (merge blocks together),
-/// `[patches, head_dim / 2]` row-major: first half of the columns by row, second half by column.
+/// Tabulates cosine and sine for the patches of `grid` in the processor's order (merge blocks together). The first half
+/// of the columns turns by the patch's row, the second half by its column.
+///
+/// # Shapes
+/// Returns `[patches, head_dim / 2]` twice, row-major.
 pub fn vision_tables(grid: Grid, config: &VisionConfig) -> (Vec<f32>, Vec<f32>) {
     let head_dim = config.hidden_size / config.num_heads;
     let quarter = head_dim / 4;
@@ -311,15 +321,15 @@ pub fn vision_tables(grid: Grid, config: &VisionConfig) -> (Vec<f32>, Vec<f32>) 
     tables(angles.into_iter())
 }
 
-/// `theta^(-j / count)`, rounded where the reference rounds: it computes the power and its reciprocal in
+/// Computes `theta^(-j / count)`, rounded where the reference rounds: it computes the power and its reciprocal in
 /// 32 bits each.
 fn frequency(theta: f64, j: usize, count: usize) -> f32 {
     let exponent = j as f32 / count as f32;
     1.0 / theta.powf(f64::from(exponent)) as f32
 }
 
-/// Rows and columns of one frame's patches in the processor's order: block by block of
-/// `merge` x `merge`, so that a block becomes one token by a reshape.
+/// Lists rows and columns of one frame's patches in the processor's order: block by block of
+/// `merge` x `merge`, so that a reshape makes a block one token.
 pub fn merge_order(grid: Grid, merge: usize) -> impl Iterator<Item = (usize, usize)> {
     let (blocks_h, blocks_w) = (grid.h / merge, grid.w / merge);
     (0..blocks_h).flat_map(move |by| {
@@ -336,7 +346,7 @@ fn tables(angles: impl Iterator<Item = f32>) -> (Vec<f32>, Vec<f32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Preset, SpecialIds};
+    use crate::tests::fixtures;
     use proptest::prelude::*;
     use serde::Deserialize;
 
@@ -347,10 +357,7 @@ mod tests {
     const PAD: u32 = 4;
 
     fn config() -> VlmConfig {
-        let ids =
-            SpecialIds { image: IMAGE, vision_start: START, vision_end: END, bos: PAD, eos: PAD };
-        let config = VlmConfig::preset(Preset::Nano, 300, ids);
-        VlmConfig { video_token_id: Some(VIDEO), ..config }
+        VlmConfig { image_token_id: IMAGE, video_token_id: Some(VIDEO), ..fixtures::nano(300) }
     }
 
     fn grid([t, h, w]: [usize; 3]) -> Grid {
@@ -411,10 +418,7 @@ mod tests {
 
     #[test]
     fn positions_are_those_of_the_reference() {
-        let path =
-            concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/parity/fixtures/rope_index.json");
-        let fixture: Fixture =
-            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let fixture: Fixture = fixtures::json("rope_index.json");
         let mut config = config();
         config.image_token_id = fixture.image_token_id;
         config.video_token_id = Some(fixture.video_token_id);

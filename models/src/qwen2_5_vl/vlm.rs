@@ -1,116 +1,103 @@
-//! The two halves together: picture features take the place of the image tokens.
+//! Decoder and vision tower together: picture features take the place of the image tokens.
 //!
 //! Does not know sampling or losses. Inputs are laid out on the host, where padding is decided.
 
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 
-use crate::config::VlmConfig;
+use super::config::VlmConfig;
+use super::layout::Layout;
+use super::names::EMBEDDING;
+use super::rope::{Grid, Position, decoder_tables};
+use super::text::{Decoder, KvCache, Rotary};
+use super::vision::VisionTower;
+use crate::batch::Source;
 use crate::native::Native;
 use crate::ops::{causal_mask, segment_mask};
-use crate::rope::{Grid, Position, decoder_tables};
-use crate::text::{Decoder, KvCache, Rotary};
-use crate::vision::VisionTower;
 use crate::weights::{ComputeDtype, Parameters};
 
-/// The model of one set of parameters. Cheap to build: it holds views.
+// Old paths of what moved, until its last user has followed.
+pub use crate::batch::{TokenBatch, index};
+pub use DecoderInput as Laid;
+
+/// A model over one set of parameters. Cheap to build, since it holds views of them.
 #[derive(Debug, Clone)]
 pub struct Vlm {
+    /// The configuration that the model was built from.
     pub config: VlmConfig,
+    /// The sizes of `config`.
+    pub layout: Layout,
+    /// `[vocab_size, hidden_size]`
     embed_tokens: Tensor<2>,
+    /// The vision tower with its patch merger.
     pub visual: VisionTower,
+    /// The text decoder.
     pub decoder: Decoder,
-    /// The same on slices, where the parameters allow it.
+    /// The same model on slices of the host's memory; present where the parameters lie there as f32.
     pub native: Option<Native>,
-}
-
-/// Sequences on the host.
-#[derive(Debug, Clone, Default)]
-pub struct TokenBatch {
-    /// `[batch][sequence]`, each of its own length.
-    pub input_ids: Vec<Vec<u32>>,
-    /// `[batch][sequence]`
-    pub positions: Vec<Vec<Position>>,
-    /// For each row the first row of `features` that its tokens of pictures and videos take, in order.
-    pub feature_starts: Vec<usize>,
-    /// Empty for plain causal attention; else `[batch][sequence]`: a token sees what stands before
-    /// it in segment 0 and in its own segment. One prompt (0) is so shared by many continuations.
-    pub segments: Vec<Vec<u32>>,
-}
-
-impl TokenBatch {
-    /// Right-padded to one length, and the places of the real tokens in the rectangle.
-    fn padded(&self) -> (TokenBatch, Vec<i64>) {
-        let width = self.input_ids.iter().map(Vec::len).max().unwrap_or(0);
-        let mut batch = self.clone();
-        let mut places = Vec::new();
-        for (i, row) in batch.input_ids.iter_mut().enumerate() {
-            places.extend((i * width..i * width + row.len()).map(|p| p as i64));
-            row.resize(width, 0);
-        }
-        batch.positions.iter_mut().for_each(|row| row.resize(width, [0; 3]));
-        batch.segments.iter_mut().for_each(|row| row.resize(width, 0));
-        (batch, places)
-    }
 }
 
 /// A batch as a rectangle, before the first layer.
 #[derive(Debug, Clone)]
-pub struct Laid {
+pub struct DecoderInput {
     /// Embeddings, `[num * width, hidden_size]`.
     pub x: Tensor<2>,
-    /// Sequences.
+    /// Number of sequences.
     pub num: usize,
+    /// Angles of all rows of `x`.
     pub rotary: Rotary,
-    /// As in [`crate::ops::attention`]; none where it would be too large, see [`Vlm::lay_out`].
+    /// True where a key must not be seen, as in [`crate::ops::attention`]. Absent where it would be too large, see
+    /// [`Vlm::lay_out`].
     pub mask: Option<Tensor<3, Bool>>,
-    /// Rows that are no padding; none if all are.
+    /// Numbers of the rows that are not padding; absent if there is no padding.
     pub places: Option<Tensor<1, Int>>,
 }
 
 impl Vlm {
-    /// The model over `parameters`, which computes in their type.
+    /// Builds the model over `parameters`; it computes in their type.
     pub fn new(config: &VlmConfig, parameters: &Parameters) -> Vlm {
         Vlm::over(config, parameters, parameters)
     }
 
-    /// The model of `parameters`, which computes in `dtype` with copies of them.
+    /// Builds the model of `parameters`; it computes in `dtype` with copies of them.
     pub fn computing(config: &VlmConfig, parameters: &Parameters, dtype: ComputeDtype) -> Vlm {
         Vlm::over(config, parameters, &parameters.cast(dtype))
     }
 
-    /// The model over `copies` of `parameters` in the type that is computed in. Rows of the embedding are taken from
-    /// `parameters` and rounded then: so the gradients of a token that stands in a batch many times are added up in
-    /// the type of the parameters, where a sum in bf16 stops growing at some hundred times what is added.
+    /// Builds the model over `copies` of `parameters` in the type that is computed in. Rows of the embedding are taken
+    /// from `parameters` and rounded then, so that the gradients of a token that occurs in a batch many times are added
+    /// up in the type of the parameters: a sum in bf16 stops growing at some hundred times what is added.
     pub fn over(config: &VlmConfig, parameters: &Parameters, copies: &Parameters) -> Vlm {
         Vlm {
             config: config.clone(),
-            embed_tokens: parameters.matrix("model.embed_tokens.weight"),
+            layout: config.layout(),
+            embed_tokens: parameters.matrix(EMBEDDING),
             visual: VisionTower::new(&config.vision_config, copies),
             decoder: Decoder::new(config, copies),
             native: Native::of(config, copies),
         }
     }
 
-    /// The same model without its native form.
+    /// Returns the same model without its native form.
     #[must_use]
     pub fn plain(self) -> Vlm {
         Vlm { native: None, ..self }
     }
 
-    /// The device of the parameters.
+    /// Returns the device of the parameters.
     pub fn device(&self) -> Device {
         self.embed_tokens.device()
     }
 
-    /// What hidden states, keys and values are computed in.
+    /// Returns the type that hidden states, keys and values are computed in.
     pub fn dtype(&self) -> DType {
         self.decoder.dtype()
     }
 
-    /// Features of pictures and videos, group by group of equal grids, in the order given.
+    /// Computes the features of pictures and videos in the order given; neighbours of equal grids are computed
+    /// together.
     ///
     /// # Shapes
-    /// each item: patches `[num_patches * patch_dim]` row-major with its grid; returns
+    /// Each item is patches `[num_patches * patch_values]`, row-major, with their grid; returns
     /// `[tokens of all pictures, hidden_size]`.
     pub fn image_features(&self, images: &[(&[f32], Grid)]) -> Tensor<2> {
         let device = self.device();
@@ -135,7 +122,10 @@ impl Vlm {
         Tensor::cat(parts, 0)
     }
 
-    /// Embeddings `[batch * sequence, hidden_size]` with picture features, of any float type, in place.
+    /// Embeds a batch, with picture features in the place of the image tokens.
+    ///
+    /// # Shapes
+    /// `features [tokens of all pictures, hidden_size]` of any float type; returns `[tokens of all sequences, hidden_size]`.
     pub fn embed(&self, batch: &TokenBatch, features: Option<&Tensor<2>>) -> Tensor<2> {
         let device = self.device();
         let Some(features) = features else {
@@ -143,24 +133,18 @@ impl Vlm {
             return self.embedding(index(ids, &device));
         };
         // Text rows and features are put side by side once, then taken in sequence order.
-        let mut text = Vec::new();
-        let mut order = Vec::new();
-        for (row, &start) in batch.input_ids.iter().zip(&batch.feature_starts) {
-            let mut next_feature = start;
-            for &id in row {
-                if self.config.is_media(id) {
-                    order.push(Err(next_feature));
-                    next_feature += 1;
-                } else {
-                    order.push(Ok(text.len()));
-                    text.push(i64::from(id));
-                }
-            }
-        }
-        let num_text = text.len();
-        let order = order.into_iter().map(|place| match place {
-            Ok(text) => text as i64,
-            Err(feature) => (num_text + feature) as i64,
+        let sources = batch.sources(&self.config, true);
+        let text: Vec<i64> = sources
+            .iter()
+            .filter_map(|source| match *source {
+                Source::Token(id) => Some(i64::from(id)),
+                Source::Feature(_) => None,
+            })
+            .collect();
+        let (num_text, mut next_text) = (text.len(), 0..);
+        let order = sources.iter().filter_map(|source| match *source {
+            Source::Token(_) => next_text.next(),
+            Source::Feature(feature) => Some((num_text + feature) as i64),
         });
         let order = order.collect();
         let text = self.embedding(index(text, &device));
@@ -168,12 +152,15 @@ impl Vlm {
         Tensor::cat(vec![text, features], 0).select(0, index(order, &device))
     }
 
-    /// `[ids, hidden_size]`; see [`Vlm::over`].
+    /// Looks up the embeddings of `ids`, `[ids, hidden_size]`; see [`Vlm::over`].
     fn embedding(&self, ids: Tensor<1, Int>) -> Tensor<2> {
         self.embed_tokens.clone().select(0, ids).cast(self.dtype())
     }
 
-    /// Rotary tables for the rows of a batch: made in f32, rounded to what the decoder computes in.
+    /// Makes the rotary tables for the rows of a batch in f32 and rounds them to what the decoder computes in.
+    ///
+    /// # Shapes
+    /// `positions [batch][sequence]`; returns two tables `[batch * sequence, head_dim / 2]`.
     pub fn rotary(&self, positions: &[Vec<Position>]) -> Rotary {
         let flat: Vec<Position> = positions.iter().flatten().copied().collect();
         let (cos, sin) = decoder_tables(&flat, &self.config);
@@ -185,20 +172,26 @@ impl Vlm {
         Rotary { cos: table(cos), sin: table(sin) }
     }
 
-    /// Hidden states, causal: what stands after a token never reaches it, so padding on the right, which
-    /// is made here, needs no mask.
+    /// Computes the hidden states after the last norm. Attention is causal, so the padding on the right that is made
+    /// here needs no mask.
     ///
     /// # Shapes
-    /// Returns `[tokens of all sequences, hidden_size]`.
+    /// `features` as in [`Vlm::embed`]; returns `[tokens of all sequences, hidden_size]`, without padding.
     pub fn forward(&self, batch: &TokenBatch, features: Option<&Tensor<2>>) -> Tensor<2> {
-        let Laid { x, num, rotary, mask, places } = self.lay_out(batch, features, usize::MAX);
+        let DecoderInput { x, num, rotary, mask, places } =
+            self.lay_out(batch, features, usize::MAX);
         let hidden = self.decoder.forward(x, num, &rotary, mask.as_ref(), None);
         without_padding(hidden, places)
     }
 
-    /// What the decoder's layers see of a batch. A single sequence of more than `whole` tokens has no mask: its attention
-    /// is for blocks of queries ([`crate::ops::block_mask`]).
-    pub fn lay_out(&self, batch: &TokenBatch, features: Option<&Tensor<2>>, whole: usize) -> Laid {
+    /// Lays out a batch for the decoder's layers. A single sequence of more than `whole` tokens gets no mask: its
+    /// attention is computed for blocks of queries ([`crate::ops::block_mask`]).
+    pub fn lay_out(
+        &self,
+        batch: &TokenBatch,
+        features: Option<&Tensor<2>>,
+        whole: usize,
+    ) -> DecoderInput {
         let (padded, places) = batch.padded();
         let x = self.embed(&padded, features);
         let kv_heads = self.config.num_key_value_heads;
@@ -212,10 +205,13 @@ impl Vlm {
         });
         let rotary = self.rotary(&padded.positions);
         let places = (places.len() < num * width).then(|| index(places, &device));
-        Laid { x, num, rotary, mask, places }
+        DecoderInput { x, num, rotary, mask, places }
     }
 
-    /// Hidden states with a cache, of sequences of one length; `hidden` as in [`crate::ops::attention`].
+    /// Computes the hidden states of sequences of one length that continue what `cache` holds.
+    ///
+    /// # Shapes
+    /// `hidden` as in [`crate::ops::attention`], over all keys so far; returns `[batch * sequence, hidden_size]`.
     pub fn forward_cached(
         &self,
         batch: &TokenBatch,
@@ -234,18 +230,12 @@ impl Vlm {
     }
 }
 
-/// The rows of `hidden` that are no padding: `places`, or all where there is none.
+/// Keeps the rows `places` of `hidden`, or all rows where there is no padding.
 pub fn without_padding(hidden: Tensor<2>, places: Option<Tensor<1, Int>>) -> Tensor<2> {
     match places {
         None => hidden,
         Some(places) => hidden.select(0, places),
     }
-}
-
-/// A vector of row numbers on `device`.
-pub fn index(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
-    let len = values.len();
-    Tensor::from_data(TensorData::new(values, [len]), device)
 }
 
 #[cfg(test)]
