@@ -209,7 +209,7 @@ pub fn plan(recipe: &Recipe, inputs: &KeyInputs<'_>) -> Plan {
     Plan { recipe_hash: recipe_hash(recipe), place: inputs.place, stages, rows }
 }
 
-/// How a row asks unless it differs on purpose: as the recipe says, with template and picture.
+/// How a row asks unless it differs on purpose: by the recipe, with template and picture.
 fn default_asking(recipe: &Recipe) -> Asking {
     Asking {
         template: true,

@@ -555,7 +555,9 @@ mod tests {
         assert_eq!(merger_trains + 5, count("visual.").unwrap());
         let nothing = count("layers").unwrap_err().to_string();
         assert!(nothing.contains("`layers`, which no parameter matches\nhint: "), "{nothing}");
-        assert!(count("(").unwrap_err().to_string().contains("no regular expression\nhint: "));
+        assert!(
+            count("(").unwrap_err().to_string().contains("is not a regular expression\nhint: ")
+        );
     }
 
     #[test]

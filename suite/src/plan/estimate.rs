@@ -55,7 +55,7 @@ const F32: f64 = 4.0;
 const PROGRAM_BYTES: f64 = 40e6;
 /// What a context of CUDA with its libraries takes of a card.
 const CONTEXT_BYTES: f64 = 1e9;
-/// What allocators keep beside what is asked of them, as a share: measured on the host, assumed on a card.
+/// What allocators hold in addition to what is asked of them, as a share: measured on the host, assumed on a card.
 const HOST_KEPT: f64 = 0.4;
 const CARD_KEPT: f64 = 0.1;
 /// Batches whose patches are there at once: two in the queue, one on either side of it, and the copy of an update.
@@ -192,7 +192,7 @@ impl<'a> Estimator<'a> {
     }
 
     /// Bytes that a finished stage leaves in the store, and those of the checkpoint inside one: what learns and two
-    /// moments of it, written beside the one that they replace.
+    /// moments of it, written before the one that they replace is removed.
     pub(super) fn disk(&self, spec: &StageSpec) -> [f64; 2] {
         if spec.output() == Output::Data {
             return [0.0; 2];
@@ -261,7 +261,7 @@ impl<'a> Estimator<'a> {
         self.held(self.base() + work)
     }
 
-    /// Bytes that training holds beside the weights that it starts from, which are also what KL is measured from.
+    /// Bytes that training holds in addition to the weights that it starts from, which are also what KL is measured from.
     fn training(
         &self,
         spec: &StageSpec,
@@ -454,7 +454,7 @@ impl<'a> Estimator<'a> {
         bytes(self.recipe.base_dtype()) * self.parameters()
     }
 
-    /// Bytes of the weights of a model that is only asked, beside the base's.
+    /// Bytes of the weights of a model that is only asked, in addition to the base's.
     fn asking(&self, dtype: ComputeDtype, is_base: bool) -> f64 {
         let is_there = is_base && self.recipe.base_dtype() == dtype;
         if is_there { 0.0 } else { bytes(dtype) * self.parameters() }

@@ -1,4 +1,4 @@
-//! What every algorithm of training offers to the loop of steps; each is a file beside this one.
+//! What every algorithm of training offers to the loop of steps; each is a file in this folder.
 //!
 //! Does not know which algorithms there are.
 

@@ -25,7 +25,7 @@ pub(super) struct Rollout {
     pub(super) reward: f64,
     /// 1 if the answer is right, else 0.
     pub(super) accuracy: f64,
-    /// What `ids` earned beside the rest of their group; 0 until all of a step are known.
+    /// What `ids` earned compared with the rest of their group; 0 until all of a step are known.
     pub(super) advantage: f64,
 }
 

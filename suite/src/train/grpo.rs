@@ -150,7 +150,7 @@ impl<'a> Grpo<'a> {
         Ok(figures)
     }
 
-    /// Gives demonstrations to groups that fail: in the place of their rollouts, beside them, or as the beginning of
+    /// Gives demonstrations to groups that fail: in the place of their rollouts, in addition to them, or as the beginning of
     /// others. Of the others' figures the tokens count; all others are those of unaided rollouts.
     fn guide(
         &self,

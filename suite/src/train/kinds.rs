@@ -1,6 +1,6 @@
 //! The table of algorithms: which one trains a stage.
 //!
-//! A new algorithm is a file beside this one and a line here.
+//! A new algorithm is a file in this folder and a line here.
 
 use anyhow::Result;
 

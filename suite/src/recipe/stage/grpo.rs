@@ -53,7 +53,7 @@ pub struct Guidance {
     pub data: String,
     /// Greatest pass rate at which a group is guided, 0 to 1: 0 guides groups without a right answer, 1 all.
     pub gate: f64,
-    /// Whether a guided group keeps its RL loss beside the demonstration's.
+    /// Whether a guided group keeps its RL loss in addition to the demonstration's.
     pub keep_rl: bool,
     /// The loss of the demonstrations' tokens.
     pub weighting: Weighting,
@@ -69,7 +69,7 @@ pub struct Guidance {
 pub enum Weighting {
     /// The negative log-likelihood, all tokens alike.
     Sft {
-        /// Weight of the loss beside that of the rollouts; 0 or more.
+        /// Weight of the loss, relative to that of the rollouts; 0 or more.
         weight: f64,
     },
 }

@@ -10,7 +10,7 @@ pub(crate) const PROMPT: Prompt = Prompt { picture: 16.0, text: 46.0 };
 /// pixels, merged by 2, which a published `max_pixels` leaves as they are; 150 hold question, choices, instruction and
 /// template.
 pub(crate) const FILES_PROMPT: Prompt = Prompt { picture: 500.0, text: 150.0 };
-/// Tokens of an answer beside those of its steps.
+/// Tokens of an answer in addition to those of its steps.
 const ANSWER_TOKENS: f64 = 8.0;
 /// Tokens of a step in a terse answer.
 pub(crate) const TERSE_STEP_TOKENS: f64 = 3.5;
