@@ -116,6 +116,14 @@ impl Compute {
         })
     }
 
+    /// Name of what computes, with the version of libtorch where that is used, for keys.
+    pub fn backend(&self) -> String {
+        match self.place {
+            Place::Slices => self.name.clone(),
+            Place::Host | Place::Card => format!("{} by {}", self.name, env!("SYNERGY_LIBTORCH")),
+        }
+    }
+
     /// Checks that this device computes in `dtype`.
     ///
     /// # Errors

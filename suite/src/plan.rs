@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 use synergy_benchmarks::grade::Grader;
-use synergy_benchmarks::seed::Seed;
 use synergy_models::config::VlmConfig;
 use synergy_report::rows::control_note;
 use synergy_report::score::RowKind;
@@ -76,13 +75,6 @@ pub struct PlannedStage {
     pub seconds: f64,
 }
 
-impl PlannedStage {
-    /// The root of all its random streams.
-    pub fn seed(&self) -> Seed {
-        Seed::root(self.seed).fold_in(&self.name)
-    }
-}
-
 /// One evaluation: a checkpoint, asked in one way.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedRow {
@@ -135,15 +127,17 @@ pub struct KeyInputs<'a> {
     pub base: Key,
     /// The base's shape; used for estimates, not for keys.
     pub config: &'a VlmConfig,
-    /// The name of what computes.
-    pub backend: &'a str,
+    /// The name and version of what computes.
+    pub backend: String,
     /// Where that computes; used for estimates, not for keys.
     pub place: Place,
-    /// Hash of the sources that train and sample.
+    /// Hash of the code that trains and samples, and of the libraries below it.
     pub code: &'a str,
     /// Hashes of files with questions, by their paths.
     pub files: BTreeMap<PathBuf, Key>,
-    /// Number of external questions that are on disk.
+    /// Hash of the external questions, `None` if there are none.
+    pub external: Option<Key>,
+    /// Number of external questions; used for estimates, not for keys.
     pub num_external: usize,
     /// Number of questions of published benchmarks; used for estimates, not for keys.
     pub num_published: usize,
@@ -288,7 +282,7 @@ impl Row<'_> {
         let mut depends_on = json!({
             "planted": planted, "kind": "completions", "row": name, "seed": seed, "checkpoint": checkpoint,
             "asking": asking, "evaluation": recipe.evaluation, "prompt": recipe.prompt,
-            "backend": inputs.backend, "code": inputs.code, "external": inputs.num_external,
+            "backend": inputs.backend, "code": inputs.code, "external": inputs.external,
         });
         let benchmarks = &recipe.evaluation.benchmarks;
         if !benchmarks.is_empty() {

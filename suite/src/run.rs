@@ -13,6 +13,7 @@ pub mod event;
 pub mod golden;
 pub mod machine;
 pub mod model;
+mod once;
 mod page;
 pub mod self_test;
 pub mod stage;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
+use serde_json::json;
 use synergy_benchmarks::difficulty::Level;
 use synergy_models::checkpoint::Checkpoint;
 use synergy_models::config::{GenerationConfig, VlmConfig};
@@ -52,7 +54,7 @@ use crate::run::store::{Store, write_atomic};
 use crate::train::pool::{self, Files};
 use crate::train::sequence::Prompter;
 
-/// Hash of the sources that train and sample; part of every key.
+/// Hash of the code that trains and samples and of the libraries below it; part of every key.
 pub const CODE: &str = env!("SYNERGY_CODE_HASH");
 
 /// Where recipes are.
@@ -194,6 +196,7 @@ pub fn dry_run(recipe: &Recipe, options: &Options, as_json: bool) -> Result<Stri
         }
         _ => open_base(recipe, &compute)?.prompter.config,
     };
+    lacking.extend(evaluation::left_out(recipe).map(|line| line + "\n"));
     if let Err(error) = takes(recipe, &compute) {
         lacking += &format!("  {}\n", error.to_string().replace("\nhint: ", ": "));
     }
@@ -228,6 +231,9 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     events.say(&format!("device {}", compute.description));
     events.say(&describe(recipe, &plan, &base.prompter.config, &|key| store.has(key)));
 
+    if let Some(line) = evaluation::left_out(recipe) {
+        events.say(&line);
+    }
     let finished = finished_before(&plan, &base, &store, &dir);
     let training = train_all(&plan, &base, &compute, &store, &files, &mut events)?;
     let evaluated = evaluation::all(recipe, &plan, &base, &compute, &store, &files, &mut events)?;
@@ -463,14 +469,21 @@ fn key_inputs<'a>(
 ) -> Result<KeyInputs<'a>> {
     // Before anything is planned: no stage of hours comes before a refusal.
     takes(recipe, compute)?;
+    let mut hashes = BTreeMap::new();
+    for spec in recipe.files() {
+        let rows = pool::hash(&spec.path)?;
+        let pictures = pool::hash_pictures(&files.training(spec)?)?;
+        hashes.insert(spec.path.clone(), Key::of(&json!([rows, pictures])));
+    }
+    for spec in &recipe.evaluation.benchmarks {
+        let rows = pool::hash(&spec.path)?;
+        let pictures = pool::hash_pictures(&files.benchmark(spec)?)?;
+        hashes.insert(spec.path.clone(), Key::of(&json!([rows, pictures])));
+    }
     Ok(KeyInputs {
         base: base.key.clone(),
-        files: recipe
-            .files()
-            .map(|files| &files.path)
-            .chain(recipe.evaluation.benchmarks.iter().map(|benchmark| &benchmark.path))
-            .map(|path| Ok((path.clone(), pool::hash(path)?)))
-            .collect::<Result<_>>()?,
+        files: hashes,
+        external: evaluation::external_key(recipe)?,
         ..sketch(recipe, &base.prompter.config, compute, variant, files)?
     })
 }
@@ -492,10 +505,11 @@ fn sketch<'a>(
     Ok(KeyInputs {
         base: Key::of(&serde_json::Value::Null),
         config,
-        backend: &compute.name,
+        backend: compute.backend(),
         place: compute.place,
         code: CODE,
         files: BTreeMap::new(),
+        external: None,
         num_external: evaluation::external_samples(recipe)?.len(),
         num_published: evaluation::num_published(recipe, files)?,
         planted: variant.planted(),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::answer::Outcome;
-use synergy_benchmarks::grade::{Target, grade};
+use synergy_benchmarks::grade::grade;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::{Generated, Sampling};
 use synergy_report::cost::{Cost, StepFigures};
@@ -170,7 +170,7 @@ impl Sampler<'_> {
 
     /// The number of right answers to `question`, and the texts of those answers that are kept.
     fn keep(&self, question: &Question, answers: &[Generated]) -> (usize, Vec<String>) {
-        let (grader, target) = (self.planned.grader, Target::of(&question.sample));
+        let (grader, target) = (self.planned.grader, question.sample.target());
         let text = |a: &Generated| self.prompter.tokenizer.decode(&a.ids);
         let (right, wrong): (Vec<_>, Vec<_>) =
             answers.iter().map(|a| (a, text(a))).partition(|(answer, text)| {

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use serde_json::json;
 use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::datasets::easy_vqa::{self, EasyVqaSplit};
 use synergy_benchmarks::difficulty::Level;
@@ -20,6 +21,7 @@ use synergy_report::score::{External, Results, Row, RowKind, Score, score};
 use synergy_report::text::report::SampleCompletion;
 
 use crate::device::Compute;
+use crate::key::Key;
 use crate::limits::QUESTIONS_PER_CHUNK;
 use crate::plan::{Plan, PlannedRow};
 use crate::planted::Planted;
@@ -28,9 +30,10 @@ use crate::run::artifact;
 use crate::run::base::Base;
 use crate::run::chunks::{Chunks, forget};
 use crate::run::event::{Event, Events};
+use crate::run::once::once;
 use crate::run::store::Store;
 use crate::train::engine::{Engine, Question, completions};
-use crate::train::pool::Files;
+use crate::train::pool::{self, Files};
 use crate::train::rollout::{LocalEngine, with_another_picture};
 use crate::train::sequence::test_samples;
 
@@ -108,21 +111,17 @@ pub fn all(
     events: &mut Events,
 ) -> Result<Vec<Evaluated>> {
     let samples = samples(recipe, files)?;
-    let external_questions = recipe.evaluation.external_questions;
-    if external_questions > 0 && external_samples(recipe)?.is_empty() {
-        events
-            .say("  EasyVQA is not on disk and is left out (`cargo xtask fetch easy-vqa` gets it)");
-    }
     let questions = texts(&samples);
     let mut out = Vec::with_capacity(plan.rows.len());
     for planned in &plan.rows {
         let clock = Instant::now();
-        let kept = from_store(store, planned)?;
-        let cached = kept.is_some();
-        let completions = match kept {
-            Some(completions) => completions,
-            None => ask(recipe, planned, &samples, base, compute, store, events)?,
-        };
+        let mut cached = true;
+        let what = format!("row `{}` (seed {})", planned.name, planned.seed);
+        let find = |_: &mut Events| from_store(store, planned);
+        let completions = once(store, &planned.key, &what, events, find, |events| {
+            cached = false;
+            ask(recipe, planned, &samples, base, compute, store, events)
+        })?;
         events.write(Event::Evaluated {
             row: &planned.name,
             seed: planned.seed,
@@ -296,6 +295,31 @@ pub fn external_samples(recipe: &Recipe) -> Result<Vec<Sample>> {
         return Ok(Vec::new());
     }
     easy_vqa::load(dir, EasyVqaSplit::Test, recipe.evaluation.external_questions)
+}
+
+/// Hash of the external questions and their pictures; `None` if there are none.
+///
+/// # Errors
+/// If a picture cannot be read.
+pub fn external_key(recipe: &Recipe) -> Result<Option<Key>> {
+    let samples = external_samples(recipe)?;
+    if samples.is_empty() {
+        return Ok(None);
+    }
+    let text = |s: &Sample| json!([s.id, s.question, s.choices, s.answer]);
+    let texts: Vec<_> = samples.iter().map(text).collect();
+    Ok(Some(Key::of(&json!([texts, pool::hash_pictures(&samples)?]))))
+}
+
+/// A line that says which questions of the recipe are left out because they are not on disk.
+pub fn left_out(recipe: &Recipe) -> Option<String> {
+    let num_questions = recipe.evaluation.external_questions;
+    (num_questions > 0 && !Path::new(EASY_VQA).is_dir()).then(|| {
+        format!(
+            "  the {num_questions} questions of EasyVQA are left out: there is no folder `{EASY_VQA}` \
+             (`cargo xtask fetch easy-vqa` gets it)"
+        )
+    })
 }
 
 /// The published accuracy that stands beside that on the external benchmark, if it is on disk.

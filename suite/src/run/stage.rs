@@ -30,6 +30,7 @@ use crate::run::artifact::{Summary, checkpoint, lines, summarize, to_lines, writ
 use crate::run::base::Base;
 use crate::run::data;
 use crate::run::event::{Bar, Event, Events, interrupted};
+use crate::run::once::once;
 use crate::run::store::Store;
 use crate::train::algorithm::{Algorithm, Draws, Reference, StageInputs};
 use crate::train::dataset::Dataset;
@@ -46,6 +47,13 @@ const MAX_SHARD_BYTES: usize = 5_000_000_000;
 
 /// Characters of a key that tell curves of one name apart.
 const KEY_CHARS: usize = 8;
+
+impl PlannedStage {
+    /// What all its random streams are derived from.
+    pub fn seed(&self) -> Seed {
+        Seed::root(self.seed).fold_in(&self.name)
+    }
+}
 
 /// Steps that are prepared ahead of the one that computes.
 const STEPS_AHEAD: usize = 2;
@@ -262,17 +270,20 @@ pub fn run(
     events: &mut Events,
 ) -> Result<Summary> {
     let place = Place { base, compute, store, files, max_shard_bytes: MAX_SHARD_BYTES };
-    run_in(place, planned, events)
+    let (stage, seed) = (planned.name.as_str(), planned.seed);
+    let find = |events: &mut Events| {
+        let Some(artifact) = store.open_artifact(&planned.key)? else { return Ok(None) };
+        events.write(Event::StageCached { stage, seed, key: planned.key.as_str() })?;
+        let summary = artifact.read("summary.json")?;
+        serde_json::from_slice(&summary).context("summary of a stage").map(Some)
+    };
+    let what = format!("stage `{stage}` (seed {seed})");
+    once(store, &planned.key, &what, events, find, |events| run_in(place, planned, events))
 }
 
+/// Runs `planned`, which the store lacks.
 fn run_in(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Result<Summary> {
     let Place { base, compute, store, .. } = place;
-    if let Some(artifact) = store.open_artifact(&planned.key)? {
-        let (stage, seed, key) = (planned.name.as_str(), planned.seed, planned.key.as_str());
-        events.write(Event::StageCached { stage, seed, key })?;
-        let summary = artifact.read("summary.json")?;
-        return serde_json::from_slice(&summary).context("summary of a stage");
-    }
     match &planned.spec {
         StageSpec::Merge(spec) => merge(&spec.merge, planned, place, events),
         spec if spec.training().is_some() => train(place, planned, events),

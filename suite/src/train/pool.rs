@@ -3,6 +3,7 @@
 //! Does not know what is trained. Every stage of a seed draws from one pool, as the study's SFT and RL share their
 //! questions. Files are read once, their pictures when a question is asked.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use synergy_benchmarks::datasets::training::{self, Layout};
 use synergy_benchmarks::datasets::{self, spread};
 use synergy_benchmarks::families::Split;
-use synergy_benchmarks::sample::Sample;
+use synergy_benchmarks::sample::{ImageSource, Sample};
 
 use crate::key::{Key, hash_file, listed};
 use crate::recipe::{BenchmarkSpec, FAMILIES, FilesSpec, QuestionsSpec};
@@ -166,6 +167,25 @@ pub fn hash(path: &Path) -> Result<Key> {
     Ok(Key::of(&serde_json::json!(hasher.finalize().to_hex().as_str())))
 }
 
+/// Hash of the picture files that `samples` name: rows hold only their paths.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn hash_pictures(samples: &[Sample]) -> Result<Key> {
+    // Several questions may be asked about one picture.
+    let mut paths = BTreeSet::new();
+    for image in samples.iter().flat_map(|sample| &sample.images) {
+        if let ImageSource::File(path) = image {
+            paths.insert(path);
+        }
+    }
+    let mut hasher = blake3::Hasher::new();
+    for path in paths {
+        hash_file(&mut hasher, path).with_context(|| unreadable(path))?;
+    }
+    Ok(Key::of(&serde_json::json!(hasher.finalize().to_hex().as_str())))
+}
+
 fn unreadable(path: &Path) -> String {
     format!(
         "failed to read the questions `{}`\n\
@@ -225,12 +245,21 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_of_the_rows() {
+    fn a_hash_is_of_rows_and_of_pictures() {
         let dir = tempfile::tempdir().unwrap();
         let of = |rows| hash(&files(dir.path(), rows).files().unwrap().path).unwrap();
         let (three, four) = (of(3), of(4));
         assert_ne!(three, four);
         assert_eq!(of(3), three);
+        let picture = |bytes: &[u8]| {
+            let path = dir.path().join("picture.png");
+            std::fs::write(&path, bytes).unwrap();
+            let mut sample = drawn(1, 0, Split::Train, [1, 1]);
+            sample.images = vec![ImageSource::File(path)];
+            hash_pictures(&[sample.clone(), sample]).unwrap()
+        };
+        assert_ne!(picture(b"a"), picture(b"b"));
+        assert_eq!(picture(b"a"), picture(b"a"));
         let gone = dir.path().join("none.jsonl");
         assert!(hash(&gone).unwrap_err().to_string().contains("\nhint: "));
     }

@@ -263,7 +263,8 @@ mod tests {
         let config = &base.prompter.config;
         let model = Vlm::new(config, &base.parameters);
         let model = if is_plain { model.plain() } else { model };
-        let sampling = Sampling { temperature: 1.0, ..Sampling::greedy(24, base.prompter.tokenizer.ids.eos) };
+        let sampling =
+            Sampling { temperature: 1.0, ..Sampling::greedy(24, base.prompter.tokenizer.ids.eos) };
         let members: Vec<&Question> = questions.iter().step_by(2).collect();
         let prompts = prompts(&model, &members);
         compute.memory_bytes = memory_bytes(&model.config, model.dtype(), &prompts, 4, 24) / parts;

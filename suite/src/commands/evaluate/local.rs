@@ -49,7 +49,7 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
         revision: files_hash(
             &[Some(dir), args.adapter.as_deref()].into_iter().flatten().collect::<Vec<_>>(),
         )?,
-        backend: compute.name.clone(),
+        backend: compute.backend(),
         dtype: Some(dtype),
     };
     let sampling = Sampling {

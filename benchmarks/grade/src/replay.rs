@@ -1,6 +1,6 @@
 //! Replays the cases of `conformance/` and the verdicts of peers in `golden/parity/fixtures`.
 //!
-//! Does not know rules: what it compares was written by hand there and by the peers' own code here.
+//! This module does not know rules: what it compares was written by hand there and by the peers' own code here.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,10 @@ use proptest::prelude::*;
 use serde::Deserialize;
 
 use crate::answer::Outcome;
-use crate::grade::{Grader, Target, grade};
+use crate::{Benchmark, Grader, Target, grade};
+
+#[path = "../examples/fuzz_grade/pieces.rs"]
+mod pieces;
 
 /// At least so many cases are written down.
 const CASES_MIN: usize = 400;
@@ -58,7 +61,7 @@ fn every_case_gets_the_verdict_that_is_written_beside_it() {
     for case in &cases {
         let choices = case.choices.clone().unwrap_or_default();
         let (gold, precision) = (case.gold.as_str(), case.precision);
-        let target = Target { gold, choices: &choices, precision, benchmark: "" };
+        let target = Target { gold, choices: &choices, precision, ..Target::default() };
         let found = grade(Grader::Synergy1, &target, &case.response, case.finished.unwrap_or(true));
         if found.outcome != case.verdict {
             failed.push(format!(
@@ -80,14 +83,15 @@ struct Fixture {
 
 /// `peer row` of every line of the list that names one.
 fn listed() -> BTreeSet<(String, usize)> {
-    let text = fs::read_to_string(manifest("../golden/parity/graders-disagreements.md")).unwrap();
+    let text =
+        fs::read_to_string(manifest("../../golden/parity/graders-disagreements.md")).unwrap();
     let cell = |line: &str, at: usize| line.split('|').nth(at).map(|cell| cell.trim().to_owned());
     text.lines().filter_map(|line| Some((cell(line, 1)?, cell(line, 2)?.parse().ok()?))).collect()
 }
 
 #[test]
 fn emulations_agree_with_the_peers_of_the_reference_but_for_the_listed_rows() {
-    let text = fs::read_to_string(manifest("../golden/parity/fixtures/graders.json")).unwrap();
+    let text = fs::read_to_string(manifest("../../golden/parity/fixtures/graders.json")).unwrap();
     let fixture: Fixture = serde_json::from_str(&text).unwrap();
     let mut differing = BTreeSet::new();
     let mut lines = Vec::new();
@@ -98,14 +102,14 @@ fn emulations_agree_with_the_peers_of_the_reference_but_for_the_listed_rows() {
             fixture.rows.iter().enumerate()
         {
             let choices = usize::try_from(*options).map_or(&[][..], |at| &fixture.options[at]);
-            let benchmark = &fixture.benchmarks[*benchmark];
+            let benchmark = Benchmark::from(fixture.benchmarks[*benchmark].as_str());
             let target = Target { gold, choices, precision: *precision, benchmark };
             let found = grade(grader, &target, response, true).outcome;
             let wanted = Outcome::from_code(verdicts.chars().nth(place).unwrap()).unwrap();
             if found != wanted {
                 differing.insert((name.clone(), index));
                 lines.push(format!(
-                    "| {name} | {index} | {wanted:?} | {found:?} | `{gold}` | `{response}` | {benchmark} {options}"
+                    "| {name} | {index} | {wanted:?} | {found:?} | `{gold}` | `{response}` | {benchmark:?} {options}"
                 ));
             }
         }
@@ -121,61 +125,7 @@ fn emulations_agree_with_the_peers_of_the_reference_but_for_the_listed_rows() {
 
 /// Text that is dense in what graders look for.
 fn markup() -> impl Strategy<Value = String> {
-    let piece = prop::sample::select(vec![
-        "\\boxed{",
-        "{",
-        "}",
-        "\\",
-        "(",
-        ")",
-        "[",
-        "]",
-        "$",
-        "$$",
-        "**",
-        "answer",
-        "Answer: ",
-        " is ",
-        "the answer is ",
-        "<answer>",
-        "</answer>",
-        "</think>",
-        "\\text{",
-        "\\frac",
-        "\\sqrt[",
-        "^",
-        "_",
-        "1",
-        "2.5",
-        "1,234",
-        "x",
-        "A",
-        "B",
-        "(C)",
-        ". ",
-        "\n",
-        " or ",
-        " and ",
-        "\\pm",
-        "=",
-        "<",
-        "\\cup",
-        "%",
-        "\\circ",
-        "cm",
-        "é",
-        "−",
-        "½",
-        "|",
-        "!",
-        "/",
-        "-",
-        ":",
-        ",",
-        "\\left",
-        "\\infty",
-        "million",
-    ]);
+    let piece = prop::sample::select(pieces::PIECES.clone());
     prop::collection::vec(prop_oneof![4 => piece.prop_map(str::to_owned), 1 => ".{0,3}"], 0..40)
         .prop_map(|pieces| pieces.concat())
 }
@@ -187,9 +137,10 @@ proptest! {
         gold in markup(),
         choices in prop::collection::vec(markup(), 0..5),
         precision in prop::option::of(0u32..4),
-        benchmark in prop::sample::select(vec!["mathvision", "mathvista", "mmmu", "mmstar", "mathverse", ""]),
+        benchmark in prop::sample::select(pieces::BENCHMARKS.to_vec()),
         finished: bool,
     ) {
+        let benchmark = Benchmark::from(benchmark);
         let target = Target { gold: &gold, choices: &choices, precision, benchmark };
         for grader in Grader::ALL {
             let judgement = grade(grader, &target, &response, finished);
@@ -200,7 +151,7 @@ proptest! {
     #[test]
     fn an_answer_is_the_same_as_itself(gold in "[ -~]{1,20}") {
         prop_assume!(!gold.trim().is_empty() && !gold.contains(['{', '}', '\\']));
-        let target = Target { gold: &gold, choices: &[], precision: None, benchmark: "" };
+        let target = Target { gold: &gold, ..Target::default() };
         let judgement = grade(Grader::Synergy1, &target, &format!("\\boxed{{{gold}}}"), true);
         prop_assert_eq!(judgement.outcome, Outcome::Correct);
     }
@@ -209,32 +160,12 @@ proptest! {
 #[test]
 fn deep_and_long_texts_take_little_time() {
     let choices = ["1", "2"].map(str::to_owned);
-    for piece in [
-        "\\boxed{",
-        "(",
-        "{",
-        "\\frac{",
-        "\\sqrt{",
-        "-",
-        "$",
-        "answer is ",
-        "answer",
-        "1,",
-        "|",
-        "[ ",
-        "A ",
-        "\\text{",
-        "\\boxed{1} or ",
-        "1 + ",
-        "=",
-        "so ",
-        "\n",
-        "\\pm ",
-        "^",
-    ] {
+    let pieces = "\\boxed{~(~{~\\frac{~\\sqrt{~-~$~answer is ~answer~1,~|~[ ~A ~\\text{~\\boxed{1} or ~1 + ~=~so ~\n~\\pm ~^";
+    for piece in pieces.split('~') {
         let text = piece.repeat(20_000 / piece.len());
         for choices in [&choices[..], &[]] {
-            let target = Target { gold: "1", choices, precision: None, benchmark: "mmmu" };
+            let benchmark = Benchmark::Mmmu;
+            let target = Target { gold: "1", choices, precision: None, benchmark };
             for grader in Grader::ALL {
                 let started = std::time::Instant::now();
                 grade(grader, &target, &text, true);

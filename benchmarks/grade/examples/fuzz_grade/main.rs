@@ -1,8 +1,8 @@
 //! Grades generated texts: how many, how fast, and the slowest.
 //!
 //! ```console
-//! $ cargo run --release -p synergy-benchmarks --example fuzz_grade -- 10000000
-//! $ cargo run --release -p synergy-benchmarks --example fuzz_grade -- speed
+//! $ cargo run --release -p synergy-grade --example fuzz_grade -- 10000000
+//! $ cargo run --release -p synergy-grade --example fuzz_grade -- speed
 //! ```
 //!
 //! Does not know what is right: a panic or a slow text is what it looks for. Input `i` is drawn from
@@ -14,76 +14,14 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use synergy_benchmarks::grade::{Grader, Target, grade};
+use synergy_grade::answer::Outcome;
+use synergy_grade::{Benchmark, Grader, Target, grade};
+
+use crate::pieces::{BENCHMARKS, PIECES};
+
+mod pieces;
 
 const SEED: u64 = 20_260_814;
-const PIECES: [&str; 64] = [
-    "\\boxed{",
-    "\\boxed{",
-    "{",
-    "}",
-    "}",
-    "\\",
-    "(",
-    ")",
-    "[",
-    "]",
-    "$",
-    "$$",
-    "**",
-    "answer",
-    "Answer: ",
-    " is ",
-    "the answer is ",
-    "final answer is ",
-    "<answer>",
-    "</answer>",
-    "</think>",
-    "\\text{",
-    "\\frac{",
-    "\\frac",
-    "\\sqrt[",
-    "\\sqrt{",
-    "^",
-    "^{",
-    "_",
-    "1",
-    "2.5",
-    "1,234",
-    "x",
-    "y",
-    "A",
-    "B",
-    "(C)",
-    ". ",
-    "\n",
-    " or ",
-    " and ",
-    "\\pm",
-    "=",
-    "<",
-    ">",
-    "\\cup",
-    "%",
-    "\\circ",
-    " cm",
-    "é",
-    "−",
-    "½",
-    "|",
-    "!",
-    "/",
-    "-",
-    ":",
-    ",",
-    "\\left(",
-    "\\right)",
-    "\\infty",
-    "million",
-    "sin",
-    "\\log_",
-];
-const BENCHMARKS: [&str; 6] = ["mathvision", "mathvista", "mmmu", "mmstar", "mathverse", ""];
 /// What is measured by `speed`: some 400 characters, and the answer in a box.
 const RESPONSE: &str = "Let the side of the square be $s$. The diagonal has length $s\\sqrt{2}$, and since \
     the circle passes through all four vertices, its diameter equals the diagonal. We know that the area \
@@ -125,7 +63,7 @@ fn fuzz(count: u64) {
         let choices: Vec<String> = (0..options).map(|_| text(&mut random, 4)).collect();
         let gold = if options > 0 && random.next_u32() % 2 == 0 { "B" } else { &gold };
         let precision = (random.next_u32() % 4 == 0).then(|| random.random_range(0..4));
-        let benchmark = BENCHMARKS[random.random_range(0..BENCHMARKS.len())];
+        let benchmark = Benchmark::from(BENCHMARKS[random.random_range(0..BENCHMARKS.len())]);
         let target = Target { gold, choices: &choices, precision, benchmark };
         // Ours for every input, the others in turn.
         let other = Grader::ALL[1 + (index % 5) as usize];
@@ -175,7 +113,8 @@ fn speed() {
         ("the text of an option", "C", "24", &letters[..]),
     ] {
         let response = RESPONSE.replace('@', answer);
-        let target = Target { gold, choices, precision: None, benchmark: "mathvision" };
+        let benchmark = Benchmark::MathVision;
+        let target = Target { gold, choices, precision: None, benchmark };
         let started = busy();
         let count = 200_000;
         let mut right = 0u32;
@@ -186,7 +125,7 @@ fn speed() {
                 std::hint::black_box(&response),
                 true,
             );
-            right += u32::from(judgement.outcome == synergy_benchmarks::answer::Outcome::Correct);
+            right += u32::from(judgement.outcome == Outcome::Correct);
         }
         let rate = f64::from(count) / (busy() - started).as_secs_f64();
         println!(

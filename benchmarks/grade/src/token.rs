@@ -3,7 +3,7 @@
 //! Does not know grammar: it names what is there and drops what only changes the looks.
 //! Takes linear time and gives up on text that is too long for an answer.
 
-use crate::grade::scalar::Scalar;
+use crate::scalar::Scalar;
 
 /// Longer answers are compared as text only; the longest answer key of the public benchmarks that is
 /// an expression has some 60 tokens.

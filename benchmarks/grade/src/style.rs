@@ -1,6 +1,6 @@
-//! How a completion is written: the study's reasoning words, markers of kinds of reasoning, repetition.
+//! Measures how a completion is written: the study's reasoning words, markers of kinds of reasoning, repetition.
 //!
-//! Does not know whether the completion is right; length is counted where tokens are known.
+//! This module does not know whether the completion is right; length is counted where tokens are known.
 //! The study counts five words (arXiv 2507.07562, Table 5), and [`count_words`] counts them as it does; the kinds of
 //! [`Marker`] are wider lists of ours, in `style/markers.json`, and say nothing about any published figure.
 
@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 /// The words whose frequency marks the long reflective style in the study.
 pub const REASONING_WORDS: [&str; 5] = ["wait", "check", "mistake", "alternative", "however"];
 
-/// How often each of [`REASONING_WORDS`] stands in `text`, in that order.
+/// Counts how often each of [`REASONING_WORDS`] stands in `text`, in that order.
 ///
-/// Whole words, whatever their case; `alternatively` counts as `alternative`.
+/// Whole words are counted, whatever their case; `alternatively` counts as `alternative`.
 /// A word is a run of letters, digits and underscores, as `\b` in a regular expression has it.
 pub fn count_words(text: &str) -> [u32; 5] {
     let mut counts = [0; 5];
@@ -28,8 +29,23 @@ pub fn count_words(text: &str) -> [u32; 5] {
 }
 
 /// A kind of phrase that shows how somebody reasons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumCount,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Marker {
     /// Thinks about its own thinking: `wait`, `let me think`.
     Reflection,
@@ -47,25 +63,12 @@ pub enum Marker {
 
 impl Marker {
     /// Every kind.
-    pub const ALL: [Marker; 6] = [
-        Marker::Reflection,
-        Marker::Verification,
-        Marker::Backtracking,
-        Marker::Hypothesis,
-        Marker::Structure,
-        Marker::Summary,
-    ];
+    pub const ALL: [Marker; Marker::COUNT] =
+        *Marker::VARIANTS.first_chunk().expect("a variant for each of the count");
 
-    /// The kind's name, as in JSON.
+    /// Returns the kind's name, as in JSON.
     pub fn name(self) -> &'static str {
-        match self {
-            Marker::Reflection => "reflection",
-            Marker::Verification => "verification",
-            Marker::Backtracking => "backtracking",
-            Marker::Hypothesis => "hypothesis",
-            Marker::Structure => "structure",
-            Marker::Summary => "summary",
-        }
+        self.into()
     }
 }
 
@@ -73,7 +76,7 @@ impl Marker {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Style {
     /// Phrases of each [`Marker`], in the order of [`Marker::ALL`].
-    pub markers: [u32; 6],
+    pub markers: [u32; Marker::COUNT],
     /// Share of the text's runs of four words that stood in it before; 0 where it has fewer than four words.
     pub repetition: f64,
 }

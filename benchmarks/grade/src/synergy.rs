@@ -4,11 +4,11 @@
 //! where, `choice.rs` those of options, `form.rs` those of equality; what all of them accept and refuse
 //! is listed, case by case, in `conformance/`.
 
-use crate::answer::{Judgement, Outcome};
-use crate::grade::Target;
-use crate::grade::choice::{Options, strip};
-use crate::grade::extract::{Extracted, extract};
-use crate::grade::form::equivalent;
+use crate::Target;
+use crate::answer::Judgement;
+use crate::choice::{Options, strip};
+use crate::extract::{Extracted, extract};
+use crate::form::equivalent;
 
 /// Words that may follow a letter in a sentence although the letter is "A" or "I".
 const AFTER_LETTER: [&str; 8] = ["because", "since", "as", "which", "is", "for", "with", "and"];
@@ -17,15 +17,14 @@ const AFTER_LETTER: [&str; 8] = ["because", "since", "as", "which", "is", "for",
 pub(super) fn judge(target: &Target<'_>, response: &str) -> Judgement {
     let options = Options::new(target.gold, target.choices);
     match extract(response, options.as_ref()) {
-        None => Judgement { outcome: Outcome::Unparsed, extracted: None },
+        None => Judgement::unparsed(),
         Some(extracted) => {
             let right = is_right(target, options.as_ref(), &extracted);
-            let outcome = if right { Outcome::Correct } else { Outcome::Wrong };
             let text = match extracted {
                 Extracted::Marked(text) | Extracted::Said(text) => text,
                 Extracted::Option(index) => letter_of(index).to_string(),
             };
-            Judgement { outcome, extracted: Some(text) }
+            Judgement::of(right, text)
         }
     }
 }

@@ -10,10 +10,10 @@
 //! - `50%` is 50 and it is 0.5: which of them a question wants, the answer key does not tell.
 //! - A number with at least `ROUNDED_DECIMALS_MIN` decimals may be the rounding of the other side.
 
-use crate::grade::expression::Expression;
-use crate::grade::scalar::Scalar;
-use crate::grade::token::{Kind, Relation, Token, matching_brace, tokens};
-use crate::grade::unit::{self, Unit};
+use crate::expression::Expression;
+use crate::scalar::Scalar;
+use crate::token::{Kind, Relation, Token, matching_brace, tokens};
+use crate::unit::{self, Unit};
 
 /// A decimal with so many digits after the point may be a rounded 1/3 or π.
 ///
@@ -28,29 +28,8 @@ const DEPTH_MAX: usize = 6;
 const SET_MAX: usize = 24;
 
 /// Numbers as words, by value.
-const NUMBER_WORDS: [&str; 21] = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-];
+const NUMBER_WORDS: &str = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen \
+    seventeen eighteen nineteen twenty";
 
 /// Words before a number that change nothing.
 const HEDGES: [&str; 5] = ["approximately", "about", "around", "roughly", "exactly"];
@@ -461,7 +440,8 @@ impl Reader<'_> {
         let full = Expression::parse(self.text, inner);
         let mut bare = None;
         if let [word] = inner
-            && let Some(value) = NUMBER_WORDS.iter().position(|name| self.is_word(word, &[name]))
+            && let Some(value) =
+                NUMBER_WORDS.split(' ').position(|name| self.is_word(word, &[name]))
         {
             bare = Some(Expression::number(Scalar::integer(value as i128)));
         } else if let Some((start, trailing)) = unit::trailing(self.text, inner)

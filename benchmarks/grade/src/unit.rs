@@ -3,7 +3,7 @@
 //! Does not know numbers and converts nothing: 1 m is not 100 cm, since a benchmark that asks for one
 //! of them asks for that one.
 
-use crate::grade::token::{Kind, Token};
+use crate::token::{Kind, Token};
 
 /// More words than this after a number are a sentence, not a unit.
 const WORDS_MAX: usize = 4;
@@ -66,20 +66,7 @@ const UNITS: [&[&str]; 53] = [
 ];
 
 /// Words that say nothing about the unit.
-const FILLERS: [&str; 12] = [
-    "long",
-    "wide",
-    "tall",
-    "high",
-    "deep",
-    "old",
-    "each",
-    "total",
-    "apart",
-    "away",
-    "altogether",
-    "only",
-];
+const FILLERS: &str = "long wide tall high deep old each total apart away altogether only";
 
 /// Words after which a number is not the answer but a part of it.
 const STOPS: [&str; 22] = [
@@ -193,7 +180,7 @@ fn unit(text: &str, tokens: &[Token]) -> Unit {
         match word {
             "square" | "sq" | "squared" => squared = Some("2"),
             "cubic" | "cubed" => squared = Some("3"),
-            _ if FILLERS.contains(&word) => {}
+            _ if FILLERS.split(' ').any(|filler| filler == word) => {}
             _ => match token.kind {
                 Kind::Number { .. } => match text[token.start..token.end].trim() {
                     "²" => unit.words.push("2".to_owned()),

@@ -1,21 +1,31 @@
-//! From the text of a completion to a judgement: extract, compare, reward.
+//! The grader `boxed-1` and its parts: finds boxed answers, compares them, checks the form of a completion.
 //!
-//! Does not know the question, the model or the tokenizer.
-//! The grader carries a version: change what it accepts and `GRADER` changes with it, so scores of
-//! two graders are never compared. Text is only ever read, never evaluated, and never guessed at:
-//! correct, wrong, truncated and unparsed stay four outcomes. Every function takes linear time.
+//! This module does not know the question, the model or the tokenizer. Whoever changes what it accepts must give the
+//! grader another name, so that scores of two graders are never compared. Text is only ever read, never evaluated, and
+//! never guessed at: correct, wrong, truncated and unparsed stay four outcomes. Every function takes linear time.
 
 use serde::{Deserialize, Serialize};
-
-/// The name and version of the rules in this file.
-pub const GRADER: &str = "boxed-1";
+use strum::{EnumCount, VariantArray};
 
 const BOXED: &str = "\\boxed{";
 const THINK: &str = "<think>";
 const THINK_END: &str = "</think>";
 
 /// How a completion turned out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumCount,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The extracted answer is equivalent to the target.
@@ -30,10 +40,10 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Outcome; 4] =
-        [Outcome::Correct, Outcome::Wrong, Outcome::Truncated, Outcome::Unparsed];
+    pub const ALL: [Outcome; Outcome::COUNT] =
+        *Outcome::VARIANTS.first_chunk().expect("a variant for each of the count");
 
-    /// The letter that stands for the outcome in compact records: `c`, `w`, `t` or `u`.
+    /// Returns the letter that stands for the outcome in compact records: `c`, `w`, `t` or `u`.
     pub fn code(self) -> char {
         match self {
             Outcome::Correct => 'c',
@@ -43,7 +53,7 @@ impl Outcome {
         }
     }
 
-    /// The outcome written as `code`, none if there is no such code.
+    /// Returns the outcome that is written as `code`, if there is one.
     pub fn from_code(code: char) -> Option<Outcome> {
         Outcome::ALL.into_iter().find(|outcome| outcome.code() == code)
     }
@@ -52,33 +62,41 @@ impl Outcome {
 /// The judgement of one completion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Judgement {
+    /// How the completion turned out.
     pub outcome: Outcome,
-    /// What stood in the last box, also when the completion was truncated after it.
+    /// The answer that was found, also when the completion was truncated after it.
     pub extracted: Option<String>,
 }
 
-/// Judges the completion `text` against the target `answer`.
-///
-/// `finished` is false when generation stopped at the length cap.
-pub fn judge(text: &str, answer: &str, finished: bool) -> Judgement {
-    let extracted = extract(text);
-    let outcome = match extracted {
-        _ if !finished => Outcome::Truncated,
-        None => Outcome::Unparsed,
-        Some(extracted) if equivalent(extracted, answer) => Outcome::Correct,
-        Some(_) => Outcome::Wrong,
-    };
-    Judgement { outcome, extracted: extracted.map(str::to_owned) }
+impl Judgement {
+    /// The judgement of a completion that ended by itself and says `extracted`.
+    pub(crate) fn of(is_right: bool, extracted: impl Into<String>) -> Judgement {
+        let outcome = if is_right { Outcome::Correct } else { Outcome::Wrong };
+        Judgement { outcome, extracted: Some(extracted.into()) }
+    }
+
+    /// The judgement of a completion that ended by itself and holds no answer.
+    pub(crate) fn unparsed() -> Judgement {
+        Judgement { outcome: Outcome::Unparsed, extracted: None }
+    }
 }
 
-/// The trimmed content of the last `\boxed{…}` whose braces balance.
+/// Judges the completion `text`, which ended by itself, against the target `answer`.
+pub(crate) fn judge(text: &str, answer: &str) -> Judgement {
+    match extract(text) {
+        None => Judgement::unparsed(),
+        Some(extracted) => Judgement::of(equivalent(extracted, answer), extracted),
+    }
+}
+
+/// Returns the trimmed content of the last `\boxed{…}` whose braces balance.
 ///
 /// "Last" is by where the box opens, so of two nested boxes the inner one is taken.
 pub fn extract(text: &str) -> Option<&str> {
     boxes(text).pop()
 }
 
-/// The trimmed contents of all boxes whose braces balance, in the order in which they open.
+/// Returns the trimmed contents of all boxes whose braces balance, in the order in which they open.
 pub fn boxes(text: &str) -> Vec<&str> {
     // For each open brace where its content starts and, if it belongs to a box, the box's place.
     let mut open: Vec<(usize, Option<usize>)> = Vec::new();
@@ -101,14 +119,14 @@ pub fn boxes(text: &str) -> Vec<&str> {
     found.into_iter().flatten().collect()
 }
 
-/// Whether `extracted` says the same as `answer`.
+/// Returns whether `extracted` says the same as `answer`.
 ///
-/// Ignores surrounding white space, case, one trailing period and leading zeros of an integer.
+/// This ignores surrounding white space, case, one trailing period and leading zeros of an integer.
 pub fn equivalent(extracted: &str, answer: &str) -> bool {
     normalize(extracted) == normalize(answer)
 }
 
-/// Whether `text` has the form that the study rewards.
+/// Returns whether `text` has the form that the study rewards.
 ///
 /// The whole text matches `<think>.*</think>.*\boxed\{.*\}.*` (the dot matches newlines) and holds
 /// `<think>` only at its start.
@@ -139,6 +157,7 @@ fn normalize(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Grader, Target, grade};
     use proptest::prelude::*;
 
     #[test]
@@ -174,12 +193,13 @@ mod tests {
 
     #[test]
     fn the_four_outcomes_are_told_apart() {
-        let check = |text, finished| judge(text, "3", finished).outcome;
+        let target = Target { gold: "3", ..Target::default() };
+        let check = |text, finished| grade(Grader::Boxed1, &target, text, finished).outcome;
         assert_eq!(check(r"\boxed{3}", true), Outcome::Correct);
         assert_eq!(check(r"\boxed{4}", true), Outcome::Wrong);
         assert_eq!(check(r"\boxed{3}", false), Outcome::Truncated);
         assert_eq!(check("3", true), Outcome::Unparsed);
-        assert_eq!(judge(r"\boxed{3", "3", true).extracted, None);
+        assert_eq!(judge(r"\boxed{3", "3").extracted, None);
     }
 
     #[test]
@@ -241,7 +261,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_the_grader_panic(text in markup(), answer in ".{0,8}", finished: bool) {
-            let judgement = judge(&text, &answer, finished);
+            let target = Target { gold: &answer, ..Target::default() };
+            let judgement = grade(Grader::Boxed1, &target, &text, finished);
             prop_assert_eq!(judgement.outcome == Outcome::Truncated, !finished);
             format_reward(&text);
         }

@@ -18,13 +18,13 @@
 //! - `mathverse` has no rules before its judge: everything is unparsed.
 //! - `mathvista` tells integers from floats by the answer key, as its data set does.
 
-use crate::answer::{Judgement, Outcome, boxes};
-use crate::grade::Target;
-use crate::grade::expression::Expression;
-use crate::grade::hendrycks;
-use crate::grade::python;
-use crate::grade::scalar::Scalar;
-use crate::grade::token::tokens;
+use crate::answer::{Judgement, boxes};
+use crate::expression::Expression;
+use crate::hendrycks;
+use crate::python;
+use crate::scalar::Scalar;
+use crate::token::tokens;
+use crate::{Benchmark, Target};
 
 /// Which of the two dates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,31 +52,22 @@ const NONE: char = 'Z';
 pub(super) fn judge(edition: Edition, target: &Target<'_>, response: &str) -> Judgement {
     let open = target.choices.is_empty();
     match target.benchmark {
-        "mathverse" => unparsed(),
-        "mathvista" if open => mathvista(target.gold, response),
+        Benchmark::MathVerse => Judgement::unparsed(),
+        Benchmark::MathVista if open => mathvista(target.gold, response),
         // An open question of MMMU becomes one with two options.
-        "mmmu" if open => {
+        Benchmark::Mmmu if open => {
             let options = [target.gold.to_owned(), "Other Answers".to_owned()];
             choose(edition, &options, 'A', response)
         }
         _ if open => {
             if is_equal(edition, response, target.gold) {
-                judged(true, response.trim())
+                Judgement::of(true, response.trim())
             } else {
-                unparsed()
+                Judgement::unparsed()
             }
         }
         _ => choose(edition, target.choices, gold_letter(target), response),
     }
-}
-
-fn unparsed() -> Judgement {
-    Judgement { outcome: Outcome::Unparsed, extracted: None }
-}
-
-fn judged(right: bool, extracted: &str) -> Judgement {
-    let outcome = if right { Outcome::Correct } else { Outcome::Wrong };
-    Judgement { outcome, extracted: Some(extracted.to_owned()) }
 }
 
 fn letters(options: &[String]) -> impl Iterator<Item = (char, &String)> {
@@ -95,8 +86,8 @@ pub(super) fn gold_letter(target: &Target<'_>) -> char {
 
 fn choose(edition: Edition, options: &[String], gold: char, response: &str) -> Judgement {
     match by_letter(edition, options, response).or_else(|| by_text(edition, options, response)) {
-        None | Some(NONE) => unparsed(),
-        Some(letter) => judged(letter == gold, &letter.to_string()),
+        None | Some(NONE) => Judgement::unparsed(),
+        Some(letter) => Judgement::of(letter == gold, letter),
     }
 }
 
@@ -148,7 +139,7 @@ fn mathvista(gold: &str, response: &str) -> Judgement {
     };
     // Where the answer is zero, the peer takes what it found for nothing.
     let zero = python::float(response).is_some_and(|value| value == 0.0);
-    if right && !zero { judged(true, response.trim()) } else { unparsed() }
+    if right && !zero { Judgement::of(true, response.trim()) } else { Judgement::unparsed() }
 }
 
 /// `is_equal`: as text, as Python, or as LaTeX.

@@ -4,8 +4,8 @@
 //! arithmetic, roots, the elementary functions and variables, and it is evaluated at fixed points.
 //! Size and depth are bounded, so is the time.
 
-use crate::grade::scalar::{Scalar, same_doubles};
-use crate::grade::token::{Function, Kind, Token};
+use crate::scalar::{Scalar, same_doubles};
+use crate::token::{Function, Kind, Token};
 
 /// A tree with more nodes is no expression; it is also the bound of its depth when it is evaluated.
 const NODES_MAX: usize = 384;
@@ -614,7 +614,7 @@ impl Parser<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grade::token::tokens;
+    use crate::token::tokens;
     use proptest::prelude::*;
 
     fn parse(text: &str) -> Option<Expression> {

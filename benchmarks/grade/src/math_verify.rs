@@ -18,14 +18,14 @@
 //!   options if there are any, behind the two default patterns.
 //! - Where the peer takes a word for a product of letters, here it is a name; anagrams differ.
 
-use crate::answer::{Judgement, Outcome};
-use crate::grade::Target;
-use crate::grade::expression::Expression;
-use crate::grade::form::{Form, Quantity, as_sets, form, in_order, same_equation};
-use crate::grade::hendrycks;
-use crate::grade::python;
-use crate::grade::scalar::Scalar;
-use crate::grade::token::matching_brace;
+use crate::answer::Judgement;
+use crate::expression::Expression;
+use crate::form::{Form, Quantity, as_sets, form, in_order, same_equation};
+use crate::hendrycks;
+use crate::python;
+use crate::scalar::Scalar;
+use crate::token::matching_brace;
+use crate::{Target, tail};
 
 /// Numbers are equal if they round to the same so many decimals; only where one is a decimal.
 const ROUNDING: usize = 6;
@@ -44,16 +44,10 @@ const BOX_GAP_MAX: usize = 70;
 const MATCHES_MAX: usize = 64;
 const CURRENCIES: &str = "$€£¥₹₽₪₩₫฿₡₢₣₤₥₦₧₨₭₮₯₰₱₲₳₴₵₶₷₸₺₻₼₾₿";
 /// Words that are dropped after a number, longest first where one starts with another.
-const UNITS: [&str; 62] = [
-    "degree", "feet", "foot", "ft", "mph", "kmph", "deg", "mile", "digit", "pound", "meal", "edge",
-    "student", "multiple", "east", "west", "ratio", "gm", "lb", "tile", "dm", "way", "men",
-    "women", "soldier", "pie", "inches", "inch", "cent", "gallon", "gal", "acre", "mark", "toy",
-    "coin", "profit", "yr", "hr", "rounds", "rupee", "ohm", "number", "day", "hour", "minute",
-    "min", "second", "sec", "man", "woman", "unit", "kg", "month", "km", "cm", "mm", "apple",
-    "liter", "litre", "yard", "year", "metre",
-];
-const MORE_UNITS: [&str; 12] =
-    ["meter", "square", "point", "cube", "m", "g", "s", "h", "l", "d", "c", "t"];
+const UNITS: &str = "degree feet foot ft mph kmph deg mile digit pound meal edge student multiple east west ratio gm lb tile \
+    dm way men women soldier pie inches inch cent gallon gal acre mark toy coin profit yr hr rounds rupee \
+    ohm number day hour minute min second sec man woman unit kg month km cm mm apple liter litre yard year \
+    metre meter square point cube m g s h l d c t";
 
 /// One thing that a text may say: read as mathematics, if that was possible, and as it stands.
 struct Found {
@@ -63,24 +57,17 @@ struct Found {
 
 pub(super) fn judge(target: &Target<'_>, response: &str) -> Judgement {
     let letters = target.choices.len().min(26);
-    let mut start = response.len().saturating_sub(RESPONSE_MAX);
-    while !response.is_char_boundary(start) {
-        start += 1;
-    }
-    let found = parse(&response[start..], letters);
+    let found = parse(tail(response, RESPONSE_MAX), letters);
     let gold = target.gold.trim();
     let is_option =
         matches!(gold.as_bytes(), [letter @ b'A'..=b'Z'] if usize::from(letter - b'A') < letters);
     let gold = if is_option { parse(gold, letters) } else { boxed_gold(gold) };
-    let Some((form, text)) = found else {
-        return Judgement { outcome: Outcome::Unparsed, extracted: None };
-    };
+    let Some((form, text)) = found else { return Judgement::unparsed() };
     let right = gold.is_some_and(|(gold_form, gold_text)| {
         let expressions = gold_form.zip(form).is_some_and(|(gold, form)| same(&gold, &form, 0));
         expressions || (!gold_text.trim().is_empty() && gold_text.trim() == text.trim())
     });
-    let outcome = if right { Outcome::Correct } else { Outcome::Wrong };
-    Judgement { outcome, extracted: Some(text) }
+    Judgement::of(right, text)
 }
 
 fn boxed_gold(gold: &str) -> Option<(Option<Form>, String)> {
@@ -205,10 +192,7 @@ fn after(text: &str, phrase: &str, reach: usize, found: &mut Matches, letters: u
             // An expression after the last equals sign goes before a nearer one.
             if kind == 1 && gap != Gap::Is {
                 let line = text[start..].find('\n').map_or(text.len(), |end| start + end);
-                let mut end = line.min(start + EQUALS_GAP + 1);
-                while !text.is_char_boundary(end) {
-                    end -= 1;
-                }
+                let end = text.floor_char_boundary(line.min(start + EQUALS_GAP + 1));
                 for (equals, _) in text[start..end].rmatch_indices('=') {
                     let after = start + equals + 1;
                     let space = text[after..].len() - text[after..].trim_start().len();
@@ -331,11 +315,7 @@ fn environment(text: &str, at: usize) -> Option<(usize, (String, bool))> {
 
 /// The first bytes of a text, whole characters only.
 fn head(text: &str, most: usize) -> &str {
-    let mut end = text.len().min(most);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+    &text[..text.floor_char_boundary(most)]
 }
 
 /// The length of `-?\frac{number}{number}`.
@@ -653,7 +633,7 @@ fn without_units(text: &str) -> String {
     }
     for _ in 0..2 {
         let trimmed = text.trim_end();
-        let cut = UNITS.iter().chain(&MORE_UNITS).find_map(|unit| {
+        let cut = UNITS.split(' ').find_map(|unit| {
             ["", "s", "es"].iter().find_map(|plural| {
                 let rest = trimmed.strip_suffix(plural)?.strip_suffix(unit)?;
                 let follows =
@@ -833,9 +813,10 @@ fn same_quantity(gold: &Quantity, answer: &Quantity) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::Outcome;
 
     fn check(gold: &str, response: &str, expected: Outcome) {
-        let target = Target { gold, choices: &[], precision: None, benchmark: "" };
+        let target = Target { gold, ..Target::default() };
         assert_eq!(judge(&target, response).outcome, expected, "{gold} {response}");
     }
 

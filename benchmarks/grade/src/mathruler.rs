@@ -13,94 +13,52 @@
 //!   variables.
 //! - LaTeX becomes text by pylatexenc in the peer; here by the commands that answers use.
 
-use crate::answer::{Judgement, Outcome};
-use crate::grade::Target;
-use crate::grade::expression::Expression;
-use crate::grade::hendrycks;
-use crate::grade::python;
-use crate::grade::token::{matching_brace, tokens};
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::Target;
+use crate::answer::Judgement;
+use crate::expression::Expression;
+use crate::hendrycks;
+use crate::python;
+use crate::token::{matching_brace, tokens};
 
 const BOXED: &str = "\\boxed{";
 /// More letters than this, and nothing is evaluated.
 const LETTERS_MAX: usize = 2;
 /// A float this close to an integer is one.
 const INTEGER_CLOSE: f64 = 1e-7;
-const UNITS: [&str; 16] = [
-    "degree",
-    "cm",
-    "centimeter",
-    "meter",
-    "mile",
-    "second",
-    "minute",
-    "hour",
-    "day",
-    "week",
-    "month",
-    "year",
-    "foot",
-    "feet",
-    "inch",
-    "yard",
-];
+const UNITS: &str =
+    "degree cm centimeter meter mile second minute hour day week month year foot feet inch yard";
 /// What pylatexenc makes of commands, and MathRuler of the result.
-const COMMANDS: [(&str, &str); 44] = [
-    ("pi", "pi"),
-    ("infty", "inf"),
-    ("cup", "U"),
-    ("cdot", "*"),
-    ("times", "*"),
-    ("pm", "±"),
-    ("mp", "∓"),
-    ("div", "÷"),
-    ("leq", "≤"),
-    ("le", "≤"),
-    ("geq", "≥"),
-    ("ge", "≥"),
-    ("neq", "≠"),
-    ("ne", "≠"),
-    ("approx", "≈"),
-    ("in", "∈"),
-    ("cap", "∩"),
-    ("angle", "∠"),
-    ("circ", "∘"),
-    ("theta", "θ"),
-    ("alpha", "α"),
-    ("beta", "β"),
-    ("gamma", "γ"),
-    ("delta", "δ"),
-    ("lambda", "λ"),
-    ("mu", "μ"),
-    ("sigma", "σ"),
-    ("omega", "ω"),
-    ("phi", "ϕ"),
-    ("rho", "ρ"),
-    ("Omega", "Ω"),
-    ("Delta", "Δ"),
-    ("triangle", "△"),
-    ("sin", "sin"),
-    ("cos", "cos"),
-    ("tan", "tan"),
-    ("cot", "cot"),
-    ("log", "log"),
-    ("ln", "ln"),
-    ("exp", "exp"),
-    ("ldots", "…"),
-    ("dots", "…"),
-    ("to", "→"),
-    ("rightarrow", "→"),
-];
+const COMMANDS: &str = "pi=pi infty=inf cup=U cdot=* times=* pm=± mp=∓ div=÷ leq=≤ le=≤ geq=≥ ge=≥ neq=≠ ne=≠ approx=≈ in=∈ \
+    cap=∩ angle=∠ circ=∘ theta=θ alpha=α beta=β gamma=γ delta=δ lambda=λ mu=μ sigma=σ omega=ω phi=ϕ rho=ρ \
+    Omega=Ω Delta=Δ triangle=△ sin=sin cos=cos tan=tan cot=cot log=log ln=ln exp=exp ldots=… dots=… to=→ \
+    rightarrow=→";
 /// Commands in commands: deeper ones are dropped.
 const DEPTH_MAX: usize = 24;
 
+static UNIT_PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    UNITS.split(' ').map(|unit| pattern(&format!(r"{unit}(es)?(s)? *(\^[0-9]+)?"))).collect()
+});
+static DEGREES: LazyLock<Regex> = LazyLock::new(|| pattern(r"\^ *\\circ"));
+/// LaTeX's thousands separator.
+static THIN_COMMA: LazyLock<Regex> = LazyLock::new(|| pattern(r",\\! *"));
+static MINUS: LazyLock<Regex> = LazyLock::new(|| pattern("- *"));
+/// A mixed number such as `7 3/4`, and any other pair of digits with spaces between them.
+static MIXED: LazyLock<Regex> = LazyLock::new(|| pattern("([0-9]) +([0-9])"));
+static FRACTION: LazyLock<Regex> = LazyLock::new(|| pattern("(?s)^-?[0-9]+[^/]?/0*[1-9][0-9]*.?$"));
+static BAD_POWER: LazyLock<Regex> = LazyLock::new(|| pattern(r"\^[0-9]+\^|\^[0-9][0-9]+"));
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("the pattern is valid")
+}
+
 pub(super) fn judge(target: &Target<'_>, response: &str) -> Judgement {
     match extract(response) {
-        None => Judgement { outcome: Outcome::Unparsed, extracted: None },
-        Some(answer) => {
-            let right = is_right(answer, target.gold);
-            let outcome = if right { Outcome::Correct } else { Outcome::Wrong };
-            Judgement { outcome, extracted: Some(answer.to_owned()) }
-        }
+        None => Judgement::unparsed(),
+        Some(answer) => Judgement::of(is_right(answer, target.gold), answer),
     }
 }
 
@@ -131,7 +89,7 @@ fn is_right(answer: &str, gold: &str) -> bool {
     golds.len() == answers.len()
         && !golds.is_empty()
         && golds.iter().zip(&answers).all(|(gold, answer)| {
-            if is_fraction(gold) && is_fraction(answer) {
+            if FRACTION.is_match(gold) && FRACTION.is_match(answer) {
                 gold == answer
             } else if is_integer(gold) != is_integer(answer) {
                 false
@@ -213,14 +171,14 @@ fn normal(text: &str) -> String {
     ] {
         text = text.replace(from, to);
     }
-    for unit in UNITS {
-        text = without_unit(&text, unit);
+    for unit in UNIT_PATTERNS.iter() {
+        text = unit.replace_all(&text, "").into_owned();
     }
-    text = without_degrees(&text);
+    text = DEGREES.replace_all(&text, "").into_owned();
     if text.starts_with('{') && text.ends_with('}') && text.len() > 1 {
         text = text[1..text.len() - 1].to_owned();
     }
-    text = without_thin_commas(&text);
+    text = THIN_COMMA.replace_all(&text, "").into_owned();
     if let Some(value) = python::float(&text)
         && value.is_finite()
         && is_near_integer(value)
@@ -233,8 +191,9 @@ fn normal(text: &str) -> String {
     if text.contains('\\') {
         text = plain(&text).trim().to_owned();
     }
-    text = without_spaces_after_minus(&text);
-    text = mixed(&text).replace([' ', '{', '}'], "").to_lowercase();
+    let text = MINUS.replace_all(&text, "-");
+    let text = MIXED.replace_all(&text, "$1+$2");
+    let mut text = text.replace([' ', '{', '}'], "").to_lowercase();
     if is_integer(&text)
         && let Some(value) = python::float(&text.replace(',', ""))
     {
@@ -248,83 +207,6 @@ fn normal(text: &str) -> String {
 
 fn is_near_integer(value: f64) -> bool {
     (value - value.round_ties_even()).abs() <= INTEGER_CLOSE
-}
-
-/// `unit(es)?(s)? *(\^[0-9]+)?` removed wherever it stands.
-fn without_unit(text: &str, unit: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(unit) {
-        kept.push_str(&rest[..at]);
-        rest = &rest[at + unit.len()..];
-        rest = rest.strip_prefix("es").unwrap_or(rest);
-        rest = rest.strip_prefix('s').unwrap_or(rest);
-        rest = rest.trim_start_matches(' ');
-        if let Some(power) = rest.strip_prefix('^') {
-            let digits = power.len() - power.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-            if digits > 0 {
-                rest = &power[digits..];
-            }
-        }
-    }
-    kept + rest
-}
-
-/// `\^ *\\circ` removed.
-fn without_degrees(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('^') {
-        let after = rest[at + 1..].trim_start_matches(' ');
-        if let Some(after) = after.strip_prefix("\\circ") {
-            kept.push_str(&rest[..at]);
-            rest = after;
-        } else {
-            kept.push_str(&rest[..=at]);
-            rest = &rest[at + 1..];
-        }
-    }
-    kept + rest
-}
-
-/// `,\\! *` removed: LaTeX's thousands separator.
-fn without_thin_commas(text: &str) -> String {
-    let mut parts = text.split(",\\!");
-    let first = parts.next().unwrap_or("").to_owned();
-    parts.fold(first, |kept, part| kept + part.trim_start_matches(' '))
-}
-
-/// `- *` becomes `-`.
-fn without_spaces_after_minus(text: &str) -> String {
-    let mut parts = text.split('-');
-    let first = parts.next().unwrap_or("").to_owned();
-    parts.fold(first, |kept, part| kept + "-" + part.trim_start_matches(' '))
-}
-
-/// `7 3/4` becomes `7+3/4`, and so does any other pair of digits with spaces between them.
-fn mixed(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    // A digit that closed one pair does not open the next.
-    let mut used = false;
-    while let Some(symbol) = rest.chars().next() {
-        rest = &rest[symbol.len_utf8()..];
-        kept.push(symbol);
-        let after = rest.trim_start_matches(' ');
-        let spaces = rest.len() - after.len();
-        if symbol.is_ascii_digit()
-            && !used
-            && spaces > 0
-            && after.starts_with(|c: char| c.is_ascii_digit())
-        {
-            kept.push('+');
-            rest = after;
-            used = true;
-        } else {
-            used = false;
-        }
-    }
-    kept
 }
 
 /// `_parse_latex`: LaTeX as plain text.
@@ -405,9 +287,8 @@ fn append_command<'a>(text: &'a str, out: &mut String, depth: usize) -> &'a str 
         }
         "left" | "right" => after,
         _ => {
-            if let Some((_, text)) = COMMANDS.iter().find(|(command, _)| *command == name) {
-                out.push_str(text);
-            }
+            let mut commands = COMMANDS.split(' ').filter_map(|pair| pair.split_once('='));
+            out.push_str(commands.find(|(command, _)| *command == name).map_or("", |pair| pair.1));
             after
         }
     }
@@ -460,19 +341,6 @@ fn items(text: &str) -> Vec<String> {
     vec![text]
 }
 
-/// `^-?[0-9]+.?/0*[1-9][0-9]*.?$`
-fn is_fraction(text: &str) -> bool {
-    let text = text.strip_prefix('-').unwrap_or(text);
-    let Some((numerator, denominator)) = text.split_once('/') else { return false };
-    let digits_and_one = |text: &str| {
-        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        digits > 0 && text[digits..].chars().count() <= 1
-    };
-    digits_and_one(numerator)
-        && digits_and_one(denominator)
-        && denominator.trim_start_matches('0').starts_with(|c: char| c.is_ascii_digit())
-}
-
 /// `_str_is_int`.
 fn is_integer(text: &str) -> bool {
     python::float(&without_commas(text))
@@ -489,7 +357,7 @@ fn same_value(gold: &str, answer: &str) -> bool {
     if found.len() > LETTERS_MAX
         || both.contains("^{")
         || both.contains("^(")
-        || has_bad_power(&both)
+        || BAD_POWER.is_match(&both)
     {
         return false;
     }
@@ -504,15 +372,6 @@ fn same_value(gold: &str, answer: &str) -> bool {
         (Some(gold), Some(answer)) => gold.same(&answer),
         _ => false,
     }
-}
-
-/// `\^[0-9]+\^` or `\^[0-9][0-9]+`.
-fn has_bad_power(text: &str) -> bool {
-    text.match_indices('^').any(|(at, _)| {
-        let rest = &text[at + 1..];
-        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        digits > 1 || (digits == 1 && rest[1..].starts_with('^'))
-    })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-"""Writes the cases of `synergy-1`: python3 benchmarks/conformance/generate.py
+"""Writes the cases of `synergy-1`: python3 benchmarks/grade/conformance/generate.py
 
 Every case is written here by hand, grouped by rule, each rule with its nearest counter-examples. The
 verdicts are what a careful reader says, not what the grader printed; a case where the two differ is a

@@ -11,8 +11,8 @@
 //! - The article "A" is no option, and an option that is denied is none either.
 
 use crate::answer::boxes;
-use crate::grade::choice::{Options, letter, strip};
-use crate::grade::form::key;
+use crate::choice::{Options, letter, strip};
+use crate::form::key;
 
 const THINK_END: &str = "</think>";
 
@@ -152,11 +152,7 @@ fn statement(after: &str, is_answer: bool, heading: bool) -> Option<usize> {
         }
     }
     // "is" within the same clause: "the answer to the question is 5".
-    let mut end = rest.len().min(PHRASE_BYTES_MAX);
-    while !rest.is_char_boundary(end) {
-        end -= 1;
-    }
-    let window = &rest[..end];
+    let window = &rest[..rest.floor_char_boundary(PHRASE_BYTES_MAX)];
     let window = &window[..window.find(['.', '\n', '?', ',', ';', '!']).unwrap_or(window.len())];
     for verb in ["is", "should be", "would be", "must be", "will be", "was"] {
         let mut from = 0;
@@ -224,34 +220,11 @@ fn at_the_end(text: &str, options: &Options<'_>) -> Option<usize> {
     };
     let lower = sentence.to_lowercase();
     let words = || lower.split(|c: char| !c.is_ascii_alphanumeric() && c != '\'');
-    let has = |wanted: &[&str]| words().any(|word| wanted.contains(&word));
-    if has(&[
-        "not",
-        "neither",
-        "nor",
-        "cannot",
-        "isn't",
-        "incorrect",
-        "wrong",
-        "or",
-        "unlike",
-        "except",
-    ]) {
+    let has = |wanted: &str| words().any(|word| wanted.split(' ').any(|wanted| wanted == word));
+    if has("not neither nor cannot isn't incorrect wrong or unlike except") {
         return None;
     }
-    let concludes = has(&[
-        "answer",
-        "correct",
-        "option",
-        "choice",
-        "choose",
-        "select",
-        "pick",
-        "therefore",
-        "thus",
-        "hence",
-        "so",
-    ]);
+    let concludes = has("answer correct option choice choose select pick therefore thus hence so");
     let mut found = None;
     for (index, at_end) in mentions(sentence, options, concludes) {
         if found.is_some_and(|(other, _)| other != index) {

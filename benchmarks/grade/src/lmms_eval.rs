@@ -12,45 +12,20 @@
 //! - `mathvision` compares by `round(eval(latex2sympy(x)), 2)`; one parser of ours stands for it,
 //!   without π, roots and other names that its `eval` does not know.
 
-use crate::answer::{Judgement, Outcome};
-use crate::grade::Target;
-use crate::grade::expression::Expression;
-use crate::grade::hendrycks;
-use crate::grade::python;
-use crate::grade::scalar::Scalar;
-use crate::grade::token::tokens;
-use crate::grade::vlmevalkit::gold_letter;
+use crate::answer::Judgement;
+use crate::expression::Expression;
+use crate::hendrycks;
+use crate::python;
+use crate::scalar::Scalar;
+use crate::token::tokens;
+use crate::vlmevalkit::gold_letter;
+use crate::{Benchmark, Target};
 
 /// Phrases after which the first of each letter is a candidate.
-const PHRASES: [&str; 27] = [
-    "the answer is",
-    "answer is",
-    "the correct answer is",
-    "correct answer is",
-    "the best answer is",
-    "best answer is",
-    "the correct option is",
-    "correct option is",
-    "the best option is",
-    "best option is",
-    "the choice is",
-    "choice is",
-    "the correct choice is",
-    "correct choice is",
-    "i choose",
-    "i select",
-    "i pick",
-    "my answer is",
-    "my choice is",
-    "옵션",
-    "정답은",
-    "답은",
-    "답:",
-    "答案是",
-    "答案为",
-    "选",
-    "答えは",
-];
+const PHRASES: &str = "the answer is|answer is|the correct answer is|correct answer is|the best answer is|best answer is|\
+    the correct option is|correct option is|the best option is|best option is|the choice is|choice is|\
+    the correct choice is|correct choice is|i choose|i select|i pick|my answer is|my choice is|옵션|정답은|답은|답:|\
+    答案是|答案为|选|答えは";
 const STRIPPED: [char; 8] = [',', '.', '!', '?', ';', ':', '\'', '"'];
 /// Phrases of `mathvision`, in the order in which they cut.
 const FLAGS: [&str; 4] =
@@ -62,24 +37,15 @@ const KEYS: [&str; 8] =
 pub(super) fn judge(target: &Target<'_>, response: &str) -> Judgement {
     let open = target.choices.is_empty();
     match target.benchmark {
-        "mathverse" => unparsed(),
-        "mathvista" => mathvista(target, response),
-        "mathvision" => mathvision(target, response),
-        "mmmu" if open => open_mmmu(target.gold, response),
-        "mmmu" => letter(target, mmmu(target.choices, response)),
-        "mmstar" => letter(target, extract_letter(response, 4)),
+        Benchmark::MathVerse => Judgement::unparsed(),
+        Benchmark::MathVista => mathvista(target, response),
+        Benchmark::MathVision => mathvision(target, response),
+        Benchmark::Mmmu if open => open_mmmu(target.gold, response),
+        Benchmark::Mmmu => letter(target, mmmu(target.choices, response)),
+        Benchmark::MmStar => letter(target, extract_letter(response, 4)),
         _ if open => mathvision(target, response),
         _ => letter(target, extract_letter(response, target.choices.len())),
     }
-}
-
-fn unparsed() -> Judgement {
-    Judgement { outcome: Outcome::Unparsed, extracted: None }
-}
-
-fn judged(right: bool, extracted: String) -> Judgement {
-    let outcome = if right { Outcome::Correct } else { Outcome::Wrong };
-    Judgement { outcome, extracted: Some(extracted) }
 }
 
 fn letter(target: &Target<'_>, found: Option<char>) -> Judgement {
@@ -88,7 +54,7 @@ fn letter(target: &Target<'_>, found: Option<char>) -> Judgement {
     } else {
         gold_letter(target)
     };
-    found.map_or_else(unparsed, |letter| judged(letter == gold, letter.to_string()))
+    found.map_or_else(Judgement::unparsed, |letter| Judgement::of(letter == gold, letter))
 }
 
 fn all_letters(count: usize) -> impl Iterator<Item = char> {
@@ -120,7 +86,7 @@ fn extract_letter(response: &str, count: usize) -> Option<char> {
     }
     // The peer finds phrases in the lowered text; lowering keeps lengths but for a few letters.
     let lower = text.to_lowercase();
-    for phrase in PHRASES {
+    for phrase in PHRASES.split('|') {
         if let Some(at) = lower.find(phrase) {
             let after = text.get(at + phrase.len()..).unwrap_or("");
             for letter in all_letters(count) {
@@ -251,7 +217,7 @@ fn open_mmmu(gold: &str, response: &str) -> Judgement {
             Normal::Number(_) => false,
         }),
     };
-    judged(right, keys.join("; "))
+    Judgement::of(right, keys.join("; "))
 }
 
 /// `extract_numbers`: with thousands separators, in scientific notation, and plain.
@@ -352,7 +318,7 @@ fn mathvista(target: &Target<'_>, response: &str) -> Judgement {
     let response = response.trim();
     if !target.choices.is_empty() {
         if !target.choices.iter().any(|option| option == response) {
-            return unparsed();
+            return Judgement::unparsed();
         }
         let texts = target.choices;
         // An option that is a letter itself names the option of that letter.
@@ -369,12 +335,12 @@ fn mathvista(target: &Target<'_>, response: &str) -> Judgement {
         let named = bracketed.or(single).and_then(|letter| letter.checked_sub(b'A'));
         let text = named.and_then(|index| texts.get(usize::from(index)));
         if bracketed.is_some() && text.is_none() {
-            return unparsed();
+            return Judgement::unparsed();
         }
         let text = text.map_or(response, String::as_str);
         let index = usize::from(gold_letter(target) as u8 - b'A');
         let gold = texts.get(index).map_or(target.gold, String::as_str);
-        return judged(text.trim() == gold.trim(), text.to_owned());
+        return Judgement::of(text.trim() == gold.trim(), text.to_owned());
     }
     let gold = target.gold.trim();
     let normal = match (python::int(gold), python::float(gold)) {
@@ -384,7 +350,7 @@ fn mathvista(target: &Target<'_>, response: &str) -> Judgement {
         }),
         (None, None) => None,
     };
-    normal.map_or_else(unparsed, |normal| judged(normal == gold, normal))
+    normal.map_or_else(Judgement::unparsed, |normal| Judgement::of(normal == gold, normal))
 }
 
 /// `mathvision_process_results`.
@@ -432,7 +398,7 @@ fn mathvision(target: &Target<'_>, response: &str) -> Judgement {
         let index = usize::from(letter.as_bytes()[0] - b'A');
         (letter.as_str(), target.choices.get(index).map_or("", String::as_str))
     };
-    judged(is_equal(gold, found) || is_equal(value, found), found.to_owned())
+    Judgement::of(is_equal(gold, found) || is_equal(value, found), found.to_owned())
 }
 
 /// `find_math_answer` and `_strip_string`.
