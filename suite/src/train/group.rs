@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use synergy_models::config::VlmConfig;
 use synergy_models::rope::rope_index;
 
-use crate::train::rollout::Question;
+use crate::train::engine::Question;
 use crate::train::sequence::{Prompter, Sequence};
 
 /// One answer to a question: tokens that are given, if any, then those that the policy wrote itself.
