@@ -20,20 +20,13 @@ fn main() {
         "benchmarks/src/grade.rs",
         "suite/src/train",
         "suite/src/train.rs",
-        "suite/src/data.rs",
-        "suite/src/dataset.rs",
-        "suite/src/objective.rs",
-        "suite/src/optimizer.rs",
-        "suite/src/features.rs",
+        "suite/src/limits.rs",
         "suite/src/planted.rs",
-        "suite/src/pool.rs",
-        "suite/src/prompt.rs",
         "suite/src/reward.rs",
         "suite/src/run/data.rs",
         "suite/src/run/evaluation.rs",
         "suite/src/run/stage.rs",
-        "suite/src/evaluate.rs",
-        "suite/src/completion.rs",
+        "suite/report/src/completion.rs",
     ];
     let mut files: Vec<PathBuf> = training.iter().flat_map(|path| list(&root.join(path))).collect();
     let is_test = |file: &PathBuf| file.iter().any(|part| part == "tests" || part == "tests.rs");

@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(least_bytes("81559\n24576\n"), Some(24_576 << 20));
         assert_eq!(least_bytes("[N/A]\n81559\n"), Some(81_559 << 20));
         assert_eq!(least_bytes("NVIDIA-SMI has failed\n"), None);
-        assert_eq!(Compute::open("flex", Some(2)).unwrap().memory_bytes, MEMORY_BYTES);
+        assert_eq!(Compute::open("flex", Some(2)).unwrap().memory_bytes, ROLLOUT_BYTES);
     }
 
     #[test]

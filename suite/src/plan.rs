@@ -171,7 +171,7 @@ fn base_rows(recipe: &Recipe, basis: &Basis<'_>) -> Vec<PlannedRow> {
     let rows =
         recipe.evaluation.drawn().map(levels).into_iter().chain(rows).map(|(name, asking)| {
             let kind = if name == "base" { RowKind::Baseline } else { RowKind::Control };
-            let note = synergy_report::score::control_note(name).unwrap_or_default();
+            let note = synergy_report::rows::control_note(name).unwrap_or_default();
             row(recipe, basis, name.to_owned(), kind, note, basis.base_seed, &basis.base, asking)
         });
     rows.collect()

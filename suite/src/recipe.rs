@@ -13,7 +13,8 @@ use synergy_benchmarks::grade::Grader;
 use synergy_models::config::{Preset, SpecialIds, VlmConfig};
 use synergy_models::generate::Sampling;
 use synergy_models::weights::{ComputeDtype, NamedShape, shapes};
-use synergy_report::score::control_note;
+use synergy_report::gate::GateSpec;
+use synergy_report::rows::control_note;
 
 use crate::reward::{self, RewardSpec};
 
@@ -395,7 +396,10 @@ impl Recipe {
         for (name, table) in optimizers {
             table.check().map_err(below("optimizers", name))?;
         }
-        self.gate.as_ref().map_or(Ok(()), GateSpec::check).map_err(|fault| fault.below("gate"))?;
+        self.gate
+            .as_ref()
+            .map_or(Ok(()), tables::check_gate)
+            .map_err(|fault| fault.below("gate"))?;
         self.validation
             .as_ref()
             .map_or(Ok(()), ValidationSpec::check)

@@ -40,9 +40,10 @@ use crate::plan::{Basis, Plan, PlannedStage, describe, plan, recipe_hash, to_jso
 use crate::planted::Planted;
 use crate::recipe::rehearsal;
 use crate::recipe::{ModelSpec, Recipe};
-use crate::run::base::{self, Base, BaseRecord};
-use crate::run::base_gate::{self, GateReport};
+use crate::run::base::{Base, BaseRecord};
+use crate::run::base_gate::GateReport;
 use crate::run::event::{Event, Events};
+use crate::run::golden::read_results;
 use crate::run::model::Model;
 use crate::run::store::{Store, write_atomic};
 use crate::train::pool;
@@ -260,7 +261,7 @@ pub fn trained(recipe: &Recipe, options: &Options, regime: &str) -> Result<Model
          hint: cargo xtask reproduce --profile {}",
         recipe.name
     );
-    let parameters = stage::checkpoint(&store, &row.checkpoint, &base, &compute.device, None)?;
+    let parameters = artifact::checkpoint(&store, &row.checkpoint, &base, &compute.device, None)?;
     let Prompter { config, tokenizer, processor, .. } = base.prompter;
     let generation = GenerationConfig::greedy(&config);
     Ok(Model { checkpoint: Checkpoint { config, tokenizer, processor, generation }, parameters })
@@ -341,7 +342,7 @@ pub fn train_base(recipe: &Recipe, options: &Options, out: &Path) -> Result<()> 
     };
     let mut curve = String::new();
     for planned in &plan.stages {
-        curve.push_str(&stage::curve(&store, planned)?);
+        curve.push_str(&artifact::curve(&store, planned)?);
     }
     write_atomic(&out.join("curve.jsonl"), curve.as_bytes())?;
     base.write(out, record)?;
@@ -420,7 +421,7 @@ fn train_recipe(
     events.say(&describe(recipe, &plan, &start.prompter.config, &|key| store.has(key)));
     let training = train_all(&plan, &start, compute, store, events)?;
     let last = plan.stages.last().context("recipe has no stages to train a base with")?;
-    let parameters = stage::checkpoint(store, &last.key, &start, &compute.device, None)?;
+    let parameters = artifact::checkpoint(store, &last.key, &start, &compute.device, None)?;
     Ok(Trained { base: Base::unrecorded(start.prompter, parameters), plan, training })
 }
 
@@ -504,7 +505,7 @@ fn budgets(plan: &Plan, training: &[Training]) -> Vec<Budget> {
     budgets
 }
 
-fn of_stage(planned: &PlannedStage, summary: &stage::Summary) -> Training {
+fn of_stage(planned: &PlannedStage, summary: &artifact::Summary) -> Training {
     Training {
         regime: planned.regimes.join("+"),
         seed: planned.seed,

@@ -32,9 +32,10 @@ use synergy_models::ops::log_probs;
 use synergy_models::rope::Grid;
 use synergy_models::vlm::{Vlm, index};
 use synergy_models::weights::{ComputeDtype, Parameters};
-use synergy_report::cost::StepFigures;
+pub use synergy_report::cost::StepFigures;
 
 use crate::device::Compute;
+use crate::limits::Limits;
 use crate::planted::Planted;
 use crate::recipe::{OptimizerSpec, TrainingSpec};
 use crate::train::adapter::Learning;
@@ -189,7 +190,7 @@ impl Trainer {
                     &frozen,
                     &batch,
                     features,
-                    recompute::Limits::new(context.training.max_packed_tokens),
+                    Limits::new(context.training.max_packed_tokens),
                     self.adapter.as_ref(),
                     &loss,
                 ),
@@ -538,9 +539,9 @@ mod tests {
             sequences: sequences.iter().collect(),
             num_micro_batches: 1,
         };
-        let whole = recompute::Limits::new(None);
+        let whole = Limits::new(None);
         // Pieces of one answer or two, attention in blocks of three queries, logits of four rows.
-        let cut = recompute::Limits { max_packed_tokens: 16, whole: 6, block: 3, logits: 4 };
+        let cut = Limits { max_packed_tokens: 16, whole: 6, block: 3, logits: 4 };
         let trainer = trainer(&TrainingSpec::none());
         // Slopes of their own, so that no two predictions can be taken for each other.
         let loss = |log_probs: &[f32], _: &Batch<'_>| {

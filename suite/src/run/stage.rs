@@ -7,12 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use synergy_benchmarks::answer::Outcome;
@@ -21,7 +19,7 @@ use synergy_benchmarks::families::Split;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::Sampling;
 use synergy_models::merge::{self, MergeSpec};
-use synergy_models::weights::{ComputeDtype, Parameters, StoredDtype};
+use synergy_models::weights::{Parameters, StoredDtype};
 use synergy_report::cost::Cost;
 
 use crate::device::Compute;
@@ -29,7 +27,7 @@ use crate::key::Key;
 use crate::limits::forward_flops;
 use crate::plan::PlannedStage;
 use crate::recipe::StageSpec;
-use crate::run::artifact::{Summary, checkpoint, file, lines, summarize, to_lines, write_finished};
+use crate::run::artifact::{Summary, checkpoint, lines, summarize, to_lines, write_finished};
 use crate::run::base::Base;
 use crate::run::data;
 use crate::run::event::{Bar, Event, Events, interrupted};
@@ -488,6 +486,7 @@ mod tests {
     use crate::key::listed;
     use crate::plan::{Plan, plan};
     use crate::recipe::Recipe;
+    use crate::run::artifact::curve;
     use crate::run::{Variant, basis, open_base};
 
     /// The largest file: a tenth of the model.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Error, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::key::{Key, hash_file, listed};
+use crate::key::{Key, listed};
 
 const MANIFEST: &str = "manifest.json";
 

@@ -19,6 +19,7 @@ use synergy_models::rope::rope_index;
 use synergy_models::vlm::Vlm;
 use synergy_models::weights::{ComputeDtype, Parameters};
 
+use crate::limits::Limits;
 use crate::planted::Planted;
 use crate::recipe::{GrpoSpec, KlPlace, QuestionsSpec};
 use crate::reward::reward;
@@ -30,9 +31,7 @@ use crate::train::pool;
 use crate::train::recompute;
 use crate::train::rollout::{Question, rollouts};
 use crate::train::sequence::{Prompter, Sequence, micro_batches};
-use crate::train::{
-    Batch, Context, Limits, Loss, StepFigures, Trainer, prediction_log_probs, values,
-};
+use crate::train::{Batch, Context, Loss, StepFigures, Trainer, prediction_log_probs, values};
 
 /// How far apart, in nats, a sampled token's log-probability may be in sampling and in training before any
 /// update: both compute the same, one with kept keys and one without (at most 4.4e-4 has been seen in f32).

@@ -24,7 +24,8 @@ mod resume;
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use synergy_suite::run::store::{Key, Store};
+use synergy_suite::key::Key;
+use synergy_suite::run::store::Store;
 use synergy_tests::{Finished, Project, TINY, TINY_BASE};
 
 /// What no two runs or machines share: keys of the store, steps at which somebody stopped, the
