@@ -6,7 +6,7 @@
 mod arguments;
 mod base_gate;
 mod chat;
-mod evaluate;
+pub mod evaluate;
 mod export;
 mod golden;
 mod grade;

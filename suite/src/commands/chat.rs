@@ -146,7 +146,10 @@ impl Chat<'_> {
         let seconds = clock.elapsed().as_secs_f64();
         let cut = if answer.finished { "" } else { ", cut off by --max-new-tokens" };
         let rate = answer.num_tokens as f64 / seconds;
-        tell(&format!("({} tokens in {seconds:.1} s, {rate:.1} a second{cut})\n", answer.num_tokens))
+        tell(&format!(
+            "({} tokens in {seconds:.1} s, {rate:.1} a second{cut})\n",
+            answer.num_tokens
+        ))
     }
 
     /// Asks `question` and writes the answer to `out` piece by piece.

@@ -9,8 +9,8 @@
 //! - Answers that cut levels and answers that are measured have different purposes, which is part of their hash and of
 //!   their seed: they are never the same answers.
 
-mod encode;
-mod endpoint;
+pub mod encode;
+pub mod endpoint;
 mod export;
 mod judge;
 pub(super) mod levels;
@@ -36,7 +36,7 @@ use crate::run::event::{Events, watch_interrupts};
 use crate::run::machine;
 use crate::run::store::write_atomic;
 
-use judge::Report;
+pub use judge::Report;
 use questions::Asked;
 
 const EXAMPLES: &str = "\
@@ -163,7 +163,7 @@ impl From<Dtype> for ComputeDtype {
 
 /// Identity of the model that answered, for the report.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Answerer {
+pub struct Answerer {
     /// The name at an endpoint, or the name of the checkpoint's folder.
     pub id: String,
     /// The revision that was given; for a checkpoint the hash of its files.
@@ -228,7 +228,12 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<u8> {
 ///
 /// # Errors
 /// If the arguments do not fit each other, a file is bad, or not every question is answered.
-pub(super) fn ask(args: &AskingArgs, num_samples: u32, purpose: Purpose, events: &Events) -> Result<Answered> {
+pub(super) fn ask(
+    args: &AskingArgs,
+    num_samples: u32,
+    purpose: Purpose,
+    events: &Events,
+) -> Result<Answered> {
     ensure!(num_samples > 0, "--num-samples is 0, so nothing would be asked\nhint: at least 1");
     ensure!(
         args.temperature >= 0.0 && args.top_p > 0.0 && args.top_p <= 1.0 && args.max_new_tokens > 0,
@@ -268,7 +273,9 @@ pub(super) fn ask(args: &AskingArgs, num_samples: u32, purpose: Purpose, events:
     let (answerer, replies) = match (&args.endpoint, &args.model) {
         (Some(url), _) => through_endpoint(&asking, url)?,
         (None, Some(dir)) => local::answer(&asking, dir)?,
-        (None, None) => anyhow::bail!("there is no model to ask\nhint: --model DIR or --endpoint URL"),
+        (None, None) => {
+            anyhow::bail!("there is no model to ask\nhint: --model DIR or --endpoint URL")
+        }
     };
     Ok(Answered { asked, answerer, drawing, replies })
 }
@@ -282,7 +289,10 @@ fn through_endpoint(asking: &Asking<'_>, url: &str) -> Result<(Answerer, Vec<Vec
     );
     let endpoint = Endpoint {
         url: url.to_owned(),
-        model: args.model_id.clone().context("the endpoint needs the model's name\nhint: --model-id NAME")?,
+        model: args
+            .model_id
+            .clone()
+            .context("the endpoint needs the model's name\nhint: --model-id NAME")?,
         revision: args.revision.clone(),
         api_key: std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty()),
         concurrency: args.concurrency,

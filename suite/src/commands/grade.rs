@@ -96,7 +96,8 @@ fn grade_lines(grader: Grader, input: impl BufRead, mut output: impl Write) -> R
         let judgement = grade(grader, &target, &asked.response, asked.finished);
         let graded = Graded { outcome: judgement.outcome, extracted: judgement.extracted };
         let text = serde_json::to_string(&graded).context("plain data")?;
-        writeln!(output, "{text}").context("failed to write to standard output\nhint: is the disk full?")?;
+        writeln!(output, "{text}")
+            .context("failed to write to standard output\nhint: is the disk full?")?;
     }
     output.flush().context("failed to write to standard output\nhint: is the disk full?")
 }

@@ -107,6 +107,7 @@ fn joined(files: &[PathBuf]) -> Result<Leaderboards> {
     }
     let joined = if faults.is_empty() { merge(runs) } else { Err(Faults(faults)) };
     joined.map_err(|Faults(faults)| {
-        Several(faults.into_iter().map(|fault| Hinted::new(fault.cause, fault.hint)).collect()).into()
+        Several(faults.into_iter().map(|fault| Hinted::new(fault.cause, fault.hint)).collect())
+            .into()
     })
 }

@@ -35,7 +35,10 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<u8> {
     if args.json {
         let path = outcome.dir.join("leaderboard.json");
         let text = std::fs::read_to_string(&path).with_context(|| {
-            format!("failed to read `{}`\nhint: the run has just written it; run again", path.display())
+            format!(
+                "failed to read `{}`\nhint: the run has just written it; run again",
+                path.display()
+            )
         })?;
         put(&text)?;
     } else {

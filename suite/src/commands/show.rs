@@ -17,6 +17,7 @@ use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::families::{Family, MAX_HOPS, Split, contact_sheet};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::text_only;
+use synergy_report::page::STYLE;
 use synergy_report::page::html::escaped;
 
 use crate::commands::output::put;

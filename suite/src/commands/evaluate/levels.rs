@@ -28,7 +28,11 @@ pub(in crate::commands) struct Cut {
 }
 
 /// Cuts levels by the study's thresholds.
-pub(in crate::commands) fn cut(answered: &Answered, completions: &[Completion], grader: Grader) -> Vec<Cut> {
+pub(in crate::commands) fn cut(
+    answered: &Answered,
+    completions: &[Completion],
+    grader: Grader,
+) -> Vec<Cut> {
     let num_samples = answered.replies.first().map_or(1, Vec::len).max(1);
     let of = |(sample, answers): (&Sample, &[Completion])| {
         let is_right = |answer: &&Completion| answer.outcome(grader) == Outcome::Correct;
@@ -78,7 +82,10 @@ pub(super) struct Levels(BTreeMap<String, Cut>);
 pub(super) fn read(path: &Path) -> Result<Levels> {
     let text = std::fs::read_to_string(path).map_err(Into::into);
     text.and_then(|text| parse(&text)).with_context(|| {
-        format!("failed to read levels `{}`\nhint: `synergy levels` writes such a file", path.display())
+        format!(
+            "failed to read levels `{}`\nhint: `synergy levels` writes such a file",
+            path.display()
+        )
     })
 }
 
@@ -99,11 +106,7 @@ fn parse(text: &str) -> Result<Levels> {
             cut.level
         );
         let id = cut.id.clone();
-        ensure!(
-            levels.insert(id, cut).is_none(),
-            "line {} repeats a question",
-            index + 1
-        );
+        ensure!(levels.insert(id, cut).is_none(), "line {} repeats a question", index + 1);
     }
     Ok(Levels(levels))
 }
