@@ -7,8 +7,8 @@
 //! use synergy_hint::{Explain as _, hint, text};
 //!
 //! fn port(text: &str) -> anyhow::Result<u16> {
-//!     let port = text.parse().explain(|| hint!("`{text}` is not a port"; "try 8000"))?;
-//!     anyhow::ensure!(port >= 1024, hint!("port {port} needs an administrator"; "take {} or above", 1024));
+//!     let port = text.parse().explain(|| hint!("`{text}` is not a port", "try 8000"))?;
+//!     anyhow::ensure!(port >= 1024, hint!("port {port} needs an administrator", ("take {} or above", 1024)));
 //!     Ok(port)
 //! }
 //!
@@ -52,11 +52,24 @@ impl StdError for Hinted {
     }
 }
 
-/// Makes a [`Hinted`] from two format strings and their arguments: `hint!("no `{name}`"; "there are {}", names)`.
+/// Makes a [`Hinted`] from a cause and a hint, each a format string or, with arguments, such a string and its arguments
+/// in brackets: `hint!(("cannot write `{}`", path.display()), "choose another folder")`.
 #[macro_export]
 macro_rules! hint {
-    ($cause:literal $(, $value:expr)* $(,)?; $hint:literal $(, $other:expr)* $(,)?) => {
-        $crate::Hinted::new(format!($cause $(, $value)*), format!($hint $(, $other)*))
+    ($cause:tt, $hint:tt $(,)?) => {
+        $crate::Hinted::new($crate::part!($cause), $crate::part!($hint))
+    };
+}
+
+/// Formats one half of what [`hint!`] takes.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! part {
+    (($($format:tt)+)) => {
+        format!($($format)+)
+    };
+    ($text:literal) => {
+        format!($text)
     };
 }
 
@@ -158,26 +171,26 @@ mod tests {
 
     fn refused() -> Result<()> {
         let name = "a";
-        bail!(hint!("no `{name}` in {}", "b"; "take `{name}`, or {}", 3))
+        bail!(hint!(("no `{name}` in {}", "b"), ("take `{name}`, or {}", 3)))
     }
 
     #[test]
     fn the_deepest_hint_of_a_chain_is_shown_with_all_causes() {
         let error = refused().context("while reading").unwrap_err();
         assert_eq!(text(&error), "while reading: no `a` in b\nhint: take `a`, or 3");
-        let error = refused().explain(|| hint!("above"; "another")).context("top").unwrap_err();
+        let error = refused().explain(|| hint!("above", "another")).context("top").unwrap_err();
         assert_eq!(text(&error), "top: above: no `a` in b\nhint: take `a`, or 3");
-        let error = Err::<(), _>(anyhow!("x\ny\n")).explain(|| hint!("above"; "do")).unwrap_err();
+        let error = Err::<(), _>(anyhow!("x\ny\n")).explain(|| hint!("above", "do")).unwrap_err();
         assert_eq!(text(&error), "above: x; y\nhint: do");
         assert_eq!(error.to_string(), "above");
-        let error = None::<u8>.explain(|| hint!("missing"; "add it")).unwrap_err();
+        let error = None::<u8>.explain(|| hint!("missing", "add it")).unwrap_err();
         assert_eq!(text(&error), "missing\nhint: add it");
         assert!(render(&anyhow!("bare")).hints.is_empty());
     }
 
     #[test]
     fn several_errors_are_shown_a_line_each_with_every_hint_once() {
-        let several = Several(vec![hint!("one"; "x"), hint!("two"; "y"), hint!("three"; "x")]);
+        let several = Several(vec![hint!("one", "x"), hint!("two", "y"), hint!("three", "x")]);
         let error = Error::from(several).context("file `a`");
         let want = "file `a`: one\nfile `a`: two\nfile `a`: three\nhint: x\nhint: y";
         assert_eq!(text(&error), want);
