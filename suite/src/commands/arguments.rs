@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Args;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::commands::output::tell;
 use crate::device::Compute;
@@ -93,4 +95,9 @@ impl ModelArgs {
         tell(&format!("({millions:.1} M parameters loaded in {seconds:.1} s)\n"))?;
         Ok(opened)
     }
+}
+
+/// Parses a word of the command line as a recipe would.
+pub(super) fn word<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_value(Value::String(text.to_owned()))
 }

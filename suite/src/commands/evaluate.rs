@@ -22,13 +22,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::sample::Sample;
 use synergy_models::weights::ComputeDtype;
 use synergy_report::completion::{Completion, to_lines};
 
+use crate::commands::arguments::word;
 use crate::commands::evaluate::endpoint::{Ask, Cache, Drawing, Endpoint, Purpose, Reply};
 use crate::commands::grade;
 use crate::commands::output::{put, put_json, width};
@@ -139,26 +140,11 @@ pub(super) struct AskingArgs {
     #[arg(long, default_value = "auto")]
     device: String,
     /// Type of numbers in which a checkpoint computes its answers; bf16 needs libtorch or cuda
-    #[arg(long, default_value = "f32", value_name = "DTYPE", requires = "model")]
-    dtype: Dtype,
+    #[arg(long, default_value = "f32", value_name = "f32|bf16", value_parser = word::<ComputeDtype>, requires = "model")]
+    dtype: ComputeDtype,
     /// Folder in which answers are stored
     #[arg(long, default_value = "runs/replies", value_name = "DIR")]
     replies: PathBuf,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Dtype {
-    F32,
-    Bf16,
-}
-
-impl From<Dtype> for ComputeDtype {
-    fn from(dtype: Dtype) -> ComputeDtype {
-        match dtype {
-            Dtype::F32 => ComputeDtype::F32,
-            Dtype::Bf16 => ComputeDtype::Bf16,
-        }
-    }
 }
 
 /// Identity of the model that answered, for the report.

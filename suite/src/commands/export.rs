@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use synergy_models::weights::StoredDtype;
 
-use crate::commands::arguments::RunArgs;
+use crate::commands::arguments::{RunArgs, word};
 use crate::commands::output::put;
 use crate::device::Compute;
 use crate::run;
@@ -35,28 +35,11 @@ pub(super) struct ExportArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Type of the numbers written
-    #[arg(long, value_enum, default_value_t = Dtype::F32)]
-    dtype: Dtype,
+    #[arg(long, default_value = "f32", value_name = "f32|f16|bf16", value_parser = word::<StoredDtype>)]
+    dtype: StoredDtype,
     /// Largest size of a file, in GB
     #[arg(long, default_value_t = 5.0, value_name = "GB")]
     max_shard_size: f64,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Dtype {
-    F32,
-    F16,
-    Bf16,
-}
-
-impl From<Dtype> for StoredDtype {
-    fn from(dtype: Dtype) -> StoredDtype {
-        match dtype {
-            Dtype::F32 => StoredDtype::F32,
-            Dtype::F16 => StoredDtype::F16,
-            Dtype::Bf16 => StoredDtype::Bf16,
-        }
-    }
 }
 
 pub(super) fn run(args: &ExportArgs) -> Result<u8> {
@@ -74,7 +57,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<u8> {
         (None, Some(regime)) => run::trained(&args.run.recipe()?, &args.run.options(), regime)?,
         (None, None) => bail!("there is no model to export\nhint: --model DIR or --regime NAME"),
     };
-    opened.export(&args.out, args.dtype.into(), (gigabytes * 1e9) as usize)?;
+    opened.export(&args.out, args.dtype, (gigabytes * 1e9) as usize)?;
     put(&format!("{}\n", args.out.display()))?;
     Ok(0)
 }

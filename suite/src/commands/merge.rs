@@ -12,13 +12,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 use synergy_models::merge::files::{FolderMerge, MergeRecord, RECORD, Sources};
 use synergy_models::merge::report::Summary;
 use synergy_models::merge::{MergeSpec, Method, Rescale};
 use synergy_models::weights::StoredDtype;
 
+use crate::commands::arguments::word;
 use crate::commands::output::{put, put_json, tell};
 use crate::run::event::{interrupted, watch_interrupts};
 
@@ -137,11 +136,6 @@ impl MergeArgs {
             seed: self.seed.unwrap_or(1),
         })
     }
-}
-
-/// Parses a word of the command line as a recipe would.
-fn word<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
-    serde_json::from_value(Value::String(text.to_owned()))
 }
 
 /// Returns the word that [`word`] parses as `value`.

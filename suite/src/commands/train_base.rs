@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use crate::commands::arguments::DeviceArgs;
-use crate::recipe::ModelSpec;
+use crate::recipe::{ModelSpec, StageSpec};
 use crate::run;
 use crate::run::event::watch_interrupts;
 
@@ -25,10 +25,17 @@ pub(super) fn run(args: &TrainBaseArgs) -> Result<u8> {
     let ModelSpec::Fresh { preset, .. } = &recipe.model else {
         bail!(
             "recipe `{}` starts from a finished base or a checkpoint, so it cannot train a base\n\
-             hint: take base or base-nano",
+             hint: --recipe base or base-nano",
             recipe.name
         )
     };
+    let is_pretraining = |stage: &StageSpec| matches!(stage, StageSpec::Pretrain(_));
+    ensure!(
+        recipe.stages.values().all(is_pretraining),
+        "recipe `{}` does more than pretraining, so it does not make a base\n\
+         hint: --recipe base or base-nano",
+        recipe.name
+    );
     let out = Path::new("golden/base").join(preset.name());
     run::train_base(&recipe, &args.device.options(), &out)?;
     Ok(0)
