@@ -1,11 +1,12 @@
 //! Graders, length and style as tables. Pure.
 //!
-//! Does not know where a table is shown. Numbers are rounded here and nowhere before.
+//! This module does not know where a table is shown. Numbers are rounded here and nowhere before.
 
 use synergy_benchmarks::style::Marker;
 
 use super::{Analyses, Analysis, Budget, Group, RowAccuracy};
 use crate::agreement::{Agreement, Verdicts};
+use crate::score::outcome_name;
 use crate::text::terminal::{Grid, NOTHING, percent};
 
 /// Accuracy under each grader, the share in which it found nothing, and Cohen's kappa with each.
@@ -45,7 +46,7 @@ pub fn rows(analyses: &Analyses) -> Grid {
 pub fn parted(agreement: &Agreement, most: usize) -> Grid {
     let header = ["row", "seed", "question", "answer"].map(str::to_owned);
     let row = |verdicts: &Verdicts| {
-        let outcomes = verdicts.outcomes.iter().map(|o| format!("{o:?}").to_lowercase());
+        let outcomes = verdicts.outcomes.iter().copied().map(outcome_name);
         [
             verdicts.row.clone(),
             verdicts.seed.to_string(),
@@ -83,7 +84,7 @@ pub fn style<'a>(first: &str, groups: impl Iterator<Item = (String, &'a Group)>)
 pub fn group_name(group: &Group) -> String {
     match (group.level, group.outcome) {
         (Some(level), _) => level.to_string(),
-        (_, Some(outcome)) => format!("{outcome:?}").to_lowercase(),
+        (_, Some(outcome)) => outcome_name(outcome),
         _ => "all".to_owned(),
     }
 }

@@ -1,6 +1,6 @@
 //! Results and comparisons as terminal tables. Pure.
 //!
-//! Does not know where the text goes. Numbers are rounded here and nowhere before.
+//! This module does not know where the text goes. Numbers are rounded here and nowhere before.
 //! A row shows its accuracy and, below it, its gain over the base, since either alone misleads:
 //! a gain hides how far a level is from chance, an accuracy hides what training did.
 //! The gain of a shuffled control is left out: it is chance minus skill and says nothing.
@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, ContentArrangement, Row as TableRow, Table, presets};
+use strum::VariantArray as _;
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::families::Family;
 use synergy_benchmarks::style::REASONING_WORDS;
@@ -17,13 +18,25 @@ use crate::compare::{CellVerdict, Comparison, FigureVerdict, Metric, Verdict};
 use crate::score::{Cell, Metrics, ResultRow, Results, RowKind};
 use crate::statistics::{CONFIDENCE, Interval};
 
-/// What stands where a cell has no questions.
+/// The text of a cell without a value.
 pub const NOTHING: &str = "–";
 
-/// A table as text, before it is drawn: lines within a cell are parted by `\n`.
+/// A table as text, before it is drawn: lines within a cell are separated by `\n`.
 pub struct Grid {
+    /// Names of the columns.
     pub header: Vec<String>,
+    /// Cells, `[row][column]`.
     pub rows: Vec<Vec<String>>,
+}
+
+impl Grid {
+    /// A table with the columns `header`.
+    pub fn new<const N: usize>(
+        header: [&str; N],
+        rows: impl IntoIterator<Item = Vec<String>>,
+    ) -> Grid {
+        Grid { header: header.map(str::to_owned).to_vec(), rows: rows.into_iter().collect() }
+    }
 }
 
 /// The final table: rows by level, with intervals. Fits into 120 columns.
@@ -55,13 +68,8 @@ pub fn render_table(results: &Results, metrics: &Metrics, width: u16) -> String 
 pub fn render_comparison(comparison: &Comparison, width: u16) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{}", counts(comparison));
-    let header = ["row", "cell", "metric", "n", "golden", "run", "effect", "verdict"];
-    let mut rows = Vec::new();
-    for verdict in Verdict::ALL.into_iter().filter(|verdict| *verdict != Verdict::Same) {
-        rows.extend(verdict_rows(comparison, verdict));
-    }
-    if !rows.is_empty() {
-        let grid = Grid { header: header.map(str::to_owned).to_vec(), rows };
+    let grid = differences(comparison);
+    if !grid.rows.is_empty() {
         text.push_str(&draw(&grid, width, 3));
         text.push('\n');
     }
@@ -75,7 +83,8 @@ pub fn render_comparison(comparison: &Comparison, width: u16) -> String {
 
 /// How many cells and figures of training got which verdict.
 pub fn counts(comparison: &Comparison) -> String {
-    let found = Verdict::ALL.into_iter().map(|verdict| (verdict, comparison.count(verdict)));
+    let found =
+        Verdict::VARIANTS.iter().copied().map(|verdict| (verdict, comparison.count(verdict)));
     let found = found.filter(|(_, count)| *count > 0);
     let counts: Vec<String> =
         found.map(|(verdict, count)| format!("{count} {}", verdict.name())).collect();
@@ -141,7 +150,7 @@ pub fn external_line(results: &Results, metrics: &Metrics, benchmark: &str) -> S
     format!("{benchmark}, {num_questions} questions, accuracy in %: {}", figures.join(", "))
 }
 
-/// What the families' questions are worth without their pictures, in percent; none where no family was asked.
+/// Says in percent how well the families' questions can be guessed without their pictures; `None` without families.
 pub fn text_only_line(results: &Results) -> Option<String> {
     let of_family = |name: &&str| {
         let family: Family = name.parse().ok()?;
@@ -230,6 +239,7 @@ pub fn points(gain: Interval) -> String {
     plus_minus_signed(gain.scaled(100.0))
 }
 
+/// Formats a difference with its sign and half of its 95 % interval, one decimal each.
 pub fn plus_minus_signed(effect: Interval) -> String {
     // Rounded first, so that none is shown as -0.0.
     let mean = (effect.mean * 10.0).round() / 10.0 + 0.0;
@@ -246,12 +256,21 @@ pub fn shown(cell: Option<&Cell>, text: impl Fn(&Cell) -> String) -> String {
     cell.map_or_else(|| NOTHING.to_owned(), text)
 }
 
+/// Formats a mean with half of its 95 % interval, one decimal each.
 pub fn plus_minus(interval: Interval) -> String {
     format!("{:.1} ±{:.1}", interval.mean, interval.half_width())
 }
 
+/// Formats a share in percent with one decimal, without the sign.
 pub fn percent(share: f64) -> String {
     format!("{:.1}", 100.0 * share)
+}
+
+/// Every cell and figure that is not the same.
+pub(crate) fn differences(comparison: &Comparison) -> Grid {
+    let header = ["row", "cell", "metric", "n", "golden", "run", "effect", "verdict"];
+    let different = Verdict::VARIANTS.iter().filter(|verdict| **verdict != Verdict::Same);
+    Grid::new(header, different.flat_map(|verdict| verdict_rows(comparison, *verdict)))
 }
 
 /// The cells, then the figures with this verdict; a row of results that is missing or new as a whole is one
