@@ -15,7 +15,6 @@ mod sum;
 mod swap;
 mod trace;
 
-use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Error, bail};
@@ -23,6 +22,7 @@ use image::RgbImage;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumCount, IntoStaticStr, VariantArray};
 
 pub use sheet::contact_sheet;
 
@@ -43,8 +43,24 @@ const NAMES: [&str; NUM_CELLS] = [
 ];
 
 /// A procedural benchmark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumCount,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Family {
     Path,
     Sum,
@@ -55,18 +71,12 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 5] =
-        [Family::Path, Family::Sum, Family::Count, Family::Chart, Family::Swap];
+    pub const ALL: [Family; Family::COUNT] =
+        *Family::VARIANTS.first_chunk().expect("a variant for each of the count");
 
-    /// The name in ids, recipes and records.
+    /// Returns the name in ids, recipes and records.
     pub fn name(self) -> &'static str {
-        match self {
-            Family::Path => "path",
-            Family::Sum => "sum",
-            Family::Count => "count",
-            Family::Chart => "chart",
-            Family::Swap => "swap",
-        }
+        self.into()
     }
 
     /// What the family measures, in a sentence or two: the section of that name in its page.
@@ -109,12 +119,6 @@ impl Family {
     }
 }
 
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 impl FromStr for Family {
     type Err = Error;
 
@@ -127,8 +131,24 @@ impl FromStr for Family {
 }
 
 /// A part of all possible scenes; no scene is in two of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumCount,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Split {
     Pretrain,
     Train,
@@ -138,22 +158,12 @@ pub enum Split {
 
 impl Split {
     /// Every split.
-    pub const ALL: [Split; 4] = [Split::Pretrain, Split::Train, Split::Validation, Split::Test];
+    pub const ALL: [Split; Split::COUNT] =
+        *Split::VARIANTS.first_chunk().expect("a variant for each of the count");
 
-    /// The name in ids, recipes and records.
+    /// Returns the name in ids, recipes and records.
     pub fn name(self) -> &'static str {
-        match self {
-            Split::Pretrain => "pretrain",
-            Split::Train => "train",
-            Split::Validation => "validation",
-            Split::Test => "test",
-        }
-    }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        self.into()
     }
 }
 
@@ -218,7 +228,21 @@ impl Cell {
 }
 
 /// The color of a mark. Five that stay apart under jitter, on dark and on light ground.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Display,
+    EnumCount,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
 pub enum Color {
     Red,
     Green,
@@ -229,29 +253,31 @@ pub enum Color {
 
 impl Color {
     /// Every color.
-    pub const ALL: [Color; 5] =
-        [Color::Red, Color::Green, Color::Blue, Color::Yellow, Color::Purple];
+    pub const ALL: [Color; Color::COUNT] =
+        *Color::VARIANTS.first_chunk().expect("a variant for each of the count");
 
-    /// The word in questions, traces and answers.
+    /// Returns the word in questions, traces and answers.
     pub fn name(self) -> &'static str {
-        match self {
-            Color::Red => "red",
-            Color::Green => "green",
-            Color::Blue => "blue",
-            Color::Yellow => "yellow",
-            Color::Purple => "purple",
-        }
-    }
-}
-
-impl fmt::Display for Color {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        self.into()
     }
 }
 
 /// Where an arrow points.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Display,
+    EnumCount,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
 pub enum Direction {
     Up,
     Right,
@@ -261,28 +287,31 @@ pub enum Direction {
 
 impl Direction {
     /// Every direction, clockwise.
-    pub const ALL: [Direction; 4] =
-        [Direction::Up, Direction::Right, Direction::Down, Direction::Left];
+    pub const ALL: [Direction; Direction::COUNT] =
+        *Direction::VARIANTS.first_chunk().expect("a variant for each of the count");
 
-    /// The word in traces.
+    /// Returns the word in traces.
     pub fn name(self) -> &'static str {
-        match self {
-            Direction::Up => "up",
-            Direction::Right => "right",
-            Direction::Down => "down",
-            Direction::Left => "left",
-        }
-    }
-}
-
-impl fmt::Display for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        self.into()
     }
 }
 
 /// The outline of a mark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Display,
+    EnumCount,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
 pub enum Shape {
     Circle,
     Square,
@@ -292,22 +321,12 @@ pub enum Shape {
 
 impl Shape {
     /// Every shape.
-    pub const ALL: [Shape; 4] = [Shape::Circle, Shape::Square, Shape::Triangle, Shape::Star];
+    pub const ALL: [Shape; Shape::COUNT] =
+        *Shape::VARIANTS.first_chunk().expect("a variant for each of the count");
 
-    /// The word in questions and traces.
+    /// Returns the word in questions and traces.
     pub fn name(self) -> &'static str {
-        match self {
-            Shape::Circle => "circle",
-            Shape::Square => "square",
-            Shape::Triangle => "triangle",
-            Shape::Star => "star",
-        }
-    }
-}
-
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        self.into()
     }
 }
 

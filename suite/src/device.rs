@@ -108,6 +108,14 @@ impl Compute {
         Ok(Compute { device, name: name.to_owned(), told, place, num_threads, memory_bytes, pool })
     }
 
+    /// Name of what computes, with the version of libtorch where that is used, for keys.
+    pub fn backend(&self) -> String {
+        match self.place {
+            Place::Slices => self.name.clone(),
+            Place::Host | Place::Card => format!("{} by {}", self.name, env!("SYNERGY_LIBTORCH")),
+        }
+    }
+
     /// Whether this device computes in `dtype`.
     ///
     /// # Errors
@@ -259,7 +267,7 @@ mod tests {
         assert_eq!(least_bytes("81559\n24576\n"), Some(24_576 << 20));
         assert_eq!(least_bytes("[N/A]\n81559\n"), Some(81_559 << 20));
         assert_eq!(least_bytes("NVIDIA-SMI has failed\n"), None);
-        assert_eq!(Compute::open("flex", Some(2)).unwrap().memory_bytes, MEMORY_BYTES);
+        assert_eq!(Compute::open("flex", Some(2)).unwrap().memory_bytes, ROLLOUT_BYTES);
     }
 
     #[test]

@@ -15,14 +15,14 @@ use clap::{Args, Parser, Subcommand};
 use synergy_models::image::read_picture;
 use synergy_models::weights::StoredDtype;
 use synergy_report::compare::compare;
-use synergy_report::golden;
-use synergy_report::leaderboard::{self, Faults, LeaderboardArgs};
-use synergy_report::score::Results;
+use synergy_report::golden::comparison_markdown;
+use synergy_report::leaderboard::Faults;
 use synergy_report::text::terminal::render_comparison;
 use synergy_suite::commands::chat::Chat;
 use synergy_suite::commands::evaluate::{self, EvaluateArgs, LevelsArgs};
 use synergy_suite::commands::grade;
 use synergy_suite::commands::inspect::{describe, inspect};
+use synergy_suite::commands::leaderboard::{self, LeaderboardArgs};
 use synergy_suite::commands::merge::{self, MergeArgs};
 use synergy_suite::commands::show::{self, ShowArgs};
 use synergy_suite::device::Compute;
@@ -30,6 +30,7 @@ use synergy_suite::recipe::ModelSpec;
 use synergy_suite::recipe::rehearsal::rehearsed;
 use synergy_suite::run::base_gate;
 use synergy_suite::run::event::{interrupted, watch_interrupts};
+use synergy_suite::run::golden::{self, read_results};
 use synergy_suite::run::model::Model;
 use synergy_suite::run::self_test;
 use synergy_suite::run::store::write_atomic;
@@ -473,7 +474,7 @@ fn dispatch(command: Command) -> Result<u8> {
             })?;
             let comparison = compare(&golden, &results, gate);
             if let Some(path) = markdown {
-                let text = golden::comparison_markdown(&comparison, &run.profile);
+                let text = comparison_markdown(&comparison, &run.profile);
                 write_atomic(&path, text.as_bytes())?;
             }
             put(&format!("{}\n", render_comparison(&comparison, width())))?;
@@ -495,23 +496,23 @@ fn dispatch(command: Command) -> Result<u8> {
                     serde_json::to_string_pretty(&report).context("plain data")?
                 ))?;
             } else {
-                put(&self_test::render(&report, width()))?;
+                put(&synergy_report::self_test::render(&report, width()))?;
             }
             Ok(report.exit_code())
         }
         Command::Evaluate(args) => {
             watch_interrupts()?;
-            put(&evaluation::evaluate(&args, width())?)?;
+            put(&evaluate::evaluate(&args, width())?)?;
             Ok(0)
         }
         Command::Levels(args) => {
             watch_interrupts()?;
-            put(&evaluation::cut_levels(&args)?)?;
+            put(&evaluate::cut_levels(&args)?)?;
             Ok(0)
         }
         Command::Grade { grader } => {
-            let grader = grading::grader(&grader)?;
-            grading::grade_lines(grader, std::io::stdin().lock(), std::io::stdout().lock())?;
+            let grader = grade::grader(&grader)?;
+            grade::grade_lines(grader, std::io::stdin().lock(), std::io::stdout().lock())?;
             Ok(0)
         }
         Command::Leaderboard(args) => {
@@ -522,7 +523,7 @@ fn dispatch(command: Command) -> Result<u8> {
             watch_interrupts()?;
             let recipe = run::recipe_of(&recipe)?;
             let out = Path::new("golden/base").join(match &recipe.model {
-                ModelSpec::Fresh { preset, .. } => preset.name(),
+                ModelSpec::Fresh { preset, .. } => preset.into_str(),
                 ModelSpec::Kept { .. } | ModelSpec::Published { .. } => anyhow::bail!(
                     "recipe `{}` starts from a kept base or a checkpoint\nhint: base and base-nano make one",
                     recipe.name

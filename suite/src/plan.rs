@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use synergy_benchmarks::grade::Grader;
-use synergy_benchmarks::seed::Seed;
 use synergy_models::config::VlmConfig;
 use synergy_report::score::RowKind;
 
@@ -58,13 +57,6 @@ pub struct PlannedStage {
     pub seconds: f64,
 }
 
-impl PlannedStage {
-    /// What all its random streams are derived from.
-    pub fn seed(&self) -> Seed {
-        Seed::root(self.seed).fold_in(&self.name)
-    }
-}
-
 /// One evaluation: a checkpoint, asked in one way.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedRow {
@@ -97,14 +89,17 @@ pub struct Basis<'a> {
     /// Hash of the base's files.
     pub base: Key,
     pub config: &'a VlmConfig,
-    pub backend: &'a str,
+    /// Name and version of what computes.
+    pub backend: String,
     /// Where that computes: of estimates only.
     pub place: Place,
-    /// Hash of the sources that train and sample.
+    /// Hash of the code that trains and samples, and of the libraries below it.
     pub code: &'a str,
     /// Hashes of files with questions, by their paths.
     pub files: BTreeMap<PathBuf, Key>,
-    /// External questions that are on disk, if any.
+    /// Hash of the external questions, `None` if there are none.
+    pub external: Option<Key>,
+    /// Number of external questions; used for estimates, not for keys.
     pub num_external: usize,
     /// About so many questions of published benchmarks.
     pub num_published: usize,
@@ -171,7 +166,7 @@ fn base_rows(recipe: &Recipe, basis: &Basis<'_>) -> Vec<PlannedRow> {
     let rows =
         recipe.evaluation.drawn().map(levels).into_iter().chain(rows).map(|(name, asking)| {
             let kind = if name == "base" { RowKind::Baseline } else { RowKind::Control };
-            let note = synergy_report::score::control_note(name).unwrap_or_default();
+            let note = synergy_report::rows::control_note(name).unwrap_or_default();
             row(recipe, basis, name.to_owned(), kind, note, basis.base_seed, &basis.base, asking)
         });
     rows.collect()
@@ -192,7 +187,7 @@ fn row(
     let mut depends_on = json!({
         "planted": planted, "kind": "completions", "row": name, "seed": seed, "checkpoint": checkpoint, "asking": asking,
         "evaluation": recipe.evaluation, "prompt": recipe.prompt, "backend": basis.backend,
-        "code": basis.code, "external": basis.num_external,
+        "code": basis.code, "external": basis.external,
     });
     let benchmarks = &recipe.evaluation.benchmarks;
     if !benchmarks.is_empty() {

@@ -13,7 +13,8 @@ use synergy_benchmarks::grade::Grader;
 use synergy_models::config::{Preset, SpecialIds, VlmConfig};
 use synergy_models::generate::Sampling;
 use synergy_models::weights::{ComputeDtype, NamedShape, shapes};
-use synergy_report::score::control_note;
+use synergy_report::gate::GateSpec;
+use synergy_report::rows::control_note;
 
 use crate::reward::{self, RewardSpec};
 
@@ -161,10 +162,7 @@ impl ModelSpec {
                 shapes(&VlmConfig::preset(*preset, *vocab_size, ids))
             }
             ModelSpec::Kept { .. } | ModelSpec::Published { .. } => {
-                let mut config = VlmConfig::preset(Preset::Nano, VOCAB_MIN, ids);
-                config.num_hidden_layers = LAYERS_MAX;
-                config.vision_config.depth = LAYERS_MAX;
-                shapes(&config)
+                shapes(&VlmConfig::preset(Preset::Nano, VOCAB_MIN, ids).with_layers(LAYERS_MAX))
             }
         }
     }
@@ -395,7 +393,10 @@ impl Recipe {
         for (name, table) in optimizers {
             table.check().map_err(below("optimizers", name))?;
         }
-        self.gate.as_ref().map_or(Ok(()), GateSpec::check).map_err(|fault| fault.below("gate"))?;
+        self.gate
+            .as_ref()
+            .map_or(Ok(()), tables::check_gate)
+            .map_err(|fault| fault.below("gate"))?;
         self.validation
             .as_ref()
             .map_or(Ok(()), ValidationSpec::check)
@@ -637,7 +638,7 @@ mod tests {
             "no reward `other`\nhint: the recipe has study",
         );
         refused("temperature = 1.0\nmax_c", "temperature = 0.7\nmax_c", "are not the policy");
-        refused("share = 0.25", "share = 1.25", "share 1.25 is none");
+        refused("share = 0.25", "share = 1.25", "share 1.25 is outside its range");
         refused("[validation]", "[evaluation_]", "unknown field `evaluation_`");
         refused("questions_per_family = 160", "questions_per_family = 0", "an empty split");
         refused("top_p = 0.95", "top_p = 1.5", "out of range");

@@ -13,6 +13,7 @@ pub mod golden;
 pub mod journal;
 pub mod machine;
 pub mod model;
+mod once;
 mod page;
 pub mod self_test;
 pub mod stage;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
+use serde_json::json;
 use synergy_models::checkpoint::Checkpoint;
 use synergy_models::config::{GenerationConfig, VlmConfig};
 use synergy_models::weights::shapes;
@@ -40,15 +42,16 @@ use crate::plan::{Basis, Plan, PlannedStage, describe, plan, recipe_hash, to_jso
 use crate::planted::Planted;
 use crate::recipe::rehearsal;
 use crate::recipe::{ModelSpec, Recipe};
-use crate::run::base::{self, Base, BaseRecord};
-use crate::run::base_gate::{self, GateReport};
+use crate::run::base::{Base, BaseRecord};
+use crate::run::base_gate::GateReport;
 use crate::run::event::{Event, Events};
+use crate::run::golden::read_results;
 use crate::run::model::Model;
 use crate::run::store::{Store, write_atomic};
 use crate::train::pool;
 use crate::train::sequence::Prompter;
 
-/// Hash of the sources that train and sample; part of every key.
+/// Hash of the code that trains and samples and of the libraries below it; part of every key.
 pub const CODE: &str = env!("SYNERGY_CODE_HASH");
 
 /// Where recipes are.
@@ -181,6 +184,7 @@ pub fn dry_run(recipe: &Recipe, options: &Options, as_json: bool) -> Result<Stri
         }
         _ => open_base(recipe, &compute)?.prompter.config,
     };
+    lacking.extend(evaluation::left_out(recipe).map(|line| line + "\n"));
     if let Err(error) = takes(recipe, &compute) {
         lacking += &format!("  {}\n", error.to_string().replace("\nhint: ", ": "));
     }
@@ -214,6 +218,9 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     events.say(&format!("device {}", compute.told));
     events.say(&describe(recipe, &plan, &base.prompter.config, &|key| store.has(key)));
 
+    if let Some(line) = evaluation::left_out(recipe) {
+        events.say(&line);
+    }
     let finished = finished_before(&plan, &base, &store, &dir);
     let training = train_all(&plan, &base, &compute, &store, &mut events)?;
     let evaluated = evaluation::all(recipe, &plan, &base, &compute, &store, &mut events)?;
@@ -260,7 +267,7 @@ pub fn trained(recipe: &Recipe, options: &Options, regime: &str) -> Result<Model
          hint: cargo xtask reproduce --profile {}",
         recipe.name
     );
-    let parameters = stage::checkpoint(&store, &row.checkpoint, &base, &compute.device, None)?;
+    let parameters = artifact::checkpoint(&store, &row.checkpoint, &base, &compute.device, None)?;
     let Prompter { config, tokenizer, processor, .. } = base.prompter;
     let generation = GenerationConfig::greedy(&config);
     Ok(Model { checkpoint: Checkpoint { config, tokenizer, processor, generation }, parameters })
@@ -341,7 +348,7 @@ pub fn train_base(recipe: &Recipe, options: &Options, out: &Path) -> Result<()> 
     };
     let mut curve = String::new();
     for planned in &plan.stages {
-        curve.push_str(&stage::curve(&store, planned)?);
+        curve.push_str(&artifact::curve(&store, planned)?);
     }
     write_atomic(&out.join("curve.jsonl"), curve.as_bytes())?;
     base.write(out, record)?;
@@ -420,7 +427,7 @@ fn train_recipe(
     events.say(&describe(recipe, &plan, &start.prompter.config, &|key| store.has(key)));
     let training = train_all(&plan, &start, compute, store, events)?;
     let last = plan.stages.last().context("recipe has no stages to train a base with")?;
-    let parameters = stage::checkpoint(store, &last.key, &start, &compute.device, None)?;
+    let parameters = artifact::checkpoint(store, &last.key, &start, &compute.device, None)?;
     Ok(Trained { base: Base::unrecorded(start.prompter, parameters), plan, training })
 }
 
@@ -432,14 +439,21 @@ fn basis<'a>(
 ) -> Result<Basis<'a>> {
     // Before anything is planned: no stage of hours comes before a refusal.
     takes(recipe, compute)?;
+    let mut files = BTreeMap::new();
+    for spec in recipe.files() {
+        let rows = pool::hash(&spec.path)?;
+        let pictures = pool::hash_pictures(&pool::opened(spec)?)?;
+        files.insert(spec.path.clone(), Key::of(&json!([rows, pictures])));
+    }
+    for spec in &recipe.evaluation.benchmarks {
+        let rows = pool::hash(&spec.path)?;
+        let pictures = pool::hash_pictures(&evaluation::published(spec)?)?;
+        files.insert(spec.path.clone(), Key::of(&json!([rows, pictures])));
+    }
     Ok(Basis {
         base: base.key.clone(),
-        files: recipe
-            .files()
-            .map(|files| &files.path)
-            .chain(recipe.evaluation.benchmarks.iter().map(|benchmark| &benchmark.path))
-            .map(|path| Ok((path.clone(), pool::hash(path)?)))
-            .collect::<Result<_>>()?,
+        files,
+        external: evaluation::external_key(recipe)?,
         ..sketch(recipe, &base.prompter.config, compute, variant)?
     })
 }
@@ -460,10 +474,11 @@ fn sketch<'a>(
     Ok(Basis {
         base: Key::of(&serde_json::Value::Null),
         config,
-        backend: &compute.name,
+        backend: compute.backend(),
         place: compute.place,
         code: CODE,
         files: BTreeMap::new(),
+        external: None,
         num_external: evaluation::external_samples(recipe)?.len(),
         num_published: evaluation::num_published(recipe)?,
         planted: variant.planted(),
@@ -504,7 +519,7 @@ fn budgets(plan: &Plan, training: &[Training]) -> Vec<Budget> {
     budgets
 }
 
-fn of_stage(planned: &PlannedStage, summary: &stage::Summary) -> Training {
+fn of_stage(planned: &PlannedStage, summary: &artifact::Summary) -> Training {
     Training {
         regime: planned.regimes.join("+"),
         seed: planned.seed,

@@ -32,9 +32,10 @@ use synergy_models::ops::log_probs;
 use synergy_models::rope::Grid;
 use synergy_models::vlm::{Vlm, index};
 use synergy_models::weights::{ComputeDtype, Parameters};
-use synergy_report::cost::StepFigures;
+pub use synergy_report::cost::StepFigures;
 
 use crate::device::Compute;
+use crate::limits::Limits;
 use crate::planted::Planted;
 use crate::recipe::{OptimizerSpec, TrainingSpec};
 use crate::train::adapter::Learning;
@@ -189,7 +190,7 @@ impl Trainer {
                     &frozen,
                     &batch,
                     features,
-                    recompute::Limits::new(context.training.max_packed_tokens),
+                    Limits::new(context.training.max_packed_tokens),
                     self.adapter.as_ref(),
                     &loss,
                 ),
@@ -308,7 +309,7 @@ fn native_gradients(
     let device = model.device();
     let loss = loss(&log_probs, batch);
     let is_frozen = |name: &str| frozen.contains(name);
-    let num_features = features.len() / model.config.hidden_size;
+    let num_features = features.len() / model.layout.decoder.hidden_size;
     let (mut gradients, dfeatures) = native.backward(pass, &loss.slopes, num_features, &is_frozen);
     if let Some(tower) = tower.filter(|_| num_features > 0 && native.tower_learns(&is_frozen)) {
         gradients.extend(native.tower_backward(tower, &dfeatures, &is_frozen));
@@ -341,7 +342,7 @@ pub fn prediction_log_probs(
         return vector(native.log_probs(&tokens, &features, &predictions).0, &device);
     }
     let features = (!pictures.is_empty()).then(|| match kept {
-        Some(kept) => matrix(kept, model.config.hidden_size, &device),
+        Some(kept) => matrix(kept, model.layout.decoder.hidden_size, &device),
         None => model.image_features(&pictures),
     });
     predicted(model, model.forward(&tokens, features.as_ref()), &predictions)
@@ -538,9 +539,9 @@ mod tests {
             sequences: sequences.iter().collect(),
             num_micro_batches: 1,
         };
-        let whole = recompute::Limits::new(None);
+        let whole = Limits::new(None);
         // Pieces of one answer or two, attention in blocks of three queries, logits of four rows.
-        let cut = recompute::Limits { max_packed_tokens: 16, whole: 6, block: 3, logits: 4 };
+        let cut = Limits { max_packed_tokens: 16, whole: 6, block: 3, logits: 4 };
         let trainer = trainer(&TrainingSpec::none());
         // Slopes of their own, so that no two predictions can be taken for each other.
         let loss = |log_probs: &[f32], _: &Batch<'_>| {

@@ -9,8 +9,8 @@
 //! - Answers that cut levels and answers that are measured have different purposes, which is part of their hash and of
 //!   their seed: they are never the same answers.
 
-mod encode;
-mod endpoint;
+pub mod encode;
+pub mod endpoint;
 mod export;
 mod judge;
 mod levels;
@@ -209,7 +209,7 @@ struct Answered {
 /// # Errors
 /// If the arguments do not fit each other, a file is bad, or not every question is answered.
 pub fn evaluate(args: &EvaluateArgs, width: u16) -> Result<String> {
-    let grader = grading::grader(&args.grader)?;
+    let grader = grade::grader(&args.grader)?;
     let out = args.out.clone();
     let out = out.unwrap_or_else(|| Path::new("runs/evaluations").join(&args.asking.benchmark));
     let events = Events::open(&out.join("events.jsonl"), false)?;
@@ -240,7 +240,7 @@ pub fn evaluate(args: &EvaluateArgs, width: u16) -> Result<String> {
 /// # Errors
 /// See [`evaluate`].
 pub fn cut_levels(args: &LevelsArgs) -> Result<String> {
-    let grader = grading::grader(&args.grader)?;
+    let grader = grade::grader(&args.grader)?;
     ensure!(args.num_samples > 0, "--num-samples is 0\nhint: the study's are 16");
     let events = Events::open(&args.out.with_extension("events.jsonl"), false)?;
     let answered = ask(&args.asking, args.num_samples, Purpose::Levels, &events)?;

@@ -16,9 +16,10 @@ use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::families::{Family, MAX_HOPS, Split, contact_sheet};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::text_only;
+use synergy_report::page::STYLE;
 use synergy_report::page::html::escaped;
-use synergy_report::score::Results;
 
+use crate::run::golden::read_results;
 use crate::run::store::write_atomic;
 
 /// Seed of questions that are no golden result's.

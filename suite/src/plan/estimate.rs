@@ -5,12 +5,13 @@
 
 use synergy_benchmarks::families::Family;
 use synergy_models::config::VlmConfig;
+use synergy_models::qwen2_5_vl::layout::{BlockLayout, Layout};
 use synergy_models::weights::{ComputeDtype, NamedShape, shapes};
 
 use crate::device::Place;
 use crate::limits::{
     CARD_PARTS, FEATURE_CACHE_BYTES, Limits, QUESTIONS_PER_CHUNK, ROLLOUT_BYTES, SHARD_ROWS,
-    SHARDS_MIN, TOWER, forward_flops,
+    SHARDS_MIN, TOWER,
 };
 use crate::recipe::{
     BASE, BenchmarkSpec, Drawn, GrpoSpec, Keep, Output, QuestionsSpec, Recipe, Source, StageSpec,
@@ -170,6 +171,18 @@ struct Blocks {
     kv: f64,
 }
 
+impl Blocks {
+    fn of(blocks: &BlockLayout) -> Blocks {
+        Blocks {
+            depth: blocks.num_layers as f64,
+            hidden: blocks.hidden_size as f64,
+            inner: blocks.intermediate_size as f64,
+            heads: blocks.num_heads as f64,
+            kv: blocks.kv_width() as f64,
+        }
+    }
+}
+
 /// What a pass through blocks sees.
 #[derive(Debug, Clone, Copy)]
 struct Rows {
@@ -183,7 +196,7 @@ struct Rows {
 /// Estimates of one recipe from a model of one size in one place.
 pub(super) struct Estimator<'a> {
     recipe: &'a Recipe,
-    config: &'a VlmConfig,
+    layout: Layout,
     pub(super) place: Place,
     shapes: Vec<NamedShape>,
 }
@@ -194,7 +207,7 @@ impl<'a> Estimator<'a> {
         let shapes = shapes(config);
         let is_large = count(&shapes) > LARGE as f64;
         let place = if is_large { Place::Card } else { place };
-        Estimator { recipe, config, place, shapes }
+        Estimator { recipe, layout: config.layout(), place, shapes }
     }
 
     /// Parameters of the model.
@@ -405,7 +418,7 @@ impl<'a> Estimator<'a> {
             None => (1.0 + waiting) * learning.with_gradient,
             // Those of factors are made from those of the weights, of all layers at once or layer by layer.
             Some(factors) if recomputes => {
-                let layer = learning.with_gradient / self.config.num_hidden_layers as f64;
+                let layer = learning.with_gradient / self.layout.decoder.num_layers as f64;
                 (1.0 + waiting) * factors + shards * layer
             }
             Some(factors) => (1.0 + waiting) * factors + shards * learning.with_gradient,
@@ -448,7 +461,7 @@ impl<'a> Estimator<'a> {
         }
         let (blocks, rows) = (self.decoder(), Rows { tokens, attended, bytes });
         let (kept, at_work) = (self.kept(blocks, rows), self.at_work(blocks, rows));
-        let vocab = self.config.vocab_size as f64;
+        let vocab = self.layout.vocab_size as f64;
         let logits = match self.place {
             Place::Slices => F32 * vocab * predictions.min(NATIVE_LOGIT_ROWS),
             // All rows that predict at once.
@@ -506,7 +519,7 @@ impl<'a> Estimator<'a> {
     /// Answers to questions that are asked together.
     fn rollouts(&self, asked: &Asked, dtype: ComputeDtype, features_kept: bool) -> f64 {
         let (bytes, prompt, vocab) =
-            (bytes(dtype), asked.prompt.tokens(), self.config.vocab_size as f64);
+            (bytes(dtype), asked.prompt.tokens(), self.layout.vocab_size as f64);
         let (blocks, num_shards) = (self.decoder(), num_shards(asked));
         let questions = (asked.questions / num_shards).ceil();
         let rows = questions * asked.samples;
@@ -581,9 +594,7 @@ impl<'a> Estimator<'a> {
 
     /// Patches of pictures of so many tokens in all, which are the host's.
     fn patches(&self, tokens: f64) -> f64 {
-        let v = &self.config.vision_config;
-        let patch = v.in_chans * v.temporal_patch_size * v.patch_size * v.patch_size;
-        let per_token = v.spatial_merge_size * v.spatial_merge_size * patch;
+        let per_token = self.layout.merge_size.pow(2) * self.layout.patch_values;
         self.on_host(F32 * tokens * per_token as f64)
     }
 
@@ -594,7 +605,7 @@ impl<'a> Estimator<'a> {
             _ => spec.questions().map_or(0, QuestionsSpec::about),
         };
         let tokens = pictures as f64 * learned.prompt.picture;
-        let bytes = F32 * tokens * self.config.hidden_size as f64;
+        let bytes = F32 * tokens * self.layout.decoder.hidden_size as f64;
         self.on_host(bytes.min(FEATURE_CACHE_BYTES as f64))
     }
 
@@ -616,33 +627,19 @@ impl<'a> Estimator<'a> {
     }
 
     fn decoder(&self) -> Blocks {
-        let c = self.config;
-        Blocks {
-            depth: c.num_hidden_layers as f64,
-            hidden: c.hidden_size as f64,
-            inner: c.intermediate_size as f64,
-            heads: c.num_attention_heads as f64,
-            kv: (2 * c.num_key_value_heads * c.head_dim()) as f64,
-        }
+        Blocks::of(&self.layout.decoder)
     }
 
     fn tower(&self) -> Blocks {
-        let v = &self.config.vision_config;
-        Blocks {
-            depth: v.depth as f64,
-            hidden: v.hidden_size as f64,
-            inner: v.intermediate_size as f64,
-            heads: v.num_heads as f64,
-            kv: 2.0 * v.hidden_size as f64,
-        }
+        Blocks::of(&self.layout.tower)
     }
 
     /// Patches of a picture of so many tokens, and those that a patch is compared with in the mean of blocks.
     fn attended(&self, tokens: f64) -> [f64; 2] {
-        let v = &self.config.vision_config;
-        let patches = tokens * (v.spatial_merge_size * v.spatial_merge_size) as f64;
-        let window = ((v.window_size / v.patch_size) as f64).powi(2).min(patches);
-        let whole = v.fullatt_block_indexes.len() as f64 / v.depth as f64;
+        let layout = &self.layout;
+        let patches = tokens * layout.merge_size.pow(2) as f64;
+        let window = (layout.window_patches as f64).min(patches);
+        let whole = layout.num_full_attention_layers as f64 / layout.tower.num_layers as f64;
         [patches, whole * patches + (1.0 - whole) * window]
     }
 
@@ -681,25 +678,24 @@ impl<'a> Estimator<'a> {
         let row = (prompt + asked.cap) * cached;
         let rows = asked.questions * asked.samples;
         let num_chunks = num_shards(asked).max(rows / (self.budget() / row).floor().max(1.0));
-        let weights = num_chunks * asked.cap * bytes * forward_flops(self.config) / 2.0;
+        let weights = num_chunks * asked.cap * bytes * self.layout.forward_flops() / 2.0;
         let tokens = asked.questions * asked.samples * asked.answer;
         let cache = tokens * (prompt + asked.answer / 2.0) * blocks.depth * blocks.kv * bytes;
         let read = (weights + cache) / (BANDWIDTH_SHARE * CARD_BYTES_PER_S);
-        prefill + read + tokens * self.config.vocab_size as f64 * DRAW_S
+        prefill + read + tokens * self.layout.vocab_size as f64 * DRAW_S
     }
 
     /// Operations of `tokens` through the decoder, attention's own among them: all rows meet all keys.
     fn forward(&self, tokens: f64, attended: f64) -> f64 {
         let Blocks { depth, hidden, .. } = self.decoder();
-        tokens * (forward_flops(self.config) + 4.0 * depth * hidden * attended)
+        tokens * (self.layout.forward_flops() + 4.0 * depth * hidden * attended)
     }
 
     /// Operations of a picture of so many tokens through the tower.
     fn see(&self, tokens: f64) -> f64 {
         let (Blocks { depth, hidden, .. }, [patches, attended]) =
             (self.tower(), self.attended(tokens));
-        let tower = self.shapes.iter().filter(|(name, _)| name.starts_with(TOWER));
-        let weights: f64 = tower.map(size).sum();
+        let weights = self.layout.num_tower_parameters as f64;
         patches * (2.0 * weights + 4.0 * depth * hidden * attended)
     }
 
@@ -718,7 +714,7 @@ impl<'a> Estimator<'a> {
             100.0 * FLOPS_SHARE,
             tera(CARD_BYTES_PER_S),
             100.0 * BANDWIDTH_SHARE,
-            1e3 * DRAW_S * self.config.vocab_size as f64,
+            1e3 * DRAW_S * self.layout.vocab_size as f64,
             FILES_PROMPT.tokens(),
             FILES_PROMPT.picture,
         ))

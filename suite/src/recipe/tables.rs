@@ -13,6 +13,7 @@ use synergy_benchmarks::datasets::{self, training::Layout};
 use synergy_benchmarks::families::{MAX_HOPS, Split};
 use synergy_models::lora::{LoraConfig, TargetModules};
 use synergy_models::weights::{ComputeDtype, NamedShape};
+use synergy_report::gate::GateSpec;
 
 use super::fault::{Checked, Fault, require};
 
@@ -301,25 +302,24 @@ impl BenchmarkSpec {
     }
 }
 
-impl GateSpec {
-    pub(super) fn check(&self) -> Checked {
-        require!(
-            self.false_alarm > 0.0 && self.false_alarm < 0.5,
-            "false_alarm",
-            "false_alarm {} is no chance one would take\nhint: 0.05",
-            self.false_alarm
-        );
-        for (key, band) in [
-            ("share_band", self.share_band),
-            ("length_band", self.length_band),
-            ("words_band", self.words_band),
-            ("figure_share_band", self.figure_share_band),
-            ("figure_ratio_band", self.figure_ratio_band),
-        ] {
-            require!(band > 0.0 && band.is_finite(), key, "{key} {band} is not above 0");
-        }
-        Ok(())
+/// Checks the bands of the gate.
+pub(super) fn check_gate(gate: &GateSpec) -> Checked {
+    require!(
+        gate.false_alarm > 0.0 && gate.false_alarm < 0.5,
+        "false_alarm",
+        "false_alarm {} is no chance one would take\nhint: 0.05",
+        gate.false_alarm
+    );
+    for (key, band) in [
+        ("share_band", gate.share_band),
+        ("length_band", gate.length_band),
+        ("words_band", gate.words_band),
+        ("figure_share_band", gate.figure_share_band),
+        ("figure_ratio_band", gate.figure_ratio_band),
+    ] {
+        require!(band > 0.0 && band.is_finite(), key, "{key} {band} is not above 0");
     }
+    Ok(())
 }
 
 /// What every stage that trains says.

@@ -85,7 +85,7 @@ pub fn measure(
                 })
             })
             .collect::<Result<_>>()?;
-        let sampling = Sampling::greedy(256, prompter.config.eos_token_id);
+        let sampling = Sampling::greedy(256, prompter.tokenizer.ids.eos);
         let completions = evaluate(&model, &context, &questions, 1, &sampling, Seed::root(31))?;
         let right = |c: &Completion| c.outcome(Grader::Boxed1) == Outcome::Correct;
         completions.iter().map(|c| Ok((c.benchmark.parse()?, c.hops, right(c)))).collect()
@@ -111,7 +111,7 @@ pub fn measure(
     let asked = test_samples(Drawn { per_family, seed: 31, ..drawn }, Split::Validation)?;
     let asked: Vec<Question> =
         asked.into_iter().map(|s| Question::new(prompter, s, true)).collect::<Result<_>>()?;
-    let (num, sampling) = (num_samples, evaluation.sampling(prompter.config.eos_token_id));
+    let (num, sampling) = (num_samples, evaluation.sampling(prompter.tokenizer.ids.eos));
     let seed = Seed::root(31).fold_in("levels");
     let completions = evaluate(&model, &context, &asked, num, &sampling, seed)?;
     let levels =

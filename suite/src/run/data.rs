@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::answer::Outcome;
-use synergy_benchmarks::grade::{Target, grade};
+use synergy_benchmarks::grade::grade;
 use synergy_models::generate::{Generated, Sampling};
 use synergy_models::vlm::Vlm;
 use synergy_report::cost::Cost;
@@ -108,7 +108,7 @@ fn sample(
         temperature: spec.temperature,
         top_p: spec.top_p,
         top_k: spec.top_k,
-        ..Sampling::greedy(spec.max_new_tokens, prompter.config.eos_token_id)
+        ..Sampling::greedy(spec.max_new_tokens, prompter.tokenizer.ids.eos)
     };
     let unused = TrainingSpec::none();
     let context = Context::new(prompter, compute, &unused);
@@ -134,7 +134,7 @@ fn sample(
             let sampled: usize = answers.iter().map(|a| a.ids.len()).sum();
             piece.tokens_generated += sampled;
             piece.tokens_forward += question.input_ids.len() + sampled;
-            let target = Target::of(&question.sample);
+            let target = question.sample.target();
             let said = |a: &Generated| (a.ids.len(), prompter.tokenizer.decode(&a.ids));
             let (right, wrong): (Vec<_>, Vec<_>) =
                 answers.iter().map(|a| (said(a), a.finished)).partition(|((_, text), finished)| {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::json;
 use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::datasets::easy_vqa::{self, EasyVqaSplit};
 use synergy_benchmarks::datasets::{self, spread};
@@ -27,12 +28,15 @@ use crate::device::Compute;
 use crate::limits::QUESTIONS_PER_CHUNK;
 use crate::plan::{Plan, PlannedRow};
 use crate::planted::Planted;
+use crate::key::Key;
 use crate::recipe::{BenchmarkSpec, Recipe, TrainingSpec};
 use crate::run::artifact;
 use crate::run::base::Base;
 use crate::run::event::{Event, Events, interrupted};
 use crate::run::journal::Journal;
+use crate::run::once::once;
 use crate::run::store::Store;
+use crate::train::pool;
 use crate::train::Context;
 use crate::train::rollout::{Question, evaluate, with_another_picture};
 use crate::train::sequence::test_samples;
@@ -108,21 +112,17 @@ pub fn all(
     events: &mut Events,
 ) -> Result<Vec<Evaluated>> {
     let samples = samples(recipe)?;
-    let external_questions = recipe.evaluation.external_questions;
-    if external_questions > 0 && external_samples(recipe)?.is_empty() {
-        events
-            .say("  EasyVQA is not on disk and is left out (`cargo xtask fetch easy-vqa` gets it)");
-    }
     let questions = texts(&samples);
     let mut out = Vec::with_capacity(plan.rows.len());
     for planned in &plan.rows {
         let clock = Instant::now();
-        let kept = from_store(store, planned)?;
-        let cached = kept.is_some();
-        let completions = match kept {
-            Some(completions) => completions,
-            None => ask(recipe, planned, &samples, base, compute, store, events)?,
-        };
+        let mut cached = true;
+        let what = format!("row `{}` (seed {})", planned.name, planned.seed);
+        let find = |_: &mut Events| from_store(store, planned);
+        let completions = once(store, &planned.key, &what, events, find, |events| {
+            cached = false;
+            ask(recipe, planned, &samples, base, compute, store, events)
+        })?;
         events.write(Event::Evaluated {
             row: &planned.name,
             seed: planned.seed,
@@ -198,8 +198,8 @@ pub fn num_published(recipe: &Recipe) -> Result<usize> {
     recipe.evaluation.benchmarks.iter().map(count).sum()
 }
 
-/// The questions of one, read at the first call.
-fn published(spec: &BenchmarkSpec) -> Result<Arc<Vec<Sample>>> {
+/// The questions of one published benchmark, read at the first call.
+pub(super) fn published(spec: &BenchmarkSpec) -> Result<Arc<Vec<Sample>>> {
     static READ: Mutex<Vec<(BenchmarkSpec, Arc<Vec<Sample>>)>> = Mutex::new(Vec::new());
     let mut read = READ.lock().expect("no thread panics with it");
     if let Some((_, samples)) = read.iter().find(|(known, _)| known == spec) {
@@ -257,7 +257,7 @@ fn ask(
     }
     let model = Vlm::computing(&base.prompter.config, &parameters, dtype);
     let asking = planned.asking;
-    let usual = recipe.evaluation.sampling(base.prompter.config.eos_token_id);
+    let usual = recipe.evaluation.sampling(base.prompter.tokenizer.ids.eos);
     let sampling = if asking.greedy { Sampling { temperature: 0.0, ..usual } } else { usual };
     let unused = TrainingSpec::none();
     let context = Context::new(&base.prompter, compute, &unused);
@@ -311,6 +311,31 @@ pub fn external_samples(recipe: &Recipe) -> Result<Vec<Sample>> {
         return Ok(Vec::new());
     }
     easy_vqa::load(dir, EasyVqaSplit::Test, recipe.evaluation.external_questions)
+}
+
+/// Hash of the external questions and their pictures; `None` if there are none.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn external_key(recipe: &Recipe) -> Result<Option<Key>> {
+    let samples = external_samples(recipe)?;
+    if samples.is_empty() {
+        return Ok(None);
+    }
+    let text = |s: &Sample| json!([s.id, s.question, s.choices, s.answer]);
+    let texts: Vec<_> = samples.iter().map(text).collect();
+    Ok(Some(Key::of(&json!([texts, pool::hash_pictures(&samples)?]))))
+}
+
+/// A line that says which questions of the recipe are left out because they are not on disk.
+pub fn left_out(recipe: &Recipe) -> Option<String> {
+    let num_questions = recipe.evaluation.external_questions;
+    (num_questions > 0 && !Path::new(EASY_VQA).is_dir()).then(|| {
+        format!(
+            "  the {num_questions} questions of EasyVQA are left out: there is no folder `{EASY_VQA}` \
+             (`cargo xtask fetch easy-vqa` gets it)"
+        )
+    })
 }
 
 /// What stands beside the external benchmark.

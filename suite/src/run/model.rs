@@ -56,7 +56,8 @@ impl Model {
     /// # Errors
     /// If the prompt is longer than the model was made for.
     pub fn ready(&self, encoded: &Encoded) -> Result<(Vlm, Option<Tensor<2>>)> {
-        let (len, most) = (encoded.input_ids.len(), self.checkpoint.config.max_position_embeddings);
+        let (len, most) =
+            (encoded.input_ids.len(), self.checkpoint.config.layout().max_position_embeddings);
         ensure!(
             len < most,
             "the prompt has {len} tokens, the model takes {most}\n\

@@ -4,11 +4,11 @@
 
 use std::io::Cursor;
 
+use crate::run::golden;
 use anyhow::{Context as _, Result};
 use image::DynamicImage;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use synergy_benchmarks::sample::Sample;
-use synergy_report::golden;
 use synergy_report::page::{Answer, Curve, Exhibit, Merged, PageData, chosen, is_exhibited};
 use synergy_report::score::Results;
 

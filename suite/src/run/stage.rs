@@ -7,12 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use synergy_benchmarks::answer::Outcome;
@@ -21,7 +19,7 @@ use synergy_benchmarks::families::Split;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::Sampling;
 use synergy_models::merge::{self, MergeSpec};
-use synergy_models::weights::{ComputeDtype, Parameters, StoredDtype};
+use synergy_models::weights::{Parameters, StoredDtype};
 use synergy_report::cost::Cost;
 
 use crate::device::Compute;
@@ -29,10 +27,11 @@ use crate::key::Key;
 use crate::limits::forward_flops;
 use crate::plan::PlannedStage;
 use crate::recipe::StageSpec;
-use crate::run::artifact::{Summary, checkpoint, file, lines, summarize, to_lines, write_finished};
+use crate::run::artifact::{Summary, checkpoint, lines, summarize, to_lines, write_finished};
 use crate::run::base::Base;
 use crate::run::data;
 use crate::run::event::{Bar, Event, Events, interrupted};
+use crate::run::once::once;
 use crate::run::store::Store;
 use crate::train::dataset::{Dataset, Example};
 use crate::train::features::FeatureCache;
@@ -47,6 +46,13 @@ const MAX_SHARD_BYTES: usize = 5_000_000_000;
 
 /// Characters of a key that tell curves of one name apart.
 const KEY_CHARS: usize = 8;
+
+impl PlannedStage {
+    /// What all its random streams are derived from.
+    pub fn seed(&self) -> Seed {
+        Seed::root(self.seed).fold_in(&self.name)
+    }
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Progress {
@@ -109,7 +115,7 @@ impl<'a> Plenty<'a> {
             };
             plenty.validation = Some(Validation {
                 questions: samples.into_iter().map(ask).collect::<Result<_>>()?,
-                sampling: Sampling::greedy(v.max_new_tokens, prompter.config.eos_token_id),
+                sampling: Sampling::greedy(v.max_new_tokens, prompter.tokenizer.ids.eos),
                 steps_per_epoch: sft::num_steps(sft, plenty.examples.len()) / sft.num_epochs,
             });
         }
@@ -267,10 +273,19 @@ pub fn run(
     store: &Store,
     events: &mut Events,
 ) -> Result<Summary> {
-    run_in_shards(planned, base, compute, store, events, MAX_SHARD_BYTES)
+    let (stage, seed) = (planned.name.as_str(), planned.seed);
+    let find = |events: &mut Events| {
+        let Some(artifact) = store.open_artifact(&planned.key)? else { return Ok(None) };
+        events.write(Event::StageCached { stage, seed, key: planned.key.as_str() })?;
+        let summary = artifact.read("summary.json")?;
+        serde_json::from_slice(&summary).context("summary of a stage").map(Some)
+    };
+    once(store, &planned.key, &format!("stage `{stage}` (seed {seed})"), events, find, |events| {
+        run_in_shards(planned, base, compute, store, events, MAX_SHARD_BYTES)
+    })
 }
 
-/// The same with weights in files of at most `max_shard_bytes`.
+/// Runs `planned`, which the store lacks, with weights in files of at most `max_shard_bytes`.
 fn run_in_shards(
     planned: &PlannedStage,
     base: &Base,
@@ -280,11 +295,6 @@ fn run_in_shards(
     max_shard_bytes: usize,
 ) -> Result<Summary> {
     let (stage, seed) = (planned.name.as_str(), planned.seed);
-    if let Some(artifact) = store.open_artifact(&planned.key)? {
-        events.write(Event::StageCached { stage, seed, key: planned.key.as_str() })?;
-        let summary = artifact.read("summary.json")?;
-        return serde_json::from_slice(&summary).context("summary of a stage");
-    }
     let spec = &planned.spec;
     let (Some(from), Some(training), Some(optimizer)) =
         (&planned.from, spec.training(), spec.optimizer())
@@ -488,6 +498,7 @@ mod tests {
     use crate::key::listed;
     use crate::plan::{Plan, plan};
     use crate::recipe::Recipe;
+    use crate::run::artifact::curve;
     use crate::run::{Variant, basis, open_base};
 
     /// The largest file: a tenth of the model.

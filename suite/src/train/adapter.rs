@@ -71,6 +71,7 @@ impl Learning {
 mod tests {
     use super::*;
     use crate::device::Compute;
+    use crate::limits::Limits;
     use crate::recipe::{LoraSpec, OptimizerSpec, PromptSpec};
     use crate::run::base::Base;
     use crate::train::pool::drawn;
@@ -193,7 +194,7 @@ mod tests {
                     &frozen,
                     &batch,
                     None,
-                    recompute::Limits::new(None),
+                    Limits::new(None),
                     None,
                     &loss,
                 )

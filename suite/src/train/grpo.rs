@@ -19,6 +19,7 @@ use synergy_models::rope::rope_index;
 use synergy_models::vlm::Vlm;
 use synergy_models::weights::{ComputeDtype, Parameters};
 
+use crate::limits::Limits;
 use crate::planted::Planted;
 use crate::recipe::{GrpoSpec, KlPlace, QuestionsSpec};
 use crate::reward::reward;
@@ -30,9 +31,7 @@ use crate::train::pool;
 use crate::train::recompute;
 use crate::train::rollout::{Question, rollouts};
 use crate::train::sequence::{Prompter, Sequence, micro_batches};
-use crate::train::{
-    Batch, Context, Limits, Loss, StepFigures, Trainer, prediction_log_probs, values,
-};
+use crate::train::{Batch, Context, Loss, StepFigures, Trainer, prediction_log_probs, values};
 
 /// How far apart, in nats, a sampled token's log-probability may be in sampling and in training before any
 /// update: both compute the same, one with kept keys and one without (at most 4.4e-4 has been seen in f32).
@@ -173,7 +172,7 @@ pub(super) fn roll(
 ) -> Result<Vec<Rolled>> {
     let sampling = Sampling {
         temperature: spec.temperature,
-        ..Sampling::greedy(spec.max_completion_tokens, context.prompter.config.eos_token_id)
+        ..Sampling::greedy(spec.max_completion_tokens, context.prompter.tokenizer.ids.eos)
     };
     let generated = rollouts(policy, context, questions, spec.num_generations, &sampling, seed)?;
     let num_rollouts = (questions.len() * spec.num_generations) as f64;
@@ -500,10 +499,11 @@ pub(super) fn group(prompter: &Prompter, question: &Question, answers: &[Answer]
 
 /// Whether `group` is of `question` alone: its prompt and pictures are those that rollouts were made of.
 fn check(group: &Group, question: &Question, config: &VlmConfig) -> Result<()> {
-    let merge = config.vision_config.spatial_merge_size;
+    let layout = config.layout();
+    let merge = layout.merge_size;
     let (prompt, ids) = (&question.input_ids, &group.sequence.input_ids);
     let num_image_tokens: usize = question.patches.iter().map(|p| p.grid.num_tokens(merge)).sum();
-    let found = ids.iter().filter(|id| **id == config.image_token_id).count();
+    let found = ids.iter().filter(|id| **id == layout.image_token_id).count();
     ensure!(
         ids.starts_with(prompt) && group.sequence.patches == question.patches,
         "a group holds the prompt or the pictures of another question than `{}`\n\

@@ -36,7 +36,7 @@ pub fn step(
     let answer_ids = |question: &Question| {
         taught.get(question.sample.id.as_str()).map(|text| {
             let mut ids = prompter.tokenizer.encode(text);
-            ids.push(prompter.config.eos_token_id);
+            ids.push(prompter.tokenizer.ids.eos);
             ids
         })
     };

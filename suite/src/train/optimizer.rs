@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use burn::tensor::Tensor;
 use synergy_models::native::{Mat, MatMut, in_place, product};
+use synergy_models::qwen2_5_vl::names::BLOCKS;
 use synergy_models::weights::{Parameter, Parameters};
 
 use crate::device::Compute;
@@ -236,9 +237,7 @@ pub fn norm(gradients: &Gradients) -> f64 {
 
 /// Matrices inside blocks; embeddings, patch embedding and vectors stay with AdamW.
 fn uses_muon(spec: &OptimizerSpec, name: &str, shape: &[usize]) -> bool {
-    let hidden = ["model.layers.", "visual.blocks.", "visual.merger.mlp."]
-        .iter()
-        .any(|p| name.starts_with(p));
+    let hidden = BLOCKS.iter().any(|p| name.starts_with(p));
     spec.muon_learning_rate > 0.0 && hidden && shape.len() == 2
 }
 

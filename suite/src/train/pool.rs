@@ -3,14 +3,14 @@
 //! Does not know what is trained. Every stage of a seed draws from one pool, as the study's SFT and RL share their
 //! questions. Files are read once in a process, their pictures when a question is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, ensure};
 use synergy_benchmarks::datasets::training::{self, Layout};
 use synergy_benchmarks::families::Split;
-use synergy_benchmarks::sample::Sample;
+use synergy_benchmarks::sample::{ImageSource, Sample};
 
 use crate::key::{Key, hash_file, listed};
 use crate::recipe::{FAMILIES, FilesSpec, QuestionsSpec, Source};
@@ -75,8 +75,7 @@ pub fn opened(files: &FilesSpec) -> Result<Arc<Vec<Sample>>> {
     Ok(samples)
 }
 
-/// A hash of the rows in `path`, a file or the files of a folder, of which every key is made that hangs on them. Pictures
-/// that lie beside them by their paths are not read for it.
+/// Hash of the rows in `path`, a file or the files of a folder.
 ///
 /// # Errors
 /// If one cannot be read.
@@ -96,6 +95,25 @@ pub fn hash(path: &Path) -> Result<Key> {
     };
     for path in paths {
         hash_file(&mut hasher, &path).with_context(|| unreadable(&path))?;
+    }
+    Ok(Key::of(&serde_json::json!(hasher.finalize().to_hex().as_str())))
+}
+
+/// Hash of the picture files that `samples` name: rows hold only their paths.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn hash_pictures(samples: &[Sample]) -> Result<Key> {
+    // Several questions may be asked about one picture.
+    let mut paths = BTreeSet::new();
+    for image in samples.iter().flat_map(|sample| &sample.images) {
+        if let ImageSource::File(path) = image {
+            paths.insert(path);
+        }
+    }
+    let mut hasher = blake3::Hasher::new();
+    for path in paths {
+        hash_file(&mut hasher, path).with_context(|| unreadable(path))?;
     }
     Ok(Key::of(&serde_json::json!(hasher.finalize().to_hex().as_str())))
 }
@@ -141,12 +159,21 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_of_the_rows() {
+    fn a_hash_is_of_rows_and_of_pictures() {
         let dir = tempfile::tempdir().unwrap();
         let of = |rows| hash(&files(dir.path(), rows).files.unwrap().path).unwrap();
         let (three, four) = (of(3), of(4));
         assert_ne!(three, four);
         assert_eq!(of(3), three);
+        let picture = |bytes: &[u8]| {
+            let path = dir.path().join("picture.png");
+            std::fs::write(&path, bytes).unwrap();
+            let mut sample = drawn(1, 0, Split::Train, [1, 1]);
+            sample.images = vec![ImageSource::File(path)];
+            hash_pictures(&[sample.clone(), sample]).unwrap()
+        };
+        assert_ne!(picture(b"a"), picture(b"b"));
+        assert_eq!(picture(b"a"), picture(b"a"));
         let gone = dir.path().join("none.jsonl");
         assert!(hash(&gone).unwrap_err().to_string().contains("\nhint: "));
     }

@@ -13,6 +13,7 @@ use std::ops::Range;
 use burn::tensor::{DType, Device, Gradients as Grads, IndexingUpdateOp, Int, Tensor};
 use synergy_models::config::VlmConfig;
 use synergy_models::ops::{attention, block_mask};
+use synergy_models::qwen2_5_vl::names::{EMBEDDING, TOWER};
 use synergy_models::text::Rotary;
 use synergy_models::vlm::{Laid, Vlm, index};
 use synergy_models::weights::{ComputeDtype, Parameters};
@@ -178,7 +179,7 @@ impl Ways<'_> {
         let features = (!pictures.is_empty()).then(|| match self.features {
             Some(kept) => {
                 let kept = kept.features(&self.plain, &pictures);
-                matrix(kept, self.config.hidden_size, &model.device())
+                matrix(kept, model.layout.decoder.hidden_size, &model.device())
             }
             None => model.image_features(&pictures),
         });
@@ -194,7 +195,7 @@ impl Ways<'_> {
             index(segments, &self.plain.device())
         });
         let mut forward = Forward { states: vec![laid.x.clone()], laid, segments };
-        for i in 0..self.config.num_hidden_layers {
+        for i in 0..self.plain.layout.decoder.num_layers {
             let x = forward.states[i].clone();
             let Laid { num, rotary, mask, .. } = &forward.laid;
             let decoder = &self.plain.decoder;
@@ -223,7 +224,7 @@ impl Ways<'_> {
         segments: Option<&Tensor<1, Int>>,
         [q, k, v]: [Tensor<4>; 3],
     ) -> Tensor<2> {
-        let group = self.config.num_attention_heads / self.config.num_key_value_heads;
+        let group = self.plain.layout.decoder.num_queries_per_kv();
         let mask = block_mask(block, segments, group, &q.device());
         attention(q, k, v, Some(&mask))
     }
@@ -276,7 +277,7 @@ impl Ways<'_> {
 
         let root = learned.rooted();
         let Laid { x: embedded, num, rotary, mask, .. } = self.lay_out(piece, &root.model);
-        for i in (0..self.config.num_hidden_layers).rev() {
+        for i in (0..self.plain.layout.decoder.num_layers).rev() {
             let x = forward.states.pop().expect("a state before every layer");
             let Some(mask) = &mask else {
                 slope = self.back_in_blocks(i, x, &forward, slope, learned, &rotary, found);
@@ -289,8 +290,7 @@ impl Ways<'_> {
             learned.collect(&root, grads, found);
         }
         // Where neither embeddings nor tower learn, nothing is left to ask for.
-        let is_before =
-            |name: &str| name.starts_with("visual.") || name == "model.embed_tokens.weight";
+        let is_before = |name: &str| name.starts_with(TOWER) || name == EMBEDDING;
         let is_learned = |name: &str| is_before(name) && !learned.frozen.contains(name);
         if learned.parameters.names().any(is_learned) {
             let grads = (embedded * Tensor::from_inner(slope)).sum().backward();

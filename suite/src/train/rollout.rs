@@ -158,7 +158,7 @@ fn chunk(
     let features = (!pictures.is_empty()).then(|| match features {
         Some(kept) => {
             let values = kept.features(model, &pictures);
-            matrix(values, model.config.hidden_size, &model.device())
+            matrix(values, model.layout.decoder.hidden_size, &model.device())
         }
         None => model.image_features(&pictures),
     });
@@ -171,7 +171,7 @@ fn chunk(
 
 /// Prompts whose features stand one after the other.
 fn prompts(model: &Vlm, questions: &[&Question]) -> Vec<Prompt> {
-    let merge = model.config.vision_config.spatial_merge_size;
+    let merge = model.layout.merge_size;
     let mut feature_start = 0;
     let prompt = |question: &&Question| {
         let grids: Vec<_> = question.patches.iter().map(|p| p.grid).collect();
@@ -294,7 +294,7 @@ mod tests {
         let model = Vlm::new(&prompter.config, &base.parameters);
         let model = if is_plain { model.plain() } else { model };
         let sampling =
-            Sampling { temperature: 1.0, ..Sampling::greedy(24, prompter.config.eos_token_id) };
+            Sampling { temperature: 1.0, ..Sampling::greedy(24, prompter.tokenizer.ids.eos) };
         let members: Vec<&Question> = questions.iter().step_by(2).collect();
         let prompts = prompts(&model, &members);
         compute.memory_bytes = memory_bytes(&model.config, model.dtype(), &prompts, 4, 24) / parts;

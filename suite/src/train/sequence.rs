@@ -130,7 +130,7 @@ impl Prompter {
             ids.extend(prompt);
             starts.push(ids.len());
             let mut answer = self.tokenizer.encode(model);
-            answer.push(self.config.eos_token_id);
+            answer.push(self.tokenizer.ids.eos);
             predictions.extend(answer.iter().enumerate().map(|(k, &id)| (ids.len() + k - 1, id)));
             ids.extend(answer);
         }
@@ -186,7 +186,7 @@ pub fn micro_batches(lengths: &[usize], size: usize) -> Vec<Vec<usize>> {
 
 /// `sequences` as the model takes them, and what they predict: (row among all their tokens, id).
 pub fn token_batch(sequences: &[&Sequence], config: &VlmConfig) -> (TokenBatch, Vec<(usize, u32)>) {
-    let merge = config.vision_config.spatial_merge_size;
+    let merge = config.layout().merge_size;
     let mut batch = TokenBatch::default();
     let mut predictions = Vec::new();
     let (mut first, mut feature) = (0, 0);
@@ -275,7 +275,7 @@ mod tests {
         let targets: Vec<u32> = sequence.predictions.iter().map(|p| p.1).collect();
         let text = PROMPTER.tokenizer.decode(&targets);
         assert_eq!(text, "a1 3 b1 2<think> a1 3</think>\\boxed{3}");
-        let ends = targets.iter().filter(|&&id| id == PROMPTER.config.eos_token_id).count();
+        let ends = targets.iter().filter(|&&id| id == PROMPTER.tokenizer.ids.eos).count();
         assert_eq!(ends, 2);
         for (at, target) in sequence.predictions {
             assert_eq!(sequence.input_ids[at + 1], target);

@@ -109,8 +109,8 @@ fn numbers_out_of_range_are_refused_with_their_line() {
     hint: shares above 0 that sum to 1
     ");
     assert_refused!(with("share = 0.25", "share = 1.25"), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 164: stage `merged`: share 1.25 is none
-    hint: 0 to 1
+    error: unusable recipe `suite/recipes/tiny.toml`: line 164: stage `merged`: share 1.25 is outside its range
+    hint: give a number from 0 to 1
     ");
     assert_refused!(with("split = \"train\"", "split = \"test\""), @r#"
     error: unusable recipe `suite/recipes/tiny.toml`: line 23: split `test` is named as training data, but models are measured on it

@@ -6,6 +6,7 @@ use std::fs;
 
 use synergy_report::golden::read_history;
 use synergy_report::score::Results;
+use synergy_suite::run::golden::read_results;
 use synergy_tests::{Project, TINY};
 
 use crate::{assert_refused, project, succeed};

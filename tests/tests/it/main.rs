@@ -20,11 +20,13 @@ mod own_data;
 mod parity;
 mod recipe;
 mod resume;
+mod two_processes;
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use synergy_suite::run::store::{Key, Store};
+use synergy_suite::key::Key;
+use synergy_suite::run::store::Store;
 use synergy_tests::{Finished, Project, TINY, TINY_BASE};
 
 /// What no two runs or machines share: keys of the store, steps at which somebody stopped, the

@@ -8,7 +8,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use serde_json::json;
-use synergy_suite::run::store::{Key, Store};
+use synergy_suite::key::Key;
+use synergy_suite::run::store::Store;
 use synergy_tests::{Project, Stop, TINY};
 
 use crate::{FILTERS, assert_whole, project, stage_keys, succeed};

@@ -50,7 +50,7 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
         revision: files_hash(
             &[Some(dir), args.adapter.as_deref()].into_iter().flatten().collect::<Vec<_>>(),
         )?,
-        backend: compute.name.clone(),
+        backend: compute.backend(),
         dtype: Some(dtype),
     };
     let sampling = Sampling {
@@ -58,7 +58,7 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
         top_p: drawing.top_p,
         top_k: drawing.top_k,
         eos_token_id: generation.eos_token_id.clone(),
-        ..Sampling::greedy(drawing.max_new_tokens, config.eos_token_id)
+        ..Sampling::greedy(drawing.max_new_tokens, tokenizer.ids.eos)
     };
     let prompt = PromptSpec { suffix: SUFFIX.to_owned(), verbose_suffix: String::new() };
     let prompter = Prompter { config, tokenizer, processor, prompt };
@@ -146,7 +146,7 @@ fn question(
 ) -> Result<Question> {
     let question = Question::of_text(prompter, sample.clone(), text)?;
     let num_tokens = question.input_ids.len();
-    let most = prompter.config.max_position_embeddings;
+    let most = prompter.config.layout().max_position_embeddings;
     ensure!(
         num_tokens + max_new_tokens <= most,
         "question `{}` has {num_tokens} tokens, the model takes {most} with its answer\n\
