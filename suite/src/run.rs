@@ -31,9 +31,10 @@ use synergy_models::config::{GenerationConfig, VlmConfig};
 use synergy_models::weights::shapes;
 use synergy_report::claims::ledger;
 use synergy_report::cost::{Budget, Cost};
+use synergy_report::leaderboard;
 use synergy_report::page::{PageData, report_html};
 use synergy_report::score::{Header, Metrics, Provenance, Results, RowKind, Training, cut_levels};
-use synergy_report::text::report::{SampleCompletion, check, leaderboard, report_markdown};
+use synergy_report::text::report::{SampleCompletion, report_markdown};
 use synergy_report::text::terminal::render_table;
 
 use crate::device::Compute;
@@ -585,9 +586,7 @@ fn provenance(
 
 fn publish(outcome: &Outcome, evaluated: &[evaluation::Evaluated], shown: &PageData) -> Result<()> {
     let Outcome { results, metrics, dir } = outcome;
-    let board = leaderboard(results, metrics);
-    check(&board)?;
-    let board = serde_json::to_string_pretty(&board).context("plain data")? + "\n";
+    let board = leaderboard::Run::of(results, metrics)?.to_json();
     write_atomic(&dir.join("leaderboard.json"), board.as_bytes())?;
     write_atomic(&dir.join("results.json"), results.to_json()?.as_bytes())?;
     let samples: Vec<SampleCompletion> =

@@ -75,10 +75,10 @@ pub struct Analysis {
 #[schemars(deny_unknown_fields)]
 pub struct Group {
     /// The level of the questions; null for all levels.
-    #[schemars(with = "Option<String>", extend("enum" = Level::ALL.map(Some).iter().chain(&[None]).collect::<Vec<_>>()))]
+    #[schemars(with = "Option<String>", extend("enum" = or_null(&Level::ALL)))]
     pub level: Option<Level>,
     /// The outcome of the answers; null for all outcomes.
-    #[schemars(with = "Option<String>", extend("enum" = Outcome::ALL.map(Some).iter().chain(&[None]).collect::<Vec<_>>()))]
+    #[schemars(with = "Option<String>", extend("enum" = or_null(&Outcome::ALL)))]
     pub outcome: Option<Outcome>,
     /// Answers of the group.
     #[schemars(range(min = 1))]
@@ -97,6 +97,11 @@ pub struct Group {
     /// Share of answers in the form that the template asks for, 0 to 1.
     #[schemars(range(min = 0, max = 1))]
     pub formatted: f64,
+}
+
+/// The values of an enum and null, for a schema.
+fn or_null<T: Serialize>(all: &[T]) -> Vec<Option<&T>> {
+    all.iter().map(Some).chain([None]).collect()
 }
 
 /// Tokens per answer.

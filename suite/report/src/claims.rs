@@ -1,7 +1,7 @@
 //! The study's findings as predicates over results. Pure.
 //!
 //! This module does not know how results were made or how a finding is shown. Each claim is a list of comparisons that
-//! it implies, and its verdict follows from theirs by one rule ([`RULE`]); the study's own figures are shown beside
+//! it implies, and its verdict follows from theirs by one rule ([`RULE`]); the study's own figures are shown with
 //! ours and are never mixed with them.
 
 use schemars::JsonSchema;

@@ -380,7 +380,7 @@ impl Corrected {
     }
 }
 
-/// Names of baseline and regimes, golden's order first.
+/// Names of baseline and regimes: those of golden first, then those that only the run has.
 fn gated_rows<'a>(golden: &'a Results, run: &'a Results) -> Vec<&'a str> {
     let mut names: Vec<&str> = Vec::new();
     for row in golden.rows.iter().chain(&run.rows) {

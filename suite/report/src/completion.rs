@@ -2,7 +2,7 @@
 //!
 //! This module does not know how a completion was generated or how it will be judged.
 //! The text is kept whole, so that a later grader can judge the same completions again without
-//! the model; the target stands beside it for the same reason.
+//! the model; the target is kept with it for the same reason.
 
 use std::fmt::Write as _;
 

@@ -4,12 +4,12 @@
 //! machine and edited since, so nothing in it is trusted.
 //!
 //! Decisions:
-//! - Runs stand on one page only if they answer one question: same recipe, questions, grader, base
+//! - Runs share a page only if they answer one question: same recipe, questions, grader, base
 //!   and schema version. Everything else (machine, commit, backend, date) is what is compared.
 //! - A run is named by a hash of its provenance, not of its figures: the same run with a figure
 //!   changed is the same run twice, and refused.
-//! - Nothing is averaged over runs: two rows of one name stay two entries, told apart by their run.
-//! - All causes are collected, so that one look shows everything there is to mend.
+//! - Nothing is averaged over runs: two rows of one name stay two entries, each with its run.
+//! - All causes are collected, so that one look shows everything that needs repair.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -196,7 +196,7 @@ pub fn merge(runs: Vec<Sourced>) -> Result<Leaderboards, Faults> {
         key(a_id, a).cmp(&key(b_id, b))
     });
     let Some((first_id, first)) = runs.first() else {
-        let cause = "there is no run to show".to_owned();
+        let cause = "no run was given".to_owned();
         return Err(Faults(vec![Fault { cause, hint: HINT_NONE }]));
     };
     let mut faults = Vec::new();
@@ -483,7 +483,7 @@ pub(crate) mod tests {
                 differ("recipe_hash: `5f1d0c2a` and `other`"),
                 differ("grader: `boxed-1` and `boxed-2`"),
                 differ("base: `abcdef` and `fedcba`"),
-                differ("external_benchmarks: `easy_vqa` and none"),
+                differ("external_benchmarks: `easy_vqa` and (empty)"),
             ]
         );
     }
@@ -516,6 +516,6 @@ pub(crate) mod tests {
     #[test]
     fn no_run_is_no_page() {
         let faults = merge(Vec::new()).unwrap_err();
-        assert_eq!(causes(&faults), ["there is no run to show"]);
+        assert_eq!(causes(&faults), ["no run was given"]);
     }
 }

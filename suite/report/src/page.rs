@@ -161,7 +161,7 @@ fn entry(id: &str) -> Markup {
     html! { li { a href={ "#" (id) } { (first.to_uppercase()) (rest) } } }
 }
 
-/// The sections beside the legend, whose lines it chooses.
+/// The sections next to the legend, which chooses their lines.
 fn figures(
     results: &Results,
     metrics: &Metrics,
@@ -442,7 +442,7 @@ mod tests {
         let page = page(&study(20, &[1, 2]), HOSTILE);
         let tags = tags(&page);
         let ids = attributes(&tags, "id");
-        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "an id stands twice");
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "an id occurs twice");
         for reference in attributes(&tags, "aria-labelledby").iter().flat_map(|r| r.split(' ')) {
             assert!(ids.contains(&reference), "no element `{reference}`");
         }

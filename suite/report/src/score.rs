@@ -106,7 +106,7 @@ pub struct Row {
     pub scores: Vec<Score>,
 }
 
-/// The outcome of a whole run, and what is kept of it as golden.
+/// The outcome of a whole run; also the format of golden results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Results {
@@ -120,7 +120,7 @@ pub struct Results {
     pub grader: String,
     /// Where the results come from.
     pub provenance: Provenance,
-    /// Figures measured elsewhere, shown beside an external benchmark.
+    /// Figures measured elsewhere, to compare those of an external benchmark with.
     pub external: Vec<External>,
     /// Figures of each training stage and seed.
     pub training: Vec<Training>,
@@ -446,7 +446,7 @@ impl Results {
     /// The grader that judged the rows.
     ///
     /// # Panics
-    /// If there is no such grader: results that were read or assembled have been checked.
+    /// Never for results that were read or assembled: their grader has been checked.
     pub fn grader(&self) -> Grader {
         Grader::from_name(&self.grader).expect("results are checked")
     }

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
+use schemars::JsonSchema;
 use serde::Serialize;
 use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::sample::Sample;
@@ -171,16 +172,18 @@ impl From<Dtype> for ComputeDtype {
 }
 
 /// Who answered, for the record.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Answerer {
     /// The name at an endpoint, or the folder's.
     pub id: String,
-    /// What of that name; for a checkpoint the hash of its files.
+    /// The version under that name; for a checkpoint the hash of its files.
     pub revision: String,
     /// `endpoint` or the backend.
     pub backend: String,
-    /// What a checkpoint computed in.
+    /// The number format that a checkpoint computed in.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("enum" = [ComputeDtype::F32, ComputeDtype::Bf16]))]
     pub dtype: Option<ComputeDtype>,
 }
 

@@ -25,10 +25,10 @@ use synergy_report::score::{External, Results, Row, RowKind, Score, score};
 use synergy_report::text::report::SampleCompletion;
 
 use crate::device::Compute;
+use crate::key::Key;
 use crate::limits::QUESTIONS_PER_CHUNK;
 use crate::plan::{Plan, PlannedRow};
 use crate::planted::Planted;
-use crate::key::Key;
 use crate::recipe::{BenchmarkSpec, Recipe, TrainingSpec};
 use crate::run::artifact;
 use crate::run::base::Base;
@@ -36,8 +36,8 @@ use crate::run::event::{Event, Events, interrupted};
 use crate::run::journal::Journal;
 use crate::run::once::once;
 use crate::run::store::Store;
-use crate::train::pool;
 use crate::train::Context;
+use crate::train::pool;
 use crate::train::rollout::{Question, evaluate, with_another_picture};
 use crate::train::sequence::test_samples;
 

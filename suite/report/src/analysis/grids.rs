@@ -12,7 +12,7 @@ use crate::text::terminal::{Grid, NOTHING, percent};
 /// Accuracy under each grader, the share in which it found nothing, and Cohen's kappa with each.
 pub fn graders(agreement: &Agreement) -> Grid {
     let mut header = ["grader", "accuracy %", "unparsed %"].map(str::to_owned).to_vec();
-    // Numbers stand for names, which are too long to head a column.
+    // Numbers replace names, which are too long to head a column.
     header.extend((1..=agreement.graders.len()).map(|number| format!("κ {number}")));
     let row = |(place, name): (usize, &String)| {
         let mut row = vec![
@@ -63,7 +63,7 @@ pub fn parted(agreement: &Agreement, most: usize) -> Grid {
     }
 }
 
-/// Length and style, a line for each of `groups` under the name that stands before it.
+/// Length and style, a line for each of `groups` under its name.
 pub fn style<'a>(first: &str, groups: impl Iterator<Item = (String, &'a Group)>) -> Grid {
     let mut header = [first, "answers", "mean", "median", "p95"].map(str::to_owned).to_vec();
     header.extend(Marker::ALL.map(|marker| marker.name().to_owned()));

@@ -9,7 +9,7 @@ use crate::agreement::Agreement;
 use crate::text::markdown::{markdown_table, section};
 use crate::text::terminal::Grid;
 
-/// Number of answers that are listed where graders disagree; the JSON beside the report has all of them.
+/// Number of answers that are listed where graders disagree; the JSON file of the report has all of them.
 const PARTED_SHOWN: usize = 20;
 
 /// Writes the scores under each grader, their agreement, and the answers they disagree on.

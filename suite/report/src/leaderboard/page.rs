@@ -251,7 +251,10 @@ fn direction(Interval { low, high, .. }: Interval) -> Option<&'static str> {
 fn bar(Interval { mean, low, high }: Interval, widest: f64) -> Markup {
     let x = |value: f64| 60.0 + 56.0 * value / widest;
     PreEscaped(format!(
-        r#"<svg viewBox="0 0 120 12" aria-hidden="true" focusable="false"><line class="zero" x1="60" y1="0" x2="60" y2="12"/><line class="span" x1="{:.1}" y1="6" x2="{:.1}" y2="6"/><circle class="mean" cx="{:.1}" cy="6" r="3"/></svg>"#,
+        "<svg viewBox='0 0 120 12' aria-hidden='true' focusable='false'>\
+         <line class='zero' x1='60' y1='0' x2='60' y2='12'/>\
+         <line class='span' x1='{:.1}' y1='6' x2='{:.1}' y2='6'/>\
+         <circle class='mean' cx='{:.1}' cy='6' r='3'/></svg>",
         x(low),
         x(high),
         x(mean),

@@ -1,4 +1,4 @@
-//! The leaderboard of one run as values: what is published, what is read back, and what must hold of it.
+//! The leaderboard of one run as values, which are published and read back.
 //!
 //! This module does not know other runs except to say in which fields two of them differ.
 //! The types are the format: `golden/schema/leaderboard.schema.json` is generated from them, and [`Run::faults`] checks
@@ -34,7 +34,7 @@ const ROUNDING: f64 = 2e-6;
 /// Hexadecimal digits of a run's name.
 const ID_DIGITS: usize = 12;
 
-/// The range of a share, of a difference of two shares, and of what is only not negative.
+/// The ranges of a share, of a difference of two shares, and of a number that is not negative.
 const SHARE: (f64, f64) = (0.0, 1.0);
 const DIFFERENCE: (f64, f64) = (-1.0, 1.0);
 const POSITIVE: (f64, f64) = (0.0, f64::MAX);
@@ -360,7 +360,7 @@ impl Run {
     /// The text that is published.
     ///
     /// # Panics
-    /// Never: the value is plain data.
+    /// Never: plain data always serializes.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("plain data") + "\n"
     }
@@ -368,7 +368,7 @@ impl Run {
     /// The run's name: a hash of where it comes from and what it was asked, not of its figures.
     ///
     /// # Panics
-    /// Never: what is hashed is plain data.
+    /// Never: plain data always serializes.
     pub fn id(&self) -> String {
         let of = (&self.provenance, &self.profile, &self.recipe_hash, &self.base.hash);
         let text = serde_json::to_string(&of).expect("plain data");
@@ -387,7 +387,7 @@ impl Run {
     pub fn differences(&self, other: &Run) -> Vec<(&'static str, String, String)> {
         let quoted = |text: &str| format!("`{text}`");
         let listed = |names: &[String]| match names {
-            [] => "none".to_owned(),
+            [] => "(empty)".to_owned(),
             names => format!("`{}`", names.join("`, `")),
         };
         type Field<'a> = (&'static str, &'a dyn Fn(&Run) -> String);

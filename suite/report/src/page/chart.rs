@@ -1,7 +1,7 @@
 //! Charts as SVG: axes, intervals as thin bars, lines, markers. Pure.
 //!
 //! This module does not know what is drawn, nor any color: a series carries classes, and the style sheet has the colors of
-//! both themes. Markers tell series apart beside colors. A series is three paths however many points it has, since
+//! both themes. Markers distinguish series in addition to colors. A series is three paths however many points it has, since
 //! a page holds thousands of points.
 
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ pub(super) struct Axis {
     step: f64,
 }
 
-/// One point: where it stands along x (0 to 1), and its value, with an interval if it has a width.
+/// One point: its position along x (0 to 1), and its value, with an interval if it has a width.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Point {
     pub(super) x: f64,
@@ -33,7 +33,7 @@ impl Point {
     }
 }
 
-/// Where the middle of the `place`-th of `of` equal parts of the x axis is.
+/// The middle of the `place`-th of `of` equal parts of the x axis, 0 to 1.
 pub(super) fn center(place: usize, of: usize) -> f64 {
     (place as f64 + 0.5) / of as f64
 }
@@ -119,7 +119,7 @@ impl Axis {
     }
 }
 
-/// Says of every series what it shows, for readers who do not see the chart.
+/// Describes every series, for readers who do not see the chart.
 pub(super) fn described<'a>(series: impl IntoIterator<Item = &'a Series>) -> String {
     let titles: Vec<String> = series.into_iter().map(|one| format!("{}.", one.title)).collect();
     titles.join(" ")

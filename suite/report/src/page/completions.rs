@@ -1,4 +1,4 @@
-//! Completions beside their pictures, with outcome and the grader's trace.
+//! Completions with their pictures, with outcome and the grader's trace.
 //!
 //! This module does not judge: it asks the grader and shows what it looked at. The middle of a very long completion is
 //! left out.
@@ -189,7 +189,7 @@ fn trace(grader: Grader, completion: &Completion, judgement: &Judgement) -> [Str
     ]
 }
 
-/// A symbol beside the word, so that no outcome is shown by its color alone.
+/// A symbol in addition to the word, so that no outcome is shown by its color alone.
 fn symbol(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Correct => "✓",

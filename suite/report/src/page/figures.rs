@@ -216,12 +216,12 @@ fn num_questions(results: &Results, family: Option<&str>, level: Level) -> usize
     results.questions.iter().filter(has_level).count()
 }
 
-/// Where a level stands along x.
+/// The position of a level along x, 0 to 1.
 pub(super) fn center(place: usize) -> f64 {
     chart::center(place, Level::ALL.len())
 }
 
-/// What the base shows against itself, as bands behind the lines.
+/// The gain of the base over itself, as bands behind the lines.
 fn chance(
     quantity: &Quantity,
     results: &Results,
@@ -233,7 +233,7 @@ fn chance(
 }
 
 /// Lines side by side within a level, so that no interval hides another. Those that are shown at first get
-/// even places; the others stand between them.
+/// even places; the others are drawn between them.
 fn series(
     quantity: &Quantity,
     results: &Results,

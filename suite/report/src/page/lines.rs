@@ -11,10 +11,10 @@ use super::chart;
 use crate::score::{BASE, Results, RowKind};
 use crate::text::terminal as table;
 
-/// The controls that a figure can show: chance alone, and what sharpening alone would be. The others are no gains.
+/// The controls that a figure can show: chance alone, and what sharpening alone would be. The others do not measure gains.
 const CONTROLS: [&str; 2] = ["greedy", "null"];
 
-/// What a line is shown among.
+/// The part of the legend that a line belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Group {
     /// The base and a control of it.
@@ -34,14 +34,14 @@ pub(super) struct Line {
     pub(super) group: Group,
     /// Whether it is shown before anybody asks.
     pub(super) is_shown: bool,
-    /// Its place among all lines, which names its classes.
+    /// Index among all lines, which names its classes.
     pub(super) index: usize,
     color: usize,
     pub(super) marker: usize,
 }
 
 impl Line {
-    /// The classes of what belongs to it.
+    /// The classes of everything that belongs to the line.
     pub(super) fn classes(&self) -> String {
         let kind = match self.group {
             Group::Reference => "ref",

@@ -1,4 +1,4 @@
-//! The study's own Figure 1 and averages, beside ours: published figures of models of seven billion parameters.
+//! The study's own Figure 1 and averages, to compare ours with: published figures of models of seven billion parameters.
 //!
 //! This module does not know our results. The gains were read off the study's figure (arXiv 2507.07562, Figure 1), whose markers
 //! hide each other in places: such a value is left out. The averages are its Table 6.

@@ -13,7 +13,7 @@ use super::{BASE, ResultRow, Results, SeedOutcomes, length, per_question, share}
 use crate::statistics::{self, Group, Interval};
 
 /// The metrics of a run: one cell per row, benchmark and level that has questions.
-/// Rows stand in the order of the results; within a row "all" comes first.
+/// Rows come in the order of the results; within a row "all" comes first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metrics {
     /// The cells, row by row.

@@ -81,7 +81,7 @@ pub fn render_comparison(comparison: &Comparison, width: u16) -> String {
     text
 }
 
-/// How many cells and figures of training got which verdict.
+/// Counts the cells and figures of training with each verdict.
 pub fn counts(comparison: &Comparison) -> String {
     let found =
         Verdict::VARIANTS.iter().copied().map(|verdict| (verdict, comparison.count(verdict)));
@@ -113,7 +113,7 @@ pub fn title(results: &Results) -> String {
     )
 }
 
-/// The warning beside every figure of a base that has not passed its gate.
+/// The warning shown with every figure of a base that has not passed its gate.
 pub fn provisional(results: &Results) -> Option<String> {
     let provenance = &results.provenance;
     provenance
@@ -131,7 +131,7 @@ pub fn legend() -> String {
     )
 }
 
-/// Accuracy of every row that was asked an external benchmark, and the figures beside it.
+/// Accuracy of every row that was asked an external benchmark, and the figures to compare it with.
 pub fn external_line(results: &Results, metrics: &Metrics, benchmark: &str) -> String {
     let cells: Vec<&Cell> = ordered_rows(results)
         .into_iter()
@@ -140,13 +140,13 @@ pub fn external_line(results: &Results, metrics: &Metrics, benchmark: &str) -> S
     let ours = cells
         .iter()
         .map(|cell| format!("{} {}", cell.row, plus_minus(cell.accuracy.scaled(100.0))));
-    let beside = results
+    let others = results
         .external
         .iter()
         .filter(|external| external.benchmark == benchmark)
         .map(|external| format!("{} {}", external.row, percent(external.accuracy)));
     let num_questions = cells.first().map_or(0, |cell| cell.num_questions);
-    let figures: Vec<String> = ours.chain(beside).collect();
+    let figures: Vec<String> = ours.chain(others).collect();
     format!("{benchmark}, {num_questions} questions, accuracy in %: {}", figures.join(", "))
 }
 
@@ -210,7 +210,7 @@ pub fn levels_grid(results: &Results, metrics: &Metrics) -> Grid {
 }
 
 /// The row's name and, where a line with gains follows, what that line is. The control of a
-/// regime stands right below it, so only what follows its slash is said.
+/// regime is right below it, so only the part after its slash is shown.
 pub fn label(row: &ResultRow, cells: &[Option<&Cell>]) -> String {
     let name = match row.name.split_once('/') {
         Some((_, control)) => format!("  /{control}"),
@@ -241,7 +241,7 @@ pub fn points(gain: Interval) -> String {
 
 /// Formats a difference with its sign and half of its 95 % interval, one decimal each.
 pub fn plus_minus_signed(effect: Interval) -> String {
-    // Rounded first, so that none is shown as -0.0.
+    // Rounded first, so that nothing is shown as -0.0.
     let mean = (effect.mean * 10.0).round() / 10.0 + 0.0;
     format!("{mean:+.1} ±{:.1}", effect.half_width())
 }
@@ -356,7 +356,7 @@ fn comparison_row(cell: &CellVerdict) -> Vec<String> {
     ]
 }
 
-/// Breaks a line at spaces so that none is longer than `width`, where its words allow.
+/// Breaks a line at spaces into lines of at most `width` characters, where its words allow.
 fn filled(line: &str, width: usize) -> String {
     let mut text = String::new();
     let mut column = 0;
