@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::families::Family;
-use synergy_benchmarks::grade::Grader;
+use synergy_grade::Grader;
 use synergy_models::generate::Sampling;
 use synergy_models::qwen2_5_vl::config::{Preset, SpecialIds, VlmConfig};
 use synergy_models::qwen2_5_vl::shapes::{NamedShape, shapes};

@@ -30,8 +30,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::seed::Seed;
+use synergy_grade::Grader;
 use synergy_models::batch::index;
 use synergy_models::native::Native;
 use synergy_models::ops::log_probs;
