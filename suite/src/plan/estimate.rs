@@ -184,7 +184,7 @@ impl<'a> Estimator<'a> {
     /// Bytes that a finished stage leaves in the store, and those of the checkpoint inside one: what learns and two
     /// moments of it, written before the one that they replace is removed.
     pub(super) fn disk(&self, spec: &StageSpec) -> [f64; 2] {
-        if spec.output() == Output::Data {
+        if spec.output() != Output::Checkpoint {
             return [0.0; 2];
         }
         let learning = spec.training().map(|training| self.learning(training));
