@@ -556,12 +556,5 @@ mod tests {
         assert_eq!(grpo.keys().next().map(String::as_str), Some("from"));
         assert!(!grpo.contains_key("kind") && !grpo.contains_key("guidance"));
         assert_eq!((&stage["kind"], &stage["sft_weight"]), (&json!("hybrid"), &json!(0.1)));
-        let name = |name: &str| {
-            let path = format!("{}/recipes/{name}.toml", env!("CARGO_MANIFEST_DIR"));
-            recipe_hash(&Recipe::read(std::path::Path::new(&path)).unwrap())
-        };
-        for n in ["smoke", "small", "base", "base-nano", "full-3b", "full-7b"] {
-            println!("{n} {}", name(n));
-        }
     }
 }
