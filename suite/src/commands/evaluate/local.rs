@@ -39,7 +39,7 @@ const CHUNK: usize = 32;
 pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<Vec<Reply>>)> {
     let &Asking { args, asked, num_samples, purpose, drawing, cache, events } = asking;
     let compute = Compute::open(&args.device, None)?;
-    let dtype = ComputeDtype::from(args.dtype);
+    let dtype = args.dtype;
     compute.takes(dtype)?;
     let Model { checkpoint, parameters } = Model::open(dir, args.adapter.as_deref(), &compute)?;
     let Checkpoint { config, tokenizer, processor, generation } = checkpoint;
