@@ -1,51 +1,43 @@
-//! Hashes the sources that decide what a checkpoint or a completion is, so that a change of code
-//! never serves a stale artifact.
+//! Gives the suite the hash of the code that decides bits, and its binaries the place of libtorch.
 
 use std::path::{Path, PathBuf};
+
+#[path = "build/code.rs"]
+mod code;
+
+const CARGO_LOCK: &str = "Cargo.lock";
+const LIBTORCH_LOCK: &str = "xtask/libtorch.lock";
 
 fn main() {
     // Asked at run time: a script that was compiled in another folder is not compiled again for this one.
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where it builds");
     let root = Path::new(&manifest).join("..");
-    let training = [
-        "models/src",
-        "benchmarks/src/families",
-        "benchmarks/src/families.rs",
-        "benchmarks/src/datasets",
-        "benchmarks/src/datasets.rs",
-        "benchmarks/src/sample.rs",
-        "benchmarks/src/seed.rs",
-        "benchmarks/src/answer.rs",
-        "benchmarks/src/grade",
-        "benchmarks/src/grade.rs",
-        "suite/src/train",
-        "suite/src/train.rs",
-        "suite/src/limits.rs",
-        "suite/src/planted.rs",
-        "suite/src/reward.rs",
-        "suite/src/run/data.rs",
-        "suite/src/run/evaluation.rs",
-        "suite/src/run/stage.rs",
-        "suite/report/src/completion.rs",
-    ];
-    let mut files: Vec<PathBuf> = training.iter().flat_map(|path| list(&root.join(path))).collect();
-    let is_test = |file: &PathBuf| file.iter().any(|part| part == "tests" || part == "tests.rs");
-    files.retain(|file| !is_test(file));
-    files.sort();
-    // FNV-1a: enough to notice a change; artifacts themselves are hashed with blake3.
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for file in &files {
-        let bytes = std::fs::read(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        // Tests stand at the end of each file, or in one of their own, and decide nothing.
-        let text = String::from_utf8_lossy(&bytes);
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for byte in code.bytes() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-        }
-        println!("cargo::rerun-if-changed={}", file.display());
+    for path in code::PLACES.iter().chain([&CARGO_LOCK, &LIBTORCH_LOCK]) {
+        println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
-    println!("cargo::rustc-env=SYNERGY_CODE_HASH={hash:016x}");
+    if let Err(error) = hash(&root) {
+        for line in error.lines() {
+            println!("cargo::error={line}");
+        }
+    }
     find_libtorch_at_start();
+}
+
+/// Hands the hash of the code and of what computes below it to the compiler, and that of libtorch.
+fn hash(root: &Path) -> Result<(), String> {
+    let read = |path: &str| {
+        let text = std::fs::read_to_string(root.join(path));
+        text.map_err(|error| format!("cannot read `{path}`: {error}"))
+    };
+    let lock = read(CARGO_LOCK)?;
+    let own = code::hash(&code::read(root, code::PLACES)?)?;
+    let libraries = code::packages(&lock, code::LIBRARIES, code::LIBTORCH)?;
+    println!("cargo::rustc-env=SYNERGY_CODE_HASH={:016x}", code::combined(vec![own, libraries]));
+    let lock_of_libtorch = read(LIBTORCH_LOCK)?;
+    let version = code::libtorch(&lock_of_libtorch)?;
+    let packages = code::packages(&lock, code::LIBTORCH, &[])?;
+    println!("cargo::rustc-env=SYNERGY_LIBTORCH=libtorch {version} {packages:016x}");
+    Ok(())
 }
 
 /// Binaries find libtorch where it was when they were linked, with no variable set.
@@ -57,12 +49,4 @@ fn find_libtorch_at_start() {
         let lib = PathBuf::from(dir).join("lib");
         println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
     }
-}
-
-fn list(path: &Path) -> Vec<PathBuf> {
-    if path.is_file() {
-        return vec![path.to_owned()];
-    }
-    let entries = std::fs::read_dir(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    entries.flat_map(|entry| list(&entry.expect("readable folder").path())).collect()
 }

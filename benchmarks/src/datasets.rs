@@ -1,6 +1,6 @@
 //! Published benchmarks, one file each, read from the files that their owners publish.
 //!
-//! Does not fetch anything: `cargo xtask fetch` does what it can, against `datasets.lock` beside this
+//! This module does not fetch anything: `cargo xtask fetch` does what it can, against `datasets.lock` beside this
 //! crate. Benchmarks of others have no hops, no traces and no teacher; they are evaluated, never trained on.
 //!
 //! [`open`] reads a benchmark that is known here, [`mapped::open`] any file whose columns are named,
@@ -9,19 +9,19 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 
 use crate::datasets::published::Published;
-use crate::datasets::reader::Meaning;
 use crate::sample::Sample;
 
 pub mod arc_agi;
 mod conversation;
 pub mod easy_vqa;
 mod fault;
-mod json_array;
-mod jsonl;
+mod input;
+mod json;
 pub mod mapped;
 mod mathverse;
 mod mathvision;
@@ -32,7 +32,6 @@ mod parquet;
 mod published;
 mod python_literal;
 mod reader;
-mod references;
 mod row;
 pub mod training;
 mod tsv;
@@ -52,7 +51,7 @@ const ALL: [&Published; 5] = [
     &mmstar::BENCHMARK,
 ];
 
-/// At most `limit` of `samples`, at even distances and in their order.
+/// Returns at most `limit` of `samples`, at even distances and in their order.
 pub fn spread(samples: Vec<Sample>, limit: usize) -> Vec<Sample> {
     let count = samples.len();
     if limit >= count {
@@ -62,7 +61,7 @@ pub fn spread(samples: Vec<Sample>, limit: usize) -> Vec<Sample> {
     samples.into_iter().enumerate().filter(|(i, _)| kept(*i)).map(|(_, sample)| sample).collect()
 }
 
-/// The questions of one split, which must be named where there are several: they share problems, and an accuracy over
+/// Returns the questions of one split, which must be named where there are several: they share problems, and an accuracy over
 /// all of them is nobody's.
 ///
 /// # Errors
@@ -90,7 +89,7 @@ pub fn of_split(samples: Vec<Sample>, split: Option<&str>) -> Result<Vec<Sample>
     Ok(samples.into_iter().filter(|sample| split.is_none_or(|name| own(sample) == name)).collect())
 }
 
-/// The names that [`open`] takes.
+/// Returns the names that [`open`] takes.
 pub fn names() -> impl Iterator<Item = &'static str> {
     ALL.into_iter().map(|published| published.name)
 }
@@ -108,82 +107,10 @@ pub fn open(name: &str, path: &Path) -> Result<Reader> {
     let lower = name.to_lowercase();
     let plain = lower.strip_suffix("_with_difficulty_level").unwrap_or(&lower);
     match ALL.into_iter().find(|published| published.name == plain) {
-        Some(published) => Reader::open(Meaning::Published(published), path),
+        Some(published) => Reader::open(Arc::new(*published), path),
         None => bail!(
             "there is no benchmark `{name}`\nhint: there are {}; a mapping reads any other file",
             names().collect::<Vec<_>>().join(", ")
         ),
-    }
-}
-
-/// The readers on bytes in memory, for tests that feed them anything.
-#[doc(hidden)]
-pub mod fuzzing {
-    use std::path::Path;
-
-    use crate::datasets::conversation::MARK;
-    use crate::datasets::json_array::JsonArray;
-    use crate::datasets::jsonl::Jsonl;
-    use crate::datasets::python_literal;
-    use crate::datasets::row::{Layout, Row};
-    use crate::datasets::training::{self, Training};
-    use crate::datasets::tsv::Tsv;
-    use crate::datasets::value::Origin;
-
-    /// Reads `bytes` as a table to its end or to where it is broken; returns the number of good rows.
-    pub fn tsv(bytes: &[u8]) -> usize {
-        let Ok(mut table) = Tsv::open(bytes) else { return 0 };
-        std::iter::from_fn(|| table.row().ok().flatten()).filter(Result::is_ok).count()
-    }
-
-    /// Reads `bytes` as objects to their end; returns the number of good lines.
-    pub fn jsonl(bytes: &[u8]) -> usize {
-        let mut lines = Jsonl::new(bytes);
-        std::iter::from_fn(|| lines.row().ok().flatten()).filter(Result::is_ok).count()
-    }
-
-    /// Reads `bytes` as an array of objects to its end or to where it is broken; returns the number of good
-    /// ones.
-    pub fn json_array(bytes: &[u8]) -> usize {
-        let mut array = JsonArray::new(bytes);
-        std::iter::from_fn(|| array.row().ok().flatten()).filter(Result::is_ok).count()
-    }
-
-    /// Reads `bytes` as training data, an array or an object a line, in every layout; returns the number of
-    /// samples.
-    ///
-    /// # Panics
-    /// If a sample has not as many marks as pictures.
-    pub fn training(bytes: &[u8]) -> usize {
-        let (mut array, mut lines) = (JsonArray::new(bytes), Jsonl::new(bytes));
-        let rows = std::iter::from_fn(|| array.row().ok().flatten())
-            .chain(std::iter::from_fn(|| lines.row().ok().flatten()));
-        let mut num_samples = 0;
-        for (number, fields) in (1..).zip(rows) {
-            let (columns, values): (Vec<_>, Vec<_>) =
-                fields.unwrap_or_default().into_iter().unzip();
-            let row = Row {
-                file: Path::new("set.json").into(),
-                number,
-                layout: Layout::Json,
-                split: training::SPLIT.into(),
-                columns: columns.into(),
-                values,
-                pictures: Vec::new(),
-            };
-            for layout in training::Layout::ALL {
-                let training = Training { layout, name: "set".to_owned() };
-                if let Ok(sample) = training.sample(&row, number) {
-                    assert_eq!(sample.question.matches(MARK).count(), sample.images.len());
-                    num_samples += 1;
-                }
-            }
-        }
-        num_samples
-    }
-
-    /// Whether `text` is a Python literal.
-    pub fn python_literal(text: &str) -> bool {
-        python_literal::parse(text, Some(Origin { offset: 0, doubled: true })).is_ok()
     }
 }

@@ -1,14 +1,27 @@
-//! Pass rates to difficulty levels L1 (easy) to L5 (hard), by the study's cuts.
+//! Turns pass rates into difficulty levels, L1 (easy) to L5 (hard), by the study's cuts.
 //!
-//! Does not know which model was sampled nor how an answer was judged.
+//! This module does not know which model was sampled nor how an answer was judged.
 //! The cuts are compared as integers, so no level depends on the rounding of a division.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumCount, VariantArray};
 
 /// A difficulty level by the baseline's pass rate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumCount,
+    VariantArray,
+)]
 pub enum Level {
     L1,
     L2,
@@ -19,19 +32,14 @@ pub enum Level {
 
 impl Level {
     /// Every level, easy to hard.
-    pub const ALL: [Level; 5] = [Level::L1, Level::L2, Level::L3, Level::L4, Level::L5];
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
+    pub const ALL: [Level; Level::COUNT] =
+        *Level::VARIANTS.first_chunk().expect("a variant for each of the count");
 }
 
 /// The lowest pass rate of L1 to L4 in sixteenths; what is below the last is L5.
 const CUTS: [(u64, Level); 4] = [(12, Level::L1), (8, Level::L2), (5, Level::L3), (2, Level::L4)];
 
-/// The level of a question answered right `num_correct` times in `num_samples` samples.
+/// Returns the level of a question that was answered right `num_correct` times in `num_samples` samples.
 ///
 /// With pass rate `P`: L1 if `P >= 12/16`, L2 if `8/16 <= P < 12/16`, L3 if `5/16 <= P < 8/16`,
 /// L4 if `2/16 <= P < 5/16`, else L5.
@@ -41,7 +49,7 @@ const CUTS: [(u64, Level); 4] = [(12, Level::L1), (8, Level::L2), (5, Level::L3)
 pub fn level(num_correct: u32, num_samples: u32) -> Level {
     assert!(
         num_samples > 0 && num_correct <= num_samples,
-        "{num_correct} correct of {num_samples} samples is no pass rate"
+        "{num_correct} correct of {num_samples} samples is not a pass rate"
     );
     CUTS.into_iter()
         .find(|(sixteenths, _)| u64::from(num_correct) * 16 >= sixteenths * u64::from(num_samples))

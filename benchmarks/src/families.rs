@@ -6,16 +6,15 @@
 //! no picture can be shared between splits, whatever the seeds. Swap's discs are hashed without
 //! their order: a mirrored disc asks for the same solution and must not cross a split.
 
+mod canvas;
 mod chart;
 mod count;
 mod path;
-mod picture;
 mod sheet;
 mod sum;
 mod swap;
 mod trace;
 
-use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Error, bail};
@@ -23,10 +22,11 @@ use image::RgbImage;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumCount, IntoStaticStr, VariantArray};
 
 pub use sheet::contact_sheet;
 
-use self::picture::Board;
+use self::canvas::Board;
 use crate::seed::Seed;
 
 /// The most steps a question may ask for.
@@ -43,8 +43,24 @@ const NAMES: [&str; NUM_CELLS] = [
 ];
 
 /// A procedural benchmark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumCount,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Family {
     Path,
     Sum,
@@ -55,21 +71,15 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 5] =
-        [Family::Path, Family::Sum, Family::Count, Family::Chart, Family::Swap];
+    pub const ALL: [Family; Family::COUNT] =
+        *Family::VARIANTS.first_chunk().expect("a variant for each of the count");
 
-    /// The name in ids, recipes and records.
+    /// Returns the name in ids, recipes and records.
     pub fn name(self) -> &'static str {
-        match self {
-            Family::Path => "path",
-            Family::Sum => "sum",
-            Family::Count => "count",
-            Family::Chart => "chart",
-            Family::Swap => "swap",
-        }
+        self.into()
     }
 
-    /// What the family measures, in a sentence or two: the section of that name in its page.
+    /// Returns what the family measures, in a sentence or two: the section of that name in its page.
     pub fn about(self) -> String {
         let page = match self {
             Family::Path => include_str!("../families/path.md"),
@@ -109,12 +119,6 @@ impl Family {
     }
 }
 
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 impl FromStr for Family {
     type Err = Error;
 
@@ -127,8 +131,24 @@ impl FromStr for Family {
 }
 
 /// A part of all possible scenes; no scene is in two of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumCount,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Split {
     Pretrain,
     Train,
@@ -138,22 +158,12 @@ pub enum Split {
 
 impl Split {
     /// Every split.
-    pub const ALL: [Split; 4] = [Split::Pretrain, Split::Train, Split::Validation, Split::Test];
+    pub const ALL: [Split; Split::COUNT] =
+        *Split::VARIANTS.first_chunk().expect("a variant for each of the count");
 
-    /// The name in ids, recipes and records.
+    /// Returns the name in ids, recipes and records.
     pub fn name(self) -> &'static str {
-        match self {
-            Split::Pretrain => "pretrain",
-            Split::Train => "train",
-            Split::Validation => "validation",
-            Split::Test => "test",
-        }
-    }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        self.into()
     }
 }
 
@@ -173,7 +183,7 @@ pub enum Cell {
 }
 
 impl Cell {
-    /// Four bytes that say what must be perceived, and nothing about how it looks.
+    /// Returns four bytes that say what must be perceived, and nothing about how it looks.
     fn canonical(self) -> [u8; 4] {
         match self {
             Cell::Arrow { direction, color } => [0, direction as u8, color as u8, 0],
@@ -186,7 +196,7 @@ impl Cell {
         }
     }
 
-    /// Content of the same kind that differs in every part.
+    /// Draws content of the same kind that differs in every part.
     fn other(self, rng: &mut ChaCha8Rng) -> Cell {
         match self {
             Cell::Arrow { direction, color } => Cell::Arrow {
@@ -206,7 +216,7 @@ impl Cell {
         }
     }
 
-    /// The words for the cell's whole content.
+    /// Returns the words for the cell's whole content.
     fn percept(self) -> String {
         match self {
             Cell::Arrow { direction, color } => format!("{direction} {color}"),
@@ -218,7 +228,21 @@ impl Cell {
 }
 
 /// The color of a mark. Five that stay apart under jitter, on dark and on light ground.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Display,
+    EnumCount,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
 pub enum Color {
     Red,
     Green,
@@ -229,29 +253,31 @@ pub enum Color {
 
 impl Color {
     /// Every color.
-    pub const ALL: [Color; 5] =
-        [Color::Red, Color::Green, Color::Blue, Color::Yellow, Color::Purple];
+    pub const ALL: [Color; Color::COUNT] =
+        *Color::VARIANTS.first_chunk().expect("a variant for each of the count");
 
-    /// The word in questions, traces and answers.
+    /// Returns the word in questions, traces and answers.
     pub fn name(self) -> &'static str {
-        match self {
-            Color::Red => "red",
-            Color::Green => "green",
-            Color::Blue => "blue",
-            Color::Yellow => "yellow",
-            Color::Purple => "purple",
-        }
-    }
-}
-
-impl fmt::Display for Color {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        self.into()
     }
 }
 
 /// Where an arrow points.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Display,
+    EnumCount,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
 pub enum Direction {
     Up,
     Right,
@@ -261,28 +287,31 @@ pub enum Direction {
 
 impl Direction {
     /// Every direction, clockwise.
-    pub const ALL: [Direction; 4] =
-        [Direction::Up, Direction::Right, Direction::Down, Direction::Left];
+    pub const ALL: [Direction; Direction::COUNT] =
+        *Direction::VARIANTS.first_chunk().expect("a variant for each of the count");
 
-    /// The word in traces.
+    /// Returns the word in traces.
     pub fn name(self) -> &'static str {
-        match self {
-            Direction::Up => "up",
-            Direction::Right => "right",
-            Direction::Down => "down",
-            Direction::Left => "left",
-        }
-    }
-}
-
-impl fmt::Display for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        self.into()
     }
 }
 
 /// The outline of a mark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Display,
+    EnumCount,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "lowercase")]
 pub enum Shape {
     Circle,
     Square,
@@ -292,22 +321,12 @@ pub enum Shape {
 
 impl Shape {
     /// Every shape.
-    pub const ALL: [Shape; 4] = [Shape::Circle, Shape::Square, Shape::Triangle, Shape::Star];
+    pub const ALL: [Shape; Shape::COUNT] =
+        *Shape::VARIANTS.first_chunk().expect("a variant for each of the count");
 
-    /// The word in questions and traces.
+    /// Returns the word in questions and traces.
     pub fn name(self) -> &'static str {
-        match self {
-            Shape::Circle => "circle",
-            Shape::Square => "square",
-            Shape::Triangle => "triangle",
-            Shape::Star => "star",
-        }
-    }
-}
-
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        self.into()
     }
 }
 
@@ -370,7 +389,7 @@ impl Scene {
         }
     }
 
-    /// The scene as a careless eye sees it: each cell is taken for another with probability `rate`.
+    /// Returns the scene as a careless eye sees it: each cell is taken for another with probability `rate`.
     ///
     /// A question asked of it has traces that go on from the mistake, as they would in a person's
     /// text. Nothing is drawn from `rng` if `rate` is zero.
@@ -399,7 +418,7 @@ impl Scene {
         (format!("Read the cells {}.", range(from, num_cells)), response.join(" "))
     }
 
-    /// The split that the content belongs to: half pretrain, 6/16 train, 1/16 each of the others.
+    /// Returns the split that the content belongs to: half pretrain, 6/16 train, 1/16 each of the others.
     pub fn split(&self) -> Split {
         let content: Vec<u8> = self.cells.into_iter().flat_map(Cell::canonical).collect();
         match blake3::hash(&content).as_bytes()[0] / 16 {
@@ -411,7 +430,7 @@ impl Scene {
     }
 }
 
-/// The name of the cell at `at` in reading order, from `a1` over `b1` to `d4`.
+/// Returns the name of the cell at `at` in reading order, from `a1` over `b1` to `d4`.
 ///
 /// # Panics
 /// If `at` is not below [`NUM_CELLS`].
@@ -419,22 +438,22 @@ pub fn cell_name(at: usize) -> &'static str {
     NAMES[at]
 }
 
-/// The `num_cells` cells from `from` on in reading order; after the last comes the first.
+/// Returns the `num_cells` cells from `from` on in reading order; after the last comes the first.
 fn run(from: usize, num_cells: usize) -> impl Iterator<Item = usize> {
     (from..from + num_cells).map(|at| at % NUM_CELLS)
 }
 
-/// The words for that run of cells.
+/// Returns the words for that run of cells.
 fn range(from: usize, num_cells: usize) -> String {
     format!("from {} to {}", NAMES[from], NAMES[(from + num_cells - 1) % NUM_CELLS])
 }
 
-/// One of `all`, each as likely.
+/// Returns one of `all`, each as likely.
 fn choose<T: Copy>(all: &[T], rng: &mut ChaCha8Rng) -> T {
     all[rng.random_range(0..all.len())]
 }
 
-/// One of `all` but not `this`, each as likely: what a slip of the eye sees.
+/// Returns one of `all` but not `this`, each as likely: what a slip of the eye sees.
 ///
 /// One draw whatever `this` is, so that the content of a cell never moves the stream of its looks.
 fn choose_other<T: Copy + PartialEq>(all: &[T], this: T, rng: &mut ChaCha8Rng) -> T {

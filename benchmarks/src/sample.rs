@@ -1,6 +1,6 @@
 //! A sample: one question with its pictures and its target.
 //!
-//! Does not know how pictures become patches, how text becomes tokens or how answers are judged.
+//! This module does not know how pictures become patches, how text becomes tokens or how answers are judged.
 //! Pictures are kept as their source, not as pixels: a run plans, shuffles and grades far more
 //! samples than it looks at, and a procedural picture costs less to draw again than to keep.
 
@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use image::{ImageReader, RgbImage};
+use synergy_grade::Target;
 
-use crate::datasets::arc_agi::Task;
 use crate::difficulty::Level;
 use crate::families::{Family, Scene, Split};
+use crate::grids::Task;
 use crate::seed::Seed;
 use crate::stored::Cell;
 
@@ -35,10 +36,10 @@ pub enum ImageSource {
 }
 
 impl ImageSource {
-    /// The pixels.
+    /// Draws or reads the pixels.
     ///
     /// # Errors
-    /// If the file cannot be read, the file or the cell is no picture, or the picture has more than
+    /// If the file cannot be read, the file or the cell is not a picture, or the picture has more than
     /// [`PIXELS_MAX`] pixels.
     pub fn load(&self) -> Result<RgbImage> {
         match self {
@@ -56,12 +57,12 @@ impl ImageSource {
     }
 }
 
-/// What a published set says of a question besides what is asked; nothing where it says nothing.
+/// What a published data set says of a question besides what is asked; `None` where it says nothing.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Details {
     /// The subject or the ability, in the owner's words.
     pub category: Option<String>,
-    /// How many decimal places of a numeric answer count.
+    /// The number of decimal places of a numeric answer that count.
     pub precision: Option<u32>,
     /// The unit of a numeric answer, in the owner's words.
     pub unit: Option<String>,
@@ -69,23 +70,26 @@ pub struct Details {
     pub level: Option<Level>,
     /// The pass rate from which the level follows, 0 to 1.
     pub pass_rate: Option<f64>,
-    /// Which of several versions of a problem is asked; MathVerse's `problem_version`.
+    /// The version of the problem that is asked; MathVerse's `problem_version`.
     pub version: Option<String>,
 }
 
 /// One question with pictures and target.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Sample {
     /// Unique and stable; for a procedural sample `family/split/seed/index`.
     pub id: String,
     /// The benchmark that the sample belongs to, for example the name of the family.
     pub benchmark: String,
-    /// The difficulty knob of a procedural sample; zero where the benchmark has none.
+    /// The number of steps that a procedural question asks for, from 1; 0 where the benchmark has no such number.
     pub hops: usize,
+    /// The pictures, in the order in which they are shown.
     pub images: Vec<ImageSource>,
+    /// The text of the question.
     pub question: String,
     /// The choices of a multiple-choice question; empty for an open one.
     pub choices: Vec<String>,
+    /// The right answer: a text, or the letter or the text of a choice.
     pub answer: String,
     /// The short trace of a right solution; empty where the benchmark has none.
     pub terse: String,
@@ -93,12 +97,12 @@ pub struct Sample {
     pub verbose: String,
     /// A trace as long as the verbose one that does not reason; empty where the benchmark has none.
     pub shallow: String,
-    /// What the published set says of the question.
+    /// What the published data set says of the question.
     pub details: Details,
 }
 
 impl Sample {
-    /// The procedural sample at (`family`, `seed`, `split`, `index`).
+    /// Draws the procedural sample at (`family`, `seed`, `split`, `index`).
     ///
     /// Its hops cycle through `hops` with the index, so any run of consecutive indices is
     /// stratified. Picture and start do not depend on `hops`: the same address with another range
@@ -125,19 +129,28 @@ impl Sample {
             hops,
             images: vec![ImageSource::Scene(Box::new(scene))],
             question: question.text,
-            choices: Vec::new(),
             answer: question.answer,
             terse: question.terse,
             verbose: question.verbose,
             shallow: question.shallow,
-            details: Details::default(),
+            ..Sample::default()
         }
     }
 
-    /// The pixels of all pictures of the sample.
+    /// Returns what completions are judged against.
+    pub fn target(&self) -> Target<'_> {
+        Target {
+            gold: &self.answer,
+            choices: &self.choices,
+            precision: self.details.precision,
+            benchmark: self.benchmark.as_str().into(),
+        }
+    }
+
+    /// Draws or reads the pixels of all pictures of the sample.
     ///
     /// # Errors
-    /// If a picture file cannot be read, is no picture or has more than [`PIXELS_MAX`] pixels.
+    /// If a picture file cannot be read, is not a picture or has more than [`PIXELS_MAX`] pixels.
     pub fn load_images(&self) -> Result<Vec<RgbImage>> {
         self.images.iter().map(ImageSource::load).collect()
     }
@@ -203,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_is_refused_in_one_line_that_names_the_file() {
+    fn what_is_not_a_picture_is_refused_in_one_line_that_names_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let text = folder.path().join("text.png");
         std::fs::write(&text, "no picture").unwrap();

@@ -15,7 +15,7 @@ Decisions:
 - VLMEvalKit of June 2025 and lmms-eval read LaTeX with latex2sympy2, which needs ANTLR 4.7; the others
   need ANTLR 4.13. Hence two environments.
 - math-verify: the key is parsed as `\\boxed{key}`, a letter with StringExtractionConfig; see
-  `benchmarks/src/grade/math_verify.rs`.
+  `benchmarks/grade/src/math_verify.rs`.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-//! A checkpoint's folder but for its weights: what the model is, and how one speaks with it.
+//! The files of a checkpoint's folder except its weights: configuration, tokenizer, pictures, sampling.
 //!
 //! Does not compute. The files are those of the Hugging Face layout; weights are read and written by
-//! [`crate::weights::Parameters`], since they are large and not everybody needs them.
-//! A folder is written beside its place and gets its name when it is whole.
+//! [`crate::weights::Parameters`], since they are large and not always needed.
+//! A folder is written under another name and renamed when it is whole.
 
 use std::fs;
 use std::path::Path;
@@ -10,9 +10,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
 
-use crate::config::{GenerationConfig, VlmConfig};
 use crate::generate::{Prompt, Sampling};
 use crate::image::{Patches, ProcessorConfig};
+use crate::qwen2_5_vl::config::{GenerationConfig, VlmConfig};
 use crate::tokenizer::{Message, Tokenizer};
 
 /// Names of the files that [`Checkpoint::files`] gives.
@@ -28,25 +28,30 @@ pub const FILES: [&str; 6] = [
 /// The settings of a model.
 #[derive(Debug)]
 pub struct Checkpoint {
+    /// Sizes and special tokens.
     pub config: VlmConfig,
+    /// Text to ids, and the chat template.
     pub tokenizer: Tokenizer,
+    /// Pictures to patches.
     pub processor: ProcessorConfig,
     /// How its authors sample from it.
     pub generation: GenerationConfig,
 }
 
-/// What a model sees of a prompt.
+/// A prompt as a model takes it.
 #[derive(Debug, Clone)]
 pub struct Encoded {
     /// The text, before the tokens of pictures are expanded.
     pub text: String,
+    /// Token ids, the tokens of pictures expanded.
     pub input_ids: Vec<u32>,
+    /// Patches of each picture, in order of appearance.
     pub patches: Vec<Patches>,
 }
 
 impl Checkpoint {
-    /// Reads and checks the settings in `dir`. Without `generation_config.json` the most probable token
-    /// is taken.
+    /// Reads and checks the settings in `dir`. Without a `generation_config.json` sampling takes the most probable
+    /// token.
     ///
     /// # Errors
     /// If a file is missing, damaged, of another kind of model, or does not fit the others.
@@ -62,8 +67,8 @@ impl Checkpoint {
         Ok(Checkpoint { config, tokenizer, processor, generation })
     }
 
-    /// Name and text of every file, in the order of [`FILES`]. The chat template stands in a file of its
-    /// own and in `tokenizer_config.json`: other programs look in either.
+    /// Makes the name and text of every file, in the order of [`FILES`]. The chat template is in a file of its
+    /// own and in `tokenizer_config.json`, since other programs look in either.
     pub fn files(
         config: &VlmConfig,
         tokenizer: &Tokenizer,
@@ -83,7 +88,7 @@ impl Checkpoint {
         FILES.map(|name| (name, texts.next().expect("one text for each name")))
     }
 
-    /// What the model sees of a conversation about `pictures`, with its own turn opened.
+    /// Encodes a conversation about `pictures`, with the model's turn opened.
     ///
     /// # Errors
     /// If the chat template fails, a picture is too thin, or the conversation has places for more or
@@ -92,7 +97,7 @@ impl Checkpoint {
         self.encode_raw(self.tokenizer.render(messages, true)?, pictures)
     }
 
-    /// What the model sees of `text` as it is.
+    /// Encodes `text` as it is, without a chat template.
     ///
     /// # Errors
     /// If a picture is too thin, or the text has places for more or fewer pictures.
@@ -105,7 +110,7 @@ impl Checkpoint {
         Ok(Encoded { text, input_ids, patches })
     }
 
-    /// Sampling as the checkpoint's authors recommend it.
+    /// Returns the sampling that the checkpoint's authors recommend.
     pub fn sampling(&self, max_new_tokens: usize) -> Sampling {
         let GenerationConfig { do_sample, temperature, top_k, top_p, .. } = self.generation;
         let mut sampling = Sampling::greedy(max_new_tokens, self.config.eos_token_id);
@@ -117,11 +122,11 @@ impl Checkpoint {
     }
 }
 
-/// Makes the folder `out`, which must not exist or be empty: `write` fills a folder beside it, which gets
-/// its name when `write` has succeeded and is removed when it has not, so that `out` is whole or not there.
+/// Makes the folder `out`, which must not exist or be empty. `write` fills a folder next to it; that one is renamed
+/// when `write` succeeds and removed when it fails, so that `out` is whole or absent.
 ///
 /// # Errors
-/// If something is there already or cannot be written, or with the error of `write`.
+/// If something is there already or cannot be written, or if `write` fails.
 pub fn write_folder(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let is_free = match fs::read_dir(out) {
         Ok(mut entries) => entries.next().is_none(),
@@ -135,7 +140,7 @@ pub fn write_folder(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Resu
     // It may be another's work, or a model's own folder: nothing is removed that was not made here.
     ensure!(
         !part.exists(),
-        "`{}` is in the way: whoever writes `{}`, or wrote it and was killed, made it\n\
+        "`{}` exists: another program is writing `{}`, or was killed while it did\n\
          hint: remove it, or choose another folder",
         part.display(),
         out.display()
@@ -168,10 +173,10 @@ pub fn write_folder(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Resu
     })
 }
 
-/// Ids of `text` with the tokens of its pictures expanded.
+/// Encodes `text` and expands the tokens of its pictures.
 ///
 /// # Errors
-/// If it has places for more or fewer pictures.
+/// If the text has places for more or fewer pictures than `patches`.
 pub fn token_ids(
     tokenizer: &Tokenizer,
     config: &VlmConfig,
@@ -184,22 +189,17 @@ pub fn token_ids(
 }
 
 impl Encoded {
-    /// As the rollout engine takes it, alone in its batch.
+    /// Makes the prompt that [`crate::generate`] takes, alone in its batch.
     pub fn prompt(&self) -> Prompt {
-        Prompt {
-            input_ids: self.input_ids.clone(),
-            grids: self.patches.iter().map(|p| p.grid).collect(),
-            videos: Vec::new(),
-            feature_start: 0,
-            position_gap: 0,
-        }
+        let grids = self.patches.iter().map(|p| p.grid).collect();
+        Prompt { input_ids: self.input_ids.clone(), grids, ..Prompt::default() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Preset;
+    use crate::qwen2_5_vl::config::Preset;
 
     fn small() -> Checkpoint {
         let corpus = ["What is red? <think> a1 2</think>\\boxed{3}".to_owned()];
@@ -255,7 +255,7 @@ mod tests {
         let (next, other) = (dir.path().join("next"), dir.path().join("next.part"));
         fs::create_dir(&other).unwrap();
         let error = write_folder(&next, |_| Ok(())).unwrap_err().to_string();
-        assert!(error.contains("next.part` is in the way") && other.is_dir(), "{error}");
+        assert!(error.contains("next.part` exists: another") && other.is_dir(), "{error}");
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! The rollout engine: many prompts, many samples each, one KV cache.
+//! Generating text: many prompts, many samples of each, one KV cache.
 //!
 //! Knows ids only, no text. A prompt is computed once and shared by its samples; every sample draws
-//! from a stream of its own, so what else is in the batch changes no token; finished rows leave.
+//! from a stream of its own, so the rest of the batch changes no token; finished rows leave.
 //!
-//! What is drawn is what `generate` of the reference draws from the same logits, but for two things:
-//! a picture's token is never drawn, since no picture would stand behind it, and the repetition
+//! The same logits give the tokens that `generate` of the reference draws, with two exceptions:
+//! a picture's token is never drawn, since there would be no picture for it, and the repetition
 //! penalty does not count padding, since that would let the batch change a row.
 
 use std::collections::VecDeque;
@@ -14,27 +14,29 @@ use anyhow::{Result, ensure};
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::VlmConfig;
+use crate::batch::{TokenBatch, index};
 use crate::generate::draw::{draw, seen};
 use crate::native::{Native, decode};
 use crate::ops::{causal_mask, padded_causal_mask};
-use crate::rope::{Grid, Position, Video, batch_rope_index};
-use crate::text::KvCache;
-use crate::vlm::{TokenBatch, Vlm, index};
+use crate::qwen2_5_vl::config::VlmConfig;
+use crate::qwen2_5_vl::rope::{Grid, Position, Video, batch_rope_index};
+use crate::qwen2_5_vl::text::KvCache;
+use crate::qwen2_5_vl::vlm::Vlm;
 
 mod draw;
 
-/// A prompt with its pictures' tokens already expanded.
-#[derive(Debug, Clone)]
+/// A prompt whose picture tokens are already expanded.
+#[derive(Debug, Clone, Default)]
 pub struct Prompt {
+    /// Token ids, at least one, each below `vocab_size`.
     pub input_ids: Vec<u32>,
-    /// Of its pictures, in order of appearance.
+    /// Patches of its pictures, in order of appearance.
     pub grids: Vec<Grid>,
-    /// Likewise.
+    /// Patches of its videos, in order of appearance.
     pub videos: Vec<Video>,
-    /// First row of the features that belongs to this prompt.
+    /// The first row of the features that belongs to this prompt.
     pub feature_start: usize,
-    /// Positions of the answer jump by this much: 0 but where a skill's tie to positions is measured.
+    /// How many positions are skipped before the answer; 0 except where a skill's dependence on positions is measured.
     pub position_gap: u32,
 }
 
@@ -42,22 +44,23 @@ pub struct Prompt {
 /// reference: penalty, temperature, top-k, top-p.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
-    /// 0 takes the most probable token.
+    /// Divisor of the logits, at least 0; 0 takes the most probable token.
     pub temperature: f64,
-    /// 1 keeps all; else the fewest tokens that together have this probability.
+    /// Only the fewest tokens that together have this probability may be drawn; above 0, and 1 for all tokens.
     pub top_p: f64,
-    /// 0 keeps all; else the k most probable tokens and all that tie with the last of them.
+    /// Only this many most probable tokens, and all that tie with the last of them, may be drawn; 0 for all tokens.
     pub top_k: usize,
-    /// Logits of what the row already holds are divided by this if positive, else multiplied
-    /// (Keskar et al. 2019, section 4.1); 1 changes nothing.
+    /// Divisor of the positive logits, and factor of the negative ones, of tokens that the row already holds
+    /// (Keskar et al. 2019, section 4.1); above 0, and 1 changes nothing.
     pub repetition_penalty: f64,
+    /// The most tokens of an answer, prompt excluded; at least 1.
     pub max_new_tokens: usize,
-    /// Each of these ends a row and is part of it.
+    /// Ids that end an answer; the one that does is part of it.
     pub eos_token_id: Vec<u32>,
 }
 
 impl Sampling {
-    /// The most probable token each time, until `eos_token_id`.
+    /// Returns settings that always take the most probable token, until `eos_token_id`.
     pub fn greedy(max_new_tokens: usize, eos_token_id: u32) -> Sampling {
         Sampling {
             temperature: 0.0,
@@ -73,10 +76,10 @@ impl Sampling {
         (self.repetition_penalty - 1.0).abs() > 1e-9
     }
 
-    /// Whether every value is in its range.
+    /// Checks that every value is in its range.
     ///
     /// # Errors
-    /// With the first that is not.
+    /// If one is not; the error names the first.
     pub fn check(&self) -> Result<()> {
         for (name, value, holds) in [
             ("temperature", self.temperature, self.temperature >= 0.0),
@@ -85,11 +88,11 @@ impl Sampling {
         ] {
             ensure!(
                 holds && value.is_finite(),
-                "`{name}` is {value}\nhint: temperature is at least 0, top_p above 0 and at most 1, \
+                "`{name}` is {value}\nhint: temperature must be at least 0, top_p above 0 and at most 1, \
                  repetition_penalty above 0"
             );
         }
-        ensure!(self.max_new_tokens > 0, "`max_new_tokens` is 0\nhint: at least 1");
+        ensure!(self.max_new_tokens > 0, "`max_new_tokens` is 0\nhint: it must be at least 1");
         Ok(())
     }
 }
@@ -97,7 +100,7 @@ impl Sampling {
 /// One sampled continuation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Generated {
-    /// The end token included if one was reached.
+    /// Ids of the answer, the end token included if one was reached.
     pub ids: Vec<u32>,
     /// Log-probability of each id under the model itself, before anything of [`Sampling`] is applied,
     /// in nats.
@@ -117,9 +120,10 @@ struct Row {
     running: bool,
 }
 
-/// `num_samples` continuations of each prompt: `[prompts][samples]`.
+/// Generates `num_samples` continuations of each prompt. `rng(prompt, sample)` makes the random stream of each.
 ///
-/// `rng(prompt, sample)` gives each its own stream.
+/// # Shapes
+/// `features [tokens of all pictures, hidden_size]`; returns `[prompts][samples]`.
 ///
 /// # Panics
 /// If `prompts` is empty or a prompt's image tokens and grids disagree.
@@ -141,12 +145,12 @@ pub fn generate(
     out
 }
 
-/// Times that scores of attention stand in memory at once, in f32: as products, masked, and as shares.
+/// How many copies of attention's scores are in memory at once, in f32: products, masked products, and shares.
 const SCORE_COPIES: usize = 3;
 
-/// Bytes that features of the pictures of `prompts` and [`generate`] take at most, about, in numbers of `dtype`: what
-/// the tower, the prompts and the answers need, whichever is most, since they come one after the other. Weights are
-/// not counted.
+/// Estimates the peak memory of [`generate`] and of computing the features of the pictures of `prompts`, in bytes, for
+/// numbers of `dtype`. It is the largest of what the tower, the prompts and the answers need, since they are computed
+/// one after the other. Weights are not counted.
 pub fn memory_bytes(
     config: &VlmConfig,
     dtype: DType,
@@ -168,7 +172,7 @@ pub fn memory_bytes(
         + scores(pairs * vision.num_heads);
 
     let width = prompts.iter().map(|p| p.input_ids.len()).max().unwrap_or(0);
-    // Attention lays the keys and values of its layer out anew.
+    // Attention makes a copy of the keys and values of its layer.
     let kept = 2 * (config.num_hidden_layers + 1) * config.num_key_value_heads * config.head_dim();
     let decoder = |rows: usize, queries: usize, keys: usize| {
         rows * keys * kept * size
@@ -184,16 +188,20 @@ pub fn memory_bytes(
 /// A token as soon as it is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Drawn {
+    /// Number of its prompt.
     pub prompt: usize,
+    /// Number of its sample among those of the prompt.
     pub sample: usize,
+    /// The token.
     pub id: u32,
-    /// See [`Generated::log_probs`]. Not a number if the model's logits are not finite; its row ends then.
+    /// Log-probability in nats, as in [`Generated::log_probs`]. NaN if the model's logits are not finite; the row ends
+    /// then.
     pub log_prob: f32,
     /// Whether it ends its row.
     pub is_end: bool,
 }
 
-/// [`generate`], token by token, each row's in order.
+/// Does the same as [`generate`] and hands out every token as soon as it is drawn, each row's in order.
 ///
 /// # Panics
 /// See [`generate`].
@@ -216,7 +224,7 @@ pub fn generate_with(
     }
 }
 
-/// What is to be generated.
+/// The arguments of [`generate_with`].
 struct Task<'a> {
     config: &'a VlmConfig,
     prompts: &'a [Prompt],
@@ -226,7 +234,7 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// A row before its first token.
+    /// Makes a row before its first token.
     fn row(&self, prompt: usize, sample: usize) -> Row {
         Row {
             prompt,
@@ -239,7 +247,7 @@ impl Task<'_> {
         }
     }
 
-    /// Positions of a prompt and the one that its answer begins at.
+    /// Computes the positions of a prompt and the one at which its answer begins.
     fn positions(&self, prompt: &Prompt) -> (Vec<Position>, u32) {
         let ids = std::slice::from_ref(&prompt.input_ids);
         let index = batch_rope_index(ids, None, &prompt.grids, &prompt.videos, self.config)
@@ -249,7 +257,7 @@ impl Task<'_> {
         (positions, next)
     }
 
-    /// Draws the next token of `row` and tells of it. See [`Drawn::log_prob`] of logits that are not finite.
+    /// Draws the next token of `row` and hands it to `on_token`.
     fn draw(&self, logits: &[f32], row: &mut Row, on_token: &mut dyn FnMut(Drawn)) {
         let drawn = draw(logits, &row.seen, &mut row.rng, self.sampling, self.config);
         let (id, log_prob) = drawn.unwrap_or((self.config.eos_token_id, f32::NAN));
@@ -263,13 +271,13 @@ impl Task<'_> {
     }
 }
 
-/// Rows that are decoded at once.
+/// How many rows are decoded at once.
 const SLOTS: usize = 64;
-/// Prompts that are computed at once.
+/// How many prompts are computed at once.
 const PREFILL: usize = 16;
 
-/// Continuous batching: a row that ends gives its slot to the next one, so the products stay large until
-/// there is no more to do. Each prompt is computed once, when its first sample gets a slot.
+/// Generates with the native form by continuous batching: a row that ends gives its slot to the next one, so the
+/// products stay large until the end. Each prompt is computed once, when its first sample gets a slot.
 fn generate_native(
     native: &Native,
     task: &Task<'_>,
@@ -342,10 +350,54 @@ fn generate_native(
     }
 }
 
-/// New tokens that a cache has room for at first: most answers are far shorter than the longest that may be.
+/// How many new tokens a cache has room for at first: most answers are far shorter than `max_new_tokens`.
 const ROOM: usize = 512;
 
-/// [`generate_with`] over burn's tensors: all rows at once, padded.
+/// Prompts as the plain form computed them.
+struct Prefilled {
+    cache: KvCache,
+    /// Logits after each prompt, `[prompts * vocab_size]`.
+    logits: Vec<f32>,
+    /// Position of each answer's first token, `[prompts]`.
+    next_position: Vec<u32>,
+}
+
+/// Computes all prompts at once. They end together: `pads` is the padding of each, which is on the left and hidden.
+fn prefill_plain(
+    model: &Vlm,
+    task: &Task<'_>,
+    features: Option<&Tensor<2>>,
+    pads: &[usize],
+    width: usize,
+) -> Prefilled {
+    let &Task { config, prompts, .. } = task;
+    let device = model.device();
+    let heads = model.layout.decoder;
+    let mut batch = TokenBatch::default();
+    let mut next_position = Vec::new();
+    for (prompt, &pad) in prompts.iter().zip(pads) {
+        let (positions, next) = task.positions(prompt);
+        next_position.push(next);
+        batch.input_ids.push([vec![config.eos_token_id; pad], prompt.input_ids.clone()].concat());
+        batch.positions.push([vec![[0; 3]; pad], positions].concat());
+        batch.feature_starts.push(prompt.feature_start);
+    }
+    let group = heads.num_queries_per_kv();
+    let mask = if pads.iter().all(|&pad| pad == 0) {
+        causal_mask(width, group, &device)
+    } else {
+        let seen: Vec<Vec<bool>> =
+            pads.iter().map(|&pad| (0..width).map(|key| key >= pad).collect()).collect();
+        padded_causal_mask(&seen, heads.num_kv_heads, group, &device)
+    };
+    let mut cache = KvCache::new(config, prompts.len(), width, &device, model.dtype());
+    let hidden = model.forward_cached(&batch, features, &mask, &mut cache);
+    let last: Vec<i64> = (0..prompts.len()).map(|i| ((i + 1) * width - 1) as i64).collect();
+    let logits = host(model.decoder.logits(hidden.select(0, index(last, &device))));
+    Prefilled { cache, logits, next_position }
+}
+
+/// Generates over burn's tensors: all rows at once, padded.
 fn generate_plain(
     model: &Vlm,
     task: &Task<'_>,
@@ -354,34 +406,13 @@ fn generate_plain(
 ) {
     let &Task { config, prompts, num_samples, sampling, .. } = task;
     let device = model.device();
-    let (kv_heads, group) =
-        (config.num_key_value_heads, config.num_attention_heads / config.num_key_value_heads);
+    let kv_heads = config.num_key_value_heads;
     let width = prompts.iter().map(|p| p.input_ids.len()).max().expect("at least one prompt");
     let pads: Vec<usize> = prompts.iter().map(|p| width - p.input_ids.len()).collect();
-
-    // Prompts end together: padding stands on the left and is hidden.
-    let mut batch = TokenBatch::default();
-    let mut next_position = Vec::new();
-    for (prompt, &pad) in prompts.iter().zip(&pads) {
-        let (positions, next) = task.positions(prompt);
-        next_position.push(next);
-        batch.input_ids.push([vec![config.eos_token_id; pad], prompt.input_ids.clone()].concat());
-        batch.positions.push([vec![[0; 3]; pad], positions].concat());
-        batch.feature_starts.push(prompt.feature_start);
-    }
-    let mask = if pads.iter().all(|&pad| pad == 0) {
-        causal_mask(width, group, &device)
-    } else {
-        let seen: Vec<Vec<bool>> =
-            pads.iter().map(|&pad| (0..width).map(|key| key >= pad).collect()).collect();
-        padded_causal_mask(&seen, kv_heads, group, &device)
-    };
     let longest = width + sampling.max_new_tokens;
     let mut capacity = longest.min(width + ROOM);
-    let mut cache = KvCache::new(config, prompts.len(), width, &device, model.dtype());
-    let hidden = model.forward_cached(&batch, features, &mask, &mut cache);
-    let last: Vec<i64> = (0..prompts.len()).map(|i| ((i + 1) * width - 1) as i64).collect();
-    let first = host(model.decoder.logits(hidden.select(0, index(last, &device))));
+    let Prefilled { mut cache, logits: first, next_position } =
+        prefill_plain(model, task, features, &pads, width);
 
     let mut rows: Vec<Row> = Vec::with_capacity(prompts.len() * num_samples);
     for (prompt, &position) in next_position.iter().enumerate() {
@@ -431,7 +462,7 @@ fn generate_plain(
     }
 }
 
-/// True where a key is padding: `[rows * kv_heads, 1, capacity]`.
+/// Makes a mask that is true where a key is padding, `[rows * kv_heads, 1, capacity]`.
 fn hidden_keys(
     rows: &[Row],
     pads: &[usize],
@@ -455,15 +486,13 @@ fn host(logits: Tensor<2>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Preset, SpecialIds, VlmConfig};
     use crate::tests::fixtures::{self, Case, Pictures};
     use crate::weights::Parameters;
     use rand_chacha::rand_core::SeedableRng;
     use serde::Deserialize;
 
     fn model() -> Vlm {
-        let ids = SpecialIds { image: 1, vision_start: 2, vision_end: 3, bos: 4, eos: 4 };
-        let mut config = VlmConfig::preset(Preset::Nano, 40, ids);
+        let mut config = fixtures::nano(40);
         config.initializer_range = 0.3;
         let parameters =
             Parameters::init(&config, &mut ChaCha8Rng::seed_from_u64(1), &Device::flex());
@@ -471,13 +500,7 @@ mod tests {
     }
 
     fn prompt(input_ids: &[u32]) -> Prompt {
-        Prompt {
-            input_ids: input_ids.to_vec(),
-            grids: Vec::new(),
-            videos: Vec::new(),
-            feature_start: 0,
-            position_gap: 0,
-        }
+        Prompt { input_ids: input_ids.to_vec(), ..Prompt::default() }
     }
 
     fn sampling() -> Sampling {
@@ -525,22 +548,10 @@ mod tests {
         }
     }
 
-    /// Of the published 7B model, whose keys and values take 56 KiB a token in bf16.
+    /// The published 7B model's keys and values take 56 KiB a token in bf16.
     #[test]
     fn memory_is_that_of_the_largest_of_tower_prompts_and_answers() {
-        let ids = SpecialIds { image: 1, vision_start: 2, vision_end: 3, bos: 4, eos: 4 };
-        let small = VlmConfig::preset(Preset::Nano, 152_064, ids);
-        let mut config = VlmConfig {
-            hidden_size: 3584,
-            intermediate_size: 18_944,
-            num_hidden_layers: 28,
-            num_attention_heads: 28,
-            num_key_value_heads: 4,
-            ..small
-        };
-        config.vision_config.hidden_size = 1280;
-        config.vision_config.intermediate_size = 3420;
-        config.vision_config.num_heads = 16;
+        let config = VlmConfig::published("qwen2.5-vl-7b").unwrap();
         let gigabytes = |prompts: &[Prompt], num_samples, max_new_tokens| {
             let bytes =
                 memory_bytes(&config, DType::BF16, prompts, num_samples, max_new_tokens) as f64;

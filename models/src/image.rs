@@ -1,4 +1,4 @@
-//! Picture to normalized patches: the image processor of Qwen2-VL.
+//! Pictures to normalized patches: the image processor of Qwen2-VL.
 //!
 //! Does not know the tower. It computes what the reference's slow class does on Pillow, to the bit for
 //! pixels: sizes in [`ProcessorConfig::smart_resize`], resampling in `resample`, files in `read`. The
@@ -10,12 +10,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::Serialize;
 
-use crate::config::VisionConfig;
+use crate::fields::Section;
 use crate::image::resample::bicubic;
-use crate::rope::{Grid, merge_order};
+use crate::qwen2_5_vl::config::VisionConfig;
+use crate::qwen2_5_vl::rope::{Grid, merge_order};
 
 mod published;
 mod read;
@@ -23,36 +23,44 @@ mod resample;
 
 pub use read::{decode_picture, read_picture};
 
-/// What a level of a pixel is multiplied by, in 64 bits, before it is normalized in 32.
+/// Factor of a pixel's level, in 64 bits, before it is normalized in 32.
 const RESCALE_FACTOR: f64 = 1.0 / 255.0;
 
 /// `preprocessor_config.json`, as far as it decides the computation. Reads every published form, and
 /// refuses fields by name that ask for something else; writes the fields below, which every version of
 /// the reference reads.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Map<String, Value>")]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ProcessorConfig {
+    /// The reference's class that computes the same.
     pub image_processor_type: String,
+    /// Pictures of fewer pixels are enlarged; at least 1.
     pub min_pixels: usize,
+    /// Pictures of more pixels are shrunk; at least `min_pixels`.
     pub max_pixels: usize,
+    /// Side of a patch, in pixels.
     pub patch_size: usize,
+    /// Frames in a patch.
     pub temporal_patch_size: usize,
+    /// Side, in patches, of the square that becomes one token.
     pub merge_size: usize,
+    /// Mean of red, green and blue, on a scale from 0 to 1.
     pub image_mean: [f32; 3],
+    /// Standard deviation of red, green and blue on the same scale; above 0.
     pub image_std: [f32; 3],
 }
 
-/// Patches of one picture or video, `[grid.num_patches() * patch_dim]` row-major; a patch is laid out
-/// as channel, frame, row, column.
+/// Normalized patches of one picture or video.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Patches {
+    /// `[grid.num_patches() * patch_values]`, row-major; a patch is laid out as channel, frame, row, column.
     pub values: Vec<f32>,
+    /// Frames, rows and columns of the patches.
     pub grid: Grid,
 }
 
 impl ProcessorConfig {
-    /// Mean and deviation of CLIP's training pictures, as Qwen2-VL uses them; small pictures are
-    /// enlarged to 4 x 4 tokens.
+    /// Returns the settings for models that are trained from scratch: mean and deviation of CLIP's training
+    /// pictures, as Qwen2-VL uses them. Small pictures are enlarged to 4 x 4 tokens.
     pub fn preset(vision: &VisionConfig) -> ProcessorConfig {
         let side = 4 * vision.patch_size * vision.spatial_merge_size;
         ProcessorConfig {
@@ -71,7 +79,7 @@ impl ProcessorConfig {
     /// where newer versions of the reference save it.
     ///
     /// # Errors
-    /// If both files are missing, or the one there is not JSON of this form or asks for a computation
+    /// If both files are missing, or the first that exists is not JSON of this form or asks for a computation
     /// that is not implemented.
     pub fn read(dir: &Path) -> Result<ProcessorConfig> {
         let first = dir.join("preprocessor_config.json");
@@ -80,18 +88,24 @@ impl ProcessorConfig {
         let name = path.display();
         let text = fs::read_to_string(&path)
             .with_context(|| format!("failed to read picture processor `{name}`"))?;
-        let parse = |text: &str| {
-            let mut fields: Map<String, Value> = serde_json::from_str(text)?;
-            let fields = fields.remove("image_processor").unwrap_or(Value::Object(fields));
-            serde_json::from_value(fields)
-        };
-        parse(&text).with_context(|| format!("failed to parse picture processor `{name}`"))
+        ProcessorConfig::from_json(&text)
+            .with_context(|| format!("unusable picture processor `{name}`"))
     }
 
-    /// Whether the tower takes the patches that this processor cuts.
+    /// Does the same as [`ProcessorConfig::read`] with the text of either file.
     ///
     /// # Errors
-    /// With the first field that differs.
+    /// See [`ProcessorConfig::read`].
+    pub fn from_json(text: &str) -> Result<ProcessorConfig> {
+        let mut fields = Section::parse(text)?;
+        let nested = fields.object("image_processor")?;
+        ProcessorConfig::take(nested.unwrap_or(fields))
+    }
+
+    /// Checks that the tower takes the patches that this processor cuts.
+    ///
+    /// # Errors
+    /// If they differ; the error names the first field that does.
     pub fn check(&self, vision: &VisionConfig) -> Result<()> {
         for (field, ours, theirs) in [
             ("patch_size", self.patch_size, vision.patch_size),
@@ -107,16 +121,16 @@ impl ProcessorConfig {
         Ok(())
     }
 
-    /// The text of `preprocessor_config.json`.
+    /// Returns the text of `preprocessor_config.json`.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a config is plain data") + "\n"
     }
 
-    /// Height and width after smart resize: multiples of `patch_size x merge_size`, between
+    /// Computes height and width after smart resize: multiples of `patch_size x merge_size`, between
     /// `min_pixels` and `max_pixels`, aspect ratio kept as near as that allows.
     ///
     /// # Errors
-    /// If one side is more than 200 times the other, or zero, as the reference refuses too.
+    /// If one side is more than 200 times the other, or zero; the reference refuses these too.
     pub fn smart_resize(&self, height: usize, width: usize) -> Result<(usize, usize)> {
         let factor = self.patch_size * self.merge_size;
         let (long, short) = (height.max(width), height.min(width));
@@ -144,7 +158,7 @@ impl ProcessorConfig {
         Ok((h as usize, w as usize))
     }
 
-    /// Patches of `picture`, which stands for all frames of its patches.
+    /// Cuts `picture`, which stands for all frames of its patches.
     ///
     /// # Errors
     /// See [`ProcessorConfig::smart_resize`].
@@ -152,13 +166,14 @@ impl ProcessorConfig {
         self.video_patches(std::slice::from_ref(picture))
     }
 
-    /// Patches of a video: each patch spans `temporal_patch_size` of `frames`, the last frame repeated
+    /// Cuts a video: each patch spans `temporal_patch_size` of `frames`, the last frame repeated
     /// where some are missing. Frames are resized as pictures are; the limits hold for each.
     ///
     /// # Errors
     /// If there is no frame or they differ in size; see [`ProcessorConfig::smart_resize`].
     pub fn video_patches(&self, frames: &[RgbImage]) -> Result<Patches> {
-        let first = frames.first().context("a video without a frame")?;
+        let first =
+            frames.first().context("a video has no frames\nhint: give at least one frame")?;
         if let Some(index) = frames.iter().position(|f| f.dimensions() != first.dimensions()) {
             let (size, other) = (first.dimensions(), frames[index].dimensions());
             bail!(
@@ -196,7 +211,7 @@ impl ProcessorConfig {
         Ok(Patches { values, grid })
     }
 
-    /// Per channel, what each level of a pixel becomes.
+    /// Tabulates, for each channel, the normalized value of each level of a pixel.
     fn tables(&self) -> [[f32; 256]; 3] {
         let mut tables = [[0.0; 256]; 3];
         for (table, (mean, std)) in
@@ -212,26 +227,16 @@ impl ProcessorConfig {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use image::imageops::rotate90;
     use proptest::prelude::*;
     use safetensors::{SafeTensors, tensor::TensorView};
+    use serde_json::Value;
 
     use super::*;
-    use crate::config::{Preset, SpecialIds, VlmConfig};
+    use crate::tests::fixtures::{json, nano, path as fixture};
 
     fn processor() -> ProcessorConfig {
-        let ids = SpecialIds { image: 1, vision_start: 2, vision_end: 3, bos: 4, eos: 4 };
-        ProcessorConfig::preset(&VlmConfig::preset(Preset::Nano, 300, ids).vision_config)
-    }
-
-    fn fixture(name: &str) -> PathBuf {
-        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/parity/fixtures")).join(name)
-    }
-
-    fn json(name: &str) -> Value {
-        serde_json::from_slice(&fs::read(fixture(name)).unwrap()).unwrap()
+        ProcessorConfig::preset(&nano(300).vision_config)
     }
 
     fn number(value: &Value) -> usize {
@@ -273,7 +278,7 @@ mod tests {
 
     #[test]
     fn sizes_are_those_of_the_reference() {
-        let file = json("processor/smart_resize.json");
+        let file: Value = json("processor/smart_resize.json");
         let cases = file["cases"].as_array().unwrap();
         assert_eq!(cases.len(), 40);
         for case in cases {
@@ -303,7 +308,7 @@ mod tests {
     fn picture_files_become_the_pixels_of_the_reference() {
         let bytes = fs::read(fixture("processor/resized.safetensors")).unwrap();
         let resized = SafeTensors::deserialize(&bytes).unwrap();
-        let file = json("processor/processor.json");
+        let file: Value = json("processor/processor.json");
         let pictures = file["pictures"].as_array().unwrap();
         assert_eq!(pictures.len(), 14);
         for case in pictures {
@@ -362,7 +367,7 @@ mod tests {
         }
         let bytes = fs::read(fixture("pictures.safetensors")).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
-        let grids = &json("pictures.json")["grid_thw"];
+        let grids = &json::<Value>("pictures.json")["grid_thw"];
         for (name, width, height, seed) in [("a", 140, 84, 6), ("b", 56, 56, 0), ("c", 84, 56, 1)] {
             let patches =
                 within(784, 28 * 28 * 1280).patches(&painted(width, height, seed)).unwrap();
@@ -382,7 +387,7 @@ mod tests {
         let frames = [1, 3, 4, 6].map(|seed| painted(56, 56, seed));
         let patches = within(784, 28 * 28 * 1280).video_patches(&frames).unwrap();
         assert_eq!(patches.grid, Grid { t: 2, h: 4, w: 4 });
-        assert_eq!(json("pictures.json")["grid_thw"]["v"], serde_json::json!([2, 4, 4]));
+        assert_eq!(json::<Value>("pictures.json")["grid_thw"]["v"], serde_json::json!([2, 4, 4]));
         let expected = floats(&tensors.tensor("v").unwrap());
         assert_eq!(patches.values.len(), expected.len());
         for (found, expected) in patches.values.iter().zip(&expected) {
@@ -459,7 +464,7 @@ mod tests {
         let config = ProcessorConfig::read(dir).unwrap();
         assert_eq!(config, processor());
         let text = fs::read_to_string(dir.join("preprocessor_config.json")).unwrap();
-        assert_eq!(serde_json::to_string_pretty(&config).unwrap() + "\n", text);
+        assert_eq!(config.to_json(), text);
     }
 
     #[test]
@@ -480,9 +485,9 @@ mod tests {
         let path = folder.path().join("preprocessor_config.json");
         for (text, cause) in [
             (None, "failed to read"),
-            (Some("{"), "failed to parse"),
-            (Some("[]"), "failed to parse"),
-            (Some(r#"{"do_resize": false}"#), "`do_resize` of false is not implemented"),
+            (Some("{"), "not a whole JSON object"),
+            (Some("[]"), "not a whole JSON object"),
+            (Some(r#"{"do_resize": false}"#), "`do_resize` `false` is not implemented"),
         ] {
             if let Some(text) = text {
                 fs::write(&path, text).unwrap();

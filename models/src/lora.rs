@@ -1,9 +1,9 @@
 //! LoRA (Hu et al. 2021, arXiv 2106.09685) on any set of linear layers, in PEFT's layout.
 //!
 //! Does not know layers: an adapter turns parameters into parameters, `W + scaling * B A`, and the
-//! model is built over the outcome. Gradients reach A and B through that sum, in burn's graph or by
-//! [`Adapter::gradients`] from those of the outcome, so training needs no second forward pass; merging
-//! is the same sum, kept. Dropout of the adapter is not applied.
+//! model is built over the result. Gradients reach A and B through that sum, in burn's graph or by
+//! [`Adapter::gradients`] from those of the result, so training needs no second forward pass. Merging an adapter
+//! stores the same sum. Dropout of the adapter is not applied.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,13 +16,16 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::weights::{ComputeDtype, NamedShape, Parameter, Parameters, StoredDtype, write_tensors};
+use crate::qwen2_5_vl::names::{EMBEDDING, module_name};
+use crate::qwen2_5_vl::shapes::NamedShape;
+use crate::weights::{ComputeDtype, Parameter, Parameters, StoredDtype, write_tensors};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
-/// What PEFT puts before the name of a module.
+const HINT: &str = "hint: compare with a file that PEFT writes";
+/// The prefix that PEFT puts before the names of modules.
 const PREFIX: &str = "base_model.model.";
-/// Fields of `adapter_config.json` that change no computation here.
+/// Fields of `adapter_config.json` that change nothing here.
 const IGNORED: [&str; 14] = [
     "auto_mapping",
     "base_model_name_or_path",
@@ -40,25 +43,27 @@ const IGNORED: [&str; 14] = [
     "task_type",
 ];
 
-/// Which linear layers an adapter changes, by the names that `transformers` uses inside
+/// Selects the linear layers that an adapter changes, by the names that `transformers` uses inside
 /// (`model.language_model.layers.0.self_attn.q_proj`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum TargetModules {
-    /// A regular expression that the whole name matches.
+    /// All layers whose whole name matches this regular expression.
     Pattern(String),
-    /// Last parts of names.
+    /// All layers whose name ends in one of these, at a dot.
     Names(Vec<String>),
 }
 
-/// `adapter_config.json`, as far as it changes what is computed.
+/// The fields of `adapter_config.json` that change what is computed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraConfig {
-    /// The rank.
+    /// The rank; at least 1.
     pub r: usize,
+    /// Numerator of the scaling.
     pub lora_alpha: f64,
+    /// The layers that are changed.
     pub target_modules: TargetModules,
-    /// Scaling by `alpha / sqrt(r)` (arXiv 2312.03732) instead of `alpha / r`.
+    /// Whether to scale by `alpha / sqrt(r)` (arXiv 2312.03732) instead of `alpha / r`.
     pub use_rslora: bool,
 }
 
@@ -97,19 +102,25 @@ impl LoraConfig {
                 "`{name}` is {value}\nhint: only plain LoRA is implemented, with this field off"
             );
         }
-        let field =
-            |name: &str| fields.get(name).ok_or_else(|| anyhow!("field `{name}` is missing"));
+        let field = |name: &str| {
+            fields.get(name).ok_or_else(|| anyhow!("field `{name}` is missing\n{HINT}"))
+        };
         let r = field("r")?.as_u64().unwrap_or(0) as usize;
         let lora_alpha = field("lora_alpha")?.as_f64().unwrap_or(f64::NAN);
-        ensure!(r > 0, "rank `r` is {}\nhint: at least 1", fields["r"]);
-        ensure!(lora_alpha.is_finite(), "`lora_alpha` is no number");
+        ensure!(r > 0, "rank `r` is {}\nhint: give a whole number, at least 1", fields["r"]);
+        ensure!(
+            lora_alpha.is_finite(),
+            "`lora_alpha` is not a finite number\nhint: give a number such as 16"
+        );
         let target_modules = serde_json::from_value(field("target_modules")?.clone())
-            .context("`target_modules` is neither a pattern nor a list of names")?;
+            .with_context(|| {
+                format!("`target_modules` is neither a pattern nor a list of names\n{HINT}")
+            })?;
         let use_rslora = fields.get("use_rslora").and_then(Value::as_bool).unwrap_or(false);
         Ok(LoraConfig { r, lora_alpha, target_modules, use_rslora })
     }
 
-    /// The text of `adapter_config.json`.
+    /// Returns the text of `adapter_config.json`.
     pub fn to_json(&self) -> String {
         let fields = json!({
             "bias": "none",
@@ -124,13 +135,13 @@ impl LoraConfig {
         serde_json::to_string_pretty(&fields).expect("plain data") + "\n"
     }
 
-    /// What `B A` is multiplied by.
+    /// Returns the factor of `B A`.
     pub fn scaling(&self) -> f64 {
         let r = self.r as f64;
         self.lora_alpha / if self.use_rslora { r.sqrt() } else { r }
     }
 
-    /// Names and shapes of the factors for a model of `shapes`.
+    /// Lists names and shapes of the factors for a model with parameters of `shapes`.
     ///
     /// # Errors
     /// See [`LoraConfig::weights`].
@@ -141,17 +152,18 @@ impl LoraConfig {
         Ok(self.weights(shapes)?.into_iter().flat_map(of).collect())
     }
 
-    /// Those of `shapes`, by published name, that the adapter changes.
+    /// Selects those of `shapes`, by published name, that the adapter changes.
     ///
     /// # Errors
-    /// If the pattern is no regular expression or nothing matches.
+    /// If the pattern is not a regular expression or nothing matches.
     pub fn weights<'a>(&self, shapes: &'a [NamedShape]) -> Result<Vec<&'a NamedShape>> {
         let pattern = match &self.target_modules {
             TargetModules::Names(_) => None,
-            TargetModules::Pattern(text) => Some(
-                Regex::new(&format!("^(?:{text})$"))
-                    .with_context(|| format!("`target_modules` is no pattern: {text}"))?,
-            ),
+            TargetModules::Pattern(text) => {
+                Some(Regex::new(&format!("^(?:{text})$")).with_context(|| {
+                    format!("`target_modules` is not a regular expression: {text}\n{HINT}")
+                })?)
+            }
         };
         let wanted = |module: &str| match (&pattern, &self.target_modules) {
             (Some(pattern), _) => pattern.is_match(module),
@@ -161,8 +173,8 @@ impl LoraConfig {
             (None, TargetModules::Pattern(_)) => false,
         };
         let changes = |(name, shape): &&NamedShape| {
-            let is_layer = shape.len() == 2 && name != "model.embed_tokens.weight";
-            is_layer && name.strip_suffix(".weight").is_some_and(|stem| wanted(&module(stem)))
+            let is_layer = shape.len() == 2 && name != EMBEDDING;
+            is_layer && name.strip_suffix(".weight").is_some_and(|stem| wanted(&module_name(stem)))
         };
         let weights: Vec<&NamedShape> = shapes.iter().filter(changes).collect();
         ensure!(
@@ -174,8 +186,8 @@ impl LoraConfig {
         Ok(weights)
     }
 
-    /// The same without the weights that are `excluded`, by published name: every layer that is left stands
-    /// in `target_modules` with its whole name, so that others read the same from it.
+    /// Returns the configuration without the weights that are `excluded`, by published name. Every remaining layer is in
+    /// `target_modules` by its whole name, so that other programs understand it the same way.
     ///
     /// # Errors
     /// See [`LoraConfig::weights`].
@@ -185,31 +197,23 @@ impl LoraConfig {
         excluded: impl Fn(&str) -> bool,
     ) -> Result<LoraConfig> {
         let left = self.weights(shapes)?.into_iter().filter(|(name, _)| !excluded(name));
-        let names = left.filter_map(|(name, _)| name.strip_suffix(".weight")).map(module);
+        let names = left.filter_map(|(name, _)| name.strip_suffix(".weight")).map(module_name);
         Ok(LoraConfig { target_modules: TargetModules::Names(names.collect()), ..self.clone() })
     }
 }
 
-/// The name that `transformers` uses inside for the module published as `stem`.
-fn module(stem: &str) -> String {
-    match (stem.strip_prefix("model."), stem.starts_with("visual.")) {
-        (Some(rest), _) => format!("model.language_model.{rest}"),
-        (None, true) => format!("model.{stem}"),
-        (None, false) => stem.to_owned(),
-    }
-}
-
-/// The factors of every weight that `config` names: A `[r, in]` and B `[out, r]` for a weight
+/// The factors of every weight that `config` selects: A `[r, in]` and B `[out, r]` for a weight
 /// `[out, in]`.
 #[derive(Debug, Clone)]
 pub struct Adapter {
+    /// Rank, scaling and the changed layers.
     pub config: LoraConfig,
-    /// By PEFT's names; what is trained.
+    /// The factors, by PEFT's names; they are what is trained.
     pub parameters: Parameters,
 }
 
 impl Adapter {
-    /// A fresh adapter: A even in `±1 / sqrt(in)`, as PEFT draws it, and B zero, so that it changes
+    /// Draws a fresh adapter: A uniform in `±1 / sqrt(in)`, like PEFT, and B zero, so that it changes
     /// nothing yet.
     ///
     /// # Errors
@@ -249,7 +253,7 @@ impl Adapter {
         Ok(Adapter { config, parameters })
     }
 
-    /// Writes `adapter_model.safetensors`, f32, and `adapter_config.json`, which comes last.
+    /// Writes `adapter_model.safetensors` in f32 and then `adapter_config.json`.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -260,17 +264,18 @@ impl Adapter {
             .with_context(|| format!("failed to write `{}`", path.display()))
     }
 
-    /// The files that [`Adapter::save`] writes, by name.
+    /// Makes the files that [`Adapter::save`] writes: names and bytes.
     pub fn files(&self) -> [(&'static str, Vec<u8>); 2] {
         [(WEIGHTS, self.parameters.to_bytes()), (CONFIG, self.config.to_json().into_bytes())]
     }
 
-    /// `base` with `scaling * B A` added to every weight the adapter changes; these are f32, whatever `base` is.
+    /// Adds `scaling * B A` to every weight of `base` that the adapter changes; these become f32, whatever `base` is.
     pub fn apply(&self, base: &Parameters) -> Parameters {
         self.apply_as(base, ComputeDtype::F32)
     }
 
-    /// The same with the changed weights rounded to `dtype`, one after the other: the sums are never there all at once.
+    /// Does the same as [`Adapter::apply`] and rounds the changed weights to `dtype`, one after the other, so that memory
+    /// never holds all sums in f32.
     pub fn apply_as(&self, base: &Parameters, dtype: ComputeDtype) -> Parameters {
         base.map(|name, p| {
             let factor = |half| self.parameters.find(&key(name, half)).map(Parameter::matrix);
@@ -281,11 +286,11 @@ impl Adapter {
         })
     }
 
-    /// Gradients of the factors, by PEFT's names, from those of the weights that [`Adapter::apply`] gives, by
-    /// published names: `dA = scaling * B' dW` and `dB = scaling * dW A'`.
+    /// Computes the gradients of the factors, by PEFT's names, from those of the weights that [`Adapter::apply`] makes,
+    /// by published names: `dA = scaling * B' dW` and `dB = scaling * dW A'`.
     ///
     /// # Shapes
-    /// Flat, row-major, `[product of shape]` each.
+    /// All gradients are flat, row-major, `[product of shape]`.
     pub fn gradients(
         &self,
         of_weights: &BTreeMap<String, Tensor<1>>,
@@ -307,17 +312,17 @@ impl Adapter {
     }
 }
 
-/// PEFT's name of a factor of the weight published as `name`.
+/// Returns PEFT's name of a factor of the weight published as `name`.
 fn key(name: &str, half: &str) -> String {
     let stem = name.strip_suffix(".weight").unwrap_or(name);
-    format!("{PREFIX}{}.lora_{half}.weight", module(stem))
+    format!("{PREFIX}{}.lora_{half}.weight", module_name(stem))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qwen2_5_vl::vlm::Vlm;
     use crate::tests::fixtures::{self, Pictures, distance, relative_distance};
-    use crate::vlm::Vlm;
     use rand_chacha::rand_core::SeedableRng;
     use serde::Deserialize;
 
@@ -481,7 +486,7 @@ mod tests {
         assert!(field("rank_pattern", json!({"q_proj": 8})).contains("`rank_pattern` is"));
         assert!(field("something_new", json!(1)).contains("`something_new` is 1"));
         assert!(field("bias", json!("all")).contains("`bias` is \"all\""));
-        assert!(field("target_modules", json!("(")).contains("is no pattern"));
+        assert!(field("target_modules", json!("(")).contains("is not a regular expression"));
         assert!(field("target_modules", json!("nothing")).contains("no linear layer matches"));
         assert!(field("r", json!(0)).contains("rank `r` is 0"));
         assert!(field("r", json!(5)).contains("has shape [4, 112], expected [5, 112]"));

@@ -2,12 +2,13 @@
 //!
 //! Does not know files; `files` does. The formulas are those of mergekit's methods of these names; `d` is a
 //! parent's difference from the base, and the share is the weight of the first parent, the rest that of the
-//! second. Random masks hang on seed, tensor's name and parent, so no order of tensors changes a bit.
+//! second. Random masks depend on seed, tensor's name and parent only, so the order of tensors changes no bit.
 
 use anyhow::{Result, ensure};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use crate::merge::report::{Figures, MergeReport};
 use crate::weights::{Parameter, Parameters};
@@ -16,11 +17,11 @@ pub mod files;
 mod folder;
 pub mod report;
 
-/// Above this cosine SLERP is linear, as in mergekit.
+/// The cosine above which SLERP is linear, as in mergekit.
 const PARALLEL: f64 = 0.9995;
 
-/// How two tensors become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The formula by which two tensors become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, VariantArray)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// Weighted mean (Wortsman et al. 2022).
@@ -35,70 +36,77 @@ pub enum Method {
     DareTies,
 }
 
-/// What makes up for what DARE dropped.
+/// The correction for the numbers that DARE dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rescale {
-    /// Divides by `density`, as in the paper: right in the mean.
+    /// Divides by `density`, as in the paper, which keeps the expected value.
     InvDensity,
     /// Restores the sum of magnitudes, as in mergekit.
     L1,
+    /// Leaves the remaining numbers as they are.
     None,
 }
 
-/// A merge with all its numbers.
+/// All settings of a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MergeSpec {
+    /// The formula.
     pub method: Method,
-    /// Weight of the first parent.
+    /// Weight of the first parent, from 0 to 1; the second has the rest.
     pub share: f64,
-    /// Share of a difference's numbers that TIES or DARE keeps.
+    /// Share of a difference's numbers that TIES or DARE keeps; above 0, at most 1.
     pub density: f64,
-    /// Whether TIES divides by the weights that agree.
+    /// Whether the methods with an election divide by the weights that agree.
     pub normalize: bool,
-    /// What the merged difference is multiplied by.
+    /// Factor of the merged difference; finite.
     pub lambda: f64,
+    /// The correction for what DARE drops.
     pub rescale: Rescale,
-    /// Of DARE's masks.
+    /// Seed of DARE's masks.
     pub seed: u64,
 }
 
 impl Method {
-    /// Whether it merges differences from a base.
+    /// Returns whether the method merges differences from a base.
     pub fn needs_base(self) -> bool {
         !matches!(self, Method::Linear | Method::Slerp)
     }
 }
 
 impl MergeSpec {
-    /// Whether every number is in its range.
+    /// Checks that every number is in its range.
     ///
     /// # Errors
-    /// With the first that is not.
+    /// If one is not; the error names the first.
     pub fn check(&self) -> Result<()> {
-        ensure!((0.0..=1.0).contains(&self.share), "share {} is none\nhint: 0 to 1", self.share);
+        ensure!(
+            (0.0..=1.0).contains(&self.share),
+            "share {} is outside its range\nhint: give a number from 0 to 1",
+            self.share
+        );
         ensure!(
             self.density > 0.0 && self.density <= 1.0,
-            "density {} is no share that is kept\nhint: above 0, at most 1",
+            "density {} is outside its range\nhint: give a number above 0 and at most 1",
             self.density
         );
         ensure!(
             self.lambda.is_finite(),
-            "lambda {} is not finite\nhint: 1 takes the merged difference as it is",
+            "lambda {} is not finite\nhint: 1 leaves the merged difference as it is",
             self.lambda
         );
         Ok(())
     }
 
-    /// Whether the merge of a parent alone is that parent: nothing is dropped or scaled.
+    /// Returns whether nothing is dropped or scaled, so that the merge of one parent alone is that parent.
     fn keeps_all(&self) -> bool {
         let ones = [self.density, self.lambda].map(|x| x.total_cmp(&1.0).is_eq());
         !self.method.needs_base() || ones == [true, true]
     }
 }
 
-/// The merge of `a` and `b`, both trained from `base`.
+/// Merges `a` and `b`, both trained from `base`.
 ///
 /// # Errors
 /// If the three do not have the same tensors, or the settings are out of range.
@@ -110,7 +118,10 @@ pub fn merge(
 ) -> Result<(Parameters, MergeReport)> {
     spec.check()?;
     for other in [a, b] {
-        ensure!(other.names().eq(base.names()), "the models have tensors of other names");
+        ensure!(
+            other.names().eq(base.names()),
+            "the models have tensors of different names\nhint: merge models of one architecture and size"
+        );
     }
     let mut figures = Figures::default();
     let mut merged = Vec::new();
@@ -119,7 +130,8 @@ pub fn merge(
         for other in [of_a, of_b] {
             ensure!(
                 other.shape == p.shape,
-                "`{name}` has shape {:?} in one model and {:?} in another",
+                "`{name}` has shape {:?} in one model and {:?} in another\n\
+                 hint: merge models of one architecture and size",
                 p.shape,
                 other.shape
             );
@@ -134,9 +146,11 @@ pub fn merge(
     Ok((merged.into_iter().collect(), figures.report()))
 }
 
-/// The merge of one tensor's numbers; works in the memory of the parents, since a tensor may be large.
-/// `base` is read by the methods that need one only. A share of 0 or 1 gives that parent to the bit,
-/// unless numbers are dropped or scaled on the way.
+/// Merges one tensor's numbers in the memory of the parents, since a tensor may be large. `base` is used only by
+/// the methods that need one. A share of 0 or 1 gives that parent to the bit, unless numbers are dropped or scaled.
+///
+/// # Shapes
+/// `a` and `b` `[numbers]`, `base` the same where it is needed; returns the same.
 pub fn merge_tensor(
     spec: &MergeSpec,
     name: &str,
@@ -192,8 +206,8 @@ fn slerp(a: Vec<f32>, b: &[f32], share: f64) -> Vec<f32> {
     weighted(a, b, [share, 1.0 - share].map(|part| (part * angle).sin() / angle.sin()))
 }
 
-/// The `density` of the numbers that are largest in magnitude, but at least one as in mergekit, of equal ones
-/// the first; the others become zero.
+/// Keeps the share `density` of the numbers that are largest in magnitude, but at least one as in mergekit, of equal
+/// ones the first; the others become zero.
 fn trimmed(mut d: Vec<f32>, density: f64) -> Vec<f32> {
     let keep = ((density * d.len() as f64) as usize).max(1);
     if keep >= d.len() {
@@ -213,7 +227,7 @@ fn trimmed(mut d: Vec<f32>, density: f64) -> Vec<f32> {
     d
 }
 
-/// TIES: of each number the sign of the weighted sum wins, and only what agrees with it counts.
+/// Applies the election of TIES: for each number the sign of the weighted sum wins, and only parents of that sign count.
 fn elected(spec: &MergeSpec, mut da: Vec<f32>, db: &[f32], base: &[f32]) -> Vec<f32> {
     let weights = [spec.share as f32, (1.0 - spec.share) as f32];
     let one = |a: f32, b: f32, base: f32| {
@@ -241,7 +255,7 @@ enum Parent {
     B,
 }
 
-/// DARE: each number stays with probability `density`.
+/// Applies DARE: each number stays with probability `density`, and the others become zero.
 fn dropped(spec: &MergeSpec, name: &str, parent: Parent, mut d: Vec<f32>) -> Vec<f32> {
     let mut hasher = blake3::Hasher::new();
     // The name comes last: what stands before it has one length, so no two inputs run together.
@@ -285,9 +299,6 @@ mod tests {
     fn wave(phase: f32) -> Vec<f32> {
         (0..4000).map(|i| (i as f32 * 0.37 + phase).sin()).collect()
     }
-
-    const METHODS: [Method; 5] =
-        [Method::Linear, Method::Slerp, Method::Ties, Method::DareLinear, Method::DareTies];
 
     fn merged(spec: &MergeSpec, name: &str, a: &[f32], b: &[f32], base: &[f32]) -> Vec<f32> {
         merge_tensor(spec, name, a.to_vec(), b.to_vec(), base)
@@ -391,10 +402,13 @@ mod tests {
         let (_, tied) = crate::tests::fixtures::model("model-tied");
         let (_, untied) = crate::tests::fixtures::model("model-untied");
         let error = merge(&LINEAR, &tied, &untied, &tied).unwrap_err().to_string();
-        assert_eq!(error, "the models have tensors of other names");
+        assert_eq!(
+            error,
+            "the models have tensors of different names\nhint: merge models of one architecture and size"
+        );
         let much = MergeSpec { share: 1.5, ..LINEAR };
         let error = merge(&much, &tied, &tied, &tied).unwrap_err().to_string();
-        assert_eq!(error, "share 1.5 is none\nhint: 0 to 1");
+        assert_eq!(error, "share 1.5 is outside its range\nhint: give a number from 0 to 1");
         let (same, report) = merge(&LINEAR, &tied, &tied, &tied).unwrap();
         assert_eq!(same.to_bytes(), tied.to_bytes());
         assert!(report.distance_a.abs() < 1e-12 && report.overlap.abs() < 1e-12);
@@ -442,7 +456,7 @@ mod tests {
             normalize: bool, rescale in 0..3_usize, seed: u64
         ) {
             let rescale = [Rescale::InvDensity, Rescale::L1, Rescale::None][rescale];
-            for method in METHODS {
+            for &method in Method::VARIANTS {
                 let spec = MergeSpec { method, normalize, rescale, seed, ..LINEAR };
                 let at = |share| bits(&merged(&MergeSpec { share, ..spec }, "w", &a, &b, &base));
                 prop_assert_eq!(at(1.0), bits(&a), "{:?}", method);
@@ -455,7 +469,7 @@ mod tests {
             share in 0.0..1.0_f64, phase in 0.1..3.0_f32, density in 0.1..1.0_f64
         ) {
             let (a, b, base) = (wave(phase), wave(-phase), wave(0.05));
-            for method in METHODS {
+            for &method in Method::VARIANTS {
                 // Each parent has a mask of its own, so that DARE turns only where it drops nothing.
                 let is_random = matches!(method, Method::DareLinear | Method::DareTies);
                 let density = if is_random { 1.0 } else { density };

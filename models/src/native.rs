@@ -1,10 +1,9 @@
-//! The model on slices of the host's memory: what burn's operations do one by one is fused here, forward
-//! and backward by hand.
+//! The native form of the model: on slices of the host's memory, fused, forward and backward by hand.
 //!
 //! Does not know losses or sampling. It serves where the parameters lie in burn-flex's memory as f32;
-//! everywhere else the plain form over burn's tensors does the same ([`crate::text`], [`crate::vision`]),
-//! and tests hold the two together. Sequences stand one after the other without padding, and attention
-//! is computed over spans, so nothing is computed that nobody sees.
+//! everywhere else the plain form over burn's tensors computes the same ([`crate::qwen2_5_vl::text`],
+//! [`crate::qwen2_5_vl::vision`]), and tests compare the two. Sequences stand one after the other without
+//! padding, and attention is computed over spans, so nothing is computed that is not used.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +14,10 @@ use burn::tensor::Tensor;
 use self::attention::{Heads, Span};
 use self::block::{Angles, Gradients, Linear, LinearGradient, Shape, Tape, Weights};
 use self::kernels::{log_sum_exp, rms_norm, rms_norm_backward};
-use crate::config::VlmConfig;
-use crate::rope::decoder_tables;
-use crate::vlm::TokenBatch;
+use crate::batch::{Source, TokenBatch};
+use crate::qwen2_5_vl::config::VlmConfig;
+use crate::qwen2_5_vl::names::{EMBEDDING, HEAD, NORM, TOWER};
+use crate::qwen2_5_vl::rope::decoder_tables;
 use crate::weights::Parameters;
 
 pub(crate) mod attention;
@@ -30,20 +30,20 @@ mod tower;
 pub use self::gemm::{Mat, MatMut, Product, product, recorded};
 pub use self::tower::TowerPass;
 
-/// Rows whose logits are held at once.
+/// Number of rows whose logits are in memory at once.
 const HEAD_BLOCK: usize = 128;
 
-/// Gradients by name, `[product of shape]` each; what is frozen is not there.
+/// Gradients by name of the parameter, `[product of shape]` each; frozen parameters have no entry.
 pub type HostGradients = BTreeMap<String, Vec<f32>>;
 
-/// The parameters of a model, borrowed from burn-flex.
+/// A model over parameters that are borrowed from burn-flex.
 #[derive(Debug, Clone)]
 pub struct Native {
     config: VlmConfig,
     tensors: BTreeMap<String, FlexTensor>,
 }
 
-/// What the way back through the decoder needs.
+/// The results of a forward pass through the decoder that [`Native::backward`] needs.
 #[derive(Debug)]
 pub struct Pass {
     cos: Vec<f32>,
@@ -57,18 +57,17 @@ pub struct Pass {
     predicting: Vec<f32>,
     predictions: Vec<(usize, u32)>,
     lse: Vec<f32>,
-    /// For each row its id, or the row of the features that stands there.
-    sources: Vec<Result<u32, usize>>,
+    sources: Vec<Source>,
 }
 
 impl Native {
-    /// The parameters, if they lie in the host's memory as f32 and carry no gradient of burn's.
+    /// Borrows the parameters, if they lie in the host's memory as f32 and burn does not track their gradients.
     pub(crate) fn of(config: &VlmConfig, parameters: &Parameters) -> Option<Native> {
         let tensors = parameters.iter().map(|(name, p)| Some((name.to_owned(), host(&p.value)?)));
         Some(Native { config: config.clone(), tensors: tensors.collect::<Option<_>>()? })
     }
 
-    /// Zeros for the gradients of the parameters whose name is `wanted`.
+    /// Makes zeros for the gradients of the parameters whose name is `wanted`.
     fn zeros(&self, wanted: impl Fn(&str) -> bool) -> HostGradients {
         let names = self.tensors.keys().filter(|name| wanted(name));
         names.map(|name| (name.clone(), vec![0.0; self.slice(name).len()])).collect()
@@ -88,7 +87,7 @@ impl Native {
     }
 
     fn head(&self) -> &'static str {
-        if self.config.tie_word_embeddings { EMBEDDING } else { "lm_head.weight" }
+        if self.config.tie_word_embeddings { EMBEDDING } else { HEAD }
     }
 
     fn shape(&self) -> Shape {
@@ -123,8 +122,11 @@ impl Native {
         }
     }
 
-    /// Log-probabilities, in nats, of `predictions` (row among all tokens of the batch, id) and what
-    /// [`Native::backward`] needs. `features [tokens of pictures, hidden_size]`.
+    /// Computes the log-probabilities of `predictions`, each a row among all tokens of the batch and the id that it
+    /// predicts, and what [`Native::backward`] needs.
+    ///
+    /// # Shapes
+    /// `features [tokens of all pictures, hidden_size]`; returns `[predictions]`, in nats.
     pub fn log_probs(
         &self,
         batch: &TokenBatch,
@@ -132,7 +134,7 @@ impl Native {
         predictions: &[(usize, u32)],
     ) -> (Vec<f32>, Pass) {
         let (shape, hidden) = (self.shape(), self.config.hidden_size);
-        let sources = self.sources(batch, !features.is_empty());
+        let sources = batch.sources(&self.config, !features.is_empty());
         let mut x = self.embed(&sources, features);
         let (cos, sin) = self.angles(batch);
         let spans = spans(batch);
@@ -175,8 +177,11 @@ impl Native {
         (log_probs, pass)
     }
 
-    /// Gradients of all parameters of the decoder that are not `frozen`, from those of the
-    /// log-probabilities; and of the features, `[tokens of pictures, hidden_size]`.
+    /// Computes the gradients of all parameters of the decoder that are not `frozen`, and of the features, from
+    /// `dlog_probs`, those of the log-probabilities.
+    ///
+    /// # Shapes
+    /// `dlog_probs [predictions]`; returns gradients of the features `[num_features, hidden_size]`.
     pub fn backward(
         &self,
         pass: Pass,
@@ -184,43 +189,13 @@ impl Native {
         num_features: usize,
         frozen: &dyn Fn(&str) -> bool,
     ) -> (HostGradients, Vec<f32>) {
-        let (shape, hidden, vocab) =
-            (self.shape(), self.config.hidden_size, self.config.vocab_size);
+        let (shape, hidden) = (self.shape(), self.config.hidden_size);
         let mut pool = self.zeros(|name| !name.starts_with(TOWER) && !frozen(name));
 
-        // The head: logits are computed again, block by block.
-        let weight = self.slice(self.head());
-        let mut dpredicting = vec![0.0; pass.predicting.len()];
-        lend(&mut pool, [self.head().to_owned()], |[mut dhead]| {
-            self.logits(&pass.predicting, |first, logits| {
-                let rows = logits.len() / vocab;
-                for (r, row) in logits.chunks_exact_mut(vocab).enumerate() {
-                    kernels::softmax_again(row, vocab, pass.lse[first + r]);
-                    let d = dlog_probs[first + r];
-                    kernels::scale(row, -d);
-                    row[pass.predictions[first + r].1 as usize] += d;
-                }
-                let dlogits = Mat::new(logits, rows, vocab, vocab);
-                let part = first * hidden..(first + rows) * hidden;
-                product(
-                    MatMut::new(&mut dpredicting[part.clone()], rows, hidden, hidden),
-                    dlogits,
-                    Mat::new(weight, vocab, hidden, hidden),
-                    1.0,
-                    false,
-                );
-                if let Some(dhead) = &mut dhead {
-                    let x = Mat::new(&pass.predicting[part], rows, hidden, hidden);
-                    product(MatMut::new(dhead, vocab, hidden, hidden), dlogits.t(), x, 1.0, true);
-                }
-            });
-        });
-
+        let dpredicting = self.head_backward(&pass, dlog_probs, pool.get_mut(self.head()));
         let mut dbefore = vec![0.0; pass.x.len()];
-        let norm = self.slice(NORM);
-        lend(&mut pool, [NORM.to_owned()], |[dnorm]| {
-            rms_norm_backward(&dpredicting, &pass.x, norm, &pass.scales, &mut dbefore, dnorm);
-        });
+        let (norm, dnorm) = (self.slice(NORM), pool.get_mut(NORM).map(Vec::as_mut_slice));
+        rms_norm_backward(&dpredicting, &pass.x, norm, &pass.scales, &mut dbefore, dnorm);
         let mut d = vec![0.0; pass.sources.len() * hidden];
         for (row, &(at, _)) in dbefore.chunks_exact(hidden).zip(&pass.predictions) {
             kernels::add(&mut d[at * hidden..(at + 1) * hidden], row);
@@ -228,27 +203,55 @@ impl Native {
 
         let angles = Angles { cos: &pass.cos, sin: &pass.sin };
         for (i, tape) in pass.tapes.into_iter().enumerate().rev() {
-            lend(&mut pool, layer_names(i), |parts| {
-                let mut gradients = gradients_of(parts);
-                self.layer(i).backward(shape, tape, &mut d, angles, &pass.spans, &mut gradients);
-            });
+            let mut gradients = Parts::of(&mut pool, &format!("model.layers.{i}.")).layer();
+            self.layer(i).backward(shape, tape, &mut d, angles, &pass.spans, &mut gradients);
         }
 
         let mut dfeatures = vec![0.0; num_features * hidden];
-        lend(&mut pool, [EMBEDDING.to_owned()], |[mut dembed]| {
-            for (row, source) in d.chunks_exact(hidden).zip(&pass.sources) {
-                match (*source, &mut dembed) {
-                    (Ok(id), Some(dembed)) => {
-                        kernels::add(&mut dembed[id as usize * hidden..][..hidden], row);
-                    }
-                    (Err(feature), _) => {
-                        kernels::add(&mut dfeatures[feature * hidden..][..hidden], row);
-                    }
-                    (Ok(_), None) => {}
+        let mut dembed = pool.get_mut(EMBEDDING);
+        for (row, source) in d.chunks_exact(hidden).zip(&pass.sources) {
+            match (*source, &mut dembed) {
+                (Source::Token(id), Some(dembed)) => {
+                    kernels::add(&mut dembed[id as usize * hidden..][..hidden], row);
                 }
+                (Source::Feature(feature), _) => {
+                    kernels::add(&mut dfeatures[feature * hidden..][..hidden], row);
+                }
+                (Source::Token(_), None) => {}
+            }
+        }
+        (pool, dfeatures)
+    }
+
+    /// Computes the gradients of the normalized rows, `[predictions, hidden_size]`, and adds to `dhead` that of the head.
+    /// Logits are computed again, block by block.
+    fn head_backward(
+        &self,
+        pass: &Pass,
+        dlog_probs: &[f32],
+        mut dhead: Option<&mut Vec<f32>>,
+    ) -> Vec<f32> {
+        let (hidden, vocab) = (self.config.hidden_size, self.config.vocab_size);
+        let weight = Mat::new(self.slice(self.head()), vocab, hidden, hidden);
+        let mut dpredicting = vec![0.0; pass.predicting.len()];
+        self.logits(&pass.predicting, |first, logits| {
+            let rows = logits.len() / vocab;
+            for (r, row) in logits.chunks_exact_mut(vocab).enumerate() {
+                kernels::softmax_again(row, vocab, pass.lse[first + r]);
+                let d = dlog_probs[first + r];
+                kernels::scale(row, -d);
+                row[pass.predictions[first + r].1 as usize] += d;
+            }
+            let dlogits = Mat::new(logits, rows, vocab, vocab);
+            let part = first * hidden..(first + rows) * hidden;
+            let dx = MatMut::new(&mut dpredicting[part.clone()], rows, hidden, hidden);
+            product(dx, dlogits, weight, 1.0, false);
+            if let Some(dhead) = &mut dhead {
+                let x = Mat::new(&pass.predicting[part], rows, hidden, hidden);
+                product(MatMut::new(dhead, vocab, hidden, hidden), dlogits.t(), x, 1.0, true);
             }
         });
-        (pool, dfeatures)
+        dpredicting
     }
 
     /// Hands logits of normalized rows to `each`, block by block, with the first row's number.
@@ -265,30 +268,13 @@ impl Native {
         }
     }
 
-    /// Where each token's row comes from: its id, or a row of the features.
-    fn sources(&self, batch: &TokenBatch, has_features: bool) -> Vec<Result<u32, usize>> {
-        let mut sources = Vec::new();
-        for (row, &start) in batch.input_ids.iter().zip(&batch.feature_starts) {
-            let mut next = start;
-            for &id in row {
-                if has_features && self.config.is_media(id) {
-                    sources.push(Err(next));
-                    next += 1;
-                } else {
-                    sources.push(Ok(id));
-                }
-            }
-        }
-        sources
-    }
-
-    fn embed(&self, sources: &[Result<u32, usize>], features: &[f32]) -> Vec<f32> {
+    fn embed(&self, sources: &[Source], features: &[f32]) -> Vec<f32> {
         let (hidden, table) = (self.config.hidden_size, self.slice(EMBEDDING));
         let mut x = Vec::with_capacity(sources.len() * hidden);
         for source in sources {
             x.extend_from_slice(match *source {
-                Ok(id) => &table[id as usize * hidden..][..hidden],
-                Err(feature) => &features[feature * hidden..][..hidden],
+                Source::Token(id) => &table[id as usize * hidden..][..hidden],
+                Source::Feature(feature) => &features[feature * hidden..][..hidden],
             });
         }
         x
@@ -299,63 +285,44 @@ impl Native {
     }
 }
 
-const EMBEDDING: &str = "model.embed_tokens.weight";
-const NORM: &str = "model.norm.weight";
-/// How the names of the tower's parameters begin.
-const TOWER: &str = "visual.";
+/// The gradients of some parameters, borrowed by name.
+struct Parts<'a>(BTreeMap<&'a str, &'a mut [f32]>);
 
-/// Names of a decoder block's parameters, in the order of [`gradients_of`].
-fn layer_names(i: usize) -> [String; 12] {
-    [
-        "input_layernorm.weight",
-        "self_attn.q_proj.weight",
-        "self_attn.q_proj.bias",
-        "self_attn.k_proj.weight",
-        "self_attn.k_proj.bias",
-        "self_attn.v_proj.weight",
-        "self_attn.v_proj.bias",
-        "self_attn.o_proj.weight",
-        "post_attention_layernorm.weight",
-        "mlp.gate_proj.weight",
-        "mlp.up_proj.weight",
-        "mlp.down_proj.weight",
-    ]
-    .map(|part| format!("model.layers.{i}.{part}"))
-}
+impl<'a> Parts<'a> {
+    /// Borrows the gradients whose names begin with `prefix`, by the rest of their names.
+    fn of(pool: &'a mut HostGradients, prefix: &str) -> Parts<'a> {
+        let named = pool.iter_mut().filter_map(|(name, gradient)| {
+            Some((name.strip_prefix(prefix)?, gradient.as_mut_slice()))
+        });
+        Parts(named.collect())
+    }
 
-fn gradients_of(parts: [Option<&mut [f32]>; 12]) -> Gradients<'_> {
-    let [norm1, q, q_b, k, k_b, v, v_b, out, norm2, gate, up, down] = parts;
-    Gradients {
-        norm1,
-        qkv: [pair(q, q_b), pair(k, k_b), pair(v, v_b)],
-        out: pair(out, None),
-        norm2,
-        gates: [pair(gate, None), pair(up, None)],
-        down: pair(down, None),
+    /// Takes the gradient called `name`, if it is wanted.
+    fn take(&mut self, name: &str) -> Option<&'a mut [f32]> {
+        self.0.remove(name)
+    }
+
+    /// Takes the gradients of the linear layer `name`, if that of its weight is wanted.
+    fn linear(&mut self, name: &str) -> Option<LinearGradient<'a>> {
+        let bias = self.take(&format!("{name}.bias"));
+        self.take(&format!("{name}.weight")).map(|weight| LinearGradient { weight, bias })
+    }
+
+    /// Takes the gradients of a layer of the decoder.
+    fn layer(&mut self) -> Gradients<'a> {
+        Gradients {
+            norm1: self.take("input_layernorm.weight"),
+            qkv: ["q", "k", "v"].map(|part| self.linear(&format!("self_attn.{part}_proj"))),
+            out: self.linear("self_attn.o_proj"),
+            norm2: self.take("post_attention_layernorm.weight"),
+            gates: ["gate", "up"].map(|part| self.linear(&format!("mlp.{part}_proj"))),
+            down: self.linear("mlp.down_proj"),
+        }
     }
 }
 
-/// Lends the gradients called `names` to `each`; one that is not wanted is none.
-fn lend<const N: usize>(
-    pool: &mut HostGradients,
-    names: [String; N],
-    each: impl FnOnce([Option<&mut [f32]>; N]),
-) {
-    let mut parts = names.each_ref().map(|name| pool.remove(name));
-    each(parts.each_mut().map(Option::as_deref_mut));
-    pool.extend(names.into_iter().zip(parts).filter_map(|(name, part)| Some((name, part?))));
-}
-
-/// The gradient of a linear layer, if that of its weight is wanted.
-fn pair<'a>(
-    weight: Option<&'a mut [f32]>,
-    bias: Option<&'a mut [f32]>,
-) -> Option<LinearGradient<'a>> {
-    weight.map(|weight| LinearGradient { weight, bias })
-}
-
-/// The spans of all sequences: a sequence without segments is one; with segments, segment 0 is the
-/// prefix of every other.
+/// Lists the spans of all sequences: one for a sequence without segments; with segments one each, and segment 0 is
+/// the prefix of every other.
 fn spans(batch: &TokenBatch) -> Vec<Span> {
     let mut spans = Vec::new();
     let mut first = 0;
@@ -381,9 +348,9 @@ fn spans(batch: &TokenBatch) -> Vec<Span> {
     spans
 }
 
-/// Hands the numbers of `tensors` to `change`, to be changed where they are, if all lie in burn-flex's
-/// memory as f32 from end to end; else nothing is done. What other tensors share is copied first.
-/// Returns the tensors and what `change` did.
+/// Lets `change` change the numbers of `tensors` in place, if all lie in burn-flex's memory as f32 from end to end.
+/// Otherwise does nothing. Memory that other tensors share is copied first. Returns the tensors and the result of
+/// `change`, if it ran.
 pub fn in_place<const N: usize, R>(
     tensors: [Tensor<1>; N],
     change: impl FnOnce([&mut [f32]; N]) -> R,
@@ -400,12 +367,12 @@ pub fn in_place<const N: usize, R>(
     (tensors.map(Tensor::from_dispatch), Some(done))
 }
 
-/// Whether a tensor is all of its memory.
+/// Returns whether a tensor covers all of its memory.
 fn whole(tensor: &FlexTensor) -> bool {
     tensor.as_slice::<f32>().map(<[f32]>::len) == Some(tensor.storage::<f32>().len())
 }
 
-/// The memory of a tensor, if it is burn-flex's.
+/// Returns the memory of a tensor, if it is burn-flex's and f32.
 fn host(tensor: &Tensor<1>) -> Option<FlexTensor> {
     match tensor.clone().into_dispatch().kind {
         DispatchTensorKind::Flex(BackendTensor::Float(tensor)) => {
@@ -418,8 +385,8 @@ fn host(tensor: &Tensor<1>) -> Option<FlexTensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qwen2_5_vl::vlm::Vlm;
     use crate::tests::fixtures::{self, Pictures, cases, distance, relative_distance};
-    use crate::vlm::Vlm;
     use proptest::prelude::*;
 
     fn native(model: &Vlm) -> &Native {
@@ -544,8 +511,8 @@ mod tests {
             let device = plain.device();
             let rows = predictions.iter().map(|p| p.0 as i64).collect();
             let targets = predictions.iter().map(|p| i64::from(p.1)).collect();
-            let hidden = plain.forward(&batch, None).select(0, crate::vlm::index(rows, &device));
-            let want = crate::ops::log_probs(plain.decoder.logits(hidden), crate::vlm::index(targets, &device));
+            let hidden = plain.forward(&batch, None).select(0, crate::batch::index(rows, &device));
+            let want = crate::ops::log_probs(plain.decoder.logits(hidden), crate::batch::index(targets, &device));
             prop_assert!(distance(&got, &want.try_to_vec_as::<f32>().unwrap()) < 2e-5);
             let slopes = Tensor::<1>::from_floats(slopes.as_slice(), &device);
             let mut want = (want * slopes).sum().backward();

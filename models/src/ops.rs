@@ -3,16 +3,15 @@
 //! Does not know parameters' names or where inputs come from. Activations are `[rows, channels]`
 //! with rows = batch x sequence, so that one matrix product serves the whole batch.
 //!
-//! An operation gives what it gets: bf16 comes out where bf16 goes in. Inside, what the reference computes in f32
-//! whatever its weights are is f32 here too: statistics of norms, softmax, the gate of SwiGLU. Where all is f32, no
-//! cast does anything.
+//! An operation returns the type of its input: bf16 for bf16. Inside, statistics of norms, softmax and the gate of
+//! SwiGLU are f32 for any type of weights, as in the reference. Where everything is f32, the casts do nothing.
 
 use std::ops::Range;
 
 use burn::tensor::activation::{log_softmax, sigmoid, softmax};
 use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
 
-/// A linear layer as PyTorch stores it.
+/// A linear layer in PyTorch's layout.
 #[derive(Debug, Clone)]
 pub struct Linear {
     /// `[out, in]`
@@ -22,6 +21,8 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// Computes `x W^T + b`.
+    ///
     /// # Shapes
     /// `x [rows, in]` to `[rows, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
@@ -33,7 +34,7 @@ impl Linear {
     }
 }
 
-/// RMSNorm (Zhang and Sennrich 2019): `x / sqrt(mean(x^2) + eps) * weight`.
+/// Computes RMSNorm (Zhang and Sennrich 2019): `x / sqrt(mean(x^2) + eps) * weight`.
 ///
 /// # Shapes
 /// `x [rows, channels]`, `weight [channels]`.
@@ -44,14 +45,17 @@ pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
     (x * scale).cast(dtype) * weight.unsqueeze()
 }
 
-/// `silu(gate) * up`, the gate of SwiGLU (Shazeer 2020).
+/// Computes `silu(gate) * up`, the gate of SwiGLU (Shazeer 2020).
+///
+/// # Shapes
+/// `gate` and `up` `[rows, channels]`; returns the same.
 pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
     // One rounding, as in the reference, where the gate is one operation.
     let (dtype, gate) = (gate.dtype(), gate.cast(DType::F32));
     (gate.clone() * sigmoid(gate)).cast(dtype) * up
 }
 
-/// Rotary embedding in the half-split form of the reference, computed in the type of the tables.
+/// Applies the rotary embedding in the half-split form of the reference, computed in the type of the tables.
 ///
 /// # Shapes
 /// `x [rows, heads, head_dim]`, `cos` and `sin` `[rows, head_dim / 2]`.
@@ -66,7 +70,7 @@ pub fn rotary(x: Tensor<3>, cos: &Tensor<2>, sin: &Tensor<2>) -> Tensor<3> {
     Tensor::cat(vec![rotated, b * cos + a * sin], 2).cast(dtype)
 }
 
-/// Grouped-query attention.
+/// Computes grouped-query attention (Ainslie et al. 2023).
 ///
 /// # Shapes
 /// `q [batch, queries, heads, head_dim]`, `k` and `v` `[batch, keys, kv_heads, head_dim]`;
@@ -105,7 +109,7 @@ pub fn attention(
         .reshape([batch * queries, heads * head_dim])
 }
 
-/// The mask of causal attention for [`attention`]: `[1, group * queries, queries]`.
+/// Makes the mask of causal attention for [`attention`], `[1, group * queries, queries]`.
 pub fn causal_mask(queries: usize, group: usize, device: &burn::tensor::Device) -> Tensor<3, Bool> {
     let values: Vec<bool> = (0..group * queries)
         .flat_map(|row| (0..queries).map(move |key| key > row % queries))
@@ -113,9 +117,11 @@ pub fn causal_mask(queries: usize, group: usize, device: &burn::tensor::Device) 
     Tensor::from_data(TensorData::new(values, [1, group * queries, queries]), device)
 }
 
-/// The mask of causal attention where padding, on either side, is not to be seen:
-/// `[batch * kv_heads, group * sequence, sequence]` from `attention_mask [batch][sequence]`, false at
-/// padding. A padded query sees itself, since a row without any key has no softmax.
+/// Makes the mask of causal attention that also hides padding, on either side. A padded query sees itself, since a row
+/// without any key has no softmax.
+///
+/// # Shapes
+/// `attention_mask [batch][sequence]`, false at padding; returns `[batch * kv_heads, group * sequence, sequence]`.
 pub fn padded_causal_mask(
     attention_mask: &[Vec<bool>],
     kv_heads: usize,
@@ -127,8 +133,10 @@ pub fn padded_causal_mask(
     batch_mask(attention_mask, kv_heads, group, device, is_hidden)
 }
 
-/// The mask of [`attention`] where a query sees segment 0 and its own, up to itself:
-/// `[batch * kv_heads, group * sequence, sequence]` from `segments [batch][sequence]`.
+/// Makes the mask of causal attention in which a query sees only segment 0 and its own segment.
+///
+/// # Shapes
+/// `segments [batch][sequence]`; returns `[batch * kv_heads, group * sequence, sequence]`.
 pub fn segment_mask(
     segments: &[Vec<u32>],
     kv_heads: usize,
@@ -141,9 +149,11 @@ pub fn segment_mask(
     batch_mask(segments, kv_heads, group, device, is_hidden)
 }
 
-/// The rows `queries` of the mask of [`attention`] of one sequence, against the keys before their end, which is all that
-/// they see: `[1, group * queries, keys]`. `segments [sequence]` as for [`segment_mask`]; none for plain causal. Made on
-/// the device, where a long sequence's whole mask has no room.
+/// Makes the rows `queries` of the mask of one sequence, against the keys before their end, which is all that they see.
+/// It is made on the device, where there is no room for a long sequence's whole mask.
+///
+/// # Shapes
+/// `segments [sequence]` as for [`segment_mask`], absent for plain causal attention; returns `[1, group * queries, keys]`.
 pub fn block_mask(
     queries: Range<usize>,
     segments: Option<&Tensor<1, Int>>,
@@ -166,7 +176,7 @@ pub fn block_mask(
     hidden.reshape([1, num, keys]).repeat(&[1, group, 1])
 }
 
-/// One mask for each row, the same for all its heads.
+/// Makes one mask for each row, the same for all its heads.
 fn batch_mask<T>(
     rows: &[Vec<T>],
     kv_heads: usize,
@@ -190,7 +200,7 @@ fn batch_mask<T>(
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// Log-probability of `targets` under `logits`.
+/// Computes the log-probability of `targets` under `logits`.
 ///
 /// # Shapes
 /// `logits [rows, vocabulary]`, `targets [rows]`; returns `[rows]`, in nats.

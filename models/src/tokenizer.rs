@@ -2,11 +2,11 @@
 //!
 //! Does not know what is asked, nor how many tokens a picture has.
 //!
-//! One code for a published Qwen2.5-VL checkpoint and for the small models, which train a byte-level
+//! The same code serves published Qwen2.5-VL checkpoints and the small models, which train a byte-level
 //! BPE on their own corpus, so that any string has ids; the file is an ordinary `tokenizer.json`.
 //!
-//! Truncation and padding in `tokenizer.json` are left-overs of whoever saved it; they are switched
-//! off, as by the reference.
+//! Truncation and padding in `tokenizer.json` are settings of the program that saved it; they are switched
+//! off, as in the reference.
 
 mod chat;
 
@@ -23,7 +23,7 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior, TokenizerBuilder};
 
 use self::chat::ChatTemplate;
 pub use self::chat::{Message, Part, TokenizerConfig};
-use crate::config::{SpecialIds, VlmConfig};
+use crate::qwen2_5_vl::config::{SpecialIds, VlmConfig};
 
 const START: &str = "<|vision_start|>";
 const END: &str = "<|vision_end|>";
@@ -34,25 +34,27 @@ const SPECIAL: [&str; 6] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", START
 const ADDED: [&str; 3] = ["<think>", "</think>", "\\boxed{"];
 /// A word with its space, digits included, so that `b2` is one token.
 const WORDS: &str = r" ?[\p{L}\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+";
-/// What is decoded from bytes that are no character, or not yet one.
+/// The result of decoding bytes that are not, or not yet, a character.
 const REPLACEMENT: char = '\u{fffd}';
 
+/// A vocabulary with its chat template.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     config: TokenizerConfig,
     template: ChatTemplate,
+    /// Ids of the special tokens.
     pub ids: SpecialIds,
-    /// `<|video_pad|>`, which the small vocabularies lack.
+    /// The id of `<|video_pad|>`, which the small vocabularies lack.
     pub video: Option<u32>,
 }
 
-/// Text of ids as they come; see [`Tokenizer::stream`].
+/// A decoder of ids that are still being generated; see [`Tokenizer::stream`].
 #[derive(Debug)]
 pub struct StreamDecoder<'a> {
     tokenizer: &'a Tokenizer,
     /// Ids since the last whole character.
     held: Vec<u32>,
-    /// Bytes of their text that were already given out.
+    /// Bytes of their text that were already returned.
     shown: usize,
 }
 
@@ -148,7 +150,7 @@ impl Tokenizer {
         Tokenizer::new(inner, ids, settings)
     }
 
-    /// From the text of `tokenizer.json`.
+    /// Makes a tokenizer of the text of a `tokenizer.json`.
     ///
     /// # Errors
     /// If it is damaged or lacks a token that the model needs, or the template does not parse.
@@ -167,19 +169,19 @@ impl Tokenizer {
         Ok(Tokenizer { inner, config, template, ids, video })
     }
 
-    /// The texts of `tokenizer.json` and `tokenizer_config.json`, the template in the latter.
+    /// Returns the texts of `tokenizer.json` and of `tokenizer_config.json`, which holds the template.
     pub fn to_json(&self) -> (String, String) {
         let json = self.inner.to_string(false).expect("a tokenizer is plain data");
         (json, self.config.to_json())
     }
 
-    /// The chat template's own text.
+    /// Returns the text of the chat template.
     pub fn chat_template(&self) -> &str {
         self.config.chat_template()
     }
 
-    /// How the entry `id` reads: a special token by its name, any other decoded, which may be a part of
-    /// a character; nothing for ids beyond the vocabulary.
+    /// Returns the text of the entry `id`: the name of a special token, the decoding of any other, which may be a part
+    /// of a character. It is empty for ids beyond the vocabulary.
     pub fn token(&self, id: u32) -> String {
         match self.inner.get_added_tokens_decoder().get(&id) {
             Some(special) => special.content.clone(),
@@ -187,43 +189,34 @@ impl Tokenizer {
         }
     }
 
-    /// Entries, added tokens included.
+    /// Counts the entries, added tokens included.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
 
-    /// Ids of `text`; special tokens in it are recognised.
+    /// Encodes `text`; special tokens in it are recognised.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let encoding =
             self.inner.encode_fast(text, false).expect("byte-level BPE encodes any string");
         encoding.get_ids().to_vec()
     }
 
-    /// Text of `ids`, special tokens and ids beyond the vocabulary left out.
+    /// Decodes `ids`, special tokens and ids beyond the vocabulary left out.
     pub fn decode(&self, ids: &[u32]) -> String {
         self.inner.decode(ids, true).expect("byte-level BPE decodes any ids")
     }
 
-    /// A decoder of ids that are still being generated.
+    /// Makes a decoder of ids that are still being generated.
     pub fn stream(&self) -> StreamDecoder<'_> {
         StreamDecoder { tokenizer: self, held: Vec::new(), shown: 0 }
     }
 
-    /// The conversation as text, with the model's turn opened if `open`.
+    /// Renders a conversation as text, with the model's turn opened if `open`.
     ///
     /// # Errors
     /// If the checkpoint's template fails on it.
     pub fn render(&self, messages: &[Message], open: bool) -> Result<String> {
         self.template.render(&messages, open, false)
-    }
-
-    /// As [`Tokenizer::render`], with `Picture 1: ` or `Video 1: ` before each
-    /// (`add_vision_id` of the published template).
-    ///
-    /// # Errors
-    /// If the checkpoint's template fails on it.
-    pub fn render_numbered(&self, messages: &[Message], open: bool) -> Result<String> {
-        self.template.render(&messages, open, true)
     }
 
     /// Replaces each image token by as many as its picture has.
@@ -234,8 +227,8 @@ impl Tokenizer {
         self.expand(ids, num_tokens, &[])
     }
 
-    /// Replaces each image token by as many as its picture has, each video token likewise. A token
-    /// that the user typed is a place, too, as in the reference.
+    /// Replaces each image token by as many as its picture has, and each video token likewise. A token
+    /// that the user typed counts as well, as in the reference.
     ///
     /// # Errors
     /// If there are more or fewer places than pictures or videos.
@@ -276,13 +269,13 @@ impl Tokenizer {
 }
 
 impl StreamDecoder<'_> {
-    /// The text that `id` adds, without a character that is not whole yet. What was given out
-    /// so far and [`StreamDecoder::finish`] together are [`Tokenizer::decode`] of all ids.
+    /// Returns the text that `id` adds, without a character that is still incomplete. All returned texts
+    /// and [`StreamDecoder::finish`] together are [`Tokenizer::decode`] of all ids.
     pub fn push(&mut self, id: u32) -> String {
         self.held.push(id);
         let text = self.tokenizer.decode(&self.held);
-        // The last replacement character may still become another one; all before it stays. The
-        // `tokenizers` crate's own stream holds back everything and cannot give out the rest.
+        // The last replacement character may still change; everything before it is final. The
+        // `tokenizers` crate's own stream holds back everything and cannot return the rest.
         let end = text.strip_suffix(REPLACEMENT).map_or(text.len(), str::len);
         let added = text[self.shown..end].to_owned();
         self.shown = end;
@@ -293,13 +286,13 @@ impl StreamDecoder<'_> {
         added
     }
 
-    /// What is left when no more ids come: nothing, or a replacement character.
+    /// Returns the rest when no more ids come: nothing, or a replacement character.
     pub fn finish(self) -> String {
         self.tokenizer.decode(&self.held)[self.shown..].to_owned()
     }
 }
 
-/// The vocabulary in `tokenizer.json`, checked.
+/// Parses and checks the vocabulary in a `tokenizer.json`.
 fn vocabulary(json: &str, config: &TokenizerConfig) -> Result<(tokenizers::Tokenizer, SpecialIds)> {
     #[derive(Deserialize)]
     struct Numbered {
@@ -354,7 +347,7 @@ fn vocabulary(json: &str, config: &TokenizerConfig) -> Result<(tokenizers::Token
     let decoded = encoded.and_then(|ids| inner.decode(&ids, true));
     ensure!(
         bytes && decoded.is_ok_and(|text| text == probe),
-        "is no byte-level BPE\nhint: this suite runs tokenizers of Qwen2.5-VL"
+        "is not a byte-level BPE\nhint: this suite runs tokenizers of Qwen2.5-VL"
     );
     Ok((inner, ids))
 }
@@ -363,7 +356,7 @@ fn vocabulary(json: &str, config: &TokenizerConfig) -> Result<(tokenizers::Token
 mod tests {
     use super::chat::tests::{fixture, messages, names_file_and_cause};
     use super::*;
-    use crate::config::Preset;
+    use crate::qwen2_5_vl::config::Preset;
     use proptest::prelude::*;
     use serde_json::{Map, json};
     use std::collections::HashMap;
@@ -391,14 +384,7 @@ mod tests {
         write("tokenizer.json", qwen_json());
         write("tokenizer_config.json", qwen_settings());
         write("chat_template.json", json!({ "chat_template": template }));
-        let ids = SpecialIds {
-            image: 151_655,
-            vision_start: 151_652,
-            vision_end: 151_653,
-            bos: 151_643,
-            eos: 151_645,
-        };
-        let config = VlmConfig::preset(Preset::Nano, QWEN_ROWS, ids);
+        let config = VlmConfig::preset(Preset::Nano, QWEN_ROWS, SpecialIds::PUBLISHED);
         Tokenizer::read(dir.path(), &config).unwrap()
     });
 
@@ -575,7 +561,7 @@ mod tests {
             (TOKENS, &json[..json.len() / 2], "does not parse"),
             (TOKENS, &unlisted, "lacks `<|image_pad|>`"),
             (TOKENS, &misnumbered, "does not give `<|image_pad|>` the id 6"),
-            (TOKENS, &undecoded, "no byte-level BPE"),
+            (TOKENS, &undecoded, "not a byte-level BPE"),
             (SETTINGS, &changed(&settings, "{", listed), "does not give `<think>` the id 900"),
         ] {
             let (dir, config) = folder(&[(file, content)]);

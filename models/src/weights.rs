@@ -1,10 +1,9 @@
 //! Named parameters in the Hugging Face layout: initialised, loaded from and saved as safetensors.
 //!
-//! Does not know what a layer computes. Every parameter is kept flat, with its shape beside it:
+//! Does not know what a layer computes. Every parameter is flat, with its shape next to it:
 //! an optimizer then sees a list of vectors, and a layer takes a reshaped view at no cost.
-//! `shapes` is the one list of what a checkpoint holds: initialising, loading and saving use it.
-//! Names are the published ones; those of newer `transformers` are read too. Weights are kept in f32, whatever they
-//! are stored in; a model may compute with copies in bf16.
+//! Names are the published ones; those of newer `transformers` are read too. Weights are f32 in memory, whatever
+//! type their files have; a model may compute with copies in bf16.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -19,17 +18,20 @@ use rand_chacha::ChaCha8Rng;
 use safetensors::{Dtype, SafeTensorError, View};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use strum::IntoStaticStr;
 
-use crate::config::VlmConfig;
-use crate::weights::stored::{
-    StoredTensor, index_of, parts_of, shard_paths, stored_in, stored_in_bytes,
-};
+use crate::qwen2_5_vl::config::VlmConfig;
+use crate::qwen2_5_vl::names::{EMBEDDING, HEAD, published_name};
+// Old paths of what moved, until their last user has followed.
+pub use crate::qwen2_5_vl::shapes::{NamedShape, shapes};
+use crate::weights::stored::{StoredTensor, index_of, parts_of, shard_paths, stored_in};
 
 pub(crate) mod stored;
 
 /// One tensor of a checkpoint.
 #[derive(Debug, Clone)]
 pub struct Parameter {
+    /// Sizes of its dimensions, outermost first.
     pub shape: Vec<usize>,
     /// `[product of shape]`, row-major.
     pub value: Tensor<1>,
@@ -39,70 +41,13 @@ pub struct Parameter {
 #[derive(Debug, Clone, Default)]
 pub struct Parameters(BTreeMap<String, Parameter>);
 
-/// The name of a tensor and its shape.
-pub type NamedShape = (String, Vec<usize>);
-
 /// Deviation of fresh input embeddings that are not also the head: large, so that a step of Adam
 /// does not blur who is who while attention learns to look tokens up.
 const EMBEDDING_RANGE: f64 = 0.5;
 
-/// Names and shapes of every parameter, as `transformers` names them.
-pub fn shapes(config: &VlmConfig) -> Vec<NamedShape> {
-    let mut list: Vec<NamedShape> = Vec::new();
-    let mut add = |name: String, shape: &[usize]| list.push((name, shape.to_vec()));
-    let v = &config.vision_config;
-    add(
-        "visual.patch_embed.proj.weight".into(),
-        &[v.hidden_size, v.in_chans, v.temporal_patch_size, v.patch_size, v.patch_size],
-    );
-    for i in 0..v.depth {
-        let b = format!("visual.blocks.{i}");
-        add(format!("{b}.norm1.weight"), &[v.hidden_size]);
-        add(format!("{b}.norm2.weight"), &[v.hidden_size]);
-        add(format!("{b}.attn.qkv.weight"), &[3 * v.hidden_size, v.hidden_size]);
-        add(format!("{b}.attn.qkv.bias"), &[3 * v.hidden_size]);
-        add(format!("{b}.attn.proj.weight"), &[v.hidden_size, v.hidden_size]);
-        add(format!("{b}.attn.proj.bias"), &[v.hidden_size]);
-        for gate in ["gate_proj", "up_proj"] {
-            add(format!("{b}.mlp.{gate}.weight"), &[v.intermediate_size, v.hidden_size]);
-            add(format!("{b}.mlp.{gate}.bias"), &[v.intermediate_size]);
-        }
-        add(format!("{b}.mlp.down_proj.weight"), &[v.hidden_size, v.intermediate_size]);
-        add(format!("{b}.mlp.down_proj.bias"), &[v.hidden_size]);
-    }
-    let merged = v.hidden_size * v.spatial_merge_size * v.spatial_merge_size;
-    add("visual.merger.ln_q.weight".into(), &[v.hidden_size]);
-    add("visual.merger.mlp.0.weight".into(), &[merged, merged]);
-    add("visual.merger.mlp.0.bias".into(), &[merged]);
-    add("visual.merger.mlp.2.weight".into(), &[v.out_hidden_size, merged]);
-    add("visual.merger.mlp.2.bias".into(), &[v.out_hidden_size]);
-
-    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-    let kv = config.num_key_value_heads * config.head_dim();
-    add("model.embed_tokens.weight".into(), &[config.vocab_size, hidden]);
-    for i in 0..config.num_hidden_layers {
-        let l = format!("model.layers.{i}");
-        add(format!("{l}.input_layernorm.weight"), &[hidden]);
-        add(format!("{l}.post_attention_layernorm.weight"), &[hidden]);
-        for (name, width) in [("q", hidden), ("k", kv), ("v", kv)] {
-            add(format!("{l}.self_attn.{name}_proj.weight"), &[width, hidden]);
-            add(format!("{l}.self_attn.{name}_proj.bias"), &[width]);
-        }
-        add(format!("{l}.self_attn.o_proj.weight"), &[hidden, hidden]);
-        add(format!("{l}.mlp.gate_proj.weight"), &[inner, hidden]);
-        add(format!("{l}.mlp.up_proj.weight"), &[inner, hidden]);
-        add(format!("{l}.mlp.down_proj.weight"), &[hidden, inner]);
-    }
-    add("model.norm.weight".into(), &[hidden]);
-    if !config.tie_word_embeddings {
-        add(HEAD.into(), &[config.vocab_size, hidden]);
-    }
-    list
-}
-
 impl Parameters {
-    /// Fresh weights: norms 1, biases 0, matrices normal with `initializer_range`; what writes into
-    /// the decoder's residual stream is divided by sqrt(2 x layers) (GPT-2, Radford et al. 2019,
+    /// Draws fresh weights: norms 1, biases 0, matrices normal with `initializer_range`. Matrices that write
+    /// into the decoder's residual stream are divided by sqrt(2 x layers) (GPT-2, Radford et al. 2019,
     /// section 2.3), so that the stream's variance does not grow with depth.
     pub fn init(config: &VlmConfig, rng: &mut ChaCha8Rng, device: &Device) -> Parameters {
         let residual = 1.0 / ((2 * config.num_hidden_layers) as f64).sqrt();
@@ -116,7 +61,7 @@ impl Parameters {
                 let writes_residual = name.starts_with("model.layers")
                     && (name.contains("o_proj") || name.contains("down_proj"));
                 let std = match name.as_str() {
-                    "model.embed_tokens.weight" if !config.tie_word_embeddings => EMBEDDING_RANGE,
+                    EMBEDDING if !config.tie_word_embeddings => EMBEDDING_RANGE,
                     _ if writes_residual => config.initializer_range * residual,
                     _ => config.initializer_range,
                 };
@@ -131,12 +76,13 @@ impl Parameters {
     /// (f32, f16 or bf16), for `config`.
     ///
     /// # Errors
-    /// One message that lists every missing, unused and wrongly shaped key; or a file's own fault.
+    /// If a file is missing or damaged. One message lists every missing, unused and wrongly shaped tensor.
     pub fn load(dir: &Path, config: &VlmConfig, device: &Device) -> Result<Parameters> {
         Self::load_as(dir, config, device, ComputeDtype::F32)
     }
 
-    /// The same rounded to `dtype`, tensor by tensor: those of f32 are never there all at once.
+    /// Does the same as [`Parameters::load`] and rounds to `dtype`, tensor by tensor, so that memory never holds all
+    /// weights in f32.
     ///
     /// # Errors
     /// See [`Parameters::load`].
@@ -146,27 +92,28 @@ impl Parameters {
         device: &Device,
         dtype: ComputeDtype,
     ) -> Result<Parameters> {
-        let mut stored = Vec::new();
+        let mut faults = Vec::new();
+        let mut stored = BTreeMap::new();
         for path in shard_paths(dir)? {
-            stored.extend(stored_in(&path)?);
+            for (name, tensor) in stored_in(&path)? {
+                if stored.insert(published_name(&name), tensor).is_some() {
+                    faults.push(format!("`{name}` is stored twice"));
+                }
+            }
         }
-        Self::assemble(stored, config, device, dtype)
+        if config.tie_word_embeddings {
+            // Some writers store the head a second time; the reference ignores it too.
+            stored.remove(HEAD);
+        }
+        Self::take(stored, shapes(config), device, dtype, faults)
             .with_context(|| format!("unusable weights in `{}`", dir.display()))
     }
 
-    /// The same from the bytes of one safetensors file.
-    ///
-    /// # Errors
-    /// See [`Parameters::load`].
-    pub fn from_bytes(bytes: &[u8], config: &VlmConfig, device: &Device) -> Result<Parameters> {
-        Self::assemble(stored_in_bytes(bytes)?, config, device, ComputeDtype::F32)
-    }
-
-    /// The tensors of the safetensors file `path`, or of the shards in its place, which are to have these names
+    /// Reads the safetensors file `path`, or the shards that replace it, which must hold tensors of exactly these names
     /// and shapes.
     ///
     /// # Errors
-    /// If a file is damaged; one message lists every missing, unused and wrongly shaped key.
+    /// If a file is missing or damaged. One message lists every missing, unused and wrongly shaped tensor.
     pub fn read_file(path: &Path, shapes: Vec<NamedShape>, device: &Device) -> Result<Parameters> {
         let mut stored = BTreeMap::new();
         for part in parts_of(path)? {
@@ -175,29 +122,9 @@ impl Parameters {
         Self::take(stored, shapes, device, ComputeDtype::F32, Vec::new())
     }
 
-    fn assemble(
-        stored: Vec<(String, StoredTensor<'_>)>,
-        config: &VlmConfig,
-        device: &Device,
-        dtype: ComputeDtype,
-    ) -> Result<Parameters> {
-        let mut faults = Vec::new();
-        let mut by_name = BTreeMap::new();
-        for (name, tensor) in stored {
-            if by_name.insert(published_name(&name), tensor).is_some() {
-                faults.push(format!("`{name}` is stored twice"));
-            }
-        }
-        if config.tie_word_embeddings {
-            // Some writers store the head a second time; the reference ignores it too.
-            by_name.remove(HEAD);
-        }
-        Self::take(by_name, shapes(config), device, dtype, faults)
-    }
-
-    /// The tensors called `shapes`, and no others; `faults` are those found before.
+    /// Reads the tensors called `shapes`, and refuses others; `faults` are those found before.
     fn take(
-        mut stored: BTreeMap<String, StoredTensor<'_>>,
+        mut stored: BTreeMap<String, StoredTensor>,
         shapes: Vec<NamedShape>,
         device: &Device,
         dtype: ComputeDtype,
@@ -216,9 +143,8 @@ impl Parameters {
         if !faults.is_empty() {
             bail!("{}\nhint: the weights belong to another model", faults.join(", "));
         }
-        let read = |(name, tensor): (String, StoredTensor<'_>)| {
-            let values =
-                tensor.read().with_context(|| format!("in `{name}`{}", tensor.source.place()))?;
+        let read = |(name, tensor): (String, StoredTensor)| {
+            let values = tensor.read(&name)?;
             let Parameter { shape, value } = Parameter::new(tensor.shape, values, device);
             Ok((name, Parameter { shape, value: value.cast(dtype.dtype()) }))
         };
@@ -226,8 +152,8 @@ impl Parameters {
     }
 
     /// Writes the weights to `dir` as `dtype`: one `model.safetensors`, or shards of at most
-    /// `max_shard_bytes` (a larger tensor has one of its own) and their index, which comes last.
-    /// Tensors are turned into bytes one by one.
+    /// `max_shard_bytes` (a larger tensor gets one of its own) and their index, which is written last.
+    /// Tensors are converted to bytes one by one.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -235,7 +161,7 @@ impl Parameters {
         self.save_named("model", dir, dtype, max_shard_bytes)
     }
 
-    /// The same with `name` in the place of `model`; [`Parameters::read_file`] reads it.
+    /// Does the same as [`Parameters::save`] with `name` in the place of `model`; [`Parameters::read_file`] reads it.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -281,7 +207,7 @@ impl Parameters {
         Ok(())
     }
 
-    /// The bytes of `model.safetensors`, f32, keys in name order.
+    /// Returns the bytes of a `model.safetensors` in f32.
     pub fn to_bytes(&self) -> Vec<u8> {
         let views = self
             .iter()
@@ -289,42 +215,45 @@ impl Parameters {
         safetensors::serialize(views, Some(metadata())).expect("shapes and bytes agree")
     }
 
-    /// Names in order.
+    /// Iterates over the names in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    /// Name and parameter, in name order.
+    /// Iterates over names and parameters, in name order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Parameter)> {
         self.0.iter().map(|(name, p)| (name.as_str(), p))
     }
 
-    /// Names and shapes, in name order.
+    /// Lists names and shapes, in name order.
     pub fn shapes(&self) -> Vec<NamedShape> {
         self.iter().map(|(name, p)| (name.to_owned(), p.shape.clone())).collect()
     }
 
-    /// The parameter called `name`.
+    /// Returns the parameter called `name`.
+    ///
+    /// # Panics
+    /// If there is no such parameter.
     pub fn get(&self, name: &str) -> &Parameter {
         self.find(name).unwrap_or_else(|| panic!("no parameter `{name}`"))
     }
 
-    /// The parameter called `name`, if there is one.
+    /// Returns the parameter called `name`, if there is one.
     pub fn find(&self, name: &str) -> Option<&Parameter> {
         self.0.get(name)
     }
 
-    /// Takes the parameter called `name` out; [`Parameters::insert`] puts it back.
+    /// Takes out the parameter called `name`, if there is one; [`Parameters::insert`] puts it back.
     pub fn remove(&mut self, name: &str) -> Option<Parameter> {
         self.0.remove(name)
     }
 
-    /// Puts a parameter in the place of the one called `name`, if there is one.
+    /// Inserts a parameter, or replaces the one called `name`.
     pub fn insert(&mut self, name: String, parameter: Parameter) {
         self.0.insert(name, parameter);
     }
 
-    /// Applies `f` to every parameter.
+    /// Replaces the value of every parameter by that which `f` returns, `[product of shape]`.
     pub fn map(&self, mut f: impl FnMut(&str, &Parameter) -> Tensor<1>) -> Parameters {
         let entries = self.0.iter().map(|(name, p)| {
             (name.clone(), Parameter { shape: p.shape.clone(), value: f(name, p) })
@@ -332,14 +261,14 @@ impl Parameters {
         Parameters(entries.collect())
     }
 
-    /// What a model computes with in `dtype`: copies, or in f32 the parameters themselves. A gradient of a copy
-    /// becomes one of the parameter, in its type.
+    /// Returns copies in `dtype` to compute with; in f32 they are the parameters themselves. The gradient of a copy
+    /// reaches its parameter, in the parameter's type.
     #[must_use]
     pub fn cast(&self, dtype: ComputeDtype) -> Parameters {
         self.map(|_, p| p.value.clone().cast(dtype.dtype()))
     }
 
-    /// Number of values in all.
+    /// Counts the numbers of all parameters.
     pub fn count(&self) -> usize {
         self.0.values().map(Parameter::count).sum()
     }
@@ -348,7 +277,7 @@ impl Parameters {
         self.get(name).value.clone()
     }
 
-    /// A view `[rows, everything else]`.
+    /// Returns a view of the parameter called `name`, `[rows, everything else]`.
     pub(crate) fn matrix(&self, name: &str) -> Tensor<2> {
         self.get(name).matrix()
     }
@@ -361,41 +290,42 @@ impl FromIterator<(String, Parameter)> for Parameters {
 }
 
 impl Parameter {
-    /// `values`, row-major, on `device`.
+    /// Puts `values`, row-major, on `device`. There must be as many as `shape` asks for.
     pub fn new(shape: Vec<usize>, values: Vec<f32>, device: &Device) -> Parameter {
         let count = values.len();
         Parameter { shape, value: Tensor::from_data(TensorData::new(values, [count]), device) }
     }
 
-    /// Number of values.
+    /// Counts the numbers of the parameter.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// A view `[rows, everything else]`.
+    /// Returns a view, `[rows, everything else]`.
     pub(crate) fn matrix(&self) -> Tensor<2> {
         let columns: usize = self.shape.iter().skip(1).product();
         self.value.clone().reshape([self.shape[0], columns])
     }
 
-    /// The values on the host, row-major.
+    /// Copies the values to the host, row-major.
     pub fn to_vec(&self) -> Vec<f32> {
         self.value.try_to_vec_as::<f32>().expect("float data is readable as f32")
     }
 }
 
-/// What a model computes in. Parameters, their gradients and the optimizer's state are f32 either way.
+/// The type that a model computes in. Parameters, their gradients and the optimizer's state are f32 in either case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ComputeDtype {
+    /// 32-bit floats.
     #[default]
     F32,
-    /// Half the bits: products are faster on a card, and hidden states take half the memory.
+    /// 16-bit brain floats: products are faster on a card, and hidden states take half the memory.
     Bf16,
 }
 
 impl ComputeDtype {
-    /// As burn calls it.
+    /// Returns burn's name of the type.
     pub fn dtype(self) -> DType {
         match self {
             ComputeDtype::F32 => DType::F32,
@@ -404,17 +334,21 @@ impl ComputeDtype {
     }
 }
 
-/// What numbers are written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The type that numbers have in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum StoredDtype {
+    /// 32-bit floats.
     F32,
+    /// 16-bit floats.
     F16,
+    /// 16-bit brain floats, with the range of f32.
     Bf16,
 }
 
 impl StoredDtype {
-    /// What stands in a file as `dtype`, if it can be computed with.
+    /// Returns the type that a file calls `dtype`, if it can be computed with.
     pub(crate) fn of(dtype: Dtype) -> Option<StoredDtype> {
         match dtype {
             Dtype::F32 => Some(StoredDtype::F32),
@@ -433,22 +367,10 @@ impl StoredDtype {
     }
 
     pub(crate) fn num_bytes(self) -> usize {
-        match self {
-            StoredDtype::F32 => 4,
-            StoredDtype::F16 | StoredDtype::Bf16 => 2,
-        }
+        self.dtype().bitsize() / 8
     }
 
-    /// As this project writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            StoredDtype::F32 => "f32",
-            StoredDtype::F16 => "f16",
-            StoredDtype::Bf16 => "bf16",
-        }
-    }
-
-    /// As a model's `config.json` writes it.
+    /// Returns the name that a model's `config.json` uses.
     pub(crate) fn torch_name(self) -> &'static str {
         match self {
             StoredDtype::F32 => "float32",
@@ -457,17 +379,17 @@ impl StoredDtype {
         }
     }
 
-    /// The largest magnitude that is not rounded to infinity.
+    /// Returns the largest magnitude that does not round to infinity.
     pub(crate) fn largest(self) -> f32 {
         match self {
             StoredDtype::F32 => f32::MAX,
-            // One below the middle between the largest number and what would be the next.
+            // One below the middle between the largest number and the next power of two.
             StoredDtype::F16 => 65520_f32.next_down(),
             StoredDtype::Bf16 => f32::from_bits(0x7f7f_8000).next_down(),
         }
     }
 
-    /// `values`, rounded to the nearest, as they stand in a file.
+    /// Rounds `values` to the nearest and returns the bytes that a file holds.
     pub(crate) fn encode(self, values: &[f32]) -> Vec<u8> {
         fn fill<const N: usize>(values: &[f32], to_bytes: impl Fn(f32) -> [u8; N]) -> Vec<u8> {
             let mut bytes = vec![0; values.len() * N];
@@ -484,7 +406,7 @@ impl StoredDtype {
     }
 }
 
-/// A parameter as it is written: its bytes are made when the writer asks for them.
+/// A parameter to be written; its bytes are made when the writer asks for them.
 struct Stored<'a> {
     parameter: &'a Parameter,
     dtype: StoredDtype,
@@ -518,8 +440,7 @@ pub(crate) fn write_tensors<'a>(
     write_views(path, views, metadata())
 }
 
-/// Writes a safetensors file under another name and then renames it; tensors are turned into bytes
-/// one by one.
+/// Writes a safetensors file under another name and then renames it. Tensors are converted to bytes one by one.
 pub(crate) fn write_views<'a, V: View>(
     path: &Path,
     views: impl Iterator<Item = (&'a str, V)>,
@@ -545,27 +466,12 @@ pub(crate) fn write_views<'a, V: View>(
     })
 }
 
-/// What `transformers` looks for before it reads a file.
+/// Makes the metadata that `transformers` requires of a file.
 fn metadata() -> HashMap<String, String> {
     HashMap::from([("format".to_owned(), "pt".to_owned())])
 }
 
-/// The name that published checkpoints use for what `transformers` from 4.52 on calls
-/// `model.language_model.…` and `model.visual.…` inside.
-pub(crate) fn published_name(name: &str) -> String {
-    if let Some(rest) = name.strip_prefix("model.language_model.") {
-        format!("model.{rest}")
-    } else if let Some(rest) = name.strip_prefix("model.visual.") {
-        format!("visual.{rest}")
-    } else {
-        name.to_owned()
-    }
-}
-
-/// The head of an untied model.
-pub(crate) const HEAD: &str = "lm_head.weight";
-
-/// One draw from N(0, 1) by the Box-Muller transform.
+/// Draws from N(0, 1) by the Box-Muller transform.
 fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {
     let u: f64 = 1.0 - rng.random::<f64>();
     let angle = std::f64::consts::TAU * rng.random::<f64>();
@@ -577,6 +483,7 @@ mod tests {
     use super::*;
     use crate::tests::fixtures::{json, model, path};
     use crate::weights::stored::{INDEX, WHOLE};
+    use std::os::unix::fs::FileExt;
     use tempfile::TempDir;
 
     const LARGE: usize = 1 << 30;
@@ -597,6 +504,13 @@ mod tests {
 
     fn refusal(dir: &TempDir) -> String {
         format!("{:#}", load(dir).unwrap_err())
+    }
+
+    /// A copy of the recorded checkpoint `name` with other weights.
+    fn stored(name: &str, parameters: &Parameters) -> TempDir {
+        let dir = copy(name);
+        parameters.save(dir.path(), StoredDtype::F32, LARGE).unwrap();
+        dir
     }
 
     #[test]
@@ -627,7 +541,7 @@ mod tests {
         let files = shard_paths(dir.path()).unwrap();
         assert!(files.len() > 3, "{files:?}");
         for file in &files {
-            let size: usize = stored_in(file).unwrap().iter().map(|(_, t)| t.num_bytes()).sum();
+            let size: usize = stored_in(file).unwrap().iter().map(|(_, t)| t.num_bytes).sum();
             assert!(size <= 300_000, "{size} bytes in {}", file.display());
         }
 
@@ -688,15 +602,14 @@ mod tests {
                 assert_eq!(read.get(name).to_vec(), rounded, "{name}");
             }
             let size = std::fs::metadata(dir.path().join(WHOLE)).unwrap().len() as usize;
-            let count: usize =
-                shapes(&config).iter().map(|(_, s)| s.iter().product::<usize>()).sum();
+            let count = config.layout().num_parameters;
             assert!(size < 2 * count + 20_000, "{size} bytes for {count} numbers");
         }
     }
 
     #[test]
     fn a_tied_head_is_stored_once_and_a_second_copy_is_ignored() {
-        let (config, parameters) = model("model-tied");
+        let (_, parameters) = model("model-tied");
         assert!(parameters.find(HEAD).is_none());
         let table = parameters.get("model.embed_tokens.weight").clone();
         let doubled: Parameters = parameters
@@ -704,13 +617,13 @@ mod tests {
             .map(|(name, p)| (name.to_owned(), p.clone()))
             .chain([(HEAD.to_owned(), table)])
             .collect();
-        let read = Parameters::from_bytes(&doubled.to_bytes(), &config, &Device::flex()).unwrap();
+        let read = load(&stored("model-tied", &doubled)).unwrap();
         assert_eq!(read.to_bytes(), parameters.to_bytes());
     }
 
     #[test]
     fn one_message_lists_missing_unused_and_wrongly_shaped_keys() {
-        let (config, parameters) = model("model-untied");
+        let (_, parameters) = model("model-untied");
         let other =
             parameters.iter().filter(|(name, _)| *name != "model.norm.weight").map(|(name, p)| {
                 match name {
@@ -719,10 +632,9 @@ mod tests {
                     _ => (name.to_owned(), p.clone()),
                 }
             });
-        let bytes = other.collect::<Parameters>().to_bytes();
-        let error = Parameters::from_bytes(&bytes, &config, &Device::flex()).unwrap_err();
+        let error = load(&stored("model-untied", &other.collect())).unwrap_err();
         assert_eq!(
-            error.to_string(),
+            error.root_cause().to_string(),
             "missing `visual.merger.ln_q.weight`, missing `model.norm.weight`, \
              `lm_head.weight` has shape [72, 700], expected [700, 72], unused `visual.stranger`\n\
              hint: the weights belong to another model"
@@ -744,15 +656,18 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_in_the_header_is_refused_or_changes_nothing() {
-        let (config, parameters) = model("model-tied");
-        let whole = parameters.to_bytes();
+        let (_, parameters) = model("model-tied");
+        let (dir, whole) = (stored("model-tied", &parameters), parameters.to_bytes());
+        let file = File::options().write(true).open(dir.path().join(WHOLE)).unwrap();
         let header = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize + 8;
         let mut num_refused = 0;
         // Every bit of the length, then every 13th: all of them take a minute.
         for bit in (0..64).chain((64..header * 8).step_by(13)) {
-            let mut bytes = whole.clone();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            match Parameters::from_bytes(&bytes, &config, &Device::flex()) {
+            let (at, byte) = (bit / 8, whole[bit / 8]);
+            file.write_all_at(&[byte ^ (1 << (bit % 8))], at as u64).unwrap();
+            let read = load(&dir);
+            file.write_all_at(&[byte], at as u64).unwrap();
+            match read {
                 Err(error) => {
                     assert!(format!("{error:#}").contains("\nhint: "), "{error:#}");
                     num_refused += 1;
@@ -765,14 +680,13 @@ mod tests {
 
     #[test]
     fn numbers_that_are_not_finite_are_refused_with_their_tensor() {
-        let (config, parameters) = model("model-tied");
+        let (_, parameters) = model("model-tied");
         let broken = parameters.map(|name, p| match name {
             "model.norm.weight" => p.value.clone().mul_scalar(f32::INFINITY),
             _ => p.value.clone(),
         });
-        let error =
-            Parameters::from_bytes(&broken.to_bytes(), &config, &Device::flex()).unwrap_err();
-        let said = format!("{error:#}");
-        assert!(said.starts_with("in `model.norm.weight`: numbers that are not finite"), "{said}");
+        let said = refusal(&stored("model-tied", &broken));
+        assert!(said.contains(": in `model.norm.weight` of `"), "{said}");
+        assert!(said.contains("`: numbers that are not finite"), "{said}");
     }
 }

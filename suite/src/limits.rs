@@ -3,7 +3,7 @@
 //! Planning must know them without knowing how anything is trained, so they stand below both.
 
 use synergy_models::config::VlmConfig;
-use synergy_models::weights::shapes;
+pub use synergy_models::qwen2_5_vl::names::TOWER;
 
 /// Questions whose answers are generated, and recorded in the journal, together.
 pub const QUESTIONS_PER_CHUNK: usize = 100;
@@ -11,8 +11,6 @@ pub const QUESTIONS_PER_CHUNK: usize = 100;
 pub const SHARD_ROWS: usize = 128;
 /// The smallest number of shards that questions are cut into, so that two threads have work.
 pub const SHARDS_MIN: usize = 2;
-/// Prefix of the names of the vision tower's parameters.
-pub const TOWER: &str = "visual.";
 /// Capacity of the cache of picture features, in bytes. Features that do not fit are recomputed at every use.
 pub const FEATURE_CACHE_BYTES: usize = 1 << 30;
 /// Bytes that the rollouts of one shard may take on a host, or on a card whose memory is unknown.
@@ -46,13 +44,7 @@ impl Limits {
 /// 2020, section 2.1). The embedding is a look-up and is left out, the head is counted; attention's own products are
 /// left out, and so is the tower, which every regime freezes and runs once for each picture.
 pub fn forward_flops(config: &VlmConfig) -> f64 {
-    let head = if config.tie_word_embeddings { config.vocab_size * config.hidden_size } else { 0 };
-    let decoder = shapes(config)
-        .iter()
-        .filter(|(name, _)| !name.starts_with(TOWER) && name != "model.embed_tokens.weight")
-        .map(|(_, shape)| shape.iter().product::<usize>())
-        .sum::<usize>();
-    2.0 * (decoder + head) as f64
+    config.layout().forward_flops()
 }
 
 #[cfg(test)]

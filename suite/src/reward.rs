@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::answer::{Outcome, boxes, equivalent, format_reward};
 use synergy_benchmarks::families::{Family, Split};
-use synergy_benchmarks::grade::{Grader, Target, grade};
+use synergy_benchmarks::grade::{Grader, grade};
 use synergy_benchmarks::sample::Sample;
 
 /// What an answer of RL earns: `accuracy_weight` if it is right, `format_weight` if it has the form.
@@ -47,7 +47,7 @@ pub fn reward(
     finished: bool,
 ) -> Reward {
     let is_right =
-        |text: &str| grade(grader, &Target::of(sample), text, finished).outcome == Outcome::Correct;
+        |text: &str| grade(grader, &sample.target(), text, finished).outcome == Outcome::Correct;
     let right = match spec.answer {
         AnswerRule::LastBox => is_right(text),
         AnswerRule::OnlyBox => {

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use serde_json::Value;
@@ -31,13 +31,63 @@ pub struct Project {
     binary: PathBuf,
 }
 
-/// How a process is stopped.
+/// How a process is stopped, or goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     /// SIGKILL: it learns nothing of it.
     Kill,
     /// SIGINT, as Ctrl-C sends it.
     Interrupt,
+    /// SIGSTOP: it stands still and keeps what it has.
+    Freeze,
+    /// SIGCONT: it goes on.
+    Thaw,
+}
+
+/// A process that has been started.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    lines: BufReader<ChildStderr>,
+    /// What it has written to standard error, as far as that has been read.
+    stderr: String,
+    clock: Instant,
+}
+
+impl Running {
+    /// Waits until a line of its standard error contains `marker`.
+    #[track_caller]
+    pub fn wait_for(&mut self, marker: &str) {
+        let mut seen = self.stderr.len();
+        while !self.stderr[seen..].contains(marker) {
+            seen = self.stderr.len();
+            let read = self.lines.read_line(&mut self.stderr).expect("standard error is text");
+            assert!(read > 0, "it ended before `{marker}`:\n{}", self.stderr);
+        }
+    }
+
+    /// Sends it a signal.
+    #[track_caller]
+    pub fn signal(&self, stop: Stop) {
+        let name = match stop {
+            Stop::Kill => "KILL",
+            Stop::Interrupt => "INT",
+            Stop::Freeze => "STOP",
+            Stop::Thaw => "CONT",
+        };
+        let kill = format!("kill -s {name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &kill]).status();
+        assert!(status.expect("a shell can be started").success(), "it had ended already");
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Finished {
+        self.lines.read_to_string(&mut self.stderr).expect("standard error is text");
+        let status = self.child.wait().expect("a child can be waited for");
+        let wall_time_s = self.clock.elapsed().as_secs_f64();
+        let (stdout, half_written) = (String::new(), BTreeSet::new());
+        Finished { code: code(status), stdout, stderr: self.stderr, wall_time_s, half_written }
+    }
 }
 
 /// A process that has ended.
@@ -170,31 +220,20 @@ impl Project {
     /// Runs the binary until a line of its standard error contains `marker`, then stops it and waits
     /// for its end.
     pub fn run_until(&self, marker: &str, stop: Stop, arguments: &[&str]) -> Finished {
+        let mut running = self.start(arguments);
+        running.wait_for(marker);
+        running.signal(stop);
+        running.finish()
+    }
+
+    /// Starts the binary and does not wait for its end.
+    pub fn start(&self, arguments: &[&str]) -> Running {
         let clock = Instant::now();
         let mut command = self.command(&self.binary);
         command.arg0("synergy").args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary can be started");
-        let mut lines = BufReader::new(child.stderr.take().expect("standard error is piped"));
-        let mut stderr = String::new();
-        let mut seen = 0;
-        while !stderr[seen..].contains(marker) {
-            seen = stderr.len();
-            let read = lines.read_line(&mut stderr).expect("standard error is text");
-            assert!(read > 0, "it ended before `{marker}`:\n{stderr}");
-        }
-        match stop {
-            Stop::Kill => child.kill().expect("a child can be killed"),
-            Stop::Interrupt => {
-                let interrupt = format!("kill -s INT {}", child.id());
-                let status = Command::new("sh").args(["-c", &interrupt]).status();
-                assert!(status.expect("a shell can be started").success(), "it had ended already");
-            }
-        }
-        lines.read_to_string(&mut stderr).expect("standard error is text");
-        let status = child.wait().expect("a child can be waited for");
-        let wall_time_s = clock.elapsed().as_secs_f64();
-        let code = code(status);
-        Finished { code, stdout: String::new(), stderr, wall_time_s, half_written: BTreeSet::new() }
+        let lines = BufReader::new(child.stderr.take().expect("standard error is piped"));
+        Running { child, lines, stderr: String::new(), clock }
     }
 
     fn finish(&self, command: &mut Command) -> Finished {

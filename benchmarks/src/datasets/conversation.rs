@@ -1,6 +1,6 @@
-//! What is said in a training example: at most a system's text, one question, at most one response.
+//! The messages of a training example: at most a system's text, one question, at most one response.
 //!
-//! Does not know layouts: which column holds what is said in `training.rs`.
+//! This module does not know layouts: which column holds which message is said in `training.rs`.
 //!
 //! Decisions:
 //! - A place of a picture is the mark `<image>` in the text, whether the file says it so or with a part
@@ -57,8 +57,16 @@ pub(super) struct Conversation<'a> {
     pub(super) response: Option<Turn<'a>>,
 }
 
+/// A training example with its pictures put to their marks.
+pub(super) struct Example {
+    pub(super) question: String,
+    /// One for each mark in the question, in the order of the marks.
+    pub(super) images: Vec<ImageSource>,
+    pub(super) response: Option<String>,
+}
+
 impl<'a> Turn<'a> {
-    /// A text that stands in a column by itself.
+    /// Makes a turn of a text that stands in a column by itself.
     pub(super) fn plain(column: &'a str, role: Role, text: &str) -> Turn<'a> {
         let marks = text.matches(MARK).map(|_| None).collect();
         Turn { column, role, text: text.to_owned(), marks }
@@ -85,7 +93,7 @@ impl<'a> Turn<'a> {
         };
         let Value::List(parts) = get(["content", "value"])? else {
             let text = match get(["content", "value"])? {
-                Value::Text(text) => text.text.clone(),
+                Value::Text(text) => text.clone(),
                 other => text_of(column, other)?.unwrap_or_default(),
             };
             return Ok(Turn::plain(column, role, &text));
@@ -113,8 +121,8 @@ impl<'a> Turn<'a> {
                 let Some(Value::Text(text)) = part.get("text") else {
                     return Err(fault("is text and has no `text`".to_owned()));
                 };
-                self.marks.extend(text.text.matches(MARK).map(|_| None));
-                self.text.push_str(&text.text);
+                self.marks.extend(text.matches(MARK).map(|_| None));
+                self.text.push_str(text);
                 return Ok(());
             }
             Some("image") => {
@@ -129,7 +137,7 @@ impl<'a> Turn<'a> {
             Some(other) => return Err(fault(format!("is `{}`", shown(other)))),
             None => return Err(fault("has no `type`".to_owned())),
         };
-        if row.layout == Layout::Parquet && !matches!(picture, Value::Null | Value::Text(_)) {
+        if row.file.layout == Layout::Parquet && !matches!(picture, Value::Null | Value::Text(_)) {
             return Err(fault("holds a picture as bytes".to_owned())
                 .hint("in parquet pictures are read from a column of their own"));
         }
@@ -139,7 +147,7 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// The messages of a list.
+/// Returns the messages of a list.
 pub(super) fn turns<'a>(row: &Row, column: &'a str, list: &Value) -> Checked<Vec<Turn<'a>>> {
     let Value::List(messages) = list else {
         return Err(Fault::new(column, format!("the cell is {}, not a list", list.kind())));
@@ -149,7 +157,7 @@ pub(super) fn turns<'a>(row: &Row, column: &'a str, list: &Value) -> Checked<Vec
 }
 
 impl<'a> Conversation<'a> {
-    /// The one question of `turns` and what belongs to it; `column` is where turns are missing.
+    /// Finds the one question of `turns` and what belongs to it; `column` is where turns are missing.
     ///
     /// # Errors
     /// If there is no question or more than one, if it or a response is empty, if the turns come in another
@@ -209,16 +217,12 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// The question with the system's text before it, a blank line between, and the pictures in the order
+    /// Returns the question with the system's text before it, a blank line between, and the pictures in the order
     /// of their marks: those of marks without one are `pictures`, which stand in `column`.
     ///
     /// # Errors
     /// If there are more or fewer `pictures` than such marks.
-    pub(super) fn shown(
-        self,
-        column: &str,
-        pictures: Vec<ImageSource>,
-    ) -> Checked<(String, Vec<ImageSource>, Option<String>)> {
+    pub(super) fn shown(self, column: &str, pictures: Vec<ImageSource>) -> Checked<Example> {
         let (mut question, mut marks) = (String::new(), Vec::new());
         if let Some(system) = self.system.filter(|system| !system.text.trim().is_empty()) {
             question = system.text + "\n\n";
@@ -239,39 +243,39 @@ impl<'a> Conversation<'a> {
         let mut pictures = pictures.into_iter();
         let images =
             marks.into_iter().filter_map(|mark| mark.or_else(|| pictures.next())).collect();
-        Ok((question, images, self.response.map(|response| response.text)))
+        Ok(Example { question, images, response: self.response.map(|response| response.text) })
     }
 }
 
-/// The pictures of a column: one or a list.
+/// Returns the pictures of a column that holds one or a list.
 pub(super) fn pictures(row: &Row, column: &str) -> Checked<Vec<ImageSource>> {
     let Value::List(values) = row.value(column) else {
         return Ok(picture(row, column, row.value(column))?.into_iter().collect());
     };
     let pictures = values.iter().enumerate().map(|(place, value)| {
         picture(row, column, value)?.ok_or_else(|| {
-            Fault::new(column, format!("element {} of the list is no picture", place + 1))
+            Fault::new(column, format!("element {} of the list is not a picture", place + 1))
         })
     });
     pictures.collect()
 }
 
-/// The picture of a value; none if there is nothing.
+/// Returns the picture of a value; `None` if the value is empty.
 fn picture(row: &Row, column: &str, value: &Value) -> Checked<Option<ImageSource>> {
     let mut found = match value {
-        Value::Text(text) if text.text.trim().is_empty() => return Ok(None),
-        Value::Text(text) if text.text.starts_with("data:") => {
+        Value::Text(text) if text.trim().is_empty() => return Ok(None),
+        Value::Text(text) if text.starts_with("data:") => {
             row.pictures_of(column, value, PictureKind::Base64)?
         }
         Value::Text(text) => {
-            let path = text.text.strip_prefix("file://").unwrap_or(&text.text);
+            let path = text.strip_prefix("file://").unwrap_or(text);
             let fault = |cause: String| Fault::new(column, cause);
             if path.contains("://") {
                 return Err(fault(format!("the picture is at `{}`", shown(path)))
                     .hint("nothing is fetched: pictures are files beside the file"));
             }
             if path.len() > PATH_MAX || path.contains(char::is_control) {
-                return Err(fault(format!("`{}` is no path of a picture", shown(path)))
+                return Err(fault(format!("`{}` is not the path of a picture", shown(path)))
                     .hint("base64 has `data:image/png;base64,` before it"));
             }
             vec![row.path(column, path)?]

@@ -1,6 +1,6 @@
 //! EasyVQA 1.0 (Victor Zhou, MIT): pictures of one colored shape, 64 x 64, and simple questions.
 //!
-//! Does not know how the files came to disk (`cargo xtask fetch easy-vqa`) or how a question is put
+//! This module does not know how the files came to disk (`cargo xtask fetch easy-vqa`) or how a question is put
 //! to a model: the question is the owner's text, the 13 possible answers are its choices.
 //!
 //! Decisions:
@@ -14,8 +14,9 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
+use strum::IntoStaticStr;
 
-use crate::sample::{Details, ImageSource, Sample};
+use crate::sample::{ImageSource, Sample};
 
 /// The name that samples carry.
 pub const BENCHMARK: &str = "easy_vqa";
@@ -25,26 +26,26 @@ pub const BENCHMARK: &str = "easy_vqa";
 pub const TEXT_ONLY_BASELINE: f64 = 6_475.0 / 9_673.0;
 
 /// The two parts that the owner publishes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum EasyVqaSplit {
     Train,
     Test,
 }
 
 impl EasyVqaSplit {
-    /// The name of its folder and in sample ids.
+    /// Returns the name of its folder, which is also that in sample ids.
     pub fn name(self) -> &'static str {
-        match self {
-            EasyVqaSplit::Train => "train",
-            EasyVqaSplit::Test => "test",
-        }
+        self.into()
     }
 }
 
 /// One row of a `questions.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
+    /// The text of the question.
     pub question: String,
+    /// One of the possible answers.
     pub answer: String,
     /// The picture is `images/<image_id>.png`.
     pub image_id: u32,
@@ -75,21 +76,17 @@ pub fn load(dir: &Path, split: EasyVqaSplit, limit: usize) -> anyhow::Result<Vec
         Ok(Sample {
             id,
             benchmark: BENCHMARK.to_owned(),
-            hops: 0,
             images: vec![ImageSource::File(image)],
             question: question.clone(),
             choices: choices.clone(),
             answer: answer.clone(),
-            terse: String::new(),
-            verbose: String::new(),
-            shallow: String::new(),
-            details: Details::default(),
+            ..Sample::default()
         })
     };
     spread(rows.len(), limit).map(sample).collect()
 }
 
-/// All rows of `split`, in the file's order.
+/// Reads all rows of `split`, in the file's order.
 ///
 /// # Errors
 /// If the set is not in `dir` or its questions are not what the owner publishes.
@@ -105,7 +102,7 @@ pub fn rows(dir: &Path, split: EasyVqaSplit) -> anyhow::Result<Vec<Row>> {
 
 const HINT: &str = "hint: run `cargo xtask fetch easy-vqa`";
 
-/// The possible answers, in the owner's order.
+/// Reads the possible answers, in the owner's order.
 fn choices(dir: &Path) -> anyhow::Result<Vec<String>> {
     let path = dir.join("answers.txt");
     let choices: Vec<String> = read(&path)?.split_whitespace().map(str::to_owned).collect();
@@ -119,7 +116,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
     })
 }
 
-/// At most `limit` of the numbers below `len`, at even distances and rising.
+/// Returns at most `limit` of the numbers below `len`, at even distances and rising.
 fn spread(len: usize, limit: usize) -> impl Iterator<Item = usize> {
     let num = limit.min(len);
     (0..num).map(move |k| k * len / num)

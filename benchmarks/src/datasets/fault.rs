@@ -1,25 +1,34 @@
 //! What is wrong with a cell, a row or a file, before anyone says where.
 //!
-//! Does not know files and rows: the reader adds them.
+//! This module does not know files and rows: the reader adds them.
 
 use std::fmt;
 use std::io;
 
-/// A row that cannot be a sample. The rows behind it can be read.
+/// What is wrong with a row, which then cannot be a sample, or with all that is left of its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
+    /// The column at fault; empty if it is the row as a whole.
     pub(super) column: String,
     /// One line.
     pub(super) cause: String,
     /// One line; empty if there is nothing to say.
     pub(super) hint: String,
+    /// Whether the rows behind this one cannot be read either.
+    pub(super) is_end: bool,
 }
 
 pub(super) type Checked<T> = Result<T, Fault>;
 
 impl Fault {
     pub(super) fn new(column: &str, cause: impl Into<String>) -> Fault {
-        Fault { column: column.to_owned(), cause: cause.into(), hint: String::new() }
+        let column = column.to_owned();
+        Fault { column, cause: cause.into(), hint: String::new(), is_end: false }
+    }
+
+    /// Makes a fault behind which nothing can be read, because the file is broken or the disk is.
+    pub(super) fn end(cause: impl Into<String>) -> Fault {
+        Fault { is_end: true, ..Fault::new("", cause) }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Fault {
@@ -28,37 +37,19 @@ impl Fault {
     }
 }
 
-/// A file that cannot be read on, because it is broken or the disk is.
-#[derive(Debug)]
-pub(super) struct Stop {
-    /// One line.
-    pub(super) cause: String,
-    /// One line; empty if there is nothing to say.
-    pub(super) hint: String,
-}
-
-impl Stop {
-    pub(super) fn new(cause: impl Into<String>) -> Stop {
-        Stop { cause: cause.into(), hint: String::new() }
-    }
-
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Stop {
-        self.hint = hint.into();
-        self
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Fault {
+        let fault = Fault::end(error.to_string());
+        if error.kind() != io::ErrorKind::FileTooLarge {
+            return fault;
+        }
+        fault.hint("a quote or bracket that is never closed makes one row of the rest of a file")
     }
 }
 
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Stop {
-        Stop::new(error.to_string())
-    }
-}
-
-/// A hint on a line of its own; nothing for nothing.
-pub(super) struct Hint<'a>(pub(super) &'a str);
-
-impl fmt::Display for Hint<'_> {
+impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { Ok(()) } else { write!(f, "\nhint: {}", self.0) }
+        f.write_str(&self.cause)?;
+        if self.hint.is_empty() { Ok(()) } else { write!(f, "\nhint: {}", self.hint) }
     }
 }

@@ -1,6 +1,6 @@
 //! Anyone's questions: any TSV, JSONL or parquet whose columns a few lines of TOML name.
 //!
-//! Does not know any benchmark. What is not named is not read, and what is named must be there.
+//! This module does not know any benchmark. What is not named is not read, and what is named must be there.
 //!
 //! ```toml
 //! benchmark = "my_set"              # ids are my_set/<split>/<id>
@@ -19,15 +19,16 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::datasets::fault::{Checked, Fault};
-use crate::datasets::published::{Draft, is_name, listed};
-use crate::datasets::reader::{Meaning, Reader};
-use crate::datasets::row::{Layout, PictureKind, Row};
+use crate::datasets::published::{is_name, listed};
+use crate::datasets::reader::Reader;
+use crate::datasets::row::{Layout, Meaning, PictureKind, Row};
 use crate::sample::{Details, Sample};
 
 /// Which column means what.
@@ -69,25 +70,7 @@ struct Spec {
 #[serde(deny_unknown_fields)]
 struct Picture {
     column: Spanned<String>,
-    kind: Kind,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    Base64,
-    Path,
-    Bytes,
-}
-
-impl From<Kind> for PictureKind {
-    fn from(kind: Kind) -> PictureKind {
-        match kind {
-            Kind::Base64 => PictureKind::Base64,
-            Kind::Path => PictureKind::Path,
-            Kind::Bytes => PictureKind::Bytes,
-        }
-    }
+    kind: PictureKind,
 }
 
 /// Opens `path`, a file or a folder of files of one kind, by a mapping.
@@ -95,7 +78,7 @@ impl From<Kind> for PictureKind {
 /// # Errors
 /// If there is no such file, its kind is unknown or a column that the mapping names is not there.
 pub fn open(mapping: &Mapping, path: &Path) -> Result<Reader> {
-    Reader::open(Meaning::Mapped(Box::new(mapping.clone())), path)
+    Reader::open(Arc::new(mapping.clone()), path)
 }
 
 impl Mapping {
@@ -126,8 +109,8 @@ impl Mapping {
             let Some(name) = name else { continue };
             if !is_name(name.get_ref()) {
                 let cause = format!(
-                    "`{key}` is a part of ids, `{}` is not\n\
-                     hint: letters, digits, `_`, `-` and `.`",
+                    "`{}` cannot be the `{key}`, which is a part of ids\n\
+                     hint: use letters, digits, `_`, `-` and `.`",
                     name.get_ref().escape_debug()
                 );
                 return Err(at(name.span().start, &cause));
@@ -169,36 +152,34 @@ impl Mapping {
         }
         Ok(Mapping { path: path.to_owned(), named, spec })
     }
+}
 
-    /// The part of ids between the benchmark and the sample; may be empty.
-    pub(super) fn split(&self) -> &str {
-        self.spec.split.as_ref().map_or("", |split| split.get_ref())
-    }
-
-    /// The column that tells one row from another; empty if it is the row's number.
-    pub(super) fn id_column(&self) -> &str {
-        self.spec.id.as_ref().map_or("", |id| id.get_ref())
-    }
-
-    /// Checks that a file has every column that is named.
-    pub(super) fn check(&self, columns: &[String], path: &Path) -> Result<()> {
-        match self.named.iter().find(|named| !columns.contains(&named.column)) {
-            None => Ok(()),
-            Some(Named { key, line, column }) => Err(anyhow!(
+impl Meaning for Mapping {
+    fn split(&self, _: Layout, columns: Option<&[String]>, path: &Path) -> Result<String> {
+        if let Some(columns) = columns
+            && let Some(Named { key, line, column }) =
+                self.named.iter().find(|named| !columns.contains(&named.column))
+        {
+            bail!(
                 "failed to read mapping `{}`: line {line}: `{key}` names the column `{column}`\n\
                  hint: `{}` has {}",
                 self.path.display(),
                 path.display(),
                 listed(columns)
-            )),
+            );
         }
+        Ok(self.spec.split.as_ref().map_or_else(String::new, |split| split.get_ref().clone()))
     }
 
-    pub(super) fn sample(&self, row: &Row) -> Checked<Sample> {
-        if row.layout == Layout::Jsonl {
+    fn id_column(&self, _: Layout) -> &str {
+        self.spec.id.as_ref().map_or("", |id| id.get_ref())
+    }
+
+    fn sample(&self, row: &Row) -> Checked<Sample> {
+        if row.file.layout == Layout::Jsonl {
             // Each line has keys of its own, so each is checked.
             for Named { key, column, .. } in &self.named {
-                if !row.columns.contains(column) {
+                if !row.cells.columns.contains(column) {
                     let cause =
                         format!("the line has no such key, which the mapping's `{key}` names");
                     return Err(
@@ -208,10 +189,12 @@ impl Mapping {
             }
         }
         let spec = &self.spec;
-        let text = |column: &Option<Spanned<String>>| match column {
-            Some(column) => row.text(column.get_ref()),
-            None => Ok(None),
-        };
+        fn read<T>(
+            column: Option<&Spanned<String>>,
+            read: impl FnOnce(&str) -> Checked<Option<T>>,
+        ) -> Checked<Option<T>> {
+            column.map_or(Ok(None), |column| read(column.get_ref()))
+        }
         let choices = match (&spec.options_list, &spec.options_columns) {
             (Some(column), _) => row.list(column.get_ref())?,
             (_, Some(columns)) => row.letters(columns.get_ref().iter().map(String::as_str))?,
@@ -220,48 +203,36 @@ impl Mapping {
         let mut images = Vec::new();
         for picture in &spec.pictures {
             let column = picture.column.get_ref();
-            images.extend(row.pictures(column, picture.kind.into())?);
+            images.extend(row.pictures(column, picture.kind)?);
         }
         // One picture may stand in any of several columns, and there must be one.
         if let (true, Some(first)) = (images.is_empty(), spec.pictures.first()) {
             images = Row::some(images, first.column.get_ref())?;
         }
-        let level = match &spec.difficulty {
-            Some(column) => row.level(column.get_ref())?,
-            None => None,
-        };
-        let pass_rate = match &spec.pass_rate {
-            Some(column) => row.share(column.get_ref())?,
-            None => None,
-        };
-        let precision = match &spec.precision {
-            Some(column) => row.count(column.get_ref())?,
-            None => None,
-        };
-        let draft = Draft {
+        let sample = Sample {
             id: match &spec.id {
                 Some(column) => row.required(column.get_ref())?,
                 None => format!("{:06}", row.number),
             },
-            split: None,
             images,
             question: row.required(spec.question.get_ref())?,
             choices,
             answer: row.required(spec.answer.get_ref())?,
             details: Details {
-                category: text(&spec.category)?,
-                precision,
-                unit: text(&spec.unit)?,
-                level,
-                pass_rate,
-                version: text(&spec.version)?,
+                category: read(spec.category.as_ref(), |column| row.text(column))?,
+                precision: read(spec.precision.as_ref(), |column| row.count(column))?,
+                unit: read(spec.unit.as_ref(), |column| row.text(column))?,
+                level: read(spec.difficulty.as_ref(), |column| row.level(column))?,
+                pass_rate: read(spec.pass_rate.as_ref(), |column| row.share(column))?,
+                version: read(spec.version.as_ref(), |column| row.text(column))?,
             },
+            ..Sample::default()
         };
-        Ok(draft.sample(spec.benchmark.get_ref(), self.split()))
+        Ok(sample.named(spec.benchmark.get_ref(), &row.file.split))
     }
 }
 
-/// The line, from 1, in which the byte `offset` stands.
+/// Returns the line, from 1, in which the byte `offset` stands.
 fn line_of(text: &str, offset: usize) -> usize {
     text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
 }
@@ -284,7 +255,7 @@ mod tests {
         assert_eq!(message, format!("failed to read mapping `map.toml`: {want}"));
     }
 
-    /// The samples of a file `name` with `text`, beside a picture `a.png`, or what is wrong.
+    /// Returns the samples of a file `name` with `text`, beside a picture `a.png`, or what is wrong.
     fn read(spec: &str, name: &str, text: &str) -> Result<Vec<Sample>> {
         let folder = tempfile::tempdir().unwrap();
         image::RgbImage::new(2, 3).save(folder.path().join("a.png")).unwrap();
@@ -333,7 +304,7 @@ mod tests {
         refused(&SPEC.replace("answer = \"a\"\n", ""), "line 1: missing field `answer`");
         refused(
             &SPEC.replace("\"mine\"", "\"my/set\""),
-            "line 1: `benchmark` is a part of ids, `my/set` is not\nhint: letters, digits, `_`, `-` and `.`",
+            "line 1: `my/set` cannot be the `benchmark`, which is a part of ids\nhint: use letters, digits, `_`, `-` and `.`",
         );
         refused(
             &SPEC.replace("difficulty", "options_list"),

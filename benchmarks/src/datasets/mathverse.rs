@@ -1,6 +1,6 @@
 //! MathVerse: problems in geometry and functions, each in versions that move the text into the picture.
 //!
-//! Does not know how an answer is judged: it is the owners' text, the letter of a choice or a value.
+//! This module does not know how an answer is judged: it is the owners' text, the letter of a choice or a value.
 //! Choices stand in the question, as the owners have them.
 //! Source: `CaraJ/MathVerse-lmmseval` (parquet, `testmini` and one split a version),
 //! `MathVerse_MINI.tsv` and one table a version (VLMEvalKit).
@@ -15,9 +15,9 @@
 //!   numbers are those of the whole.
 
 use crate::datasets::fault::{Checked, Fault};
-use crate::datasets::published::{Draft, Published};
+use crate::datasets::published::Published;
 use crate::datasets::row::{Layout, PictureKind, Row};
-use crate::sample::Details;
+use crate::sample::{Details, Sample};
 
 pub(super) const BENCHMARK: Published = Published {
     name: "mathverse",
@@ -33,19 +33,20 @@ pub(super) const BENCHMARK: Published = Published {
     split: "testmini",
     tsv: &["problem_version"],
     parquet: &["sample_index", "problem_version", "question", "image", "answer"],
-    draft,
+    tsv_split: None,
+    sample,
 };
 
 const VISION_ONLY: &str = "Vision Only";
 const TEXT_ONLY: &str = "Text Only";
 
-fn draft(row: &Row) -> Checked<Draft> {
+fn sample(row: &Row) -> Checked<Sample> {
     let version = row.required("problem_version")?;
-    let (id, images) = match row.layout {
+    let (id, images) = match row.file.layout {
         Layout::Parquet => {
             (row.required("sample_index")?, row.pictures("image", PictureKind::Bytes)?)
         }
-        _ => (row.required("index")?, row.pictures.clone()),
+        _ => (row.required("index")?, row.tsv_pictures()?),
     };
     let question = match row.text("question")? {
         Some(_) => row.tsv_question()?,
@@ -53,13 +54,13 @@ fn draft(row: &Row) -> Checked<Draft> {
         None => return Err(Fault::new("question", "the cell is empty")),
     };
     let subject = row.field("metadata", "subject")?;
-    Ok(Draft {
+    Ok(Sample {
         id,
         images: if same(&version, TEXT_ONLY) { images } else { Row::some(images, "image")? },
         question,
         answer: row.required("answer")?,
         details: Details { category: subject, version: Some(version), ..row.study_details()? },
-        ..Draft::default()
+        ..Sample::default()
     })
 }
 

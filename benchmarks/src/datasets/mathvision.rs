@@ -1,6 +1,6 @@
 //! MathVision: competition problems in mathematics with a picture, 3,040 in `test`, 304 in `testmini`.
 //!
-//! Does not know how an answer is judged: it is the owners' text, the letter of a choice or a value.
+//! This module does not know how an answer is judged: it is the owners' text, the letter of a choice or a value.
 //! Source: `MathLLMs/MathVision` (parquet), `MathVision.tsv` and `MathVision_MINI.tsv` (VLMEvalKit).
 //!
 //! Decisions:
@@ -8,9 +8,9 @@
 //! - The category is the subject. Choices such as `A` to `E` that stand only in the picture are kept.
 
 use crate::datasets::fault::Checked;
-use crate::datasets::published::{Draft, Published};
+use crate::datasets::published::Published;
 use crate::datasets::row::{Layout, PictureKind, Row};
-use crate::sample::Details;
+use crate::sample::{Details, Sample};
 
 pub(super) const BENCHMARK: Published = Published {
     name: "mathvision",
@@ -19,28 +19,29 @@ pub(super) const BENCHMARK: Published = Published {
     split: "test",
     tsv: &["choices"],
     parquet: &["id", "question", "options", "decoded_image", "answer", "subject"],
-    draft,
+    tsv_split: None,
+    sample,
 };
 
-fn draft(row: &Row) -> Checked<Draft> {
-    let draft = Draft { answer: row.required("answer")?, ..Draft::default() };
-    if row.layout == Layout::Parquet {
+fn sample(row: &Row) -> Checked<Sample> {
+    let sample = Sample { answer: row.required("answer")?, ..Sample::default() };
+    if row.file.layout == Layout::Parquet {
         let images = row.pictures("decoded_image", PictureKind::Bytes)?;
-        return Ok(Draft {
+        return Ok(Sample {
             id: row.required("id")?,
             images: Row::some(images, "decoded_image")?,
             question: row.required("question")?,
             choices: row.list("options")?,
             details: Details { category: row.text("subject")?, ..row.study_details()? },
-            ..draft
+            ..sample
         });
     }
-    Ok(Draft {
+    Ok(Sample {
         id: row.required("index")?,
-        images: row.tsv_pictures()?,
+        images: row.some_tsv_pictures()?,
         question: row.tsv_question()?,
         choices: row.list("choices")?,
         details: Details { category: row.text("category")?, ..row.study_details()? },
-        ..draft
+        ..sample
     })
 }

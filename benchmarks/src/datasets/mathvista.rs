@@ -1,6 +1,6 @@
 //! MathVista: mathematics in charts, figures and photographs, 1,000 in `testmini`, 5,141 in `test`.
 //!
-//! Does not know how an answer is judged: it is the owners' text, which for a question with choices is
+//! This module does not know how an answer is judged: it is the owners' text, which for a question with choices is
 //! the text of the choice, and for a number has `precision` decimal places.
 //! Source: `AI4Math/MathVista` (parquet), `MathVista_MINI.tsv` (VLMEvalKit).
 //!
@@ -10,9 +10,9 @@
 //! - VLMEvalKit's `answer_option`, the letter, follows from answer and choices and is not read.
 
 use crate::datasets::fault::Checked;
-use crate::datasets::published::{Draft, Published};
+use crate::datasets::published::Published;
 use crate::datasets::row::{Layout, PictureKind, Row};
-use crate::sample::Details;
+use crate::sample::{Details, Sample};
 
 pub(super) const BENCHMARK: Published = Published {
     name: "mathvista",
@@ -21,11 +21,12 @@ pub(super) const BENCHMARK: Published = Published {
     split: "testmini",
     tsv: &["question_type", "choices"],
     parquet: &["pid", "question", "decoded_image", "choices", "answer", "precision", "unit"],
-    draft,
+    tsv_split: None,
+    sample,
 };
 
-fn draft(row: &Row) -> Checked<Draft> {
-    let answer = if &*row.split == "test" {
+fn sample(row: &Row) -> Checked<Sample> {
+    let answer = if &*row.file.split == "test" {
         row.text("answer")?.unwrap_or_default()
     } else {
         row.required("answer")?
@@ -35,22 +36,22 @@ fn draft(row: &Row) -> Checked<Draft> {
         unit: row.text("unit")?,
         ..row.study_details()?
     };
-    let draft = Draft { answer, choices: row.list("choices")?, ..Draft::default() };
-    if row.layout == Layout::Parquet {
+    let sample = Sample { answer, choices: row.list("choices")?, ..Sample::default() };
+    if row.file.layout == Layout::Parquet {
         let images = row.pictures("decoded_image", PictureKind::Bytes)?;
-        return Ok(Draft {
+        return Ok(Sample {
             id: row.required("pid")?,
             images: Row::some(images, "decoded_image")?,
             question: row.required("question")?,
             details: Details { category: row.field("metadata", "category")?, ..details },
-            ..draft
+            ..sample
         });
     }
-    Ok(Draft {
+    Ok(Sample {
         id: row.required("index")?,
-        images: row.tsv_pictures()?,
+        images: row.some_tsv_pictures()?,
         question: row.tsv_question()?,
         details: Details { category: row.text("category")?, ..details },
-        ..draft
+        ..sample
     })
 }

@@ -1,7 +1,7 @@
 //! MMMU: college questions of 30 subjects with up to seven pictures; 150 `dev`, 900 `validation`,
 //! 10,500 `test`.
 //!
-//! Does not know how an answer is judged: it is the owners' text, the letter of a choice, a value or a
+//! This module does not know how an answer is judged: it is the owners' text, the letter of a choice, a value or a
 //! Python list of values of which each is right.
 //! Source: `lmms-lab/MMMU` (parquet), `MMMU_DEV_VAL.tsv` (VLMEvalKit).
 //!
@@ -13,9 +13,9 @@
 //! - The category is the subject, in parquet the middle of the id (`validation_Accounting_1`).
 
 use crate::datasets::fault::Checked;
-use crate::datasets::published::{Draft, Published};
+use crate::datasets::published::Published;
 use crate::datasets::row::{Layout, Row};
-use crate::sample::Details;
+use crate::sample::{Details, Sample};
 
 pub(super) const BENCHMARK: Published = Published {
     name: "mmmu",
@@ -24,40 +24,41 @@ pub(super) const BENCHMARK: Published = Published {
     split: "validation",
     tsv: &["A"],
     parquet: &["id", "question", "options", "answer", "image_1"],
-    draft,
+    tsv_split: Some("split"),
+    sample,
 };
 
 const LETTERS: [&str; 9] = ["A", "B", "C", "D", "E", "F", "G", "H", "I"];
 const IMAGES: [&str; 7] =
     ["image_1", "image_2", "image_3", "image_4", "image_5", "image_6", "image_7"];
 
-fn draft(row: &Row) -> Checked<Draft> {
-    if row.layout == Layout::Parquet {
+fn sample(row: &Row) -> Checked<Sample> {
+    if row.file.layout == Layout::Parquet {
         let id = row.required("id")?;
-        let answer = if &*row.split == "test" {
+        let answer = if &*row.file.split == "test" {
             row.text("answer")?.unwrap_or_default()
         } else {
             row.required("answer")?
         };
         let details = Details { category: subject(&id), ..row.study_details()? };
-        return Ok(Draft {
+        return Ok(Sample {
             images: Row::some(row.numbered_pictures(&IMAGES)?, IMAGES[0])?,
             question: row.required("question")?,
             choices: row.list("options")?,
             answer,
             details,
             id,
-            ..Draft::default()
+            ..Sample::default()
         });
     }
-    Ok(Draft {
+    Ok(Sample {
         id: row.required("index")?,
-        split: row.text("split")?,
-        images: row.tsv_pictures()?,
+        images: row.some_tsv_pictures()?,
         question: row.tsv_question()?,
         choices: row.letters(LETTERS)?,
         answer: row.required("answer")?,
         details: Details { category: row.text("category")?, ..row.study_details()? },
+        ..Sample::default()
     })
 }
 

@@ -1,24 +1,33 @@
-//! Parquet files row by row, as Hugging Face's `datasets` writes them.
+//! Reads parquet files row by row, as Hugging Face's `datasets` writes them, and single values of a column.
 //!
-//! Does not know what a column means, and keeps no picture: bytes become their beginning and their place.
+//! This module does not know what a column means, and holds no picture: bytes become their beginning and their place.
 //!
 //! Decisions:
-//! - Read without arrow, through the crate's rows: far less to compile, and a row at a time is what is
+//! - Files are read without arrow, through the crate's rows: far less to compile, and a row at a time is what is
 //!   wanted here.
+//! - A picture is not read again through its row, since that would decode the group up to it, but from its column,
+//!   where whole pages are skipped.
 //! - Few values a column are decoded ahead, so that what is in memory is a page a column.
 
+use std::cell;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
 
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use parquet::basic::{ConvertedType, Type as PhysicalType};
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::ByteArrayType;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::{ReaderIter, TreeBuilder};
 use parquet::record::{Field, Row};
 
-use crate::datasets::fault::Stop;
-use crate::datasets::value::Value;
-use crate::stored::{self, Stored};
+use crate::datasets::fault::{Checked, Fault};
+use crate::datasets::value::{Cells, Rows, Value};
+use crate::stored::At;
 
 /// Values of a column that are decoded ahead.
 const BATCH: usize = 16;
@@ -28,7 +37,7 @@ const HEAD: usize = 16;
 /// A file, read from its beginning.
 pub(super) struct Parquet {
     reader: SerializedFileReader<File>,
-    pub(super) columns: Vec<String>,
+    columns: Arc<[String]>,
     /// For each column the leaf of the schema that holds its bytes.
     leaves: Vec<Option<usize>>,
     rows: Option<ReaderIter>,
@@ -42,18 +51,17 @@ impl Parquet {
     ///
     /// # Errors
     /// If the file cannot be read, is not parquet or is cut off: the schema stands at its end.
-    pub(super) fn open(path: &Path) -> Result<Parquet, Stop> {
-        stored::without_panic(|| Parquet::schema(path))
-            .unwrap_or_else(|cause| Err(Stop::new(cause)))
+    pub(super) fn open(path: &Path) -> Checked<Parquet> {
+        without_panic(|| Parquet::schema(path)).unwrap_or_else(|cause| Err(Fault::end(cause)))
     }
 
-    fn schema(path: &Path) -> Result<Parquet, Stop> {
+    fn schema(path: &Path) -> Checked<Parquet> {
         let reader = SerializedFileReader::new(File::open(path)?).map_err(|error| {
             broken(&error).hint("a parquet file ends with its schema: this one may be cut off")
         })?;
         let schema = reader.metadata().file_metadata().schema_descr();
         let fields = schema.root_schema().get_fields();
-        let columns: Vec<String> = fields.iter().map(|field| field.name().to_owned()).collect();
+        let columns: Arc<[String]> = fields.iter().map(|field| field.name().to_owned()).collect();
         let leaf = |column: &String| {
             let is_binary = |leaf: &usize| {
                 let leaf = schema.column(*leaf);
@@ -72,15 +80,7 @@ impl Parquet {
         Ok(Parquet { leaves, columns, reader, rows: None, row_group: 0, row: 0 })
     }
 
-    /// The values of the next row, one a column; nothing at the end.
-    ///
-    /// # Errors
-    /// If the file cannot be decoded.
-    pub(super) fn row(&mut self) -> Result<Option<Vec<Value>>, Stop> {
-        stored::without_panic(|| self.next()).unwrap_or_else(|cause| Err(Stop::new(cause)))
-    }
-
-    fn next(&mut self) -> Result<Option<Vec<Value>>, Stop> {
+    fn values_of_next(&mut self) -> Checked<Option<Vec<Value>>> {
         loop {
             if let Some(rows) = &mut self.rows {
                 if let Some(row) = rows.next() {
@@ -108,41 +108,151 @@ impl Parquet {
         fields.map(|((_, field), leaf)| self.value(field, *leaf, 0)).collect()
     }
 
-    /// The value of `field`, which is at place `index` of the column's cell.
+    /// Returns the value of `field`, which is at place `index` of the column's cell.
     fn value(&self, field: Field, leaf: Option<usize>, index: usize) -> Value {
-        match field {
-            Field::Null => Value::Null,
-            Field::Bool(value) => Value::Boolean(value),
-            Field::Str(text) => Value::text(text),
-            Field::Float(value) => Value::Number(format!("{value:?}")),
-            Field::Double(value) => Value::Number(format!("{value:?}")),
-            Field::Bytes(bytes) => {
+        match (field, leaf) {
+            (Field::Null, _) => Value::Null,
+            (Field::Bool(value), _) => Value::Boolean(value),
+            (Field::Str(text), _) => Value::text(text),
+            (Field::Float(value), _) => Value::Number(format!("{value:?}")),
+            (Field::Double(value), _) => Value::Number(format!("{value:?}")),
+            (Field::Bytes(bytes), Some(leaf)) => {
                 let bytes = bytes.data();
                 let head = bytes[..bytes.len().min(HEAD)].to_vec();
-                let stored = match leaf {
-                    Some(leaf) => {
-                        let (row_group, row) = (self.row_group - 1, self.row - 1);
-                        Stored::Parquet { row_group, row, leaf, index }
-                    }
-                    None => Stored::Memory(bytes.into()),
-                };
-                Value::Bytes { head, stored }
+                let (row_group, row) = (self.row_group - 1, self.row - 1);
+                Value::Bytes { head, at: At::Parquet { row_group, row, leaf, index } }
             }
-            Field::Group(row) => {
+            (Field::Group(row), _) => {
                 let field = |(name, field)| (name, self.value(field, leaf, index));
                 Value::Struct(row.into_columns().into_iter().map(field).collect())
             }
-            Field::ListInternal(list) => {
+            (Field::ListInternal(list), _) => {
                 let values = list.elements().iter().enumerate();
                 Value::List(values.map(|(i, field)| self.value(field.clone(), leaf, i)).collect())
             }
-            other => Value::Number(other.to_string()),
+            (other, _) => Value::Number(other.to_string()),
         }
     }
 }
 
-fn broken(error: &ParquetError) -> Stop {
+impl Rows for Parquet {
+    fn columns(&self) -> Option<&Arc<[String]>> {
+        Some(&self.columns)
+    }
+
+    fn next(&mut self) -> Checked<Option<Cells>> {
+        let values = without_panic(|| self.values_of_next());
+        let values = values.unwrap_or_else(|cause| Err(Fault::end(cause)))?;
+        let columns = Arc::clone(&self.columns);
+        Ok(values.map(|values| Cells { start: 0, columns, values }))
+    }
+}
+
+fn broken(error: &ParquetError) -> Fault {
     // Some of its messages have several lines.
     let message = error.to_string();
-    Stop::new(message.lines().next().unwrap_or_default())
+    Fault::end(message.lines().next().unwrap_or_default())
+}
+
+/// Turns a panic of `read` into an error: the parquet crate trusts some numbers in a file that a broken file has wrong.
+///
+/// # Errors
+/// One line, if `read` panics.
+fn without_panic<T>(read: impl FnOnce() -> T) -> Result<T, &'static str> {
+    catch_unwind(AssertUnwindSafe(read))
+        .map_err(|_| "the file is broken: its parts contradict each other")
+}
+
+pub(super) const CHANGED: &str = "the file is not the one that was read";
+
+/// A column of a row group, read up to a row.
+struct Column {
+    file: Arc<Path>,
+    /// Length and time of the last change: another file may get the same name.
+    stamp: (u64, Option<SystemTime>),
+    row_group: usize,
+    leaf: usize,
+    /// The row that is read next.
+    row: usize,
+    level_max: i16,
+    reader: ColumnReaderImpl<ByteArrayType>,
+}
+
+thread_local! {
+    /// The column that was read last. A page may hold a hundred pictures and is decoded as a whole, so
+    /// pictures that are asked for one after another are read on from here.
+    static LAST: cell::Cell<Option<Column>> = const { cell::Cell::new(None) };
+}
+
+impl Column {
+    fn open(file: &Arc<Path>, row_group: usize, leaf: usize) -> Result<Column> {
+        let reader = SerializedFileReader::new(File::open(file)?)?;
+        ensure!(row_group < reader.num_row_groups(), CHANGED);
+        let group = reader.get_row_group(row_group)?;
+        ensure!(leaf < group.num_columns(), CHANGED);
+        let level_max = group.metadata().column(leaf).column_descr().max_def_level();
+        let ColumnReader::ByteArrayColumnReader(reader) = group.get_column_reader(leaf)? else {
+            bail!(CHANGED)
+        };
+        let (file, stamp) = (Arc::clone(file), stamp(file)?);
+        Ok(Column { file, stamp, row_group, leaf, row: 0, level_max, reader })
+    }
+
+    /// Returns the value at place `index` of the cell in `row`, which is not before the next row.
+    fn value(&mut self, row: usize, index: usize) -> Result<Vec<u8>> {
+        let num = row - self.row;
+        ensure!(self.reader.skip_records(num)? == num, CHANGED);
+        let (mut levels, mut repetitions, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        self.reader.read_records(1, Some(&mut levels), Some(&mut repetitions), &mut values)?;
+        self.row = row + 1;
+        // A level below the highest stands for an element that is null and has no value.
+        let before = if self.level_max == 0 {
+            index
+        } else {
+            ensure!(levels.get(index) == Some(&self.level_max), CHANGED);
+            levels[..index].iter().filter(|level| **level == self.level_max).count()
+        };
+        Ok(values.get(before).context(CHANGED)?.data().to_vec())
+    }
+}
+
+fn stamp(file: &Path) -> Result<(u64, Option<SystemTime>)> {
+    let metadata = std::fs::metadata(file)?;
+    Ok((metadata.len(), metadata.modified().ok()))
+}
+
+/// Reads the bytes that stand in the column `leaf`, in `row` of `row_group` and there at place `index` of the list.
+///
+/// # Errors
+/// If the file cannot be read or is no longer the one in which the value was found.
+pub(super) fn bytes(
+    file: &Arc<Path>,
+    row_group: usize,
+    row: usize,
+    leaf: usize,
+    index: usize,
+) -> Result<Vec<u8>> {
+    without_panic(|| value(file, row_group, row, leaf, index))
+        .map_err(|cause| anyhow!("{cause}"))?
+}
+
+fn value(
+    file: &Arc<Path>,
+    row_group: usize,
+    row: usize,
+    leaf: usize,
+    index: usize,
+) -> Result<Vec<u8>> {
+    let stamp = stamp(file)?;
+    let goes_on = |last: &Column| {
+        (&last.file, last.stamp, last.row_group, last.leaf) == (file, stamp, row_group, leaf)
+            && last.row <= row
+    };
+    let mut column = match LAST.take().filter(goes_on) {
+        Some(column) => column,
+        None => Column::open(file, row_group, leaf)?,
+    };
+    let value = column.value(row, index)?;
+    LAST.set(Some(column));
+    Ok(value)
 }

@@ -1,20 +1,24 @@
 //! What the published benchmarks have in common: a name, two layouts, splits, a row that becomes a sample.
 //!
-//! Does not know any benchmark: each has a file of its own.
+//! This module does not know any benchmark: each has a file of its own. It knows the tables of VLMEvalKit, where the
+//! cell of a picture may name another row that has the same picture.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Result, bail};
 
 use crate::datasets::fault::{Checked, Fault};
-use crate::datasets::row::{Layout, Row};
-use crate::sample::{Details, ImageSource, Sample};
+use crate::datasets::row::{Layout, Meaning, PictureKind, Row, RowFile, text_of};
+use crate::datasets::value::{Value, shown};
+use crate::sample::{ImageSource, Sample};
 
 /// A benchmark that others publish.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Published {
-    /// In samples and their ids.
+    /// The name in samples and their ids.
     pub(super) name: &'static str,
-    /// As its owners write it.
+    /// The name as its owners write it.
     pub(super) title: &'static str,
     /// Names of tables by VLMEvalKit, without `_local` and in lower case, and the splits in them.
     pub(super) tables: &'static [(&'static str, &'static str)],
@@ -24,63 +28,56 @@ pub(super) struct Published {
     pub(super) tsv: &'static [&'static str],
     /// The columns that a parquet file must have; the first is the id.
     pub(super) parquet: &'static [&'static str],
-    pub(super) draft: fn(&Row) -> Checked<Draft>,
+    /// The column of a table that holds the row's split, where the file holds several.
+    pub(super) tsv_split: Option<&'static str>,
+    /// Returns the sample of a row, its id without benchmark and split, its benchmark left out.
+    pub(super) sample: fn(&Row) -> Checked<Sample>,
 }
 
 /// The columns of every table by VLMEvalKit; one of the last two is enough.
 const TSV: [&str; 3] = ["index", "question", "answer"];
 const TSV_PICTURES: [&str; 2] = ["image", "image_path"];
 
-/// A sample without the names that all samples of a file share.
-#[derive(Debug, Default)]
-pub(super) struct Draft {
-    /// Unique within the split.
-    pub(super) id: String,
-    /// Where the row says its split and not the file.
-    pub(super) split: Option<String>,
-    pub(super) images: Vec<ImageSource>,
-    pub(super) question: String,
-    pub(super) choices: Vec<String>,
-    pub(super) answer: String,
-    pub(super) details: Details,
+/// A cell of at most so many characters names a row, a longer one is a picture.
+const REFERENCE_MAX: usize = 64;
+/// How many rows are followed from one that names another.
+const FOLLOWED_MAX: usize = 8;
+
+impl Meaning for Published {
+    fn split(&self, layout: Layout, columns: Option<&[String]>, path: &Path) -> Result<String> {
+        self.check(layout, columns.unwrap_or_default(), path)?;
+        Ok(self.split_of(path))
+    }
+
+    fn id_column(&self, layout: Layout) -> &str {
+        if layout == Layout::Parquet { self.parquet[0] } else { TSV[0] }
+    }
+
+    fn sample(&self, row: &Row) -> Checked<Sample> {
+        let mut split = None;
+        if let (Some(column), Layout::Tsv) = (self.tsv_split, row.file.layout) {
+            split = row.text(column)?;
+        }
+        let sample = (self.sample)(row)?;
+        Ok(sample.named(self.name, split.as_deref().unwrap_or(&row.file.split)))
+    }
 }
 
-impl Draft {
-    pub(super) fn sample(self, benchmark: &str, split: &str) -> Sample {
-        let Draft { id, split: own_split, images, question, choices, answer, details } = self;
-        let split = own_split.as_deref().unwrap_or(split);
-        let id = if split.is_empty() {
-            format!("{benchmark}/{id}")
-        } else {
-            format!("{benchmark}/{split}/{id}")
-        };
-        Sample {
-            id,
-            benchmark: benchmark.to_owned(),
-            hops: 0,
-            images,
-            question,
-            choices,
-            answer,
-            terse: String::new(),
-            verbose: String::new(),
-            shallow: String::new(),
-            details,
-        }
+impl Sample {
+    /// Puts the names of benchmark and split before the id, the latter unless it is empty.
+    pub(super) fn named(self, benchmark: &str, split: &str) -> Sample {
+        let parts = [benchmark, split, &self.id];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        Sample { id: parts.join("/"), benchmark: benchmark.to_owned(), ..self }
     }
 }
 
 impl Published {
-    /// The column that tells one row from another.
-    pub(super) fn id_column(&self, layout: Layout) -> &'static str {
-        if layout == Layout::Parquet { self.parquet[0] } else { TSV[0] }
-    }
-
     /// Checks that a file is one of this benchmark.
     ///
     /// # Errors
     /// If its layout is not one of the two or a column is not there.
-    pub(super) fn check(&self, layout: Layout, columns: &[String], path: &Path) -> Result<()> {
+    fn check(&self, layout: Layout, columns: &[String], path: &Path) -> Result<()> {
         let has = |column: &str| columns.iter().any(|name| name == column);
         let (own, owner): (Vec<&str>, &str) = match layout {
             Layout::Tsv => (TSV.iter().chain(self.tsv).copied().collect(), "VLMEvalKit"),
@@ -107,9 +104,9 @@ impl Published {
         }
     }
 
-    /// The split that a file holds, by its name: `test-00000-of-00001.parquet`, `testmini_text_lite.parquet`,
+    /// Returns the split that a file holds, by its name: `test-00000-of-00001.parquet`, `testmini_text_lite.parquet`,
     /// `MathVision_MINI.tsv`.
-    pub(super) fn split(&self, path: &Path) -> String {
+    fn split_of(&self, path: &Path) -> String {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
         let stem = stem.strip_suffix("_local").unwrap_or(&stem);
         if let Some((_, split)) = self.tables.iter().find(|(table, _)| *table == stem) {
@@ -126,26 +123,26 @@ impl Published {
     }
 }
 
-/// What stands before the numbers in the name of a file by Hugging Face.
+/// Returns what stands before the numbers in the name of a file by Hugging Face.
 fn shard_split(stem: &str) -> Option<&str> {
     let (split, rest) = stem.split_once("-0")?;
     let is_shard = rest.split('-').any(|part| part == "of");
     Some(split).filter(|split| !split.is_empty() && is_shard)
 }
 
-/// Whether `text` can be a part of ids.
+/// Returns whether `text` can be a part of ids.
 pub(super) fn is_name(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     !text.is_empty() && text.chars().all(allowed)
 }
 
-/// Names in backticks with commas.
+/// Returns the names in backticks with commas.
 pub(super) fn listed(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 impl Row {
-    /// The question of a table by VLMEvalKit: its hint stands before it.
+    /// Returns the question of a table by VLMEvalKit: its hint stands before it.
     pub(super) fn tsv_question(&self) -> Checked<String> {
         let question = self.required("question")?;
         Ok(match self.text("hint")? {
@@ -154,7 +151,7 @@ impl Row {
         })
     }
 
-    /// The pictures, of which there must be one.
+    /// Checks that there is at least one picture; `column` is where it should be.
     pub(super) fn some(images: Vec<ImageSource>, column: &str) -> Checked<Vec<ImageSource>> {
         if images.is_empty() {
             return Err(Fault::new(column, "there is no picture"));
@@ -162,11 +159,84 @@ impl Row {
         Ok(images)
     }
 
-    /// The pictures of a table by VLMEvalKit, of which there must be one.
-    pub(super) fn tsv_pictures(&self) -> Checked<Vec<ImageSource>> {
-        let has_image = self.columns.iter().any(|name| name == TSV_PICTURES[0]);
-        Row::some(self.pictures.clone(), TSV_PICTURES[usize::from(!has_image)])
+    /// Returns the pictures of a table by VLMEvalKit, of which there must be one.
+    pub(super) fn some_tsv_pictures(&self) -> Checked<Vec<ImageSource>> {
+        let has_image = self.cells.columns.iter().any(|name| name == TSV_PICTURES[0]);
+        Row::some(self.tsv_pictures()?, TSV_PICTURES[usize::from(!has_image)])
     }
+
+    /// Returns the pictures of a table by VLMEvalKit, which may be those of another row that the cell names.
+    pub(super) fn tsv_pictures(&self) -> Checked<Vec<ImageSource>> {
+        let Some(name) = self.reference() else { return self.own_tsv_pictures() };
+        let fault = |cause: String| {
+            Fault::new(TSV_PICTURES[0], cause).hint(format!(
+                "a cell of at most {REFERENCE_MAX} characters is the `index` of the row that has the picture"
+            ))
+        };
+        let shown = shown(name);
+        let missing = || fault(format!("the cell names row `{shown}`, which is not there"));
+        let mut row = self.row_of(name)?.ok_or_else(missing)?;
+        for _ in 0..FOLLOWED_MAX {
+            let Some(name) = row.reference() else {
+                let pictures = row.own_tsv_pictures()?;
+                if pictures.is_empty() {
+                    return Err(fault(format!(
+                        "row `{shown}`, which the cell names, has no picture"
+                    )));
+                }
+                return Ok(pictures);
+            };
+            row = row.row_of(name)?.ok_or_else(missing)?;
+        }
+        Err(fault(format!("the cell names row `{shown}`, which leads to no picture")))
+    }
+
+    fn own_tsv_pictures(&self) -> Checked<Vec<ImageSource>> {
+        match self.value(TSV_PICTURES[0]) {
+            Value::Null => self.pictures(TSV_PICTURES[1], PictureKind::Path),
+            _ => self.pictures(TSV_PICTURES[0], PictureKind::Base64),
+        }
+    }
+
+    /// Returns the `index` of the row that the cell of the picture names, if it names one.
+    fn reference(&self) -> Option<&str> {
+        match self.value(TSV_PICTURES[0]) {
+            Value::Text(text) => Some(text.trim())
+                .filter(|_| !text.starts_with('[') && text.chars().nth(REFERENCE_MAX).is_none()),
+            _ => None,
+        }
+    }
+
+    /// Reads the row of the same file that has this `index`.
+    fn row_of(&self, index: &str) -> Checked<Option<Row>> {
+        let by_index = self.file.by_index.get_or_init(|| by_index(&self.file));
+        match by_index.get(index) {
+            Some((number, start)) => self.file.row(*number, *start),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Returns number and first byte of every row by its `index`. What is broken is left out, and reported when it is
+/// reached.
+fn by_index(file: &RowFile) -> HashMap<String, (u64, u64)> {
+    let mut found = HashMap::new();
+    let Ok(mut rows) = RowFile::rows(&file.path, file.layout) else { return found };
+    let place = file.columns.iter().position(|name| name == TSV[0]);
+    for number in 1.. {
+        match rows.next() {
+            Ok(None) => break,
+            Err(fault) if fault.is_end => break,
+            Err(_) => {}
+            Ok(Some(cells)) => {
+                let index = place.and_then(|place| text_of(TSV[0], &cells.values[place]).ok()?);
+                if let Some(index) = index {
+                    found.entry(index).or_insert((number, cells.start));
+                }
+            }
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -175,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_file_with_the_name_of_a_split_is_that_split() {
-        let split = |name: &str| super::super::mathverse::BENCHMARK.split(Path::new(name));
+        let split = |name: &str| super::super::mathverse::BENCHMARK.split_of(Path::new(name));
         assert_eq!(split("testmini.parquet"), "testmini");
         assert_eq!(split("testmini_text_lite.parquet"), "testmini_text_lite");
         assert_eq!(split("testminimal.parquet"), "testmini");

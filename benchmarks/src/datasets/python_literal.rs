@@ -1,23 +1,23 @@
-//! Python literals in cells: what `repr` writes of lists, dictionaries, texts and numbers.
+//! Reads Python literals in cells: what `repr` writes of lists, dictionaries, texts and numbers.
 //!
-//! Does not evaluate anything and does not know what a cell means.
+//! This module does not evaluate anything and does not know what a cell means.
 //!
 //! Decisions:
 //! - As `ast.literal_eval`, without bytes, sets, complex numbers, prefixes and triple quotes.
 //! - Two texts side by side are refused, where Python joins them: that is how numpy prints a list, and
 //!   joined it would be one choice instead of two.
 
-use crate::datasets::value::{Origin, Text, Value, shown};
+use crate::datasets::value::{Value, shown};
 
 /// Literals nested deeper are refused.
 const DEPTH_MAX: usize = 32;
 
-/// The value that `text` spells; texts in it know where they stand if `origin` says where `text` does.
+/// Returns the value that `text` spells.
 ///
 /// # Errors
 /// One line that says what was expected where.
-pub(super) fn parse(text: &str, origin: Option<Origin>) -> Result<Value, String> {
-    let mut parser = Parser { text, at: 0, origin };
+pub(super) fn parse(text: &str) -> Result<Value, String> {
+    let mut parser = Parser { text, at: 0 };
     let value = parser.value(0)?;
     parser.space();
     if parser.at < text.len() {
@@ -30,7 +30,6 @@ struct Parser<'a> {
     text: &'a str,
     /// In bytes, at the beginning of a character.
     at: usize,
-    origin: Option<Origin>,
 }
 
 impl Parser<'_> {
@@ -122,7 +121,7 @@ impl Parser<'_> {
                 return Ok(Value::Struct(fields));
             }
             let key = match self.value(depth + 1)? {
-                Value::Text(key) => key.text,
+                Value::Text(key) => key,
                 Value::Number(key) => key,
                 _ => return Err(self.expected("a text or a number as a key before")),
             };
@@ -141,12 +140,10 @@ impl Parser<'_> {
         }
     }
 
-    fn string(&mut self, quote: char) -> Result<Text, String> {
+    fn string(&mut self, quote: char) -> Result<String, String> {
         self.at += 1;
-        let start = self.at;
         let stops = |c: char| c == quote || matches!(c, '\\' | '\n' | '\r');
         let mut text = String::new();
-        let mut escaped = false;
         loop {
             let rest = &self.text[self.at..];
             let length = rest.find(stops).unwrap_or(rest.len());
@@ -155,21 +152,18 @@ impl Parser<'_> {
             match self.peek() {
                 Some('\\') => {
                     self.at += 1;
-                    escaped = true;
                     self.escape(&mut text)?;
                 }
                 Some(c) if c == quote => {
                     self.at += 1;
-                    break;
+                    return Ok(text);
                 }
                 _ => return Err(self.expected(&format!("the closing `{quote}`"))),
             }
         }
-        let origin = self.origin.filter(|_| !escaped).map(|origin| origin.at(self.text, start));
-        Ok(Text { text, origin })
     }
 
-    /// What stands behind a backslash.
+    /// Returns what stands behind a backslash.
     fn escape(&mut self, text: &mut String) -> Result<(), String> {
         let Some(kind) = self.next() else { return Err(self.expected("a character")) };
         let code = match kind {
@@ -263,7 +257,7 @@ mod tests {
             Value::Boolean(true) => "True".to_owned(),
             Value::Boolean(false) => "False".to_owned(),
             Value::Number(number) => number.clone(),
-            Value::Text(text) => repr_text(&text.text),
+            Value::Text(text) => repr_text(text),
             Value::List(values) => {
                 format!("[{}]", values.iter().map(repr).collect::<Vec<_>>().join(", "))
             }
@@ -315,7 +309,7 @@ mod tests {
 
     #[track_caller]
     fn refused(text: &str, want: &str) {
-        assert_eq!(parse(text, None).unwrap_err(), want);
+        assert_eq!(parse(text).unwrap_err(), want);
     }
 
     fn texts(texts: &[&str]) -> Value {
@@ -324,7 +318,7 @@ mod tests {
 
     #[test]
     fn literals_are_read_as_python_reads_them() {
-        let read = |text| parse(text, None).unwrap();
+        let read = |text| parse(text).unwrap();
         assert_eq!(
             read("['$6', \"it's\", '\\u00e9\\x41\\101\\q']"),
             texts(&["$6", "it's", "éAA\\q"])
@@ -338,19 +332,6 @@ mod tests {
         assert_eq!(fields.get("split"), Some(&Value::text("testmini")));
         assert_eq!(fields.get("source"), Some(&Value::Null));
         assert_eq!(fields.get("3"), Some(&Value::Boolean(true)));
-    }
-
-    #[test]
-    fn a_text_knows_where_it_stands_unless_it_is_escaped() {
-        let origin = Some(Origin { offset: 100, doubled: true });
-        let Value::List(list) = parse("[\"ab\", 'c', 'd\\n']", origin).unwrap() else { panic!() };
-        let offsets = list.iter().map(|value| match value {
-            Value::Text(text) => text.origin.map(|origin| origin.offset),
-            _ => panic!(),
-        });
-        // In the file each `"` before a text is one byte more.
-        let want = [Some(100 + 2 + 1), Some(100 + 8 + 2), None];
-        assert_eq!(offsets.collect::<Vec<_>>(), want);
     }
 
     #[test]
@@ -371,13 +352,13 @@ mod tests {
     proptest! {
         #[test]
         fn what_python_writes_is_read_back(value in values()) {
-            prop_assert_eq!(parse(&repr(&value), None).unwrap(), value);
+            prop_assert_eq!(parse(&repr(&value)).unwrap(), value);
         }
 
         #[test]
         fn no_text_panics(text in any::<String>(), like in "[\\[\\](){}'\",:\\\\xuU0-9NoneTru.e\n+-]{0,40}") {
-            let _ = parse(&text, None);
-            let _ = parse(&like, Some(Origin { offset: 0, doubled: true }));
+            let _ = parse(&text);
+            let _ = parse(&like);
         }
     }
 }

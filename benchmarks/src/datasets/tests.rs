@@ -14,7 +14,7 @@ use crate::datasets::training::{self, Layout};
 use crate::datasets::{Reader, Skipped, names, of_split, open};
 use crate::difficulty::Level;
 use crate::families::{Family, Split};
-use crate::sample::{ImageSource, Sample};
+use crate::sample::Sample;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/parity/datasets")
@@ -45,7 +45,7 @@ fn file(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-/// What is wrong, with the file's folder left out.
+/// Returns what is wrong, with the file's folder left out.
 fn wrong(name: &str, path: &Path) -> String {
     let samples = open(name, path).and_then(Iterator::collect::<anyhow::Result<Vec<Sample>>>);
     let message = format!("{:#}", samples.unwrap_err());
@@ -154,18 +154,6 @@ fn the_reference_files_are_small() {
 }
 
 #[test]
-fn pictures_stay_in_their_file_until_they_are_asked_for() {
-    for path in ["MathVision.tsv", "mathvision"] {
-        let samples: Vec<Sample> =
-            open("MathVision", &fixtures().join(path)).unwrap().map(Result::unwrap).collect();
-        for sample in samples {
-            let [ImageSource::Cell(cell)] = sample.images.as_slice() else { panic!("{sample:?}") };
-            assert!(!matches!(cell.stored, crate::stored::Stored::Memory(_)), "{cell:?}");
-        }
-    }
-}
-
-#[test]
 fn a_name_that_is_none_is_refused_with_those_that_are() {
     let message = format!("{:#}", open("mathvisoin", &fixtures()).err().unwrap());
     assert!(
@@ -220,7 +208,7 @@ fn a_bad_cell_is_an_error_with_file_row_and_column() {
         BASE64_STANDARD.encode("no picture at all, but long enough not to be the name of a row");
     refused(
         &format!("2\t{text}\tWhich?\tone\ttwo\tA\tmath\n"),
-        ", row 1, column `image`: the cell is no picture: it begins neither as PNG nor as JPEG",
+        ", row 1, column `image`: the cell is not a picture: it begins neither as PNG nor as JPEG",
     );
     refused(
         &format!("{good}2\t\tWhich?\tone\ttwo\tA\tmath\n"),
@@ -239,7 +227,7 @@ fn a_bad_cell_is_an_error_with_file_row_and_column() {
     refused(
         &format!("1\t{list}\tWhich?\tone\ttwo\tA\tmath\n"),
         &format!(
-            ", row 1, column `image`: the cell is no Python literal: expected `,` or `]` at character {}, found `'`",
+            ", row 1, column `image`: the cell is not a Python literal: expected `,` or `]` at character {}, found `'`",
             cell(9).len() + 5
         ),
     );
@@ -254,22 +242,36 @@ fn a_reference_needs_a_row_with_a_picture() {
         &format!("{good}2\t7\tWhich?\tone\ttwo\tA\tmath\n"),
         &format!(", row 2, column `image`: the cell names row `7`, which is not there{hint}"),
     );
+    refused(
+        "1\t2\tWhich?\tone\ttwo\tA\tmath\n2\t\tWhich?\tone\ttwo\tA\tmath\n",
+        &format!(", row 1, column `image`: row `2`, which the cell names, has no picture{hint}"),
+    );
     // Rows that name each other.
     refused(
         "1\t2\tWhich?\tone\ttwo\tA\tmath\n2\t1\tWhich?\tone\ttwo\tA\tmath\n",
-        &format!(", row 1, column `image`: the cell names row `2`, which is not there{hint}"),
+        &format!(
+            ", row 1, column `image`: the cell names row `2`, which leads to no picture{hint}"
+        ),
     );
+    // A row that names one which is named in turn, before and behind it.
+    let rows = [("1", "2"), ("2", "3"), ("3", &cell(9)), ("4", "1")]
+        .map(|(index, image)| format!("{index}\t{image}\tWhich?\tone\ttwo\tA\tmath\n"));
+    let (_folder, path) = table(&rows.concat());
+    let samples: Vec<Sample> = open("mmstar", &path).unwrap().map(Result::unwrap).collect();
+    for sample in samples {
+        assert_eq!(sample.load_images().unwrap()[0].dimensions(), (9, 2));
+    }
 }
 
 #[test]
 fn a_file_that_is_cut_off_is_an_error_however_it_is_read() {
     let good = format!("1\t{}\tWhich?\tone\ttwo\tA\tmath\n", cell(9));
     let cut = format!("{good}2\t\"{}", &cell(9)[..30]);
-    let start = HEADER.len() + good.len() + 3;
+    let start = HEADER.len() + good.len();
     refused(
         &cut,
         &format!(
-            ": row 2: the cell that begins at byte {start} has no closing quote: the file is cut off\n\
+            ": row 2: in the row that begins at byte {start} the last cell has no closing quote: the file is cut off\n\
              hint: fetch the file again"
         ),
     );
@@ -362,26 +364,43 @@ fn a_picture_is_checked_before_it_takes_memory_and_named_when_it_is_broken() {
     fs::write(&path, HEADER).unwrap();
     let message = format!("{:#}", samples[1].load_images().unwrap_err());
     assert!(message.ends_with("the file has become shorter since it was read"), "{message}");
+    // Another file under the same name, as long as the one that was read.
+    let other = format!("3\t{cut}\tWhich?\tone\n").repeat(1 + rows.len() / cut.len());
+    fs::write(&path, format!("{HEADER}{other}")).unwrap();
+    let message = format!("{:#}", samples[1].load_images().unwrap_err());
+    assert!(message.contains("the file is not the one that was read: the row has "), "{message}");
 }
 
-/// A parquet file with `id`, `q`, `a` and a list of pictures as structs of bytes and path.
-fn parquet_of_lists(path: &Path, rows: &[&[Option<&[u8]>]]) {
+/// A column of a parquet file: its values, and levels of definition and repetition where it has them.
+pub(super) type Column = (Vec<Vec<u8>>, Option<Vec<i16>>, Option<Vec<i16>>);
+
+/// Writes a parquet file of one group with these columns of bytes.
+pub(super) fn write_parquet(path: &Path, schema: &str, columns: Vec<Column>) {
     use parquet::data_type::{ByteArray, ByteArrayType};
-    use parquet::file::writer::SerializedFileWriter;
+    let schema = Arc::new(parquet::schema::parser::parse_message_type(schema).unwrap());
+    let file = fs::File::create(path).unwrap();
+    let mut writer =
+        parquet::file::writer::SerializedFileWriter::new(file, schema, Arc::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    for (values, levels, repetitions) in columns {
+        let values: Vec<ByteArray> = values.into_iter().map(ByteArray::from).collect();
+        let mut column = group.next_column().unwrap().unwrap();
+        let typed = column.typed::<ByteArrayType>();
+        typed.write_batch(&values, levels.as_deref(), repetitions.as_deref()).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+/// A parquet file with `q`, `a` and a list of pictures as structs of bytes and path.
+fn parquet_of_lists(path: &Path, rows: &[&[Option<&[u8]>]]) {
     let schema = "message schema {
         required binary q (UTF8); required binary a (UTF8);
         optional group p (LIST) { repeated group list { optional group element {
             optional binary bytes; optional binary path (UTF8); } } } }";
-    let schema = Arc::new(parquet::schema::parser::parse_message_type(schema).unwrap());
-    let mut writer =
-        SerializedFileWriter::new(fs::File::create(path).unwrap(), schema, Arc::default()).unwrap();
-    let mut group = writer.next_row_group().unwrap();
-    let texts: Vec<ByteArray> = rows.iter().map(|_| ByteArray::from("text")).collect();
-    for _ in 0..2 {
-        let mut column = group.next_column().unwrap().unwrap();
-        column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
-        column.close().unwrap();
-    }
+    let texts: Column = (vec![b"text".to_vec(); rows.len()], None, None);
+    let mut columns = vec![texts.clone(), texts];
     for is_path in [false, true] {
         let (mut values, mut levels, mut repetitions) = (Vec::new(), Vec::new(), Vec::new());
         for row in rows {
@@ -393,16 +412,12 @@ fn parquet_of_lists(path: &Path, rows: &[&[Option<&[u8]>]]) {
                 repetitions.push(i16::from(place > 0));
                 let value = bytes.filter(|_| !is_path);
                 levels.push(if value.is_some() { 4 } else { 3 });
-                values.extend(value.map(|bytes| ByteArray::from(bytes.to_vec())));
+                values.extend(value.map(<[u8]>::to_vec));
             }
         }
-        let mut column = group.next_column().unwrap().unwrap();
-        let typed = column.typed::<ByteArrayType>();
-        typed.write_batch(&values, Some(&levels), Some(&repetitions)).unwrap();
-        column.close().unwrap();
+        columns.push((values, Some(levels), Some(repetitions)));
     }
-    group.close().unwrap();
-    writer.close().unwrap();
+    write_parquet(path, schema, columns);
 }
 
 #[test]
@@ -431,7 +446,10 @@ fn pictures_in_a_list_of_parquet_are_found_again_and_checked() {
     let rows: &[&[_]] = &[&[some(0), some(1)], &[some(2)], &[some(3), some(4), some(0)]];
     assert_eq!(read(rows).unwrap(), [vec![1, 2], vec![3], vec![4, 5, 1]]);
     let refused: [(&[&[_]], &str); 3] = [
-        (&[&[some(0)], &[None, some(1)]], "row 2, column `p`: element 1 of the list is no picture"),
+        (
+            &[&[some(0)], &[None, some(1)]],
+            "row 2, column `p`: element 1 of the list is not a picture",
+        ),
         (&[&[some(0)], &[]], "row 2, column `p`: there is no picture"),
         (
             &[&[Some(b"GIF89a")]],
@@ -444,7 +462,7 @@ fn pictures_in_a_list_of_parquet_are_found_again_and_checked() {
     }
 }
 
-/// The most memory that the process ever held, in bytes.
+/// Returns the most memory that the process ever held, in bytes.
 #[cfg(target_os = "linux")]
 pub(super) fn memory_bytes_max() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();

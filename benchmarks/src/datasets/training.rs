@@ -1,6 +1,6 @@
-//! Training data in the layouts of other trainers, row by row.
+//! Reads training data in the layouts of other trainers, row by row.
 //!
-//! Does not know how anything is trained: a row becomes a sample, with the response to learn from in
+//! This module does not know how anything is trained: a row becomes a sample, with the response to learn from in
 //! `verbose` and the target of a reward in `answer`.
 //!
 //! | layout | columns |
@@ -29,23 +29,25 @@
 //! - Videos, sounds and tools are no part of a sample: a row that has any is bad.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
+use strum::{EnumCount, EnumString, IntoStaticStr, VariantArray};
+use synergy_grade::answer;
 
-use crate::answer;
-use crate::datasets::conversation::{Conversation, Role, Turn, pictures, turns};
+use crate::datasets::conversation::{Conversation, Example, Role, Turn, pictures, turns};
 use crate::datasets::fault::{Checked, Fault};
-use crate::datasets::jsonl;
-use crate::datasets::published::{Draft, is_name, listed};
-use crate::datasets::reader::{self, Meaning, Reader};
-use crate::datasets::row::Row;
+use crate::datasets::json;
+use crate::datasets::published::{is_name, listed};
+use crate::datasets::reader::{self, Reader};
+use crate::datasets::row::{self, Kinds, Meaning, Row};
 use crate::datasets::value::Value;
 use crate::sample::{ImageSource, Sample};
 
 /// The part of ids between the name and the row.
-pub(super) const SPLIT: &str = "train";
+const SPLIT: &str = "train";
 /// The column that tells one row from another, if there is one.
-pub(super) const ID: &str = "id";
+const ID: &str = "id";
 
 /// The columns that TRL's trainers hand to rewards and that are a target here, in this order.
 const TARGETS: [&str; 3] = ["answer", "solution", "ground_truth"];
@@ -53,74 +55,65 @@ const TARGETS: [&str; 3] = ["answer", "solution", "ground_truth"];
 const DEEPSEEK: [&str; 2] = ["deepseek_thinking_trajectory", "deepseek_attempt"];
 /// Those with one of Gemini.
 const GEMINI: [&str; 2] = ["gemini_thinking_trajectory", "gemini_attempt"];
-/// What a sample has no place for.
+/// The columns that a sample has no place for, so that they must be empty.
 const UNREAD: [&str; 3] = ["videos", "audios", "tools"];
 
-/// Whose layout a file has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The layout of a file, by the trainer or the data set that uses it.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, EnumCount, EnumString, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Layout {
     /// LLaMA-Factory's `sharegpt`, also with the names of OpenAI.
+    #[strum(serialize = "sharegpt")]
     ShareGpt,
     /// TRL, for SFT and for GRPO.
     Trl,
     /// EasyR1.
+    #[strum(serialize = "easyr1")]
     EasyR1,
     /// verl.
     Verl,
     /// MM-EUREKA.
     MmEureka,
     /// VLM-R1.
+    #[strum(serialize = "vlm-r1")]
     VlmR1,
     /// The data set MMK12 as its owners publish it.
+    #[strum(serialize = "mmk12")]
     Mmk12,
     /// The data set s1K-1.1 with the traces of DeepSeek-R1.
+    #[strum(serialize = "s1k-deepseek")]
     S1kDeepSeek,
     /// The same with the traces of Gemini.
+    #[strum(serialize = "s1k-gemini")]
     S1kGemini,
 }
 
 impl Layout {
-    pub const ALL: [Layout; 9] = [
-        Layout::ShareGpt,
-        Layout::Trl,
-        Layout::EasyR1,
-        Layout::Verl,
-        Layout::MmEureka,
-        Layout::VlmR1,
-        Layout::Mmk12,
-        Layout::S1kDeepSeek,
-        Layout::S1kGemini,
-    ];
+    /// Every layout.
+    pub const ALL: [Layout; Layout::COUNT] =
+        *Layout::VARIANTS.first_chunk().expect("a variant for each of the count");
 
-    /// As recipes write it.
+    /// Returns the name as recipes write it.
     pub fn name(self) -> &'static str {
-        match self {
-            Layout::ShareGpt => "sharegpt",
-            Layout::Trl => "trl",
-            Layout::EasyR1 => "easyr1",
-            Layout::Verl => "verl",
-            Layout::MmEureka => "mm-eureka",
-            Layout::VlmR1 => "vlm-r1",
-            Layout::Mmk12 => "mmk12",
-            Layout::S1kDeepSeek => "s1k-deepseek",
-            Layout::S1kGemini => "s1k-gemini",
-        }
+        self.into()
     }
 
-    /// The layout that [`Layout::name`] calls `name`.
+    /// Returns the layout that [`Layout::name`] calls `name`, if there is one.
     pub fn from_name(name: &str) -> Option<Layout> {
-        Layout::ALL.into_iter().find(|layout| layout.name() == name)
+        name.parse().ok()
     }
 
-    /// The layout of `path`, a file or a folder, by the columns of its first row.
+    /// Guesses the layout of `path`, a file or a folder, from the columns of its first row.
     ///
-    /// A help for a person at a terminal. A recipe names its layout: what `messages` are cannot be told from
+    /// This is a help for a person at a terminal. A recipe names its layout: what `messages` are cannot be told from
     /// columns, and another first row may have others.
     ///
     /// # Errors
     /// If the columns are those of no layout or of several, or cannot be read.
     pub fn of(path: &Path) -> Result<Layout> {
-        let columns = reader::training_columns(path)?;
+        let columns = reader::columns(path, &KINDS)?;
         match Layout::candidates(&columns).as_slice() {
             [layout] => Ok(*layout),
             [] => bail!(
@@ -171,7 +164,7 @@ impl Layout {
         found
     }
 
-    /// Columns that a file must have: of each group one.
+    /// Returns the columns that a file must have: one of each group.
     fn needs(self) -> &'static [&'static [&'static str]] {
         match self {
             Layout::ShareGpt => &[&["conversations", "messages"]],
@@ -202,36 +195,44 @@ fn names(layouts: &[Layout]) -> String {
 pub fn open(layout: Layout, path: &Path, name: &str) -> Result<Reader> {
     ensure!(
         is_name(name),
-        "the name of training data is a part of ids, `{}` is not\n\
-         hint: letters, digits, `_`, `-` and `.`",
+        "`{}` cannot be the name of training data, which is a part of ids\n\
+         hint: use letters, digits, `_`, `-` and `.`",
         name.escape_debug()
     );
-    let name = name.to_owned();
-    Reader::open(Meaning::Training(Training { layout, name }), path)
+    Reader::open(Arc::new(Training { layout, name: name.to_owned() }), path)
 }
 
-/// Which layout, and the name of the samples.
-pub(super) struct Training {
-    pub(super) layout: Layout,
-    pub(super) name: String,
+const KINDS: Kinds =
+    [("json", row::Layout::Json), ("jsonl", row::Layout::Jsonl), ("parquet", row::Layout::Parquet)];
+
+/// How rows of training data become samples.
+#[derive(Debug)]
+struct Training {
+    layout: Layout,
+    /// The name that the samples carry.
+    name: String,
 }
 
-/// What a row says, before its pictures are put to their marks.
-struct Said<'a> {
+/// The content of a row, before its pictures are put to their marks.
+struct Exercise<'a> {
     conversation: Conversation<'a>,
-    /// Where the pictures stand, and those.
+    /// The column of the pictures.
     column: &'a str,
     pictures: Vec<ImageSource>,
     /// The target, where the row has one besides the response.
     target: Option<String>,
 }
 
-impl Training {
-    /// Checks that a file has the columns of the layout.
-    pub(super) fn check(&self, columns: &[String], path: &Path) -> Result<()> {
+impl Meaning for Training {
+    fn kinds(&self) -> &'static Kinds {
+        &KINDS
+    }
+
+    fn split(&self, _: row::Layout, columns: Option<&[String]>, path: &Path) -> Result<String> {
+        let Some(columns) = columns else { return Ok(SPLIT.to_owned()) };
         let has = |column: &&str| columns.iter().any(|name| name == column);
         match self.layout.needs().iter().find(|group| !group.iter().any(has)) {
-            None => Ok(()),
+            None => Ok(SPLIT.to_owned()),
             Some(group) => bail!(
                 "`{}` has no column `{}`, as {} has; it has {}\nhint: is it another layout?",
                 path.display(),
@@ -242,20 +243,23 @@ impl Training {
         }
     }
 
-    /// The sample of the row `number` over all files, from 1.
-    pub(super) fn sample(&self, row: &Row, number: u64) -> Checked<Sample> {
+    fn id_column(&self, _: row::Layout) -> &str {
+        ID
+    }
+
+    fn sample(&self, row: &Row) -> Checked<Sample> {
         for column in UNREAD {
             let is_empty = match row.value(column) {
                 Value::Null => true,
                 Value::List(values) => values.is_empty(),
-                Value::Text(text) => matches!(text.text.trim(), "" | "[]"),
+                Value::Text(text) => matches!(text.trim(), "" | "[]"),
                 _ => false,
             };
             if !is_empty {
-                return Err(Fault::new(column, format!("{column} are not read")));
+                return Err(Fault::new(column, format!("{column} are not supported")));
             }
         }
-        let Said { conversation, column, pictures, target } = match self.layout {
+        let Exercise { conversation, column, pictures, target } = match self.layout {
             Layout::ShareGpt => share_gpt(row),
             Layout::Trl => trl(row),
             Layout::EasyR1 => easy_r1(row),
@@ -266,21 +270,22 @@ impl Training {
             Layout::S1kDeepSeek => s1k(row, DEEPSEEK),
             Layout::S1kGemini => s1k(row, GEMINI),
         }?;
-        let (question, images, response) = conversation.shown(column, pictures)?;
+        let Example { question, images, response } = conversation.shown(column, pictures)?;
         let response = response.unwrap_or_default();
         let boxed = || answer::extract(&response).unwrap_or_default().to_owned();
-        let draft = Draft {
-            id: row.text(ID)?.unwrap_or_else(|| format!("{number:06}")),
+        let sample = Sample {
+            id: row.text(ID)?.unwrap_or_else(|| format!("{:06}", row.number_overall)),
             images,
             question,
             answer: target.unwrap_or_else(boxed),
-            ..Draft::default()
+            verbose: response,
+            ..Sample::default()
         };
-        Ok(Sample { verbose: response, ..draft.sample(&self.name, SPLIT) })
+        Ok(sample.named(&self.name, SPLIT))
     }
 }
 
-fn share_gpt(row: &Row) -> Checked<Said<'static>> {
+fn share_gpt(row: &Row) -> Checked<Exercise<'static>> {
     let column = one_of(row, ["conversations", "messages"])?;
     let mut conversation = Conversation::of(column, turns(row, column, row.value(column))?)?;
     if conversation.response.is_none() {
@@ -292,21 +297,26 @@ fn share_gpt(row: &Row) -> Checked<Said<'static>> {
         }
         conversation.system = Some(Turn::plain("system", Role::System, &system));
     }
-    Ok(Said { conversation, column: "images", pictures: pictures(row, "images")?, target: None })
+    Ok(Exercise {
+        conversation,
+        column: "images",
+        pictures: pictures(row, "images")?,
+        target: None,
+    })
 }
 
-fn trl(row: &Row) -> Checked<Said<'static>> {
+fn trl(row: &Row) -> Checked<Exercise<'static>> {
     let column = one_of(row, ["messages", "prompt"])?;
     let mut said = match row.value(column) {
         Value::Text(text) if column == "prompt" => {
-            vec![Turn::plain(column, Role::User, &text.text)]
+            vec![Turn::plain(column, Role::User, text)]
         }
         list if column == "prompt" => prompt(row, column, list)?,
         list => turns(row, column, list)?,
     };
     match row.value("completion") {
         Value::Null => {}
-        Value::Text(text) => said.push(Turn::plain("completion", Role::Assistant, &text.text)),
+        Value::Text(text) => said.push(Turn::plain("completion", Role::Assistant, text)),
         list => said.extend(turns(row, "completion", list)?),
     }
     let mut conversation = Conversation::of(column, said)?;
@@ -333,12 +343,12 @@ fn trl(row: &Row) -> Checked<Said<'static>> {
     };
     let pictures = pictures(row, column)?;
     conversation.show_first(pictures.len());
-    Ok(Said { conversation, column, pictures, target })
+    Ok(Exercise { conversation, column, pictures, target })
 }
 
-fn easy_r1(row: &Row) -> Checked<Said<'static>> {
+fn easy_r1(row: &Row) -> Checked<Exercise<'static>> {
     let question = Turn::plain("problem", Role::User, &row.required("problem")?);
-    Ok(Said {
+    Ok(Exercise {
         conversation: Conversation::of("problem", vec![question])?,
         column: "images",
         pictures: pictures(row, "images")?,
@@ -346,11 +356,11 @@ fn easy_r1(row: &Row) -> Checked<Said<'static>> {
     })
 }
 
-fn verl(row: &Row) -> Checked<Said<'static>> {
+fn verl(row: &Row) -> Checked<Exercise<'static>> {
     let said = prompt(row, "prompt", row.value("prompt"))?;
     let target = row.field("reward_model", "ground_truth")?;
     let target = target.ok_or_else(|| Fault::new("reward_model", "there is no `ground_truth`"))?;
-    Ok(Said {
+    Ok(Exercise {
         conversation: Conversation::of("prompt", said)?,
         column: "images",
         pictures: pictures(row, "images")?,
@@ -358,22 +368,18 @@ fn verl(row: &Row) -> Checked<Said<'static>> {
     })
 }
 
-fn mm_eureka(row: &Row) -> Checked<Said<'static>> {
+fn mm_eureka(row: &Row) -> Checked<Exercise<'static>> {
     const COLUMN: &str = "message";
     let said = match row.value(COLUMN) {
         Value::Text(text) => {
-            // Its texts stand in the file with escapes, if at all, so they have no place there.
-            let list = jsonl::parse(&text.text, None).map_err(|error| {
-                let cause = jsonl::cause(&error);
-                let (line, character) = (error.line(), error.column());
-                let at = format!("at its line {line}, character {character}");
-                Fault::new(COLUMN, format!("the text is no JSON: {cause} {at}"))
+            let list = serde_json::from_str(text).map_err(|error| {
+                Fault::new(COLUMN, format!("the text is not valid JSON: {}", json::placed(&error)))
             })?;
             turns(row, COLUMN, &list)?
         }
         list => turns(row, COLUMN, list)?,
     };
-    Ok(Said {
+    Ok(Exercise {
         conversation: Conversation::of(COLUMN, said)?,
         // Every picture stands in its part.
         column: COLUMN,
@@ -382,11 +388,14 @@ fn mm_eureka(row: &Row) -> Checked<Said<'static>> {
     })
 }
 
-fn vlm_r1(row: &Row) -> Checked<Said<'static>> {
+fn vlm_r1(row: &Row) -> Checked<Exercise<'static>> {
     const COLUMN: &str = "conversations";
     let mut conversation = Conversation::of(COLUMN, turns(row, COLUMN, row.value(COLUMN))?)?;
     let Some(response) = conversation.response.take() else {
-        return Err(Fault::new(COLUMN, "there is no target, which the assistant says"));
+        return Err(Fault::new(
+            COLUMN,
+            "there is no turn by the assistant, which holds the target",
+        ));
     };
     let target = response.text.replace("<answer>", "").replace("</answer>", "");
     if target.trim().is_empty() {
@@ -395,24 +404,24 @@ fn vlm_r1(row: &Row) -> Checked<Said<'static>> {
     let pictures = pictures(row, "image")?;
     conversation.show_first(pictures.len());
     let target = Some(target.trim().to_owned());
-    Ok(Said { conversation, column: "image", pictures, target })
+    Ok(Exercise { conversation, column: "image", pictures, target })
 }
 
-fn mmk12(row: &Row) -> Checked<Said<'static>> {
+fn mmk12(row: &Row) -> Checked<Exercise<'static>> {
     let question = Turn::plain("question", Role::User, &row.required("question")?);
     let mut conversation = Conversation::of("question", vec![question])?;
     let pictures = pictures(row, "image")?;
     conversation.show_first(pictures.len());
-    Ok(Said { conversation, column: "image", pictures, target: Some(row.required("answer")?) })
+    Ok(Exercise { conversation, column: "image", pictures, target: Some(row.required("answer")?) })
 }
 
-fn s1k(row: &Row, [trajectory, attempt]: [&'static str; 2]) -> Checked<Said<'static>> {
+fn s1k(row: &Row, [trajectory, attempt]: [&'static str; 2]) -> Checked<Exercise<'static>> {
     let question = Turn::plain("question", Role::User, &row.required("question")?);
     let response =
         format!("<think>\n{}\n</think>\n\n{}", row.required(trajectory)?, row.required(attempt)?);
     let response = Turn::plain(trajectory, Role::Assistant, &response);
     let solution = row.required("solution")?;
-    Ok(Said {
+    Ok(Exercise {
         conversation: Conversation::of("question", vec![question, response])?,
         column: "question",
         pictures: Vec::new(),
@@ -420,7 +429,7 @@ fn s1k(row: &Row, [trajectory, attempt]: [&'static str; 2]) -> Checked<Said<'sta
     })
 }
 
-/// The one of two columns that holds something.
+/// Returns the one of two columns that is not empty.
 fn one_of(row: &Row, columns: [&'static str; 2]) -> Checked<&'static str> {
     match columns.map(|column| *row.value(column) != Value::Null) {
         [true, false] => Ok(columns[0]),
@@ -432,14 +441,17 @@ fn one_of(row: &Row, columns: [&'static str; 2]) -> Checked<&'static str> {
     }
 }
 
-/// The messages before a response.
+/// Returns the messages before a response.
 fn prompt(row: &Row, column: &'static str, list: &Value) -> Checked<Vec<Turn<'static>>> {
     let said = turns(row, column, list)?;
     match said.iter().position(|turn| turn.role == Role::Assistant) {
         None => Ok(said),
         Some(place) => Err(Fault::new(
             column,
-            format!("turn {} is by the assistant, who says nothing in a prompt here", place + 1),
+            format!(
+                "turn {} is by the assistant, but a prompt ends before the response",
+                place + 1
+            ),
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! One token from a row of logits: penalty, temperature, top-k, top-p, and the draw.
+//! Drawing one token from a row of logits: penalty, temperature, top-k, top-p.
 //!
 //! Does not know the model or other rows.
 
@@ -6,9 +6,9 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::Sampling;
-use crate::config::VlmConfig;
+use crate::qwen2_5_vl::config::VlmConfig;
 
-/// Which ids a prompt holds, `[vocab_size]`; empty where no penalty asks for it.
+/// Marks the ids that a prompt holds, `[vocab_size]`; empty where no penalty asks for it.
 pub(super) fn seen(input_ids: &[u32], sampling: &Sampling, config: &VlmConfig) -> Vec<bool> {
     if !sampling.penalizes() {
         return Vec::new();
@@ -20,8 +20,9 @@ pub(super) fn seen(input_ids: &[u32], sampling: &Sampling, config: &VlmConfig) -
     seen
 }
 
-/// One token from `logits` and its log-probability under them; none if they are not finite, as a model
-/// that has diverged gives them. Ties go to the smaller id, so the draw is a function of the logits, what the row has `seen` (see [`seen`]) and the stream alone.
+/// Draws one token from `logits` and returns it with its log-probability under them; `None` if they are not finite, as
+/// those of a model that has diverged. Ties go to the smaller id, so the draw is a function of the logits, of what the
+/// row has `seen` (see [`seen()`]) and of the stream alone.
 pub(super) fn draw(
     logits: &[f32],
     seen: &[bool],
@@ -52,7 +53,7 @@ pub(super) fn draw(
     Some((id as u32, logits[id] - largest - total.ln()))
 }
 
-/// What temperature, top-k and top-p leave of `scores`: ids with weights, not yet normalized.
+/// Applies temperature, top-k and top-p to `scores`; returns the ids that are left with weights, not yet normalized.
 fn warp(scores: &[f32], sampling: &Sampling) -> Vec<(usize, f32)> {
     let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let scale = 1.0 / sampling.temperature as f32;
@@ -83,7 +84,7 @@ fn warp(scores: &[f32], sampling: &Sampling) -> Vec<(usize, f32)> {
     kept
 }
 
-/// The id at the share `uniform` (from 0 to 1) of the weights.
+/// Returns the id at the share `uniform` (from 0 to 1) of the weights.
 fn pick(kept: &[(usize, f32)], uniform: f32) -> usize {
     let mass: f32 = kept.iter().map(|(_, w)| w).sum();
     let mut left = uniform * mass;

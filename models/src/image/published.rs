@@ -1,138 +1,104 @@
-//! What a published `preprocessor_config.json` may say.
+//! Reading a published `preprocessor_config.json`.
 //!
 //! Does not know pictures. The file lists more than the computation needs, and its fields changed with
 //! the versions of `transformers`. Every field is known here: read, proven to change nothing, or
 //! refused by name when it asks for something that is not implemented.
 
-use anyhow::{Context, Result, bail, ensure};
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use anyhow::{Context, Result, anyhow, ensure};
 
+use crate::fields::{HINT, Section};
 use crate::image::{ProcessorConfig, RESCALE_FACTOR};
 
-/// Classes of one computation; they differ in the library that resamples.
+/// Names of classes that mean the same computation; they differ in the library that resamples.
 const TYPES: [&str; 3] =
     ["Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast", "Qwen2VLImageProcessorPil"];
 
-/// The most that a size may be, against settings that no machine can follow.
+/// Fields about who reads the file and on which device, and sizes of what other fields switch off. Pictures are RGB
+/// with or without `do_convert_rgb`.
+const INERT: [&str; 9] = [
+    "processor_class",
+    "feature_extractor_type",
+    "device",
+    "disable_grouping",
+    "return_tensors",
+    "crop_size",
+    "pad_size",
+    "default_to_square",
+    "do_convert_rgb",
+];
+
+/// The largest sizes that are accepted, against settings that no machine can follow.
 const SIZE_MAX: usize = 1024;
 const PIXELS_MAX: usize = 1 << 28;
 
-impl TryFrom<Map<String, Value>> for ProcessorConfig {
-    /// Text, because serde keeps an error's first line only.
-    type Error = String;
-
-    fn try_from(fields: Map<String, Value>) -> Result<ProcessorConfig, String> {
-        parse(&fields).map_err(|error| format!("{error:#}"))
+impl ProcessorConfig {
+    /// Takes the fields of a config of any published form apart.
+    pub(super) fn take(mut fields: Section) -> Result<ProcessorConfig> {
+        for name in ["do_resize", "do_rescale", "do_normalize"] {
+            fields.only::<bool, _>(name, &[true])?;
+        }
+        for name in ["do_center_crop", "do_pad"] {
+            fields.only::<bool, _>(name, &[false])?;
+        }
+        // Bicubic in Pillow's numbering.
+        fields.only::<u8, _>("resample", &[3])?;
+        fields.only::<f64, _>("rescale_factor", &[RESCALE_FACTOR])?;
+        fields.only::<String, _>("data_format", &["channels_first"])?;
+        fields.only::<String, _>("input_data_format", &["channels_last"])?;
+        // The older pair wins where both are given, as in the reference. In a `size`, edges are numbers of
+        // pixels in spite of their names. (The slow class of transformers 4.57 overwrites a `size` without
+        // the older pair by its own default; every other class follows it.)
+        let mut size = fields.object("size")?.unwrap_or_default();
+        let mut pixels = |name: &str, edge: &str| {
+            let older = fields.take(name)?;
+            older.or(size.take(edge)?).with_context(|| {
+                format!("neither `{name}` nor a `size` with `{edge}` is given\n{HINT}")
+            })
+        };
+        let config = ProcessorConfig {
+            min_pixels: pixels("min_pixels", "shortest_edge")?,
+            max_pixels: pixels("max_pixels", "longest_edge")?,
+            image_processor_type: fields.need("image_processor_type")?,
+            patch_size: fields.need("patch_size")?,
+            temporal_patch_size: fields.need("temporal_patch_size")?,
+            merge_size: fields.need("merge_size")?,
+            image_mean: fields.need("image_mean")?,
+            image_std: fields.need("image_std")?,
+        };
+        fields.finish(&INERT)?;
+        config.check_ranges().map_err(|e| anyhow!("{e}\n{HINT}"))?;
+        Ok(config)
     }
-}
 
-fn parse(fields: &Map<String, Value>) -> Result<ProcessorConfig> {
-    for (name, value) in fields {
-        check(name, value)?;
-    }
-    let empty = Map::new();
-    let size = match fields.get("size") {
-        None | Some(Value::Null) => &empty,
-        Some(Value::Object(size)) => size,
-        Some(size) => bail!("`size` is {size}\nhint: it has shortest_edge and longest_edge"),
-    };
-    // The older pair wins where both are given, as in the reference. In a `size`, edges are numbers of
-    // pixels in spite of their names. (The slow class of transformers 4.57 overwrites a `size` without
-    // the older pair by its own default; every other class follows it.)
-    let pixels = |name: &str, edge: &str| match fields.get(name) {
-        None | Some(Value::Null) => read(size, edge)
-            .with_context(|| format!("neither `{name}` nor a `size` with `{edge}` is given")),
-        Some(_) => read(fields, name),
-    };
-    let config = ProcessorConfig {
-        image_processor_type: read(fields, "image_processor_type")?,
-        min_pixels: pixels("min_pixels", "shortest_edge")?,
-        max_pixels: pixels("max_pixels", "longest_edge")?,
-        patch_size: read(fields, "patch_size")?,
-        temporal_patch_size: read(fields, "temporal_patch_size")?,
-        merge_size: read(fields, "merge_size")?,
-        image_mean: read(fields, "image_mean")?,
-        image_std: read(fields, "image_std")?,
-    };
-    let kind = config.image_processor_type.as_str();
-    ensure!(
-        TYPES.contains(&kind),
-        "image_processor_type `{kind}` is not implemented\nhint: `{}` is",
-        TYPES[0]
-    );
-    for (name, size) in [
-        ("patch_size", config.patch_size),
-        ("temporal_patch_size", config.temporal_patch_size),
-        ("merge_size", config.merge_size),
-    ] {
-        ensure!((1..=SIZE_MAX).contains(&size), "`{name}` is {size}, not in 1..={SIZE_MAX}");
-    }
-    let (low, high) = (config.min_pixels, config.max_pixels);
-    ensure!(
-        (1..=PIXELS_MAX).contains(&low) && low <= high,
-        "`min_pixels` is {low}, not in 1..={}",
-        high.min(PIXELS_MAX)
-    );
-    ensure!(
-        config.image_std.iter().all(|std| *std > 0.0),
-        "`image_std` is {:?}, not positive",
-        config.image_std
-    );
-    Ok(config)
-}
-
-/// Refuses a field that is unknown or asks for another computation; `null` is "not set" everywhere.
-fn check(name: &str, value: &Value) -> Result<()> {
-    let only = |expected: Value| {
+    fn check_ranges(&self) -> Result<()> {
+        let kind = self.image_processor_type.as_str();
+        ensure!(TYPES.contains(&kind), "image_processor_type `{kind}` is not implemented");
+        for (name, size) in [
+            ("patch_size", self.patch_size),
+            ("temporal_patch_size", self.temporal_patch_size),
+            ("merge_size", self.merge_size),
+        ] {
+            ensure!((1..=SIZE_MAX).contains(&size), "`{name}` is {size}, not in 1..={SIZE_MAX}");
+        }
+        let (low, high) = (self.min_pixels, self.max_pixels);
         ensure!(
-            value.is_null() || *value == expected,
-            "`{name}` of {value} is not implemented\nhint: only {expected} is"
+            (1..=PIXELS_MAX).contains(&low) && low <= high,
+            "`min_pixels` is {low}, not in 1..={}",
+            high.min(PIXELS_MAX)
+        );
+        ensure!(
+            self.image_std.iter().all(|std| *std > 0.0),
+            "`image_std` is {:?}, not positive",
+            self.image_std
         );
         Ok(())
-    };
-    match name {
-        "image_processor_type"
-        | "min_pixels"
-        | "max_pixels"
-        | "size"
-        | "patch_size"
-        | "temporal_patch_size"
-        | "merge_size"
-        | "image_mean"
-        | "image_std" => Ok(()),
-        "do_resize" | "do_rescale" | "do_normalize" => only(json!(true)),
-        "do_center_crop" | "do_pad" => only(json!(false)),
-        // Bicubic in Pillow's numbering.
-        "resample" => only(json!(3)),
-        "rescale_factor" => only(json!(RESCALE_FACTOR)),
-        "data_format" => only(json!("channels_first")),
-        "input_data_format" => only(json!("channels_last")),
-        // Who reads the file and on which device; sizes of what the fields above switch off; pictures
-        // come as RGB with or without `do_convert_rgb`.
-        "processor_class"
-        | "feature_extractor_type"
-        | "device"
-        | "disable_grouping"
-        | "return_tensors"
-        | "crop_size"
-        | "pad_size"
-        | "default_to_square"
-        | "do_convert_rgb" => Ok(()),
-        _ => {
-            bail!("unknown field `{name}`\nhint: it might change the computation; remove it if not")
-        }
     }
-}
-
-fn read<T: DeserializeOwned>(fields: &Map<String, Value>, name: &str) -> Result<T> {
-    let value = fields.get(name).with_context(|| format!("missing field `{name}`"))?;
-    T::deserialize(value).with_context(|| format!("unusable `{name}`"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Map, Value, json};
 
     /// As published with Qwen2.5-VL-3B.
     const PUBLISHED: &str = r#"{
@@ -149,14 +115,13 @@ mod tests {
     }
 
     /// The published file with `changes`; a change to null takes the field away.
-    fn parse(changes: Value) -> Result<ProcessorConfig, String> {
+    fn parse(changes: Value) -> Result<ProcessorConfig> {
         let mut fields = published();
         let Value::Object(changes) = changes else { panic!("changes are an object") };
         for (name, value) in changes {
             fields.insert(name, value);
         }
-        // From text, as users meet it.
-        serde_json::from_str(&Value::Object(fields).to_string()).map_err(|e| e.to_string())
+        ProcessorConfig::from_json(&Value::Object(fields).to_string())
     }
 
     #[test]
@@ -205,8 +170,7 @@ mod tests {
     #[test]
     fn a_config_reads_its_own_text() {
         let config = parse(json!({})).unwrap();
-        let text = serde_json::to_string_pretty(&config).unwrap();
-        assert_eq!(serde_json::from_str::<ProcessorConfig>(&text).unwrap(), config);
+        assert_eq!(ProcessorConfig::from_json(&config.to_json()).unwrap(), config);
     }
 
     #[test]
@@ -234,10 +198,11 @@ mod tests {
             ("image_processor_type", json!("CLIPImageProcessor")),
             ("vertical_flip", json!(false)),
         ] {
-            let error = parse(json!({ field: value.clone() })).unwrap_err();
+            let error = parse(json!({ field: value.clone() })).unwrap_err().to_string();
             assert!(error.contains(field), "{field} {value}: {error}");
+            assert!(error.contains("\nhint: "), "{error}");
         }
-        let none = parse(json!({"min_pixels": null})).unwrap_err();
+        let none = parse(json!({"min_pixels": null})).unwrap_err().to_string();
         assert!(none.contains("`min_pixels`") && none.contains("`shortest_edge`"), "{none}");
     }
 }

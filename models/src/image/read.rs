@@ -18,29 +18,29 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 
-/// The most pixels of a picture: where Pillow starts to warn of decompression bombs.
+/// The largest number of pixels of a picture: Pillow warns of decompression bombs from there on.
 const PIXELS_MAX: u64 = 89_478_485;
 
 /// The longest side, in pixels.
 const SIDE_MAX: u32 = 32_768;
 
-/// The most memory for a decoded picture, and the longest file, in bytes.
+/// The largest size of a decoded picture and of a file, in bytes.
 const BYTES_MAX: u64 = 512 * 1024 * 1024;
 
-/// The picture in the file `path`, as RGB.
+/// Reads the picture in the file `path`, as RGB.
 ///
 /// # Errors
-/// If the file cannot be read, and as [`decode_picture`].
+/// If the file cannot be read; see also [`decode_picture`].
 pub fn read_picture(path: &Path) -> Result<RgbImage> {
     let name = path.display().to_string();
     let bytes = read(path).with_context(|| format!("failed to read picture `{name}`"))?;
     decode_picture(&bytes, &name)
 }
 
-/// The picture in `bytes`, a PNG or a JPEG, as RGB; `name` says in errors which one it was.
+/// Decodes `bytes`, a PNG or a JPEG, to RGB; errors call the picture `name`.
 ///
 /// # Errors
-/// If it is no such picture, is damaged or cut short, or is larger than the limits.
+/// If `bytes` are not such a picture, are damaged or cut short, or the picture is larger than the limits.
 pub fn decode_picture(bytes: &[u8], name: &str) -> Result<RgbImage> {
     decode(bytes).with_context(|| format!("failed to read picture `{name}`"))
 }
@@ -100,7 +100,7 @@ fn decode(bytes: &[u8]) -> Result<RgbImage> {
     Ok(picture.into_rgb8())
 }
 
-/// The cause and a hint for an error of the decoder.
+/// Makes the cause and a hint of an error of the decoder.
 fn explain(error: ImageError) -> anyhow::Error {
     match error {
         ImageError::Limits(_) => anyhow!(
@@ -113,7 +113,7 @@ fn explain(error: ImageError) -> anyhow::Error {
     }
 }
 
-/// Drops alpha and brings every channel to 8 bits; `is_gray16`: the file holds 16-bit gray, perhaps
+/// Drops alpha and converts every channel to 8 bits. `is_gray16` says that the file holds 16-bit gray, perhaps
 /// with a transparent level, for which the decoder adds an alpha channel.
 fn to_rgb(picture: DynamicImage, is_gray16: bool) -> Result<RgbImage> {
     let (width, height) = (picture.width(), picture.height());
@@ -141,8 +141,8 @@ fn to_rgb(picture: DynamicImage, is_gray16: bool) -> Result<RgbImage> {
     RgbImage::from_raw(width, height, pixels).context("fewer pixels than the header says")
 }
 
-/// The orientation in the `eXIf` chunk of `png`. The decoder finds one before the pixels only, but it
-/// may stand behind them.
+/// Finds the orientation in the `eXIf` chunk of `png`. The decoder finds it before the pixels only, but it
+/// may come after them.
 fn png_orientation(png: &[u8]) -> Orientation {
     let mut rest = png.get(8..).unwrap_or_default();
     while let Some((header, tail)) = rest.split_first_chunk::<8>() {
@@ -158,7 +158,7 @@ fn png_orientation(png: &[u8]) -> Orientation {
     Orientation::NoTransforms
 }
 
-/// Whether the first picture of `jpeg` has its end marker. Segments are skipped by their length, since
+/// Returns whether the first picture of `jpeg` has its end marker. Segments are skipped by their length, since
 /// a thumbnail inside one has an end of its own; in compressed data a marker cannot occur by chance.
 fn jpeg_has_an_end(jpeg: &[u8]) -> bool {
     let mut at = 2;

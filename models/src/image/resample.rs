@@ -14,7 +14,7 @@ use image::RgbImage;
 /// magnitudes add up to less than two.
 const PRECISION_BITS: u32 = 22;
 
-/// `picture` at `width` x `height`, both at least 1. A pass whose size does not change is left out,
+/// Resamples `picture` to `width` x `height`, both at least 1. A pass whose size does not change is left out,
 /// so a picture that has the size is returned as it is.
 pub(crate) fn bicubic(picture: &RgbImage, width: usize, height: usize) -> Cow<'_, RgbImage> {
     let (from_width, from_height) = (picture.width() as usize, picture.height() as usize);
@@ -37,14 +37,14 @@ pub(crate) fn bicubic(picture: &RgbImage, width: usize, height: usize) -> Cow<'_
     }
 }
 
-/// For each output pixel of one axis: the input pixels that it is made of, and their weights.
+/// The input pixels, with their weights, that make each output pixel of one axis.
 struct Windows {
     spans: Vec<(Range<usize>, Range<usize>)>,
     weights: Vec<i32>,
 }
 
 impl Windows {
-    /// Windows that bring `from` pixels to `to`. When shrinking, the cubic is widened by the scale,
+    /// Makes the windows that resample `from` pixels to `to`. When shrinking, the cubic is widened by the scale,
     /// so that every input pixel counts.
     fn new(from: usize, to: usize) -> Windows {
         let scale = from as f64 / to as f64;
@@ -68,13 +68,13 @@ impl Windows {
         windows
     }
 
-    /// Per output pixel its input pixels and weights.
+    /// Iterates over the input pixels and weights of each output pixel.
     fn iter(&self) -> impl Iterator<Item = (Range<usize>, &[i32])> {
         self.spans.iter().map(|(inputs, weights)| (inputs.clone(), &self.weights[weights.clone()]))
     }
 }
 
-/// The cubic of Keys (1981) with a = -0.5, written as the reference evaluates it.
+/// Evaluates the cubic of Keys (1981) with a = -0.5 in the reference's order of operations.
 fn cubic(x: f64) -> f64 {
     let x = x.abs();
     if x < 1.0 {
@@ -86,20 +86,20 @@ fn cubic(x: f64) -> f64 {
     }
 }
 
-/// `weight` in fixed point, halves away from zero.
+/// Rounds `weight` to fixed point, halves away from zero.
 fn fixed(weight: f64) -> i32 {
     let scaled = weight * f64::from(1 << PRECISION_BITS);
     (if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32
 }
 
-/// Where a sum of weighted pixels starts, so that cutting its fraction rounds.
+/// The start of a sum of weighted pixels, so that cutting off its fraction rounds it.
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
 fn clip(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
-/// Rows of RGB `pixels`, each `width` pixels wide, through `windows`.
+/// Resamples rows of RGB `pixels`, each `width` pixels wide.
 fn horizontal(pixels: &[u8], width: usize, windows: &Windows) -> Vec<u8> {
     let height = pixels.len() / (3 * width);
     let mut resized = Vec::with_capacity(3 * windows.spans.len() * height);
@@ -118,7 +118,7 @@ fn horizontal(pixels: &[u8], width: usize, windows: &Windows) -> Vec<u8> {
     resized
 }
 
-/// Columns of `pixels`, whose rows are `row_len` bytes, through `windows`; whole rows at a time.
+/// Resamples columns of `pixels`, whose rows are `row_len` bytes, whole rows at a time.
 fn vertical(pixels: &[u8], row_len: usize, windows: &Windows) -> Vec<u8> {
     let mut resized = Vec::with_capacity(row_len * windows.spans.len());
     let mut sums = vec![0; row_len];

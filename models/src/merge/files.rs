@@ -1,8 +1,8 @@
-//! Merging two checkpoints on disk, of any architecture: a tensor is read when it is written.
+//! Merging two checkpoints on disk, of any architecture, tensor by tensor.
 //!
 //! Does not know formulas, nor what the tensors mean: two folders are merged if they hold tensors of the same
-//! names and shapes. Everything that can be known from names, shapes and types is checked before anything
-//! is written. Names, shards, types and all files but weights are the first folder's.
+//! names and shapes. Everything that names, shapes and types tell is checked before anything is written.
+//! Names, shards, types and all files except weights are the first folder's.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -22,42 +22,47 @@ use crate::merge::{MergeSpec, merge_tensor};
 use crate::weights::stored::{INDEX, StoredTensor, format_of};
 use crate::weights::{StoredDtype, write_views};
 
-/// The file that says how a folder was merged.
+/// Name of the file in a merged folder that records how it was merged.
 pub const RECORD: &str = "merge_report.json";
 
 const CONFIG: &str = "config.json";
 
-/// Which folders are merged.
+/// The folders that are merged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sources {
+    /// The first parent, whose files the result takes over.
     pub a: PathBuf,
+    /// The second parent.
     pub b: PathBuf,
-    /// What both were trained from.
+    /// The checkpoint that both were trained from.
     pub base: Option<PathBuf>,
 }
 
-/// What was merged, and how it went.
+/// The record of a merge.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MergeRecord {
+    /// The folders.
     pub sources: Sources,
+    /// The settings.
     pub spec: MergeSpec,
-    /// What all numbers were written as; without one each tensor as in the first folder.
+    /// The type of all written numbers; without one, each tensor has its type in the first folder.
     pub dtype: Option<StoredDtype>,
-    /// Tensors of other than floating-point numbers, the same in both folders.
+    /// How many tensors were copied because they hold no floating-point numbers; they are the same in both folders.
     pub num_copied: usize,
+    /// Figures over all merged tensors.
     pub all: Summary,
-    /// Those of which there are tensors.
+    /// Figures over each group of tensors; groups without tensors are absent.
     pub groups: BTreeMap<Group, Summary>,
 }
 
-/// A merge that can be done, as far as it is known before numbers are read.
+/// A merge whose folders fit each other, as far as that is known before numbers are read.
 #[derive(Debug)]
 pub struct FolderMerge {
     spec: MergeSpec,
     sources: Sources,
     dtype: Option<StoredDtype>,
     shards: Vec<Shard>,
-    /// The first folder's, if it has several shards.
+    /// The first folder's index, if it has several shards.
     index: Option<Value>,
     /// Names of the files that are copied.
     others: Vec<String>,
@@ -75,10 +80,10 @@ struct Planned {
     /// In the first folder.
     name: String,
     published: String,
-    a: StoredTensor<'static>,
-    b: StoredTensor<'static>,
-    base: Option<StoredTensor<'static>>,
-    /// What it is written as; nothing for one that is copied.
+    a: StoredTensor,
+    b: StoredTensor,
+    base: Option<StoredTensor>,
+    /// The type that it is written in; `None` for one that is copied.
     dtype: Option<StoredDtype>,
 }
 
@@ -126,35 +131,35 @@ impl FolderMerge {
         Ok(FolderMerge { spec, sources, dtype, shards, index, others })
     }
 
-    /// Tensors of the result.
+    /// Counts the tensors of the result.
     pub fn num_tensors(&self) -> usize {
         self.shards.iter().map(|shard| shard.tensors.len()).sum()
     }
 
-    /// Bytes that the weights of the result take.
+    /// Returns the size of the result's weights, in bytes.
     pub fn num_bytes(&self) -> usize {
         self.tensors().map(Planned::num_bytes).sum()
     }
 
-    /// Bytes of weights that are read.
+    /// Returns the size of the weights that are read, in bytes.
     pub fn num_bytes_read(&self) -> usize {
-        let of_base = |t: &Planned| t.base.as_ref().map_or(0, StoredTensor::num_bytes);
-        self.tensors().map(|t| t.a.num_bytes() + t.b.num_bytes() + of_base(t)).sum()
+        let of_base = |t: &Planned| t.base.as_ref().map_or(0, |base| base.num_bytes);
+        self.tensors().map(|t| t.a.num_bytes + t.b.num_bytes + of_base(t)).sum()
     }
 
-    /// Writes the merge to the folder `out`, which must not exist or be empty, and gets its name when it is
-    /// whole. In memory are the numbers of one tensor of each folder. `go_on` is told how many bytes of the
-    /// result are there and says whether to go on.
+    /// Writes the merge to the folder `out`, which must not exist or be empty; it appears when it is complete.
+    /// Memory holds the numbers of one tensor of each folder. `go_on` gets the number of bytes written so far
+    /// and returns whether to go on.
     ///
     /// # Errors
-    /// If something is in the way or cannot be written, a file is damaged, a number cannot be held by what it
-    /// is written as, or `go_on` said no. Then there is no folder.
+    /// If `out` exists or cannot be written, a file is damaged, a number is too large for the type that it
+    /// is written in, or `go_on` returned false. Then `out` is not made.
     pub fn write(&self, out: &Path, go_on: &dyn Fn(usize) -> bool) -> Result<MergeRecord> {
-        let state = RefCell::new(State::default());
+        let streamed = Streamed { merge: self, go_on, state: RefCell::default() };
         let mut record = None;
         write_folder(out, |part| {
             for shard in &self.shards {
-                self.write_shard(shard, part, &Streamed { merge: self, go_on, state: &state })?;
+                streamed.write(shard, part)?;
             }
             if let Some(index) = &self.index {
                 let mut index = index.clone();
@@ -164,7 +169,7 @@ impl FolderMerge {
             for name in &self.others {
                 self.copy(name, part)?;
             }
-            let made = self.record(&state.borrow().groups);
+            let made = self.record(&streamed.state.borrow().groups);
             write_json(&part.join(RECORD), &made)?;
             record = Some(made);
             Ok(())
@@ -176,19 +181,7 @@ impl FolderMerge {
         self.shards.iter().flat_map(|shard| &shard.tensors)
     }
 
-    fn write_shard(&self, shard: &Shard, part: &Path, streamed: &Streamed<'_>) -> Result<()> {
-        let views = shard.tensors.iter().map(|t| (t.name.as_str(), Lazy { tensor: t, streamed }));
-        let format = shard.format.as_deref().unwrap_or("pt").to_owned();
-        let path = part.join(&shard.file);
-        let written = write_views(&path, views, HashMap::from([("format".to_owned(), format)]));
-        // What a view could not say comes first: it is why the file is not good.
-        match streamed.state.borrow_mut().fault.take() {
-            Some(fault) => Err(fault),
-            None => written,
-        }
-    }
-
-    /// Copies a file of the first folder; its config says what the numbers are written as.
+    /// Copies a file of the first folder, and sets the type of the numbers in its config.
     fn copy(&self, name: &str, part: &Path) -> Result<()> {
         let from = self.sources.a.join(name);
         let Some(dtype) = self.dtype.filter(|_| name == CONFIG) else {
@@ -222,7 +215,7 @@ impl FolderMerge {
 }
 
 impl Planned {
-    /// What it is written as if `dtype` is asked for.
+    /// Returns the type that the tensor is written in if `dtype` is asked for; `None` if it is copied.
     fn written_as(
         &self,
         dtype: Option<StoredDtype>,
@@ -254,28 +247,28 @@ impl Planned {
 
     fn num_bytes(&self) -> usize {
         let count: usize = self.a.shape.iter().product();
-        self.dtype.map_or(self.a.num_bytes(), |dtype| count * dtype.num_bytes())
+        self.dtype.map_or(self.a.num_bytes, |dtype| count * dtype.num_bytes())
     }
 }
 
-/// A tensor of the result: its bytes are made when the writer asks for them.
+/// A tensor of the result; its bytes are made when the writer asks for them.
 struct Lazy<'a> {
     tensor: &'a Planned,
     streamed: &'a Streamed<'a>,
 }
 
-/// What the tensors of a result share. They cannot refuse to give bytes, so a fault is kept here.
+/// A merge that is being written. Its tensors cannot refuse to give bytes, so the first fault is noted here.
 struct Streamed<'a> {
     merge: &'a FolderMerge,
     go_on: &'a dyn Fn(usize) -> bool,
-    state: &'a RefCell<State>,
+    state: RefCell<State>,
 }
 
 #[derive(Default)]
 struct State {
     groups: BTreeMap<Group, Figures>,
     num_bytes: usize,
-    /// The first; after it nothing is read any more, and what is written is thrown away.
+    /// The first fault; after it nothing is read any more, and the files are removed.
     fault: Option<Error>,
 }
 
@@ -306,19 +299,29 @@ impl View for Lazy<'_> {
 }
 
 impl Streamed<'_> {
-    /// The bytes of a tensor of the result; adds it to the figures.
+    fn write(&self, shard: &Shard, part: &Path) -> Result<()> {
+        let lazy = |t| Lazy { tensor: t, streamed: self };
+        let views = shard.tensors.iter().map(|t| (t.name.as_str(), lazy(t)));
+        let format = shard.format.as_deref().unwrap_or("pt").to_owned();
+        let path = part.join(&shard.file);
+        let written = write_views(&path, views, HashMap::from([("format".to_owned(), format)]));
+        // What a view could not report is why the file is not good, so it comes first.
+        match self.state.borrow_mut().fault.take() {
+            Some(fault) => Err(fault),
+            None => written,
+        }
+    }
+
+    /// Merges a tensor, adds it to the figures and returns its bytes.
     fn merged(&self, tensor: &Planned, state: &mut State) -> Result<Vec<u8>> {
         ensure!(
             (self.go_on)(state.num_bytes),
-            "stopped before the merge was whole\nhint: nothing was kept; the same command begins again"
+            "stopped before the merge was complete\nhint: nothing was written; run the same command to start again"
         );
         let bytes = match tensor.dtype {
             None => tensor.a.with_bytes(<[u8]>::to_vec)?,
             Some(dtype) => {
-                let read = |stored: &StoredTensor<'_>| {
-                    let place = stored.source.place();
-                    stored.read().with_context(|| format!("in `{}`{place}", tensor.name))
-                };
+                let read = |stored: &StoredTensor| stored.read(&tensor.name);
                 let (a, b) = (read(&tensor.a)?, read(&tensor.b)?);
                 let base = tensor.base.as_ref().map(read).transpose()?;
                 let base = base.as_deref();
@@ -331,7 +334,7 @@ impl Streamed<'_> {
                     "the merge of `{}` has numbers too large for {}\n\
                      hint: write f32 or bf16, or merge with a smaller lambda",
                     tensor.name,
-                    dtype.name()
+                    dtype.into_str()
                 );
                 figures.add_merged(&merged);
                 dtype.encode(&merged)
@@ -342,7 +345,7 @@ impl Streamed<'_> {
     }
 }
 
-/// Has a model's config say `dtype` wherever it says what its numbers are stored as.
+/// Sets `dtype` wherever a model's config names the type of its stored numbers.
 fn set_dtype(config: &mut Value, dtype: StoredDtype) {
     let Some(fields) = config.as_object_mut() else { return };
     for (key, value) in fields {
@@ -369,12 +372,14 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 mod tests {
     use super::*;
     use crate::merge::{Method, Rescale, merge};
+    use crate::qwen2_5_vl::names::HEAD;
     use crate::tests::fixtures::model;
     use crate::weights::stored::{WHOLE, stored_in};
-    use crate::weights::{HEAD, Parameter, Parameters};
+    use crate::weights::{Parameter, Parameters};
     use burn::tensor::Device;
     use safetensors::tensor::TensorView;
     use std::cell::Cell;
+    use strum::VariantArray;
     use tempfile::TempDir;
 
     const SHARD_BYTES: usize = 200_000;
@@ -390,9 +395,6 @@ mod tests {
             seed: 5,
         }
     }
-
-    const METHODS: [Method; 5] =
-        [Method::Linear, Method::Slerp, Method::Ties, Method::DareLinear, Method::DareTies];
 
     fn sources(dir: &Path, base: Option<&str>) -> Sources {
         Sources { a: dir.join("a"), b: dir.join("b"), base: base.map(|base| dir.join(base)) }
@@ -446,7 +448,7 @@ mod tests {
 
     fn all_bytes(path: &Path) -> BTreeMap<String, Vec<u8>> {
         let bytes =
-            |(name, t): (String, StoredTensor<'_>)| (name, t.with_bytes(<[u8]>::to_vec).unwrap());
+            |(name, t): (String, StoredTensor)| (name, t.with_bytes(<[u8]>::to_vec).unwrap());
         stored_in(path).unwrap().into_iter().map(bytes).collect()
     }
 
@@ -461,7 +463,7 @@ mod tests {
     fn files_are_merged_as_models_in_memory_are() {
         let (config, _) = model("model-untied");
         let (dir, [a, b, base]) = three(StoredDtype::F32);
-        for method in METHODS {
+        for &method in Method::VARIANTS {
             let (want, report) = merge(&spec(method), &a, &b, &base).unwrap();
             let plan =
                 FolderMerge::plan(spec(method), sources(dir.path(), Some("base")), None).unwrap();
@@ -500,7 +502,7 @@ mod tests {
     fn share_0_and_1_give_the_bytes_of_a_parent() {
         for dtype in [StoredDtype::F32, StoredDtype::F16, StoredDtype::Bf16] {
             let (dir, _) = three(dtype);
-            for (i, method) in METHODS.into_iter().enumerate() {
+            for (i, &method) in Method::VARIANTS.iter().enumerate() {
                 for (share, parent) in [(0.0, "b"), (1.0, "a")] {
                     let spec = MergeSpec { share, density: 1.0, lambda: 1.0, ..spec(method) };
                     let sources = sources(dir.path(), Some("base"));
@@ -536,7 +538,7 @@ mod tests {
                 .collect();
             folder(dir.path(), &[("w", of, &[all.len() / 2], &all)]);
             let (_, tensor) = stored_in(&dir.path().join(WHOLE)).unwrap().remove(0);
-            let values = tensor.read().unwrap();
+            let values = tensor.read("w").unwrap();
             assert!(dtype.encode(&values) == all);
             let largest = values.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
             assert!(largest <= dtype.largest());
@@ -670,7 +672,7 @@ mod tests {
         let said = run(large, Some(StoredDtype::F16), &|_| true);
         assert!(said.contains(" has numbers too large for f16\nhint: "), "{said}");
         let said = run(spec(Method::Linear), None, &|num_bytes| num_bytes < 300_000);
-        assert!(said.starts_with("stopped before the merge was whole\nhint: "), "{said}");
+        assert!(said.starts_with("stopped before the merge was complete\nhint: "), "{said}");
 
         // A number of the base, of which the header says nothing.
         let path = dir.path().join("base").join(WHOLE);
@@ -776,7 +778,7 @@ mod tests {
             let file = fs::File::options().write(true).open(&path).unwrap();
             file.set_len((bytes.len() + NUM_TENSORS * TENSOR_BYTES) as u64).unwrap();
         }
-        for method in METHODS {
+        for &method in Method::VARIANTS {
             let before = peak_bytes();
             let sources = sources(dir.path(), Some("base"));
             let plan = FolderMerge::plan(spec(method), sources, None).unwrap();

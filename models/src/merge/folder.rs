@@ -1,7 +1,6 @@
-//! A folder of weights that is to be merged: what it holds by published name, and whether another holds
-//! the same.
+//! A folder of weights to be merged: its tensors by published name, compared with those of another folder.
 //!
-//! Does not know numbers. A pickle is never opened: it can run code.
+//! Does not know numbers. A pickle is never opened, since it can run code.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -12,15 +11,15 @@ use anyhow::{Context, Error, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::merge::report::Group;
+use crate::qwen2_5_vl::names::{HEAD, published_name};
 use crate::weights::stored::{INDEX, StoredTensor, WHOLE, shard_paths, stored_in};
-use crate::weights::{HEAD, published_name};
 
 const PICKLES: [&str; 6] = ["bin", "ckpt", "pickle", "pkl", "pt", "pth"];
 
-/// Weights in formats that are not merged: beside a merge they would be those of one parent.
+/// Extensions of weights that are not merged; in the result they would be those of one parent.
 const OTHER_WEIGHTS: [&str; 7] = ["gguf", "h5", "msgpack", "npz", "onnx", "ot", "safetensors"];
 
-/// Faults that one message names.
+/// How many faults one message names.
 const NUM_NAMED: usize = 3;
 
 /// The weights of one folder.
@@ -34,15 +33,15 @@ pub(crate) struct Folder<'a> {
 
 /// A tensor of a folder.
 pub(crate) struct Named {
-    /// As the folder has it.
+    /// Its name in the folder.
     pub(crate) name: String,
-    /// Place of its file in the folder's list.
+    /// Index of its file among the folder's files.
     pub(crate) shard: usize,
-    pub(crate) stored: StoredTensor<'static>,
+    pub(crate) stored: StoredTensor,
 }
 
 impl Folder<'_> {
-    /// Reads where the tensors of `dir` lie.
+    /// Lists the tensors of `dir`.
     pub(crate) fn open(dir: &Path) -> Result<Folder<'_>> {
         let has = |file: &str| dir.join(file).is_file();
         if !has(WHOLE) && !has(INDEX) {
@@ -67,7 +66,7 @@ impl Folder<'_> {
         Ok(Folder { dir, paths, tensors })
     }
 
-    /// Whether `other` has the same names and shapes.
+    /// Checks that `other` has the same names and shapes.
     pub(crate) fn check_against(&self, other: &Folder<'_>) -> Result<()> {
         self.check_heads(other)?;
         let (ours, theirs) = (self.dir.display(), other.dir.display());
@@ -99,7 +98,7 @@ impl Folder<'_> {
         Ok(())
     }
 
-    /// Whether the one name that one of the two does not have is the head's.
+    /// Refuses two folders that differ only in that one of them has no head.
     fn check_heads(&self, other: &Folder<'_>) -> Result<()> {
         for (one, two) in [(self, other), (other, self)] {
             let mut strangers = one.not_in(two).map(|(published, _)| published);
@@ -117,7 +116,7 @@ impl Folder<'_> {
         Ok(())
     }
 
-    /// Tensors whose names `other` does not have.
+    /// Iterates over the tensors whose names `other` does not have.
     fn not_in<'s>(
         &'s self,
         other: &'s Folder<'_>,
@@ -125,7 +124,7 @@ impl Folder<'_> {
         self.tensors.iter().filter(|(published, _)| !other.tensors.contains_key(*published))
     }
 
-    /// The index of several files. Each tensor that it names is in the file that it names, since it is copied.
+    /// Reads the index of several files and checks that each tensor is in the file that it names, since it is copied.
     pub(crate) fn index(&self) -> Result<Option<Value>> {
         let path = self.dir.join(INDEX);
         if !path.is_file() {
@@ -139,7 +138,7 @@ impl Folder<'_> {
         let is_map = |field: &str| index[field].is_object();
         ensure!(
             is_map("weight_map") && (is_map("metadata") || index["metadata"].is_null()),
-            "index `{}` is none\n{again}",
+            "index `{}` lacks a map of weights, or its metadata is not a map\n{again}",
             path.display()
         );
         let named = index["weight_map"].as_object().into_iter().flatten();
@@ -156,11 +155,11 @@ impl Folder<'_> {
     }
 }
 
-/// Why `dir` cannot be merged: neither a file of weights nor an index is there.
+/// Makes the error of a folder that has neither a file of weights nor an index.
 fn no_weights(dir: &Path) -> Result<Error> {
     let place = dir.display();
     if !dir.is_dir() {
-        bail!("`{place}` is no folder\nhint: name the folder of a checkpoint");
+        bail!("`{place}` is not a folder\nhint: name the folder of a checkpoint");
     }
     let files = files_in(dir)?;
     let first = |kinds: &[&str]| files.iter().find(|f| has_extension(f, kinds));
@@ -185,7 +184,7 @@ fn no_weights(dir: &Path) -> Result<Error> {
     }))
 }
 
-/// Names of the files of `dir` that a merge takes over: all but weights and what lists them.
+/// Lists the files of `dir` that a merge takes over: all except weights and their indexes.
 pub(crate) fn copied_files(dir: &Path) -> Result<Vec<String>> {
     let mut files = files_in(dir)?;
     files.retain(|file| {
@@ -195,7 +194,7 @@ pub(crate) fn copied_files(dir: &Path) -> Result<Vec<String>> {
     Ok(files)
 }
 
-/// Names of the files of `dir`, links followed, in order.
+/// Lists the names of the files of `dir` in order, links followed.
 fn files_in(dir: &Path) -> Result<Vec<String>> {
     let list = || -> std::io::Result<Vec<String>> {
         let mut files = Vec::new();

@@ -1,64 +1,71 @@
-//! What a merge is made of and what came out: norms, distances, agreement; over all tensors or a group.
+//! Figures about a merge: norms, distances and agreement of the parents, over all tensors or a group.
 //!
 //! Does not know files or formulas. Sums are in f64, in the order in which tensors are added.
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
-/// How far two parents are from their base.
+/// The distances of two parents from their base.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MergeReport {
+    /// 2-norm of the base.
     pub norm_base: f64,
-    /// Norms of the parents' differences, relative to the base's norm.
+    /// Norm of the first parent's difference from the base, relative to the base's norm.
     pub distance_a: f64,
+    /// The same of the second parent.
     pub distance_b: f64,
-    /// Cosine between the two differences.
+    /// Cosine between the two differences, from -1 to 1.
     pub cosine: f64,
-    /// Share of the numbers that both changed, and of those the share whose signs differ.
+    /// Share of the numbers that both parents changed, from 0 to 1.
     pub overlap: f64,
+    /// Share of those numbers that the parents changed in opposite directions, from 0 to 1.
     pub sign_conflicts: f64,
 }
 
 /// The parents and their merge, over some tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
+    /// How many tensors were merged.
     pub num_tensors: usize,
+    /// How many numbers they have.
     pub num_numbers: usize,
+    /// 2-norm of the first parent.
     pub norm_a: f64,
+    /// 2-norm of the second parent.
     pub norm_b: f64,
+    /// 2-norm of the merge.
     pub norm_merged: f64,
     /// The parents' distance from each other, relative to the mean of their norms.
     pub distance: f64,
-    /// Only where the base is known.
+    /// Distances from the base; absent if no base was given.
     pub from_base: Option<MergeReport>,
 }
 
-/// What a tensor is for, as far as its name tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// The purpose of a tensor, as far as its name tells.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Group {
-    /// Of the text: tokens to vectors and back.
+    /// Tokens to vectors and back.
     Embeddings,
+    /// Attention of the decoder.
     Attention,
+    /// Feed-forward layers of the decoder.
     Mlp,
+    /// Norms of the decoder.
     Norms,
-    /// All that sees pictures, and what carries them to the text.
+    /// The vision tower, and the layers between it and the decoder.
     Vision,
+    /// Everything else.
     Other,
 }
 
 impl Group {
-    pub const ALL: [Group; 6] = [
-        Group::Embeddings,
-        Group::Attention,
-        Group::Mlp,
-        Group::Norms,
-        Group::Vision,
-        Group::Other,
-    ];
-
-    /// The group of the tensor `name`, by the words that published models use.
+    /// Finds the group of the tensor `name` by the words that published models use.
     pub fn of(name: &str) -> Group {
-        // A norm stands inside of what it is the norm of, so norms are looked for before that.
+        // A norm's name contains that of the layer it belongs to, so norms are looked for first.
         const WORDS: [(Group, &[&str]); 5] = [
             (Group::Vision, &["visual", "vision", "image", "mm_projector", "multi_modal"]),
             (Group::Norms, &["norm", "ln_"]),
@@ -69,17 +76,6 @@ impl Group {
         let name = name.to_lowercase();
         let is = |(_, words): &&(Group, &[&str])| words.iter().any(|word| name.contains(word));
         WORDS.iter().find(is).map_or(Group::Other, |(group, _)| *group)
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Group::Embeddings => "embeddings",
-            Group::Attention => "attention",
-            Group::Mlp => "mlp",
-            Group::Norms => "norms",
-            Group::Vision => "vision",
-            Group::Other => "other",
-        }
     }
 }
 
@@ -134,7 +130,7 @@ impl Figures {
         self.merged += merged.iter().copied().map(square).sum::<f64>();
     }
 
-    /// Adds what was summed over other tensors.
+    /// Adds the sums over other tensors.
     pub fn add(&mut self, other: &Figures) {
         self.num_tensors += other.num_tensors;
         self.num_numbers += other.num_numbers;
@@ -153,6 +149,7 @@ impl Figures {
         }
     }
 
+    /// Computes the figures from the sums.
     pub fn summary(&self) -> Summary {
         let (norm_a, norm_b) = (self.a.sqrt(), self.b.sqrt());
         Summary {
@@ -166,7 +163,7 @@ impl Figures {
         }
     }
 
-    /// How far the parents are from their base; zeros if no base was added.
+    /// Computes the distances of the parents from their base; zeros if no base was added.
     pub fn report(&self) -> MergeReport {
         self.base.unwrap_or_default().report(self.num_numbers)
     }
@@ -190,7 +187,7 @@ fn square(x: f32) -> f64 {
     f64::from(x).powi(2)
 }
 
-/// Zero where there is nothing to divide by: biases may all be zero, and JSON has no infinity.
+/// Divides; 0 where `whole` is not positive, since biases may all be zero and JSON has no infinity.
 fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }

@@ -1,12 +1,12 @@
-//! Grouped-query attention over spans of rows, forward and backward, without ever holding the weights
-//! of more than [`BLOCK`] queries (Dao et al. 2022, arXiv 2205.14135, without their tiling over keys).
+//! Grouped-query attention over spans of rows, forward and backward, with the weights of at most [`BLOCK`] queries in
+//! memory (Dao et al. 2022, arXiv 2205.14135, without their tiling over keys).
 //!
-//! Does not know where rows come from. What a query cannot see is not computed: a span knows its keys.
+//! Does not know where rows come from. Keys that a query cannot see are not computed.
 
 use super::gemm::{Mat, MatMut, product};
 use super::kernels::{inner, softmax, softmax_again, softmax_backward};
 
-/// Queries whose weights are held at once.
+/// How many queries have their weights in memory at once.
 const BLOCK: usize = 64;
 
 /// Rows `start..start + len` that attend among themselves, and to all of `prefix`.
@@ -14,10 +14,17 @@ const BLOCK: usize = 64;
 pub(crate) struct Span {
     pub(crate) start: usize,
     pub(crate) len: usize,
-    /// Start and length of rows that stand before them and are seen whole.
+    /// Start and length of earlier rows that every row of the span sees.
     pub(crate) prefix: (usize, usize),
-    /// Whether a row sees only itself and what stands before it in the span.
+    /// Whether a row sees only itself and the rows before it in the span.
     pub(crate) causal: bool,
+}
+
+impl Span {
+    /// Makes a span in which every row sees every other, of a picture that begins at row `picture`.
+    pub(crate) fn plain(start: usize, len: usize, picture: usize) -> Span {
+        Span { start, len, prefix: (picture, 0), causal: false }
+    }
 }
 
 /// Heads of one kind of attention. A row of `qkv` is all queries, then all keys, then all values.
@@ -29,12 +36,12 @@ pub(crate) struct Heads {
 }
 
 impl Heads {
-    /// Numbers in a row of queries, keys and values.
+    /// Returns the width of a row of queries, keys and values.
     pub(crate) fn width(self) -> usize {
         (self.heads + 2 * self.kv_heads) * self.head_dim
     }
 
-    /// Numbers in a row of the outcome.
+    /// Returns the width of a row of the output.
     pub(crate) fn out(self) -> usize {
         self.heads * self.head_dim
     }
@@ -43,7 +50,7 @@ impl Heads {
         1.0 / (self.head_dim as f32).sqrt()
     }
 
-    /// First column of the queries, keys and values of a head.
+    /// Returns the first column of the queries, keys and values of a head.
     fn columns(self, head: usize) -> [usize; 3] {
         let kv = head / (self.heads / self.kv_heads);
         let d = self.head_dim;
@@ -58,23 +65,23 @@ struct Block {
     len: usize,
     /// The keys of the prefix and of the span.
     parts: [Part; 2],
-    /// Keys that the first query sees, and how many more each next one does.
+    /// How many keys the first query sees, and how many more each following one.
     valid: usize,
     step: usize,
 }
 
-/// Keys that stand together.
+/// A run of consecutive keys.
 #[derive(Clone, Copy)]
 struct Part {
     /// First row of the keys and their number.
     start: usize,
     len: usize,
-    /// Where they stand among all keys of the block.
+    /// Index of the first among all keys of the block.
     column: usize,
 }
 
 impl Block {
-    /// Keys in all.
+    /// Counts the keys.
     fn columns(&self) -> usize {
         self.parts.iter().map(|part| part.len).sum()
     }
@@ -98,7 +105,10 @@ fn blocks(span: &Span) -> impl Iterator<Item = Block> {
     })
 }
 
-/// `[rows, heads * head_dim]` into `out`; `lse` gets `[rows, heads]`, which the way back needs.
+/// Computes attention into `out`.
+///
+/// # Shapes
+/// `qkv [rows, width]`, `out [rows, heads * head_dim]`; `lse [rows, heads]` gets what [`backward`] needs.
 pub(crate) fn forward(qkv: &[f32], heads: Heads, spans: &[Span], out: &mut [f32], lse: &mut [f32]) {
     let (width, out_width) = (heads.width(), heads.out());
     let mut weights = Vec::new();
@@ -128,7 +138,7 @@ pub(crate) fn forward(qkv: &[f32], heads: Heads, spans: &[Span], out: &mut [f32]
     }
 }
 
-/// Scaled products of the block's queries with all its keys, `[queries, keys]`.
+/// Computes the scaled products of the block's queries with all its keys, `[queries, keys]`.
 fn scores(qkv: &[f32], heads: Heads, block: &Block, [q, k]: [usize; 2], scores: &mut [f32]) {
     let (width, d, columns) = (heads.width(), heads.head_dim, block.columns());
     for Part { start, len, column } in block.parts() {
@@ -142,7 +152,7 @@ fn scores(qkv: &[f32], heads: Heads, block: &Block, [q, k]: [usize; 2], scores: 
     }
 }
 
-/// The gradient of `qkv`, which `dqkv` (all zero) gets, from that of `out`.
+/// Computes the gradient of `qkv` into `dqkv`, which must be zero, from that of `out`.
 pub(crate) fn backward(
     qkv: &[f32],
     heads: Heads,

@@ -1,8 +1,8 @@
 //! One transformer block, of the decoder or of the tower, forward and backward on slices.
 //!
-//! Does not know names: it is given weights and places for their gradients. What the way back needs is
-//! kept where it is dear (inputs, queries and keys, gates) and computed again where it is cheap
-//! (normalized rows, attention weights, the product of gates).
+//! Does not know names: it gets weights and places for their gradients. The forward pass stores what is expensive
+//! (inputs, queries and keys, gates); the backward pass computes again what is cheap (normalized rows,
+//! attention weights, the product of gates).
 
 use super::attention::{self, Heads, Span};
 use super::gemm::{Mat, MatMut, product};
@@ -11,7 +11,7 @@ use super::kernels::{
     swiglu_backward,
 };
 
-/// A linear layer as PyTorch stores it: weight `[out, in]`, bias `[out]`.
+/// A linear layer in PyTorch's layout: weight `[out, in]`, bias `[out]`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Linear<'a> {
     pub(crate) weight: &'a [f32],
@@ -19,7 +19,7 @@ pub(crate) struct Linear<'a> {
     pub(crate) inputs: usize,
 }
 
-/// Where the gradient of a linear layer goes.
+/// The gradient of a linear layer, to be added to.
 #[derive(Debug)]
 pub(crate) struct LinearGradient<'a> {
     pub(crate) weight: &'a mut [f32],
@@ -48,7 +48,7 @@ pub(crate) struct Weights<'a> {
     pub(crate) down: Linear<'a>,
 }
 
-/// Where their gradients go; nothing where none is wanted.
+/// The gradients of a block's weights, to be added to; `None` where one is not wanted.
 #[derive(Debug, Default)]
 pub(crate) struct Gradients<'a> {
     pub(crate) norm1: Option<&'a mut [f32]>,
@@ -59,12 +59,12 @@ pub(crate) struct Gradients<'a> {
     pub(crate) down: Option<LinearGradient<'a>>,
 }
 
-/// What the way back needs of one block.
+/// The results of a forward pass that the backward pass through one block needs.
 #[derive(Debug, Default)]
 pub(crate) struct Tape {
     x: Vec<f32>,
     scales1: Vec<f32>,
-    /// Queries and keys turned.
+    /// Queries and keys rotated.
     qkv: Vec<f32>,
     lse: Vec<f32>,
     mixed: Vec<f32>,
@@ -74,7 +74,7 @@ pub(crate) struct Tape {
 }
 
 impl Tape {
-    /// Queries, keys and values, queries and keys turned: `[rows, width]`.
+    /// Returns queries, keys and values, queries and keys rotated: `[rows, width]`.
     pub(crate) fn qkv(&self) -> &[f32] {
         &self.qkv
     }
@@ -92,7 +92,7 @@ impl Linear<'_> {
         self.weight.len() / self.inputs
     }
 
-    /// `y = x W^T + b` for `rows` rows; rows of `y` begin `stride` apart. `add_to` adds instead.
+    /// Computes `y = x W^T + b` for `rows` rows, or adds to `y` if `add_to`. Rows of `y` begin `stride` apart.
     pub(crate) fn forward(
         &self,
         x: &[f32],
@@ -114,7 +114,7 @@ impl Linear<'_> {
         }
     }
 
-    /// Adds to `dx` and to `gradient` what `dy` says of them.
+    /// Adds to `dx` and to `gradient` the gradients that follow from `dy`, whose rows begin `stride` apart.
     pub(crate) fn backward(
         &self,
         dy: &[f32],
@@ -141,7 +141,7 @@ impl Linear<'_> {
 }
 
 impl Weights<'_> {
-    /// Turns `x [rows, hidden]` into what the block makes of it.
+    /// Replaces `x [rows, hidden]` by the output of the block.
     pub(crate) fn forward(
         &self,
         shape: Shape,
@@ -165,7 +165,7 @@ impl Weights<'_> {
         Tape { x, scales1, qkv, lse, mixed, x2, scales2, gates }
     }
 
-    /// Queries, keys and values of normalized rows, turned by their angles.
+    /// Computes queries, keys and values of normalized rows, and rotates queries and keys by their angles.
     pub(crate) fn queries(
         &self,
         y: &[f32],
@@ -184,7 +184,7 @@ impl Weights<'_> {
         rotary(qkv, width, turned, heads.head_dim, angles.cos, angles.sin, false);
     }
 
-    /// Turns `d`, the gradient of the block's outcome, into that of its input.
+    /// Replaces `d`, the gradient of the block's output, by that of its input, and adds those of the weights.
     pub(crate) fn backward(
         &self,
         shape: Shape,
@@ -229,7 +229,7 @@ impl Weights<'_> {
         rms_norm_backward(&dy, &x, self.norm1, &scales1, d, gradients.norm1.as_deref_mut());
     }
 
-    /// What the block adds after attention: `x` becomes `x + down(silu(gate) * up)`.
+    /// Computes the feed-forward half of the block: `x` becomes `x + down(silu(gate) * up)`.
     pub(crate) fn feed_forward(&self, shape: Shape, x: &mut [f32], scratch: &mut Scratch) {
         let rows = x.len() / shape.hidden;
         let inner = shape.inner;
@@ -243,7 +243,7 @@ impl Weights<'_> {
     }
 }
 
-/// Room for what a block computes on its way.
+/// Memory for the intermediate results of a block.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub(crate) y: Vec<f32>,

@@ -1,17 +1,18 @@
 //! Decoding token by token over keys and values that each row keeps.
 //!
 //! Does not know how a token is chosen. A prompt's keys are computed once and shared by its samples;
-//! what a row generates it keeps itself, so rows come and go without moving anybody's cache.
+//! each row holds the keys of what it generates, so rows come and go without moving another's cache.
 
 use std::rc::Rc;
 
 use super::block::{Angles, Scratch};
-use super::{NORM, Native, spans};
-use crate::native::kernels::{attend, rms_norm};
-use crate::rope::{Position, decoder_tables};
-use crate::vlm::TokenBatch;
+use super::kernels::{attend, rms_norm};
+use super::{Native, spans};
+use crate::batch::{Source, TokenBatch};
+use crate::qwen2_5_vl::names::NORM;
+use crate::qwen2_5_vl::rope::{Position, decoder_tables};
 
-/// Keys and values, by layer and key head: `[len, head_dim]` each.
+/// Keys and values by layer and key head, `[len, head_dim]` each.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cache {
     keys: Vec<Vec<f32>>,
@@ -33,11 +34,11 @@ impl Row {
 }
 
 impl Native {
-    /// Keys and values of prompts, and the logits after each, `[prompts, vocab_size]`.
+    /// Computes keys and values of prompts, and the logits after each, `[prompts, vocab_size]`.
     pub(crate) fn prefill(&self, batch: &TokenBatch, features: &[f32]) -> (Vec<Cache>, Vec<f32>) {
         let (shape, hidden) = (self.shape(), self.config.hidden_size);
         let (heads, width) = (shape.heads, shape.heads.width());
-        let mut x = self.embed(&self.sources(batch, !features.is_empty()), features);
+        let mut x = self.embed(&batch.sources(&self.config, !features.is_empty()), features);
         let (cos, sin) = self.angles(batch);
         let (spans, angles) = (spans(batch), Angles { cos: &cos, sin: &sin });
         let mut caches = vec![Cache::default(); batch.input_ids.len()];
@@ -73,7 +74,7 @@ impl Native {
         }
     }
 
-    /// One token more for every row; the logits after it, `[rows, vocab_size]`.
+    /// Adds one token to every row and returns the logits after it, `[rows, vocab_size]`.
     pub(crate) fn step(
         &self,
         rows: &mut [&mut Row],
@@ -83,7 +84,7 @@ impl Native {
         let shape = self.shape();
         let (heads, d) = (shape.heads, shape.heads.head_dim);
         let group = heads.heads / heads.kv_heads;
-        let sources: Vec<Result<u32, usize>> = ids.iter().map(|&id| Ok(id)).collect();
+        let sources: Vec<Source> = ids.iter().copied().map(Source::Token).collect();
         let mut x = self.embed(&sources, &[]);
         let (cos, sin) = decoder_tables(positions, &self.config);
         let angles = Angles { cos: &cos, sin: &sin };
@@ -113,7 +114,7 @@ impl Native {
         self.logits_of(&x)
     }
 
-    /// Logits of rows before the last norm.
+    /// Computes the logits of rows that the last norm has not seen yet.
     fn logits_of(&self, x: &[f32]) -> Vec<f32> {
         let hidden = self.config.hidden_size;
         let mut normed = vec![0.0; x.len()];

@@ -23,7 +23,7 @@ pub struct Mat<'a> {
     column_stride: usize,
 }
 
-/// The same, to be written.
+/// A matrix inside a slice that can be written.
 #[derive(Debug)]
 pub struct MatMut<'a> {
     data: &'a mut [f32],
@@ -33,7 +33,7 @@ pub struct MatMut<'a> {
 }
 
 impl<'a> Mat<'a> {
-    /// `rows` rows of `columns` numbers that begin `row_stride` apart.
+    /// Views `rows` rows of `columns` numbers that begin `row_stride` apart.
     ///
     /// # Panics
     /// If the slice is too short.
@@ -42,7 +42,7 @@ impl<'a> Mat<'a> {
         Mat { data, rows, columns, row_stride, column_stride: 1 }
     }
 
-    /// Transposed, without moving anything.
+    /// Transposes the view; no numbers are moved.
     pub fn t(self) -> Mat<'a> {
         Mat {
             rows: self.columns,
@@ -55,7 +55,10 @@ impl<'a> Mat<'a> {
 }
 
 impl<'a> MatMut<'a> {
-    /// See [`Mat::new`].
+    /// Views `rows` rows of `columns` numbers that begin `row_stride` apart.
+    ///
+    /// # Panics
+    /// If the slice is too short.
     pub fn new(data: &'a mut [f32], rows: usize, columns: usize, row_stride: usize) -> MatMut<'a> {
         check(data.len(), rows, columns, row_stride);
         MatMut { data, rows, columns, row_stride }
@@ -71,19 +74,23 @@ fn check(len: usize, rows: usize, columns: usize, row_stride: usize) {
     assert!(rows < 2 || columns <= row_stride, "rows of {columns} overlap at stride {row_stride}");
 }
 
-/// The shape of a product: `rows x inner` times `inner x columns`, and whether a side is transposed.
+/// The shape of a product, `rows x inner` times `inner x columns`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Product {
+    /// Rows of the left side and of the result.
     pub rows: usize,
+    /// Columns of the left side and rows of the right side.
     pub inner: usize,
+    /// Columns of the right side and of the result.
     pub columns: usize,
+    /// Whether the left and the right side are transposed views.
     pub transposed: [bool; 2],
 }
 
 static IS_RECORDING: AtomicBool = AtomicBool::new(false);
 static RECORD: Mutex<Vec<Product>> = Mutex::new(Vec::new());
 
-/// The products that the whole process does while `work` runs: what a bench needs to time them alone.
+/// Records the products that the whole process computes while `work` runs, so that a bench can time them alone.
 ///
 /// # Panics
 /// If a thread panicked while it recorded.
@@ -94,7 +101,7 @@ pub fn recorded(work: impl FnOnce()) -> Vec<Product> {
     std::mem::take(&mut *RECORD.lock().expect("nobody panics here"))
 }
 
-/// `dst = scale * lhs * rhs`, or `dst += …` if `accumulate`. One thread: work is shared out above.
+/// Computes `dst = scale * lhs * rhs`, or adds it to `dst` if `accumulate`, on one thread.
 ///
 /// # Panics
 /// If the shapes do not match.

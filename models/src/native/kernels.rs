@@ -1,5 +1,4 @@
-//! What is done element by element or row by row, each forward and backward, in the widest vectors of
-//! the machine.
+//! Operations on elements and rows, each forward and backward, in the widest vectors of the machine.
 //!
 //! Does not know layers. Each function is compiled once for every vector width and picked at run time;
 //! sums go over [`LANES`] partial sums, so their order, and with it every bit, is the same for all.
@@ -54,8 +53,8 @@ fn normalize(x: &[f32], weight: &[f32], scale: f32, y: &mut [f32]) {
     }
 }
 
-/// `e^x` to two units in the last place: 2^n times a polynomial on half a binary logarithm around zero
-/// (the coefficients of Cephes' `expf`). Below -87 it stays near zero, above 88 it stays where it is.
+/// Computes `e^x` to two units in the last place: 2^n times a polynomial on half a binary logarithm around zero
+/// (the coefficients of Cephes' `expf`). Below -87 and above 88 it stays constant.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     let x = if x < -87.0 { -87.0 } else { x };
@@ -71,7 +70,7 @@ fn exp(x: f32) -> f32 {
     (p * r * r + r + 1.0) * f32::from_bits(((n as i32 + 127) as u32) << 23)
 }
 
-/// RMSNorm of every row of `x` (Zhang and Sennrich 2019); `scales` gets `1 / sqrt(mean(x^2) + eps)`.
+/// Computes RMSNorm of every row of `x` (Zhang and Sennrich 2019); `scales` gets `1 / sqrt(mean(x^2) + eps)`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32], scales: &mut [f32]) {
     let width = weight.len();
@@ -82,7 +81,7 @@ pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32], scale
     }
 }
 
-/// The same with the scales known.
+/// Computes RMSNorm again from the scales that [`rms_norm`] found.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn rms_norm_again(x: &[f32], weight: &[f32], scales: &[f32], y: &mut [f32]) {
     let width = weight.len();
@@ -92,7 +91,7 @@ pub(crate) fn rms_norm_again(x: &[f32], weight: &[f32], scales: &[f32], y: &mut 
     }
 }
 
-/// Adds to `dx`, and to `dweight` if it is wanted, what `dy` says of them.
+/// Adds to `dx`, and to `dweight` if it is wanted, the gradients that follow from `dy`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn rms_norm_backward(
     dy: &[f32],
@@ -154,7 +153,7 @@ pub(crate) fn add_columns(dy: &[f32], stride: usize, dbias: &mut [f32]) {
     }
 }
 
-/// `a += b`.
+/// Computes `a += b`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn add(a: &mut [f32], b: &[f32]) {
     for (a, b) in a.iter_mut().zip(b) {
@@ -162,7 +161,7 @@ pub(crate) fn add(a: &mut [f32], b: &[f32]) {
     }
 }
 
-/// `silu(gate) * up` (Shazeer 2020); a row of `gates` is the gate and then up.
+/// Computes `silu(gate) * up` (Shazeer 2020); a row of `gates` is the gate and then up.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn swiglu(gates: &[f32], width: usize, out: &mut [f32]) {
     for (row, out) in gates.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
@@ -173,7 +172,7 @@ pub(crate) fn swiglu(gates: &[f32], width: usize, out: &mut [f32]) {
     }
 }
 
-/// Turns `gates` into their gradient.
+/// Replaces `gates` by their gradient.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn swiglu_backward(dout: &[f32], width: usize, gates: &mut [f32]) {
     for (row, dout) in gates.chunks_exact_mut(2 * width).zip(dout.chunks_exact(width)) {
@@ -187,8 +186,8 @@ pub(crate) fn swiglu_backward(dout: &[f32], width: usize, gates: &mut [f32]) {
     }
 }
 
-/// Turns each head of `head_dim` numbers in `columns` of every row by the row's angles, half-split;
-/// `back` turns the other way, which is also the gradient.
+/// Rotates each head of `head_dim` numbers in `columns` of every row by the row's angles, half-split;
+/// `back` rotates the other way, which is also the gradient.
 ///
 /// # Shapes
 /// `cos` and `sin` `[rows, head_dim / 2]`.
@@ -216,8 +215,8 @@ pub(crate) fn rotary(
     }
 }
 
-/// Softmax of the first `valid` numbers of a row, zeros behind them; returns the logarithm of the sum
-/// of exponentials.
+/// Computes the softmax of the first `valid` numbers of a row and sets the others to zero; returns the logarithm of the
+/// sum of exponentials.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn softmax(row: &mut [f32], valid: usize) -> f32 {
     let (row, hidden) = row.split_at_mut(valid);
@@ -234,7 +233,7 @@ pub(crate) fn softmax(row: &mut [f32], valid: usize) -> f32 {
     most + total.ln()
 }
 
-/// `exp(x - lse)` of the first `valid` numbers of a row, zeros behind them.
+/// Computes `exp(x - lse)` of the first `valid` numbers of a row and sets the others to zero.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn softmax_again(row: &mut [f32], valid: usize, lse: f32) {
     let (row, hidden) = row.split_at_mut(valid);
@@ -244,7 +243,7 @@ pub(crate) fn softmax_again(row: &mut [f32], valid: usize, lse: f32) {
     }
 }
 
-/// The gradient of softmax: `dp = p * (dp - along) * scale`, `along` being the sum of `dp * p`.
+/// Computes the gradient of softmax: `dp = p * (dp - along) * scale`, `along` being the sum of `dp * p`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn softmax_backward(p: &[f32], dp: &mut [f32], along: f32, scale: f32) {
     for (dp, p) in dp.iter_mut().zip(p) {
@@ -252,7 +251,7 @@ pub(crate) fn softmax_backward(p: &[f32], dp: &mut [f32], along: f32, scale: f32
     }
 }
 
-/// Attention of one query over keys and values in two parts, `[len, head_dim]` each.
+/// Computes attention of one query over keys and values in two parts, `[len, head_dim]` each.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn attend(
     query: &[f32],
@@ -293,7 +292,7 @@ pub(crate) fn attend(
     }
 }
 
-/// `a *= factor`.
+/// Computes `a *= factor`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn scale(a: &mut [f32], factor: f32) {
     for a in a.iter_mut() {
@@ -301,13 +300,13 @@ pub(crate) fn scale(a: &mut [f32], factor: f32) {
     }
 }
 
-/// The sum of products of two rows.
+/// Computes the sum of products of two rows.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn inner(a: &[f32], b: &[f32]) -> f32 {
     dot(a, b)
 }
 
-/// The logarithm of the sum of exponentials of a row.
+/// Computes the logarithm of the sum of exponentials of a row.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn log_sum_exp(row: &[f32]) -> f32 {
     let most = largest(row);

@@ -6,28 +6,31 @@
 use std::collections::BTreeMap;
 
 use super::attention::{Heads, Span};
-use super::block::{Angles, Gradients, Linear, Shape, Tape, Weights};
+use super::block::{Angles, Gradients, Linear, LinearGradient, Shape, Tape, Weights};
 use super::gemm::{Mat, MatMut, product};
 use super::kernels::{rms_norm, rms_norm_backward};
-use super::{HostGradients, Native, TOWER, lend, pair};
-use crate::rope::{Grid, vision_tables};
-use crate::vision::WindowLayout;
+use super::{HostGradients, Native, Parts};
+use crate::qwen2_5_vl::config::VisionConfig;
+use crate::qwen2_5_vl::names::TOWER;
+use crate::qwen2_5_vl::rope::{Grid, vision_tables};
+use crate::qwen2_5_vl::vision::WindowLayout;
 
 /// RMSNorm's epsilon in the tower; the reference fixes it in code.
 const EPS: f32 = 1e-6;
 
-/// What the way back through the tower needs.
+const PATCH_EMBED: &str = "visual.patch_embed.proj.weight";
+const MERGER_NORM: &str = "visual.merger.ln_q.weight";
+const MERGER_IN: &str = "visual.merger.mlp.0";
+const MERGER_OUT: &str = "visual.merger.mlp.2";
+
+/// The results of a forward pass through the tower that [`Native::tower_backward`] needs.
 #[derive(Debug, Default)]
 pub struct TowerPass {
+    /// `[patches, patch_values]`, in the processor's order.
     patches: Vec<f32>,
-    cos: Vec<f32>,
-    sin: Vec<f32>,
-    windows: Vec<Span>,
-    frames: Vec<Span>,
-    /// New place to old patch, and to old merged token.
-    order: Vec<usize>,
-    token_order: Vec<usize>,
+    places: Arrangement,
     tapes: Vec<Tape>,
+    /// After the last block, `[patches, hidden_size]`.
     x: Vec<f32>,
     scales: Vec<f32>,
     normed: Vec<f32>,
@@ -36,117 +39,133 @@ pub struct TowerPass {
     active: Vec<f32>,
 }
 
+/// The patches of all pictures in window order: their angles, and which attend to each other.
+#[derive(Debug, Default)]
+struct Arrangement {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    windows: Vec<Span>,
+    frames: Vec<Span>,
+    /// Old patch of each new place, and old merged token likewise.
+    order: Vec<usize>,
+    token_order: Vec<usize>,
+}
+
+impl Arrangement {
+    fn of(images: &[(&[f32], Grid)], config: &VisionConfig) -> Arrangement {
+        let half = config.hidden_size / config.num_heads / 2;
+        let mut all = Arrangement::default();
+        let mut layouts: BTreeMap<Grid, (WindowLayout, Vec<f32>, Vec<f32>)> = BTreeMap::new();
+        for &(_, grid) in images {
+            let (layout, cos, sin) = layouts.entry(grid).or_insert_with(|| {
+                let layout = WindowLayout::new(grid, config);
+                let (cos, sin) = vision_tables(grid, config);
+                let pick =
+                    |table: &[f32]| rows_at(table, half, layout.order.iter().map(|&i| i as usize));
+                let (cos, sin) = (pick(&cos), pick(&sin));
+                (layout, cos, sin)
+            });
+            let start = all.order.len();
+            all.cos.extend_from_slice(cos);
+            all.sin.extend_from_slice(sin);
+            for (segments, spans) in
+                [(&layout.windows, &mut all.windows), (&layout.frames, &mut all.frames)]
+            {
+                for s in segments {
+                    let span = |i| Span::plain(start + s.start + i * s.len, s.len, start);
+                    spans.extend((0..s.count).map(span));
+                }
+            }
+            all.order.extend(layout.order.iter().map(|&i| start + i as usize));
+            let first_token = all.token_order.len();
+            all.token_order.resize(first_token + layout.inverse.len(), 0);
+            for (token, &place) in layout.inverse.iter().enumerate() {
+                all.token_order[first_token + place as usize] = first_token + token;
+            }
+        }
+        all
+    }
+
+    fn angles(&self) -> Angles<'_> {
+        Angles { cos: &self.cos, sin: &self.sin }
+    }
+
+    /// Returns the patches that attend to each other in block `i`.
+    fn spans(&self, config: &VisionConfig, i: usize) -> &[Span] {
+        if config.fullatt_block_indexes.contains(&i) { &self.frames } else { &self.windows }
+    }
+}
+
+/// Copies rows of `width` numbers in the order of their numbers `rows`.
+fn rows_at(table: &[f32], width: usize, rows: impl Iterator<Item = usize>) -> Vec<f32> {
+    rows.flat_map(|i| table[i * width..][..width].iter().copied()).collect()
+}
+
+/// Copies row `i` of `from` to row `to[i]`: the inverse of [`rows_at`].
+fn scattered(from: &[f32], width: usize, to: &[usize]) -> Vec<f32> {
+    let mut out = vec![0.0; from.len()];
+    for (row, &i) in from.chunks_exact(width).zip(to) {
+        out[i * width..][..width].copy_from_slice(row);
+    }
+    out
+}
+
 impl Native {
-    /// Features of pictures and videos in the order given, `[tokens, hidden_size]`, and what
-    /// [`Native::tower_backward`] needs.
+    /// Computes the features of pictures and videos in the order given.
+    ///
+    /// # Shapes
+    /// Each item is patches `[num_patches * patch_values]`, row-major, with their grid; returns
+    /// `[tokens of all pictures, hidden_size]` and what [`Native::tower_backward`] needs.
     pub fn image_features(&self, images: &[(&[f32], Grid)]) -> (Vec<f32>, TowerPass) {
         if images.is_empty() {
             return (Vec::new(), TowerPass::default());
         }
         let config = &self.config.vision_config;
-        let shape = self.tower_shape();
-        let merge = config.spatial_merge_size;
-        let unit = merge * merge;
-        let (mut cos, mut sin) = (Vec::new(), Vec::new());
-        let (mut windows, mut frames) = (Vec::new(), Vec::new());
-        let (mut order, mut token_order) = (Vec::new(), Vec::new());
-        let half = shape.heads.head_dim / 2;
-        let mut layouts: BTreeMap<Grid, (WindowLayout, Vec<f32>, Vec<f32>)> = BTreeMap::new();
-        for &(_, grid) in images {
-            let (layout, c, s) = layouts.entry(grid).or_insert_with(|| {
-                let layout = WindowLayout::new(grid, config);
-                let (c, s) = vision_tables(grid, config);
-                let pick = |table: &[f32]| -> Vec<f32> {
-                    let rows = layout.order.iter().map(|&i| &table[i as usize * half..][..half]);
-                    rows.flatten().copied().collect()
-                };
-                let (c, s) = (pick(&c), pick(&s));
-                (layout, c, s)
-            });
-            let start = order.len();
-            cos.extend_from_slice(c);
-            sin.extend_from_slice(s);
-            layout.push_spans(start, &mut windows, &mut frames);
-            order.extend(layout.order.iter().map(|&i| start + i as usize));
-            let first_token = token_order.len();
-            token_order.resize(first_token + layout.inverse.len(), 0);
-            for (token, &place) in layout.inverse.iter().enumerate() {
-                token_order[first_token + place as usize] = first_token + token;
-            }
-        }
+        let (shape, hidden) = (self.tower_shape(), config.hidden_size);
+        let places = Arrangement::of(images, config);
         let patches: Vec<f32> = images.iter().flat_map(|(p, _)| p.iter().copied()).collect();
-        let rows = order.len();
-        let dim = patches.len() / rows;
-        let hidden = config.hidden_size;
+        let rows = places.order.len();
         let mut embedded = vec![0.0; rows * hidden];
-        let embedding = Linear {
-            weight: self.slice("visual.patch_embed.proj.weight"),
-            bias: None,
-            inputs: dim,
-        };
+        let embedding =
+            Linear { weight: self.slice(PATCH_EMBED), bias: None, inputs: patches.len() / rows };
         embedding.forward(&patches, rows, &mut embedded, hidden, false);
-        let mut x: Vec<f32> =
-            order.iter().flat_map(|&i| embedded[i * hidden..][..hidden].iter().copied()).collect();
-        let angles = Angles { cos: &cos, sin: &sin };
-        let tapes: Vec<Tape> = (0..config.depth)
+        let mut x = rows_at(&embedded, hidden, places.order.iter().copied());
+        let tapes = (0..config.depth)
             .map(|i| {
-                let spans =
-                    if config.fullatt_block_indexes.contains(&i) { &frames } else { &windows };
-                self.tower_layer(i).forward(shape, &mut x, angles, spans)
+                let spans = places.spans(config, i);
+                self.tower_layer(i).forward(shape, &mut x, places.angles(), spans)
             })
             .collect();
-
-        let mut normed = vec![0.0; x.len()];
-        let mut scales = vec![0.0; rows];
-        let norm = self.slice("visual.merger.ln_q.weight");
-        rms_norm(&x, norm, shape.eps, &mut normed, &mut scales);
-        let (tokens, width) = (rows / unit, unit * hidden);
-        let mut merged = vec![0.0; tokens * width];
-        self.linear("visual.merger.mlp.0", width, true).forward(
-            &normed,
-            tokens,
-            &mut merged,
-            width,
-            false,
-        );
-        let active: Vec<f32> = merged.iter().map(|&x| gelu(x)).collect();
-        let out = config.out_hidden_size;
-        let mut placed = vec![0.0; tokens * out];
-        self.linear("visual.merger.mlp.2", width, true).forward(
-            &active,
-            tokens,
-            &mut placed,
-            out,
-            false,
-        );
-        let mut features = vec![0.0; tokens * out];
-        for (row, &token) in placed.chunks_exact(out).zip(&token_order) {
-            features[token * out..][..out].copy_from_slice(row);
-        }
-        let pass = TowerPass {
-            patches,
-            cos,
-            sin,
-            windows,
-            frames,
-            order,
-            token_order,
-            tapes,
-            x,
-            scales,
-            normed,
-            merged,
-            active,
-        };
+        let mut pass = TowerPass { patches, places, tapes, x, ..TowerPass::default() };
+        let features = self.merger(&mut pass);
         (features, pass)
     }
 
-    /// Whether any parameter of the tower is not `frozen`.
+    /// Merges blocks of patches into tokens, `[tokens, hidden_size]`, and notes in `pass` what it computed on the way.
+    fn merger(&self, pass: &mut TowerPass) -> Vec<f32> {
+        let config = &self.config.vision_config;
+        let (rows, tokens) = (pass.places.order.len(), pass.places.token_order.len());
+        let (width, out) = (pass.x.len() / tokens, config.out_hidden_size);
+        pass.normed = vec![0.0; pass.x.len()];
+        pass.scales = vec![0.0; rows];
+        rms_norm(&pass.x, self.slice(MERGER_NORM), EPS, &mut pass.normed, &mut pass.scales);
+        let linear = |name: &str, x: &[f32], outputs: usize| {
+            let mut y = vec![0.0; tokens * outputs];
+            self.linear(name, width, true).forward(x, tokens, &mut y, outputs, false);
+            y
+        };
+        pass.merged = linear(MERGER_IN, &pass.normed, width);
+        pass.active = pass.merged.iter().map(|&x| gelu(x)).collect();
+        scattered(&linear(MERGER_OUT, &pass.active, out), out, &pass.places.token_order)
+    }
+
+    /// Returns whether any parameter of the tower is not `frozen`.
     pub fn tower_learns(&self, frozen: &dyn Fn(&str) -> bool) -> bool {
         self.tensors.keys().any(|name| name.starts_with(TOWER) && !frozen(name))
     }
 
-    /// Gradients of all parameters of the tower that are not `frozen`, from those of its features.
+    /// Computes the gradients of all parameters of the tower that are not `frozen` from `dfeatures`, those of its
+    /// features, `[tokens of all pictures, hidden_size]`.
     pub fn tower_backward(
         &self,
         pass: TowerPass,
@@ -157,51 +176,36 @@ impl Native {
         let shape = self.tower_shape();
         let (hidden, out) = (config.hidden_size, config.out_hidden_size);
         let width = hidden * config.spatial_merge_size * config.spatial_merge_size;
-        let (rows, tokens) = (pass.order.len(), pass.token_order.len());
+        let places = &pass.places;
+        let (rows, tokens) = (places.order.len(), places.token_order.len());
         let mut pool = self.zeros(|name| name.starts_with(TOWER) && !frozen(name));
-        let mut linear =
-            |name: &str, inputs, dy: &[f32], stride, x: &[f32], rows, dx: &mut [f32]| {
-                let names = [format!("{name}.weight"), format!("{name}.bias")];
-                lend(&mut pool, names, |[weight, bias]| {
-                    let mut gradient = pair(weight, bias);
-                    let layer = self.linear(name, inputs, true);
-                    layer.backward(dy, stride, x, rows, Some(dx), gradient.as_mut());
-                });
-            };
-
-        let mut dplaced = vec![0.0; tokens * out];
-        for (row, &token) in dplaced.chunks_exact_mut(out).zip(&pass.token_order) {
-            row.copy_from_slice(&dfeatures[token * out..][..out]);
-        }
+        let dplaced = rows_at(dfeatures, out, places.token_order.iter().copied());
         let mut dactive = vec![0.0; tokens * width];
-        linear("visual.merger.mlp.2", width, &dplaced, out, &pass.active, tokens, &mut dactive);
+        let linear = self.linear(MERGER_OUT, width, true);
+        let mut gradient = Parts::of(&mut pool, "").linear(MERGER_OUT);
+        let dx = Some(&mut dactive[..]);
+        linear.backward(&dplaced, out, &pass.active, tokens, dx, gradient.as_mut());
         for (d, &x) in dactive.iter_mut().zip(&pass.merged) {
             *d *= gelu_slope(x);
         }
         let mut dnormed = vec![0.0; tokens * width];
-        linear("visual.merger.mlp.0", width, &dactive, width, &pass.normed, tokens, &mut dnormed);
+        let linear = self.linear(MERGER_IN, width, true);
+        let mut gradient = Parts::of(&mut pool, "").linear(MERGER_IN);
+        let dx = Some(&mut dnormed[..]);
+        linear.backward(&dactive, width, &pass.normed, tokens, dx, gradient.as_mut());
         let mut d = vec![0.0; rows * hidden];
-        let name = "visual.merger.ln_q.weight";
-        let norm = self.slice(name);
-        lend(&mut pool, [name.to_owned()], |[dnorm]| {
-            rms_norm_backward(&dnormed, &pass.x, norm, &pass.scales, &mut d, dnorm);
-        });
+        let (norm, dnorm) =
+            (self.slice(MERGER_NORM), pool.get_mut(MERGER_NORM).map(Vec::as_mut_slice));
+        rms_norm_backward(&dnormed, &pass.x, norm, &pass.scales, &mut d, dnorm);
 
-        let angles = Angles { cos: &pass.cos, sin: &pass.sin };
         for (i, tape) in pass.tapes.into_iter().enumerate().rev() {
-            let full = config.fullatt_block_indexes.contains(&i);
-            let spans = if full { &pass.frames } else { &pass.windows };
-            lend(&mut pool, tower_names(i), |parts| {
-                let mut gradients = tower_gradients_of(parts);
-                self.tower_layer(i).backward(shape, tape, &mut d, angles, spans, &mut gradients);
-            });
+            let (angles, spans) = (places.angles(), places.spans(config, i));
+            let mut gradients = block(&mut Parts::of(&mut pool, &format!("visual.blocks.{i}.")));
+            self.tower_layer(i).backward(shape, tape, &mut d, angles, spans, &mut gradients);
         }
-        if let Some(dweight) = pool.get_mut("visual.patch_embed.proj.weight") {
+        if let Some(dweight) = pool.get_mut(PATCH_EMBED) {
             let dim = pass.patches.len() / rows;
-            let mut dembedded = vec![0.0; d.len()];
-            for (row, &i) in d.chunks_exact(hidden).zip(&pass.order) {
-                dembedded[i * hidden..][..hidden].copy_from_slice(row);
-            }
+            let dembedded = scattered(&d, hidden, &places.order);
             product(
                 MatMut::new(dweight, hidden, dim, dim),
                 Mat::new(&dembedded, rows, hidden, hidden).t(),
@@ -244,39 +248,22 @@ impl Native {
     }
 }
 
-/// Names of a tower block's parameters, in the order of [`tower_gradients_of`].
-fn tower_names(i: usize) -> [String; 12] {
-    [
-        "norm1.weight",
-        "attn.qkv.weight",
-        "attn.qkv.bias",
-        "attn.proj.weight",
-        "attn.proj.bias",
-        "norm2.weight",
-        "mlp.gate_proj.weight",
-        "mlp.gate_proj.bias",
-        "mlp.up_proj.weight",
-        "mlp.up_proj.bias",
-        "mlp.down_proj.weight",
-        "mlp.down_proj.bias",
-    ]
-    .map(|part| format!("visual.blocks.{i}.{part}"))
-}
-
-fn tower_gradients_of(parts: [Option<&mut [f32]>; 12]) -> Gradients<'_> {
-    let [norm1, qkv, qkv_b, out, out_b, norm2, gate, gate_b, up, up_b, down, down_b] = parts;
-    let ([q, k, v], [q_b, k_b, v_b]) = (thirds(qkv), thirds(qkv_b));
+/// Takes the gradients of a block of the tower.
+fn block<'a>(parts: &mut Parts<'a>) -> Gradients<'a> {
+    let [q, k, v] = thirds(parts.take("attn.qkv.weight"));
+    let [q_bias, k_bias, v_bias] = thirds(parts.take("attn.qkv.bias"));
     Gradients {
-        norm1,
-        qkv: [pair(q, q_b), pair(k, k_b), pair(v, v_b)],
-        out: pair(out, out_b),
-        norm2,
-        gates: [pair(gate, gate_b), pair(up, up_b)],
-        down: pair(down, down_b),
+        norm1: parts.take("norm1.weight"),
+        qkv: [(q, q_bias), (k, k_bias), (v, v_bias)]
+            .map(|(weight, bias)| weight.map(|weight| LinearGradient { weight, bias })),
+        out: parts.linear("attn.proj"),
+        norm2: parts.take("norm2.weight"),
+        gates: ["gate", "up"].map(|part| parts.linear(&format!("mlp.{part}_proj"))),
+        down: parts.linear("mlp.down_proj"),
     }
 }
 
-/// The three parts of what is stored as one.
+/// Splits what is stored as one into its three parts: queries, keys and values.
 fn thirds(all: Option<&mut [f32]>) -> [Option<&mut [f32]>; 3] {
     let Some(all) = all else { return [None, None, None] };
     let len = all.len() / 3;

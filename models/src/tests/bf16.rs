@@ -6,8 +6,8 @@ use super::fixtures::{
     Case, Pictures, cases, device, distance, loss, model, relative_distance, tensors,
 };
 use crate::generate::{Prompt, Sampling, generate};
-use crate::rope::Grid;
-use crate::vlm::Vlm;
+use crate::qwen2_5_vl::rope::Grid;
+use crate::qwen2_5_vl::vlm::Vlm;
 use crate::weights::ComputeDtype::{Bf16, F32};
 use crate::weights::Parameters;
 
@@ -128,13 +128,7 @@ fn gradients_of_the_parameters_are_f32_and_those_of_f32_up_to_rounding() {
 #[test]
 fn generation_keeps_its_cache_in_bf16_and_its_log_probs_are_near_those_of_f32() {
     let (config, parameters) = model("model-untied");
-    let prompt = |ids: &[u32]| Prompt {
-        input_ids: ids.to_vec(),
-        grids: Vec::new(),
-        videos: Vec::new(),
-        feature_start: 0,
-        position_gap: 0,
-    };
+    let prompt = |ids: &[u32]| Prompt { input_ids: ids.to_vec(), ..Prompt::default() };
     let prompts = [prompt(&[5, 6, 7]), prompt(&[8, 9, 10, 11, 12, 13])];
     let stream = |_, _| rand_chacha::rand_core::SeedableRng::seed_from_u64(1);
     let answers = |dtype| {

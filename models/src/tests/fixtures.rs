@@ -9,11 +9,12 @@ use burn::tensor::{Device, Tensor};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::config::VlmConfig;
+use crate::batch::TokenBatch;
+use crate::batch::index;
 use crate::ops::log_probs;
-use crate::rope::{Grid, Video, batch_rope_index};
-use crate::vlm::index;
-use crate::vlm::{TokenBatch, Vlm};
+use crate::qwen2_5_vl::config::{Preset, SpecialIds, VlmConfig};
+use crate::qwen2_5_vl::rope::{Grid, Video, batch_rope_index};
+use crate::qwen2_5_vl::vlm::Vlm;
 use crate::weights::Parameters;
 
 /// Shapes and values by name.
@@ -92,6 +93,15 @@ pub(crate) fn device() -> Device {
         Ok("cuda") => Device::libtorch_cuda(0),
         Ok(other) => panic!("this build has no device `{other}`"),
     }
+}
+
+/// Special ids that no vocabulary of a test needs for anything else.
+pub(crate) const IDS: SpecialIds =
+    SpecialIds { image: 1, vision_start: 2, vision_end: 3, bos: 4, eos: 4 };
+
+/// The smallest preset for `vocab_size` entries.
+pub(crate) fn nano(vocab_size: usize) -> VlmConfig {
+    VlmConfig::preset(Preset::Nano, vocab_size, IDS)
 }
 
 /// `model-untied` or `model-tied`, on [`device`].

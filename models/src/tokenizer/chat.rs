@@ -7,7 +7,7 @@
 //! `tokenizer.json` does; `split_special_tokens` and `clean_up_tokenization_spaces`, which would
 //! change ids or text and are refused when on. The rest (`add_prefix_space`, `add_bos_token`,
 //! `errors`, `model_max_length`, `tokenizer_class`, ..) changes nothing for a `tokenizer.json` of this
-//! family and is only kept for when the checkpoint is saved again.
+//! family and is only written back when the checkpoint is saved again.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
-/// Qwen2.5-VL's turns without its default system prompt, which a model this small would only carry.
+/// Qwen2.5-VL's turns without its default system prompt, which a small model cannot use.
 const CHAT_TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n\
 {% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}\
 {% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>\
@@ -34,7 +34,7 @@ const IMAGE_MARK: &str = "<image>";
 /// Special tokens that a template may name.
 const NAMED: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
 
-/// What is used of `tokenizer_config.json` and of the template's own file, if there is one.
+/// The settings in `tokenizer_config.json`, and the chat template from there or from a file of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenizerConfig {
     pub(super) eos_token: String,
@@ -49,15 +49,23 @@ pub struct TokenizerConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Part {
+    /// A picture.
     Image,
+    /// A video.
     Video,
-    Text { text: String },
+    /// A piece of text.
+    Text {
+        /// The text as it is; the template adds nothing to it.
+        text: String,
+    },
 }
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Message {
+    /// `system`, `user` or `assistant`.
     pub role: &'static str,
+    /// Pictures, videos and text in order.
     pub content: Vec<Part>,
 }
 
@@ -71,20 +79,20 @@ pub(super) struct ChatTemplate {
 }
 
 impl Message {
-    /// What comes before the first question. Without it a published template puts its own.
+    /// Makes the turn before the first question. Without it a published template adds its own.
     pub fn system(text: &str) -> Message {
         Message { role: "system", content: vec![Part::Text { text: text.to_owned() }] }
     }
 
-    /// A user's turn: pictures first, then text.
+    /// Makes a user's turn: pictures first, then text.
     pub fn user(num_images: usize, text: &str) -> Message {
         let mut content = vec![Part::Image; num_images];
         content.push(Part::Text { text: text.to_owned() });
         Message { role: "user", content }
     }
 
-    /// A user's turn about `num_images` pictures that stand where `text` says `<image>`, or all before it
-    /// if it nowhere does.
+    /// Makes a user's turn about `num_images` pictures, which are put where `text` says `<image>`, or before it if it
+    /// has no such mark.
     ///
     /// # Errors
     /// If there are more or fewer marks than pictures.
@@ -109,7 +117,7 @@ impl Message {
         Ok(Message { role: "user", content })
     }
 
-    /// The model's turn.
+    /// Makes a turn of the model.
     pub fn assistant(text: &str) -> Message {
         Message { role: "assistant", content: vec![Part::Text { text: text.to_owned() }] }
     }
@@ -159,7 +167,7 @@ impl TokenizerConfig {
         })
     }
 
-    /// That of the small models.
+    /// Returns the settings of the small models.
     pub(super) fn small() -> TokenizerConfig {
         let fields = [
             ("tokenizer_class", "Qwen2Tokenizer"),
@@ -179,7 +187,7 @@ impl TokenizerConfig {
         &self.chat_template
     }
 
-    /// The template, parsed.
+    /// Parses the template.
     ///
     /// # Errors
     /// If it does not parse.
@@ -205,14 +213,15 @@ impl TokenizerConfig {
         Ok(ChatTemplate { environment, named, file: self.template_file.clone() })
     }
 
-    /// The text of `tokenizer_config.json`, the template in it.
+    /// Returns the text of a `tokenizer_config.json` that holds the template.
     pub(super) fn to_json(&self) -> String {
         serde_json::to_string_pretty(&self.fields).expect("plain data") + "\n"
     }
 }
 
 impl ChatTemplate {
-    /// See [`super::Tokenizer::render`] and [`super::Tokenizer::render_numbered`].
+    /// Renders `messages`, with the model's turn opened if `open`, and with `Picture 1: ` or `Video 1: ` before each if
+    /// `numbered`.
     ///
     /// # Errors
     /// If the template fails.
@@ -242,7 +251,7 @@ impl ChatTemplate {
     }
 }
 
-/// The text of a file of the checkpoint.
+/// Reads a file of the checkpoint.
 pub(super) fn text(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|e| {
         anyhow!(
@@ -261,7 +270,7 @@ fn parse<T: DeserializeOwned>(path: &Path) -> Result<T> {
     })
 }
 
-/// `chat_template` of `fields`: a string, or the one named `default` of a list.
+/// Returns the `chat_template` of `fields`: a string, or the one named `default` of a list.
 fn default_template(fields: &Map<String, Json>, path: &Path) -> Result<String> {
     let template = match fields.get("chat_template") {
         Some(Json::Array(named)) => {
@@ -279,13 +288,13 @@ fn default_template(fields: &Map<String, Json>, path: &Path) -> Result<String> {
     Ok(template.to_owned())
 }
 
-/// A special token, which is written as a string or as an object with its `content`.
+/// Returns the text of a special token, which is a string or an object with its `content`.
 fn token_content<'a>(fields: &'a Map<String, Json>, name: &str) -> Option<&'a str> {
     let token = fields.get(name)?;
     token.get("content").unwrap_or(token).as_str()
 }
 
-/// Methods of Python's `str` that templates of this family call and minijinja lacks.
+/// Calls methods of Python's `str` that templates of this family use and minijinja lacks.
 fn python_method(
     _: &mut State<'_, '_>,
     value: &Value,

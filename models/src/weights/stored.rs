@@ -1,7 +1,7 @@
 //! Tensors in safetensors files: where they lie, and their values as f32.
 //!
-//! Does not know a model. A file is mapped one tensor at a time, so that reading takes the memory of the
-//! values and of one tensor.
+//! Does not know a model. A file is mapped one tensor at a time, so that reading takes no more memory than the
+//! values and one tensor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -14,23 +14,24 @@ use memmap2::{Mmap, MmapOptions};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-/// A checkpoint's only file of weights, and the index of several.
+/// The file that holds all weights of a checkpoint, where there is one.
 pub(crate) const WHOLE: &str = "model.safetensors";
+/// The index of a checkpoint whose weights are in several files.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 const AGAIN: &str = "hint: fetch the checkpoint again, all of its files";
 
-/// The files that hold the weights of `dir`.
+/// Lists the files that hold the weights of `dir`.
 pub(crate) fn shard_paths(dir: &Path) -> Result<Vec<PathBuf>> {
     parts_of(&dir.join(WHOLE))
 }
 
-/// Where the index of the shards stands that are in the place of the file `whole`.
+/// Returns the path of the index that lists the shards which replace the file `whole`.
 pub(crate) fn index_of(whole: &Path) -> PathBuf {
     whole.with_added_extension("index.json")
 }
 
-/// The file `whole`, or the shards that are in its place.
+/// Lists the shards that replace the file `whole`; without an index that is the file itself.
 pub(crate) fn parts_of(whole: &Path) -> Result<Vec<PathBuf>> {
     #[derive(Deserialize)]
     struct Index {
@@ -56,120 +57,87 @@ pub(crate) fn parts_of(whole: &Path) -> Result<Vec<PathBuf>> {
     Ok(files.into_iter().map(|file| whole.with_file_name(file)).collect())
 }
 
-/// Where a tensor lies.
+/// A tensor in a file, which is mapped only while the tensor is read.
 #[derive(Debug)]
-pub(crate) struct StoredTensor<'a> {
-    pub(crate) source: Source<'a>,
+pub(crate) struct StoredTensor {
+    shard: Rc<Shard>,
+    /// Where its bytes begin in the file.
+    offset: u64,
+    pub(crate) num_bytes: usize,
     pub(crate) dtype: Dtype,
     pub(crate) shape: Vec<usize>,
 }
 
-#[derive(Debug)]
-pub(crate) enum Source<'a> {
-    Bytes(&'a [u8]),
-    /// Mapped only while it is read.
-    File {
-        shard: Rc<Shard>,
-        offset: u64,
-        num_bytes: usize,
-    },
-}
-
 /// A file of weights.
 #[derive(Debug)]
-pub(crate) struct Shard {
+struct Shard {
     path: PathBuf,
     file: File,
 }
 
-impl Source<'_> {
-    /// ` of` and the file, for errors.
-    pub(crate) fn place(&self) -> String {
-        match self {
-            Source::Bytes(_) => String::new(),
-            Source::File { shard, .. } => format!(" of `{}`", shard.path.display()),
-        }
-    }
-}
-
-/// The tensors of a file that is `bytes`.
-pub(crate) fn stored_in_bytes(bytes: &[u8]) -> Result<Vec<(String, StoredTensor<'_>)>> {
-    list(bytes, |from, num_bytes| Source::Bytes(&bytes[from..from + num_bytes]))
-}
-
-/// The tensors of the file `path`.
-pub(crate) fn stored_in(path: &Path) -> Result<Vec<(String, StoredTensor<'static>)>> {
+/// Lists the tensors of the safetensors file `path` by the names that it uses. Its header is checked against its
+/// length.
+pub(crate) fn stored_in(path: &Path) -> Result<Vec<(String, StoredTensor)>> {
     let file = File::open(path).map_err(|e| {
         anyhow!(
             "failed to open weights `{}`: {e}\nhint: name the folder of a checkpoint, with all of its files",
             path.display()
         )
     })?;
-    let shard = Rc::new(Shard { path: path.to_owned(), file });
-    let bytes = map(&MmapOptions::new(), &shard.file)
+    let bytes = map(&MmapOptions::new(), &file)
         .with_context(|| format!("failed to map weights `{}`", path.display()))?;
-    let source = |from: usize, num_bytes| Source::File {
-        shard: Rc::clone(&shard),
-        offset: from as u64,
-        num_bytes,
-    };
-    list(&bytes, source).with_context(|| format!("unusable `{}`", path.display()))
+    let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| {
+        anyhow!(
+            "unusable `{}`: not a whole safetensors file: {e}\nhint: fetch or train the checkpoint again",
+            path.display()
+        )
+    })?;
+    // Eight bytes before the header give its length.
+    let start = 8 + header;
+    let shard = Rc::new(Shard { path: path.to_owned(), file });
+    let tensors = metadata.tensors().into_iter().map(|(name, info)| {
+        let (from, to) = info.data_offsets;
+        let tensor = StoredTensor {
+            shard: Rc::clone(&shard),
+            offset: (start + from) as u64,
+            num_bytes: to - from,
+            dtype: info.dtype,
+            shape: info.shape.clone(),
+        };
+        (name, tensor)
+    });
+    Ok(tensors.collect())
 }
 
-/// The framework that the file `path` says its tensors are of, for `transformers`.
+/// Returns the framework that the file `path` names for its tensors, which `transformers` looks for.
 pub(crate) fn format_of(path: &Path) -> Result<Option<String>> {
     let bytes = map(&MmapOptions::new(), &File::open(path)?)?;
     let (_, metadata) = SafeTensors::read_metadata(&bytes)?;
     Ok(metadata.metadata().as_ref().and_then(|m| m.get("format").cloned()))
 }
 
-/// The tensors of a safetensors file by its own names, its header checked against its length;
-/// `source` is given where one begins and how long it is.
-fn list<'a>(
-    bytes: &[u8],
-    source: impl Fn(usize, usize) -> Source<'a>,
-) -> Result<Vec<(String, StoredTensor<'a>)>> {
-    let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| {
-        anyhow!("not a whole safetensors file: {e}\nhint: fetch or train the checkpoint again")
-    })?;
-    // Eight bytes before the header say how long it is.
-    let start = 8 + header;
-    let tensors = metadata.tensors().into_iter().map(|(name, info)| {
-        let (from, to) = info.data_offsets;
-        let source = source(start + from, to - from);
-        (name, StoredTensor { source, dtype: info.dtype, shape: info.shape.clone() })
-    });
-    Ok(tensors.collect())
-}
-
-impl StoredTensor<'_> {
-    pub(crate) fn num_bytes(&self) -> usize {
-        match &self.source {
-            Source::Bytes(bytes) => bytes.len(),
-            Source::File { num_bytes, .. } => *num_bytes,
-        }
-    }
-
-    /// What `use_bytes` makes of the stored bytes, which are mapped for as long as it runs.
+impl StoredTensor {
+    /// Maps the stored bytes for as long as `use_bytes` runs, and returns its result.
     pub(crate) fn with_bytes<T>(&self, use_bytes: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        Ok(match &self.source {
-            Source::Bytes(bytes) => use_bytes(bytes),
-            Source::File { num_bytes: 0, .. } => use_bytes(&[]),
-            Source::File { shard, offset, num_bytes } => {
-                let mut options = MmapOptions::new();
-                use_bytes(&map(options.offset(*offset).len(*num_bytes), &shard.file)?)
-            }
-        })
+        // Nothing cannot be mapped.
+        if self.num_bytes == 0 {
+            return Ok(use_bytes(&[]));
+        }
+        let mut options = MmapOptions::new();
+        Ok(use_bytes(&map(options.offset(self.offset).len(self.num_bytes), &self.shard.file)?))
     }
 
-    /// The values as f32.
-    pub(crate) fn read(&self) -> Result<Vec<f32>> {
-        let values = self.with_bytes(|bytes| to_f32(self.dtype, bytes))??;
-        ensure!(
-            values.iter().all(|x| x.is_finite()),
-            "numbers that are not finite\nhint: the file is damaged; fetch or train it again"
-        );
-        Ok(values)
+    /// Reads the values of the tensor, which is called `name` in errors, as f32.
+    pub(crate) fn read(&self, name: &str) -> Result<Vec<f32>> {
+        let read = || {
+            let values = self.with_bytes(|bytes| to_f32(self.dtype, bytes))??;
+            ensure!(
+                values.iter().all(|x| x.is_finite()),
+                "numbers that are not finite\nhint: the file is damaged; fetch or train it again"
+            );
+            Ok(values)
+        };
+        read().with_context(|| format!("in `{name}` of `{}`", self.shard.path.display()))
     }
 }
 

@@ -74,7 +74,7 @@ impl Completion {
             gold: &self.answer,
             choices: &self.choices,
             precision: self.precision,
-            benchmark: &self.benchmark,
+            benchmark: self.benchmark.as_str().into(),
         }
     }
 }

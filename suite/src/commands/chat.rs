@@ -165,7 +165,7 @@ impl Chat<'_> {
         let checkpoint = &self.model.checkpoint;
         let encoded = checkpoint.encode(&messages, &self.pictures)?;
         let (vlm, features) = self.model.ready(&encoded)?;
-        let room = checkpoint.config.max_position_embeddings - encoded.input_ids.len();
+        let room = checkpoint.config.layout().max_position_embeddings - encoded.input_ids.len();
         let sampling = Sampling {
             max_new_tokens: self.sampling.max_new_tokens.min(room),
             ..self.sampling.clone()

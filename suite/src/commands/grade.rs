@@ -91,7 +91,7 @@ fn grade_lines(grader: Grader, input: impl BufRead, mut output: impl Write) -> R
             gold: &asked.gold,
             choices: &asked.choices,
             precision: asked.precision,
-            benchmark: &asked.benchmark,
+            benchmark: asked.benchmark.as_str().into(),
         };
         let judgement = grade(grader, &target, &asked.response, asked.finished);
         let graded = Graded { outcome: judgement.outcome, extracted: judgement.extracted };

@@ -173,7 +173,7 @@ fn table(record: &MergeRecord) -> String {
     }
     text.push('\n');
     for (group, summary) in &record.groups {
-        line(&mut text, group.name(), summary);
+        line(&mut text, group.into_str(), summary);
     }
     line(&mut text, "all", &record.all);
     if record.num_copied > 0 {

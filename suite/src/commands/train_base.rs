@@ -36,7 +36,7 @@ pub(super) fn run(args: &TrainBaseArgs) -> Result<u8> {
          hint: --recipe base or base-nano",
         recipe.name
     );
-    let out = Path::new("golden/base").join(preset.name());
+    let out = Path::new("golden/base").join(preset.into_str());
     run::train_base(&recipe, &args.device.options(), &out)?;
     Ok(0)
 }

@@ -31,6 +31,15 @@ pub struct Artifact {
     names: BTreeSet<String>,
 }
 
+/// The right to make an artifact. It ends with this value or with the process, however that ends: the system
+/// releases the lock of a file whose process is gone.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    /// Locked as long as it is open.
+    _file: fs::File,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
     /// What the key is the hash of, for a person who looks.
@@ -61,6 +70,26 @@ impl Store {
     /// Where the pieces of `key` are kept while it is made.
     pub fn journal(&self, key: &Key) -> PathBuf {
         self.dir.join(format!("{}.journal.jsonl", key.as_str()))
+    }
+
+    /// The right to make `key`, if no other process has it.
+    ///
+    /// # Errors
+    /// If the folder cannot be written to or its file system has no locks.
+    pub fn try_lock(&self, key: &Key) -> Result<Option<Lock>> {
+        let path = self.dir.join(format!("{}.lock", key.as_str()));
+        let failed = || {
+            format!(
+                "failed to lock `{}`\nhint: choose a folder on another file system with --runs-dir",
+                path.display()
+            )
+        };
+        let file = fs::File::create(&path).with_context(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock { path, _file: file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error).with_context(failed),
+        }
     }
 
     /// Whether `key` is there; says nothing about its health.
@@ -199,6 +228,21 @@ impl Store {
     }
 }
 
+impl Lock {
+    /// Ends the right once its artifact is there: whoever locks the removed file, or one made since, finds the artifact.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be removed.
+    pub fn remove(self) -> Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("failed to remove `{}`", self.path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Artifact {
     /// Where its files lie.
     pub fn dir(&self) -> &Path {
@@ -313,6 +357,25 @@ mod tests {
         fs::create_dir(dir.path().join(format!(".{}.123", key.as_str()))).unwrap();
         store.remove(&key).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn one_has_the_right_to_make_an_artifact_until_it_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        // Two processes differ in nothing that matters here: a lock is one of an open file.
+        let [a, b] = [(); 2].map(|()| Store::open(dir.path()).unwrap());
+        let key = Key::of(&json!(1));
+        let lock = a.try_lock(&key).unwrap().expect("nobody else has it");
+        assert!(b.try_lock(&key).unwrap().is_none());
+        assert!(b.try_lock(&Key::of(&json!(2))).unwrap().is_some());
+        drop(lock);
+        let lock = b.try_lock(&key).unwrap().expect("it has ended");
+        lock.remove().unwrap();
+        assert!(!dir.path().join(format!("{}.lock", key.as_str())).exists());
+        assert!(a.try_lock(&key).unwrap().is_some());
+        fs::remove_dir_all(dir.path()).unwrap();
+        let error = a.try_lock(&key).unwrap_err().to_string();
+        assert!(error.contains(".lock`\nhint: "), "{error}");
     }
 
     #[test]

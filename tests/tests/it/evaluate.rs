@@ -218,7 +218,7 @@ fn what_cannot_be_evaluated_is_refused_in_a_line() {
     ");
     let half = ["--model", "model", "--device", "flex", "--dtype", "bf16"];
     assert_refused!(project.run(&evaluate(&half)), @"
-    error: bf16 is asked for, the device is flex
+    error: the device flex does not compute in bf16
     hint: bf16 needs --device libtorch or cuda
     ");
     assert_refused!(project.run(&evaluate(&["--model", "model", "--top-p", "2"])), @"
@@ -232,7 +232,7 @@ fn what_cannot_be_evaluated_is_refused_in_a_line() {
     ");
     let nowhere = "--endpoint http://127.0.0.1:9/v1 --model-id m --retries 0 --timeout 2";
     assert_refused!(project.run(&evaluate(&nowhere.split(' ').collect::<Vec<_>>())), @"
-    error: 0 of 12 answers are here, 12 stayed out through all attempts (1 each), the first with: io: Connection refused
-    hint: what is here is kept; the same command asks for the rest
+    error: 0 of 12 answers arrived; 12 are missing after all attempts (1 each), the first with: io: Connection refused
+    hint: the others are cached; the same command requests the rest
     ");
 }

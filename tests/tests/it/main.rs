@@ -20,6 +20,7 @@ mod own_data;
 mod parity;
 mod recipe;
 mod resume;
+mod two_processes;
 
 use std::collections::BTreeSet;
 use std::path::Path;

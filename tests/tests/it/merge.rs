@@ -192,24 +192,24 @@ fn the_report_is_a_table_a_file_and_json() {
 fn numbers_out_of_range_are_refused() {
     let project = family();
     assert_refused!(refused(&project, "--method linear --share 1.5", &FOLDERS), @r"
-    error: share 1.5 is none
-    hint: 0 to 1
+    error: share 1.5 is outside its range
+    hint: give a number from 0 to 1
     ");
     for share in ["-0.5", "nan"] {
         refusal(&refused(&project, &format!("--method linear --share {share}"), &FOLDERS));
     }
     let ties = "--method ties --base base --share 0.5";
     assert_refused!(refused(&project, &format!("{ties} --density 0"), &FOLDERS), @r"
-    error: density 0 is no share that is kept
-    hint: above 0, at most 1
+    error: density 0 is outside its range
+    hint: give a number above 0 and at most 1
     ");
     assert_refused!(refused(&project, &format!("{ties} --density 1.01"), &FOLDERS), @r"
-    error: density 1.01 is no share that is kept
-    hint: above 0, at most 1
+    error: density 1.01 is outside its range
+    hint: give a number above 0 and at most 1
     ");
     assert_refused!(refused(&project, &format!("{ties} --lambda inf"), &FOLDERS), @r"
     error: lambda inf is not finite
-    hint: 1 takes the merged difference as it is
+    hint: 1 leaves the merged difference as it is
     ");
     assert_refused!(refused(&project, &format!("{LINEAR} --density 0.5"), &FOLDERS), @r"
     error: --density has no effect with method linear
@@ -241,11 +241,11 @@ fn a_method_that_needs_a_base_and_has_none_is_refused() {
 fn folders_that_are_none_are_refused() {
     let project = family();
     assert_refused!(refused(&project, LINEAR, &["c", "b", "out"]), @r"
-    error: `c` is no folder
+    error: `c` is not a folder
     hint: name the folder of a checkpoint
     ");
     assert_refused!(refused(&project, LINEAR, &["a", "b/config.json", "out"]), @r"
-    error: `b/config.json` is no folder
+    error: `b/config.json` is not a folder
     hint: name the folder of a checkpoint
     ");
     refusal(&refused(&project, LINEAR, &["a", "b", "out", "--base", "c"]));
@@ -288,7 +288,7 @@ fn a_folder_that_is_there_is_never_written_over() {
     fs::rename(project.path("b"), project.path("out.part")).unwrap();
     let before = project.files("out.part");
     assert_refused!(merge(&project, LINEAR, &["a", "out.part", "out"]), @r"
-    error: `out.part` is in the way: whoever writes `out`, or wrote it and was killed, made it
+    error: `out.part` exists: another program is writing `out`, or was killed while it did
     hint: remove it, or choose another folder
     ");
     assert!(project.files("out.part") == before);
@@ -375,7 +375,7 @@ fn damaged_files_are_refused_and_leave_nothing() {
     ");
     project.write(index, text.replace("\"metadata\": {", "\"metadata\": 3, \"more\": {"));
     let said = refusal(&refused(&project, LINEAR, &FOLDERS));
-    assert!(said.contains("index `a/model.safetensors.index.json` is none"), "{said}");
+    assert!(said.contains("index `a/model.safetensors.index.json` lacks a map of weights, or its metadata is not a map"), "{said}");
     project.write(index, &text[..text.len() / 2]);
     let said = refusal(&refused(&project, LINEAR, &FOLDERS));
     assert!(said.contains("failed to parse index `a/model.safetensors.index.json`"), "{said}");
@@ -418,7 +418,7 @@ fn an_interrupted_merge_leaves_nothing() {
         ["merge", "--method", "dare_ties", "--base", "a", "--share", "0.5", "a", "b", "out"];
     let finished = project.run_until("200 tensors", Stop::Interrupt, &arguments);
     assert_eq!(finished.code, 130, "{}", finished.stderr);
-    let said = "error: stopped before the merge was whole\nhint: nothing was kept; ";
+    let said = "error: stopped before the merge was complete\nhint: nothing was written; ";
     assert!(finished.stderr.contains(said), "{}", finished.stderr);
     assert!(!project.path("out").exists() && !project.path("out.part").exists());
 }

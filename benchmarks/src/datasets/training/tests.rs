@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Result;
 use base64::Engine as _;
@@ -12,8 +11,8 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 use super::{Layout, open};
+use crate::datasets::tests::write_parquet;
 use crate::sample::{ImageSource, Sample};
-use crate::stored::Stored;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/parity/datasets/training")
@@ -32,55 +31,15 @@ fn read(layout: Layout, path: &Path) -> Result<Vec<Sample>> {
     open(layout, path, "set")?.collect()
 }
 
-/// What is wrong, with the file's folder left out.
+/// Returns what is wrong, with the file's folder left out.
 fn wrong(layout: Layout, path: &Path) -> String {
     let message = format!("{:#}", read(layout, path).unwrap_err());
     message.replace(&format!("{}/", path.parent().unwrap().display()), "")
 }
 
-/// Checks what is said of `row` as the second of a file, in every kind of JSON.
-#[track_caller]
-fn refused(layout: Layout, row: &Json, want: &str) {
-    let good = match layout {
-        Layout::ShareGpt => json!({"conversations": said("q", "r"), "images": []}),
-        Layout::Trl => json!({"prompt": "q", "answer": 1}),
-        Layout::EasyR1 => json!({"problem": "q", "answer": "1"}),
-        Layout::Verl => {
-            json!({"prompt": [{"role": "user", "content": "q"}], "reward_model": {"ground_truth": "1"}})
-        }
-        Layout::MmEureka => {
-            json!({"message": "[{\"role\": \"user\", \"content\": \"q\"}]", "answer": "1"})
-        }
-        Layout::VlmR1 => json!({"conversations": said("q", "1")}),
-        Layout::Mmk12 => json!({"question": "q", "answer": "1"}),
-        Layout::S1kDeepSeek => s1k("deepseek"),
-        Layout::S1kGemini => s1k("gemini"),
-    };
-    let files = [
-        ("set.json", format!("[{good}, {row}]")),
-        ("set.json", format!("{good}\n{row}\n")),
-        ("set.jsonl", format!("{good}\n{row}\n")),
-    ];
-    for (name, text) in files {
-        let (_folder, path) = file(name, text.as_bytes());
-        let want = format!("failed to read `{name}`, row 2, column {want}");
-        assert_eq!(wrong(layout, &path), want);
-        let mut reader = open(layout, &path, "set").unwrap().skip_bad(true);
-        assert_eq!(reader.by_ref().count(), 1);
-        assert_eq!(reader.skipped()[0].row, 2);
-    }
-}
-
 /// A conversation of ShareGPT.
 fn said(question: &str, response: &str) -> Json {
     json!([{"from": "human", "value": question}, {"from": "gpt", "value": response}])
-}
-
-/// A row of s1K with one trace.
-fn s1k(by: &str) -> Json {
-    let [trajectory, attempt] =
-        ["thinking_trajectory", "attempt"].map(|part| format!("{by}_{part}"));
-    json!({"question": "q", "solution": "1", trajectory: "t", attempt: "r"})
 }
 
 fn message(role: &str, content: impl Into<Json>) -> Json {
@@ -158,7 +117,8 @@ fn columns_tell_a_layout_or_between_which_to_choose() {
         let want = format!("are those of several layouts\nhint: name one of {names}");
         assert!(message.ends_with(&want), "{message}");
     }
-    let (_folder, path) = file("set.jsonl", s1k("gemini").to_string().as_bytes());
+    let row = json!({"question": "q", "solution": "1", "gemini_thinking_trajectory": "t", "gemini_attempt": "r"});
+    let (_folder, path) = file("set.jsonl", row.to_string().as_bytes());
     assert_eq!(Layout::of(&path).unwrap(), Layout::S1kGemini);
     let (_folder, path) = file("set.jsonl", b"{\"text\": \"x\"}\n");
     let message = format!("{:#}", Layout::of(&path).unwrap_err());
@@ -168,110 +128,32 @@ fn columns_tell_a_layout_or_between_which_to_choose() {
     assert!(message.ends_with("row 1: the file ends in the array\nhint: it may be cut off"));
 }
 
+/// The rows of `refused_training_rows.jsonl`: of each layout a good one, then bad ones with what is said of them.
 #[test]
-fn a_bad_conversation_is_an_error_with_file_row_and_column() {
-    let row = |conversation: Json| json!({"conversations": conversation, "images": ["a.png"]});
-    let check = |conversation: Json, want: &str| {
-        refused(Layout::ShareGpt, &row(conversation), &format!("`conversations`: {want}"));
-    };
-    check(said("<image>q", " \n"), "the response is empty");
-    check(said(" ", "r"), "the question is empty");
-    check(
-        said("<image>q", "see <image>"),
-        "the response has a `<image>`\nhint: pictures belong to the question",
-    );
-    check(json!([{"from": "human", "value": "<image>q"}]), "there is no response");
-    check(json!([]), "there is no question");
-    check(
-        json!([{"from": "gpt", "value": "r"}, {"from": "human", "value": "q"}]),
-        "turn 1 is by the assistant, where the user belongs",
-    );
-    check(
-        json!([{"from": "human", "value": "q"}, {"from": "human", "value": "q"}, {"from": "gpt", "value": "r"}]),
-        "turn 2 is by the user, where the assistant belongs",
-    );
-    check(
-        json!([{"from": "human", "value": "q"}, {"from": "system", "value": "s"}, {"from": "gpt", "value": "r"}]),
-        "turn 2 is by the system, where the assistant belongs",
-    );
-    let mut two = said("<image>q", "r");
-    two.as_array_mut().unwrap().extend(said("and?", "s").as_array().unwrap().clone());
-    check(
-        two,
-        "the conversation has 2 questions and 2 responses\n\
-         hint: only conversations of one question are training examples here",
-    );
-    check(
-        json!([{"from": "observation", "value": "q"}]),
-        "turn 1 is by `observation`\nhint: a training example has a system, a user and an assistant",
-    );
-    check(json!([{"value": "q"}]), "turn 1 has neither `role` nor `from`");
-    check(json!([{"from": "human"}]), "turn 1 has neither `content` nor `value`");
-    check(json!(["q"]), "turn 1 is text, not a message");
-    check(json!("q"), "the cell is text, not a list");
-    check(Json::Null, "there is no such column and no `messages`");
-}
-
-#[test]
-fn bad_parts_are_errors_too() {
-    let check = |content: Json, want: &str| {
-        let row = json!({"prompt": [message("user", content)], "answer": "1"});
-        refused(Layout::Trl, &row, want);
-    };
-    let in_part = |want: &str| format!("`prompt`: turn 1 has a part that {want}");
-    check(json!([{"type": "video"}]), &in_part("is `video`"));
-    check(json!([{"text": "q"}]), &in_part("has no `type`"));
-    check(json!([{"type": "text"}]), &in_part("is text and has no `text`"));
-    check(json!(["q"]), &in_part("has no `type`"));
-    check(
-        json!([{"type": "text", "text": "<im"}, {"type": "text", "text": "age>"}]),
-        "`prompt`: turn 1 has a `<image>` that begins in one part and ends in another",
-    );
-    check(
-        json!([{"type": "image_url", "image_url": {"url": "https://x.org/a.png"}}]),
-        "`prompt`: the picture is at `https://x.org/a.png`\n\
-         hint: nothing is fetched: pictures are files beside the file",
-    );
-    check(
-        json!([{"type": "image"}, {"type": "text", "text": "q"}]),
-        "`images`: the question has 1 mark `<image>` for 0 pictures",
-    );
-}
-
-#[test]
-fn every_mark_has_its_picture() {
-    let check = |question: &str, images: Json, want: &str| {
-        let row = json!({"conversations": said(question, "r"), "images": images});
-        refused(Layout::ShareGpt, &row, want);
-        let row = json!({"problem": question, "answer": "1", "images": images});
-        refused(Layout::EasyR1, &row, want);
-    };
-    let marks = |marks: &str, pictures: &str| {
-        format!("`images`: the question has {marks} `<image>` for {pictures}")
-    };
-    check("<image><image>q", json!(["a.png"]), &marks("2 marks", "1 picture"));
-    check("q", json!(["a.png"]), &marks("0 marks", "1 picture"));
-    check("<image>q", json!([]), &marks("1 mark", "0 pictures"));
-    check("<image>q", json!(["a.png", null]), "`images`: element 2 of the list is no picture");
-    check("<image>q", json!([["a.png"]]), "`images`: the list holds a list, not pictures");
-    check("<image>q", json!([7]), "`images`: the cell is a number, not a picture as bytes");
-    let long = "A".repeat(5000);
-    check(
-        "<image>q",
-        json!([long]),
-        &format!(
-            "`images`: `{}...` is no path of a picture\n\
-             hint: base64 has `data:image/png;base64,` before it",
-            "A".repeat(40)
-        ),
-    );
-    // TRL, VLM-R1 and MMK12 show pictures first, but marks count where there are any.
-    let row = json!({"prompt": "<image>q", "answer": "1", "images": ["a.png", "a.png"]});
-    refused(Layout::Trl, &row, &marks("1 mark", "2 pictures"));
-    let row = json!({"conversations": said("<image><image>q", "1"), "image": "a.png"});
-    refused(Layout::VlmR1, &row, "`image`: the question has 2 marks `<image>` for 1 picture");
-    let row = json!({"question": "<image><image>q", "answer": "1", "image": "a.png"});
-    refused(Layout::Mmk12, &row, "`image`: the question has 2 marks `<image>` for 1 picture");
+fn a_bad_row_is_an_error_with_file_row_and_column_in_every_kind_of_json() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/refused_training_rows.jsonl");
+    let text = fs::read_to_string(path).unwrap();
+    let lines: Vec<Json> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (bad, good): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line["want"].is_string());
+    assert_eq!((good.len(), bad.len()), (Layout::ALL.len(), 64));
+    for line in bad {
+        let (row, want) = (&line["row"], line["want"].as_str().unwrap());
+        let good = &good.iter().find(|good| good["layout"] == line["layout"]).unwrap()["row"];
+        let layout = Layout::from_name(line["layout"].as_str().unwrap()).unwrap();
+        let lines = format!("{good}\n{row}\n");
+        for (name, text) in [
+            ("set.json", format!("[{good}, {row}]")),
+            ("set.json", lines.clone()),
+            ("set.jsonl", lines.clone()),
+        ] {
+            let (_folder, path) = file(name, text.as_bytes());
+            let want = format!("failed to read `{name}`, row 2, column {want}");
+            assert_eq!(wrong(layout, &path), want);
+            let mut reader = open(layout, &path, "set").unwrap().skip_bad(true);
+            assert_eq!(reader.by_ref().count(), 1);
+            assert_eq!(reader.skipped()[0].row, 2);
+        }
+    }
 }
 
 #[test]
@@ -300,126 +182,22 @@ fn a_missing_picture_is_named_with_file_row_and_column() {
         );
         assert!(message.starts_with(&want), "{message}");
     }
+    let row = json!({"problem": "<image>q", "answer": "1", "images": ["A".repeat(5000)]});
+    let (_folder, path) = file("set.jsonl", row.to_string().as_bytes());
+    assert!(wrong(Layout::EasyR1, &path).contains("A...` is not the path of a picture\nhint: "));
 }
 
 #[test]
-fn what_a_layout_needs_is_asked_for() {
-    let both = json!({"prompt": "q", "messages": [message("user", "q")], "answer": "1"});
-    let prompt = json!([message("user", "q"), message("assistant", "r")]);
-    let neither = "there is neither a response nor a target\n\
-                   hint: a target is `answer`, `solution` or `ground_truth`, a response `completion` or a message";
-    let assistant = "turn 2 is by the assistant, who says nothing in a prompt here";
-    let without = |by: &str, column: &str, cell: &str| {
-        let mut row = s1k(by);
-        row[column] = cell.into();
-        row
-    };
-    let rows: [(Layout, Json, &str); 25] = [
-        (Layout::Trl, json!({"prompt": "q"}), &format!("`prompt`: {neither}")),
-        (Layout::Trl, both, "`messages`: there is `prompt` too"),
-        (Layout::Trl, json!({"prompt": prompt}), &format!("`prompt`: {assistant}")),
-        (
-            Layout::Trl,
-            json!({"prompt": "q", "completion": ""}),
-            "`completion`: the response is empty",
-        ),
-        (
-            Layout::Trl,
-            json!({"prompt": "q", "completion": [message("user", "r")]}),
-            "`completion`: turn 2 is by the user, where the assistant belongs",
-        ),
-        (
-            Layout::Trl,
-            json!({"prompt": "q", "answer": 1, "image": "a.png", "images": ["a.png"]}),
-            "`image`: there is `images` too",
-        ),
-        (
-            Layout::Trl,
-            json!({"prompt": "q", "answer": [1]}),
-            "`answer`: the cell is a list, not text",
-        ),
-        (
-            Layout::ShareGpt,
-            json!({"text": "q"}),
-            "`conversations`: there is no such column and no `messages`",
-        ),
-        (
-            Layout::ShareGpt,
-            json!({"system": "s", "conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "q"}, {"from": "gpt", "value": "r"}]}),
-            "`system`: `conversations` has a system's text too",
-        ),
-        (
-            Layout::ShareGpt,
-            json!({"conversations": said("q", "r"), "videos": ["a.mp4"]}),
-            "`videos`: videos are not read",
-        ),
-        (Layout::EasyR1, json!({"problem": "q", "answer": " "}), "`answer`: the cell is empty"),
-        (Layout::EasyR1, json!({"answer": "1"}), "`problem`: the cell is empty"),
-        (
-            Layout::Verl,
-            json!({"prompt": [message("user", "q")], "reward_model": {"style": "rule"}}),
-            "`reward_model`: there is no `ground_truth`",
-        ),
-        (
-            Layout::MmEureka,
-            json!({"message": "[{\"role\": \n]", "answer": "1"}),
-            "`message`: the text is no JSON: expected value at its line 2, character 1",
-        ),
-        (
-            Layout::MmEureka,
-            json!({"message": "{}", "answer": "1"}),
-            "`message`: the cell is a struct, not a list",
-        ),
-        (
-            Layout::VlmR1,
-            json!({"conversations": said("q", "<answer> </answer>")}),
-            "`conversations`: the target is empty",
-        ),
-        (Layout::Mmk12, json!({"question": "q"}), "`answer`: the cell is empty"),
-        (Layout::Mmk12, json!({"answer": "1"}), "`question`: the cell is empty"),
-        (
-            Layout::S1kDeepSeek,
-            without("deepseek", "deepseek_thinking_trajectory", ""),
-            "`deepseek_thinking_trajectory`: the cell is empty",
-        ),
-        (
-            Layout::S1kDeepSeek,
-            without("deepseek", "deepseek_attempt", " \n"),
-            "`deepseek_attempt`: the cell is empty",
-        ),
-        (Layout::S1kDeepSeek, s1k("gemini"), "`deepseek_thinking_trajectory`: the cell is empty"),
-        (
-            Layout::S1kGemini,
-            without("gemini", "gemini_thinking_trajectory", " "),
-            "`gemini_thinking_trajectory`: the cell is empty",
-        ),
-        (
-            Layout::S1kGemini,
-            without("gemini", "gemini_attempt", ""),
-            "`gemini_attempt`: the cell is empty",
-        ),
-        (Layout::S1kGemini, without("gemini", "solution", ""), "`solution`: the cell is empty"),
-        (
-            Layout::S1kGemini,
-            without("gemini", "question", "<image>q"),
-            "`question`: the question has 1 mark `<image>` for 0 pictures",
-        ),
-    ];
-    for (layout, row, want) in rows {
-        refused(layout, &row, want);
-    }
-}
-
-#[test]
-fn a_row_that_is_no_json_is_an_error_and_the_next_is_read() {
+fn a_row_that_is_not_json_is_an_error_and_in_an_array_the_last_row() {
     let good = json!({"problem": "q", "answer": "1"});
-    let text = format!("[{good},\n {{\"problem\" \"q\"}}, {good}]");
-    let (_folder, path) = file("set.json", text.as_bytes());
+    let rows = [good.to_string(), "{\"problem\" \"q\"}".to_owned(), good.to_string()];
+    let (_folder, path) = file("set.json", format!("[{}]", rows.join(",\n ")).as_bytes());
     assert_eq!(
         wrong(Layout::EasyR1, &path),
-        "failed to read `set.json`, row 2: the row is no JSON: expected `:` at its line 1, character 12\n\
+        "failed to read `set.json`: row 2: the row is not valid JSON: expected `:` at its line 1, character 12\n\
          hint: the row begins at byte 32"
     );
+    let (_folder, path) = file("set.jsonl", rows.join("\n").as_bytes());
     let mut reader = open(Layout::EasyR1, &path, "set").unwrap().skip_bad(true);
     let ids: Vec<String> = reader.by_ref().map(|sample| sample.unwrap().id).collect();
     assert_eq!(ids, ["set/train/000001", "set/train/000003"]);
@@ -462,10 +240,12 @@ fn files_that_are_none_are_refused_when_they_are_opened() {
         "{message}"
     );
     let message = open(Layout::EasyR1, &fixtures().join("easyr1.json"), "my/set");
-    assert!(message.starts_with("the name of training data is a part of ids, `my/set` is not"));
+    assert!(message.starts_with(
+        "`my/set` cannot be the name of training data, which is a part of ids\nhint: "
+    ));
     for (name, text) in [("set.json", "[]"), ("set.json", " "), ("set.jsonl", "")] {
         let (_folder, path) = file(name, text.as_bytes());
-        assert_eq!(wrong(Layout::Trl, &path), "there is no row to read");
+        assert!(wrong(Layout::Trl, &path).starts_with("there is no row to read\nhint: "));
     }
 }
 
@@ -499,17 +279,10 @@ fn pictures_stay_where_they_are_until_they_are_asked_for() {
     {
         let (_folder, path) = file(name, text.as_bytes());
         let sample = read(Layout::ShareGpt, &path).unwrap().remove(0);
-        let [ImageSource::Cell(cell)] = sample.images.as_slice() else { panic!("{sample:?}") };
-        assert!(matches!(cell.stored, Stored::Base64 { .. }), "{cell:?}");
+        assert!(matches!(sample.images.as_slice(), [ImageSource::Cell(_)]), "{sample:?}");
         assert_eq!(sample.load_images().unwrap()[0].dimensions(), (5, 2));
     }
-    for (layout, path) in [(Layout::Trl, "trl-messages.parquet"), (Layout::Verl, "verl.parquet")] {
-        for image in read(layout, &fixtures().join(path)).unwrap().iter().flat_map(|s| &s.images) {
-            let ImageSource::Cell(cell) = image else { panic!("{image:?}") };
-            assert!(matches!(cell.stored, Stored::Parquet { .. }), "{cell:?}");
-        }
-    }
-    // Escaped within `message`, so it does not stand in the file as it is.
+    // Within JSON that stands in a text.
     let content = json!([message("user", json!([{"type": "image", "image": picture}]))]);
     let row = json!({"message": content.to_string(), "answer": "1"});
     let (_folder, path) = file("set.jsonl", format!("{row}\n").as_bytes());
@@ -520,29 +293,17 @@ fn pictures_stay_where_they_are_until_they_are_asked_for() {
 
 #[test]
 fn a_picture_within_a_message_of_parquet_is_refused() {
-    use parquet::data_type::{ByteArray, ByteArrayType};
-    use parquet::file::writer::SerializedFileWriter;
     let schema = "message schema {
         optional group prompt (LIST) { repeated group list { optional group element {
             optional binary role (UTF8);
             optional group content (LIST) { repeated group list { optional group element {
                 optional binary type (UTF8); optional binary image; } } } } } }
         optional binary answer (UTF8); }";
-    let schema = Arc::new(parquet::schema::parser::parse_message_type(schema).unwrap());
     let (_folder, path) = file("set.parquet", b"");
-    let file = fs::File::create(&path).unwrap();
-    let mut writer = SerializedFileWriter::new(file, schema, Arc::default()).unwrap();
-    let mut group = writer.next_row_group().unwrap();
-    let values = [("user", 4), ("image", 7), ("a picture", 7), ("1", 1)];
-    for (value, level) in values {
-        let mut column = group.next_column().unwrap().unwrap();
-        let typed = column.typed::<ByteArrayType>();
-        let repetitions: Option<&[i16]> = (level > 1).then_some(&[0]);
-        typed.write_batch(&[ByteArray::from(value)], Some(&[level]), repetitions).unwrap();
-        column.close().unwrap();
-    }
-    group.close().unwrap();
-    writer.close().unwrap();
+    let columns = [("user", 4), ("image", 7), ("a picture", 7), ("1", 1)].map(|(value, level)| {
+        (vec![value.into()], Some(vec![level]), (level > 1).then(|| vec![0]))
+    });
+    write_parquet(&path, schema, columns.into());
     assert_eq!(
         wrong(Layout::Trl, &path),
         "failed to read `set.parquet`, row 1, column `prompt`: turn 1 has a part that holds a picture as bytes\n\

@@ -1,0 +1,16 @@
+//! Pieces of text that graders look for, from which texts are made up.
+
+use std::sync::LazyLock;
+
+/// Pieces of answers and of what stands around them.
+pub(crate) static PIECES: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    "\\boxed{~\\boxed{~{~}~}~\\~(~)~[~]~$~$$~**~answer~Answer: ~ is ~the answer is ~\
+     final answer is ~<answer>~</answer>~</think>~\\text{~\\frac{~\\frac~\\sqrt[~\\sqrt{~^~\
+     ^{~_~1~2.5~1,234~x~y~A~B~(C)~. ~\n~ or ~ and ~\\pm~=~<~>~\\cup~%~\\circ~ cm~é~−~½~|~!~\
+     /~-~:~,~\\left(~\\right)~\\infty~million~sin~\\log_"
+        .split('~')
+        .collect()
+});
+/// The benchmarks for which some graders have rules of their own, and one more.
+pub(crate) const BENCHMARKS: [&str; 6] =
+    ["mathvision", "mathvista", "mmmu", "mmstar", "mathverse", ""];

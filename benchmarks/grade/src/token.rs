@@ -1,0 +1,570 @@
+//! From the text of an answer, LaTeX or plain, to tokens.
+//!
+//! This module does not know grammar: it names what is there and drops what only changes the looks.
+//! Takes linear time and gives up on text that is too long for an answer.
+
+use crate::scalar::Scalar;
+
+/// Longer answers are compared as text only; the longest answer key of the public benchmarks that is
+/// an expression has some 60 tokens.
+const TOKENS_MAX: usize = 192;
+
+/// Where an answer is text, it may be longer, but not longer than this.
+const BYTES_MAX: usize = 2048;
+
+/// Digits of a number beyond this are more than 128 bits hold.
+const DIGITS_MAX: usize = 36;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Function {
+    Sin,
+    Cos,
+    Tan,
+    Cot,
+    Sec,
+    Csc,
+    ArcSin,
+    ArcCos,
+    ArcTan,
+    Ln,
+    Log,
+    Exp,
+    Sqrt,
+    Abs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Relation {
+    Equal,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    Approximately,
+    In,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    /// A number, how many decimals it is written with, and whether it is digits only.
+    Number {
+        value: Scalar,
+        decimals: u32,
+        plain: bool,
+    },
+    /// One letter outside `\text`, or the name of a Greek one.
+    Letter,
+    /// Several letters, or any within `\text`.
+    Word,
+    Function(Function),
+    Pi,
+    Euler,
+    Infinity,
+    Fraction,
+    Plus,
+    Minus,
+    PlusMinus,
+    Times,
+    Divide,
+    Power,
+    Subscript,
+    Factorial,
+    Percent,
+    Degree,
+    Bar,
+    /// `(`, `[`, `{` and for `\{` an `s`.
+    Open(u8),
+    Close(u8),
+    Comma,
+    Semicolon,
+    Colon,
+    Relation(Relation),
+    Union,
+    Currency,
+    /// Anything that no expression holds.
+    Other,
+}
+
+/// A token and where it stands in the text.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Token {
+    pub(super) kind: Kind,
+    pub(super) start: usize,
+    pub(super) end: usize,
+    /// Whether there is white space, of either kind, before it.
+    pub(super) spaced: bool,
+}
+
+/// Returns the tokens of `text`; `None` if there are too many, or none at all.
+pub(super) fn tokens(text: &str) -> Option<Vec<Token>> {
+    if text.len() > BYTES_MAX {
+        return None;
+    }
+    let mut lexer = Lexer {
+        text,
+        at: 0,
+        spaced: false,
+        depth: 0,
+        text_ends: Vec::new(),
+        found: Vec::with_capacity(16),
+    };
+    while lexer.at < text.len() {
+        lexer.step();
+        if lexer.found.len() > TOKENS_MAX {
+            return None;
+        }
+    }
+    (!lexer.found.is_empty()).then_some(lexer.found)
+}
+
+struct Lexer<'a> {
+    text: &'a str,
+    at: usize,
+    spaced: bool,
+    /// How many brackets are open; within them a comma separates.
+    depth: usize,
+    /// Where the `\text{…}` that are open end.
+    text_ends: Vec<usize>,
+    found: Vec<Token>,
+}
+
+impl Lexer<'_> {
+    fn byte(&self, at: usize) -> u8 {
+        self.text.as_bytes().get(at).copied().unwrap_or(0)
+    }
+
+    fn push(&mut self, kind: Kind, length: usize) {
+        let token = Token { kind, start: self.at, end: self.at + length, spaced: self.spaced };
+        self.found.push(token);
+        self.spaced = false;
+        self.at += length;
+    }
+
+    /// Steps over what is as good as white space.
+    fn space(&mut self, length: usize) {
+        self.at += length;
+        self.spaced = true;
+    }
+
+    fn step(&mut self) {
+        if self.text_ends.last() == Some(&self.at) {
+            self.text_ends.pop();
+            self.space(1);
+            return;
+        }
+        let byte = self.byte(self.at);
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\r' | b'~' => self.space(1),
+            // Delimiters of formulas and of emphasis.
+            b'$' | b'`' | b'"' => self.at += 1,
+            b'\'' => self.at += 1,
+            b'0'..=b'9' => self.number(),
+            b'.' if self.byte(self.at + 1).is_ascii_digit() && !self.follows_number() => {
+                self.number();
+            }
+            b'a'..=b'z' | b'A'..=b'Z' => self.letters(),
+            b'\\' => self.command(),
+            b'+' if self.byte(self.at + 1) == b'-' => self.push(Kind::PlusMinus, 2),
+            b'+' => self.push(Kind::Plus, 1),
+            b'-' => self.push(Kind::Minus, 1),
+            b'*' if self.byte(self.at + 1) == b'*' => {
+                // A power between operands, emphasis elsewhere.
+                if self.follows_operand() && !matches!(self.byte(self.at + 2), 0 | b'.' | b' ') {
+                    self.push(Kind::Power, 2);
+                } else {
+                    self.at += 2;
+                }
+            }
+            b'*' => self.push(Kind::Times, 1),
+            b'/' => self.push(Kind::Divide, 1),
+            b'^' => self.caret(),
+            b'_' => self.push(Kind::Subscript, 1),
+            b'!' if self.byte(self.at + 1) == b'=' => {
+                self.push(Kind::Relation(Relation::NotEqual), 2);
+            }
+            b'!' => self.push(Kind::Factorial, 1),
+            b'%' => self.push(Kind::Percent, 1),
+            b'|' => self.push(Kind::Bar, 1),
+            b'(' | b'[' | b'{' => self.open(byte, 1),
+            b')' | b']' | b'}' => {
+                let open = match byte {
+                    b')' => b'(',
+                    b']' => b'[',
+                    _ => b'{',
+                };
+                self.close(open, 1);
+            }
+            b',' => self.push(Kind::Comma, 1),
+            b';' => self.push(Kind::Semicolon, 1),
+            b':' => self.push(Kind::Colon, 1),
+            b'=' => {
+                let length = if self.byte(self.at + 1) == b'=' { 2 } else { 1 };
+                self.push(Kind::Relation(Relation::Equal), length);
+            }
+            b'<' if self.byte(self.at + 1) == b'=' => {
+                self.push(Kind::Relation(Relation::LessEqual), 2);
+            }
+            b'>' if self.byte(self.at + 1) == b'=' => {
+                self.push(Kind::Relation(Relation::GreaterEqual), 2);
+            }
+            b'<' => self.push(Kind::Relation(Relation::Less), 1),
+            b'>' => self.push(Kind::Relation(Relation::Greater), 1),
+            0x80.. => self.wide(),
+            _ => self.push(Kind::Other, 1),
+        }
+    }
+
+    fn open(&mut self, bracket: u8, length: usize) {
+        self.depth += 1;
+        self.push(Kind::Open(bracket), length);
+    }
+
+    fn close(&mut self, bracket: u8, length: usize) {
+        self.depth = self.depth.saturating_sub(1);
+        self.push(Kind::Close(bracket), length);
+    }
+
+    fn follows_number(&self) -> bool {
+        !self.spaced && matches!(self.found.last(), Some(Token { kind: Kind::Number { .. }, .. }))
+    }
+
+    fn follows_operand(&self) -> bool {
+        matches!(
+            self.found.last().map(|token| token.kind),
+            Some(Kind::Number { .. } | Kind::Letter | Kind::Pi | Kind::Euler | Kind::Close(_))
+        )
+    }
+
+    /// `^\circ` and `^{\circ}` are degrees, any other `^` is a power.
+    fn caret(&mut self) {
+        let rest = &self.text[self.at + 1..];
+        let trimmed = rest.trim_start();
+        let space = rest.len() - trimmed.len();
+        for degree in ["\\circ", "{\\circ}", "\\degree", "{\\degree}", "°", "{\\circ }"] {
+            if trimmed.starts_with(degree) {
+                self.push(Kind::Degree, 1 + space + degree.len());
+                return;
+            }
+        }
+        self.push(Kind::Power, 1);
+    }
+
+    fn number(&mut self) {
+        let mut digits: u128 = 0;
+        let (mut count, mut decimals) = (0, 0u32);
+        let mut plain = true;
+        let mut at = self.at;
+        let mut eat = |byte: u8, count: &mut usize| {
+            *count += 1;
+            if *count <= DIGITS_MAX {
+                digits = digits * 10 + u128::from(byte - b'0');
+            }
+        };
+        let start = at;
+        if self.is_argument() {
+            let value = Scalar::integer(i128::from(self.byte(at) - b'0'));
+            self.push(Kind::Number { value, decimals: 0, plain: true }, 1);
+            return;
+        }
+        while self.byte(at).is_ascii_digit() {
+            eat(self.byte(at), &mut count);
+            at += 1;
+        }
+        // A first group of up to three digits may be followed by groups of three.
+        if (1..=3).contains(&(at - start)) {
+            while let Some(length) = self.separator(at) {
+                for place in at + length..at + length + 3 {
+                    eat(self.byte(place), &mut count);
+                }
+                at += length + 3;
+            }
+        }
+        if self.byte(at) == b'.' && self.byte(at + 1).is_ascii_digit() {
+            plain = false;
+            at += 1;
+            while self.byte(at).is_ascii_digit() {
+                eat(self.byte(at), &mut count);
+                decimals += 1;
+                at += 1;
+            }
+        }
+        let mut exponent = 0i32;
+        if matches!(self.byte(at), b'e' | b'E') {
+            let signed = matches!(self.byte(at + 1), b'+' | b'-');
+            let first = at + 1 + usize::from(signed);
+            let mut end = first;
+            while self.byte(end).is_ascii_digit() && end < first + 4 {
+                exponent = exponent * 10 + i32::from(self.byte(end) - b'0');
+                end += 1;
+            }
+            if end > first && !self.byte(end).is_ascii_alphanumeric() {
+                exponent *= if self.byte(at + 1) == b'-' { -1 } else { 1 };
+                at = end;
+                plain = false;
+            } else {
+                exponent = 0;
+            }
+        }
+        let kind = if count > DIGITS_MAX {
+            Kind::Other
+        } else {
+            let mantissa = i128::try_from(digits).map_or(Scalar::NAN, Scalar::integer);
+            let power = i128::from(exponent) - i128::from(decimals);
+            let scale = Scalar::integer(10).power(Scalar::integer(power.abs()));
+            let value = if power < 0 { mantissa.divide(scale) } else { mantissa.multiply(scale) };
+            Kind::Number { value, decimals, plain }
+        };
+        self.push(kind, at - self.at);
+    }
+
+    /// Returns whether TeX takes the next digit alone, as one of the two arguments of `\\frac`.
+    fn is_argument(&self) -> bool {
+        let mut last = self.found.iter().rev().map(|token| token.kind);
+        self.byte(self.at).is_ascii_digit()
+            && match last.next() {
+                Some(Kind::Fraction) => true,
+                Some(Kind::Number { .. }) => matches!(last.next(), Some(Kind::Fraction)),
+                _ => false,
+            }
+    }
+
+    /// Returns the length of a thousands separator at a place, if three digits and no fourth follow.
+    fn separator(&self, at: usize) -> Option<usize> {
+        let rest = &self.text.as_bytes()[at.min(self.text.len())..];
+        let length = ["{,}", "\\,", ",\\!", "\u{2009}", "\u{202f}", "\u{a0}"]
+            .iter()
+            .find(|separator| rest.starts_with(separator.as_bytes()))
+            .map(|separator| separator.len())
+            .or((self.depth == 0 && rest.first() == Some(&b',')).then_some(1))?;
+        let digits = rest.get(length..length + 3)?;
+        let fourth = rest.get(length + 3).is_some_and(u8::is_ascii_digit);
+        (digits.iter().all(u8::is_ascii_digit) && !fourth).then_some(length)
+    }
+
+    fn letters(&mut self) {
+        let bytes = &self.text.as_bytes()[self.at..];
+        let length = bytes.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+        let word = &self.text[self.at..self.at + length];
+        let in_text = !self.text_ends.is_empty();
+        let kind = match word {
+            // `3 x 10^5` and `2x3` multiply.
+            "x" if !in_text
+                && matches!(self.found.last(), Some(Token { kind: Kind::Number { .. }, .. }))
+                && self.text[self.at + 1..]
+                    .trim_start()
+                    .starts_with(|c: char| c.is_ascii_digit()) =>
+            {
+                Kind::Times
+            }
+            "e" if !in_text => Kind::Euler,
+            "i" | "I" if !in_text => Kind::Letter,
+            _ if length == 1 && !in_text => Kind::Letter,
+            _ => named(word).unwrap_or(Kind::Word),
+        };
+        self.push(kind, length);
+    }
+
+    fn command(&mut self) {
+        let bytes = &self.text.as_bytes()[self.at + 1..];
+        let length = bytes.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+        if length == 0 {
+            match self.byte(self.at + 1) {
+                b'{' => self.open(b's', 2),
+                b'}' => self.close(b's', 2),
+                b'%' => self.push(Kind::Percent, 2),
+                b'$' => self.push(Kind::Currency, 2),
+                b'|' => self.push(Kind::Bar, 2),
+                b'(' | b')' | b'[' | b']' | b',' | b';' | b':' | b'!' | b' ' | b'\\' | b'/'
+                | b'\n' | b'\t' => self.space(2),
+                b'&' | b'#' | b'_' => self.push(Kind::Other, 2),
+                _ => self.push(Kind::Other, 1),
+            }
+            return;
+        }
+        let name = &self.text[self.at + 1..self.at + 1 + length];
+        let size = length + 1;
+        match name {
+            "text" | "mathrm" | "textbf" | "mathbf" | "textit" | "mathit" | "mbox" | "textrm"
+            | "operatorname" | "textnormal" | "boldsymbol" | "mathsf" | "texttt" | "emph"
+            | "mathbb" | "bm" | "boxed" | "fbox" | "hbox" | "textsf" | "mathcal" | "bold" => {
+                self.at += size;
+                self.wrapped(matches!(
+                    name,
+                    "boldsymbol" | "boxed" | "bm" | "fbox" | "mathbf" | "bold"
+                ));
+            }
+            "left" | "right" => {
+                self.at += size;
+                if self.byte(self.at) == b'.' {
+                    self.at += 1;
+                }
+            }
+            "displaystyle" | "textstyle" | "limits" | "big" | "Big" | "bigl" | "bigr" | "Bigl"
+            | "Bigr" | "bigg" | "Bigg" | "rm" | "bf" | "it" | "mathstrut" | "phantom" => {
+                self.space(size);
+            }
+            "quad" | "qquad" | "space" | "enspace" | "thinspace" => self.space(size),
+            "frac" | "dfrac" | "tfrac" | "cfrac" => self.push(Kind::Fraction, size),
+            "times" | "cdot" | "ast" | "cdotp" => self.push(Kind::Times, size),
+            "div" | "over" => self.push(Kind::Divide, size),
+            "pm" | "mp" => self.push(Kind::PlusMinus, size),
+            "pi" => self.push(Kind::Pi, size),
+            "infty" | "infin" => self.push(Kind::Infinity, size),
+            "circ" | "degree" => self.push(Kind::Degree, size),
+            "percent" => self.push(Kind::Percent, size),
+            "le" | "leq" | "leqslant" => self.push(Kind::Relation(Relation::LessEqual), size),
+            "ge" | "geq" | "geqslant" => self.push(Kind::Relation(Relation::GreaterEqual), size),
+            "lt" => self.push(Kind::Relation(Relation::Less), size),
+            "gt" => self.push(Kind::Relation(Relation::Greater), size),
+            "ne" | "neq" => self.push(Kind::Relation(Relation::NotEqual), size),
+            "approx" | "simeq" | "thickapprox" => {
+                self.push(Kind::Relation(Relation::Approximately), size);
+            }
+            "in" => self.push(Kind::Relation(Relation::In), size),
+            "cup" => self.push(Kind::Union, size),
+            "lbrace" => self.open(b's', size),
+            "rbrace" => self.close(b's', size),
+            "langle" => self.open(b'(', size),
+            "rangle" => self.close(b'(', size),
+            "lvert" | "rvert" | "vert" | "mid" => self.push(Kind::Bar, size),
+            "pounds" | "euro" | "textdollar" => self.push(Kind::Currency, size),
+            "alpha" | "beta" | "gamma" | "delta" | "theta" | "lambda" | "mu" | "omega" | "phi"
+            | "rho" | "sigma" | "tau" | "varphi" | "epsilon" | "varepsilon" | "eta" | "Delta"
+            | "Omega" | "Theta" | "nu" | "psi" | "chi" | "xi" | "zeta" | "kappa" | "Gamma" => {
+                self.push(Kind::Letter, size);
+            }
+            _ => {
+                let kind = named(name).unwrap_or(Kind::Other);
+                self.push(kind, size);
+            }
+        }
+    }
+
+    /// Opens the braces after `\text` and the like; the content of `formula`s is no text.
+    fn wrapped(&mut self, formula: bool) {
+        let rest = &self.text[self.at..];
+        let space = rest.len() - rest.trim_start().len();
+        if !rest[space..].starts_with('{') {
+            self.spaced = true;
+            return;
+        }
+        let inner = self.at + space + 1;
+        // The whole of it must balance, or the brace stays what it is.
+        let Some(length) = matching_brace(&self.text[inner..]) else { return };
+        if formula {
+            // Braces group without changing anything.
+            return;
+        }
+        self.text_ends.push(inner + length);
+        self.at = inner;
+        self.spaced = true;
+    }
+
+    fn wide(&mut self) {
+        let Some(symbol) = self.text[self.at..].chars().next() else { return };
+        let size = symbol.len_utf8();
+        match symbol {
+            '\u{a0}' | '\u{2009}' | '\u{202f}' | '\u{3000}' | '\u{2002}' | '\u{2003}' => {
+                self.space(size);
+            }
+            '\u{200b}' | '\u{2061}' | '\u{feff}' | '’' | '‘' | '“' | '”' => self.at += size,
+            '−' | '–' | '—' | '‐' => self.push(Kind::Minus, size),
+            '×' | '·' | '⋅' | '∙' | '✕' => self.push(Kind::Times, size),
+            '÷' | '∕' => self.push(Kind::Divide, size),
+            '±' => self.push(Kind::PlusMinus, size),
+            'π' => self.push(Kind::Pi, size),
+            '∞' => self.push(Kind::Infinity, size),
+            '√' => self.push(Kind::Function(Function::Sqrt), size),
+            '°' | 'º' => self.push(Kind::Degree, size),
+            '≤' | '⩽' => self.push(Kind::Relation(Relation::LessEqual), size),
+            '≥' | '⩾' => self.push(Kind::Relation(Relation::GreaterEqual), size),
+            '≠' => self.push(Kind::Relation(Relation::NotEqual), size),
+            '≈' | '≃' => self.push(Kind::Relation(Relation::Approximately), size),
+            '∈' => self.push(Kind::Relation(Relation::In), size),
+            '＝' => self.push(Kind::Relation(Relation::Equal), size),
+            '∪' => self.push(Kind::Union, size),
+            '（' => self.open(b'(', size),
+            '）' => self.close(b'(', size),
+            '，' | '、' => self.push(Kind::Comma, size),
+            '；' => self.push(Kind::Semicolon, size),
+            '：' => self.push(Kind::Colon, size),
+            '％' => self.push(Kind::Percent, size),
+            '€' | '£' | '¥' | '₹' => self.push(Kind::Currency, size),
+            '²' => self.superscript(2, size),
+            '³' => self.superscript(3, size),
+            '⁴' => self.superscript(4, size),
+            '½' => self.vulgar(1, 2, size),
+            '⅓' => self.vulgar(1, 3, size),
+            '⅔' => self.vulgar(2, 3, size),
+            '¼' => self.vulgar(1, 4, size),
+            '¾' => self.vulgar(3, 4, size),
+            _ if symbol.is_alphabetic() => {
+                let rest = &self.text[self.at..];
+                let length = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
+                let kind = if length == size { Kind::Letter } else { Kind::Word };
+                self.push(kind, length);
+            }
+            _ => self.push(Kind::Other, size),
+        }
+    }
+
+    /// Pushes a power in one character: the `^` has no length.
+    fn superscript(&mut self, value: i128, size: usize) {
+        self.push(Kind::Power, 0);
+        let value = Scalar::integer(value);
+        self.push(Kind::Number { value, decimals: 0, plain: true }, size);
+    }
+
+    /// Pushes a fraction in one character; after a number it is the rest of a mixed one.
+    fn vulgar(&mut self, numerator: i128, denominator: i128, size: usize) {
+        if matches!(self.found.last(), Some(Token { kind: Kind::Number { plain: true, .. }, .. })) {
+            self.push(Kind::Plus, 0);
+        }
+        let value = Scalar::fraction(numerator, denominator);
+        self.push(Kind::Number { value, decimals: 0, plain: false }, size);
+    }
+}
+
+/// Returns how many bytes stand before the brace that closes one opened just before `text`.
+pub(super) fn matching_brace(text: &str) -> Option<usize> {
+    let mut depth = 1usize;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'{' => depth += 1,
+            b'}' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Returns what a word means, with or without a backslash.
+fn named(word: &str) -> Option<Kind> {
+    Some(match word {
+        "sqrt" => Kind::Function(Function::Sqrt),
+        "sin" => Kind::Function(Function::Sin),
+        "cos" => Kind::Function(Function::Cos),
+        "tan" => Kind::Function(Function::Tan),
+        "cot" => Kind::Function(Function::Cot),
+        "sec" => Kind::Function(Function::Sec),
+        "csc" => Kind::Function(Function::Csc),
+        "arcsin" => Kind::Function(Function::ArcSin),
+        "arccos" => Kind::Function(Function::ArcCos),
+        "arctan" => Kind::Function(Function::ArcTan),
+        "ln" => Kind::Function(Function::Ln),
+        "log" | "lg" => Kind::Function(Function::Log),
+        "exp" => Kind::Function(Function::Exp),
+        "abs" => Kind::Function(Function::Abs),
+        "pi" => Kind::Pi,
+        "infinity" | "inf" | "oo" => Kind::Infinity,
+        "percent" => Kind::Percent,
+        "degree" | "degrees" | "deg" => Kind::Degree,
+        _ => return None,
+    })
+}

@@ -1,0 +1,36 @@
+//! Names of parameters, as published and as `transformers` calls them inside.
+//!
+//! Does not know shapes.
+
+/// Prefix of the names of the vision tower's parameters, the patch merger's included.
+pub const TOWER: &str = "visual.";
+/// Prefixes of the names of parameters inside of layers: the decoder's, the tower's and the patch merger's.
+pub const BLOCKS: [&str; 3] = ["model.layers.", "visual.blocks.", "visual.merger.mlp."];
+/// The input embedding, `[vocab_size, hidden_size]`.
+pub const EMBEDDING: &str = "model.embed_tokens.weight";
+/// The norm after the last layer, `[hidden_size]`.
+pub(crate) const NORM: &str = "model.norm.weight";
+/// The output head of a model whose embedding does not serve as one, `[vocab_size, hidden_size]`.
+pub(crate) const HEAD: &str = "lm_head.weight";
+
+/// Returns the name that published checkpoints use for what `transformers` from 4.52 on calls
+/// `model.language_model.…` and `model.visual.…` inside. Other names come back as they are.
+pub(crate) fn published_name(name: &str) -> String {
+    if let Some(rest) = name.strip_prefix("model.language_model.") {
+        format!("model.{rest}")
+    } else if let Some(rest) = name.strip_prefix("model.visual.") {
+        format!("visual.{rest}")
+    } else {
+        name.to_owned()
+    }
+}
+
+/// Returns the name that `transformers` uses inside for the module published as `stem`: the inverse of
+/// [`published_name`].
+pub(crate) fn module_name(stem: &str) -> String {
+    match (stem.strip_prefix("model."), stem.starts_with(TOWER)) {
+        (Some(rest), _) => format!("model.language_model.{rest}"),
+        (None, true) => format!("model.{stem}"),
+        (None, false) => stem.to_owned(),
+    }
+}
