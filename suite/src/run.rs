@@ -28,14 +28,15 @@ use serde::Serialize;
 use serde_json::json;
 use synergy_benchmarks::difficulty::Level;
 use synergy_models::checkpoint::Checkpoint;
-use synergy_models::config::{GenerationConfig, VlmConfig};
-use synergy_models::weights::shapes;
+use synergy_models::qwen2_5_vl::config::{GenerationConfig, VlmConfig};
+use synergy_models::qwen2_5_vl::shapes::shapes;
 use synergy_report::claims::ledger;
 use synergy_report::completion::to_lines;
 use synergy_report::cost::{Budget, Cost};
+use synergy_report::leaderboard;
 use synergy_report::page::{PageData, report_html};
 use synergy_report::score::{Header, Metrics, Provenance, Results, RowKind, Training, cut_levels};
-use synergy_report::text::report::{check, leaderboard, report_markdown};
+use synergy_report::text::report::report_markdown;
 use synergy_report::text::terminal::render_table;
 
 use crate::device::Compute;
@@ -612,9 +613,7 @@ fn provenance(
 /// Writes everything that a finished run shows: results and leaderboard, reports, analyses, completions.
 fn publish(outcome: &Outcome, evaluated: &[Evaluated], shown: &PageData) -> Result<()> {
     let Outcome { results, metrics, dir } = outcome;
-    let board = leaderboard(results, metrics);
-    check(&board)?;
-    let board = serde_json::to_string_pretty(&board).context("plain data")? + "\n";
+    let board = leaderboard::Run::of(results, metrics)?.to_json();
     let samples: Vec<_> = evaluated.iter().flat_map(|row| row.examples(results)).collect();
     let analyses = shown.analyses.as_ref();
     let mut files = vec![

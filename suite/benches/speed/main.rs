@@ -30,7 +30,7 @@ use synergy_models::generate::{Generated, Sampling};
 use synergy_models::image::Patches;
 use synergy_models::merge::{MergeSpec, Method, Rescale, merge};
 use synergy_models::native::{Mat, MatMut, Product, product, recorded};
-use synergy_models::vlm::Vlm;
+use synergy_models::qwen2_5_vl::vlm::Vlm;
 use synergy_models::weights::{ComputeDtype, Parameters};
 use synergy_report::completion::Completion;
 use synergy_report::score::score;

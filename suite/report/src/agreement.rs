@@ -1,43 +1,55 @@
-//! What several graders say of the same answers: the score under each, their agreement, and where they part. Pure.
+//! Several graders on the same answers: the score under each, their agreement, and the answers they disagree on. Pure.
 //!
-//! Does not know any grader's rules.
-//! An answer counts as right or not: what else an outcome tells (unparsed, wrong) differs between graders by design.
+//! This module does not know any grader's rules.
+//! An answer counts as right or not: whether it is unparsed or wrong differs between graders by design.
 
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 use synergy_benchmarks::answer::Outcome;
 
-/// The share of answers in which a grader must find something to judge, to be asked where graders part: one that
-/// finds nothing in most of them was made for texts of another form, and would part from all others everywhere.
+/// The share of answers in which a grader must find something to judge to count among the compared ones: a grader that
+/// finds nothing in most of them was made for texts of another form, and would disagree with all others everywhere.
 const PARSED_MIN: f64 = 0.5;
 
-/// What every grader said of one answer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// Every grader's outcome of one answer.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Verdicts {
-    /// Who answered: a model, or a row of a run and its seed.
+    /// Who answered: a model, or a row of a run.
     pub row: String,
+    /// Seed of the answers.
     pub seed: u64,
-    /// The question, and which of its answers.
+    /// Address of the question.
     pub sample_id: String,
+    /// Index of the answer among those to the question, from 0.
     pub sample: u32,
-    /// In the order of [`Agreement::graders`].
+    /// One outcome per grader, in the order of [`Agreement::graders`].
+    #[schemars(with = "Vec<String>", extend("items" = json!({ "enum": Outcome::ALL })))]
     pub outcomes: Vec<Outcome>,
 }
 
 /// A comparison of graders.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Agreement {
+    /// Names of the graders; the first judged the run.
+    #[schemars(length(min = 1))]
     pub graders: Vec<String>,
+    /// Answers that every grader judged.
     pub num_answers: usize,
-    /// Share of right answers under each.
+    /// Share of right answers under each grader, 0 to 1.
+    #[schemars(inner(range(min = 0, max = 1)))]
     pub accuracy: Vec<f64>,
-    /// Shares of unparsed answers under each.
+    /// Share of answers in which each grader found nothing to judge, 0 to 1.
+    #[schemars(inner(range(min = 0, max = 1)))]
     pub unparsed: Vec<f64>,
-    /// Cohen's kappa of every pair, `[grader][grader]`; none where both call every answer the same, so that chance
-    /// alone explains all agreement.
+    /// Cohen's kappa of every pair, `[grader][grader]`, at most 1; null where both call every answer the same, so that
+    /// chance alone explains all agreement.
     pub kappa: Vec<Vec<Option<f64>>>,
     /// Whether a grader finds something to judge in at least half of the answers.
     pub compared: Vec<bool>,
-    /// Answers that are right for one of those graders and not for another.
+    /// Answers that are right for one of the compared graders and not for another.
     pub parted: Vec<Verdicts>,
 }
 

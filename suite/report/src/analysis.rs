@@ -1,56 +1,68 @@
 //! How a row's answers are written and how long they are: by level, by outcome, and against a budget of tokens. Pure.
 //!
-//! Does not know how answers came about, and judges nothing: outcomes are given.
+//! This module does not know how answers came about, and judges nothing: outcomes are given.
 //! A budget needs no other run: an answer that is longer than it would have been cut there, and a cut answer is not
 //! a right one.
 
+/// Graders, length and style as tables.
 pub mod grids;
+/// Graders, length and style as sections of a report.
 pub mod written;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 use synergy_benchmarks::answer::{Outcome, format_reward};
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::style::{self, Marker, REASONING_WORDS};
 
 use crate::agreement::Agreement;
 
-/// The smallest budget that is told, in tokens; each next one is twice as large.
+/// The smallest budget in tokens; each next one is twice as large.
 const BUDGET_MIN: u32 = 16;
 
 /// One judged answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Judged<'a> {
+    /// The whole answer.
     pub text: &'a str,
+    /// Its length in tokens.
     pub num_tokens: u32,
+    /// How it turned out.
     pub outcome: Outcome,
-    /// None where the question has none.
+    /// Level of the question, if it has one.
     pub level: Option<Level>,
 }
 
-/// What a run's answers tell beyond its results, as `analysis.json` holds it: rows and graders.
+/// What a run's answers show beyond its results, as `analysis.json` holds it: rows and graders.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Analyses {
+    /// Name of the recipe.
     pub profile: String,
     /// The base and every regime, all seeds together.
     pub rows: Vec<Analysis>,
     /// Share of right answers of each row, under each grader of `agreement`.
     pub accuracy: Vec<RowAccuracy>,
+    /// All answers under every grader.
     pub agreement: Agreement,
 }
 
 /// A row under several graders.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RowAccuracy {
+    /// Name of the row.
     pub row: String,
-    /// In the order of [`Agreement::graders`].
+    /// Share of right answers under each grader, in the order of [`Agreement::graders`].
     pub accuracy: Vec<f64>,
 }
 
 /// A row's answers.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Analysis {
+    /// Who answered: a model, or a row of a run.
     pub row: String,
     /// All answers first, then each level, then each outcome that occurs.
     pub groups: Vec<Group>,
@@ -59,34 +71,63 @@ pub struct Analysis {
 }
 
 /// Answers of one level or outcome.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Group {
+    /// The level of the questions; null for all levels.
+    #[schemars(with = "Option<String>", extend("enum" = or_null(&Level::ALL)))]
     pub level: Option<Level>,
+    /// The outcome of the answers; null for all outcomes.
+    #[schemars(with = "Option<String>", extend("enum" = or_null(&Outcome::ALL)))]
     pub outcome: Option<Outcome>,
+    /// Answers of the group.
+    #[schemars(range(min = 1))]
     pub num_answers: usize,
+    /// Length of its answers.
     pub tokens: Tokens,
-    /// Phrases of each kind.
+    /// Phrases of each kind per 1000 tokens.
+    #[schemars(with = "BTreeMap<String, f64>", extend("propertyNames" = json!({ "enum": Marker::ALL })))]
     pub markers_per_1000_tokens: BTreeMap<Marker, f64>,
-    /// Each of the study's words.
+    /// Each of the study's reasoning words per 1000 tokens.
+    #[schemars(extend("propertyNames" = json!({ "enum": REASONING_WORDS })))]
     pub words_per_1000_tokens: BTreeMap<&'static str, f64>,
-    /// Mean share of runs of four words that came back.
+    /// Mean share of runs of four words that occurred before in the same answer, 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
     pub repetition: f64,
-    /// Share of answers in the form that the template asks for.
+    /// Share of answers in the form that the template asks for, 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
     pub formatted: f64,
 }
 
-/// Tokens of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// The values of an enum and null, for a schema.
+fn or_null<T: Serialize>(all: &[T]) -> Vec<Option<&T>> {
+    all.iter().map(Some).chain([None]).collect()
+}
+
+/// Tokens per answer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Tokens {
+    /// Mean.
+    #[schemars(range(min = 0))]
     pub mean: f64,
+    /// Median.
+    #[schemars(range(min = 0))]
     pub median: f64,
+    /// The length that 95 % of the answers do not exceed.
+    #[schemars(range(min = 0))]
     pub p95: f64,
 }
 
-/// Accuracy if answers were cut at so many tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// Accuracy if answers were cut at a number of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Budget {
+    /// The number of tokens, at least 1.
+    #[schemars(range(min = 1))]
     pub max_tokens: u32,
+    /// Share of correct answers that are no longer, 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
     pub accuracy: f64,
 }
 
@@ -98,7 +139,7 @@ struct Measured {
     formatted: bool,
 }
 
-/// Analyses the answers of `row`; `None` where there is none.
+/// Analyses the answers of `row`; `None` if there are no answers.
 pub fn analyze(row: &str, answers: &[Judged<'_>]) -> Option<Analysis> {
     if answers.is_empty() {
         return None;

@@ -1,10 +1,11 @@
 //! The study's findings as predicates over results. Pure.
 //!
-//! Does not know how results were made or how a finding is shown. Each claim is a list of comparisons that it
-//! implies, and its verdict follows from theirs by one rule ([`RULE`]); the study's own figures stand beside
+//! This module does not know how results were made or how a finding is shown. Each claim is a list of comparisons that
+//! it implies, and its verdict follows from theirs by one rule ([`RULE`]); the study's own figures are shown with
 //! ours and are never mixed with them.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use synergy_benchmarks::difficulty::Level;
 
 use crate::score::{self, BASE, ResultRow, Results};
@@ -23,11 +24,16 @@ is not testable here. The comparison shown is the one that decided. The minimum 
 power of 80 % needs. A control explains a claim that holds if the control shows the same effect.";
 
 /// How a claim fared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum ClaimVerdict {
+    /// At least one of its comparisons is against it.
     Fails,
+    /// No comparison is against it, and at least one could go either way.
     Undecided,
+    /// All of its comparisons are for it.
     Holds,
     /// Rows that it needs are not in the results.
     NotTestable,
@@ -46,24 +52,30 @@ impl ClaimVerdict {
 }
 
 /// One claim with what the results say of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Finding {
     /// `C1` to `C13`.
-    pub id: &'static str,
+    #[schemars(regex(pattern = "^C[0-9]+$"))]
+    pub id: String,
     /// The claim, in our words.
-    pub claim: &'static str,
-    /// What is looked at, as a person reads it: `sft - base, L1`.
+    pub claim: String,
+    /// The comparison that decided, as a person reads it: `sft - base, L1`.
     pub measured: String,
+    /// How the claim fared.
     pub verdict: ClaimVerdict,
-    /// What decides, in points of accuracy unless [`Finding::measured`] says otherwise.
+    /// The effect that decided, in points of accuracy unless `measured` says otherwise.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub effect: Option<Interval>,
-    /// The smallest effect that this many questions and seeds would show with a power of 80 %.
+    /// The smallest effect that this many questions and seeds would show with a power of 80 %, in the same unit.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub minimum_detectable_effect: Option<f64>,
     /// The control that explains the effect, if one does, and how.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub explained_by: Option<String>,
-    /// The study's own figures.
-    pub published: &'static str,
-    /// What else a reader must know.
+    /// The study's own figures, of a 7B model.
+    pub published: String,
+    /// Anything else that a reader must know.
     pub note: String,
 }
 
@@ -155,21 +167,21 @@ impl Claim {
             None => self.note.to_owned(),
         };
         Finding {
-            id: self.id,
-            claim: self.text,
+            id: self.id.to_owned(),
+            claim: self.text.to_owned(),
             measured: decided.as_ref().map_or_else(String::new, |m| m.what.clone()),
             verdict,
             effect: decided.as_ref().map(|m| m.effect),
             minimum_detectable_effect: decided.as_ref().map(|m| m.detectable),
             explained_by,
-            published: self.published,
+            published: self.published.to_owned(),
             note,
         }
     }
 }
 
 impl Comparison {
-    /// None where a row or its questions are missing.
+    /// Returns `None` where a row or its questions are missing.
     fn measure(&self, results: &Results) -> Option<Measured> {
         let of_level = |level: Option<Level>| self.level.is_none() || level == self.level;
         let questions: Vec<usize> = (0..results.questions.len())
@@ -224,10 +236,7 @@ impl Metric {
         score::per_question(row, questions, |seed, q| match self {
             Metric::Accuracy => score::share(seed, q, 'c'),
             Metric::Length => score::length(seed, q),
-            Metric::Words => {
-                let words: f64 = seed.words[q].iter().map(|n| f64::from(*n)).sum();
-                words / seed.outcomes[q].len() as f64
-            }
+            Metric::Words => score::words_per_answer(seed, q),
         })
     }
 }

@@ -1,7 +1,8 @@
-//! Metrics against golden: one verdict per cell and metric. Pure and total.
+//! The last step of Completions -> Scores -> Results -> Metrics -> Verdicts: a run against golden results, one verdict
+//! for each cell and metric. Pure and total.
 //!
-//! Does not know how a run was made, where results lie or how a verdict is shown.
-//! Verdicts are findings, not errors: whatever stands in the two results, every cell gets one.
+//! This module does not know how a run was made, where results are kept or how a verdict is shown.
+//! Verdicts are findings, not errors: whatever the two results hold, every cell gets one.
 //! Length and reasoning words gate in both directions, since a change of style is what the suite
 //! is there to see; for accuracy and for truncated and unparsed answers only one side is bad.
 //! External benchmarks do not gate: a machine without their data must be able to pass.
@@ -12,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 use synergy_benchmarks::difficulty::Level;
 
 use crate::gate::GateSpec;
@@ -24,7 +26,7 @@ pub(crate) mod tests;
 
 pub use figures::{Figure, FigureVerdict};
 
-/// The rule, as it is printed with every comparison.
+/// Describes the rule, as it is printed with every comparison.
 pub fn rule(gate: &GateSpec) -> String {
     let GateSpec {
         false_alarm,
@@ -57,7 +59,7 @@ Exit code 1 when a cell or figure is regressed, missing or invalid.",
         100.0 * false_alarm,
         100.0 * share_band,
         100.0 * length_band,
-        Figure::ALL.map(Figure::name).join(", "),
+        Figure::VARIANTS.iter().map(|figure| figure.name()).collect::<Vec<_>>().join(", "),
         100.0 * figure_share_band,
         1.0 + figure_ratio_band,
     )
@@ -69,9 +71,22 @@ const EQUIVALENCE_ALPHA: f64 = 0.05;
 /// Below this many questions a cell decides nothing.
 pub const QUESTIONS_MIN: usize = 20;
 
-/// What is compared in a cell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// A quantity that is compared in a cell.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Metric {
     /// Share of correct answers.
     Accuracy,
@@ -86,19 +101,9 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// Every metric.
-    pub const ALL: [Metric; 5] =
-        [Metric::Accuracy, Metric::Length, Metric::Truncated, Metric::Unparsed, Metric::Words];
-
     /// The metric's name, as in JSON.
     pub fn name(self) -> &'static str {
-        match self {
-            Metric::Accuracy => "accuracy",
-            Metric::Length => "length",
-            Metric::Truncated => "truncated",
-            Metric::Unparsed => "unparsed",
-            Metric::Words => "words",
-        }
+        self.into()
     }
 
     /// The metric of one question in one seed; not a number where there is no sample.
@@ -108,10 +113,7 @@ impl Metric {
             Metric::Length => score::length(seed, question),
             Metric::Truncated => score::share(seed, question, 't'),
             Metric::Unparsed => score::share(seed, question, 'u'),
-            Metric::Words => {
-                let words: f64 = seed.words[question].iter().map(|count| f64::from(*count)).sum();
-                words / seed.outcomes[question].len() as f64
-            }
+            Metric::Words => score::words_per_answer(seed, question),
         }
     }
 
@@ -139,42 +141,43 @@ impl Metric {
     }
 }
 
-/// What is found in a cell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// What is found in a cell; the verdicts that fail the gate come first.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Verdict {
-    Same,
-    Improved,
+    /// The effect differs from zero and is bad.
     Regressed,
-    Undecided,
+    /// Only golden has the cell.
     Missing,
-    New,
+    /// A value is not a number.
     Invalid,
+    /// The effect differs from zero and is good.
+    Improved,
+    /// The two could be the same or not.
+    Undecided,
+    /// Only the run has the cell.
+    New,
+    /// The effect is within the band.
+    Same,
 }
 
 impl Verdict {
-    /// Every verdict, the ones that fail the gate first.
-    pub const ALL: [Verdict; 7] = [
-        Verdict::Regressed,
-        Verdict::Missing,
-        Verdict::Invalid,
-        Verdict::Improved,
-        Verdict::Undecided,
-        Verdict::New,
-        Verdict::Same,
-    ];
-
     /// The verdict's name, as in JSON.
     pub fn name(self) -> &'static str {
-        match self {
-            Verdict::Same => "same",
-            Verdict::Improved => "improved",
-            Verdict::Regressed => "regressed",
-            Verdict::Undecided => "undecided",
-            Verdict::Missing => "missing",
-            Verdict::New => "new",
-            Verdict::Invalid => "invalid",
-        }
+        self.into()
     }
 
     /// Whether the gate fails on it.
@@ -186,37 +189,42 @@ impl Verdict {
 /// The verdict on one metric of one cell.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CellVerdict {
+    /// Name of the row.
     pub row: String,
     /// `None`: all families together.
     pub benchmark: Option<String>,
     /// `None`: all levels together.
     pub level: Option<Level>,
+    /// What is compared.
     pub metric: Metric,
     /// Questions on the side that has fewer.
     pub num_questions: usize,
+    /// Golden's mean over questions and seeds, in the unit of [`Metric`]; `None` where golden lacks the cell.
     pub golden: Option<f64>,
+    /// The run's mean likewise.
     pub run: Option<f64>,
-    /// Run minus golden with its 95 % interval; `None` where a side is missing or there is none.
+    /// Run minus golden with its 95 % interval; `None` where nothing was tested.
     pub effect: Option<Interval>,
     /// p-value of no difference after Holm's correction; `None` where nothing was tested.
     pub p: Option<f64>,
     /// The smallest effect that this comparison finds with a power of 80 %.
     pub detectable: Option<f64>,
+    /// What follows from it.
     pub verdict: Verdict,
 }
 
 /// A run compared with golden.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
-    /// Rows in golden's order, then what only the run has.
+    /// Verdicts on cells, rows in golden's order, then the rows that only the run has.
     pub cells: Vec<CellVerdict>,
-    /// Stages in golden's order, then what only the run has.
+    /// Verdicts on figures of training, stages in golden's order, then those that only the run has.
     pub figures: Vec<FigureVerdict>,
-    /// Tests that were corrected for.
+    /// Number of tests that the p-values are corrected for.
     pub num_tests: usize,
     /// The rule that was used.
     pub rule: String,
-    /// What a reader must know beside the verdicts, such as another recipe. One line each.
+    /// Anything else that a reader must know, such as another recipe, one line each.
     pub notes: Vec<String>,
 }
 
@@ -231,7 +239,7 @@ impl Comparison {
         self.verdicts().filter(|other| *other == verdict).count()
     }
 
-    /// Of every cell, then of every figure.
+    /// Iterates over the verdicts of every cell, then of every figure.
     pub fn verdicts(&self) -> impl Iterator<Item = Verdict> {
         let cells = self.cells.iter().map(|cell| cell.verdict);
         cells.chain(self.figures.iter().map(|figure| figure.verdict))
@@ -251,7 +259,7 @@ pub fn compare(golden: &Results, run: &Results, gate: &GateSpec) -> Comparison {
             .iter()
             .filter_map(|name| Pair::of(golden.row(name), run.row(name), scope))
             .collect();
-        for metric in Metric::ALL {
+        for &metric in Metric::VARIANTS {
             let values: Vec<[Option<Vec<Vec<f64>>>; 2]> =
                 pairs.iter().map(|pair| pair.values(metric)).collect();
             let noise = statistics::pooled_seed_variance(values.iter().flatten().flatten());
@@ -296,12 +304,12 @@ struct Measured {
     test: Option<Test>,
 }
 
-/// What the verdict on a cell or a figure hangs on.
+/// What the verdict on a cell or a figure depends on.
 #[derive(Debug, Clone, Copy)]
 struct Test {
     effect: f64,
     standard_error: f64,
-    /// Of no difference, before the correction.
+    /// p-value of no difference, before the correction.
     p: f64,
 }
 
@@ -355,7 +363,7 @@ struct Corrected {
 }
 
 impl Corrected {
-    /// `share`: of the false alarms, how much this kind of test may spend.
+    /// Corrects `p`; these tests may spend `share` of the false alarms.
     fn of(p: &[f64], share: f64, gate: &GateSpec) -> Corrected {
         let alpha = share * gate.false_alarm / p.len().max(1) as f64;
         let p: Vec<f64> = statistics::holm(p).into_iter().map(|p| (p / share).min(1.0)).collect();
@@ -372,7 +380,7 @@ impl Corrected {
     }
 }
 
-/// Names of baseline and regimes, golden's order first.
+/// Names of baseline and regimes: those of golden first, then those that only the run has.
 fn gated_rows<'a>(golden: &'a Results, run: &'a Results) -> Vec<&'a str> {
     let mut names: Vec<&str> = Vec::new();
     for row in golden.rows.iter().chain(&run.rows) {

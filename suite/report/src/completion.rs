@@ -1,8 +1,8 @@
 //! Completions as plain data: one generated answer to one sample, one JSON object per line.
 //!
-//! Does not know how a completion was generated or how it will be judged.
+//! This module does not know how a completion was generated or how it will be judged.
 //! The text is kept whole, so that a later grader can judge the same completions again without
-//! the model; the target stands beside it for the same reason.
+//! the model; the target is kept with it for the same reason.
 
 use std::fmt::Write as _;
 
@@ -24,7 +24,7 @@ pub struct Completion {
     pub hops: usize,
     /// This is the k-th answer to the question, counted from 0.
     pub sample: u32,
-    /// The target.
+    /// The correct answer.
     pub answer: String,
     /// The choices of a multiple-choice question, A first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -32,7 +32,7 @@ pub struct Completion {
     /// How many decimal places of a numeric target count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<u32>,
-    /// What the model said, whole.
+    /// The model's whole answer.
     pub text: String,
     /// Tokens of `text`, the end token included where there is one.
     pub num_tokens: u32,
@@ -41,7 +41,7 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// The `k`-th answer to `sample`.
+    /// Describes `text` as the `k`-th answer to `sample`, counted from 0.
     pub fn new(
         sample: &Sample,
         k: u32,
@@ -63,12 +63,12 @@ impl Completion {
         }
     }
 
-    /// How it turned out, by the rules of `grader`.
+    /// Judges the completion by the rules of `grader`.
     pub fn outcome(&self, grader: Grader) -> Outcome {
         grade(grader, &self.target(), &self.text, self.finished).outcome
     }
 
-    /// What it is judged against.
+    /// The target that the completion is judged against.
     pub fn target(&self) -> Target<'_> {
         Target {
             gold: &self.answer,
@@ -82,7 +82,7 @@ impl Completion {
 /// Writes completions as JSON lines, each ended by a line feed.
 ///
 /// # Errors
-/// Only where serialization fails, which plain data does not.
+/// Never in practice: plain data always serializes.
 pub fn to_lines(completions: &[Completion]) -> anyhow::Result<String> {
     let mut lines = String::new();
     for completion in completions {
@@ -95,7 +95,7 @@ pub fn to_lines(completions: &[Completion]) -> anyhow::Result<String> {
 /// Reads what [`to_lines`] wrote.
 ///
 /// # Errors
-/// Names the first line that is not a completion; a file cut in its last line is refused too.
+/// If a line is not a completion, for example because the file is cut off; the error names the first such line.
 pub fn from_lines(lines: &str) -> anyhow::Result<Vec<Completion>> {
     lines
         .lines()
@@ -108,11 +108,12 @@ pub fn from_lines(lines: &str) -> anyhow::Result<Vec<Completion>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn completion(text: &str) -> Completion {
+    /// A whole answer to a made-up question.
+    pub(crate) fn completion(text: &str) -> Completion {
         Completion {
             sample_id: "path/test/7/00012".to_owned(),
             benchmark: "path".to_owned(),

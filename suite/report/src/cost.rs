@@ -1,44 +1,52 @@
 //! What training has cost, so that accuracy can be read per budget.
 //!
-//! Does not know clocks or models beyond their number of parameters. The formula for operations is the usual
+//! This module does not know clocks or models beyond their number of parameters. The formula for operations is the usual
 //! one (Kaplan et al. 2020, section 2.1): 2 for each parameter of the decoder and token forward, twice as
 //! many backward. The embedding is a look-up and is left out, the head is counted; attention's own products
 //! are left out, and so is the tower, which every regime freezes and runs once a picture.
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Figures of one training step by name: `loss`, `reward`, `length`, …
 pub type StepFigures = BTreeMap<String, f64>;
 
-/// What one stage has cost, or a regime with all it stands on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+/// What training has cost: one stage, or a regime with every stage it builds on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cost {
-    /// Sampled in rollouts and for data.
+    /// Tokens sampled in rollouts and for data.
     pub tokens_generated: u64,
-    /// Passed through the model forward and backward, prompts and every epoch counted.
+    /// Tokens passed through the model forward and backward, prompts and every epoch counted.
     pub tokens_trained: u64,
-    /// Passed through it forward only: prompts of rollouts, sampled tokens, and the reference policy's.
+    /// Tokens passed through it forward only: prompts of rollouts, sampled tokens, and the reference policy's.
     pub tokens_forward: u64,
+    /// Updates of the parameters.
     pub optimizer_steps: u64,
-    /// Floating-point operations.
+    /// Floating-point operations: 2 for each of the decoder's parameters and token forward, twice as many backward.
+    #[schemars(range(min = 0))]
     pub flops: f64,
+    /// Wall time in seconds.
+    #[schemars(range(min = 0))]
     pub wall_time_s: f64,
 }
 
-/// A regime's cost in one seed.
+/// A regime's cost in one seed, with every stage it builds on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
+    /// Name of the regime's row.
     pub regime: String,
+    /// Training seed.
     pub seed: u64,
+    /// What it has cost.
     pub cost: Cost,
 }
 
 impl Cost {
-    /// The cost of `steps`, whose figures count tokens. `forward_flops` is the number of floating-point operations
+    /// Adds up the cost of `steps`, whose figures count tokens. `forward_flops` is the number of floating-point operations
     /// of one token's way forward through the decoder.
     pub fn of(
         steps: &[StepFigures],
@@ -58,7 +66,7 @@ impl Cost {
         }
     }
 
-    /// Both together.
+    /// Returns the sum of two costs.
     pub fn plus(self, other: Cost) -> Cost {
         Cost {
             tokens_generated: self.tokens_generated + other.tokens_generated,

@@ -1,13 +1,12 @@
-//! Golden results kept up: what may become golden, what is remembered of it, and a comparison as
-//! Markdown.
+//! Golden results over time: which run may become golden, the history of accepted runs, and a comparison as Markdown.
 //!
-//! Does not know the rule of the comparison, which is in `compare`.
+//! This module does not know the rule of the comparison, which is in `compare`.
 //!
 //! Decisions:
-//! - A run of a tree with changes never becomes golden: nobody could make it again.
+//! - A run of a tree with changes never becomes golden: nobody could repeat it.
 //! - Fewer seeds or questions than before make every later comparison blunter, so they need a reason,
-//!   which is kept. The golden before may be of another version: only its size is looked at.
-//! - The history holds one line for each golden ever accepted, so that a slow drift of many goldens, each
+//!   which is recorded. The previous golden results may have another version: only their size is looked at.
+//! - The history holds one line for each accepted run, so that a slow drift over many of them, each
 //!   the same as the last within chance, can be seen.
 
 use std::collections::BTreeSet;
@@ -17,10 +16,10 @@ use anyhow::{Result, bail, ensure};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use crate::compare::{Comparison, Verdict};
+use crate::compare::Comparison;
 use crate::score::{Metrics, Results, RowKind};
 use crate::text::markdown::{inline, markdown_table};
-use crate::text::terminal::{Grid, counts, verdict_rows};
+use crate::text::terminal::{counts, differences};
 
 /// How much golden results hold, whatever their version.
 #[derive(Debug, Deserialize)]
@@ -35,15 +34,15 @@ struct ExtentRow {
     seeds: Vec<IgnoredAny>,
 }
 
-/// Whether `run` may take the place of the golden results with the text `before`.
+/// Checks that `run` may replace the golden results with the text `before`.
 ///
 /// # Errors
-/// If its tree had changes, or it holds less than before and `replace` gives no reason.
+/// If its tree had changes, or it holds less than `before` and `replace` gives no reason.
 pub fn admit(before: Option<&str>, run: &Results, replace: Option<&str>) -> Result<()> {
     let provenance = &run.provenance;
     ensure!(
         !provenance.dirty,
-        "its tree had changes that commit `{}` does not have\nhint: commit them and run again",
+        "the tree of the run had changes that commit `{}` does not have\nhint: commit them and run again",
         provenance.commit
     );
     if let Some(reason) = replace {
@@ -56,7 +55,7 @@ pub fn admit(before: Option<&str>, run: &Results, replace: Option<&str>) -> Resu
     let Some(before) = before else { return Ok(()) };
     let hint = "\nhint: --replace \"why this is enough\" records it, with the reason";
     let Ok(before) = serde_json::from_str::<Extent>(before) else {
-        bail!("the golden before cannot be read, so nobody knows what would be lost{hint}");
+        bail!("the previous golden results cannot be read, so what would be lost is unknown{hint}");
     };
     let mut less = Vec::new();
     if run.questions.len() < before.questions.len() {
@@ -68,40 +67,52 @@ pub fn admit(before: Option<&str>, run: &Results, replace: Option<&str>) -> Resu
             less.push(format!("{seeds} seeds of `{}`, {} before", row.name, row.seeds.len()));
         }
     }
-    ensure!(less.is_empty(), "it holds less than the golden before: {}{hint}", less.join("; "));
+    ensure!(
+        less.is_empty(),
+        "the run holds less than the previous golden results: {}{hint}",
+        less.join("; ")
+    );
     Ok(())
 }
 
-/// What is remembered of a golden: one line of `golden/history.jsonl`.
+/// One accepted run: a line of `golden/history.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// Of the run, as everything here.
+    /// Day of the run, as `2026-01-31`.
     pub date: String,
+    /// Name of the recipe.
     pub profile: String,
+    /// Commit of the suite.
     pub commit: String,
+    /// Hash of the recipe.
     pub recipe_hash: String,
-    /// Of the regimes.
+    /// Training seeds of the regimes.
     pub seeds: Vec<u64>,
+    /// Questions of the evaluation.
     pub num_questions: usize,
+    /// Wall time of the run in seconds.
     pub wall_time_s: f64,
-    /// Why a golden that held more was replaced.
+    /// The reason for replacing golden results that held more.
     pub replaced: Option<String>,
     /// The base and every regime, over all questions.
     pub rows: Vec<Average>,
 }
 
-/// A row in two figures.
+/// A row in two figures, over all questions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Average {
+    /// Name of the row.
     pub name: String,
+    /// Share of correct answers, 0 to 1.
     pub accuracy: f64,
+    /// Tokens per answer.
     pub length: f64,
 }
 
 impl Record {
-    /// Of results that become golden.
+    /// Summarizes results that become golden.
     pub fn of(results: &Results, replaced: Option<&str>) -> Record {
         let metrics = Metrics::of(results);
         let gated = || results.rows.iter().filter(|row| row.kind != RowKind::Control);
@@ -142,7 +153,7 @@ impl Record {
         let date = self.date.as_bytes();
         ensure!(
             date.len() == 10 && date.iter().enumerate().all(|(at, byte)| digits(at, *byte)),
-            "`{}` is no date",
+            "`{}` is not a date like 2026-01-31",
             self.date
         );
         for (what, text) in [
@@ -152,22 +163,29 @@ impl Record {
         ] {
             ensure!(!text.is_empty(), "`{what}` is empty");
         }
-        ensure!(self.wall_time_s >= 0.0, "wall time of {} s", self.wall_time_s);
-        ensure!(!self.rows.is_empty(), "no row");
+        ensure!(
+            self.wall_time_s >= 0.0,
+            "wall_time_s is {}, allowed is at least 0",
+            self.wall_time_s
+        );
+        ensure!(!self.rows.is_empty(), "the record has no row");
         let mut names = BTreeSet::new();
         for Average { name, accuracy, length } in &self.rows {
             ensure!(names.insert(name), "two rows are named `{name}`");
-            ensure!((0.0..=1.0).contains(accuracy), "accuracy {accuracy} of `{name}` is no share");
-            ensure!(*length >= 0.0, "length {length} of `{name}`");
+            ensure!(
+                (0.0..=1.0).contains(accuracy),
+                "accuracy of `{name}` is {accuracy}, allowed is 0 to 1"
+            );
+            ensure!(*length >= 0.0, "length of `{name}` is {length}, allowed is at least 0");
         }
         Ok(())
     }
 }
 
-/// The lines of the history.
+/// Reads the lines of the history.
 ///
 /// # Errors
-/// With the first line that is not one.
+/// If the text is cut off or a line is not a valid record; the error names the first such line.
 pub fn read_history(text: &str) -> Result<Vec<Record>> {
     let hint = "hint: the history only grows: take the file back from the last commit";
     ensure!(text.is_empty() || text.ends_with('\n'), "the last line is cut off\n{hint}");
@@ -181,7 +199,7 @@ pub fn read_history(text: &str) -> Result<Vec<Record>> {
     text.lines().enumerate().map(read).collect()
 }
 
-/// The log with a line for people at its end.
+/// Returns `log` with a line about `record` for people at its end.
 pub fn logged(log: &str, record: &Record) -> String {
     let rows: Vec<String> = record
         .rows
@@ -200,10 +218,7 @@ pub fn logged(log: &str, record: &Record) -> String {
         seeds => format!("{seeds} seeds"),
     };
     let why = record.replaced.as_ref().map_or_else(String::new, |reason| {
-        format!(
-            " Takes the place of what was golden before: {}.",
-            inline(reason.trim_end_matches('.'))
-        )
+        format!(" Replaces the previous golden results: {}.", inline(reason.trim_end_matches('.')))
     });
     let last = log.lines().next_back().unwrap_or("");
     // A list goes on; after anything else a new one begins.
@@ -221,21 +236,18 @@ pub fn logged(log: &str, record: &Record) -> String {
     )
 }
 
-/// A comparison for a page that shows Markdown: the verdict, every cell that is not the same, the rule.
+/// Formats a comparison for a page that shows Markdown: the verdict, every cell that is not the same, the rule.
 pub fn comparison_markdown(comparison: &Comparison, profile: &str) -> String {
     let failed = comparison.exit_code() != 0;
     let word = if failed { "failed" } else { "passed" };
     let mut text = format!("## Profile {}: {word}\n\n", inline(profile));
     let _ = writeln!(text, "{}.", counts(comparison));
-    let different = Verdict::ALL.into_iter().filter(|verdict| *verdict != Verdict::Same);
-    let rows: Vec<Vec<String>> =
-        different.flat_map(|verdict| verdict_rows(comparison, verdict)).collect();
+    let grid = differences(comparison);
     text.push('\n');
-    if rows.is_empty() {
+    if grid.rows.is_empty() {
         text.push_str("Everything is the same within chance.\n");
     } else {
-        let header = ["row", "cell", "metric", "n", "golden", "run", "effect", "verdict"];
-        markdown_table(&mut text, &Grid { header: header.map(str::to_owned).to_vec(), rows });
+        markdown_table(&mut text, &grid);
     }
     if !comparison.notes.is_empty() {
         text.push('\n');
@@ -275,7 +287,7 @@ mod tests {
         for replace in [None, Some("needed")] {
             let said = refused(None, &run, replace);
             assert!(
-                said.starts_with("its tree had changes that commit `0123456789abcdef`"),
+                said.starts_with("the tree of the run had changes that commit `0123456789abcdef`"),
                 "{said}"
             );
         }
@@ -287,7 +299,7 @@ mod tests {
         admit(Some(&text(&small)), &large, None).unwrap();
         admit(Some(&text(&large)), &large, None).unwrap();
         let said = refused(Some(&text(&large)), &small, None);
-        let want = "it holds less than the golden before: 60 questions, 140 before; 1 seeds of `sft`, 2 \
+        let want = "the run holds less than the previous golden results: 60 questions, 140 before; 1 seeds of `sft`, 2 \
                     before; 1 seeds of `rl`, 2 before; 1 seeds of `two_stage`, 2 before\nhint: ";
         assert!(said.starts_with(want), "{said}");
         admit(Some(&text(&large)), &small, Some("half the time")).unwrap();
@@ -322,8 +334,8 @@ mod tests {
             let said = read_history(&text.replacen(from, to, 1)).unwrap_err().to_string();
             assert!(said.starts_with(want) && said.contains("\nhint: "), "{said}");
         };
-        changed("2026-01-31", "31.01.2026", "line 1: `31.01.2026` is no date");
-        changed("\"accuracy\":0.5", "\"accuracy\":1.5", "line 1: accuracy 1.5");
+        changed("2026-01-31", "31.01.2026", "line 1: `31.01.2026` is not a date");
+        changed("\"accuracy\":0.5", "\"accuracy\":1.5", "line 1: accuracy of `base` is 1.5");
         changed("\"profile\"", "\"recipe\"", "line 1: unknown field `recipe`");
         changed("\"name\":\"sft\"", "\"name\":\"base\"", "line 1: two rows are named `base`");
         changed("\n", "\n\n", "line 2: EOF");
@@ -348,7 +360,7 @@ mod tests {
         assert_eq!(logged("Text.", &record), format!("Text.\n\n{line}"));
         assert_eq!(logged(line, &record), format!("{line}{line}"));
         record.replaced = Some("half the time".to_owned());
-        let want = "Takes the place of what was golden before: half the time.\n";
+        let want = "Replaces the previous golden results: half the time.\n";
         assert!(logged("", &record).ends_with(want));
     }
 

@@ -1,29 +1,31 @@
-//! Leaderboards of many runs: read, checked, joined, written.
+//! The leaderboard: what one run publishes, and how the leaderboards of many runs are read, checked, joined and written.
 //!
-//! Does not know how a run's figures came about: it reads what `publish` wrote, perhaps on another
-//! machine and edited since, and believes nothing of it.
+//! This module does not know how a run's figures came about: what it reads was written by a suite, perhaps on another
+//! machine and edited since, so nothing in it is trusted.
 //!
 //! Decisions:
-//! - Runs stand on one page only if they answer one question: same recipe, questions, grader, base
+//! - Runs share a page only if they answer one question: same recipe, questions, grader, base
 //!   and schema version. Everything else (machine, commit, backend, date) is what is compared.
 //! - A run is named by a hash of its provenance, not of its figures: the same run with a figure
 //!   changed is the same run twice, and refused.
-//! - Nothing is averaged over runs: two rows of one name stay two entries, told apart by their run.
-//! - All causes are collected, so that one look shows everything there is to mend.
+//! - Nothing is averaged over runs: two rows of one name stay two entries, each with its run.
+//! - All causes are collected, so that one look shows everything that needs repair.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use crate::text::report::LEADERBOARD_VERSION;
 
 mod page;
 mod run;
 
 pub use page::page;
-pub use run::{Base, BoardCell, BoardRow, LevelShare, Origin, Outcomes, Run};
+pub use run::{
+    Base, BoardCell, BoardRow, LEADERBOARD_VERSION, LevelShare, Origin, OutcomeShares, Run,
+    WordRates,
+};
 
 /// Version of the JSON of many runs.
 pub const LEADERBOARDS_VERSION: u32 = 1;
@@ -37,7 +39,9 @@ const FAULTS_SHOWN: usize = 5;
 /// One thing that is wrong, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
+    /// What is wrong and where, in one line.
     pub cause: String,
+    /// What to do about it.
     pub hint: &'static str,
 }
 
@@ -61,31 +65,43 @@ const HINT_VERSION: &str =
 const HINT_APART: &str =
     "runs share a page only with one recipe, one set of questions, one grader and one base";
 const HINT_TWICE: &str = "name each run once";
+/// The hint where no file is given or one cannot be read.
 pub const HINT_NONE: &str = "name the leaderboard.json of at least one run";
 
 /// A run and the file it was read from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sourced {
+    /// Name of the file, for messages.
     pub source: String,
+    /// The leaderboard in it.
     pub run: Run,
 }
 
-/// Many runs that can be compared: `golden/schema/leaderboards.schema.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Runs of one recipe over one set of questions with one grader and one base.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "Synergy leaderboards, version 1", extend("$id" = "urn:synergy:leaderboards:1"))]
 pub struct Leaderboards {
+    /// Version of this format.
+    #[schemars(extend("const" = LEADERBOARDS_VERSION))]
     schema_version: u32,
+    /// What the file is.
+    #[schemars(extend("const" = KIND))]
     kind: String,
-    /// By date, then by name.
+    /// The runs, ordered by date, then by name.
+    #[schemars(length(min = 1))]
     runs: Vec<Entry>,
 }
 
 /// One run under its name.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// [`Run::id`].
+    /// The run's name: a hash of its provenance, profile, recipe and base.
+    #[schemars(regex(pattern = "^[0-9a-f]{12}$"))]
     pub run: String,
+    /// What the run published, by `leaderboard.schema.json`.
+    #[schemars(with = "Value", extend("$ref" = "urn:synergy:leaderboard:2"))]
     pub leaderboard: Run,
 }
 
@@ -106,16 +122,15 @@ impl Leaderboards {
     }
 }
 
-/// Reads the leaderboard of one run or of many; `source` stands in the messages.
+/// Reads the leaderboard of one run or of many; `source` names the file in messages.
 ///
 /// # Errors
-/// With everything that is wrong with the text: cut off, not finite, another version, against the
-/// schema, or a contradiction within it.
+/// If the text is cut off, has a number that is not finite, has another version or form, or contradicts itself; every
+/// contradiction is listed.
 pub fn read(text: &str, source: &str) -> Result<Vec<Sourced>, Faults> {
     let fault = |cause: String, hint| Faults(vec![Fault { cause, hint }]);
-    let value: Value = serde_json::from_str(text)
-        .map_err(|error| fault(unparsed(text, source, &error), HINT_FILE))?;
-    let version = value.get("schema_version").and_then(Value::as_u64);
+    let typed = |error: serde_json::Error| fault(unparsed(text, source, &error), HINT_FILE);
+    let value: Value = serde_json::from_str(text).map_err(typed)?;
     let (is_many, reads) = match value.get("kind") {
         None => (false, LEADERBOARD_VERSION),
         Some(kind) if kind == KIND => (true, LEADERBOARDS_VERSION),
@@ -124,7 +139,7 @@ pub fn read(text: &str, source: &str) -> Result<Vec<Sourced>, Faults> {
             return Err(fault(cause, HINT_FILE));
         }
     };
-    match version {
+    match value.get("schema_version").and_then(Value::as_u64) {
         Some(version) if version == u64::from(reads) => {}
         Some(version) => {
             let cause = format!(
@@ -133,26 +148,23 @@ pub fn read(text: &str, source: &str) -> Result<Vec<Sourced>, Faults> {
             return Err(fault(cause, HINT_VERSION));
         }
         None => {
-            return Err(fault(
-                format!("`{source}` is no leaderboard: it has no version"),
-                HINT_FILE,
-            ));
+            let cause = format!("`{source}` is not a leaderboard: it has no version");
+            return Err(fault(cause, HINT_FILE));
         }
     }
-    let broken = breaches(&value, is_many);
-    if !broken.is_empty() {
-        return Err(fault(shortened(source, &broken), HINT_FILE));
-    }
-    let typed = |error: serde_json::Error| fault(format!("`{source}`: {error}"), HINT_FILE);
+    // From the text again, not from the value: the message then names the line.
     let runs: Vec<(Option<String>, Run)> = if is_many {
-        let many: Leaderboards = serde_json::from_value(value).map_err(typed)?;
+        let many: Leaderboards = serde_json::from_str(text).map_err(typed)?;
         many.runs.into_iter().map(|entry| (Some(entry.run), entry.leaderboard)).collect()
     } else {
-        vec![(None, serde_json::from_value(value).map_err(typed)?)]
+        vec![(None, serde_json::from_str(text).map_err(typed)?)]
     };
+    if runs.is_empty() {
+        return Err(fault(format!("leaderboard `{source}` has no run"), HINT_FILE));
+    }
     let mut faults = Vec::new();
     for (name, run) in &runs {
-        let mut wrong = run.contradictions();
+        let mut wrong = run.faults();
         let id = run.id();
         if let Some(name) = name.as_ref().filter(|name| **name != id) {
             wrong.push(format!("run `{name}` has the provenance of run `{id}`"));
@@ -171,8 +183,8 @@ pub fn read(text: &str, source: &str) -> Result<Vec<Sourced>, Faults> {
 /// Joins runs that can be compared; their order does not matter.
 ///
 /// # Errors
-/// With one cause for every run and field that differs from the first run's, for every run that is
-/// there twice, and if there is none.
+/// If `runs` is empty, a run occurs twice, or a run differs from the first one in a field that decides whether the two
+/// can be compared; there is one cause for each such run and field.
 pub fn merge(runs: Vec<Sourced>) -> Result<Leaderboards, Faults> {
     let mut runs: Vec<(String, Sourced)> =
         runs.into_iter().map(|run| (run.run.id(), run)).collect();
@@ -184,7 +196,7 @@ pub fn merge(runs: Vec<Sourced>) -> Result<Leaderboards, Faults> {
         key(a_id, a).cmp(&key(b_id, b))
     });
     let Some((first_id, first)) = runs.first() else {
-        let cause = "there is no run to show".to_owned();
+        let cause = "no run was given".to_owned();
         return Err(Faults(vec![Fault { cause, hint: HINT_NONE }]));
     };
     let mut faults = Vec::new();
@@ -193,7 +205,7 @@ pub fn merge(runs: Vec<Sourced>) -> Result<Leaderboards, Faults> {
         if let Some(known) = seen.insert(id, run) {
             let other = if known.run == run.run { "" } else { ", with other figures" };
             let cause = format!(
-                "run `{id}` is there twice, in `{}` and `{}`{other}",
+                "run `{id}` occurs twice, in `{}` and `{}`{other}",
                 known.source, run.source
             );
             faults.push(Fault { cause, hint: HINT_TWICE });
@@ -217,37 +229,20 @@ pub fn merge(runs: Vec<Sourced>) -> Result<Leaderboards, Faults> {
     })
 }
 
-/// Why a text is no JSON, in the words of what happens to files.
+/// Says why a text is not the JSON of a leaderboard, in the words of what happens to files.
 fn unparsed(text: &str, source: &str, error: &serde_json::Error) -> String {
     let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or("");
     let infinite = error.to_string().starts_with("number out of range")
-        || ["NaN", "Infinity"].iter().any(|word| line.contains(word));
+        || error.is_syntax() && ["NaN", "Infinity"].iter().any(|word| line.contains(word));
     if error.is_eof() {
         format!("leaderboard `{source}` is cut off: {error}")
     } else if infinite {
         format!("leaderboard `{source}` has a number that is not finite in line {}", error.line())
+    } else if error.is_data() {
+        shortened(source, &[error.to_string()])
     } else {
         format!("leaderboard `{source}` is not JSON: {error}")
     }
-}
-
-/// Every place where a value does not satisfy its schema.
-fn breaches(value: &Value, is_many: bool) -> Vec<String> {
-    let one: Value =
-        serde_json::from_str(include_str!("../../../golden/schema/leaderboard.schema.json"))
-            .expect("the schema is JSON");
-    let schema = if is_many {
-        let many = include_str!("../../../golden/schema/leaderboards.schema.json");
-        let mut many: Value = serde_json::from_str(many).expect("the schema is JSON");
-        // The one document refers to the other by its name, as published; bundled here, nothing is
-        // looked up.
-        many["$defs"]["leaderboard"] = one;
-        many
-    } else {
-        one
-    };
-    let validator = jsonschema::draft202012::new(&schema).expect("the schema is a schema");
-    validator.iter_errors(value).map(|e| format!("{}: {e}", e.instance_path())).collect()
 }
 
 /// The first faults of a file in one line.
@@ -255,7 +250,7 @@ fn shortened(source: &str, faults: &[String]) -> String {
     let shown = faults[..faults.len().min(FAULTS_SHOWN)].join("; ");
     let rest = faults.len().saturating_sub(FAULTS_SHOWN);
     let more = if rest > 0 { format!("; and {rest} more") } else { String::new() };
-    // A message of the schema quotes what it found, which may be long and of many lines.
+    // What is quoted may be long and have many lines.
     let text: String = format!("leaderboard `{source}`: {shown}{more}").replace('\n', " ");
     match text.char_indices().nth(600) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -268,14 +263,18 @@ pub(crate) mod tests {
     use super::*;
     use crate::score::Metrics;
     use crate::score::fixture::study;
-    use crate::text::report::leaderboard;
     use serde_json::json;
+    use std::sync::LazyLock;
 
     /// The leaderboard of a made-up run on the machine named `cpu`.
     pub(crate) fn board(cpu: &str) -> Value {
-        let mut results = study(20, &[1, 2]);
-        results.provenance.machine.cpu = cpu.to_owned();
-        leaderboard(&results, &Metrics::of(&results))
+        static BOARD: LazyLock<Value> = LazyLock::new(|| {
+            let results = study(20, &[1, 2]);
+            serde_json::to_value(Run::of(&results, &Metrics::of(&results)).unwrap()).unwrap()
+        });
+        let mut board = BOARD.clone();
+        board["provenance"]["machine"]["cpu"] = cpu.into();
+        board
     }
 
     pub(crate) fn sourced(value: &Value, source: &str) -> Sourced {
@@ -336,17 +335,72 @@ pub(crate) mod tests {
         assert_eq!(refused(&many.to_string()), want);
         let kind = changed(|v| v["kind"] = "recipe".into());
         assert_eq!(kind, "`a.json` is of kind \"recipe\", not a leaderboard");
-        assert_eq!(refused("[1]"), "`a.json` is no leaderboard: it has no version");
+        assert_eq!(refused("[1]"), "`a.json` is not a leaderboard: it has no version");
+    }
+
+    /// The published schemas follow from the types; `UPDATE_SCHEMA=1 cargo nextest run -p synergy-report schema` renews
+    /// them.
+    #[test]
+    fn the_schemas_are_those_of_the_types() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/schema");
+        for (name, schema) in [
+            ("leaderboard", crate::text::schema::<Run>()),
+            ("leaderboards", crate::text::schema::<Leaderboards>()),
+        ] {
+            let path = format!("{folder}/{name}.schema.json");
+            if std::env::var_os("UPDATE_SCHEMA").is_some() {
+                std::fs::write(&path, &schema).unwrap();
+            }
+            let hint = "UPDATE_SCHEMA=1 cargo nextest run -p synergy-report schema";
+            assert!(std::fs::read_to_string(&path).unwrap() == schema, "{path} is stale: {hint}");
+        }
+    }
+
+    fn satisfies_the_schema(value: &Value, schema: &str) -> bool {
+        let schema = serde_json::from_str(schema).unwrap();
+        jsonschema::draft202012::new(&schema).unwrap().is_valid(value)
+    }
+
+    /// The types refuse what the schema refuses, so nothing is validated against the schema at run time.
+    #[test]
+    fn what_breaks_the_schema_is_refused() {
+        let schema = crate::text::schema::<Run>();
+        assert!(satisfies_the_schema(&board("one"), &schema));
+        let joined = merge(vec![sourced(&board("one"), "a"), sourced(&board("two"), "b")]).unwrap();
+        let joined = serde_json::to_value(&joined).unwrap();
+        let mut many: Value = serde_json::from_str(&crate::text::schema::<Leaderboards>()).unwrap();
+        many["$defs"]["leaderboard"] = serde_json::from_str(&schema).unwrap();
+        assert!(satisfies_the_schema(&joined, &many.to_string()));
+        let check = |want: &str, change: &dyn Fn(&mut Value)| {
+            let mut value = board("one");
+            change(&mut value);
+            assert!(!satisfies_the_schema(&value, &schema), "{want}");
+            let cause = refused(&value.to_string());
+            assert!(cause.contains(want), "{want} in {cause}");
+        };
+        check("integer `-3`", &|v| v["levels"][0]["num_questions"] = json!(-3));
+        check("unknown field `extra`", &|v| v["extra"] = 1.into());
+        check("schema version 1", &|v| v["schema_version"] = 1.into());
+        check("null", &|v| v["rows"][0]["cells"][0]["accuracy"]["mean"] = Value::Null);
+        check("45.5", &|v| v["rows"][0]["cells"][0]["accuracy"]["mean"] = json!(45.5));
+        check("L6", &|v| v["rows"][0]["cells"][0]["level"] = "L6".into());
+        check("other", &|v| v["rows"][0]["kind"] = "other".into());
+        check("`commit`", &|v| _ = v["provenance"].as_object_mut().unwrap().remove("commit"));
+        check("`gain`", &|v| {
+            _ = v["rows"][1]["cells"][0].as_object_mut().unwrap().remove("gain");
+        });
+        check("L1 to L5", &|v| v["levels"] = json!([]));
+        check("maybe", &|v| v["claims"][0]["verdict"] = "maybe".into());
+        check("wall_time_s", &|v| v["rows"][6]["budget"][0]["wall_time_s"] = json!(-1.0));
     }
 
     #[test]
-    fn what_breaks_the_schema_is_named_with_its_place() {
-        let negative = changed(|v| v["levels"][0]["num_questions"] = json!(-3));
-        let want =
-            "leaderboard `a.json`: /levels/0/num_questions: -3 is less than the minimum of 0";
-        assert_eq!(negative, want);
-        let extra = changed(|v| v["extra"] = 1.into());
-        assert!(extra.contains("'extra'"), "{extra}");
+    fn the_kept_leaderboard_is_valid() {
+        let kept = include_str!("../../../golden/leaderboard/small-e456a30.json");
+        let value: Value = serde_json::from_str(kept).unwrap();
+        assert!(satisfies_the_schema(&value, &crate::text::schema::<Run>()));
+        let run = read(kept, "kept").unwrap().remove(0).run;
+        assert_eq!(serde_json::to_string_pretty(&run).unwrap().trim(), kept.trim());
     }
 
     #[test]
@@ -398,14 +452,11 @@ pub(crate) mod tests {
         let negative = refused_with(&|v| {
             v["runs"][0]["leaderboard"]["rows"][0]["cells"][0]["num_questions"] = json!(-1);
         });
-        assert!(
-            negative.contains("/runs/0/leaderboard/rows/0/cells/0/num_questions"),
-            "{negative}"
-        );
+        assert!(negative.contains("integer `-1`"), "{negative}");
         let renamed = refused_with(&|v| v["runs"][0]["run"] = "000000000000".into());
         assert!(renamed.contains("run `000000000000` has the provenance of run"), "{renamed}");
         let none = refused_with(&|v| v["runs"] = json!([]));
-        assert!(none.contains("/runs: "), "{none}");
+        assert_eq!(none, "leaderboard `a.json` has no run");
     }
 
     #[test]
@@ -432,7 +483,7 @@ pub(crate) mod tests {
                 differ("recipe_hash: `5f1d0c2a` and `other`"),
                 differ("grader: `boxed-1` and `boxed-2`"),
                 differ("base: `abcdef` and `fedcba`"),
-                differ("external_benchmarks: `easy_vqa` and none"),
+                differ("external_benchmarks: `easy_vqa` and (empty)"),
             ]
         );
     }
@@ -456,10 +507,7 @@ pub(crate) mod tests {
         let mut copy = Sourced { source: "b.json".to_owned(), ..run.clone() };
         let id = run.run.id();
         let faults = merge(vec![copy.clone(), run.clone()]).unwrap_err();
-        assert_eq!(
-            causes(&faults),
-            [format!("run `{id}` is there twice, in `a.json` and `b.json`")]
-        );
+        assert_eq!(causes(&faults), [format!("run `{id}` occurs twice, in `a.json` and `b.json`")]);
         copy.run.rows[0].note = "better".to_owned();
         let faults = merge(vec![copy, run]).unwrap_err();
         assert!(causes(&faults)[0].ends_with("`b.json`, with other figures"), "{faults}");
@@ -468,6 +516,6 @@ pub(crate) mod tests {
     #[test]
     fn no_run_is_no_page() {
         let faults = merge(Vec::new()).unwrap_err();
-        assert_eq!(causes(&faults), ["there is no run to show"]);
+        assert_eq!(causes(&faults), ["no run was given"]);
     }
 }

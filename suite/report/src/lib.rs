@@ -3,6 +3,8 @@
 //! This crate is pure. It knows no model, no device, no command line and no file system: whoever calls it
 //! reads the files that go in and writes the texts that come out.
 
+#![warn(missing_docs)]
+
 pub mod agreement;
 pub mod analysis;
 pub mod claims;

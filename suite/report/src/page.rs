@@ -1,11 +1,11 @@
 //! A run as one self-contained page of HTML: figures, curves, claims, table, completions, provenance. Pure.
 //!
-//! Does not know where the page goes, nor files, models or the store: what results do not hold (curves,
-//! completions, pictures) comes in [`PageData`], which the orchestrator fills. Charts are SVG written by hand and
+//! This module does not know where the page goes, nor files, models or the store: what results do not hold (curves,
+//! completions, pictures) comes in [`PageData`], which the caller fills. Charts are SVG written by hand and
 //! the script only adds to what is there: the page is whole without it and never asks the network for anything.
 //! The same values give the same bytes.
 
-use std::fmt::Write as _;
+use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 
 use crate::analysis::Analyses;
 use crate::claims::Finding;
@@ -28,8 +28,9 @@ mod published;
 pub use completions::{Answer, Exhibit, chosen, is_exhibited};
 pub use curves::Curve;
 use figures::Quantity;
-use html::{escaped, section};
+use lines::Line;
 
+/// The style sheet of the page, which other pages may share.
 pub const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
@@ -38,11 +39,13 @@ const SCRIPT: &str = include_str!("page/page.js");
 pub struct PageData {
     /// Regimes that are merges of two others.
     pub merges: Vec<Merged>,
+    /// Figures of every training stage and seed, step by step.
     pub curves: Vec<Curve>,
+    /// Questions with the answers of the base and of every regime.
     pub exhibits: Vec<Exhibit>,
     /// Golden results of this profile so far, oldest first.
     pub history: Vec<Record>,
-    /// What the answers tell by level, outcome and grader.
+    /// The answers by level, outcome and grader.
     pub analyses: Option<Analyses>,
     /// Hash of the sources that train and sample.
     pub code_hash: String,
@@ -51,12 +54,36 @@ pub struct PageData {
 /// A regime that is a merge.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Merged {
+    /// Name of the regime's row.
     pub regime: String,
+    /// Name of the method.
     pub method: String,
-    /// The first parent's.
+    /// Share of the first parent, 0 to 1.
     pub share: f64,
     /// The regimes whose models are merged.
     pub parents: [String; 2],
+}
+
+/// A part of the page; the navigation names it by its id.
+struct Section {
+    id: &'static str,
+    heading: &'static str,
+    /// What a reader must know to read it.
+    lead: &'static str,
+    body: Markup,
+}
+
+impl Render for Section {
+    fn render(&self) -> Markup {
+        let heading = format!("{}-h", self.id);
+        html! {
+            section id=(self.id) aria-labelledby=(heading) {
+                h2 id=(heading) { (self.heading) }
+                p.lead { (self.lead) }
+                (self.body)
+            }
+        }
+    }
 }
 
 /// The page.
@@ -67,201 +94,199 @@ pub fn report_html(
     findings: &[Finding],
 ) -> String {
     let lines = lines::lines(results, data);
-    let title = format!("Synergy, profile {}", results.profile);
-    let mut page =
-        String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n");
-    let _ = writeln!(
-        page,
-        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>{}</title>\n\
-         <link rel=\"icon\" href=\"data:,\"/>\n<style>\n{STYLE}{}</style>\n</head>\n<body>",
-        escaped(&title),
-        lines::rules(&lines),
-    );
-    head(&mut page, results, metrics, &lines, data);
-    page.push_str("<main id=\"main\">\n<div class=\"figures\">\n");
-    page.push_str(&lines::legend(&lines));
-    page.push_str("<div>\n");
     let gain = Quantity::gain(metrics);
-    section(
-        &mut page,
-        "gain",
-        "Gain over base by level",
-        "Accuracy minus the base's on the same questions, from easy (L1) to hard (L5) by the base's own pass rate. \
-         Bars are 95 % intervals over questions and seeds; levels of fewer than three questions are not drawn. The gray band is the base against itself: what chance \
-         alone shows. Greedy is the base without sampling: a regime that gains no more has only sharpened it.",
-    );
-    page.push_str(&figures::figure(&gain, results, &lines));
-    page.push_str("</section>\n");
-    section(
-        &mut page,
-        "published",
-        "The study's Figure 1, as published",
-        "Not ours: what the study (arXiv 2507.07562) measured with Qwen2.5-VL-7B on five published benchmarks, read \
-         off its figure to about 0.2 points. Its intervals are not known. Colors are those of the same regimes above.",
-    );
-    page.push_str(&published::averages());
-    page.push_str(&published::figure(&lines));
-    page.push_str("</section>\n");
-    section(
-        &mut page,
-        "length",
-        "Length by level",
-        "Tokens per answer, correct or not, up to the length limit.",
-    );
-    page.push_str(&figures::figure(&Quantity::length(metrics), results, &lines));
-    page.push_str("</section>\n");
-    if let Some(analyses) = &data.analyses {
-        section(
-            &mut page,
-            "tokens",
-            "Accuracy against a budget of tokens",
-            "What accuracy would have been with less to write, from these same answers: one that is longer than the \
-             budget counts as cut.",
-        );
-        page.push_str(&analysis::budgets(analyses, &lines));
-        page.push_str("</section>\n");
-    }
-    section(
-        &mut page,
-        "words",
-        "Reasoning words by level",
-        "How often an answer says wait, check, mistake, alternative or however.",
-    );
-    page.push_str(&figures::figure(&Quantity::words(results, &lines), results, &lines));
-    if let Some(analyses) = &data.analyses {
-        page.push_str(&analysis::style(analyses));
-    }
-    page.push_str("</section>\n");
-    section(
-        &mut page,
-        "curves",
-        "Training curves",
-        "What a step's rollouts earned and looked like, one thin line per stage and seed, in the color of the \
-         regime that ends with it. Long curves are drawn as means over windows of steps.",
-    );
-    page.push_str(&curves::charts(data, &lines));
-    page.push_str("</section>\n</div>\n</div>\n");
-    if !data.merges.is_empty() {
-        section(
-            &mut page,
-            "merges",
-            "Merges",
-            "Gain against the share of the first parent, from the second parent alone (0) to the first alone (1).",
-        );
-        page.push_str(&figures::merges(data, &gain, &lines));
-        page.push_str("</section>\n");
-    }
-    section(
-        &mut page,
-        "claims",
-        "Claims",
-        "What the study found, as predicates over our numbers. The last column is what it published with models of \
-         7 billion parameters; it is not ours and decides nothing here.",
-    );
-    page.push_str(&ledger::claims(findings));
-    page.push_str("</section>\n");
-    section(
-        &mut page,
-        "table",
-        "Table",
-        "Accuracy in percent, with the gain over base in points below it, in bold where its interval leaves out zero. \
-         Read every gain beside its controls.",
-    );
-    page.push_str(&board::board(results, metrics));
-    page.push_str(&ledger::notes(results));
-    page.push_str("</section>\n");
-    if let Some(analyses) = &data.analyses {
-        section(
-            &mut page,
-            "graders",
-            "Graders",
-            "The same answers by other rules: ours, and emulations of those that published scores were made with, none \
-             of which asks a model. The first is the one that everything else on this page is judged by.",
-        );
-        page.push_str(&analysis::graders(analyses));
-        page.push_str("</section>\n");
-    }
-    section(
-        &mut page,
-        "completions",
-        "Completions",
-        "How the base and every regime answer the same questions, four easy, four middle and four hard ones where \
-         there are so many, with what the grader looked at.",
-    );
-    page.push_str(&completions::browser(results, data, &lines));
-    page.push_str("</section>\n");
-    section(
-        &mut page,
-        "budget",
-        "Budget",
-        "What a regime has cost with all it stands on, so that gains can be read per cost. Operations are 2 for each \
-         of the decoder's parameters and token forward, and twice as many backward.",
-    );
-    page.push_str(&ledger::budgets(results, metrics));
-    page.push_str("</section>\n");
-    if !data.history.is_empty() {
-        section(
-            &mut page,
-            "history",
-            "Golden results over time",
-            "Every run of this profile that became golden, oldest first. Runs of other recipes or other numbers of \
-             questions stand beside each other here; the folded table says which.",
-        );
-        page.push_str(&history::figure(&data.history, &lines));
-        page.push_str("</section>\n");
-    }
-    section(&mut page, "provenance", "Provenance", "Where these figures come from.");
-    page.push_str(&ledger::provenance(results, data));
-    let _ = writeln!(
-        page,
-        "</section>\n</main>\n<footer><p>A reproduction on small models of “The Synergy Dilemma of Long-CoT SFT and \
-         RL” (arXiv 2507.07562). Figures on this page are ours unless a column says published.</p></footer>\n\
-         <script>\n{SCRIPT}</script>\n</body>\n</html>"
-    );
-    page
+    let figures = figures(results, metrics, data, &lines, &gain);
+    let tables = tables(results, metrics, data, &lines, findings);
+    let merges = (!data.merges.is_empty()).then(|| Section {
+        id: "merges",
+        heading: "Merges",
+        lead: "Gain against the share of the first parent, from the second parent alone (0) to the first alone (1).",
+        body: figures::merges(data, &gain, &lines),
+    });
+    let tables: Vec<Section> = merges.into_iter().chain(tables).collect();
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "Synergy, profile " (results.profile) }
+                link rel="icon" href="data:,";
+                style { (PreEscaped(STYLE)) (PreEscaped(lines::rules(&lines))) }
+            }
+            body {
+                (header(results, metrics, &lines))
+                nav aria-label="Sections" {
+                    ul { @for section in figures.iter().chain(&tables) { (entry(section.id)) } }
+                }
+                main #main {
+                    div.figures { (lines::legend(&lines)) div { @for figure in &figures { (figure) } } }
+                    @for table in &tables { (table) }
+                }
+                footer {
+                    p {
+                        "A reproduction on small models of “The Synergy Dilemma of Long-CoT SFT and RL” (arXiv \
+                         2507.07562). Figures on this page are ours unless a column says published."
+                    }
+                }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    html::without_controls(&page.into_string())
 }
 
-fn head(
-    page: &mut String,
+fn header(results: &Results, metrics: &Metrics, lines: &[Line]) -> Markup {
+    html! {
+        a.skip href="#main" { "Skip to the figures" }
+        header {
+            div.top {
+                div {
+                    h1 { "Long-CoT SFT, RL, or both?" }
+                    p.run { "Profile " (table::title(results)) "." }
+                }
+                button #theme .js-only type="button" { "Dark theme" }
+            }
+            @if let Some(warning) = table::provisional(results) {
+                p.banner { b { "Note:" } " " (warning) }
+            }
+            (ledger::tiles(results, metrics, lines))
+        }
+    }
+}
+
+/// An entry of the navigation.
+fn entry(id: &str) -> Markup {
+    let (first, rest) = id.split_at(1);
+    html! { li { a href={ "#" (id) } { (first.to_uppercase()) (rest) } } }
+}
+
+/// The sections next to the legend, which chooses their lines.
+fn figures(
     results: &Results,
     metrics: &Metrics,
-    lines: &[lines::Line],
     data: &PageData,
-) {
-    let _ = writeln!(
-        page,
-        "<a class=\"skip\" href=\"#main\">Skip to the figures</a>\n<header>\n<div class=\"top\"><div>\
-         <h1>Long-CoT SFT, RL, or both?</h1>\n<p class=\"run\">{}</p></div>\
-         <button type=\"button\" id=\"theme\" class=\"js-only\">Dark theme</button></div>",
-        escaped(&format!("Profile {}.", table::title(results)))
-    );
-    if let Some(warning) = table::provisional(results) {
-        let _ = writeln!(page, "<p class=\"banner\"><b>Note:</b> {}</p>", escaped(&warning));
-    }
-    page.push_str(&ledger::tiles(results, metrics, lines));
-    page.push_str("</header>\n<nav aria-label=\"Sections\"><ul>");
-    let merges = if data.merges.is_empty() { None } else { Some(("merges", "Merges")) };
-    let history = if data.history.is_empty() { None } else { Some(("history", "History")) };
-    let sections = [
-        Some(("gain", "Gain")),
-        Some(("published", "Published")),
-        Some(("length", "Length")),
-        data.analyses.as_ref().map(|_| ("tokens", "Tokens")),
-        Some(("words", "Words")),
-        Some(("curves", "Curves")),
-        merges,
-        Some(("claims", "Claims")),
-        Some(("table", "Table")),
-        data.analyses.as_ref().map(|_| ("graders", "Graders")),
-        Some(("completions", "Completions")),
-        Some(("budget", "Budget")),
-        history,
-        Some(("provenance", "Provenance")),
+    lines: &[Line],
+    gain: &Quantity,
+) -> Vec<Section> {
+    let words = figures::figure(&Quantity::words(results, lines), results, lines);
+    let tokens = data.analyses.as_ref().map(|analyses| Section {
+        id: "tokens",
+        heading: "Accuracy against a budget of tokens",
+        lead: "The accuracy under smaller budgets of tokens, from these same answers: one that is longer than the \
+               budget counts as cut.",
+        body: analysis::budgets(analyses, lines),
+    });
+    let mut sections = vec![
+        Section {
+            id: "gain",
+            heading: "Gain over base by level",
+            lead: "Accuracy minus the base's on the same questions, from easy (L1) to hard (L5) by the base's own \
+                   pass rate. Bars are 95 % intervals over questions and seeds; levels of fewer than three questions \
+                   are not drawn. The gray band is the base against itself: what chance alone shows. Greedy is the \
+                   base without sampling: a regime that gains no more has only sharpened it.",
+            body: figures::figure(gain, results, lines),
+        },
+        Section {
+            id: "published",
+            heading: "The study's Figure 1, as published",
+            lead: "Not ours: what the study (arXiv 2507.07562) measured with Qwen2.5-VL-7B on five published \
+                   benchmarks, read off its figure to about 0.2 points. Its intervals are not known. Colors are those \
+                   of the same regimes above.",
+            body: html! { (published::averages()) (published::figure(lines)) },
+        },
+        Section {
+            id: "length",
+            heading: "Length by level",
+            lead: "Tokens per answer, correct or not, up to the length limit.",
+            body: figures::figure(&Quantity::length(metrics), results, lines),
+        },
     ];
-    for (id, name) in sections.into_iter().flatten() {
-        let _ = write!(page, "<li><a href=\"#{id}\">{name}</a></li>");
-    }
-    page.push_str("</ul></nav>\n");
+    sections.extend(tokens);
+    sections.extend([
+        Section {
+            id: "words",
+            heading: "Reasoning words by level",
+            lead: "How often an answer says wait, check, mistake, alternative or however.",
+            body: html! {
+                (words)
+                @if let Some(analyses) = &data.analyses { (analysis::style(analyses)) }
+            },
+        },
+        Section {
+            id: "curves",
+            heading: "Training curves",
+            lead: "The reward of a step's rollouts and other figures of training, one thin line per stage and seed, in \
+                   the color of the regime that ends with it. Long curves are drawn as means over windows of steps.",
+            body: curves::charts(data, lines),
+        },
+    ]);
+    sections
+}
+
+/// The sections below the figures, merges excepted.
+fn tables(
+    results: &Results,
+    metrics: &Metrics,
+    data: &PageData,
+    lines: &[Line],
+    findings: &[Finding],
+) -> Vec<Section> {
+    let graders = data.analyses.as_ref().map(|analyses| Section {
+        id: "graders",
+        heading: "Graders",
+        lead: "The same answers by other rules: ours, and emulations of those that published scores were made with, \
+               none of which asks a model. The first one judges everything else on this page.",
+        body: analysis::graders(analyses),
+    });
+    let history = (!data.history.is_empty()).then(|| Section {
+        id: "history",
+        heading: "Golden results over time",
+        lead: "Every run of this profile that became golden, oldest first. Runs of other recipes or other numbers of \
+               questions are shown side by side here; the folded table says which.",
+        body: history::figure(&data.history, lines),
+    });
+    let mut sections = vec![
+        Section {
+            id: "claims",
+            heading: "Claims",
+            lead: "The study's findings as predicates over our numbers. The last column is what it published with \
+                   models of 7 billion parameters; it is not ours and decides nothing here.",
+            body: ledger::claims(findings),
+        },
+        Section {
+            id: "table",
+            heading: "Table",
+            lead: "Accuracy in percent, with the gain over base in points below it, in bold where its interval leaves \
+                   out zero. Read every gain beside its controls.",
+            body: html! { (board::board(results, metrics)) (ledger::notes(results)) },
+        },
+    ];
+    sections.extend(graders);
+    sections.extend([
+        Section {
+            id: "completions",
+            heading: "Completions",
+            lead: "How the base and every regime answer the same questions, four easy, four middle and four hard ones \
+                   where there are so many, with what the grader looked at.",
+            body: completions::browser(results, data, lines),
+        },
+        Section {
+            id: "budget",
+            heading: "Budget",
+            lead: "The cost of each regime with every stage it builds on, so that gains can be read per cost. \
+                   Operations are 2 for each of the decoder's parameters and token forward, and twice as many backward.",
+            body: ledger::budgets(results, metrics),
+        },
+    ]);
+    sections.extend(history);
+    sections.push(Section {
+        id: "provenance",
+        heading: "Provenance",
+        lead: "Where these figures come from.",
+        body: ledger::provenance(results, data),
+    });
+    sections
 }
 
 #[cfg(test)]
@@ -271,6 +296,7 @@ mod tests {
     use super::*;
     use crate::claims::ClaimVerdict;
     use crate::completion::Completion;
+    use crate::completion::tests::completion;
     use crate::score::fixture::{LONG, SHARP, UNTUNED, header, levels, row, study};
     use crate::score::{Row, RowKind};
     use crate::statistics::Interval;
@@ -282,18 +308,7 @@ mod tests {
         let answer = |id: &str, row: &str| Answer {
             row: row.to_owned(),
             seed: 1,
-            completion: Completion {
-                sample_id: id.to_owned(),
-                benchmark: "path".to_owned(),
-                hops: 2,
-                sample: 0,
-                answer: "red".to_owned(),
-                choices: Vec::new(),
-                precision: None,
-                text: text.to_owned(),
-                num_tokens: 12,
-                finished: true,
-            },
+            completion: Completion { sample_id: id.to_owned(), ..completion(text) },
         };
         let rows: Vec<&str> = results
             .rows
@@ -368,14 +383,14 @@ mod tests {
 
     fn finding() -> Finding {
         Finding {
-            id: "C1",
-            claim: "SFT loses on easy & gains on hard questions.",
+            id: "C1".to_owned(),
+            claim: "SFT loses on easy & gains on hard questions.".to_owned(),
             measured: "sft - base, L1 <b>".to_owned(),
             verdict: ClaimVerdict::Holds,
             effect: Some(Interval { mean: -4.0, low: -7.6, high: -0.4 }),
             minimum_detectable_effect: Some(3.1),
             explained_by: None,
-            published: "-5.1",
+            published: "-5.1".to_owned(),
             note: String::new(),
         }
     }
@@ -401,13 +416,9 @@ mod tests {
             found.push(tag);
             let name = tag.split([' ', '/']).next().unwrap();
             assert!(!name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric()), "<{tag}>");
-            if tag.ends_with('/') {
+            if tag.ends_with('/') || ["img", "br", "input", "meta", "link"].contains(&name) {
                 continue;
             }
-            assert!(
-                !["img", "br", "input", "meta", "link", "path"].contains(&name),
-                "open <{tag}>"
-            );
             if ["style", "script"].contains(&name) {
                 rest = &rest[rest.find(&format!("</{name}>")).unwrap()..];
             }
@@ -431,7 +442,7 @@ mod tests {
         let page = page(&study(20, &[1, 2]), HOSTILE);
         let tags = tags(&page);
         let ids = attributes(&tags, "id");
-        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "an id stands twice");
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "an id occurs twice");
         for reference in attributes(&tags, "aria-labelledby").iter().flat_map(|r| r.split(' ')) {
             assert!(ids.contains(&reference), "no element `{reference}`");
         }
@@ -450,9 +461,7 @@ mod tests {
     #[test]
     fn model_output_is_never_markup() {
         let page = page(&study(20, &[1]), HOSTILE);
-        assert!(
-            page.contains("&lt;/script&gt;&lt;b onclick=&quot;x&quot;&gt;&#39;&amp;amp; \u{fffd}")
-        );
+        assert!(page.contains("&lt;/script&gt;&lt;b onclick=&quot;x&quot;&gt;'&amp;amp; \u{fffd}"));
         assert_eq!(page.matches("</script>").count(), 1);
         assert!(!page.contains("<b onclick") && !page.contains("<i>red"));
         assert!(page.contains("Which &quot;color&quot;?"));

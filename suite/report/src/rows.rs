@@ -1,13 +1,27 @@
 //! Rows of a result table: which kinds there are, and what the baseline and the controls are for.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 /// Name of the row that every gain is measured against.
 pub const BASE: &str = "base";
 
 /// What a row is evidence for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    IntoStaticStr,
+    JsonSchema,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum RowKind {
     /// The untuned model.
     Baseline,
@@ -17,7 +31,14 @@ pub enum RowKind {
     Regime,
 }
 
-/// What the baseline and each control row is for, in one sentence; `None` for a regime.
+impl RowKind {
+    /// The kind's name, as in JSON.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Says in one sentence what the baseline or a control row is for; `None` for a regime.
 pub fn control_note(row: &str) -> Option<&'static str> {
     Some(match row {
         BASE => "The untuned base model, measured on samples that did not cut the levels.",

@@ -1,6 +1,7 @@
-//! Completions -> scores -> results. Pure; the metrics of results are in `score/metrics.rs`.
+//! The first two steps of Completions -> Scores -> Results -> Metrics -> Verdicts; metrics are in `score/metrics.rs`,
+//! verdicts in `compare.rs`. Pure.
 //!
-//! Does not know the model, the recipe or how results are summarized, compared and shown.
+//! This module does not know the model, the recipe or how results are summarized, compared and shown.
 //! [`Results`] is both a run's record and the golden format: per question and sample it keeps
 //! the outcome, the length and the reasoning words, never only a mean, so that two results can
 //! be compared question by question and every metric can be computed again from the record.
@@ -11,8 +12,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, bail, ensure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use synergy_benchmarks::answer::{self, Outcome};
 use synergy_benchmarks::difficulty::{self, Level};
 use synergy_benchmarks::grade::Grader;
@@ -21,12 +22,13 @@ use synergy_benchmarks::style;
 use crate::completion::Completion;
 use crate::cost::{Budget, Cost};
 pub use crate::rows::{BASE, RowKind};
+use crate::text::compact_json;
 
 #[cfg(test)]
 pub(crate) mod fixture;
 mod metrics;
 
-pub use metrics::{Cell, Metrics};
+pub use metrics::{Cell, Metrics, all_and_levels, level_name};
 
 /// Version of [`Results`] on disk. A change of its meaning raises it.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -34,16 +36,27 @@ pub const SCHEMA_VERSION: u32 = 2;
 /// The judgement of one completion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Score {
+    /// Address of the question.
     pub sample_id: String,
+    /// The benchmark that asks the question.
     pub benchmark: String,
+    /// The difficulty knob of a procedural family; 0 for an external benchmark.
     pub hops: usize,
+    /// Index of the answer among those to the question, from 0.
     pub sample: u32,
+    /// How the answer turned out.
     pub outcome: Outcome,
     /// Whether the text has the form the template asks for.
     pub format: bool,
+    /// Length in tokens.
     pub num_tokens: u32,
     /// How often each of [`style::REASONING_WORDS`] occurs.
     pub words: [u32; 5],
+}
+
+/// The name of an outcome, as in JSON.
+pub fn outcome_name(outcome: Outcome) -> String {
+    format!("{outcome:?}").to_lowercase()
 }
 
 /// Judges one completion: outcome by the rules of `grader`, form, length and style.
@@ -81,30 +94,41 @@ pub fn cut_levels(base_binning: &[Score]) -> BTreeMap<String, Level> {
 /// The scores of one evaluation: one model, one way of asking, one seed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
+    /// Name of the row.
     pub name: String,
+    /// What the row is evidence for.
     pub kind: RowKind,
     /// One sentence on what the row is; see [`crate::rows::control_note`] for the baseline and the controls.
     pub note: String,
+    /// Training seed of a regime; sampling seed of the base and its controls.
     pub seed: u64,
+    /// One score per question and answer, in any order.
     pub scores: Vec<Score>,
 }
 
-/// The outcome of a whole run, and what is kept of it as golden.
+/// The outcome of a whole run; also the format of golden results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Results {
+    /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
+    /// Name of the recipe.
     pub profile: String,
+    /// Hash of the recipe.
     pub recipe_hash: String,
+    /// Name of the grader that judged the rows.
     pub grader: String,
+    /// Where the results come from.
     pub provenance: Provenance,
-    /// Figures measured elsewhere that stand beside an external benchmark.
+    /// Figures measured elsewhere, to compare those of an external benchmark with.
     pub external: Vec<External>,
+    /// Figures of each training stage and seed.
     pub training: Vec<Training>,
-    /// What each regime has cost with all it stands on.
+    /// What each regime has cost with every stage it builds on, per seed.
     pub budgets: Vec<Budget>,
-    /// Sorted by id.
+    /// Every question of the evaluation, sorted by id.
     pub questions: Vec<Question>,
+    /// The base, its controls, and the regimes with theirs.
     pub rows: Vec<ResultRow>,
 }
 
@@ -112,47 +136,71 @@ pub struct Results {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
+    /// Day of the run, as `2026-01-31`.
     pub date: String,
+    /// Commit of the suite.
     pub commit: String,
     /// Whether the tree had changes that the commit does not have.
     pub dirty: bool,
+    /// Command line that made the run.
     pub command: String,
+    /// Machine that the run was made on.
     pub machine: Machine,
+    /// Name of the tensor backend.
     pub backend: String,
+    /// Version of the compiler.
     pub rustc: String,
+    /// Wall time of the whole run in seconds.
     pub wall_time_s: f64,
     /// Hash of the base model's weights.
     pub base_hash: String,
     /// Whether the base has not passed its gate, so that every figure is provisional.
     pub base_provisional: bool,
+    /// Result of the base's gate in one line.
     pub base_note: String,
 }
 
 /// The machine of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Machine {
+    /// Model name of the processor.
     pub cpu: String,
+    /// Logical cores, at least 1.
+    #[schemars(range(min = 1))]
     pub cores: u32,
 }
 
-/// An accuracy that stands beside an external benchmark, such as its question-only baseline.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// An accuracy measured elsewhere, such as the question-only baseline of an external benchmark.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct External {
+    /// Name of the benchmark.
+    #[schemars(length(min = 1))]
     pub benchmark: String,
+    /// What was measured, such as `question only`.
+    #[schemars(length(min = 1))]
     pub row: String,
+    /// Share of correct answers, 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
     pub accuracy: f64,
 }
 
 /// Figures of one training stage, such as `reward_start` and `reward_end`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
+    /// The regime that the stage belongs to.
+    #[schemars(length(min = 1))]
     pub regime: String,
+    /// Training seed.
     pub seed: u64,
+    /// Name of the stage in the recipe.
+    #[schemars(length(min = 1))]
     pub stage: String,
+    /// What the stage alone has cost.
     pub cost: Cost,
+    /// Means of its figures over the first and last steps, by name.
     pub summary: BTreeMap<String, f64>,
 }
 
@@ -160,8 +208,11 @@ pub struct Training {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
+    /// Address of the question, the same in every run.
     pub id: String,
+    /// The benchmark that asks it.
     pub benchmark: String,
+    /// The difficulty knob of a procedural family; 0 for an external benchmark.
     pub hops: usize,
     /// `None` for an external benchmark without published levels, which is kept out of every "all".
     pub level: Option<Level>,
@@ -171,9 +222,13 @@ pub struct Question {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResultRow {
+    /// Name of the row, unique in the results.
     pub name: String,
+    /// What the row is evidence for.
     pub kind: RowKind,
+    /// What the row is, in one sentence.
     pub note: String,
+    /// Answers under each seed; at least one.
     pub seeds: Vec<SeedOutcomes>,
 }
 
@@ -182,37 +237,44 @@ pub struct ResultRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SeedOutcomes {
+    /// The seed.
     pub seed: u64,
     /// One letter per sample: c(orrect), w(rong), t(runcated), u(nparsed).
     pub outcomes: Vec<String>,
-    /// Samples in the form the template asks for.
+    /// Number of samples in the form the template asks for, per question.
     pub num_formatted: Vec<u32>,
-    /// Length of each sample.
+    /// Length of each sample in tokens, `[question][sample]`.
     pub num_tokens: Vec<Vec<u32>>,
-    /// Each of the reasoning words, summed over the samples.
+    /// Count of each reasoning word, summed over the samples, `[question][word]`.
     pub words: Vec<[u32; 5]>,
 }
 
-/// What a run says about itself, beside questions and rows.
+/// Everything in [`Results`] except questions and rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Header {
+    /// Name of the recipe.
     pub profile: String,
+    /// Hash of the recipe.
     pub recipe_hash: String,
-    /// By whose rules the rows were judged.
+    /// The grader that judged the rows.
     pub grader: Grader,
+    /// Where the results come from.
     pub provenance: Provenance,
+    /// Figures measured elsewhere.
     pub external: Vec<External>,
+    /// Figures of each training stage and seed.
     pub training: Vec<Training>,
+    /// What each regime has cost, per seed.
     pub budgets: Vec<Budget>,
 }
 
 impl Results {
-    /// Joins the rows of a run with the levels of [`cut_levels`] and those that are published. Rows with one name become one
-    /// row with several seeds; rows keep the order in which their names first occur.
+    /// Joins the rows of a run with the levels of [`cut_levels`] and those that are published. Rows with one name become
+    /// one row with several seeds; rows keep the order in which their names first occur.
     ///
     /// # Errors
-    /// A procedural question without level, one sample scored twice, one question with two
-    /// descriptions, or whatever [`Results::validate`] refuses.
+    /// If a procedural question has no level, a sample is scored twice, a question has two descriptions, or
+    /// [`Results::validate`] refuses the outcome.
     pub fn assemble(
         header: Header,
         levels: &BTreeMap<String, Level>,
@@ -224,7 +286,7 @@ impl Results {
             let level = levels.get(id).copied();
             ensure!(
                 score.hops == 0 || level.is_some(),
-                "question `{id}` has no level\nhint: the binning must sample every question"
+                "question `{id}` has no level\nhint: the samples that cut the levels must cover every question"
             );
             let question = questions.entry(id).or_insert_with(|| Question {
                 id: id.clone(),
@@ -296,24 +358,21 @@ impl Results {
     /// array of per-question values, one small object per line.
     ///
     /// # Errors
-    /// A number that is not finite has no JSON.
+    /// If [`Results::validate`] refuses them: a number that is not finite has no JSON.
     pub fn to_json(&self) -> anyhow::Result<String> {
         self.validate()?;
         let value = serde_json::to_value(self).context("failed to write results")?;
-        let mut text = String::new();
-        write_json(&value, 0, &mut text);
-        text.push('\n');
-        Ok(text)
+        Ok(compact_json(&value))
     }
 
     /// Checks what the types cannot say.
     ///
     /// # Errors
-    /// Names the first thing that is wrong: a grader that is none, two rows or questions with one name, a row whose
-    /// arrays do not fit the questions, a letter that is no outcome, a seed that asks other
-    /// questions than its row, a benchmark asked in part, a number that is not finite.
+    /// Names the first thing that is wrong: an unknown grader, two rows or questions with one name, a row whose
+    /// arrays do not fit the questions, an unknown outcome, a seed that asks other questions than its row, a benchmark
+    /// asked in part, a number that is not finite.
     pub fn validate(&self) -> anyhow::Result<()> {
-        ensure!(Grader::from_name(&self.grader).is_some(), "there is no grader `{}`", self.grader);
+        ensure!(Grader::from_name(&self.grader).is_some(), "unknown grader `{}`", self.grader);
         let mut ids = BTreeSet::new();
         for Question { id, hops, level, .. } in &self.questions {
             ensure!(ids.insert(id), "two questions are named `{id}`");
@@ -322,7 +381,7 @@ impl Results {
         let mut names = BTreeSet::new();
         for row in &self.rows {
             ensure!(names.insert(&row.name), "two rows are named `{}`", row.name);
-            self.validate_row(row).with_context(|| format!("row `{}` is not whole", row.name))?;
+            self.validate_row(row).with_context(|| format!("row `{}` is incomplete", row.name))?;
         }
         let training = self.training.iter().flat_map(|stage| {
             let Cost { wall_time_s, flops, .. } = stage.cost;
@@ -361,7 +420,7 @@ impl Results {
                 if let Some(letter) =
                     letters.chars().find(|letter| Outcome::from_code(*letter).is_none())
                 {
-                    bail!("`{letter}` is no outcome in question `{id}`");
+                    bail!("`{letter}` is not an outcome, in question `{id}`");
                 }
                 ensure!(
                     seed.num_tokens[index].len() == letters.len()
@@ -384,10 +443,10 @@ impl Results {
         Ok(())
     }
 
-    /// By whose rules the rows were judged.
+    /// The grader that judged the rows.
     ///
     /// # Panics
-    /// If there is no such grader: results that were read or assembled have been checked.
+    /// Never for results that were read or assembled: their grader has been checked.
     pub fn grader(&self) -> Grader {
         Grader::from_name(&self.grader).expect("results are checked")
     }
@@ -462,35 +521,6 @@ fn seed_outcomes(questions: &[Question], row: &Row) -> anyhow::Result<SeedOutcom
     Ok(seed)
 }
 
-/// JSON with a line per item wherever an item holds objects, and everything else on one line.
-fn write_json(value: &Value, depth: usize, text: &mut String) {
-    const SHORT: usize = 120;
-    let line = value.to_string();
-    let flat = |items: &[Value]| !items.iter().any(Value::is_object);
-    let (open, close, items): (char, char, Vec<(Option<&String>, &Value)>) = match value {
-        Value::Array(items) if !flat(items) => {
-            ('[', ']', items.iter().map(|item| (None, item)).collect())
-        }
-        Value::Object(entries) if line.len() > SHORT => {
-            ('{', '}', entries.iter().map(|(key, item)| (Some(key), item)).collect())
-        }
-        _ => return text.push_str(&line),
-    };
-    text.push(open);
-    for (index, (key, item)) in items.iter().enumerate() {
-        text.push_str(if index == 0 { "\n" } else { ",\n" });
-        text.extend(std::iter::repeat_n(' ', depth + 1));
-        if let Some(key) = key {
-            text.push_str(&Value::from(key.as_str()).to_string());
-            text.push_str(": ");
-        }
-        write_json(item, depth + 1, text);
-    }
-    text.push('\n');
-    text.extend(std::iter::repeat_n(' ', depth));
-    text.push(close);
-}
-
 /// `value[seed][question]`: a statistic of a row for each seed and each of `questions`.
 pub(crate) fn per_question(
     row: &ResultRow,
@@ -515,10 +545,18 @@ pub(crate) fn length(seed: &SeedOutcomes, question: usize) -> f64 {
     tokens.iter().map(|count| f64::from(*count)).sum::<f64>() / tokens.len() as f64
 }
 
+/// Reasoning words per answer of a question, all of them; not a number without samples.
+pub(crate) fn words_per_answer(seed: &SeedOutcomes, question: usize) -> f64 {
+    let words: f64 = seed.words[question].iter().map(|count| f64::from(*count)).sum();
+    words / seed.outcomes[question].len() as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::fixture::{UNTUNED, header, levels, row, study};
     use super::*;
+    use crate::completion::tests::completion;
+    use serde_json::Value;
 
     fn binning(correct: usize, wrong: Outcome) -> Vec<Score> {
         let one = |sample: usize| Score {
@@ -555,16 +593,9 @@ mod tests {
     #[test]
     fn a_score_keeps_outcome_form_length_and_words() {
         let completion = Completion {
-            sample_id: "sum/test/1/00001".to_owned(),
-            benchmark: "sum".to_owned(),
-            hops: 2,
-            sample: 3,
             answer: "4".to_owned(),
-            choices: Vec::new(),
-            precision: None,
-            text: "<think> b2 4 4 . wait check b2 4 yes . </think> \\boxed{ 4 }".to_owned(),
             num_tokens: 14,
-            finished: true,
+            ..completion("<think> b2 4 4 . wait check b2 4 yes . </think> \\boxed{ 4 }")
         };
         let judged = score(&completion, Grader::Boxed1);
         assert_eq!((judged.outcome, judged.format), (Outcome::Correct, true));
@@ -612,9 +643,12 @@ mod tests {
             assert!(message.contains(cause), "{message}");
         };
         refused(&|v| v["extra"] = 1.into(), "unknown field `extra`");
-        refused(&|v| v["grader"] = "boxed-0".into(), "there is no grader `boxed-0`");
+        refused(&|v| v["grader"] = "boxed-0".into(), "unknown grader `boxed-0`");
         refused(&|v| v["rows"][1]["name"] = "base".into(), "two rows are named `base`");
-        refused(&|v| v["rows"][0]["seeds"][0]["outcomes"][0] = "cxcc".into(), "`x` is no outcome");
+        refused(
+            &|v| v["rows"][0]["seeds"][0]["outcomes"][0] = "cxcc".into(),
+            "`x` is not an outcome",
+        );
         refused(&|v| v["rows"][0]["seeds"][0]["outcomes"][0] = "cc".into(), "2 outcomes but");
         refused(&|v| v["training"][0]["summary"]["reward_end"] = Value::Null, "invalid type: null");
         refused(&|v| v["rows"][0]["seeds"] = Value::Array(vec![]), "it has no seed");

@@ -1,6 +1,6 @@
 //! What a self-test of the gate found: a probe for each run that the gate judged, and the report of all.
 //!
-//! Does not know how a fault is planted or how a run is made.
+//! This module does not know how a fault is planted or how a run is made.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -20,20 +20,26 @@ pub struct Probe {
     /// Name of the variant for people.
     #[serde(skip)]
     pub name: String,
+    /// What is wrong with the run, in one sentence.
     pub note: String,
-    /// Whether the gate said what it must: a regression for a fault, none for an honest run.
+    /// Whether the gate's verdict is the right one: a regression for a fault, no regression for an honest run.
     pub is_right: bool,
+    /// Cells and figures that regressed.
     pub num_regressed: usize,
     /// The clearest finding: what, golden's value, the run's and the effect.
     pub finding: Option<String>,
+    /// Wall time of the run in seconds.
     pub wall_time_s: f64,
 }
 
-/// What came of it.
+/// The outcome of a self-test.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
+    /// Name of the recipe.
     pub profile: String,
+    /// Whether the gate was right about every probe.
     pub passed: bool,
+    /// Every run that was judged, in order.
     pub probes: Vec<Probe>,
 }
 
@@ -63,7 +69,7 @@ impl Probe {
         }
     }
 
-    /// What came of the probe, in a few words.
+    /// Says in a few words what the gate found.
     pub fn summary(&self) -> String {
         match &self.finding {
             Some(finding) => format!("{} regressed; {finding}", self.num_regressed),
@@ -75,9 +81,9 @@ impl Probe {
 /// A run to be judged: its names, and whether it is broken on purpose.
 #[derive(Debug, Clone)]
 pub struct Variant<'a> {
-    /// As JSON names it.
+    /// Name in JSON.
     pub json: Value,
-    /// As people read it.
+    /// Name for people.
     pub name: &'a str,
     /// What is wrong with the run, if anything is.
     pub note: &'a str,
@@ -105,7 +111,7 @@ fn clearest(comparison: &Comparison) -> Option<String> {
     Some(format!("{name}, {scope}: {metric} {golden} to {run}, {effect}"))
 }
 
-/// The report for a terminal of `width` columns.
+/// Draws the report for a terminal of `width` columns.
 pub fn render(report: &Report, width: u16) -> String {
     let header = ["", "probe", "what is wrong", "what was clearest", "regressed", "time"];
     let line = |probe: &Probe| {
@@ -119,8 +125,7 @@ pub fn render(report: &Report, width: u16) -> String {
             format!("{:.0} s", probe.wall_time_s),
         ]
     };
-    let rows = report.probes.iter().map(line).collect();
-    let grid = Grid { header: header.map(str::to_owned).to_vec(), rows };
+    let grid = Grid::new(header, report.probes.iter().map(line));
     let of = |planted: bool| {
         let probes = report.probes.iter();
         let kind: Vec<&Probe> = probes.filter(|probe| probe.is_fault == planted).collect();
@@ -128,7 +133,7 @@ pub fn render(report: &Report, width: u16) -> String {
     };
     let ((seen, faults), (let_pass, honest)) = (of(true), of(false));
     format!(
-        "{}\nprofile {}: {seen} of {faults} planted faults seen, {let_pass} of {honest} honest runs let pass\n",
+        "{}\nprofile {}: {seen} of {faults} planted faults found, {let_pass} of {honest} honest runs passed\n",
         draw(&grid, width, 4),
         report.profile
     )
@@ -189,7 +194,7 @@ mod tests {
         WRONG  seed 101        nothing is wrong, trained and asked  rl, all: length 17.90 to 35.80, +17.90         11  12 s
                                with another seed                    [+17.80, +18.00]
         ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-        profile smoke: 1 of 1 planted faults seen, 1 of 2 honest runs let pass
+        profile smoke: 1 of 1 planted faults found, 1 of 2 honest runs passed
         ");
     }
 }

@@ -1,12 +1,13 @@
 //! Intervals and standard errors over questions and seeds. Pure.
 //!
-//! Does not know what is measured: it sees one number per seed and question.
+//! This module does not know what is measured: it sees one number per seed and question.
 //! Seeds and questions are crossed (every seed answers the same questions), so a draw takes
 //! seeds with replacement and, once for all seeds, questions with replacement; drawing other
 //! questions for each seed would pretend that there are more questions than there are.
 //! The bootstrap is a function of its inputs and a fixed stream: no clock, no thread count.
 
 use rand::Rng as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::seed::Seed;
 
@@ -17,12 +18,15 @@ pub const DRAWS: usize = 2000;
 /// Confidence of every reported interval.
 pub const CONFIDENCE: f64 = 0.95;
 
-/// A mean with its interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// A mean with its 95 % interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Interval {
+    /// The estimate itself, in the unit of what is measured.
     pub mean: f64,
+    /// Lower end of the 95 % interval; negative infinity where nothing bounds it.
     pub low: f64,
+    /// Upper end of the 95 % interval; infinity where nothing bounds it.
     pub high: f64,
 }
 
@@ -60,6 +64,7 @@ impl Interval {
 pub struct Group {
     /// Names the stream that draws the seeds, so that no other group changes what is drawn here.
     pub label: String,
+    /// One number per seed and question, `[seed][question]`.
     pub values: Vec<Vec<f64>>,
 }
 
@@ -136,7 +141,7 @@ pub fn standard_error_paired(a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
     (variance_of_mean(&difference) + seeds(a) + seeds(b)).sqrt()
 }
 
-/// What the crossed bootstrap's variance of a group's mean has too much: the interaction of seed and question
+/// The excess of the crossed bootstrap's variance of a group's mean: the interaction of seed and question
 /// is in its draws of questions and once more in its draws of seeds (Owen 2007, equation 10).
 pub fn surplus_variance(values: &[Vec<f64>]) -> f64 {
     let count = values.iter().map(Vec::len).sum::<usize>();
@@ -144,7 +149,7 @@ pub fn surplus_variance(values: &[Vec<f64>]) -> f64 {
 }
 
 /// [`standard_error_paired`]'s variance over training seeds, pooled over `rows` with at least two seeds, each
-/// weighted by its degrees of freedom. None where no row shows any.
+/// weighted by its degrees of freedom. `None` where no row has two seeds.
 ///
 /// A run of one seed then has the training noise that golden results of several seeds show.
 ///

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::sample::Sample;
@@ -148,7 +149,8 @@ pub(super) struct AskingArgs {
 }
 
 /// Identity of the model that answered, for the report.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Answerer {
     /// The name at an endpoint, or the name of the checkpoint's folder.
     pub id: String,
@@ -158,6 +160,7 @@ pub struct Answerer {
     pub backend: String,
     /// Type of numbers in which a checkpoint computed; absent for an endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("enum" = [ComputeDtype::F32, ComputeDtype::Bf16]))]
     pub dtype: Option<ComputeDtype>,
 }
 

@@ -14,7 +14,7 @@ use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::Sampling;
-use synergy_models::vlm::Vlm;
+use synergy_models::qwen2_5_vl::vlm::Vlm;
 use synergy_models::weights::ComputeDtype;
 use synergy_suite::device::Compute;
 use synergy_suite::recipe::{GrpoSpec, Recipe, StageSpec, TrainingSpec};

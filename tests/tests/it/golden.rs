@@ -143,7 +143,7 @@ fn what_becomes_golden_is_remembered_and_not_lessened() {
     project.write("golden/LOG.md", "# Log\n");
     run_changed(&project, |results| results.provenance.dirty = true);
     assert_refused!(project.run(&ACCEPT), @"
-    error: `runs/tiny/results.json` may not become golden: its tree had changes that commit `0123456789ab` does not have
+    error: `runs/tiny/results.json` may not become golden: the tree of the run had changes that commit `0123456789ab` does not have
     hint: commit them and run again
     ");
     // A reason is no way around it.
@@ -170,7 +170,8 @@ fn what_becomes_golden_is_remembered_and_not_lessened() {
     let refused = project.run(&ACCEPT);
     let said = crate::refusal(&refused);
     assert!(
-        said.contains("it holds less than the golden before: ") && said.contains("--replace"),
+        said.contains("the run holds less than the previous golden results: ")
+            && said.contains("--replace"),
         "{said}"
     );
     assert_eq!(project.read("golden/history.jsonl"), first);

@@ -86,7 +86,7 @@ fn a_bad_file_is_one_line() {
     hint: name the leaderboard.json of at least one run
     ");
     assert_refused!(project.run(&["leaderboard", "site", "--out", "site"]), @"
-    error: there is no run to show
+    error: no run was given
     hint: name the leaderboard.json of at least one run
     ");
     assert!(!project.path("site").exists());

@@ -1,17 +1,18 @@
 //! Graders, length and style as tables. Pure.
 //!
-//! Does not know where a table is shown. Numbers are rounded here and nowhere before.
+//! This module does not know where a table is shown. Numbers are rounded here and nowhere before.
 
 use synergy_benchmarks::style::Marker;
 
 use super::{Analyses, Analysis, Budget, Group, RowAccuracy};
 use crate::agreement::{Agreement, Verdicts};
+use crate::score::outcome_name;
 use crate::text::terminal::{Grid, NOTHING, percent};
 
 /// Accuracy under each grader, the share in which it found nothing, and Cohen's kappa with each.
 pub fn graders(agreement: &Agreement) -> Grid {
     let mut header = ["grader", "accuracy %", "unparsed %"].map(str::to_owned).to_vec();
-    // Numbers stand for names, which are too long to head a column.
+    // Numbers replace names, which are too long to head a column.
     header.extend((1..=agreement.graders.len()).map(|number| format!("κ {number}")));
     let row = |(place, name): (usize, &String)| {
         let mut row = vec![
@@ -45,7 +46,7 @@ pub fn rows(analyses: &Analyses) -> Grid {
 pub fn parted(agreement: &Agreement, most: usize) -> Grid {
     let header = ["row", "seed", "question", "answer"].map(str::to_owned);
     let row = |verdicts: &Verdicts| {
-        let outcomes = verdicts.outcomes.iter().map(|o| format!("{o:?}").to_lowercase());
+        let outcomes = verdicts.outcomes.iter().copied().map(outcome_name);
         [
             verdicts.row.clone(),
             verdicts.seed.to_string(),
@@ -62,7 +63,7 @@ pub fn parted(agreement: &Agreement, most: usize) -> Grid {
     }
 }
 
-/// Length and style, a line for each of `groups` under the name that stands before it.
+/// Length and style, a line for each of `groups` under its name.
 pub fn style<'a>(first: &str, groups: impl Iterator<Item = (String, &'a Group)>) -> Grid {
     let mut header = [first, "answers", "mean", "median", "p95"].map(str::to_owned).to_vec();
     header.extend(Marker::ALL.map(|marker| marker.name().to_owned()));
@@ -83,7 +84,7 @@ pub fn style<'a>(first: &str, groups: impl Iterator<Item = (String, &'a Group)>)
 pub fn group_name(group: &Group) -> String {
     match (group.level, group.outcome) {
         (Some(level), _) => level.to_string(),
-        (_, Some(outcome)) => format!("{outcome:?}").to_lowercase(),
+        (_, Some(outcome)) => outcome_name(outcome),
         _ => "all".to_owned(),
     }
 }

@@ -1,13 +1,14 @@
 //! What stages showed while they trained, against golden. Pure and total.
 //!
-//! Does not know how training works. It sees what answers cannot show soon enough: a sign of KL that is
+//! This module does not know how training works. It sees what answers cannot show soon enough: a sign of KL that is
 //! wrong, or groups that are mixed, move the figures of a stage far before they move its accuracy.
 //! Seeds differ in questions, order and draws, so the noise of a figure is that between seeds, pooled over
-//! stages. Figures that are no shares are compared by their logarithm, on which stages have one noise.
+//! stages. Figures that are not shares are compared by their logarithm, on which stages have one noise.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use super::{Corrected, Test, Verdict};
 use crate::gate::GateSpec;
@@ -15,45 +16,44 @@ use crate::score::Results;
 use crate::statistics::{self, Interval};
 
 /// A figure of training that gates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Figure {
+    /// Loss per predicted token in nats; only of stages without rewards.
     Loss,
+    /// Mean reward of the answers, 0 to 1.
     Reward,
+    /// Share of answers in the form that the template asks for.
     Format,
+    /// Share of answers that the length limit cut.
     Truncated,
     /// Share of groups whose answers all earned the same.
     ZeroAdvantage,
+    /// Tokens per answer.
     Length,
+    /// Entropy per token in nats.
     EntropyNats,
+    /// Distance from the reference model per token in nats.
     KlNats,
 }
 
 impl Figure {
-    /// Every figure.
-    pub const ALL: [Figure; 8] = [
-        Figure::Loss,
-        Figure::Reward,
-        Figure::Format,
-        Figure::Truncated,
-        Figure::ZeroAdvantage,
-        Figure::Length,
-        Figure::EntropyNats,
-        Figure::KlNats,
-    ];
-
     /// The figure's name, as in JSON and in a stage's summary.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Figure::Loss => "loss",
-            Figure::Reward => "reward",
-            Figure::Format => "format",
-            Figure::Truncated => "truncated",
-            Figure::ZeroAdvantage => "zero_advantage",
-            Figure::Length => "length",
-            Figure::EntropyNats => "entropy_nats",
-            Figure::KlNats => "kl_nats",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Whether it lies between 0 and 1 and is compared as it is.
@@ -72,7 +72,7 @@ impl Figure {
 
     /// A value as it is compared.
     fn scaled(self, value: f64) -> f64 {
-        // Clamped, not `max`: that would make a number of what is none.
+        // `f64::max` would turn NaN into `SMALLEST`; `clamp` keeps it.
         if self.is_share() { value } else { value.clamp(SMALLEST, f64::INFINITY).ln() }
     }
 
@@ -81,8 +81,8 @@ impl Figure {
         if self.is_share() { gate.figure_share_band } else { (1.0 + gate.figure_ratio_band).ln() }
     }
 
-    /// An effect as it is told: the difference of shares, or by what share the other has grown.
-    fn told(self, effect: f64) -> f64 {
+    /// An effect as it is reported: the difference of shares, or by what share the other has grown.
+    fn reported(self, effect: f64) -> f64 {
         if self.is_share() { effect } else { effect.exp_m1() }
     }
 }
@@ -93,16 +93,21 @@ const SMALLEST: f64 = 1e-4;
 /// The verdict on one figure of one stage.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FigureVerdict {
+    /// Name of the training stage.
     pub stage: String,
+    /// What is compared.
     pub figure: Figure,
     /// Seeds on the side that has fewer.
     pub num_seeds: usize,
+    /// Golden's mean over seeds, in the unit of [`Figure`]; `None` where golden lacks the stage.
     pub golden: Option<f64>,
+    /// The run's mean likewise.
     pub run: Option<f64>,
-    /// Of shares the difference, of others by what share golden has grown; with its 95 % interval.
+    /// The difference of shares, or the relative change of other figures; with its 95 % interval.
     pub effect: Option<Interval>,
     /// p-value of no difference after Holm's correction; `None` where nothing was tested.
     pub p: Option<f64>,
+    /// What follows from it.
     pub verdict: Verdict,
 }
 
@@ -135,7 +140,7 @@ pub(super) fn compare(
         }
     }
     let noise: BTreeMap<Figure, Noise> =
-        Figure::ALL.into_iter().map(|figure| (figure, Noise::of(figure, &pairs))).collect();
+        Figure::VARIANTS.iter().map(|&figure| (figure, Noise::of(figure, &pairs))).collect();
     let tests: Vec<Option<Test>> =
         pairs.iter().map(|pair| pair.test(noise[&pair.figure])).collect();
     let p: Vec<f64> = tests.iter().flatten().map(|test| test.p).collect();
@@ -153,8 +158,8 @@ fn order(golden: &Results, run: &Results) -> Vec<(String, Figure)> {
             stages.push(&training.stage);
         }
     }
-    let all = |stage: &str| Figure::ALL.map(|figure| (stage.to_owned(), figure));
-    stages.into_iter().flat_map(all).collect()
+    let figures = || Figure::VARIANTS.iter().copied();
+    stages.into_iter().flat_map(|stage| figures().map(|f| (stage.to_owned(), f))).collect()
 }
 
 fn seeds(results: &Results) -> BTreeMap<(String, Figure), Seeds> {
@@ -162,7 +167,7 @@ fn seeds(results: &Results) -> BTreeMap<(String, Figure), Seeds> {
     for training in &results.training {
         // The loss of RL is near zero whatever happens.
         let is_rl = training.summary.contains_key("reward_end");
-        for figure in Figure::ALL.into_iter().filter(|f| *f != Figure::Loss || !is_rl) {
+        for &figure in Figure::VARIANTS.iter().filter(|f| **f != Figure::Loss || !is_rl) {
             let get = |part: &str| training.summary.get(&format!("{}_{part}", figure.name()));
             let Some(&end) = get("end") else { continue };
             // The noise recorded is that of the difference of two windows.
@@ -275,7 +280,7 @@ impl Pair {
         };
         if let Some(test) = test {
             let Interval { mean, low, high } = test.interval();
-            let [mean, low, high] = [mean, low, high].map(|effect| figure.told(effect));
+            let [mean, low, high] = [mean, low, high].map(|effect| figure.reported(effect));
             let p = corrected.next();
             judged.effect = Some(Interval { mean, low, high });
             judged.p = Some(p);

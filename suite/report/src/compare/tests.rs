@@ -1,6 +1,6 @@
 //! The rule on made-up studies, and on simulated ones for its false alarms and its power.
 //!
-//! Does not test figures of training, which have their own.
+//! This module does not test figures of training, which have their own.
 
 use super::*;
 use crate::score::fixture::{Behavior, LONG, SHARP, UNTUNED, header, levels, row, study};
@@ -146,7 +146,7 @@ fn share_of_runs_that_fail(questions: usize, seeds: usize, loss: f64, runs: u64)
 
 #[test]
 fn equal_models_fail_the_gate_in_at_most_one_comparison_in_twenty() {
-    // Trained anew: the chance of training is in the rule, whether a run has one seed or three.
+    // Each run trains again: the chance of training is in the rule, whether a run has one seed or three.
     for (seeds, runs) in [(1, 150), (3, 60)] {
         let share = share_of_runs_that_fail(600, seeds, 0.0, runs);
         assert!(share <= 0.05, "{share} of equal runs of {seeds} seeds fail");
@@ -276,7 +276,7 @@ fn external_benchmarks_and_controls_do_not_gate() {
     let rows: BTreeSet<&str> = comparison.cells.iter().map(|cell| cell.row.as_str()).collect();
     assert_eq!(rows.into_iter().collect::<Vec<_>>(), ["base", "rl", "sft", "two_stage"]);
     // all, 5 levels, 5 families, 5 levels of each.
-    assert_eq!(comparison.cells.len(), 4 * 36 * Metric::ALL.len());
+    assert_eq!(comparison.cells.len(), 4 * 36 * Metric::VARIANTS.len());
 }
 
 #[test]

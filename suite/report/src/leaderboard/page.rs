@@ -1,20 +1,20 @@
 //! One page over many runs, complete in itself. Pure.
 //!
-//! Does not know where it is served: it links only to `leaderboard.json` beside it and loads nothing.
+//! This module does not know where the page is served: it links only to `leaderboard.json` beside it and loads nothing.
 //!
 //! Decisions:
 //! - Everything is in the page before any script runs; the script only sorts and hides rows, and
-//!   makes the controls for it, so that no control is there that does nothing.
+//!   reveals the controls for it, so that no control is shown that does nothing.
 //! - Color never says anything alone: a gain has its sign, a warning its words.
 
-use std::fmt::Write as _;
-
-use synergy_benchmarks::difficulty::Level;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use strum::VariantArray as _;
 
 use super::{BoardRow, Entry, Leaderboards, Run};
-use crate::page::html::escaped;
-use crate::score::RowKind;
+use crate::page::html::{facts, without_controls};
+use crate::score::{RowKind, all_and_levels, level_name};
 use crate::statistics::Interval;
+use crate::text::terminal::{NOTHING, percent};
 
 const CSS: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -26,118 +26,134 @@ const SCRIPT: &str = include_str!("page.js");
 pub fn page(boards: &Leaderboards) -> String {
     let runs = boards.runs();
     let first = &runs.first().expect("a page of no runs is refused before").leaderboard;
-    let mut html = String::new();
-    let _ = write!(
-        html,
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
-         style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n\
-         <title>Synergy leaderboard, profile {}</title>\n<style>\n{CSS}</style>\n</head>\n<body>\n",
-        escaped(&first.profile)
-    );
-    head(&mut html, runs, first);
-    filters(&mut html, runs);
-    rows_table(&mut html, runs);
-    gains_table(&mut html, runs);
-    provenance(&mut html, runs);
-    let _ = write!(html, "</main>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n");
-    html
-}
-
-fn head(html: &mut String, runs: &[Entry], first: &Run) {
-    let plural = if runs.len() == 1 { "run" } else { "runs" };
-    let _ = write!(
-        html,
-        "<header>\n<h1>Synergy leaderboard</h1>\n\
-         <p>Post-training of a reasoning vision-language model, by difficulty: {} {plural} of profile \
-         <code>{}</code>, recipe <code>{}</code>, {} questions, grader <code>{}</code>, base \
-         <code>{}</code>.</p>\n\
-         <p class=\"quiet\">Accuracy in percent and gain over the base in points, each with its 95 % \
-         interval; length in tokens. Rows of different runs are never averaged. \
-         <a href=\"leaderboard.json\">All figures as JSON</a>.</p>\n",
-        runs.len(),
-        escaped(&first.profile),
-        escaped(&first.recipe_hash),
-        first.num_questions(),
-        escaped(&first.grader),
-        escaped(&first.base.hash),
-    );
-    let cuts = |run: &Run| run.levels.iter().map(|level| level.num_questions).collect::<Vec<_>>();
-    if runs.iter().any(|entry| cuts(&entry.leaderboard) != cuts(first)) {
-        html.push_str(
-            "<p class=\"warn\">The levels of these runs do not hold the same numbers of questions: \
-             compare them level by level with care.</p>\n",
-        );
-    }
-    html.push_str("</header>\n<main>\n");
-}
-
-fn filters(html: &mut String, runs: &[Entry]) {
-    html.push_str(
-        "<form id=\"filters\" hidden>\n\
-         <label>Rows that contain <input type=\"search\" name=\"words\" autocomplete=\"off\"></label>\n\
-         <label>Run <select name=\"run\">\n<option value=\"\">all</option>\n",
-    );
-    for entry in runs {
-        let Entry { run, leaderboard } = entry;
-        let origin = &leaderboard.provenance;
-        let (date, cpu) = (escaped(&origin.date), escaped(&origin.machine.cpu));
-        let _ = writeln!(html, "<option value=\"{run}\">{run}, {date}, {cpu}</option>");
-    }
-    html.push_str(
-        "</select></label>\n<label>Kind <select name=\"kind\">\n<option value=\"\">all</option>\n",
-    );
-    for kind in [RowKind::Baseline, RowKind::Control, RowKind::Regime] {
-        let _ = writeln!(html, "<option>{}</option>", kind_name(kind));
-    }
-    html.push_str(
-        "</select></label>\n</form>\n<p id=\"count\" role=\"status\" class=\"quiet\"></p>\n",
-    );
-}
-
-/// A table with its heading; `label` names the part of the page that scrolls sideways.
-fn table(html: &mut String, id: &str, heading: &str, caption: &str, columns: &[&str], body: &str) {
-    let _ = write!(
-        html,
-        "<section aria-labelledby=\"{id}\">\n<h2 id=\"{id}\">{heading}</h2>\n\
-         <div class=\"wide\" role=\"region\" aria-labelledby=\"{id}\" tabindex=\"0\">\n\
-         <table class=\"board\">\n<caption>{caption}</caption>\n<thead>\n<tr>"
-    );
-    for (index, column) in columns.iter().enumerate() {
-        let class = if index < 3 { " class=\"text\"" } else { "" };
-        let _ = write!(html, "<th scope=\"col\"{class}>{column}</th>");
-    }
-    let _ =
-        write!(html, "</tr>\n</thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>\n</section>\n");
-}
-
-fn rows_table(html: &mut String, runs: &[Entry]) {
-    let mut body = String::new();
-    for (entry, row) in rows(runs) {
-        row_head(&mut body, entry, row);
-        number(&mut body, Some(row.seeds.len() as f64), &row.seeds.len().to_string());
-        let cell = row.cell(None);
-        interval(&mut body, cell.map(|cell| cell.accuracy.scaled(100.0)), 1, false);
-        interval(
-            &mut body,
-            cell.and_then(|cell| cell.gain).map(|gain| gain.scaled(100.0)),
-            1,
-            true,
-        );
-        interval(&mut body, cell.map(|cell| cell.length), 1, false);
-        for share in [
-            cell.map(|cell| cell.outcomes.truncated),
-            cell.map(|cell| cell.outcomes.unparsed),
-            cell.map(|cell| cell.formatted),
-        ] {
-            let text =
-                share.map_or_else(|| "–".to_owned(), |share| format!("{:.1}", 100.0 * share));
-            number(&mut body, share, &text);
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                title { "Synergy leaderboard, profile " (first.profile) }
+                style { (PreEscaped(CSS)) }
+            }
+            body {
+                (header(runs, first))
+                main {
+                    (filters(runs))
+                    (rows_table(runs))
+                    (gains_table(runs))
+                    section aria-labelledby="provenance" {
+                        h2 #provenance { "Provenance" }
+                        @for entry in runs { (provenance(entry)) }
+                    }
+                }
+                script { (PreEscaped(SCRIPT)) }
+            }
         }
-        body.push_str("</tr>\n");
+    };
+    without_controls(&page.into_string())
+}
+
+fn header(runs: &[Entry], first: &Run) -> Markup {
+    let cuts = |run: &Run| run.levels.iter().map(|level| level.num_questions).collect::<Vec<_>>();
+    let differs = runs.iter().any(|entry| cuts(&entry.leaderboard) != cuts(first));
+    html! {
+        header {
+            h1 { "Synergy leaderboard" }
+            p {
+                "Post-training of a reasoning vision-language model, by difficulty: " (runs.len())
+                @if runs.len() == 1 { " run" } @else { " runs" }
+                " of profile " code { (first.profile) } ", recipe " code { (first.recipe_hash) } ", "
+                (first.num_questions()) " questions, grader " code { (first.grader) } ", base "
+                code { (first.base.hash) } "."
+            }
+            p.quiet {
+                "Accuracy in percent and gain over the base in points, each with its 95 % interval; length in tokens. \
+                 Rows of different runs are never averaged. "
+                a href="leaderboard.json" { "All figures as JSON" } "."
+            }
+            @if differs {
+                p.warn {
+                    "The levels of these runs do not hold the same numbers of questions: compare them level by level \
+                     with care."
+                }
+            }
+        }
     }
+}
+
+fn filters(runs: &[Entry]) -> Markup {
+    html! {
+        form #filters hidden {
+            label { "Rows that contain " input type="search" name="words" autocomplete="off"; }
+            label {
+                "Run "
+                select name="run" {
+                    option value="" { "all" }
+                    @for Entry { run, leaderboard } in runs {
+                        @let origin = &leaderboard.provenance;
+                        option value=(run) { (run) ", " (origin.date) ", " (origin.machine.cpu) }
+                    }
+                }
+            }
+            label {
+                "Kind "
+                select name="kind" {
+                    option value="" { "all" }
+                    @for kind in RowKind::VARIANTS { option { (kind.name()) } }
+                }
+            }
+        }
+        p #count .quiet role="status" {}
+    }
+}
+
+/// A table with its heading, in a box that scrolls sideways.
+fn table(id: &str, heading: &str, caption: &str, columns: &[String], body: &Markup) -> Markup {
+    html! {
+        section aria-labelledby=(id) {
+            h2 id=(id) { (heading) }
+            div.wide role="region" aria-labelledby=(id) tabindex="0" {
+                table.board {
+                    caption { (caption) }
+                    thead {
+                        tr {
+                            @for (index, column) in columns.iter().enumerate() {
+                                th scope="col" class=[(index < 3).then_some("text")] { (column) }
+                            }
+                        }
+                    }
+                    tbody { (body) }
+                }
+            }
+        }
+    }
+}
+
+fn rows_table(runs: &[Entry]) -> Markup {
+    let cells = |row: &BoardRow| {
+        let cell = row.cell(None);
+        let gain = cell.and_then(|cell| cell.gain);
+        let outcomes = cell.map(|cell| cell.outcomes);
+        let shares = [
+            outcomes.map(|shares| shares.truncated),
+            outcomes.map(|shares| shares.unparsed),
+            cell.map(|cell| cell.formatted),
+        ];
+        html! {
+            td data-value=(row.seeds.len()) { (row.seeds.len()) }
+            (interval(cell.map(|cell| cell.accuracy.scaled(100.0)), false, None))
+            (interval(gain.map(|gain| gain.scaled(100.0)), true, None))
+            (interval(cell.map(|cell| cell.length), false, None))
+            @for share in shares {
+                @if let Some(share) = share { td data-value=(share) { (percent(share)) } }
+                @else { (missing()) }
+            }
+        }
+    };
+    let body = html! { @for (entry, row) in rows(runs) { (line(entry, row, &cells(row))) } };
     let columns = [
         "Row",
         "Run",
@@ -152,14 +168,13 @@ fn rows_table(html: &mut String, runs: &[Entry]) {
     ];
     let caption =
         "Over all procedural questions; the last three columns in percent of all answers.";
-    table(html, "rows", "Rows", caption, &columns, &body);
+    table("rows", "Rows", caption, &columns.map(str::to_owned), &body)
 }
 
-fn gains_table(html: &mut String, runs: &[Entry]) {
-    let levels = || std::iter::once(None).chain(Level::ALL.map(Some));
+fn gains_table(runs: &[Entry]) -> Markup {
     let gains = |row: &BoardRow| -> Vec<Option<Interval>> {
-        let gain = |level| row.cell(level).and_then(|cell| cell.gain);
-        levels().map(|level| gain(level).map(|gain| gain.scaled(100.0))).collect()
+        let gain = |level| Some(row.cell(level)?.gain?.scaled(100.0));
+        all_and_levels().map(gain).collect()
     };
     let shown: Vec<(&Entry, &BoardRow, Vec<Option<Interval>>)> = rows(runs)
         .map(|(entry, row)| (entry, row, gains(row)))
@@ -170,149 +185,113 @@ fn gains_table(html: &mut String, runs: &[Entry]) {
         .flat_map(|(_, _, gains)| gains.iter().flatten())
         .flat_map(|gain| [gain.low.abs(), gain.high.abs()])
         .fold(1.0_f64, f64::max);
-    let mut body = String::new();
-    for (entry, row, gains) in &shown {
-        row_head(&mut body, entry, row);
-        for gain in gains {
-            let Some(gain) = gain else {
-                number(&mut body, None, "–");
-                continue;
-            };
-            let text = format!("{}{}", with_interval(*gain, 1, true), bar(*gain, widest));
-            let class = direction(*gain);
-            let _ = write!(body, "<td data-value=\"{}\"{class}>{text}</td>", gain.mean);
+    let body = html! {
+        @for (entry, row, gains) in &shown {
+            (line(entry, row, &html! { @for gain in gains { (interval(*gain, true, Some(widest))) } }))
         }
-        body.push_str("</tr>\n");
-    }
-    let mut columns = vec!["Row", "Run", "Kind", "All"];
-    let names = Level::ALL.map(|level| level.to_string());
-    columns.extend(names.iter().map(String::as_str));
-    let caption = "In points over the base of the same run, on L1 (easy) to L5 (hard). The line is the \
-                   95 % interval, the dot the mean, the upright stroke no gain; the scale is one for \
-                   all. Read a gain beside its controls.";
-    table(html, "gains", "Gain by level", caption, &columns, &body);
+    };
+    let mut columns = ["Row", "Run", "Kind", "All"].map(str::to_owned).to_vec();
+    columns.extend(all_and_levels().skip(1).map(level_name));
+    let caption = "In points over the base of the same run, on L1 (easy) to L5 (hard). The line is the 95 % \
+                   interval, the dot the mean, the upright stroke no gain; the scale is one for all. Read a gain \
+                   beside its controls.";
+    table("gains", "Gain by level", caption, &columns, &body)
 }
 
-/// The start of a table's row: what it is, of which run, and what the filters look at.
-fn row_head(body: &mut String, entry: &Entry, row: &BoardRow) {
-    let Entry { run, leaderboard } = entry;
-    let origin = &leaderboard.provenance;
-    let kind = kind_name(row.kind);
+/// A row of a table: its name, its run, and what the filters look at; then its `cells`.
+fn line(Entry { run, leaderboard }: &Entry, row: &BoardRow, cells: &Markup) -> Markup {
+    let (origin, kind) = (&leaderboard.provenance, row.kind.name());
     let words =
         [&row.name, run, kind, &origin.date, &origin.machine.cpu, &origin.backend].join(" ");
-    let _ = write!(
-        body,
-        "<tr data-run=\"{run}\" data-kind=\"{kind}\" data-words=\"{}\">\
-         <th scope=\"row\" title=\"{}\">{}</th>\
-         <td class=\"text\"><a href=\"#run-{run}\">{run}</a></td><td class=\"text\">{kind}</td>",
-        escaped(&words.to_lowercase()),
-        escaped(&row.note),
-        escaped(&row.name),
-    );
-}
-
-fn number(body: &mut String, value: Option<f64>, text: &str) {
-    let value = value.map_or_else(String::new, |value| value.to_string());
-    let _ = write!(body, "<td data-value=\"{value}\">{text}</td>");
-}
-
-fn interval(body: &mut String, value: Option<Interval>, decimals: usize, signed: bool) {
-    match value {
-        None => number(body, None, "–"),
-        Some(value) => {
-            let class = if signed { direction(value) } else { "" };
-            let text = with_interval(value, decimals, signed);
-            let _ = write!(body, "<td data-value=\"{}\"{class}>{text}</td>", value.mean);
+    html! {
+        tr data-run=(run) data-kind=(kind) data-words=(words.to_lowercase()) {
+            th scope="row" title=(row.note) { (row.name) }
+            td.text { a href={ "#run-" (run) } { (run) } }
+            td.text { (kind) }
+            (cells)
         }
     }
 }
 
-fn with_interval(Interval { mean, low, high }: Interval, decimals: usize, signed: bool) -> String {
+fn missing() -> Markup {
+    html! { td data-value="" { (NOTHING) } }
+}
+
+/// A cell with an interval, and its drawing where the scale of the drawing is given.
+fn interval(value: Option<Interval>, signed: bool, widest: Option<f64>) -> Markup {
+    let Some(value) = value else { return missing() };
+    let class = if signed { direction(value) } else { None };
+    html! {
+        td data-value=(value.mean) class=[class] {
+            (with_interval(value, signed))
+            @if let Some(widest) = widest { (bar(value, widest)) }
+        }
+    }
+}
+
+fn with_interval(Interval { mean, low, high }: Interval, signed: bool) -> String {
     // Adding 0 turns -0 into 0.
     let shown = |value: f64| {
-        let rounded = format!("{value:.decimals$}").parse::<f64>().unwrap_or(value) + 0.0;
-        if signed { format!("{rounded:+.decimals$}") } else { format!("{rounded:.decimals$}") }
+        let rounded = format!("{value:.1}").parse::<f64>().unwrap_or(value) + 0.0;
+        if signed { format!("{rounded:+.1}") } else { format!("{rounded:.1}") }
     };
     format!("{} [{}, {}]", shown(mean), shown(low), shown(high))
 }
 
 /// A class only where the interval leaves no doubt about the sign.
-fn direction(Interval { low, high, .. }: Interval) -> &'static str {
+fn direction(Interval { low, high, .. }: Interval) -> Option<&'static str> {
     match (low > 0.0, high < 0.0) {
-        (true, _) => " class=\"up\"",
-        (_, true) => " class=\"down\"",
-        _ => "",
+        (true, _) => Some("up"),
+        (_, true) => Some("down"),
+        _ => None,
     }
 }
 
-/// A drawing of what stands beside it in figures.
-fn bar(Interval { mean, low, high }: Interval, widest: f64) -> String {
+/// A drawing of an interval that is also given in figures.
+fn bar(Interval { mean, low, high }: Interval, widest: f64) -> Markup {
     let x = |value: f64| 60.0 + 56.0 * value / widest;
-    format!(
-        "<svg viewBox=\"0 0 120 12\" aria-hidden=\"true\" focusable=\"false\">\
-         <line class=\"zero\" x1=\"60\" y1=\"0\" x2=\"60\" y2=\"12\"/>\
-         <line class=\"span\" x1=\"{:.1}\" y1=\"6\" x2=\"{:.1}\" y2=\"6\"/>\
-         <circle class=\"mean\" cx=\"{:.1}\" cy=\"6\" r=\"3\"/></svg>",
+    PreEscaped(format!(
+        "<svg viewBox='0 0 120 12' aria-hidden='true' focusable='false'>\
+         <line class='zero' x1='60' y1='0' x2='60' y2='12'/>\
+         <line class='span' x1='{:.1}' y1='6' x2='{:.1}' y2='6'/>\
+         <circle class='mean' cx='{:.1}' cy='6' r='3'/></svg>",
         x(low),
         x(high),
         x(mean),
-    )
+    ))
 }
 
-fn provenance(html: &mut String, runs: &[Entry]) {
-    html.push_str(
-        "<section aria-labelledby=\"provenance\">\n<h2 id=\"provenance\">Provenance</h2>\n",
-    );
-    for Entry { run, leaderboard } in runs {
-        let _ = writeln!(html, "<article id=\"run-{run}\">\n<h3>Run <code>{run}</code></h3>");
-        let origin = &leaderboard.provenance;
-        if origin.dirty {
-            html.push_str(
-                "<p class=\"warn\">The tree had changes that its commit does not have.</p>\n",
-            );
+fn provenance(Entry { run, leaderboard }: &Entry) -> Markup {
+    let (origin, base) = (&leaderboard.provenance, &leaderboard.base);
+    let level = |level: &super::LevelShare| format!("{} {}", level.level, level.num_questions);
+    let levels: Vec<String> = leaderboard.levels.iter().map(level).collect();
+    let lines = [
+        ("Date", origin.date.clone()),
+        ("Command", origin.command.clone()),
+        ("Commit", origin.commit.clone()),
+        ("Machine", format!("{}, {} cores", origin.machine.cpu, origin.machine.cores)),
+        ("Backend", origin.backend.clone()),
+        ("Compiler", origin.rustc.clone()),
+        ("Wall time", format!("{:.0} s", origin.wall_time_s)),
+        ("Base", base.hash.clone()),
+        ("Questions by level", levels.join(", ")),
+    ];
+    html! {
+        article id={ "run-" (run) } {
+            h3 { "Run " code { (run) } }
+            @if origin.dirty {
+                p.warn { "The tree had changes that its commit does not have." }
+            }
+            @if base.provisional {
+                p.warn { "Provisional, the base has not passed its gate: " (base.note) }
+            }
+            (facts(None, &lines))
         }
-        if leaderboard.base.provisional {
-            let note = escaped(&leaderboard.base.note);
-            let _ = writeln!(
-                html,
-                "<p class=\"warn\">Provisional, the base has not passed its gate: {note}</p>"
-            );
-        }
-        let levels: Vec<String> = leaderboard
-            .levels
-            .iter()
-            .map(|level| format!("{} {}", level.level, level.num_questions))
-            .collect();
-        let lines = [
-            ("Date", origin.date.clone()),
-            ("Command", origin.command.clone()),
-            ("Commit", origin.commit.clone()),
-            ("Machine", format!("{}, {} cores", origin.machine.cpu, origin.machine.cores)),
-            ("Backend", origin.backend.clone()),
-            ("Compiler", origin.rustc.clone()),
-            ("Wall time", format!("{:.0} s", origin.wall_time_s)),
-            ("Base", leaderboard.base.hash.clone()),
-            ("Questions by level", levels.join(", ")),
-        ];
-        html.push_str("<dl>\n");
-        for (what, value) in lines {
-            let _ = writeln!(html, "<dt>{what}</dt><dd>{}</dd>", escaped(&value));
-        }
-        html.push_str("</dl>\n</article>\n");
     }
-    html.push_str("</section>\n");
 }
 
 fn rows(runs: &[Entry]) -> impl Iterator<Item = (&Entry, &BoardRow)> {
     runs.iter().flat_map(|entry| entry.leaderboard.rows.iter().map(move |row| (entry, row)))
-}
-
-fn kind_name(kind: RowKind) -> &'static str {
-    match kind {
-        RowKind::Baseline => "baseline",
-        RowKind::Control => "control",
-        RowKind::Regime => "regime",
-    }
 }
 
 #[cfg(test)]
@@ -342,7 +321,7 @@ mod tests {
         let gain = rl.cell(None).unwrap().gain.unwrap().scaled(100.0);
         let (_, after) = body.split_once(">rl</th>").unwrap();
         let row = after.split("</tr>").next().unwrap();
-        assert!(row.contains(&with_interval(gain, 1, true)), "{row}");
+        assert!(row.contains(&with_interval(gain, true)), "{row}");
     }
 
     #[test]
@@ -368,7 +347,7 @@ mod tests {
         for broken in ["<script>alert", "<em", "<u>"] {
             assert!(!html.contains(broken), "{broken}");
         }
-        assert!(html.contains(">&quot;&gt;&lt;em&gt;&amp;&#39;</th>"));
+        assert!(html.contains(">&quot;&gt;&lt;em&gt;&amp;'</th>"));
         for tag in ["table", "tr", "td", "section", "article", "svg", "select", "dl", "script"] {
             let open = html.matches(&format!("<{tag}>")).count()
                 + html.matches(&format!("<{tag} ")).count();
@@ -400,10 +379,10 @@ mod tests {
         run.run.rows[0].cells.clear();
         assert!(of(vec![run]).contains("<td data-value=\"\">–</td>"));
         let gain = |low, high| Interval { mean: 1.0, low, high };
-        assert_eq!(direction(gain(0.5, 2.0)), " class=\"up\"");
-        assert_eq!(direction(gain(-2.0, -0.5)), " class=\"down\"");
-        assert_eq!(direction(gain(-0.5, 2.0)), "");
-        assert_eq!(with_interval(gain(-0.04, 2.0), 1, true), "+1.0 [+0.0, +2.0]");
+        assert_eq!(direction(gain(0.5, 2.0)), Some("up"));
+        assert_eq!(direction(gain(-2.0, -0.5)), Some("down"));
+        assert_eq!(direction(gain(-0.5, 2.0)), None);
+        assert_eq!(with_interval(gain(-0.04, 2.0), true), "+1.0 [+0.0, +2.0]");
     }
 
     #[test]

@@ -1,16 +1,32 @@
-//! The leaderboard of one run as values: what the schema says, and what a schema cannot say.
+//! The leaderboard of one run as values, which are published and read back.
 //!
-//! Does not know other runs but to say in which fields two differ.
+//! This module does not know other runs except to say in which fields two of them differ.
+//! The types are the format: `golden/schema/leaderboard.schema.json` is generated from them, and [`Run::faults`] checks
+//! the ranges that the schema states and what no schema can state. A change of meaning raises [`LEADERBOARD_VERSION`].
+//! Shares stay shares in JSON and become percent only where a person reads them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use anyhow::{Result, ensure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use synergy_benchmarks::difficulty::Level;
 
+use crate::claims::{Finding, ledger};
 use crate::cost::Cost;
-use crate::score::{External, Machine, RowKind, Training};
+use crate::score::{
+    Cell, External, Machine, Metrics, ResultRow, Results, RowKind, Training, all_and_levels,
+    level_name,
+};
 use crate::statistics::Interval;
+use crate::text::terminal::ordered_rows;
+
+/// Version of the leaderboard's JSON.
+pub const LEADERBOARD_VERSION: u32 = 2;
+
+/// Stands for all benchmarks or all levels of a cell.
+const ALL: &str = "all";
 
 /// Figures are written with six decimals, so two of them that are equal differ by less than this.
 const ROUNDING: f64 = 2e-6;
@@ -18,105 +34,341 @@ const ROUNDING: f64 = 2e-6;
 /// Hexadecimal digits of a run's name.
 const ID_DIGITS: usize = 12;
 
-/// As `golden/schema/leaderboard.schema.json` has it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The ranges of a share, of a difference of two shares, and of a number that is not negative.
+const SHARE: (f64, f64) = (0.0, 1.0);
+const DIFFERENCE: (f64, f64) = (-1.0, 1.0);
+const POSITIVE: (f64, f64) = (0.0, f64::MAX);
+
+/// One run: post-training regimes by difficulty level, with 95 % intervals. Shares lie between 0 and 1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(
+    title = "Synergy leaderboard, version 2",
+    extend("$id" = "urn:synergy:leaderboard:2")
+)]
 pub struct Run {
+    /// Version of this format.
+    #[schemars(extend("const" = LEADERBOARD_VERSION))]
     pub schema_version: u32,
+    /// Name of the recipe.
+    #[schemars(length(min = 1))]
     pub profile: String,
+    /// Hash of the recipe.
+    #[schemars(length(min = 1))]
     pub recipe_hash: String,
+    /// Name and version of the rules that judged the answers.
+    #[schemars(length(min = 1))]
     pub grader: String,
+    /// Where and how the figures were made.
     pub provenance: Origin,
+    /// The model that every regime starts from.
     pub base: Base,
+    /// L1 (easy) to L5 (hard), by the base model's pass rate.
+    #[schemars(length(min = 5, max = 5))]
     pub levels: Vec<LevelShare>,
+    /// The benchmarks with levels, which make up every "all".
+    #[schemars(extend("uniqueItems" = true), inner(length(min = 1)))]
     pub families: Vec<String>,
+    /// The benchmarks without levels, which stay out of every "all".
+    #[schemars(extend("uniqueItems" = true), inner(length(min = 1)))]
     pub external_benchmarks: Vec<String>,
+    /// Accuracies measured elsewhere, such as the question-only baseline of an external benchmark.
     pub external: Vec<External>,
+    /// One entry for each training stage and seed.
     pub training: Vec<Training>,
-    /// As published: what the study claimed and how it fared in this run.
-    pub claims: Vec<Value>,
+    /// The study's findings as predicates over these rows.
+    pub claims: Vec<Finding>,
+    /// The base, its controls, and each regime with its controls.
+    #[schemars(length(min = 1))]
     pub rows: Vec<BoardRow>,
 }
 
 /// Where a run comes from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
+    /// Day of the run, as `2026-01-31`.
+    #[schemars(length(min = 1))]
     pub date: String,
+    /// Commit of the suite.
+    #[schemars(length(min = 1))]
     pub commit: String,
+    /// Whether the tree had changes that the commit does not have.
     pub dirty: bool,
+    /// Command line that made the run.
+    #[schemars(length(min = 1))]
     pub command: String,
+    /// Machine that the run was made on.
     pub machine: Machine,
+    /// Name of the tensor backend.
+    #[schemars(length(min = 1))]
     pub backend: String,
+    /// Version of the compiler.
+    #[schemars(length(min = 1))]
     pub rustc: String,
+    /// Wall time of the whole run in seconds.
+    #[schemars(range(min = 0))]
     pub wall_time_s: f64,
 }
 
 /// The model that every regime starts from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Base {
+    /// Hash of the weights.
+    #[schemars(length(min = 1))]
     pub hash: String,
+    /// Whether the base model has not passed its gate, so that every figure is provisional.
     pub provisional: bool,
+    /// Result of the gate in one line.
     pub note: String,
 }
 
 /// Questions of one level.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LevelShare {
+    /// The level.
+    #[schemars(with = "String", extend("enum" = Level::ALL))]
     pub level: Level,
+    /// Questions of this level in all families together.
     pub num_questions: u64,
+    /// Share of all questions that have a level, 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
     pub share: f64,
 }
 
-/// One row.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// One row: a model, or the base under a control.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BoardRow {
+    /// Name, unique in the run.
+    #[schemars(length(min = 1))]
     pub name: String,
+    /// What the row is evidence for.
     pub kind: RowKind,
+    /// What the row is, in one sentence.
     pub note: String,
+    /// Training seeds, each once.
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub seeds: Vec<u64>,
+    /// Cost of a regime with everything it builds on, one entry for each seed; empty for other rows.
     pub budget: Vec<Cost>,
+    /// One cell for each benchmark and level that the row was asked.
     pub cells: Vec<BoardCell>,
 }
 
-/// A row over one benchmark and level, or over `all`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A row over one benchmark and level.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BoardCell {
+    /// Name of a benchmark, or `all` for all families together.
+    #[schemars(length(min = 1))]
     pub benchmark: String,
+    /// A level, or `all` for all of them.
+    #[schemars(extend("enum" = all_and_levels().map(level_name).collect::<Vec<_>>()))]
     pub level: String,
+    /// Questions of the cell.
+    #[schemars(range(min = 1))]
     pub num_questions: u64,
+    /// Share of correct answers, mean over questions.
+    #[schemars(extend("properties" = bounds(SHARE)))]
     pub accuracy: Interval,
+    /// Accuracy minus the base's over the same questions, as a share; null for the base itself.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schemars(extend("properties" = bounds(DIFFERENCE)))]
     pub gain: Option<Interval>,
+    /// Tokens per answer.
+    #[schemars(extend("properties" = bounds(POSITIVE)))]
     pub length: Interval,
-    pub outcomes: Outcomes,
+    /// Shares of all answers by outcome; they sum to 1.
+    pub outcomes: OutcomeShares,
+    /// Share of answers in the form that the template asks for, 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
     pub formatted: f64,
-    pub words_per_1000_tokens: BTreeMap<String, f64>,
+    /// How often each of the study's reasoning words occurs per 1000 tokens.
+    pub words_per_1000_tokens: WordRates,
 }
 
-/// Shares of all answers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Shares of answers by outcome, each 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Outcomes {
+pub struct OutcomeShares {
+    /// Share of correct answers.
+    #[schemars(range(min = 0, max = 1))]
     pub correct: f64,
+    /// Share of wrong answers.
+    #[schemars(range(min = 0, max = 1))]
     pub wrong: f64,
+    /// Share of answers that the length limit cut.
+    #[schemars(range(min = 0, max = 1))]
     pub truncated: f64,
+    /// Share of whole answers without anything to judge.
+    #[schemars(range(min = 0, max = 1))]
     pub unparsed: f64,
+}
+
+/// A rate for each of [`synergy_benchmarks::style::REASONING_WORDS`], in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each field is the word itself")]
+pub struct WordRates {
+    #[schemars(range(min = 0))]
+    pub wait: f64,
+    #[schemars(range(min = 0))]
+    pub check: f64,
+    #[schemars(range(min = 0))]
+    pub mistake: f64,
+    #[schemars(range(min = 0))]
+    pub alternative: f64,
+    #[schemars(range(min = 0))]
+    pub however: f64,
+}
+
+impl WordRates {
+    fn values(self) -> [f64; 5] {
+        [self.wait, self.check, self.mistake, self.alternative, self.however]
+    }
+}
+
+/// The schema of an interval's numbers where they lie within `range`.
+fn bounds((low, high): (f64, f64)) -> Value {
+    let number = match high {
+        f64::MAX => json!({ "minimum": low }),
+        _ => json!({ "minimum": low, "maximum": high }),
+    };
+    json!({ "mean": number, "low": number, "high": number })
+}
+
+/// Six decimals: finer than any interval, and the same text on every machine.
+fn rounded(value: f64) -> f64 {
+    // Adding 0 turns -0 into 0.
+    (value * 1e6).round() / 1e6 + 0.0
+}
+
+fn rounded_interval(Interval { mean, low, high }: Interval) -> Interval {
+    Interval { mean: rounded(mean), low: rounded(low), high: rounded(high) }
+}
+
+fn rounded_cost(cost: Cost) -> Cost {
+    Cost { flops: cost.flops.round(), wall_time_s: rounded(cost.wall_time_s), ..cost }
 }
 
 impl BoardRow {
     /// The cell over all procedural questions of `level`, or of every level.
     pub fn cell(&self, level: Option<Level>) -> Option<&BoardCell> {
-        let level = level.map_or_else(|| "all".to_owned(), |level| level.to_string());
-        self.cells.iter().find(|cell| cell.benchmark == "all" && cell.level == level)
+        let level = level_name(level);
+        self.cells.iter().find(|cell| cell.benchmark == ALL && cell.level == level)
+    }
+
+    fn of(row: &ResultRow, results: &Results, metrics: &Metrics) -> BoardRow {
+        let budgets = results.budgets.iter().filter(|budget| budget.regime == row.name);
+        let cells = metrics.cells.iter().filter(|cell| cell.row == row.name);
+        BoardRow {
+            name: row.name.clone(),
+            kind: row.kind,
+            note: row.note.clone(),
+            seeds: row.seeds.iter().map(|seed| seed.seed).collect(),
+            budget: budgets.map(|budget| rounded_cost(budget.cost)).collect(),
+            cells: cells.map(BoardCell::of).collect(),
+        }
+    }
+}
+
+impl BoardCell {
+    fn of(cell: &Cell) -> BoardCell {
+        let [wait, check, mistake, alternative, however] = cell.words_per_1000_tokens.map(rounded);
+        BoardCell {
+            benchmark: cell.benchmark.clone().unwrap_or_else(|| ALL.to_owned()),
+            level: level_name(cell.level),
+            num_questions: cell.num_questions as u64,
+            accuracy: rounded_interval(cell.accuracy),
+            gain: cell.gain.map(rounded_interval),
+            length: rounded_interval(cell.length),
+            outcomes: OutcomeShares {
+                correct: rounded(cell.accuracy.mean),
+                wrong: rounded(cell.wrong()),
+                truncated: rounded(cell.truncated),
+                unparsed: rounded(cell.unparsed),
+            },
+            formatted: rounded(cell.formatted),
+            words_per_1000_tokens: WordRates { wait, check, mistake, alternative, however },
+        }
     }
 }
 
 impl Run {
+    /// The leaderboard of a run.
+    ///
+    /// # Errors
+    /// If [`Run::faults`] finds anything, for example a figure that is not a number: such a run is not published.
+    pub fn of(results: &Results, metrics: &Metrics) -> Result<Run> {
+        let provenance = results.provenance.clone();
+        let finding = |finding: Finding| Finding {
+            effect: finding.effect.map(rounded_interval),
+            minimum_detectable_effect: finding.minimum_detectable_effect.map(rounded),
+            ..finding
+        };
+        let training = |stage: &Training| Training {
+            cost: rounded_cost(stage.cost),
+            summary: stage.summary.iter().map(|(k, value)| (k.clone(), rounded(*value))).collect(),
+            ..stage.clone()
+        };
+        let levels = results.level_shares().into_iter().map(|(level, count, share)| LevelShare {
+            level,
+            num_questions: count as u64,
+            share: rounded(share),
+        });
+        let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+        let external = results.external.iter();
+        let rows = ordered_rows(results).into_iter();
+        let run = Run {
+            schema_version: LEADERBOARD_VERSION,
+            profile: results.profile.clone(),
+            recipe_hash: results.recipe_hash.clone(),
+            grader: results.grader.clone(),
+            provenance: Origin {
+                date: provenance.date,
+                commit: provenance.commit,
+                dirty: provenance.dirty,
+                command: provenance.command,
+                machine: provenance.machine,
+                backend: provenance.backend,
+                rustc: provenance.rustc,
+                wall_time_s: rounded(provenance.wall_time_s),
+            },
+            base: Base {
+                hash: provenance.base_hash,
+                provisional: provenance.base_provisional,
+                note: provenance.base_note,
+            },
+            levels: levels.collect(),
+            families: owned(results.families()),
+            external_benchmarks: owned(results.external_benchmarks()),
+            external: external
+                .map(|e| External { accuracy: rounded(e.accuracy), ..e.clone() })
+                .collect(),
+            training: results.training.iter().map(training).collect(),
+            claims: ledger(results).into_iter().map(finding).collect(),
+            rows: rows.map(|row| BoardRow::of(row, results, metrics)).collect(),
+        };
+        let faults = run.faults();
+        ensure!(faults.is_empty(), "the leaderboard is invalid: {}", faults.join("; "));
+        Ok(run)
+    }
+
+    /// The text that is published.
+    ///
+    /// # Panics
+    /// Never: plain data always serializes.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("plain data") + "\n"
+    }
+
     /// The run's name: a hash of where it comes from and what it was asked, not of its figures.
+    ///
+    /// # Panics
+    /// Never: plain data always serializes.
     pub fn id(&self) -> String {
         let of = (&self.provenance, &self.profile, &self.recipe_hash, &self.base.hash);
         let text = serde_json::to_string(&of).expect("plain data");
@@ -135,7 +387,7 @@ impl Run {
     pub fn differences(&self, other: &Run) -> Vec<(&'static str, String, String)> {
         let quoted = |text: &str| format!("`{text}`");
         let listed = |names: &[String]| match names {
-            [] => "none".to_owned(),
+            [] => "(empty)".to_owned(),
             names => format!("`{}`", names.join("`, `")),
         };
         type Field<'a> = (&'static str, &'a dyn Fn(&Run) -> String);
@@ -155,12 +407,46 @@ impl Run {
         fields.into_iter().filter_map(differs).collect()
     }
 
-    /// What contradicts itself though it satisfies the schema.
-    pub fn contradictions(&self) -> Vec<String> {
+    /// Names every value outside its range, and everything that contradicts itself.
+    pub fn faults(&self) -> Vec<String> {
         let mut found = Vec::new();
-        let levels: Vec<Level> = self.levels.iter().map(|level| level.level).collect();
-        if levels != Level::ALL {
+        let Origin { date, commit, command, machine, backend, rustc, wall_time_s, .. } =
+            &self.provenance;
+        for (what, text) in [
+            ("profile", &self.profile),
+            ("recipe_hash", &self.recipe_hash),
+            ("grader", &self.grader),
+            ("date", date),
+            ("commit", commit),
+            ("command", command),
+            ("backend", backend),
+            ("rustc", rustc),
+            ("hash of the base", &self.base.hash),
+        ] {
+            if text.is_empty() {
+                found.push(format!("{what} is empty"));
+            }
+        }
+        if machine.cores == 0 {
+            found.push("the machine has 0 cores".to_owned());
+        }
+        check(&mut found, "wall_time_s", *wall_time_s, POSITIVE);
+        for level in &self.levels {
+            check(&mut found, &format!("share of {}", level.level), level.share, SHARE);
+        }
+        if !self.levels.iter().map(|level| level.level).eq(Level::ALL) {
             found.push("levels are not L1 to L5 in order".to_owned());
+        }
+        for names in [&self.families, &self.external_benchmarks] {
+            if names.iter().collect::<BTreeSet<_>>().len() < names.len() {
+                found.push(format!("a benchmark is listed twice: {}", names.join(", ")));
+            }
+        }
+        for External { benchmark, row, accuracy } in &self.external {
+            check(&mut found, &format!("accuracy of {row} on {benchmark}"), *accuracy, SHARE);
+        }
+        for Training { stage, seed, cost, .. } in &self.training {
+            cost_faults(&mut found, &format!("stage `{stage}`, seed {seed}"), cost);
         }
         let baselines = self.rows.iter().filter(|row| row.kind == RowKind::Baseline).count();
         if baselines != 1 {
@@ -171,52 +457,81 @@ impl Run {
             if !names.insert(&row.name) {
                 found.push(format!("two rows are named `{}`", row.name));
             }
-            self.contradictions_of(row, &mut found);
+            if row.seeds.is_empty()
+                || row.seeds.iter().collect::<BTreeSet<_>>().len() < row.seeds.len()
+            {
+                found.push(format!("row `{}` has no seed or one twice", row.name));
+            }
+            for cost in &row.budget {
+                cost_faults(&mut found, &format!("row `{}`", row.name), cost);
+            }
+            let mut places = BTreeSet::new();
+            for cell in &row.cells {
+                let place = format!("row `{}`, {} at {}", row.name, cell.benchmark, cell.level);
+                if !places.insert((&cell.benchmark, &cell.level)) {
+                    found.push(format!("{place}: the cell occurs twice"));
+                }
+                self.cell_faults(&place, cell, &mut found);
+            }
         }
         found
     }
 
-    fn contradictions_of(&self, row: &BoardRow, found: &mut Vec<String>) {
-        let mut places = BTreeSet::new();
-        for cell in &row.cells {
-            let place = format!("row `{}`, {} at {}", row.name, cell.benchmark, cell.level);
-            if !places.insert((&cell.benchmark, &cell.level)) {
-                found.push(format!("{place}: the cell is there twice"));
+    fn cell_faults(&self, place: &str, cell: &BoardCell, found: &mut Vec<String>) {
+        let mut known = self.families.iter().chain(&self.external_benchmarks);
+        if cell.benchmark != ALL && !known.any(|name| *name == cell.benchmark) {
+            found.push(format!("{place}: no such benchmark"));
+        }
+        for (what, interval, range) in [
+            ("accuracy", Some(cell.accuracy), SHARE),
+            ("gain", cell.gain, DIFFERENCE),
+            ("length", Some(cell.length), POSITIVE),
+        ] {
+            let Some(Interval { mean, low, high }) = interval else { continue };
+            for number in [mean, low, high] {
+                check(found, &format!("{place}: {what}"), number, range);
             }
-            let mut known = self.families.iter().chain(&self.external_benchmarks);
-            if cell.benchmark != "all" && !known.any(|name| *name == cell.benchmark) {
-                found.push(format!("{place}: no such benchmark"));
-            }
-            let intervals = [
-                ("accuracy", Some(cell.accuracy)),
-                ("gain", cell.gain),
-                ("length", Some(cell.length)),
-            ];
-            for (what, interval) in intervals {
-                let holds = |Interval { mean, low, high }: Interval| {
-                    low <= mean + ROUNDING && mean <= high + ROUNDING
-                };
-                if !interval.is_none_or(holds) {
-                    found.push(format!("{place}: the interval of {what} does not hold its mean"));
-                }
-            }
-            let Outcomes { correct, wrong, truncated, unparsed } = cell.outcomes;
-            if (correct + wrong + truncated + unparsed - 1.0).abs() > 4.0 * ROUNDING {
-                found.push(format!("{place}: the outcomes do not sum to 1"));
-            }
-            if (correct - cell.accuracy.mean).abs() > ROUNDING {
-                found.push(format!("{place}: the share of correct answers is not the accuracy"));
-            }
-            let of_level = |level: &&LevelShare| level.level.to_string() == cell.level;
-            let asked = match self.levels.iter().find(of_level) {
-                Some(level) => level.num_questions,
-                None => self.num_questions(),
-            };
-            if cell.benchmark == "all" && cell.num_questions != asked {
-                found.push(format!("{place}: {} questions of {asked}", cell.num_questions));
+            if low > mean + ROUNDING || mean > high + ROUNDING {
+                found.push(format!("{place}: the interval of {what} does not hold its mean"));
             }
         }
+        let OutcomeShares { correct, wrong, truncated, unparsed } = cell.outcomes;
+        for share in [correct, wrong, truncated, unparsed, cell.formatted] {
+            check(found, &format!("{place}: a share of answers"), share, SHARE);
+        }
+        for rate in cell.words_per_1000_tokens.values() {
+            check(found, &format!("{place}: a rate of words"), rate, POSITIVE);
+        }
+        if (correct + wrong + truncated + unparsed - 1.0).abs() > 4.0 * ROUNDING {
+            found.push(format!("{place}: the outcomes do not sum to 1"));
+        }
+        if (correct - cell.accuracy.mean).abs() > ROUNDING {
+            found.push(format!("{place}: the share of correct answers is not the accuracy"));
+        }
+        let of_level = |level: &&LevelShare| level.level.to_string() == cell.level;
+        let asked = match self.levels.iter().find(of_level) {
+            Some(level) => level.num_questions,
+            None if cell.level == ALL => self.num_questions(),
+            None => return found.push(format!("{place}: no such level")),
+        };
+        if cell.num_questions == 0 || cell.benchmark == ALL && cell.num_questions != asked {
+            found.push(format!("{place}: {} questions of {asked}", cell.num_questions));
+        }
     }
+}
+
+/// Adds a fault where `value` is not within `range`, or not a number.
+fn check(found: &mut Vec<String>, what: &str, value: f64, (low, high): (f64, f64)) {
+    if !(low..=high).contains(&value) {
+        let range =
+            if high < f64::MAX { format!("{low} to {high}") } else { format!("at least {low}") };
+        found.push(format!("{what} is {value}, allowed is {range}"));
+    }
+}
+
+fn cost_faults(found: &mut Vec<String>, place: &str, cost: &Cost) {
+    check(found, &format!("{place}: flops"), cost.flops, POSITIVE);
+    check(found, &format!("{place}: wall_time_s"), cost.wall_time_s, POSITIVE);
 }
 
 #[cfg(test)]
@@ -227,9 +542,9 @@ mod tests {
     #[track_caller]
     fn found(change: impl FnOnce(&mut Run), want: &str) {
         let mut run = sourced(&board("one"), "a").run;
-        assert_eq!(run.contradictions(), [""; 0]);
+        assert_eq!(run.faults(), [""; 0]);
         change(&mut run);
-        let found = run.contradictions();
+        let found = run.faults();
         assert!(found.iter().any(|fault| fault == want), "{found:#?}");
     }
 
@@ -245,7 +560,7 @@ mod tests {
                 let copy = run.rows[0].cells[0].clone();
                 run.rows[0].cells.push(copy);
             },
-            "row `base`, all at all: the cell is there twice",
+            "row `base`, all at all: the cell occurs twice",
         );
         found(
             |run| cell(run, &|cell| cell.benchmark = "maze".to_owned()),
@@ -267,6 +582,20 @@ mod tests {
             |run| cell(run, &|cell| cell.num_questions += 1),
             "row `base`, all at all: 101 questions of 100",
         );
+        found(
+            |run| cell(run, &|cell| cell.level = "L6".to_owned()),
+            "row `base`, all at L6: no such level",
+        );
+        found(
+            |run| cell(run, &|cell| cell.accuracy.mean = 45.5),
+            "row `base`, all at all: accuracy is 45.5, allowed is 0 to 1",
+        );
+        found(
+            |run| run.training[0].cost.flops = f64::NAN,
+            "stage `grpo`, seed 1: flops is NaN, allowed is at least 0",
+        );
+        found(|run| run.recipe_hash.clear(), "recipe_hash is empty");
+        found(|run| run.rows[0].seeds.clear(), "row `base` has no seed or one twice");
     }
 
     #[test]

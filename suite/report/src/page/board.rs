@@ -1,148 +1,142 @@
-//! The table of all rows by family and level, to be sorted and filtered.
+//! The table of all rows by family and level, which can be sorted and filtered.
 //!
-//! Does not know how: without script it is a table, families one below the other; the script adds sorting and
-//! filters. A row of the table is a row of results in one family, its columns are levels.
+//! This module does not sort or filter: without script it is a table, families one below the other. A row of the table
+//! is a row of results in one family, its columns are levels.
 
-use std::fmt::Write as _;
-
+use maud::{Markup, html};
+use strum::VariantArray as _;
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::style::REASONING_WORDS;
 
-use super::html::{escaped, scroller};
-use crate::score::{Cell, Metrics, ResultRow, Results, RowKind};
+use super::html::scroller;
+use crate::score::{Cell, Metrics, ResultRow, Results, RowKind, all_and_levels, level_name};
 use crate::text::terminal::{self as table, NOTHING};
 
-/// The filters, the table, and what stands beside the external benchmarks.
-pub(super) fn board(results: &Results, metrics: &Metrics) -> String {
-    let mut out = filters(results);
+/// The filters, the table, and the figures to read an external benchmark by.
+pub(super) fn board(results: &Results, metrics: &Metrics) -> Markup {
     let external = results.external_benchmarks();
-    let caption = format!("Every row by family and level: {}", table::legend().replace('\n', " "));
-    out.push_str(&scroller("Accuracy of every row by family and level"));
-    let _ = write!(
-        out,
-        "<table id=\"board\" class=\"sortable\"><caption>{}</caption>",
-        escaped(&caption)
-    );
-    out.push_str(
-        "<thead><tr><th scope=\"col\">row</th><th scope=\"col\">kind</th><th scope=\"col\">family</th>\
-         <th scope=\"col\" class=\"l-all\">all levels</th>",
-    );
-    for (level, count, share) in results.level_shares() {
-        let _ = write!(
-            out,
-            "<th scope=\"col\" class=\"l-{level}\">{level}<br/>{} % n {count}</th>",
-            table::percent(share)
-        );
-    }
-    for benchmark in &external {
-        let _ = write!(out, "<th scope=\"col\">{}</th>", escaped(benchmark));
-    }
-    for name in ["length", "truncated", "unparsed", REASONING_WORDS[0]] {
-        let _ = write!(out, "<th scope=\"col\">{name}</th>");
-    }
-    out.push_str("</tr></thead><tbody>\n");
-    let families = results.families();
-    for family in std::iter::once(None).chain(families.into_iter().map(Some)) {
-        for row in table::ordered_rows(results) {
-            board_row(&mut out, row, family, &external, metrics);
+    let families: Vec<Option<&str>> =
+        std::iter::once(None).chain(results.families().into_iter().map(Some)).collect();
+    let table = html! {
+        table #board .sortable {
+            caption { "Every row by family and level: " (table::legend().replace('\n', " ")) }
+            thead {
+                tr {
+                    th scope="col" { "row" }
+                    th scope="col" { "kind" }
+                    th scope="col" { "family" }
+                    th scope="col" class="l-all" { "all levels" }
+                    @for (level, count, share) in results.level_shares() {
+                        th scope="col" class={ "l-" (level) } {
+                            (level) br; (table::percent(share)) " % n " (count)
+                        }
+                    }
+                    @for benchmark in &external { th scope="col" { (benchmark) } }
+                    @for name in ["length", "truncated", "unparsed", REASONING_WORDS[0]] {
+                        th scope="col" { (name) }
+                    }
+                }
+            }
+            tbody {
+                @for family in families {
+                    @for row in table::ordered_rows(results) {
+                        (board_row(row, family, &external, metrics))
+                    }
+                }
+            }
+        }
+    };
+    let lines = external.iter().map(|benchmark| table::external_line(results, metrics, benchmark));
+    html! {
+        (filters(results))
+        (scroller("Accuracy of every row by family and level", &table))
+        @for line in table::text_only_line(results).into_iter().chain(lines) {
+            p.external { (line) "." }
         }
     }
-    out.push_str("</tbody></table></div>\n");
-    if let Some(line) = table::text_only_line(results) {
-        let _ = writeln!(out, "<p class=\"external\">{}.</p>", escaped(&line));
-    }
-    for benchmark in external {
-        let line = table::external_line(results, metrics, benchmark);
-        let _ = writeln!(out, "<p class=\"external\">{}.</p>", escaped(&line));
-    }
-    out
 }
 
 fn board_row(
-    out: &mut String,
     row: &ResultRow,
     family: Option<&str>,
     external: &[&str],
     metrics: &Metrics,
-) {
-    let Some(whole) = metrics.cell(&row.name, family, None) else { return };
-    let name = escaped(&row.name);
-    let kind = match row.kind {
-        RowKind::Baseline => "baseline",
-        RowKind::Control => "control",
-        RowKind::Regime => "regime",
-    };
-    let family_name = escaped(family.unwrap_or("all"));
-    let _ = write!(
-        out,
-        "<tr data-row=\"{name}\" data-kind=\"{kind}\" data-family=\"{family_name}\"><th scope=\"row\">{name}</th>\
-         <td>{kind}</td><td>{family_name}</td>"
-    );
-    let levels = std::iter::once(None).chain(Level::ALL.map(Some));
-    for level in levels {
-        let class = level.map_or_else(|| "all".to_owned(), |level| level.to_string());
-        value(out, row, metrics.cell(&row.name, family, level), &format!(" class=\"l-{class}\""));
+) -> Markup {
+    let Some(whole) = metrics.cell(&row.name, family, None) else { return Markup::default() };
+    let (kind, family_name) = (row.kind.name(), family.unwrap_or("all"));
+    // A benchmark of its own is not part of a family.
+    let of_external =
+        |name: &&str| metrics.cell(&row.name, Some(name), None).filter(|_| family.is_none());
+    html! {
+        tr data-row=(row.name) data-kind=(kind) data-family=(family_name) {
+            th scope="row" { (row.name) }
+            td { (kind) }
+            td { (family_name) }
+            @for level in all_and_levels() {
+                (value(row, metrics.cell(&row.name, family, level), Some(format!("l-{}", level_name(level)))))
+            }
+            @for name in external { (value(row, of_external(name), None)) }
+            td data-v=(format!("{:.2}", whole.length.mean)) { (table::plus_minus(whole.length)) }
+            @for share in [whole.truncated, whole.unparsed] {
+                td data-v=(format!("{share:.5}")) { (table::percent(share)) }
+            }
+            td { (format!("{:.2}", whole.words_per_answer[0])) }
+        }
     }
-    for benchmark in external {
-        // A benchmark of its own is no part of a family.
-        let cell = metrics.cell(&row.name, Some(benchmark), None).filter(|_| family.is_none());
-        value(out, row, cell, "");
-    }
-    let _ = writeln!(
-        out,
-        "<td data-v=\"{:.2}\">{}</td><td data-v=\"{:.5}\">{}</td><td data-v=\"{:.5}\">{}</td><td>{:.2}</td></tr>",
-        whole.length.mean,
-        table::plus_minus(whole.length),
-        whole.truncated,
-        table::percent(whole.truncated),
-        whole.unparsed,
-        table::percent(whole.unparsed),
-        whole.words_per_answer[0],
-    );
 }
 
 /// Accuracy and, below it, the gain; both can be sorted by.
-fn value(out: &mut String, row: &ResultRow, cell: Option<&Cell>, attributes: &str) {
-    let Some(cell) = cell else {
-        let _ = write!(out, "<td{attributes}>{NOTHING}</td>");
-        return;
-    };
+fn value(row: &ResultRow, cell: Option<&Cell>, class: Option<String>) -> Markup {
+    let Some(cell) = cell else { return html! { td class=[class] { (NOTHING) } } };
     let text = table::accuracy_and_gain(row, Some(cell));
-    let accuracy = 100.0 * cell.accuracy.mean;
-    let _ = match (text.split_once('\n'), cell.gain) {
-        (Some((shown, gain)), Some(interval)) => write!(
-            out,
-            "<td{attributes} data-v=\"{accuracy:.2}\" data-g=\"{:.2}\">{}<small{}>{}</small></td>",
-            100.0 * interval.mean,
-            escaped(shown),
-            // An interval that leaves zero out is said by weight, not by color.
-            if interval.low > 0.0 || interval.high < 0.0 { " class=\"clear\"" } else { "" },
-            escaped(gain)
-        ),
-        _ => write!(out, "<td{attributes} data-v=\"{accuracy:.2}\">{}</td>", escaped(&text)),
-    };
+    let (accuracy, gain) = text.split_once('\n').unwrap_or((&text, ""));
+    let interval = cell.gain.filter(|_| !gain.is_empty());
+    // An interval that leaves zero out is shown by weight, not by color.
+    let is_clear = interval.is_some_and(|gain| gain.low > 0.0 || gain.high < 0.0);
+    let percent = |share: f64| format!("{:.2}", 100.0 * share);
+    html! {
+        td class=[class] data-v=(percent(cell.accuracy.mean)) data-g=[interval.map(|gain| percent(gain.mean))] {
+            (accuracy)
+            @if interval.is_some() { small class=[is_clear.then_some("clear")] { (gain) } }
+        }
+    }
 }
 
-fn filters(results: &Results) -> String {
-    let mut out = String::from(
-        "<form class=\"controls js-only\" aria-label=\"Filter the table\">\
-         <label>Row <input type=\"search\" id=\"filter-row\" placeholder=\"part of a name\"/></label>\
-         <label>Kind <select id=\"filter-kind\"><option value=\"\">all</option><option>baseline</option>\
-         <option>control</option><option>regime</option></select></label>\
-         <label>Family <select id=\"filter-family\"><option value=\"\">each</option>\
-         <option value=\"all\" selected=\"selected\">all together</option>",
-    );
-    for family in results.families() {
-        let _ = write!(out, "<option>{}</option>", escaped(family));
+fn filters(results: &Results) -> Markup {
+    html! {
+        form .controls .js-only aria-label="Filter the table" {
+            label { "Row " input type="search" id="filter-row" placeholder="part of a name"; }
+            label {
+                "Kind "
+                select #filter-kind {
+                    option value="" { "all" }
+                    @for kind in RowKind::VARIANTS { option { (kind.name()) } }
+                }
+            }
+            label {
+                "Family "
+                select #filter-family {
+                    option value="" { "each" }
+                    option value="all" selected="selected" { "all together" }
+                    @for family in results.families() { option { (family) } }
+                }
+            }
+            label {
+                "Level "
+                select #filter-level {
+                    option value="" { "each" }
+                    option value="all" { "all together" }
+                    @for level in Level::ALL { option { (level) } }
+                }
+            }
+            label {
+                "Sort by "
+                select #sort-measure {
+                    option value="v" { "accuracy" }
+                    option value="g" { "gain" }
+                }
+            }
+        }
+        p #board-status .js-only .status role="status" {}
     }
-    out.push_str("</select></label><label>Level <select id=\"filter-level\"><option value=\"\">each</option><option value=\"all\">all together</option>");
-    for level in Level::ALL {
-        let _ = write!(out, "<option>{level}</option>");
-    }
-    out.push_str(
-        "</select></label><label>Sort by <select id=\"sort-measure\"><option value=\"v\">accuracy</option>\
-         <option value=\"g\">gain</option></select></label></form>\n\
-         <p class=\"js-only status\" id=\"board-status\" role=\"status\"></p>\n",
-    );
-    out
 }

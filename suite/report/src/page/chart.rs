@@ -1,10 +1,12 @@
 //! Charts as SVG: axes, intervals as thin bars, lines, markers. Pure.
 //!
-//! Does not know what is drawn, nor any color: a series carries classes, and the style sheet has the colors of
-//! both themes. Markers tell series apart beside colors. A series is three paths however many points it has, since
+//! This module does not know what is drawn, nor any color: a series carries classes, and the style sheet has the colors of
+//! both themes. Markers distinguish series in addition to colors. A series is three paths however many points it has, since
 //! a page holds thousands of points.
 
 use std::fmt::Write as _;
+
+use maud::{Markup, PreEscaped, html};
 
 use super::html::{coordinate, escaped};
 use crate::statistics::Interval;
@@ -17,7 +19,7 @@ pub(super) struct Axis {
     step: f64,
 }
 
-/// One point: where it stands along x (0 to 1), and its value, with an interval if it has a width.
+/// One point: its position along x (0 to 1), and its value, with an interval if it has a width.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Point {
     pub(super) x: f64,
@@ -31,7 +33,7 @@ impl Point {
     }
 }
 
-/// Where the middle of the `place`-th of `of` equal parts of the x axis is.
+/// The middle of the `place`-th of `of` equal parts of the x axis, 0 to 1.
 pub(super) fn center(place: usize, of: usize) -> f64 {
     (place as f64 + 0.5) / of as f64
 }
@@ -56,7 +58,7 @@ pub(super) struct Panel<'a> {
     /// Unique in the page.
     pub(super) id: String,
     pub(super) title: String,
-    /// What a reader who does not see it is told.
+    /// A description for readers who do not see the chart.
     pub(super) description: String,
     /// Width and height; text keeps its size, so this is how large the chart is meant to be seen.
     pub(super) size: (f64, f64),
@@ -117,12 +119,22 @@ impl Axis {
     }
 }
 
-/// The chart as one `svg` element.
-pub(super) fn draw(panel: &Panel<'_>) -> String {
+/// Describes every series, for readers who do not see the chart.
+pub(super) fn described<'a>(series: impl IntoIterator<Item = &'a Series>) -> String {
+    let titles: Vec<String> = series.into_iter().map(|one| format!("{}.", one.title)).collect();
+    titles.join(" ")
+}
+
+/// The chart as one `svg` element in its box.
+pub(super) fn draw(panel: &Panel<'_>) -> Markup {
+    // A wide chart is enlarged more than the others.
+    let (class, radius) = if panel.size.0 > 500.0 { ("panel large", 3.3) } else { ("panel", 4.0) };
+    html! { div class=(class) { (PreEscaped(svg(panel, radius))) } }
+}
+
+fn svg(panel: &Panel<'_>, radius: f64) -> String {
     let (width, height) = panel.size;
     let axis = panel.axis;
-    // A wide chart is enlarged more than the others.
-    let radius = if width > 500.0 { 3.3 } else { 4.0 };
     let x = |share: f64| LEFT + share * (width - LEFT - RIGHT);
     // A series that is hidden until it is asked for may leave the scale.
     let y = |value: f64| {
@@ -140,13 +152,8 @@ pub(super) fn draw(panel: &Panel<'_>) -> String {
     );
     let _ = write!(
         svg,
-        "<text class=\"head\" x=\"{}\" y=\"16\">{}</text>",
-        coordinate(4.0),
+        "<text class=\"head\" x=\"4\" y=\"16\">{}</text><text class=\"unit\" x=\"{}\" y=\"16\" text-anchor=\"end\">{}</text>",
         escaped(panel.title.rsplit(": ").next().unwrap_or_default()),
-    );
-    let _ = write!(
-        svg,
-        "<text class=\"unit\" x=\"{}\" y=\"16\" text-anchor=\"end\">{}</text>",
         coordinate(width - RIGHT),
         escaped(panel.unit),
     );
@@ -237,53 +244,32 @@ pub(super) fn marker(kind: usize, x: f64, y: f64, radius: f64) -> String {
     let at = |dx: f64, dy: f64| {
         format!("{} {}", coordinate(x + dx * radius), coordinate(y + dy * radius))
     };
-    let polygon = |points: &[(f64, f64)]| {
-        let points: Vec<String> = points.iter().map(|(dx, dy)| at(*dx, *dy)).collect();
+    let polygon = |points: &[f64]| {
+        let points: Vec<String> = points.chunks(2).map(|point| at(point[0], point[1])).collect();
         format!("M{}z", points.join("L"))
     };
-    match kind % 8 {
-        0 => {
-            let r = coordinate(radius);
-            format!(
-                "M{}A{r} {r} 0 1 0 {}A{r} {r} 0 1 0 {}z",
-                at(-1.0, 0.0),
-                at(1.0, 0.0),
-                at(-1.0, 0.0)
-            )
+    // Square, triangle, diamond, triangle, oblique and upright cross, pentagon.
+    const POLYGONS: [&[f64]; 7] = [
+        &[-0.9, -0.9, 0.9, -0.9, 0.9, 0.9, -0.9, 0.9],
+        &[0.0, -1.2, 1.15, 0.85, -1.15, 0.85],
+        &[0.0, -1.3, 1.3, 0.0, 0.0, 1.3, -1.3, 0.0],
+        &[0.0, 1.2, 1.15, -0.85, -1.15, -0.85],
+        &[
+            -1.1, -0.6, -0.6, -1.1, 0.0, -0.5, 0.6, -1.1, 1.1, -0.6, 0.5, 0.0, 1.1, 0.6, 0.6, 1.1,
+            0.0, 0.5, -0.6, 1.1, -1.1, 0.6, -0.5, 0.0,
+        ],
+        &[
+            -0.4, -1.2, 0.4, -1.2, 0.4, -0.4, 1.2, -0.4, 1.2, 0.4, 0.4, 0.4, 0.4, 1.2, -0.4, 1.2,
+            -0.4, 0.4, -1.2, 0.4, -1.2, -0.4, -0.4, -0.4,
+        ],
+        &[0.0, -1.2, 1.15, -0.4, 0.7, 1.0, -0.7, 1.0, -1.15, -0.4],
+    ];
+    match (kind % 8).checked_sub(1) {
+        Some(place) => polygon(POLYGONS[place]),
+        None => {
+            let (r, left) = (coordinate(radius), at(-1.0, 0.0));
+            format!("M{left}A{r} {r} 0 1 0 {}A{r} {r} 0 1 0 {left}z", at(1.0, 0.0))
         }
-        1 => polygon(&[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]),
-        2 => polygon(&[(0.0, -1.2), (1.15, 0.85), (-1.15, 0.85)]),
-        3 => polygon(&[(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)]),
-        4 => polygon(&[(0.0, 1.2), (1.15, -0.85), (-1.15, -0.85)]),
-        5 => polygon(&[
-            (-1.1, -0.6),
-            (-0.6, -1.1),
-            (0.0, -0.5),
-            (0.6, -1.1),
-            (1.1, -0.6),
-            (0.5, 0.0),
-            (1.1, 0.6),
-            (0.6, 1.1),
-            (0.0, 0.5),
-            (-0.6, 1.1),
-            (-1.1, 0.6),
-            (-0.5, 0.0),
-        ]),
-        6 => polygon(&[
-            (-0.4, -1.2),
-            (0.4, -1.2),
-            (0.4, -0.4),
-            (1.2, -0.4),
-            (1.2, 0.4),
-            (0.4, 0.4),
-            (0.4, 1.2),
-            (-0.4, 1.2),
-            (-0.4, 0.4),
-            (-1.2, 0.4),
-            (-1.2, -0.4),
-            (-0.4, -0.4),
-        ]),
-        _ => polygon(&[(0.0, -1.2), (1.15, -0.4), (0.7, 1.0), (-0.7, 1.0), (-1.15, -0.4)]),
     }
 }
 

@@ -1,79 +1,87 @@
-//! Completions beside their pictures, with outcome and the grader's trace.
+//! Completions with their pictures, with outcome and the grader's trace.
 //!
-//! Does not judge: it asks the grader and tells what it looked at. Completions are model output; all of it is
-//! escaped, and the middle of a very long one is left out.
+//! This module does not judge: it asks the grader and shows what it looked at. The middle of a very long completion is
+//! left out.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use synergy_benchmarks::answer::{Outcome, boxes, format_reward};
+use maud::{Markup, html};
+use synergy_benchmarks::answer::{Judgement, Outcome, boxes, format_reward};
 use synergy_benchmarks::grade::{Grader, grade};
 
 use super::PageData;
-use super::html::{escaped, shortened};
+use super::html::shortened;
 use super::lines::Line;
 use crate::completion::Completion;
-use crate::score::{BASE, Question, Results};
+use crate::score::{BASE, Question, Results, RowKind, outcome_name};
 
-/// A question with its picture and what each row said to it.
+/// A question with its picture and each row's answer to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exhibit {
     /// The question's id in the results.
     pub id: String,
+    /// The question's text.
     pub question: String,
     /// The picture as a PNG file.
     pub png: Vec<u8>,
-    /// In the rows' order.
+    /// One answer per row, in the rows' order.
     pub answers: Vec<Answer>,
 }
 
-/// What one row said.
+/// One row's answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
+    /// Name of the row.
     pub row: String,
+    /// Seed of the row.
     pub seed: u64,
+    /// The answer.
     pub completion: Completion,
 }
 
 /// The browser: a folded list of questions, each with the answers of all rows.
-pub(super) fn browser(results: &Results, data: &PageData, lines: &[Line]) -> String {
+pub(super) fn browser(results: &Results, data: &PageData, lines: &[Line]) -> Markup {
     if data.exhibits.is_empty() {
-        return "<p>No completions are kept with this page.</p>\n".to_owned();
+        return html! { p { "No completions are kept with this page." } };
     }
-    let mut out =
-        String::from("<form class=\"controls js-only\" aria-label=\"Choose completions\">");
-    out.push_str(
-        "<label>Question <select id=\"pick-question\"><option value=\"\">all of them</option>",
-    );
-    for (place, exhibit) in data.exhibits.iter().enumerate() {
-        let name = escaped(&headline(results, exhibit));
-        let _ = write!(out, "<option value=\"q{place}\">{name}</option>");
+    html! {
+        form .controls .js-only aria-label="Choose completions" {
+            label {
+                "Question "
+                select #pick-question {
+                    option value="" { "all of them" }
+                    @for (place, exhibit) in data.exhibits.iter().enumerate() {
+                        option value={ "q" (place) } { (headline(results, exhibit)) }
+                    }
+                }
+            }
+            label {
+                "Rows "
+                select #pick-rows {
+                    option value="shown" { "as in the figures" }
+                    option value="all" { "all" }
+                }
+            }
+            label {
+                "Outcome "
+                select #pick-outcome {
+                    option value="" { "any" }
+                    @for outcome in Outcome::ALL { option { (outcome_name(outcome)) } }
+                }
+            }
+            button #open-all type="button" { "Open these" }
+        }
+        p #completions-status .js-only .status role="status" {}
+        @for (place, exhibit) in data.exhibits.iter().enumerate() {
+            details.exhibit id={ "q" (place) } open=[(place == 0).then_some("open")] {
+                summary { (headline(results, exhibit)) }
+                (asked(place, exhibit, results))
+                div.answers { @for answer in &exhibit.answers { (answered(answer, results, lines)) } }
+            }
+        }
     }
-    out.push_str(
-        "</select></label><label>Rows <select id=\"pick-rows\"><option value=\"shown\">as in the figures</option>\
-         <option value=\"all\">all</option></select></label>\
-         <label>Outcome <select id=\"pick-outcome\"><option value=\"\">any</option>",
-    );
-    for outcome in Outcome::ALL {
-        let _ = write!(out, "<option>{}</option>", name(outcome));
-    }
-    out.push_str(
-        "</select></label><button type=\"button\" id=\"open-all\">Open these</button></form>\n",
-    );
-    out.push_str("<p class=\"js-only status\" id=\"completions-status\" role=\"status\"></p>\n");
-    for (place, exhibit) in data.exhibits.iter().enumerate() {
-        let open = if place == 0 { " open=\"open\"" } else { "" };
-        let _ = writeln!(
-            out,
-            "<details class=\"exhibit\" id=\"q{place}\"{open}><summary>{}</summary>",
-            escaped(&headline(results, exhibit))
-        );
-        draw_exhibit(&mut out, place, exhibit, results, lines);
-        out.push_str("</details>\n");
-    }
-    out
 }
 
 fn question<'a>(results: &'a Results, exhibit: &Exhibit) -> Option<&'a Question> {
@@ -90,63 +98,66 @@ fn headline(results: &Results, exhibit: &Exhibit) -> String {
     }
 }
 
-fn draw_exhibit(
-    out: &mut String,
-    place: usize,
-    exhibit: &Exhibit,
-    results: &Results,
-    lines: &[Line],
-) {
+/// The question with its picture and its target.
+fn asked(place: usize, exhibit: &Exhibit, results: &Results) -> Markup {
     let target = exhibit.answers.first().map_or("", |answer| answer.completion.answer.as_str());
-    let _ = writeln!(
-        out,
-        "<div class=\"asked\"><img src=\"data:image/png;base64,{}\" alt=\"The picture of the question: {}\" \
-         width=\"168\" height=\"168\"/><div><h3 id=\"q{place}-h\">{}</h3><p class=\"question\">{}</p>\
-         <p>Target <b class=\"target\">{}</b></p><p class=\"id\">{}</p></div></div>\n<div class=\"answers\">",
-        STANDARD.encode(&exhibit.png),
-        escaped(exhibit.question.lines().next().unwrap_or("")),
-        escaped(&headline(results, exhibit)),
-        escaped(&exhibit.question),
-        escaped(target),
-        escaped(&exhibit.id),
-    );
-    for answer in &exhibit.answers {
-        let Completion { text, finished, num_tokens, .. } = &answer.completion;
-        let target = answer.completion.target();
-        let judgement = grade(results.grader(), &target, text, *finished);
-        let outcome = name(judgement.outcome);
-        let said = judgement.extracted.as_deref().unwrap_or("no box");
-        let shown = lines.iter().any(|line| line.name == answer.row && line.is_shown);
-        let _ = writeln!(
-            out,
-            "<details class=\"answer\" data-row=\"{row}\" data-outcome=\"{outcome}\" data-shown=\"{shown}\"><summary><span class=\"who\">{row}</span> \
-             <span class=\"badge {outcome}\">{symbol} {outcome}</span> <span class=\"said\">{said}</span> \
-             <span class=\"tokens\">{num_tokens} tokens</span></summary>\n<pre>{text}</pre>",
-            row = escaped(&answer.row),
-            symbol = symbol(judgement.outcome),
-            said = escaped(&shortened(said)),
-            text = escaped(&shortened(text)),
-        );
-        trace(out, results.grader(), &answer.completion, answer.seed);
-        out.push_str("</details>\n");
+    html! {
+        div.asked {
+            img src={ "data:image/png;base64," (STANDARD.encode(&exhibit.png)) }
+                alt={ "The picture of the question: " (exhibit.question.lines().next().unwrap_or("")) }
+                width="168" height="168";
+            div {
+                h3 id={ "q" (place) "-h" } { (headline(results, exhibit)) }
+                p.question { (exhibit.question) }
+                p { "Target " b.target { (target) } }
+                p.id { (exhibit.id) }
+            }
+        }
     }
-    out.push_str("</div>\n");
 }
 
-/// What the grader looked at, in its order.
-fn trace(out: &mut String, grader: Grader, completion: &Completion, seed: u64) {
-    let Completion { text, answer, finished, num_tokens, sample, .. } = completion;
+/// A row's answer, folded, with its trace.
+fn answered(answer: &Answer, results: &Results, lines: &[Line]) -> Markup {
+    let completion = &answer.completion;
+    let Completion { text, finished, num_tokens, .. } = completion;
+    let judgement = grade(results.grader(), &completion.target(), text, *finished);
+    let outcome = outcome_name(judgement.outcome);
+    let extracted = judgement.extracted.as_deref().unwrap_or("no box");
+    let is_shown = lines.iter().any(|line| line.name == answer.row && line.is_shown);
+    html! {
+        details.answer data-row=(answer.row) data-outcome=(outcome) data-shown=(is_shown) {
+            summary {
+                span.who { (answer.row) } " "
+                span .badge .(outcome) { (symbol(judgement.outcome)) " " (outcome) } " "
+                span.said { (shortened(extracted)) } " "
+                span.tokens { (num_tokens) " tokens" }
+            }
+            pre { (shortened(text)) }
+            p.trace-title {
+                "Grader " (results.grader().name()) ", seed " (answer.seed) ", sample " (completion.sample)
+            }
+            ol.trace {
+                @for step in trace(results.grader(), completion, &judgement) { li { (shortened(&step)) } }
+            }
+        }
+    }
+}
+
+/// The steps of the grader, in its order.
+fn trace(grader: Grader, completion: &Completion, judgement: &Judgement) -> [String; 5] {
+    let Completion { text, answer, finished, num_tokens, .. } = completion;
     let found = boxes(text);
-    let judgement = grade(grader, &completion.target(), text, *finished);
     let ended = if *finished { "ended by itself" } else { "was cut at the length limit" };
     let taken = match (&judgement.extracted, found.len()) {
-        (said, _) if grader != Grader::Boxed1 => match said {
-            Some(said) => format!("Taken from it: “{said}”."),
+        (extracted, _) if grader != Grader::Boxed1 => match extracted {
+            Some(extracted) => format!("Taken from it: “{extracted}”."),
             None => "Nothing in it was taken for an answer.".to_owned(),
         },
-        (Some(said), 1) => format!("One box whose braces balance; it holds “{said}”."),
-        (Some(said), n) => {
-            format!("{n} boxes whose braces balance; the last to open is taken and holds “{said}”.")
+        (Some(extracted), 1) => format!("One box whose braces balance; it holds “{extracted}”."),
+        (Some(extracted), n) => {
+            format!(
+                "{n} boxes whose braces balance; the last to open is taken and holds “{extracted}”."
+            )
         }
         (None, _) => "No box whose braces balance, so there is nothing to compare.".to_owned(),
     };
@@ -156,47 +167,29 @@ fn trace(out: &mut String, grader: Grader, completion: &Completion, seed: u64) {
                 "Not compared with the target “{answer}”: a cut answer counts as truncated whatever it says."
             )
         }
-        (Some(said), outcome) if grader != Grader::Boxed1 => format!(
-            "Compared with the target “{answer}” by the rules of {}: “{said}” is {}.",
+        (Some(extracted), outcome) if grader != Grader::Boxed1 => format!(
+            "Compared with the target “{answer}” by the rules of {}: “{extracted}” is {}.",
             grader.name(),
             if outcome == Outcome::Correct { "the same" } else { "another answer" }
         ),
-        (Some(said), outcome) => format!(
+        (Some(extracted), outcome) => format!(
             "Compared with the target “{answer}”, whatever the case, spaces around it, a last period and leading \
-             zeros: “{said}” is {}.",
+             zeros: “{extracted}” is {}.",
             if outcome == Outcome::Correct { "the same" } else { "another answer" }
         ),
         (None, _) => format!("Not compared with the target “{answer}”."),
     };
     let form = if format_reward(text) { "has" } else { "does not have" };
-    let steps = [
+    [
         format!("The answer {ended} after {num_tokens} tokens."),
         taken,
         compared,
-        format!("Outcome: {}.", name(judgement.outcome)),
+        format!("Outcome: {}.", outcome_name(judgement.outcome)),
         format!("It {form} the form asked for, a thought in its tags and then a box."),
-    ];
-    let _ = write!(
-        out,
-        "<p class=\"trace-title\">Grader {}, seed {seed}, sample {sample}</p><ol class=\"trace\">",
-        grader.name()
-    );
-    for step in steps {
-        let _ = write!(out, "<li>{}</li>", escaped(&shortened(&step)));
-    }
-    out.push_str("</ol>\n");
+    ]
 }
 
-fn name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Correct => "correct",
-        Outcome::Wrong => "wrong",
-        Outcome::Truncated => "truncated",
-        Outcome::Unparsed => "unparsed",
-    }
-}
-
-/// Beside the word, so that no outcome is told by its color alone.
+/// A symbol in addition to the word, so that no outcome is shown by its color alone.
 fn symbol(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Correct => "✓",
@@ -206,7 +199,7 @@ fn symbol(outcome: Outcome) -> &'static str {
     }
 }
 
-/// The questions to show: of each band of levels (easy, middle, hard) four, over the families in turn.
+/// Chooses the questions to show: of each band of levels (easy, middle, hard) four, over the families in turn.
 /// The same for every row, so that answers can be compared; a function of the results alone.
 pub fn chosen(results: &Results) -> Vec<String> {
     const PER_BAND: usize = 4;
@@ -237,7 +230,7 @@ pub fn chosen(results: &Results) -> Vec<String> {
     out
 }
 
-/// Whether a row's answers are shown: the base's and each regime's.
+/// Returns whether a row's answers are shown: the base's and each regime's.
 pub fn is_exhibited(results: &Results, row: &str) -> bool {
-    row == BASE || results.row(row).is_some_and(|row| row.kind == crate::score::RowKind::Regime)
+    row == BASE || results.row(row).is_some_and(|row| row.kind == RowKind::Regime)
 }

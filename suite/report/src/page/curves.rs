@@ -1,16 +1,18 @@
 //! Training curves: one chart per figure, a thin line per seed.
 //!
-//! Does not know stages or algorithms: it draws whichever of [`FIGURES`] a curve recorded. Long curves are thinned
+//! This module does not know stages or algorithms: it draws whichever of [`FIGURES`] a curve recorded. Long curves are thinned
 //! to means over windows, which also takes the noise of single steps away; the caption says so.
+
+use maud::{Markup, html};
 
 use super::PageData;
 use super::chart::{self, Axis, Panel, Point, Series};
-use super::html;
+use super::html::numbers;
 use super::lines::Line;
 use crate::cost::StepFigures;
 use crate::text::terminal::{Grid, NOTHING};
 
-/// What is drawn: the name in the record, the title, the unit, and a factor to that unit.
+/// The figures that are drawn: the name in the record, the title, the unit, and a factor to that unit.
 const FIGURES: [(&str, &str, &str, f64); 5] = [
     ("reward", "reward", "mean of a step", 1.0),
     ("length", "length", "tokens per rollout", 1.0),
@@ -22,14 +24,16 @@ const SIZE: (f64, f64) = (340.0, 240.0);
 /// The most points of a line.
 const POINTS_MAX: usize = 60;
 
-/// What a training stage recorded, step by step.
+/// The figures that a training stage recorded, step by step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
     /// The regime whose line it belongs to.
     pub regime: String,
+    /// Name of the stage.
     pub stage: String,
+    /// Training seed.
     pub seed: u64,
-    /// Each step's figures.
+    /// The figures of each step, by name.
     pub steps: Vec<StepFigures>,
 }
 
@@ -37,9 +41,8 @@ pub struct Curve {
 type Drawn<'a> = (&'a Curve, &'a Line, Vec<(usize, f64)>);
 
 /// The charts and their numbers; empty where no curve has any of the figures.
-pub(super) fn charts(data: &PageData, lines: &[Line]) -> String {
-    let mut out = String::from("<div class=\"panels\">\n");
-    let mut num_charts = 0;
+pub(super) fn charts(data: &PageData, lines: &[Line]) -> Markup {
+    let mut charts = Vec::new();
     for (key, title, unit, factor) in FIGURES {
         let drawn: Vec<Drawn<'_>> = data
             .curves
@@ -53,11 +56,10 @@ pub(super) fn charts(data: &PageData, lines: &[Line]) -> String {
         if drawn.is_empty() {
             continue;
         }
-        num_charts += 1;
         let axis =
             Axis::covering(drawn.iter().flat_map(|(_, _, points)| points.iter().map(|p| p.1)));
         let last = drawn.iter().map(|(curve, _, _)| curve.steps.len()).max().unwrap_or(1).max(2);
-        let told: Vec<String> = drawn
+        let description: Vec<String> = drawn
             .iter()
             .filter(|(_, line, _)| line.is_shown)
             .map(|(curve, _, points)| {
@@ -79,10 +81,10 @@ pub(super) fn charts(data: &PageData, lines: &[Line]) -> String {
             })
             .collect();
         let tick = |share: f64| (share, format!("{:.0}", share * (last - 1) as f64 + 1.0));
-        let svg = chart::draw(&Panel {
+        charts.push(chart::draw(&Panel {
             id: format!("curve-{key}"),
             title: format!("Training curves: {title}"),
-            description: told.join(" "),
+            description: description.join(" "),
             size: SIZE,
             ticks: vec![tick(0.0), (0.5, format!("{}\nstep", tick(0.5).1)), tick(1.0)],
             axis: &axis,
@@ -90,19 +92,16 @@ pub(super) fn charts(data: &PageData, lines: &[Line]) -> String {
             is_difference: false,
             bands: Vec::new(),
             series,
-        });
-        out.push_str(&format!("<div class=\"panel\">{svg}</div>\n"));
+        }));
     }
-    out.push_str("</div>\n");
-    if num_charts == 0 {
-        return "<p>No stage of this run recorded these figures.</p>\n".to_owned();
+    if charts.is_empty() {
+        return html! { p { "No stage of this run recorded these figures." } };
     }
     let caption = "First, middle and last value of every curve as drawn";
-    out.push_str(&html::folded(
-        "The numbers of these figures",
-        &html::grid_table(&numbers(data), caption, "sortable"),
-    ));
-    out
+    html! {
+        div.panels { @for chart in charts { (chart) } }
+        (numbers("The numbers of these figures", caption, &first_middle_last(data)))
+    }
 }
 
 /// Step and value, as means over windows where there are many.
@@ -122,7 +121,8 @@ fn thinned(curve: &Curve, key: &str, factor: f64) -> Vec<(usize, f64)> {
     values.chunks(window).map(mean).collect()
 }
 
-fn numbers(data: &PageData) -> Grid {
+/// First, middle and last value of every curve.
+fn first_middle_last(data: &PageData) -> Grid {
     let mut header = ["stage", "regime", "seed", "steps"].map(str::to_owned).to_vec();
     header.extend(FIGURES.map(|(_, title, unit, _)| format!("{title}\n{unit}")));
     let row = |curve: &Curve| {

@@ -1,18 +1,21 @@
 //! The study's Figure 1 from our numbers, and the same for length and reasoning words; merges by share.
 //!
-//! Does not know how a cell's interval came about, except that of the words, which no cell has: it is computed
+//! This module does not know how a cell's interval came about, except that of the words, which no cell has: it is computed
 //! here as those of the cells are. Panels of one figure share their scale, so that families can be compared.
 
 use std::collections::BTreeMap;
 
+use maud::{Markup, html};
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::seed::Seed;
 
 use super::PageData;
 use super::chart::{self, Axis, Panel, Point, Series};
-use super::html;
-use super::lines::{Group, Line};
-use crate::score::{Metrics, Question, Results, SeedOutcomes, per_question};
+use super::html::numbers;
+use super::lines::{Group, Line, swatch};
+use crate::score::{
+    Metrics, Question, Results, all_and_levels, level_name, per_question, words_per_answer,
+};
 use crate::statistics::{self, Interval};
 use crate::text::terminal::{self as table, Grid, NOTHING};
 
@@ -26,9 +29,9 @@ const SPREAD: f64 = 0.62;
 
 /// A quantity by row, family and level.
 pub(super) struct Quantity {
-    /// In ids.
+    /// Part of the charts' ids.
     pub(super) key: &'static str,
-    /// In titles, e.g. `Gain over base`.
+    /// Part of the charts' titles, such as `Gain over base`.
     pub(super) name: &'static str,
     pub(super) unit: &'static str,
     pub(super) is_difference: bool,
@@ -80,7 +83,7 @@ impl Quantity {
         let families: Vec<Option<&str>> =
             std::iter::once(None).chain(families.into_iter().map(Some)).collect();
         for family in families {
-            for level in std::iter::once(None).chain(Level::ALL.map(Some)) {
+            for level in all_and_levels() {
                 let belongs = |index: &usize| {
                     let question = &results.questions[*index];
                     question.level.is_some()
@@ -95,13 +98,13 @@ impl Quantity {
                     .iter()
                     .map(|row| statistics::Group {
                         label: format!("{}/words", row.name),
-                        values: per_question(row, &questions, words),
+                        values: per_question(row, &questions, words_per_answer),
                     })
                     .collect();
                 let stream = Seed::root(0)
                     .fold_in("bootstrap")
                     .fold_in(family.unwrap_or("all"))
-                    .fold_in(&level.map_or_else(|| "all".to_owned(), |level| level.to_string()));
+                    .fold_in(&level_name(level));
                 let draws = statistics::bootstrap(stream, &groups);
                 for ((row, group), draws) in rows.iter().zip(&groups).zip(draws) {
                     let address = (row.name.clone(), family.map(str::to_owned), level);
@@ -150,14 +153,8 @@ impl Quantity {
     }
 }
 
-/// Reasoning words per answer of a question.
-fn words(seed: &SeedOutcomes, question: usize) -> f64 {
-    let sum: u32 = seed.words[question].iter().sum();
-    f64::from(sum) / seed.outcomes[question].len() as f64
-}
-
 /// A panel over all families, one of each family, and the numbers.
-pub(super) fn figure(quantity: &Quantity, results: &Results, lines: &[Line]) -> String {
+pub(super) fn figure(quantity: &Quantity, results: &Results, lines: &[Line]) -> Markup {
     let families = results.families();
     let drawn: Vec<&Line> = lines
         .iter()
@@ -196,20 +193,13 @@ pub(super) fn figure(quantity: &Quantity, results: &Results, lines: &[Line]) -> 
             series: series(quantity, results, &drawn, family),
         })
     };
-    let mut out = format!("<div class=\"panel large\">{}</div>\n", panel(None, LARGE, &of_all));
-    out.push_str("<div class=\"panels\">\n");
-    for family in &families {
-        out.push_str(&format!(
-            "<div class=\"panel\">{}</div>\n",
-            panel(Some(family), SMALL, &of_each)
-        ));
-    }
-    out.push_str("</div>\n");
     let caption =
         format!("{} by level: {}, with half of the 95 % interval", quantity.name, quantity.unit);
-    let numbers = html::grid_table(&grid(quantity, results, lines), &caption, "sortable");
-    out.push_str(&html::folded("The numbers of this figure", &numbers));
-    out
+    html! {
+        (panel(None, LARGE, &of_all))
+        div.panels { @for family in &families { (panel(Some(family), SMALL, &of_each)) } }
+        (numbers("The numbers of this figure", &caption, &grid(quantity, results, lines)))
+    }
 }
 
 fn ticks(results: &Results, family: Option<&str>) -> Vec<(f64, String)> {
@@ -226,12 +216,12 @@ fn num_questions(results: &Results, family: Option<&str>, level: Level) -> usize
     results.questions.iter().filter(has_level).count()
 }
 
-/// Where a level stands along x.
+/// The position of a level along x, 0 to 1.
 pub(super) fn center(place: usize) -> f64 {
     chart::center(place, Level::ALL.len())
 }
 
-/// What the base shows against itself, as bands behind the lines.
+/// The gain of the base over itself, as bands behind the lines.
 fn chance(
     quantity: &Quantity,
     results: &Results,
@@ -243,7 +233,7 @@ fn chance(
 }
 
 /// Lines side by side within a level, so that no interval hides another. Those that are shown at first get
-/// even places; the others stand between them.
+/// even places; the others are drawn between them.
 fn series(
     quantity: &Quantity,
     results: &Results,
@@ -263,15 +253,15 @@ fn series(
         };
         let offset = (slot / num_shown as f64 - 0.5) * SPREAD / Level::ALL.len() as f64;
         let mut points = Vec::new();
-        let mut told = Vec::new();
+        let mut values = Vec::new();
         for (place, y) in quantity.drawn(results, &line.name, family) {
             points.push(Point { x: center(place) + offset, y });
-            told.push(format!("{} {}", Level::ALL[place], quantity.shown(Some(y))));
+            values.push(format!("{} {}", Level::ALL[place], quantity.shown(Some(y))));
         }
         all.push(Series {
             classes: line.classes(),
             marker: Some(line.marker),
-            title: format!("{}: {}", line.name, told.join(", ")),
+            title: format!("{}: {}", line.name, values.join(", ")),
             points,
             gap_max: 1.5 / Level::ALL.len() as f64,
         });
@@ -290,22 +280,21 @@ fn description(quantity: &Quantity, drawn: &[&Line], family: Option<&str>) -> St
             .collect();
         format!("{}: {}.", line.name, values.join(", "))
     };
-    let told: Vec<String> =
+    let shown: Vec<String> =
         drawn.iter().filter(|line| line.is_shown).map(|line| of_line(&line)).collect();
-    format!("{} The table below the figure has every number.", told.join(" "))
+    format!("{} The table below the figure has every number.", shown.join(" "))
 }
 
 fn grid(quantity: &Quantity, results: &Results, lines: &[Line]) -> Grid {
-    let mut header = vec!["row".to_owned(), "family".to_owned(), "all".to_owned()];
-    header.extend(Level::ALL.map(|level| level.to_string()));
+    let mut header = ["row", "family"].map(str::to_owned).to_vec();
+    header.extend(all_and_levels().map(level_name));
     let families = results.families();
     let families = std::iter::once(None).chain(families.into_iter().map(Some));
     let mut rows = Vec::new();
     for family in families {
         for line in lines {
-            let levels = std::iter::once(None).chain(Level::ALL.map(Some));
             let values: Vec<Option<Interval>> =
-                levels.map(|level| quantity.value(&line.name, family, level)).collect();
+                all_and_levels().map(|level| quantity.value(&line.name, family, level)).collect();
             if values.iter().all(Option::is_none) {
                 continue;
             }
@@ -318,7 +307,7 @@ fn grid(quantity: &Quantity, results: &Results, lines: &[Line]) -> Grid {
 }
 
 /// Gain against the share of the first parent, a line per method, from the second parent's own gain to the first's.
-pub(super) fn merges(data: &PageData, quantity: &Quantity, lines: &[Line]) -> String {
+pub(super) fn merges(data: &PageData, quantity: &Quantity, lines: &[Line]) -> Markup {
     let mut curves: Vec<Method<'_>> = Vec::new();
     for merge in &data.merges {
         let curve = (merge.method.as_str(), &merge.parents);
@@ -326,78 +315,86 @@ pub(super) fn merges(data: &PageData, quantity: &Quantity, lines: &[Line]) -> St
             curves.push(curve);
         }
     }
-    let levels: Vec<Option<Level>> = std::iter::once(None).chain(Level::ALL.map(Some)).collect();
-    let axis = Axis::covering(curves.iter().flat_map(|curve| members(data, curve)).flat_map(
-        |(_, row)| {
-            let value = |level: &Option<Level>| quantity.value(row, None, *level);
-            levels.iter().filter_map(value).flat_map(|v| [v.low, v.high]).collect::<Vec<_>>()
-        },
-    ));
-    let mut out = legend(&curves);
-    out.push_str("<div class=\"panels\">\n");
-    for level in &levels {
+    let rows = curves.iter().flat_map(|curve| members(data, curve));
+    let value = |(_, row): (f64, &str)| {
+        let of_row = all_and_levels().filter_map(|level| quantity.value(row, None, level));
+        of_row.flat_map(|value| [value.low, value.high]).collect::<Vec<_>>()
+    };
+    let axis = Axis::covering(rows.flat_map(value));
+    let panel = |level: Option<Level>| {
         let what = level.map_or_else(|| "all levels".to_owned(), |level| level.to_string());
-        let drawn: Vec<Series> = curves
-            .iter()
-            .enumerate()
-            .map(|(place, curve)| {
-                let dodge = (place as f64 - curves.len() as f64 / 2.0 + 0.5) * 0.018;
-                let mut told = Vec::new();
-                let point = |(share, row): (f64, &str)| {
-                    let y = quantity.value(row, None, *level)?;
-                    told.push(format!("{share} {}", quantity.shown(Some(y))));
-                    Some(Point { x: 0.08 + 0.84 * share + dodge, y })
-                };
-                let points = members(data, curve).into_iter().filter_map(point).collect();
-                Series {
-                    classes: format!("plain c{}", place % 8),
-                    marker: Some(place),
-                    title: format!("{}: {}", curve_name(curve), told.join(", ")),
-                    points,
-                    gap_max: 1.0,
-                }
-            })
+        let series: Vec<Series> = (0..curves.len())
+            .map(|place| merge_series(data, quantity, level, &curves, place))
             .collect();
-        let told: Vec<String> = drawn.iter().map(|series| format!("{}.", series.title)).collect();
-        let svg = chart::draw(&Panel {
-            id: format!(
-                "merge-{}",
-                level.map_or_else(|| "all".to_owned(), |level| level.to_string())
-            ),
+        let ticks = [0.0, 0.25, 0.5, 0.75, 1.0].map(|s| (share_place(s), tick(s, &curves)));
+        chart::draw(&Panel {
+            id: format!("merge-{}", level_name(level)),
             title: format!("Gain over base of merges by share: {what}"),
-            description: told.join(" "),
+            description: chart::described(&series),
             size: SMALL,
-            ticks: [0.0, 0.25, 0.5, 0.75, 1.0]
-                .map(|s| (0.08 + 0.84 * s, tick(s, &curves)))
-                .to_vec(),
+            ticks: ticks.to_vec(),
             axis: &axis,
             unit: quantity.unit,
             is_difference: true,
             bands: Vec::new(),
-            series: drawn,
-        });
-        out.push_str(&format!("<div class=\"panel\">{svg}</div>\n"));
+            series,
+        })
+    };
+    let caption = "Gain of merges in points, with half of the 95 % interval";
+    html! {
+        ul.key {
+            @for (place, curve) in curves.iter().enumerate() {
+                li { (swatch(&format!("plain c{}", place % 8), place)) (curve_name(curve)) }
+            }
+        }
+        div.panels { @for level in all_and_levels() { (panel(level)) } }
+        (numbers("The numbers of this figure", caption, &merge_grid(data, quantity, lines)))
     }
-    out.push_str("</div>\n");
-    let merged: Vec<&Line> = lines.iter().filter(|line| line.group == Group::Merge).collect();
-    let mut header = vec!["merge".to_owned(), "method".to_owned(), "share".to_owned()];
-    header.extend(["all".to_owned()].into_iter().chain(Level::ALL.map(|level| level.to_string())));
-    let row = |line: &&Line| {
+}
+
+/// One method on one level; the methods are drawn side by side, so that no interval hides another.
+fn merge_series(
+    data: &PageData,
+    quantity: &Quantity,
+    level: Option<Level>,
+    curves: &[Method<'_>],
+    place: usize,
+) -> Series {
+    let dodge = (place as f64 - curves.len() as f64 / 2.0 + 0.5) * 0.018;
+    let mut values = Vec::new();
+    let mut points = Vec::new();
+    for (share, row) in members(data, &curves[place]) {
+        let Some(y) = quantity.value(row, None, level) else { continue };
+        values.push(format!("{share} {}", quantity.shown(Some(y))));
+        points.push(Point { x: share_place(share) + dodge, y });
+    }
+    Series {
+        classes: format!("plain c{}", place % 8),
+        marker: Some(place),
+        title: format!("{}: {}", curve_name(&curves[place]), values.join(", ")),
+        points,
+        gap_max: 1.0,
+    }
+}
+
+/// The position of a share along x.
+fn share_place(share: f64) -> f64 {
+    0.08 + 0.84 * share
+}
+
+fn merge_grid(data: &PageData, quantity: &Quantity, lines: &[Line]) -> Grid {
+    let mut header = ["merge", "method", "share"].map(str::to_owned).to_vec();
+    header.extend(all_and_levels().map(level_name));
+    let row = |line: &Line| {
         let merge = data.merges.iter().find(|merge| merge.regime == line.name)?;
         let mut row = vec![line.name.clone(), merge.method.clone(), format!("{:.2}", merge.share)];
         row.extend(
-            levels.iter().map(|level| quantity.shown(quantity.value(&line.name, None, *level))),
+            all_and_levels().map(|level| quantity.shown(quantity.value(&line.name, None, level))),
         );
         Some(row)
     };
-    let grid = Grid { header, rows: merged.iter().filter_map(row).collect() };
-    let table = html::grid_table(
-        &grid,
-        "Gain of merges in points, with half of the 95 % interval",
-        "sortable",
-    );
-    out.push_str(&html::folded("The numbers of this figure", &table));
-    out
+    let merged = lines.iter().filter(|line| line.group == Group::Merge);
+    Grid { header, rows: merged.filter_map(row).collect() }
 }
 
 /// The points of one line, by share: the regimes, the parents at the ends.
@@ -425,18 +422,4 @@ fn tick(share: f64, curves: &[Method<'_>]) -> String {
 
 fn curve_name((method, parents): &Method<'_>) -> String {
     format!("{method}, {} into {}", parents[0], parents[1])
-}
-
-fn legend(curves: &[Method<'_>]) -> String {
-    let item = |(place, curve): (usize, &Method<'_>)| {
-        format!(
-            "<li><svg class=\"swatch\" viewBox=\"0 0 28 14\" aria-hidden=\"true\"><g class=\"s plain c{}\">\
-             <path class=\"l\" d=\"M1 7H27\"/><path class=\"m\" d=\"{}\"/></g></svg>{}</li>",
-            place % 8,
-            chart::marker(place, 14.0, 7.0, 4.0),
-            html::escaped(&curve_name(curve)),
-        )
-    };
-    let items: String = curves.iter().enumerate().map(item).collect();
-    format!("<ul class=\"key\">{items}</ul>\n")
 }

@@ -1,12 +1,15 @@
-//! Golden results over time: a drift of many accepted runs, each the same as the last within chance, shows here only.
+//! Golden results over time: a drift over many accepted runs, each the same as the last within chance, shows only here.
 //!
-//! Does not know how results become golden.
+//! This module does not know how results become golden.
+
+use maud::{Markup, html};
 
 use super::chart::{self, Axis, Panel, Point, Series};
-use super::html;
+use super::html::numbers;
 use super::lines::Line;
 use crate::golden::{Average, Record};
-use crate::text::terminal::Grid;
+use crate::score::BASE;
+use crate::text::terminal::{Grid, NOTHING};
 
 const SIZE: (f64, f64) = (480.0, 260.0);
 
@@ -19,9 +22,8 @@ const QUANTITIES: [Quantity; 2] = [
 ];
 
 /// Accuracy and length of every row in every golden of the profile, oldest first.
-pub(super) fn figure(records: &[Record], lines: &[Line]) -> String {
-    let mut out = String::from("<div class=\"panels\">\n");
-    for (key, title, unit, value) in QUANTITIES {
+pub(super) fn figure(records: &[Record], lines: &[Line]) -> Markup {
+    let panel = |(key, title, unit, value): Quantity| {
         let all = records.iter().flat_map(|record| &record.rows).map(value);
         let axis = Axis::covering(all);
         let series: Vec<Series> = lines
@@ -29,17 +31,16 @@ pub(super) fn figure(records: &[Record], lines: &[Line]) -> String {
             .map(|line| series(records, line, value))
             .filter(|series| !series.points.is_empty())
             .collect();
-        let told: Vec<String> = series.iter().map(|series| format!("{}.", series.title)).collect();
         let tick = |(place, record): (usize, &Record)| {
             let commit = record.commit.get(..7).unwrap_or(&record.commit);
             (chart::center(place, records.len()), format!("{}\n{commit}", record.date))
         };
-        // More would stand on each other.
+        // More labels would overlap.
         let every = records.len().div_ceil(5);
-        let svg = chart::draw(&Panel {
+        chart::draw(&Panel {
             id: format!("history-{key}"),
             title: format!("Golden results over time: {title}"),
-            description: told.join(" "),
+            description: chart::described(&series),
             size: SIZE,
             ticks: records.iter().enumerate().step_by(every.max(1)).map(tick).collect(),
             axis: &axis,
@@ -47,28 +48,28 @@ pub(super) fn figure(records: &[Record], lines: &[Line]) -> String {
             is_difference: false,
             bands: Vec::new(),
             series,
-        });
-        out.push_str(&format!("<div class=\"panel\">{svg}</div>\n"));
+        })
+    };
+    let caption = "Every accepted run of this profile";
+    html! {
+        div.panels { @for quantity in QUANTITIES { (panel(quantity)) } }
+        (numbers("The runs of this figure", caption, &grid(records)))
     }
-    out.push_str("</div>\n");
-    let table = html::grid_table(&grid(records), "Every accepted run of this profile", "sortable");
-    out.push_str(&html::folded("The runs of this figure", &table));
-    out
 }
 
 fn series(records: &[Record], line: &Line, value: fn(&Average) -> f64) -> Series {
     let mut points = Vec::new();
-    let mut told = Vec::new();
+    let mut values = Vec::new();
     for (place, record) in records.iter().enumerate() {
         let Some(average) = record.rows.iter().find(|row| row.name == line.name) else { continue };
         let y = value(average);
-        told.push(format!("{} {y:.1}", record.date));
+        values.push(format!("{} {y:.1}", record.date));
         points.push(Point::exact(chart::center(place, records.len()), y));
     }
     Series {
         classes: line.classes(),
         marker: Some(line.marker),
-        title: format!("{}: {}", line.name, told.join(", ")),
+        title: format!("{}: {}", line.name, values.join(", ")),
         points,
         gap_max: 1.0,
     }
@@ -79,11 +80,9 @@ fn grid(records: &[Record]) -> Grid {
         ["date", "commit", "seeds", "questions", "seconds", "base", "best", "replaced for"];
     let row = |record: &Record| {
         let seeds: Vec<String> = record.seeds.iter().map(u64::to_string).collect();
-        let told = |row: Option<&Average>| {
-            row.map_or_else(
-                || crate::text::terminal::NOTHING.to_owned(),
-                |row| format!("{} {:.1} %", row.name, 100.0 * row.accuracy),
-            )
+        let shown = |row: Option<&Average>| {
+            let text = |row: &Average| format!("{} {:.1} %", row.name, 100.0 * row.accuracy);
+            row.map_or_else(|| NOTHING.to_owned(), text)
         };
         let best = record.rows.iter().max_by(|a, b| a.accuracy.total_cmp(&b.accuracy));
         vec![
@@ -92,10 +91,10 @@ fn grid(records: &[Record]) -> Grid {
             seeds.join(", "),
             record.num_questions.to_string(),
             format!("{:.0}", record.wall_time_s),
-            told(record.rows.iter().find(|row| row.name == crate::score::BASE)),
-            told(best),
+            shown(record.rows.iter().find(|row| row.name == BASE)),
+            shown(best),
             record.replaced.clone().unwrap_or_default(),
         ]
     };
-    Grid { header: header.map(str::to_owned).to_vec(), rows: records.iter().map(row).collect() }
+    Grid::new(header, records.iter().map(row))
 }

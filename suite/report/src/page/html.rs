@@ -1,18 +1,18 @@
-//! Text to HTML: escaping, numbers in attributes, tables.
+//! Pieces of HTML that several parts of a page share: escaping, tables, folded parts.
 //!
-//! Does not know what is shown. Everything that comes from outside goes through [`escaped`], whether it stands
-//! between tags or in an attribute; every element is closed, so that a test can check it without a parser of HTML.
+//! This module does not know what is shown. Mark-up is written with [`maud::html`], which escapes every text; only SVG
+//! is put together by hand and escapes with [`escaped`].
 
-use std::fmt::Write as _;
+use maud::{Markup, html};
 
 use crate::text::terminal::Grid;
 
-/// How many characters of an answer are shown before its middle is left out.
+/// Number of characters of an answer above which its middle is left out.
 const TEXT_MAX: usize = 1100;
-/// Of these, how many are its end, where the box stands.
+/// Number of these that belong to its end, where the box is.
 const TEXT_END: usize = 400;
 
-/// `text` as it stands between tags and in attributes. Characters that HTML forbids are replaced.
+/// Escapes `text` for use between tags and in attributes; characters that HTML forbids are replaced.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -30,7 +30,7 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-/// `text` with its middle left out where it is long, so that no answer makes the page heavy.
+/// Leaves out the middle of a long text, so that no answer makes the page heavy.
 pub(super) fn shortened(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     if chars.len() <= TEXT_MAX {
@@ -42,60 +42,72 @@ pub(super) fn shortened(text: &str) -> String {
     format!("{head}\n[… {} characters left out …]\n{tail}", end - start)
 }
 
-/// A number for coordinates: one decimal, no trailing zero, never `-0`.
+/// Formats a number for coordinates: one decimal, no trailing zero, never `-0`.
 pub(super) fn coordinate(value: f64) -> String {
     let rounded = (value * 10.0).round() / 10.0 + 0.0;
     if rounded.fract() == 0.0 { format!("{rounded:.0}") } else { format!("{rounded:.1}") }
 }
 
-/// Starts a section with its heading and one paragraph; the caller closes it.
-pub(super) fn section(page: &mut String, id: &str, heading: &str, lead: &str) {
-    let _ = writeln!(
-        page,
-        "<section id=\"{id}\" aria-labelledby=\"{id}-h\"><h2 id=\"{id}-h\">{}</h2>\n<p class=\"lead\">{}</p>",
-        escaped(heading),
-        escaped(lead),
-    );
+/// A part of the page that opens when its summary is chosen.
+pub(super) fn folded(summary: &str, body: &Markup) -> Markup {
+    html! { details.fold { summary { (summary) } (body) } }
 }
 
-/// A folded part of the page.
-pub(super) fn folded(summary: &str, body: &str) -> String {
-    format!("<details class=\"fold\"><summary>{}</summary>\n{body}</details>\n", escaped(summary))
+/// The numbers behind a figure as a table, folded away.
+pub(super) fn numbers(summary: &str, caption: &str, grid: &Grid) -> Markup {
+    folded(summary, &grid_table(grid, caption))
 }
 
 /// A grid as a table that scrolls by itself where it is wide; its first column names the rows.
-pub(super) fn grid_table(grid: &Grid, caption: &str, classes: &str) -> String {
-    let mut out = scroller(caption);
-    let _ = write!(out, "<table class=\"{classes}\"><caption>{}</caption>", escaped(caption));
-    out.push_str("<thead><tr>");
-    for cell in &grid.header {
-        let _ = write!(out, "<th scope=\"col\">{}</th>", lines(cell));
-    }
-    out.push_str("</tr></thead><tbody>\n");
-    for row in &grid.rows {
-        out.push_str("<tr>");
-        for (column, cell) in row.iter().enumerate() {
-            let _ = match column {
-                0 => write!(out, "<th scope=\"row\">{}</th>", lines(cell.trim())),
-                _ => write!(out, "<td>{}</td>", lines(cell)),
-            };
+pub(super) fn grid_table(grid: &Grid, caption: &str) -> Markup {
+    let table = html! {
+        table.sortable {
+            caption { (caption) }
+            thead { tr { @for cell in &grid.header { th scope="col" { (lines(cell)) } } } }
+            tbody {
+                @for row in &grid.rows {
+                    tr {
+                        @for (column, cell) in row.iter().enumerate() {
+                            @if column == 0 { th scope="row" { (lines(cell)) } }
+                            @else { td { (lines(cell)) } }
+                        }
+                    }
+                }
+            }
         }
-        out.push_str("</tr>\n");
+    };
+    scroller(caption, &table)
+}
+
+/// A box that scrolls and that a keyboard reaches.
+pub(super) fn scroller(label: &str, content: &Markup) -> Markup {
+    html! { div.scroll role="region" tabindex="0" aria-label=(label) { (content) } }
+}
+
+/// Names and values, one below the other.
+pub(crate) fn facts(class: Option<&str>, facts: &[(&str, String)]) -> Markup {
+    html! {
+        dl class=[class] {
+            @for (what, value) in facts {
+                dt { (what) } dd { (value) }
+            }
+        }
     }
-    out.push_str("</tbody></table></div>\n");
-    out
 }
 
-/// Opens a box that scrolls and that a keyboard reaches; the caller closes the `div`.
-pub(super) fn scroller(label: &str) -> String {
-    format!(
-        "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{}\">",
-        escaped(label)
-    )
+fn lines(cell: &str) -> Markup {
+    html! {
+        @for (index, line) in cell.split('\n').enumerate() {
+            @if index > 0 { br; }
+            (line.trim())
+        }
+    }
 }
 
-fn lines(cell: &str) -> String {
-    cell.split('\n').map(|line| escaped(line.trim())).collect::<Vec<_>>().join("<br/>")
+/// Replaces the characters that HTML forbids, which model output may contain.
+pub(crate) fn without_controls(page: &str) -> String {
+    let allowed = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    page.chars().map(|c| if allowed(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 #[cfg(test)]

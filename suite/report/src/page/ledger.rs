@@ -1,26 +1,22 @@
 //! Claims, budgets and provenance. Pure.
 //!
-//! Does not judge: a finding comes with its verdict, and what the study published stands in a column of its own.
+//! This module does not judge: a finding comes with its verdict, and what the study published has a column of its own.
 
-use std::fmt::Write as _;
+use maud::{Markup, html};
+use synergy_benchmarks::difficulty::Level;
 
-use super::html::{self, escaped, scroller};
+use super::html::{self, scroller};
+use super::lines::Group;
 use super::{PageData, lines::Line};
 use crate::claims::{ClaimVerdict, Finding};
 use crate::cost::Cost;
-use crate::score::{Metrics, Results};
+use crate::score::{BASE, Metrics, Results};
 use crate::statistics::Interval;
 use crate::text::terminal::{self as table, Grid, NOTHING};
 
-/// The claims with what our results say of each.
-pub(super) fn claims(findings: &[Finding]) -> String {
-    if findings.is_empty() {
-        return "<p>No claim has been judged on these results.</p>\n".to_owned();
-    }
-    let mut out = tally(findings);
-    out.push_str(&scroller("Claims of the study"));
-    out.push_str("<table class=\"claims sortable\"><caption>Claims of the study on our numbers</caption><thead><tr>");
-    for name in [
+/// The claims with the verdict of our results on each.
+pub(super) fn claims(findings: &[Finding]) -> Markup {
+    const COLUMNS: [&str; 8] = [
         "id",
         "claim",
         "verdict",
@@ -29,50 +25,52 @@ pub(super) fn claims(findings: &[Finding]) -> String {
         "smallest effect seen at 80 % power",
         "explained by",
         "published, 7B",
-    ] {
-        let _ = write!(out, "<th scope=\"col\">{name}</th>");
+    ];
+    if findings.is_empty() {
+        return html! { p { "No claim has been judged on these results." } };
     }
-    out.push_str("</tr></thead><tbody>\n");
-    for finding in findings {
-        let (symbol, word, class) = verdict(finding.verdict);
-        let effect = finding.effect.map_or_else(|| NOTHING.to_owned(), interval);
-        let note = match finding.note.as_str() {
-            "" => String::new(),
-            note => format!("<small>{}</small>", escaped(note)),
-        };
-        let _ = writeln!(
-            out,
-            "<tr><th scope=\"row\">{}</th><td>{}{note}</td><td class=\"verdict {class}\">{symbol} {word}</td><td>{}</td>\
-             <td{}>{}</td><td>{}</td><td>{}</td><td class=\"published\">{}</td></tr>",
-            escaped(finding.id),
-            escaped(finding.claim),
-            escaped(&finding.measured),
-            finding.effect.map_or_else(String::new, |e| format!(" data-v=\"{:.3}\"", e.mean)),
-            escaped(&effect),
-            finding
-                .minimum_detectable_effect
-                .map_or_else(|| NOTHING.to_owned(), |e| format!("{e:.1}")),
-            escaped(finding.explained_by.as_deref().unwrap_or(NOTHING)),
-            escaped(finding.published),
-        );
+    let table = html! {
+        table .claims .sortable {
+            caption { "Claims of the study on our numbers" }
+            thead { tr { @for name in COLUMNS { th scope="col" { (name) } } } }
+            tbody { @for finding in findings { (claim(finding)) } }
+        }
+    };
+    html! { (tally(findings)) (scroller("Claims of the study", &table)) }
+}
+
+fn claim(finding: &Finding) -> Markup {
+    let (symbol, word, class) = verdict(finding.verdict);
+    let dash = || NOTHING.to_owned();
+    html! {
+        tr {
+            th scope="row" { (finding.id) }
+            td { (finding.claim) @if !finding.note.is_empty() { small { (finding.note) } } }
+            td .verdict .(class) { (symbol) " " (word) }
+            td { (finding.measured) }
+            td data-v=[finding.effect.map(|effect| format!("{:.3}", effect.mean))] {
+                (finding.effect.map_or_else(dash, interval))
+            }
+            td { (finding.minimum_detectable_effect.map_or_else(dash, |e| format!("{e:.1}"))) }
+            td { (finding.explained_by.as_deref().unwrap_or(NOTHING)) }
+            td.published { (finding.published) }
+        }
     }
-    out.push_str("</tbody></table></div>\n");
-    out
 }
 
 fn interval(effect: Interval) -> String {
     format!("{:+.1} [{:+.1}, {:+.1}]", effect.mean, effect.low, effect.high)
 }
 
-fn tally(findings: &[Finding]) -> String {
+fn tally(findings: &[Finding]) -> Markup {
     use ClaimVerdict::{Fails, Holds, NotTestable, Undecided};
     let count = |wanted: ClaimVerdict| findings.iter().filter(|f| f.verdict == wanted).count();
-    let told: Vec<String> = [Holds, Fails, Undecided, NotTestable]
+    let counts: Vec<String> = [Holds, Fails, Undecided, NotTestable]
         .into_iter()
         .filter(|verdict| count(*verdict) > 0)
         .map(|wanted| format!("{} {}", count(wanted), verdict(wanted).1))
         .collect();
-    format!("<p>{} claims: {}.</p>\n", findings.len(), told.join(", "))
+    html! { p { (findings.len()) " claims: " (counts.join(", ")) "." } }
 }
 
 /// Symbol, words and class of a verdict.
@@ -85,8 +83,8 @@ fn verdict(verdict: ClaimVerdict) -> (&'static str, &'static str, &'static str) 
     }
 }
 
-/// What each regime has cost, as the mean over its seeds.
-pub(super) fn budgets(results: &Results, metrics: &Metrics) -> String {
+/// The cost of each regime, as the mean over its seeds.
+pub(super) fn budgets(results: &Results, metrics: &Metrics) -> Markup {
     let mut names: Vec<&str> = Vec::new();
     for budget in &results.budgets {
         if !names.contains(&budget.regime.as_str()) {
@@ -94,7 +92,7 @@ pub(super) fn budgets(results: &Results, metrics: &Metrics) -> String {
         }
     }
     if names.is_empty() {
-        return "<p>No budget was recorded.</p>\n".to_owned();
+        return html! { p { "No budget was recorded." } };
     }
     let row = |name: &&str| {
         let costs: Vec<Cost> =
@@ -125,22 +123,20 @@ pub(super) fn budgets(results: &Results, metrics: &Metrics) -> String {
         "seconds",
         "gain\npoints",
     ];
-    let grid =
-        Grid { header: header.map(str::to_owned).to_vec(), rows: names.iter().map(row).collect() };
-    html::grid_table(&grid, "Cost of a regime with all it stands on, mean over seeds", "sortable")
+    let grid = Grid::new(header, names.iter().map(row));
+    html::grid_table(&grid, "Cost of a regime with every stage it builds on, mean over seeds")
 }
 
-/// What each row of the page is.
-pub(super) fn notes(results: &Results) -> String {
-    let item = |row: &&crate::score::ResultRow| {
-        format!("<dt>{}</dt><dd>{}</dd>\n", escaped(&row.name), escaped(&row.note))
-    };
-    let items: String = table::ordered_rows(results).iter().map(item).collect();
-    html::folded("What the rows are", &format!("<dl class=\"facts\">\n{items}</dl>\n"))
+/// A note on each row of the page.
+pub(super) fn notes(results: &Results) -> Markup {
+    let rows = table::ordered_rows(results).into_iter();
+    let notes: Vec<(&str, String)> =
+        rows.map(|row| (row.name.as_str(), row.note.clone())).collect();
+    html::folded("What the rows are", &html::facts(Some("facts"), &notes))
 }
 
 /// Where the figures come from.
-pub(super) fn provenance(results: &Results, data: &PageData) -> String {
+pub(super) fn provenance(results: &Results, data: &PageData) -> Markup {
     let p = &results.provenance;
     let dirty = if p.dirty { ", with changes that it does not have" } else { "" };
     let seeds: Vec<String> = results
@@ -165,18 +161,12 @@ pub(super) fn provenance(results: &Results, data: &PageData) -> String {
         ("Seeds", seeds.join(", ")),
         ("Questions", results.questions.len().to_string()),
     ];
-    let mut out = String::from("<dl class=\"facts\">\n");
-    for (what, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-        let _ = writeln!(out, "<dt>{what}</dt><dd>{}</dd>", escaped(value));
-    }
-    out.push_str("</dl>\n");
-    out
+    let known: Vec<_> = facts.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    html::facts(Some("facts"), &known)
 }
 
 /// The four numbers to begin with.
-pub(super) fn tiles(results: &Results, metrics: &Metrics, lines: &[Line]) -> String {
-    use super::lines::Group;
-    use synergy_benchmarks::difficulty::Level;
+pub(super) fn tiles(results: &Results, metrics: &Metrics, lines: &[Line]) -> Markup {
     let regimes: Vec<&Line> = lines.iter().filter(|line| line.group != Group::Reference).collect();
     let best = |level: Option<Level>| {
         let gains = regimes
@@ -185,12 +175,8 @@ pub(super) fn tiles(results: &Results, metrics: &Metrics, lines: &[Line]) -> Str
         gains.max_by(|a, b| a.1.mean.total_cmp(&b.1.mean))
     };
     let mut tiles = Vec::new();
-    if let Some(base) = metrics.average(crate::score::BASE) {
-        tiles.push((
-            "Base, accuracy in %",
-            table::plus_minus(base.accuracy.scaled(100.0)),
-            String::new(),
-        ));
+    if let Some(base) = metrics.average(BASE) {
+        tiles.push(("Base, accuracy in %", table::plus_minus(base.accuracy.scaled(100.0)), ""));
     }
     for (level, what) in [
         (None, "Largest gain, all levels"),
@@ -198,28 +184,22 @@ pub(super) fn tiles(results: &Results, metrics: &Metrics, lines: &[Line]) -> Str
         (Some(Level::L5), "Largest gain on hard L5"),
     ] {
         if let Some((line, gain)) = best(level) {
-            tiles.push((what, table::points(gain), line.name.clone()));
+            tiles.push((what, table::points(gain), &line.name));
         }
     }
-    let mut out = String::from("<dl class=\"tiles\">\n");
-    for (what, value, who) in tiles {
-        let (number, half) = value.split_once(' ').unwrap_or((&value, ""));
-        let _ = writeln!(
-            out,
-            "<div><dt>{what}</dt><dd><b>{}</b> <span>{}</span> <i>{}</i></dd></div>",
-            escaped(number),
-            escaped(half),
-            escaped(&who)
-        );
+    let tile = |(what, value, who): &(&str, String, &str)| {
+        let (number, half) = value.split_once(' ').unwrap_or((value, ""));
+        html! { div { dt { (what) } dd { b { (number) } " " span { (half) } " " i { (who) } } } }
+    };
+    let num_questions =
+        results.questions.iter().filter(|question| question.level.is_some()).count();
+    html! {
+        dl.tiles { @for one in &tiles { (tile(one)) } }
+        @if regimes.len() > 1 {
+            p.fine {
+                "Largest of " (regimes.len()) " regimes on " (num_questions) " questions, so chance flatters it; \
+                 ± is half of a 95 % interval."
+            }
+        }
     }
-    out.push_str("</dl>\n");
-    if regimes.len() > 1 {
-        let _ = writeln!(
-            out,
-            "<p class=\"fine\">Largest of {} regimes on {} questions, so chance flatters it; ± is half of a 95 % interval.</p>",
-            regimes.len(),
-            results.questions.iter().filter(|question| question.level.is_some()).count(),
-        );
-    }
-    out
 }

@@ -1,21 +1,20 @@
 //! Which rows the figures show, in which group, color and marker, and the legend that shows and hides them.
 //!
-//! Does not know any regime: groups follow from the names' form and from which regimes are merges. A study has
+//! This module does not know any regime: groups follow from the names' form and from which regimes are merges. A study has
 //! thirty regimes and a chart carries seven lines, so the figures start with the plain ways and the legend adds
 //! the others; it works by the style sheet alone, without script.
 
-use std::fmt::Write as _;
+use maud::{Markup, PreEscaped, html};
 
 use super::PageData;
 use super::chart;
-use super::html::escaped;
 use crate::score::{BASE, Results, RowKind};
 use crate::text::terminal as table;
 
-/// The controls that a figure can show: chance alone, and what sharpening alone would be. The others are no gains.
+/// The controls that a figure can show: chance alone, and what sharpening alone would be. The others do not measure gains.
 const CONTROLS: [&str; 2] = ["greedy", "null"];
 
-/// What a line is shown among.
+/// The part of the legend that a line belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Group {
     /// The base and a control of it.
@@ -35,14 +34,14 @@ pub(super) struct Line {
     pub(super) group: Group,
     /// Whether it is shown before anybody asks.
     pub(super) is_shown: bool,
-    /// Its place among all lines, which names its classes.
+    /// Index among all lines, which names its classes.
     pub(super) index: usize,
     color: usize,
     pub(super) marker: usize,
 }
 
 impl Line {
-    /// The classes of what belongs to it.
+    /// The classes of everything that belongs to the line.
     pub(super) fn classes(&self) -> String {
         let kind = match self.group {
             Group::Reference => "ref",
@@ -58,15 +57,19 @@ impl Line {
     }
 
     /// A small picture of its line.
-    fn swatch(&self) -> String {
-        format!(
-            "<svg class=\"swatch\" viewBox=\"0 0 28 14\" aria-hidden=\"true\"><g class=\"s {}\">\
-             <path class=\"l\" d=\"M1 7H27\"/><path class=\"m\" d=\"{}\"/></g></svg>",
-            // Without the class that hides: the swatch stays when its line goes.
-            self.classes().split_once(' ').map_or("", |(_, rest)| rest),
-            chart::marker(self.marker, 14.0, 7.0, 4.0)
-        )
+    fn swatch(&self) -> Markup {
+        // Without the class that hides: the swatch stays when its line goes.
+        swatch(self.classes().split_once(' ').map_or("", |(_, rest)| rest), self.marker)
     }
+}
+
+/// A small picture of the line with these classes.
+pub(super) fn swatch(classes: &str, marker: usize) -> Markup {
+    PreEscaped(format!(
+        "<svg class=\"swatch\" viewBox=\"0 0 28 14\" aria-hidden=\"true\"><g class=\"s {classes}\">\
+         <path class=\"l\" d=\"M1 7H27\"/><path class=\"m\" d=\"{}\"/></g></svg>",
+        chart::marker(marker, 14.0, 7.0, 4.0)
+    ))
 }
 
 /// The rows that figures can show, the base first.
@@ -128,49 +131,47 @@ pub(super) fn rules(lines: &[Line]) -> String {
         .collect()
 }
 
-/// The legend, which is also what chooses the lines.
-pub(super) fn legend(lines: &[Line]) -> String {
-    let mut out = String::from(
-        "<form class=\"legend\" aria-label=\"Rows shown in the figures\"><p class=\"legend-title\">Shown in every figure</p>\n",
-    );
+/// The legend, which is also how a reader chooses the lines.
+pub(super) fn legend(lines: &[Line]) -> Markup {
     let groups = [
         (Group::Plain, "Regimes", true),
         (Group::Reference, "Base and its controls", true),
         (Group::Variant, "Variants and controls of regimes", false),
         (Group::Merge, "Merges", false),
     ];
-    for (group, name, is_open) in groups {
-        let members: Vec<&Line> = lines.iter().filter(|line| line.group == group).collect();
-        if members.is_empty() {
-            continue;
+    let members = |group: Group| lines.iter().filter(move |line| line.group == group);
+    let boxes = |group: Group, name: &str| {
+        html! {
+            fieldset {
+                legend { (name) }
+                @for line in members(group) {
+                    label title=(line.note) {
+                        input type="checkbox" id={ "show-" (line.index) } name="row" value=(line.name)
+                            checked=[line.is_shown.then_some("checked")];
+                        (line.swatch())
+                        span { (line.name) }
+                    }
+                }
+            }
         }
-        let mut boxes = format!("<fieldset><legend>{name}</legend>");
-        for line in &members {
-            let checked = if line.is_shown { " checked=\"checked\"" } else { "" };
-            let _ = write!(
-                boxes,
-                "<label title=\"{}\"><input type=\"checkbox\" id=\"show-{i}\" name=\"row\" value=\"{}\"{checked}/>{}<span>{}</span></label>",
-                escaped(&line.note),
-                escaped(&line.name),
-                line.swatch(),
-                escaped(&line.name),
-                i = line.index,
-            );
-        }
-        boxes.push_str("</fieldset>\n");
-        if is_open {
-            out.push_str(&boxes);
-        } else {
-            let _ = writeln!(
-                out,
-                "<details><summary>{name} ({})</summary>{boxes}</details>",
-                members.len()
-            );
+    };
+    html! {
+        form.legend aria-label="Rows shown in the figures" {
+            p.legend-title { "Shown in every figure" }
+            @for (group, name, is_open) in groups {
+                @let count = members(group).count();
+                @if count > 0 && is_open {
+                    (boxes(group, name))
+                } @else if count > 0 {
+                    details { summary { (name) " (" (count) ")" } (boxes(group, name)) }
+                }
+            }
+            p.js-only {
+                @for (show, text) in [("default", "As at first"), ("all", "All"), ("none", "None")] {
+                    button type="button" data-show=(show) { (text) }
+                    " "
+                }
+            }
         }
     }
-    out.push_str(
-        "<p class=\"js-only\"><button type=\"button\" data-show=\"default\">As at first</button> \
-         <button type=\"button\" data-show=\"all\">All</button> <button type=\"button\" data-show=\"none\">None</button></p></form>\n",
-    );
-    out
 }

@@ -1,13 +1,14 @@
-//! The study's own Figure 1 and averages, beside ours: published figures of models of seven billion parameters.
+//! The study's own Figure 1 and averages, to compare ours with: published figures of models of seven billion parameters.
 //!
-//! Does not know our results. The gains were read off the study's figure (arXiv 2507.07562, Figure 1), whose markers
+//! This module does not know our results. The gains were read off the study's figure (arXiv 2507.07562, Figure 1), whose markers
 //! hide each other in places: such a value is left out. The averages are its Table 6.
 
+use maud::{Markup, html};
 use synergy_benchmarks::difficulty::Level;
 
 use super::chart::{self, Axis, Panel, Point, Series};
 use super::figures;
-use super::html;
+use super::html::numbers;
 use super::lines::Line;
 use crate::text::terminal::{Grid, NOTHING};
 
@@ -107,18 +108,16 @@ const AVERAGES: [(&str, f64); 8] = [
 ];
 
 /// A panel for each benchmark and the numbers, in the colors of our lines of the same regimes.
-pub(super) fn figure(lines: &[Line]) -> String {
+pub(super) fn figure(lines: &[Line]) -> Markup {
     let all = GAINS.iter().flat_map(|(_, gains)| gains.iter().flatten().copied());
     let axis = Axis::covering(all);
-    let mut out = String::from("<div class=\"panels\">\n");
-    for (benchmark, gains) in &GAINS {
+    let panel = |(benchmark, gains): &(&str, Gains)| {
         let series: Vec<Series> =
             gains.iter().enumerate().map(|(regime, gains)| series(lines, regime, gains)).collect();
-        let told: Vec<String> = series.iter().map(|series| format!("{}.", series.title)).collect();
-        let svg = chart::draw(&Panel {
+        chart::draw(&Panel {
             id: format!("published-{}", benchmark.to_lowercase()),
             title: format!("Gain over base by level as published, 7B: {benchmark}"),
-            description: told.join(" "),
+            description: chart::described(&series),
             size: SIZE,
             ticks: Level::ALL
                 .into_iter()
@@ -130,31 +129,30 @@ pub(super) fn figure(lines: &[Line]) -> String {
             is_difference: true,
             bands: Vec::new(),
             series,
-        });
-        out.push_str(&format!("<div class=\"panel\">{svg}</div>\n"));
-    }
-    out.push_str("</div>\n");
+        })
+    };
     let caption = "The study's gains in points, as published";
-    let numbers = html::grid_table(&grid(), caption, "sortable");
-    out.push_str(&html::folded("The numbers of this figure", &numbers));
-    out
+    html! {
+        div.panels { @for published in &GAINS { (panel(published)) } }
+        (numbers("The numbers of this figure", caption, &grid()))
+    }
 }
 
 fn series(lines: &[Line], regime: usize, gains: &[f64; 5]) -> Series {
     let (ours, name) = REGIMES[regime];
     let offset = (regime as f64 - 3.0) * 0.014;
-    let mut told = Vec::new();
+    let mut values = Vec::new();
     let mut points = Vec::new();
     for (place, &gain) in gains.iter().enumerate().filter(|(_, gain)| gain.is_finite()) {
-        told.push(format!("{} {gain:+.1}", Level::ALL[place]));
+        values.push(format!("{} {gain:+.1}", Level::ALL[place]));
         points.push(Point::exact(figures::center(place) + offset, gain));
     }
     let line = lines.iter().find(|line| line.name == ours);
     Series {
-        // A regime that this run has not is drawn all the same.
+        // A regime that this run lacks is drawn all the same.
         classes: line.map_or_else(|| format!("plain c{regime}"), Line::classes),
         marker: Some(line.map_or(regime, |line| line.marker)),
-        title: format!("{name}: {}", told.join(", ")),
+        title: format!("{name}: {}", values.join(", ")),
         points,
         gap_max: 1.5 / Level::ALL.len() as f64,
     }
@@ -181,14 +179,11 @@ fn grid() -> Grid {
     Grid { header, rows }
 }
 
-/// What the study's averages say, in one line.
-pub(super) fn averages() -> String {
+/// The study's averages in one line.
+pub(super) fn averages() -> Markup {
     let shown: Vec<String> =
         AVERAGES.iter().map(|(name, average)| format!("{name} {average:.1}")).collect();
-    format!(
-        "<p>Published averages over the five benchmarks, in percent: {}.</p>\n",
-        shown.join(", ")
-    )
+    html! { p { "Published averages over the five benchmarks, in percent: " (shown.join(", ")) "." } }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A made-up study for the tests of this crate: completions by chance, judged for real.
 //!
-//! Does not know the families' questions or any model; only the pass rates are made up.
+//! This module does not know the families' questions or any model; only the pass rates are made up.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! Results -> metrics: accuracy, gain, length and style by row, benchmark and level. Pure.
 //!
-//! Does not know how results are compared or shown.
+//! This module does not know how results are compared or shown.
 //! A gain is paired with the base over the same questions, since questions differ far more than
 //! models do. Families and levels are read off the questions; no name of either is known here.
 
@@ -13,20 +13,23 @@ use super::{BASE, ResultRow, Results, SeedOutcomes, length, per_question, share}
 use crate::statistics::{self, Group, Interval};
 
 /// The metrics of a run: one cell per row, benchmark and level that has questions.
-/// Rows stand in the order of the results; within a row "all" comes first.
+/// Rows come in the order of the results; within a row "all" comes first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metrics {
+    /// The cells, row by row.
     pub cells: Vec<Cell>,
 }
 
 /// The metrics of one row over the questions of one benchmark and level.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cell {
+    /// Name of the row.
     pub row: String,
     /// `None`: all procedural families together; external benchmarks stay out of it.
     pub benchmark: Option<String>,
     /// `None`: all levels together.
     pub level: Option<Level>,
+    /// Questions of the cell; at least 1.
     pub num_questions: usize,
     /// Share of samples that are correct, mean over questions.
     pub accuracy: Interval,
@@ -35,14 +38,33 @@ pub struct Cell {
     pub gain: Option<Interval>,
     /// Tokens per answer.
     pub length: Interval,
+    /// Share of samples that the length limit cut, 0 to 1.
     pub truncated: f64,
+    /// Share of whole samples without anything to judge, 0 to 1.
     pub unparsed: f64,
-    /// Share of samples in the form the template asks for.
+    /// Share of samples in the form the template asks for, 0 to 1.
     pub formatted: f64,
     /// Each of the reasoning words per 1000 tokens: all words over all tokens.
     pub words_per_1000_tokens: [f64; 5],
     /// Each of the reasoning words per answer.
     pub words_per_answer: [f64; 5],
+}
+
+/// All levels together (`None`), then each level.
+pub fn all_and_levels() -> impl Iterator<Item = Option<Level>> + Clone {
+    std::iter::once(None).chain(Level::ALL.map(Some))
+}
+
+/// The name of a level, or `all` for all of them together.
+pub fn level_name(level: Option<Level>) -> String {
+    level.map_or_else(|| "all".to_owned(), |level| level.to_string())
+}
+
+impl Cell {
+    /// Share of answers that are whole, hold an answer, and are not correct.
+    pub fn wrong(&self) -> f64 {
+        (1.0 - self.accuracy.mean - self.truncated - self.unparsed).max(0.0)
+    }
 }
 
 impl Metrics {
@@ -116,7 +138,7 @@ fn scope_cells(
     let stream = Seed::root(0)
         .fold_in("bootstrap")
         .fold_in(benchmark.unwrap_or("all"))
-        .fold_in(&level.map_or_else(|| "all".to_owned(), |level| level.to_string()));
+        .fold_in(&level_name(level));
     let draws = statistics::bootstrap(stream, &groups);
     let mean = |group: usize| statistics::mean(&groups[group].values);
     let surplus = |group: usize| statistics::surplus_variance(&groups[group].values);

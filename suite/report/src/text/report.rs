@@ -1,203 +1,31 @@
-//! Results as what others read: the leaderboard's JSON and a report in Markdown. Pure.
+//! A run's results as a report in Markdown. Pure.
 //!
-//! Does not know where the files go (the caller writes them, whole or not at all) nor how the
-//! numbers came about. The JSON follows `golden/schema/leaderboard.schema.json`; a change of its
-//! meaning raises [`LEADERBOARD_VERSION`] and the schema with it.
-//! Shares stay shares in JSON and become percent only where a person reads them.
+//! This module does not know where the report goes nor how the numbers came about.
 
 use std::fmt::Write as _;
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
 use synergy_benchmarks::answer::Outcome;
-use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::style::REASONING_WORDS;
 
 use crate::analysis::{Analyses, grids, written};
-use crate::claims::{self, ClaimVerdict, Finding, ledger};
+use crate::claims::{self, ClaimVerdict, ledger};
 use crate::completion::Completion;
-use crate::cost::{Budget, Cost};
-use crate::score::{Cell, Metrics, ResultRow, Results};
-use crate::statistics::Interval;
+use crate::cost::Budget;
+use crate::score::{Cell, Metrics, Results, all_and_levels, level_name, outcome_name};
 use crate::text::markdown::{inline, markdown_table, section};
 use crate::text::terminal::{self as table, Grid};
-
-/// Version of the leaderboard's JSON.
-pub const LEADERBOARD_VERSION: u32 = 2;
 
 /// A completion to show in the report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SampleCompletion {
+    /// Name of the row that answered.
     pub regime: String,
+    /// The answer.
     pub completion: Completion,
+    /// How the answer turned out.
     pub outcome: Outcome,
     /// The question's text.
     pub question: String,
-}
-
-/// Whether `leaderboard` satisfies `golden/schema/leaderboard.schema.json`: what does not is not
-/// published.
-///
-/// # Errors
-/// With every place that does not.
-pub fn check(leaderboard: &Value) -> Result<()> {
-    let schema = include_str!("../../../../golden/schema/leaderboard.schema.json");
-    let schema = serde_json::from_str(schema).context("the schema is JSON")?;
-    let validator = jsonschema::draft202012::new(&schema).context("the schema is a schema")?;
-    let faults: Vec<String> =
-        validator.iter_errors(leaderboard).map(|e| format!("{}: {e}", e.instance_path())).collect();
-    ensure!(faults.is_empty(), "leaderboard breaks its schema: {}", faults.join(", "));
-    Ok(())
-}
-
-/// The leaderboard of one run as JSON: provenance, levels and, per row, cells with intervals.
-pub fn leaderboard(results: &Results, metrics: &Metrics) -> Value {
-    let provenance = &results.provenance;
-    let levels: Vec<Value> = results
-        .level_shares()
-        .into_iter()
-        .map(|(level, count, share)| {
-            json!({ "level": level, "num_questions": count, "share": rounded(share) })
-        })
-        .collect();
-    let rows: Vec<Value> = table::ordered_rows(results)
-        .into_iter()
-        .map(|row| row_json(row, results, metrics))
-        .collect();
-    let external: Vec<Value> = results
-        .external
-        .iter()
-        .map(|external| {
-            json!({
-                "benchmark": external.benchmark,
-                "row": external.row,
-                "accuracy": rounded(external.accuracy),
-            })
-        })
-        .collect();
-    let training: Vec<Value> = results
-        .training
-        .iter()
-        .map(|stage| {
-            json!({
-                "regime": stage.regime,
-                "seed": stage.seed,
-                "stage": stage.stage,
-                "cost": cost_json(&stage.cost),
-                "summary": stage
-                    .summary
-                    .iter()
-                    .map(|(name, value)| (name.clone(), rounded(*value)))
-                    .collect::<serde_json::Map<_, _>>(),
-            })
-        })
-        .collect();
-    json!({
-        "schema_version": LEADERBOARD_VERSION,
-        "profile": results.profile,
-        "recipe_hash": results.recipe_hash,
-        "grader": results.grader,
-        "provenance": {
-            "date": provenance.date,
-            "commit": provenance.commit,
-            "dirty": provenance.dirty,
-            "command": provenance.command,
-            "machine": { "cpu": provenance.machine.cpu, "cores": provenance.machine.cores },
-            "backend": provenance.backend,
-            "rustc": provenance.rustc,
-            "wall_time_s": rounded(provenance.wall_time_s),
-        },
-        "base": {
-            "hash": provenance.base_hash,
-            "provisional": provenance.base_provisional,
-            "note": provenance.base_note,
-        },
-        "levels": levels,
-        "families": results.families(),
-        "external_benchmarks": results.external_benchmarks(),
-        "external": external,
-        "training": training,
-        "claims": ledger(results).iter().map(claim_json).collect::<Vec<_>>(),
-        "rows": rows,
-    })
-}
-
-fn claim_json(finding: &Finding) -> Value {
-    json!({
-        "id": finding.id,
-        "claim": finding.claim,
-        "measured": finding.measured,
-        "verdict": finding.verdict,
-        "effect": finding.effect.map(interval_json),
-        "minimum_detectable_effect": finding.minimum_detectable_effect.map(rounded),
-        "explained_by": finding.explained_by,
-        "published": finding.published,
-        "note": finding.note,
-    })
-}
-
-fn cost_json(cost: &Cost) -> Value {
-    json!({
-        "tokens_generated": cost.tokens_generated,
-        "tokens_trained": cost.tokens_trained,
-        "tokens_forward": cost.tokens_forward,
-        "optimizer_steps": cost.optimizer_steps,
-        "flops": cost.flops.round(),
-        "wall_time_s": rounded(cost.wall_time_s),
-    })
-}
-
-fn row_json(row: &ResultRow, results: &Results, metrics: &Metrics) -> Value {
-    let budgets = results.budgets.iter().filter(|budget| budget.regime == row.name);
-    let cells: Vec<Value> =
-        metrics.cells.iter().filter(|cell| cell.row == row.name).map(cell_json).collect();
-    json!({
-        "name": row.name,
-        "kind": row.kind,
-        "note": row.note,
-        "seeds": row.seeds.iter().map(|seed| seed.seed).collect::<Vec<_>>(),
-        "budget": budgets.map(|budget| cost_json(&budget.cost)).collect::<Vec<_>>(),
-        "cells": cells,
-    })
-}
-
-fn cell_json(cell: &Cell) -> Value {
-    let wrong = 1.0 - cell.accuracy.mean - cell.truncated - cell.unparsed;
-    let words: serde_json::Map<String, Value> = REASONING_WORDS
-        .iter()
-        .zip(cell.words_per_1000_tokens)
-        .map(|(word, rate)| ((*word).to_owned(), rounded(rate)))
-        .collect();
-    json!({
-        "benchmark": cell.benchmark.as_deref().unwrap_or("all"),
-        "level": cell.level.map_or_else(|| "all".to_owned(), |level| level.to_string()),
-        "num_questions": cell.num_questions,
-        "accuracy": interval_json(cell.accuracy),
-        "gain": cell.gain.map(interval_json),
-        "length": interval_json(cell.length),
-        "outcomes": {
-            "correct": rounded(cell.accuracy.mean),
-            "wrong": rounded(wrong.max(0.0)),
-            "truncated": rounded(cell.truncated),
-            "unparsed": rounded(cell.unparsed),
-        },
-        "formatted": rounded(cell.formatted),
-        "words_per_1000_tokens": words,
-    })
-}
-
-fn interval_json(interval: Interval) -> Value {
-    json!({
-        "mean": rounded(interval.mean),
-        "low": rounded(interval.low),
-        "high": rounded(interval.high),
-    })
-}
-
-/// Six decimals: finer than any interval, and the same text on every machine.
-fn rounded(value: f64) -> Value {
-    // Adding 0 turns -0 into 0.
-    json!((value * 1e6).round() / 1e6 + 0.0)
 }
 
 /// The report: the table by level, then families, controls, length, outcomes, style, training
@@ -258,7 +86,7 @@ pub fn report_markdown(
         section(
             &mut text,
             "Budget",
-            "What each regime has cost with all it stands on; operations are 2 for each of the decoder's \
+            "What each regime has cost with every stage it builds on; operations are 2 for each of the decoder's \
              parameters and token forward, and twice as many backward.",
         );
         markdown_table(&mut text, &budget_grid(results, metrics));
@@ -301,13 +129,12 @@ fn families_grid(results: &Results, metrics: &Metrics) -> Grid {
 }
 
 fn by_level(results: &Results, metrics: &Metrics, show: impl Fn(&Cell) -> String) -> Grid {
-    let mut header = vec!["row".to_owned(), "all".to_owned()];
-    header.extend(Level::ALL.map(|level| level.to_string()));
+    let header =
+        std::iter::once("row".to_owned()).chain(all_and_levels().map(level_name)).collect();
     let rows = table::ordered_rows(results)
         .into_iter()
         .map(|row| {
-            let levels = std::iter::once(None).chain(Level::ALL.map(Some));
-            let cells = levels.map(|level| metrics.cell(&row.name, None, level));
+            let cells = all_and_levels().map(|level| metrics.cell(&row.name, None, level));
             let mut line = vec![row.name.clone()];
             line.extend(cells.map(|cell| table::shown(cell, &show)));
             line
@@ -335,38 +162,35 @@ fn averages(
 }
 
 fn claims_grid(results: &Results) -> Grid {
-    let rows = ledger(results)
-        .into_iter()
-        .map(|f| {
-            let verdict = match (f.verdict, &f.explained_by) {
-                (ClaimVerdict::Holds, Some(_)) => "explained by control".to_owned(),
-                (verdict, _) => verdict.name().to_owned(),
-            };
-            let because = f.explained_by.unwrap_or(f.note);
-            vec![
-                f.id.to_owned(),
-                f.claim.to_owned(),
-                verdict,
-                f.measured,
-                f.effect.map_or_else(|| table::NOTHING.to_owned(), table::plus_minus_signed),
-                f.minimum_detectable_effect
-                    .map_or_else(|| table::NOTHING.to_owned(), |effect| format!("{effect:.1}")),
-                because,
-                f.published.to_owned(),
-            ]
-        })
-        .collect();
+    let rows = ledger(results).into_iter().map(|f| {
+        let verdict = match (f.verdict, &f.explained_by) {
+            (ClaimVerdict::Holds, Some(_)) => "explained by control".to_owned(),
+            (verdict, _) => verdict.name().to_owned(),
+        };
+        let because = f.explained_by.unwrap_or(f.note);
+        vec![
+            f.id,
+            f.claim,
+            verdict,
+            f.measured,
+            f.effect.map_or_else(|| table::NOTHING.to_owned(), table::plus_minus_signed),
+            f.minimum_detectable_effect
+                .map_or_else(|| table::NOTHING.to_owned(), |effect| format!("{effect:.1}")),
+            because,
+            f.published,
+        ]
+    });
     let header =
         ["", "claim", "verdict", "decided by", "effect", "detectable", "note", "published (7B)"];
-    Grid { header: header.map(str::to_owned).to_vec(), rows }
+    Grid::new(header, rows)
 }
 
 fn outcomes_grid(results: &Results, metrics: &Metrics) -> Grid {
     let names = ["correct", "wrong", "truncated", "unparsed", "in the form asked for"];
     averages(results, metrics, &names, |cell| {
-        let correct = cell.accuracy.mean;
-        let wrong = (1.0 - correct - cell.truncated - cell.unparsed).max(0.0);
-        [correct, wrong, cell.truncated, cell.unparsed, cell.formatted].map(table::percent).to_vec()
+        [cell.accuracy.mean, cell.wrong(), cell.truncated, cell.unparsed, cell.formatted]
+            .map(table::percent)
+            .to_vec()
     })
 }
 
@@ -378,58 +202,43 @@ fn style_grid(results: &Results, metrics: &Metrics) -> Grid {
 
 fn budget_grid(results: &Results, metrics: &Metrics) -> Grid {
     let millions = |count: u64| format!("{:.2} M", count as f64 / 1e6);
-    let rows = results
-        .budgets
-        .iter()
-        .map(|Budget { regime, seed, cost }| {
-            vec![
-                regime.clone(),
-                seed.to_string(),
-                millions(cost.tokens_generated),
-                millions(cost.tokens_trained),
-                cost.optimizer_steps.to_string(),
-                format!("{:.1}", cost.flops / 1e12),
-                format!("{:.0}", cost.wall_time_s),
-                table::shown(metrics.average(regime), |cell| {
-                    cell.gain.map_or_else(String::new, table::points)
-                }),
-            ]
-        })
-        .collect();
+    let rows = results.budgets.iter().map(|Budget { regime, seed, cost }| {
+        vec![
+            regime.clone(),
+            seed.to_string(),
+            millions(cost.tokens_generated),
+            millions(cost.tokens_trained),
+            cost.optimizer_steps.to_string(),
+            format!("{:.1}", cost.flops / 1e12),
+            format!("{:.0}", cost.wall_time_s),
+            table::shown(metrics.average(regime), |cell| {
+                cell.gain.map_or_else(String::new, table::points)
+            }),
+        ]
+    });
     let header = ["regime", "seed", "generated", "trained", "updates", "TFLOP", "seconds", "gain"];
-    Grid { header: header.map(str::to_owned).to_vec(), rows }
+    Grid::new(header, rows)
 }
 
 fn training_grid(results: &Results) -> Grid {
-    let rows = results
-        .training
-        .iter()
-        .map(|stage| {
-            let figures: Vec<String> =
-                stage.summary.iter().map(|(name, value)| format!("{name} {value:.3}")).collect();
-            vec![
-                stage.regime.clone(),
-                stage.stage.clone(),
-                stage.seed.to_string(),
-                format!("{:.0}", stage.cost.wall_time_s),
-                figures.join(", "),
-            ]
-        })
-        .collect();
-    let header = ["regime", "stage", "seed", "seconds", "figures"].map(str::to_owned).to_vec();
-    Grid { header, rows }
+    let rows = results.training.iter().map(|stage| {
+        let figures: Vec<String> =
+            stage.summary.iter().map(|(name, value)| format!("{name} {value:.3}")).collect();
+        vec![
+            stage.regime.clone(),
+            stage.stage.clone(),
+            stage.seed.to_string(),
+            format!("{:.0}", stage.cost.wall_time_s),
+            figures.join(", "),
+        ]
+    });
+    Grid::new(["regime", "stage", "seed", "seconds", "figures"], rows)
 }
 
 fn sample_markdown(text: &mut String, sample: &SampleCompletion) {
     let completion = &sample.completion;
-    let outcome = match sample.outcome {
-        Outcome::Correct => "correct",
-        Outcome::Wrong => "wrong",
-        Outcome::Truncated => "truncated",
-        Outcome::Unparsed => "unparsed",
-    };
-    let _ =
-        writeln!(text, "### {}, `{}`: {outcome}\n", inline(&sample.regime), completion.sample_id);
+    let (regime, outcome) = (inline(&sample.regime), outcome_name(sample.outcome));
+    let _ = writeln!(text, "### {regime}, `{}`: {outcome}\n", completion.sample_id);
     let _ = writeln!(text, "{}", inline(&sample.question));
     let _ = writeln!(
         text,
@@ -466,62 +275,16 @@ fn provenance_markdown(text: &mut String, results: &Results) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::completion::tests::completion;
     use crate::score::fixture::study;
-
-    fn example() -> Value {
-        let results = study(20, &[1, 2]);
-        leaderboard(&results, &Metrics::of(&results))
-    }
-
-    #[test]
-    fn the_leaderboard_satisfies_its_schema() {
-        check(&example()).unwrap();
-    }
-
-    #[test]
-    fn the_schema_refuses_what_is_wrong() {
-        let refused = |change: &dyn Fn(&mut Value)| {
-            let mut value = example();
-            change(&mut value);
-            assert!(check(&value).is_err());
-        };
-        refused(&|v| v["schema_version"] = 1.into());
-        refused(&|v| v["extra"] = 1.into());
-        refused(&|v| v["rows"][0]["cells"][0]["accuracy"]["mean"] = Value::Null);
-        refused(&|v| v["rows"][0]["cells"][0]["accuracy"]["mean"] = json!(45.5));
-        refused(&|v| v["rows"][0]["cells"][0]["level"] = "L6".into());
-        refused(&|v| v["rows"][0]["kind"] = "other".into());
-        refused(&|v| {
-            v["provenance"].as_object_mut().unwrap().remove("commit");
-        });
-        refused(&|v| v["levels"] = json!([]));
-    }
-
-    #[test]
-    fn the_outcomes_of_a_cell_sum_to_one() {
-        for row in example()["rows"].as_array().unwrap() {
-            for cell in row["cells"].as_array().unwrap() {
-                let outcomes = cell["outcomes"].as_object().unwrap();
-                let sum: f64 = outcomes.values().filter_map(Value::as_f64).sum();
-                assert!((sum - 1.0).abs() < 1e-5, "{cell}");
-            }
-        }
-    }
 
     fn sample(text: &str) -> SampleCompletion {
         SampleCompletion {
             regime: "sft".to_owned(),
             completion: Completion {
                 sample_id: "path/test/1/00001".to_owned(),
-                benchmark: "path".to_owned(),
-                hops: 2,
-                sample: 0,
-                answer: "red".to_owned(),
-                choices: Vec::new(),
-                precision: None,
-                text: text.to_owned(),
                 num_tokens: 12,
-                finished: true,
+                ..completion(text)
             },
             outcome: Outcome::Wrong,
             question: "Start at b2 | follow 2 arrows.\nWhich color?".to_owned(),
@@ -665,7 +428,7 @@ mod tests {
 
         ## Budget
 
-        What each regime has cost with all it stands on; operations are 2 for each of the decoder's parameters and token forward, and twice as many backward.
+        What each regime has cost with every stage it builds on; operations are 2 for each of the decoder's parameters and token forward, and twice as many backward.
 
         | regime | seed | generated | trained | updates | TFLOP | seconds | gain |
         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |

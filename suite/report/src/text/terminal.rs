@@ -1,6 +1,6 @@
 //! Results and comparisons as terminal tables. Pure.
 //!
-//! Does not know where the text goes. Numbers are rounded here and nowhere before.
+//! This module does not know where the text goes. Numbers are rounded here and nowhere before.
 //! A row shows its accuracy and, below it, its gain over the base, since either alone misleads:
 //! a gain hides how far a level is from chance, an accuracy hides what training did.
 //! The gain of a shuffled control is left out: it is chance minus skill and says nothing.
@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, ContentArrangement, Row as TableRow, Table, presets};
+use strum::VariantArray as _;
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::families::Family;
 use synergy_benchmarks::style::REASONING_WORDS;
@@ -17,13 +18,25 @@ use crate::compare::{CellVerdict, Comparison, FigureVerdict, Metric, Verdict};
 use crate::score::{Cell, Metrics, ResultRow, Results, RowKind};
 use crate::statistics::{CONFIDENCE, Interval};
 
-/// What stands where a cell has no questions.
+/// The text of a cell without a value.
 pub const NOTHING: &str = "–";
 
-/// A table as text, before it is drawn: lines within a cell are parted by `\n`.
+/// A table as text, before it is drawn: lines within a cell are separated by `\n`.
 pub struct Grid {
+    /// Names of the columns.
     pub header: Vec<String>,
+    /// Cells, `[row][column]`.
     pub rows: Vec<Vec<String>>,
+}
+
+impl Grid {
+    /// A table with the columns `header`.
+    pub fn new<const N: usize>(
+        header: [&str; N],
+        rows: impl IntoIterator<Item = Vec<String>>,
+    ) -> Grid {
+        Grid { header: header.map(str::to_owned).to_vec(), rows: rows.into_iter().collect() }
+    }
 }
 
 /// The final table: rows by level, with intervals. Fits into 120 columns.
@@ -55,13 +68,8 @@ pub fn render_table(results: &Results, metrics: &Metrics, width: u16) -> String 
 pub fn render_comparison(comparison: &Comparison, width: u16) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{}", counts(comparison));
-    let header = ["row", "cell", "metric", "n", "golden", "run", "effect", "verdict"];
-    let mut rows = Vec::new();
-    for verdict in Verdict::ALL.into_iter().filter(|verdict| *verdict != Verdict::Same) {
-        rows.extend(verdict_rows(comparison, verdict));
-    }
-    if !rows.is_empty() {
-        let grid = Grid { header: header.map(str::to_owned).to_vec(), rows };
+    let grid = differences(comparison);
+    if !grid.rows.is_empty() {
         text.push_str(&draw(&grid, width, 3));
         text.push('\n');
     }
@@ -73,9 +81,10 @@ pub fn render_comparison(comparison: &Comparison, width: u16) -> String {
     text
 }
 
-/// How many cells and figures of training got which verdict.
+/// Counts the cells and figures of training with each verdict.
 pub fn counts(comparison: &Comparison) -> String {
-    let found = Verdict::ALL.into_iter().map(|verdict| (verdict, comparison.count(verdict)));
+    let found =
+        Verdict::VARIANTS.iter().copied().map(|verdict| (verdict, comparison.count(verdict)));
     let found = found.filter(|(_, count)| *count > 0);
     let counts: Vec<String> =
         found.map(|(verdict, count)| format!("{count} {}", verdict.name())).collect();
@@ -104,7 +113,7 @@ pub fn title(results: &Results) -> String {
     )
 }
 
-/// The warning beside every figure of a base that has not passed its gate.
+/// The warning shown with every figure of a base that has not passed its gate.
 pub fn provisional(results: &Results) -> Option<String> {
     let provenance = &results.provenance;
     provenance
@@ -122,7 +131,7 @@ pub fn legend() -> String {
     )
 }
 
-/// Accuracy of every row that was asked an external benchmark, and the figures beside it.
+/// Accuracy of every row that was asked an external benchmark, and the figures to compare it with.
 pub fn external_line(results: &Results, metrics: &Metrics, benchmark: &str) -> String {
     let cells: Vec<&Cell> = ordered_rows(results)
         .into_iter()
@@ -131,17 +140,17 @@ pub fn external_line(results: &Results, metrics: &Metrics, benchmark: &str) -> S
     let ours = cells
         .iter()
         .map(|cell| format!("{} {}", cell.row, plus_minus(cell.accuracy.scaled(100.0))));
-    let beside = results
+    let others = results
         .external
         .iter()
         .filter(|external| external.benchmark == benchmark)
         .map(|external| format!("{} {}", external.row, percent(external.accuracy)));
     let num_questions = cells.first().map_or(0, |cell| cell.num_questions);
-    let figures: Vec<String> = ours.chain(beside).collect();
+    let figures: Vec<String> = ours.chain(others).collect();
     format!("{benchmark}, {num_questions} questions, accuracy in %: {}", figures.join(", "))
 }
 
-/// What the families' questions are worth without their pictures, in percent; none where no family was asked.
+/// Says in percent how well the families' questions can be guessed without their pictures; `None` without families.
 pub fn text_only_line(results: &Results) -> Option<String> {
     let of_family = |name: &&str| {
         let family: Family = name.parse().ok()?;
@@ -201,7 +210,7 @@ pub fn levels_grid(results: &Results, metrics: &Metrics) -> Grid {
 }
 
 /// The row's name and, where a line with gains follows, what that line is. The control of a
-/// regime stands right below it, so only what follows its slash is said.
+/// regime is right below it, so only the part after its slash is shown.
 pub fn label(row: &ResultRow, cells: &[Option<&Cell>]) -> String {
     let name = match row.name.split_once('/') {
         Some((_, control)) => format!("  /{control}"),
@@ -230,8 +239,9 @@ pub fn points(gain: Interval) -> String {
     plus_minus_signed(gain.scaled(100.0))
 }
 
+/// Formats a difference with its sign and half of its 95 % interval, one decimal each.
 pub fn plus_minus_signed(effect: Interval) -> String {
-    // Rounded first, so that none is shown as -0.0.
+    // Rounded first, so that nothing is shown as -0.0.
     let mean = (effect.mean * 10.0).round() / 10.0 + 0.0;
     format!("{mean:+.1} ±{:.1}", effect.half_width())
 }
@@ -246,12 +256,21 @@ pub fn shown(cell: Option<&Cell>, text: impl Fn(&Cell) -> String) -> String {
     cell.map_or_else(|| NOTHING.to_owned(), text)
 }
 
+/// Formats a mean with half of its 95 % interval, one decimal each.
 pub fn plus_minus(interval: Interval) -> String {
     format!("{:.1} ±{:.1}", interval.mean, interval.half_width())
 }
 
+/// Formats a share in percent with one decimal, without the sign.
 pub fn percent(share: f64) -> String {
     format!("{:.1}", 100.0 * share)
+}
+
+/// Every cell and figure that is not the same.
+pub(crate) fn differences(comparison: &Comparison) -> Grid {
+    let header = ["row", "cell", "metric", "n", "golden", "run", "effect", "verdict"];
+    let different = Verdict::VARIANTS.iter().filter(|verdict| **verdict != Verdict::Same);
+    Grid::new(header, different.flat_map(|verdict| verdict_rows(comparison, *verdict)))
 }
 
 /// The cells, then the figures with this verdict; a row of results that is missing or new as a whole is one
@@ -337,7 +356,7 @@ fn comparison_row(cell: &CellVerdict) -> Vec<String> {
     ]
 }
 
-/// Breaks a line at spaces so that none is longer than `width`, where its words allow.
+/// Breaks a line at spaces into lines of at most `width` characters, where its words allow.
 fn filled(line: &str, width: usize) -> String {
     let mut text = String::new();
     let mut column = 0;

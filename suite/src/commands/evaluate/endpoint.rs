@@ -23,6 +23,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rand::RngExt as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use synergy_benchmarks::sample::ImageSource;
@@ -63,17 +64,21 @@ pub struct Endpoint {
 }
 
 /// How answers are drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Drawing {
-    /// At least 0; 0 takes the most probable token.
+    /// Sampling temperature; 0 takes the most probable token.
+    #[schemars(range(min = 0))]
     pub temperature: f64,
-    /// Above 0 and at most 1; 1 keeps all tokens.
+    /// Probability mass that tokens are drawn from, above 0 and at most 1.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub top_p: f64,
-    /// Tokens that are kept; 0 keeps all and is not sent, since not every endpoint knows it.
+    /// Number of tokens that are drawn from; 0: all, and not sent, since not every endpoint knows it.
     pub top_k: usize,
-    /// Tokens of the longest answer, at least 1.
+    /// The longest answer in tokens.
+    #[schemars(range(min = 1))]
     pub max_new_tokens: usize,
-    /// Seed of all draws.
+    /// Seed of what is drawn.
     pub seed: u64,
 }
 

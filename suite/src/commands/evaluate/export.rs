@@ -1,7 +1,7 @@
 //! An evaluation in other programs' formats: lm-eval's results and samples with a sub-task for each level, the Hub's
 //! evaluation results and model index, VLMEvalKit's prediction table. Pure.
 //!
-//! Does not know our own formats' readers. Field names are theirs; what they ask for and we do not have is left out or
+//! This module does not know our own formats' readers. Field names are theirs; what they ask for and we do not have is left out or
 //! null, never made up.
 
 use std::collections::BTreeMap;
@@ -27,10 +27,10 @@ const HUB: [(&str, &str, &str); 5] = [
     ("mmstar", "Lin-Chen/MMStar", "val"),
 ];
 
-/// Files by their path in the folder of exports; `outcomes` are those of the chosen grader, `now` as `2026-01-31T12:34:56`.
+/// Returns the exported files by their path in the folder of exports; `outcomes` are those of the chosen grader, `now` as `2026-01-31T12:34:56`.
 ///
 /// # Errors
-/// Only where serialization fails, which plain data does not.
+/// Never in practice: plain data always serializes.
 pub(super) fn files(
     report: &Report,
     answered: &Answered,
@@ -58,7 +58,7 @@ pub(super) fn files(
     Ok(files)
 }
 
-/// As lm-eval writes a model's name in a path.
+/// Writes a model's name as lm-eval writes it in a path.
 fn sanitized(name: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     name.chars().map(keep).collect()
@@ -199,7 +199,7 @@ fn cell(text: &str) -> String {
     }
 }
 
-/// What is said of how it was measured, in a line.
+/// Says in one line how accuracy was measured.
 fn notes(report: &Report) -> String {
     format!(
         "{} rule grader, no judge model; temperature {}, {} tokens, {} answers each; 95 % interval {:.1} to {:.1}",
@@ -212,7 +212,7 @@ fn notes(report: &Report) -> String {
     )
 }
 
-/// `.eval_results/<benchmark>.yaml` of a model's repository; none for a set that the Hub does not have.
+/// The text of `.eval_results/<benchmark>.yaml` in a model's repository; `None` for a set that the Hub does not have.
 fn eval_results(report: &Report) -> Option<String> {
     let (_, dataset, _) = HUB.into_iter().find(|(name, _, _)| *name == report.benchmark)?;
     Some(format!(

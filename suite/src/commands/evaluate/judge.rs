@@ -1,9 +1,11 @@
 //! Answers to a report: outcomes under every grader, accuracy with intervals, levels, style. Pure.
 //!
-//! Does not know who answered, nor how a report is shown or exported.
+//! This module does not know who answered, nor how a report is shown or exported. [`Report`] is the format of
+//! `evaluation.json`; `golden/schema/evaluation.schema.json` is generated from it.
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::difficulty::Level;
@@ -13,6 +15,7 @@ use synergy_benchmarks::seed::Seed;
 use synergy_report::agreement::{Agreement, Verdicts};
 use synergy_report::analysis::{Analysis, Judged, analyze};
 use synergy_report::completion::Completion;
+use synergy_report::leaderboard::OutcomeShares;
 use synergy_report::score::Machine;
 use synergy_report::statistics::{self, Interval};
 
@@ -23,77 +26,107 @@ use crate::run::machine;
 /// Version of [`Report`] on disk. A change of its meaning raises it.
 pub(super) const SCHEMA_VERSION: u32 = 1;
 
-/// An evaluation, as `evaluation.json` holds it (`golden/schema/evaluation.schema.json`).
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// One model on one benchmark, judged by rules. Shares are of one; lengths are tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(
+    deny_unknown_fields,
+    title = "Synergy evaluation, version 1",
+    extend("$id" = "urn:synergy:evaluation:1")
+)]
 pub struct Report {
+    /// Version of this format.
+    #[schemars(extend("const" = SCHEMA_VERSION))]
     pub schema_version: u32,
+    /// Name of the benchmark.
     pub benchmark: String,
     /// The file, the folder or the seed that the questions are from.
     pub source: String,
+    /// Who answered.
     pub answerer: Answerer,
+    /// How answers were drawn.
     pub drawing: Drawing,
-    /// Whether the study's instruction stood behind every question.
+    /// Whether the study's instruction was added to every question.
     pub template: bool,
+    /// Name of the grader that everything but `agreement` is judged by.
     pub grader: String,
+    /// Where and when the evaluation was made.
     pub provenance: Provenance,
+    /// Questions that were asked.
+    #[schemars(range(min = 1))]
     pub num_questions: usize,
+    /// Answers to each question.
+    #[schemars(range(min = 1))]
     pub num_samples: usize,
     /// Answers whose tokens nobody counted; their words are counted instead.
     pub num_uncounted: usize,
-    /// Rows that are no questions and were left out.
+    /// Rows of the files that are not questions and were left out.
     pub skipped: Vec<SkippedRow>,
     /// Share of right answers, mean over questions, with its 95 % interval over questions.
     pub accuracy: Interval,
-    pub outcomes: Shares,
-    /// Accuracy of the best guess that does not see the picture; none where no other split tells it.
+    /// Shares of all answers by outcome.
+    pub outcomes: OutcomeShares,
+    /// Accuracy of the best guess that does not see the picture; null where no other split shows it.
+    #[schemars(range(min = 0, max = 1))]
     pub text_only: Option<f64>,
-    /// Where levels are from; none if no question has one.
+    /// Where levels are from; null if no question has one.
     pub levels_from: Option<String>,
+    /// The questions by level.
     pub levels: Vec<Part>,
+    /// The questions by category.
     pub categories: Vec<Part>,
+    /// Length and style of the answers.
     pub analysis: Option<Analysis>,
+    /// The same answers under every grader.
     pub agreement: Agreement,
 }
 
-/// Where and when.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// Where and when an evaluation was made.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Provenance {
+    /// Day of the evaluation.
+    #[schemars(regex(pattern = r"^\d{4}-\d{2}-\d{2}$"))]
     pub date: String,
+    /// Commit of the suite.
     pub commit: String,
+    /// Whether the tree had changes that the commit does not have.
     pub dirty: bool,
+    /// Machine that the evaluation was made on.
     pub machine: Machine,
 }
 
 /// A row of a file that was left out.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct SkippedRow {
+    /// The file.
     pub file: String,
+    /// The row in it.
     pub row: u64,
+    /// The column that is at fault.
     pub column: String,
+    /// What is wrong with it.
     pub cause: String,
 }
 
-/// Shares of the four outcomes.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Shares {
-    pub correct: f64,
-    pub wrong: f64,
-    pub truncated: f64,
-    pub unparsed: f64,
-}
-
 /// The questions of one level or category.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Part {
+    /// Name of the level or category.
     pub name: String,
+    /// Its questions.
+    #[schemars(range(min = 1))]
     pub num_questions: usize,
+    /// Share of right answers, mean over its questions, with its 95 % interval.
     pub accuracy: Interval,
     /// Mean tokens of an answer.
+    #[schemars(range(min = 0))]
     pub tokens: f64,
 }
 
-/// Judges everything; `completions` are those of `answered`, question by question. Gives the outcomes of the chosen
-/// grader beside the report.
+/// Judges `completions`, which are those of `answered`, question by question; returns the report and the outcomes by the
+/// chosen grader.
 pub(super) fn report(
     answered: &Answered,
     completions: &[Completion],
@@ -170,7 +203,7 @@ pub(super) fn report(
             })
             .collect(),
         accuracy: accuracy("all", &questions.iter().collect::<Vec<_>>()),
-        outcomes: Shares {
+        outcomes: OutcomeShares {
             correct: share(Outcome::Correct),
             wrong: share(Outcome::Wrong),
             truncated: share(Outcome::Truncated),
@@ -233,4 +266,21 @@ fn accuracy(name: &str, questions: &[&Question]) -> Interval {
     let stream = Seed::root(0).fold_in("evaluation").fold_in(name);
     let draws = statistics::bootstrap(stream, std::slice::from_ref(&group));
     Interval::of(mean, draws.into_iter().next().unwrap_or_default(), 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The published schema follows from the types; `UPDATE_SCHEMA=1 cargo nextest run -p synergy-suite schema` renews it.
+    #[test]
+    fn the_schema_is_that_of_the_types() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/schema/evaluation.schema.json");
+        let schema = synergy_report::text::schema::<Report>();
+        if std::env::var_os("UPDATE_SCHEMA").is_some() {
+            std::fs::write(path, &schema).unwrap();
+        }
+        let hint = "UPDATE_SCHEMA=1 cargo nextest run -p synergy-suite schema";
+        assert!(std::fs::read_to_string(path).unwrap() == schema, "{path} is stale: {hint}");
+    }
 }

@@ -1,11 +1,11 @@
 //! A report for a terminal and as Markdown. Pure.
 //!
-//! Does not know how its figures came about. Numbers are rounded here and nowhere before.
+//! This module does not know how its figures came about. Numbers are rounded here and nowhere before.
 
 use std::fmt::Write as _;
 use synergy_report::analysis::{grids, written};
 use synergy_report::text::markdown::{inline, markdown_table};
-use synergy_report::text::terminal::{Grid, draw, percent};
+use synergy_report::text::terminal::{Grid, draw, percent, plus_minus};
 
 use super::judge::{Part, Report};
 
@@ -16,7 +16,7 @@ pub(super) fn render(report: &Report, width: u16) -> String {
     text.push('\n');
     text.push_str(&draw(&grids::graders(&report.agreement), width, 1));
     text.push('\n');
-    for line in told(report) {
+    for line in remarks(report) {
         let _ = writeln!(text, "{line}");
     }
     text
@@ -34,7 +34,7 @@ pub(super) fn markdown(report: &Report) -> String {
         written::budgets(&mut text, std::slice::from_ref(analysis));
     }
     text.push('\n');
-    for line in told(report) {
+    for line in remarks(report) {
         let _ = writeln!(text, "- {}", inline(&line));
     }
     text
@@ -53,12 +53,11 @@ fn head(report: &Report) -> String {
 }
 
 fn parts_grid(report: &Report) -> Grid {
-    let header = ["", "n", "accuracy %", "tokens"].map(str::to_owned).to_vec();
     let row = |part: &Part| {
         vec![
             part.name.clone(),
             part.num_questions.to_string(),
-            synergy_report::text::terminal::plus_minus(part.accuracy.scaled(100.0)),
+            plus_minus(part.accuracy.scaled(100.0)),
             format!("{:.0}", part.tokens),
         ]
     };
@@ -70,11 +69,11 @@ fn parts_grid(report: &Report) -> Grid {
         tokens,
     };
     let parts = [&all].into_iter().chain(&report.levels).chain(&report.categories);
-    Grid { header, rows: parts.map(row).collect() }
+    Grid::new(["", "n", "accuracy %", "tokens"], parts.map(row))
 }
 
-/// What a reader must know beside the figures.
-fn told(report: &Report) -> Vec<String> {
+/// Everything besides the figures that a reader must know, one line each.
+fn remarks(report: &Report) -> Vec<String> {
     let shares = report.outcomes;
     let mut lines = vec![format!(
         "outcomes by {}: {} % correct, {} % wrong, {} % truncated, {} % unparsed",
@@ -96,7 +95,7 @@ fn told(report: &Report) -> Vec<String> {
     }
     if report.num_uncounted > 0 {
         lines.push(format!(
-            "the tokens of {} answers were not counted by the endpoint: their words stand for them",
+            "the endpoint did not count the tokens of {} answers: their words are counted instead",
             report.num_uncounted
         ));
     }
