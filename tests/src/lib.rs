@@ -56,9 +56,6 @@ pub struct Running {
 
 impl Running {
     /// Waits until a line of its standard error contains `marker`.
-    ///
-    /// # Panics
-    /// If it ends before such a line.
     #[track_caller]
     pub fn wait_for(&mut self, marker: &str) {
         let mut seen = self.stderr.len();
@@ -70,9 +67,6 @@ impl Running {
     }
 
     /// Sends it a signal.
-    ///
-    /// # Panics
-    /// If it has ended already.
     #[track_caller]
     pub fn signal(&self, stop: Stop) {
         let name = match stop {
@@ -87,21 +81,12 @@ impl Running {
     }
 
     /// Waits for its end.
-    ///
-    /// # Panics
-    /// If its standard error is no text.
     pub fn finish(mut self) -> Finished {
         self.lines.read_to_string(&mut self.stderr).expect("standard error is text");
         let status = self.child.wait().expect("a child can be waited for");
         let wall_time_s = self.clock.elapsed().as_secs_f64();
-        let half_written = BTreeSet::new();
-        Finished {
-            code: code(status),
-            stdout: String::new(),
-            stderr: self.stderr,
-            wall_time_s,
-            half_written,
-        }
+        let (stdout, half_written) = (String::new(), BTreeSet::new());
+        Finished { code: code(status), stdout, stderr: self.stderr, wall_time_s, half_written }
     }
 }
 
@@ -242,9 +227,6 @@ impl Project {
     }
 
     /// Starts the binary and does not wait for its end.
-    ///
-    /// # Panics
-    /// If it cannot be started.
     pub fn start(&self, arguments: &[&str]) -> Running {
         let clock = Instant::now();
         let mut command = self.command(&self.binary);

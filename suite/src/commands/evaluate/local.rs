@@ -11,7 +11,6 @@ use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::checkpoint::Checkpoint;
 use synergy_models::generate::{Generated, Sampling};
-use synergy_models::weights::ComputeDtype;
 
 use super::questions::SUFFIX;
 use super::{Answerer, Asking};
@@ -38,7 +37,7 @@ const CHUNK: usize = 32;
 pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<Vec<Reply>>)> {
     let &Asking { args, asked, purpose, drawing, events, .. } = asking;
     let compute = Compute::open(&args.device, None)?;
-    let dtype = ComputeDtype::from(args.dtype);
+    let dtype = args.dtype;
     compute.takes(dtype)?;
     let Model { checkpoint, parameters } = Model::open(dir, args.adapter.as_deref(), &compute)?;
     let Checkpoint { config, tokenizer, processor, generation } = checkpoint;
@@ -185,6 +184,7 @@ mod tests {
     use super::*;
     use crate::train::pool::drawn;
     use synergy_benchmarks::families::Split;
+    use synergy_models::weights::ComputeDtype;
 
     #[test]
     fn the_key_of_an_answer_depends_on_files_backend_and_dtype() {
