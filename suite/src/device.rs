@@ -35,7 +35,7 @@ pub struct Compute {
     pub device: Device,
     /// `flex`, `libtorch` or `cuda`, as written into provenance.
     pub name: String,
-    /// Which device it is and why, for people.
+    /// Names the device and says why it was chosen, for people.
     pub description: String,
     pub place: Place,
     pub num_threads: usize,

@@ -110,9 +110,9 @@ impl PlannedRow {
 /// How an evaluation asks.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Asking {
-    /// With the study's instruction.
+    /// True if the study's instruction is part of the prompt.
     pub template: bool,
-    /// With another question's picture.
+    /// True if every question comes with another question's picture.
     pub shuffled: bool,
     /// At temperature 0.
     pub greedy: bool,

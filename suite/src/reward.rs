@@ -1,4 +1,4 @@
-//! What an answer of RL earns, and whether that can be had without answering.
+//! What an answer of RL earns, and whether it can be earned without answering.
 //!
 //! Does not know models or groups. The study's reward is 0.9 accuracy + 0.1 format, each 0 or 1; what
 //! counts as the answer is stricter here than in evaluation, since a policy finds every leniency.

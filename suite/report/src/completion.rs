@@ -36,7 +36,7 @@ pub struct Completion {
     pub text: String,
     /// Tokens of `text`, the end token included where there is one.
     pub num_tokens: u32,
-    /// Whether the model ended by itself; false when the length limit cut it.
+    /// True if the model ended by itself; false when the length limit cut it.
     pub finished: bool,
 }
 

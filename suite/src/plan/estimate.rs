@@ -91,7 +91,7 @@ pub(super) struct Estimate {
 struct Learning {
     with_gradient: f64,
     factors: Option<f64>,
-    /// Whether any are the tower's: then its graph is kept, and no features are.
+    /// True if any of them belong to the tower: then its graph is kept, and no features are.
     tower: bool,
 }
 

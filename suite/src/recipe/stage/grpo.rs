@@ -53,7 +53,7 @@ pub struct Guidance {
     pub data: String,
     /// Greatest pass rate at which a group is guided, 0 to 1: 0 guides groups without a right answer, 1 all.
     pub gate: f64,
-    /// Whether a guided group keeps its RL loss in addition to the demonstration's.
+    /// True if a guided group keeps its RL loss in addition to the demonstration's.
     pub keep_rl: bool,
     /// The loss of the demonstrations' tokens.
     pub weighting: Weighting,

@@ -24,7 +24,7 @@ pub struct SftSpec {
     /// Tokens of a sequence at most: the rest of a longer answer is not learned. No limit without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,
-    /// Which checkpoint of its epochs the stage leaves behind.
+    /// Selects which checkpoint of its epochs the stage leaves behind.
     pub checkpoint: KeptCheckpoint,
     /// Settings of training, by the name of their table.
     pub training: Named<TrainingSpec>,
@@ -32,7 +32,7 @@ pub struct SftSpec {
     pub optimizer: Named<OptimizerSpec>,
 }
 
-/// Which checkpoint of its epochs a stage leaves behind.
+/// Selects which checkpoint of its epochs a stage leaves behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeptCheckpoint {
