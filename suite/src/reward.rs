@@ -14,8 +14,11 @@ use synergy_benchmarks::sample::Sample;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RewardSpec {
+    /// Paid for a right answer; above 0.
     pub accuracy_weight: f64,
+    /// Paid for the form of an answer; 0 or more.
     pub format_weight: f64,
+    /// What counts as the answer.
     pub answer: AnswerRule,
 }
 
@@ -33,8 +36,11 @@ pub enum AnswerRule {
 /// The parts of a reward, each 0 or 1, and their weighted sum.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reward {
+    /// 1 for a right answer.
     pub accuracy: f64,
+    /// 1 for the form of an answer.
     pub format: f64,
+    /// The weighted sum.
     pub total: f64,
 }
 
@@ -99,11 +105,11 @@ fn degenerate(sample: &Sample, prompt: &str, others: &[String]) -> Vec<(&'static
     ]
 }
 
-/// Whether no trick of a fixed list earns more than the format's part by the rules of `grader`, for questions of every
-/// family.
+/// Checks that no trick of a fixed list earns more than the format's part by the rules of `grader`, for questions of
+/// every family.
 ///
 /// # Errors
-/// With the trick that pays, or if the weights are none.
+/// If a trick pays, which the error names, or a weight is outside its range.
 pub fn audit(spec: &RewardSpec, grader: Grader) -> Result<()> {
     let RewardSpec { accuracy_weight, format_weight, .. } = *spec;
     ensure!(

@@ -77,8 +77,11 @@ const NATIVE_PROMPTS: f64 = 16.0;
 pub(super) struct Estimate {
     /// Updates or, of data, questions; at most.
     pub(super) num_steps: usize,
+    /// Tokens that are trained and sampled.
     pub(super) num_tokens: f64,
+    /// Memory at its peak.
     pub(super) memory_bytes: f64,
+    /// Time from start to end.
     pub(super) seconds: f64,
 }
 

@@ -295,9 +295,7 @@ fn run_in(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Resu
 fn train(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Result<Summary> {
     let Place { base, compute, store, .. } = place;
     let spec = &planned.spec;
-    let (Some(from), Some(training), Some(optimizer)) =
-        (&planned.from, spec.training(), spec.optimizer())
-    else {
+    let (Some(from), Some((training, optimizer))) = (&planned.from, spec.trained()) else {
         bail!("stage `{}` does not train", planned.name)
     };
     let start = checkpoint(store, from, base, &compute.device, None)?;

@@ -75,10 +75,6 @@ pub enum Weighting {
 }
 
 impl StageKind for GrpoSpec {
-    fn kind(&self) -> &'static str {
-        "grpo"
-    }
-
     fn inputs(&self) -> Vec<Input<'_>> {
         let demonstrations = self.guidance.as_ref().map(|guidance| guidance.data.as_str());
         let solved = self.skip_solved_by.as_deref();
@@ -157,12 +153,8 @@ impl StageKind for GrpoSpec {
         self.training.checkpoint_every = 1;
     }
 
-    fn training(&self) -> Option<&TrainingSpec> {
-        Some(&self.training)
-    }
-
-    fn optimizer(&self) -> Option<&OptimizerSpec> {
-        Some(&self.optimizer)
+    fn trained(&self) -> Option<(&TrainingSpec, &OptimizerSpec)> {
+        Some((&self.training, &self.optimizer))
     }
 
     fn questions(&self) -> Option<&QuestionsSpec> {

@@ -49,10 +49,6 @@ pub enum Keep {
 }
 
 impl StageKind for SampleSpec {
-    fn kind(&self) -> &'static str {
-        "sample"
-    }
-
     fn output(&self) -> Output {
         Output::Sample
     }

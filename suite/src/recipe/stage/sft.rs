@@ -50,10 +50,6 @@ impl SftSpec {
 }
 
 impl StageKind for SftSpec {
-    fn kind(&self) -> &'static str {
-        "sft"
-    }
-
     fn inputs(&self) -> Vec<Input<'_>> {
         vec![
             Input::new(Role::Start, "from", &self.from),
@@ -97,12 +93,8 @@ impl StageKind for SftSpec {
         self.training.checkpoint_every = 1;
     }
 
-    fn training(&self) -> Option<&TrainingSpec> {
-        Some(&self.training)
-    }
-
-    fn optimizer(&self) -> Option<&OptimizerSpec> {
-        Some(&self.optimizer)
+    fn trained(&self) -> Option<(&TrainingSpec, &OptimizerSpec)> {
+        Some((&self.training, &self.optimizer))
     }
 
     fn keeps_best(&self) -> bool {

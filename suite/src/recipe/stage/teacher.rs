@@ -30,10 +30,6 @@ pub enum Trace {
 }
 
 impl StageKind for TeacherSpec {
-    fn kind(&self) -> &'static str {
-        "teacher"
-    }
-
     fn output(&self) -> Output {
         Output::Data
     }
