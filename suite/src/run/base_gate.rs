@@ -42,8 +42,8 @@ const MAX_NEW_TOKENS: usize = 256;
 /// The rules that the gate judges by, whatever those of the recipe are.
 const GRADER: Grader = Grader::Boxed1;
 
-/// What the gate measured on the validation split: greedy but for the levels, and on hops 1 to 4
-/// but for accuracy by hops and the levels.
+/// Figures of the validation split: greedy but for the levels, and on hops 1 to 4 but for accuracy by hops and the
+/// levels.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GateReport {
     /// Tells whether there are no faults.

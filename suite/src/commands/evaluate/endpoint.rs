@@ -49,7 +49,7 @@ pub struct Endpoint {
     pub url: String,
     /// The model's name at the endpoint.
     pub model: String,
-    /// What is served under that name, where it is known; part of every key.
+    /// Revision that is served under that name, where it is known; part of every key.
     pub revision: String,
     /// Sent as a bearer token, if there is one.
     pub api_key: Option<String>,
@@ -91,7 +91,7 @@ pub struct Ask<'a> {
     pub images: &'a [ImageSource],
     /// Number of this answer among those to the question, from 0.
     pub sample: u32,
-    /// What the answer is for.
+    /// The use of the answer.
     pub purpose: Purpose,
 }
 
@@ -413,7 +413,7 @@ impl UnderWay {
     }
 }
 
-/// What came of all attempts at one answer.
+/// Outcome of all attempts at one answer.
 enum Attempted {
     Reply(Reply),
     /// No reply after all attempts; holds the last error.
@@ -421,7 +421,7 @@ enum Attempted {
     Interrupted,
 }
 
-/// What came of one attempt.
+/// Outcome of one attempt.
 enum Attempt {
     Reply(Reply),
     /// Worth another attempt, not before `after` if the endpoint said so.
