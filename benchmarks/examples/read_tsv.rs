@@ -6,7 +6,7 @@
 //! $ cargo run -p synergy-benchmarks --example read_tsv -- read mmstar MMStar.tsv
 //! ```
 //!
-//! Does not know what a file should hold. Every hundredth picture is decoded too.
+//! This module does not know what a file should hold. Every hundredth picture is decoded too.
 
 #![expect(clippy::print_stdout, reason = "what it measures is what it is for")]
 

@@ -1,6 +1,6 @@
 //! Published benchmarks, one file each, read from the files that their owners publish.
 //!
-//! Does not fetch anything: `cargo xtask fetch` does what it can, against `datasets.lock` beside this
+//! This module does not fetch anything: `cargo xtask fetch` does what it can, against `datasets.lock` beside this
 //! crate. Benchmarks of others have no hops, no traces and no teacher; they are evaluated, never trained on.
 //!
 //! [`open`] reads a benchmark that is known here, [`mapped::open`] any file whose columns are named,
@@ -51,7 +51,7 @@ const ALL: [&Published; 5] = [
     &mmstar::BENCHMARK,
 ];
 
-/// At most `limit` of `samples`, at even distances and in their order.
+/// Returns at most `limit` of `samples`, at even distances and in their order.
 pub fn spread(samples: Vec<Sample>, limit: usize) -> Vec<Sample> {
     let count = samples.len();
     if limit >= count {
@@ -61,7 +61,7 @@ pub fn spread(samples: Vec<Sample>, limit: usize) -> Vec<Sample> {
     samples.into_iter().enumerate().filter(|(i, _)| kept(*i)).map(|(_, sample)| sample).collect()
 }
 
-/// The questions of one split, which must be named where there are several: they share problems, and an accuracy over
+/// Returns the questions of one split, which must be named where there are several: they share problems, and an accuracy over
 /// all of them is nobody's.
 ///
 /// # Errors
@@ -89,7 +89,7 @@ pub fn of_split(samples: Vec<Sample>, split: Option<&str>) -> Result<Vec<Sample>
     Ok(samples.into_iter().filter(|sample| split.is_none_or(|name| own(sample) == name)).collect())
 }
 
-/// The names that [`open`] takes.
+/// Returns the names that [`open`] takes.
 pub fn names() -> impl Iterator<Item = &'static str> {
     ALL.into_iter().map(|published| published.name)
 }

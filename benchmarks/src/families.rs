@@ -6,10 +6,10 @@
 //! no picture can be shared between splits, whatever the seeds. Swap's discs are hashed without
 //! their order: a mirrored disc asks for the same solution and must not cross a split.
 
+mod canvas;
 mod chart;
 mod count;
 mod path;
-mod picture;
 mod sheet;
 mod sum;
 mod swap;
@@ -26,7 +26,7 @@ use strum::{Display, EnumCount, IntoStaticStr, VariantArray};
 
 pub use sheet::contact_sheet;
 
-use self::picture::Board;
+use self::canvas::Board;
 use crate::seed::Seed;
 
 /// The most steps a question may ask for.
@@ -79,7 +79,7 @@ impl Family {
         self.into()
     }
 
-    /// What the family measures, in a sentence or two: the section of that name in its page.
+    /// Returns what the family measures, in a sentence or two: the section of that name in its page.
     pub fn about(self) -> String {
         let page = match self {
             Family::Path => include_str!("../families/path.md"),
@@ -183,7 +183,7 @@ pub enum Cell {
 }
 
 impl Cell {
-    /// Four bytes that say what must be perceived, and nothing about how it looks.
+    /// Returns four bytes that say what must be perceived, and nothing about how it looks.
     fn canonical(self) -> [u8; 4] {
         match self {
             Cell::Arrow { direction, color } => [0, direction as u8, color as u8, 0],
@@ -196,7 +196,7 @@ impl Cell {
         }
     }
 
-    /// Content of the same kind that differs in every part.
+    /// Draws content of the same kind that differs in every part.
     fn other(self, rng: &mut ChaCha8Rng) -> Cell {
         match self {
             Cell::Arrow { direction, color } => Cell::Arrow {
@@ -216,7 +216,7 @@ impl Cell {
         }
     }
 
-    /// The words for the cell's whole content.
+    /// Returns the words for the cell's whole content.
     fn percept(self) -> String {
         match self {
             Cell::Arrow { direction, color } => format!("{direction} {color}"),
@@ -389,7 +389,7 @@ impl Scene {
         }
     }
 
-    /// The scene as a careless eye sees it: each cell is taken for another with probability `rate`.
+    /// Returns the scene as a careless eye sees it: each cell is taken for another with probability `rate`.
     ///
     /// A question asked of it has traces that go on from the mistake, as they would in a person's
     /// text. Nothing is drawn from `rng` if `rate` is zero.
@@ -418,7 +418,7 @@ impl Scene {
         (format!("Read the cells {}.", range(from, num_cells)), response.join(" "))
     }
 
-    /// The split that the content belongs to: half pretrain, 6/16 train, 1/16 each of the others.
+    /// Returns the split that the content belongs to: half pretrain, 6/16 train, 1/16 each of the others.
     pub fn split(&self) -> Split {
         let content: Vec<u8> = self.cells.into_iter().flat_map(Cell::canonical).collect();
         match blake3::hash(&content).as_bytes()[0] / 16 {
@@ -430,7 +430,7 @@ impl Scene {
     }
 }
 
-/// The name of the cell at `at` in reading order, from `a1` over `b1` to `d4`.
+/// Returns the name of the cell at `at` in reading order, from `a1` over `b1` to `d4`.
 ///
 /// # Panics
 /// If `at` is not below [`NUM_CELLS`].
@@ -438,22 +438,22 @@ pub fn cell_name(at: usize) -> &'static str {
     NAMES[at]
 }
 
-/// The `num_cells` cells from `from` on in reading order; after the last comes the first.
+/// Returns the `num_cells` cells from `from` on in reading order; after the last comes the first.
 fn run(from: usize, num_cells: usize) -> impl Iterator<Item = usize> {
     (from..from + num_cells).map(|at| at % NUM_CELLS)
 }
 
-/// The words for that run of cells.
+/// Returns the words for that run of cells.
 fn range(from: usize, num_cells: usize) -> String {
     format!("from {} to {}", NAMES[from], NAMES[(from + num_cells - 1) % NUM_CELLS])
 }
 
-/// One of `all`, each as likely.
+/// Returns one of `all`, each as likely.
 fn choose<T: Copy>(all: &[T], rng: &mut ChaCha8Rng) -> T {
     all[rng.random_range(0..all.len())]
 }
 
-/// One of `all` but not `this`, each as likely: what a slip of the eye sees.
+/// Returns one of `all` but not `this`, each as likely: what a slip of the eye sees.
 ///
 /// One draw whatever `this` is, so that the content of a cell never moves the stream of its looks.
 fn choose_other<T: Copy + PartialEq>(all: &[T], this: T, rng: &mut ChaCha8Rng) -> T {

@@ -1,6 +1,6 @@
 //! Randomness by derivation: every stream is a keyed hash of (root seed, labels, indices).
 //!
-//! Does not know what the streams are used for.
+//! This module does not know what the streams are used for.
 //! Seeds are never added to or shared: `seed + 1` would make neighbouring runs overlap.
 
 use rand_chacha::ChaCha8Rng;
@@ -11,22 +11,22 @@ use rand_chacha::rand_core::SeedableRng;
 pub struct Seed([u8; 32]);
 
 impl Seed {
-    /// The root of a run.
+    /// Returns the root of a run.
     pub fn root(seed: u64) -> Seed {
         Seed(*blake3::hash(&seed.to_le_bytes()).as_bytes())
     }
 
-    /// The stream for `label` below this one.
+    /// Returns the stream for `label` below this one.
     pub fn fold_in(self, label: &str) -> Seed {
         Seed(*blake3::keyed_hash(&self.0, label.as_bytes()).as_bytes())
     }
 
-    /// The stream at `index` below this one.
+    /// Returns the stream at `index` below this one.
     pub fn at(self, index: u64) -> Seed {
         Seed(*blake3::keyed_hash(&self.0, &index.to_le_bytes()).as_bytes())
     }
 
-    /// A generator that starts at this node.
+    /// Returns a generator that starts at this node.
     pub fn rng(self) -> ChaCha8Rng {
         ChaCha8Rng::from_seed(self.0)
     }

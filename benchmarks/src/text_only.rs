@@ -1,6 +1,6 @@
 //! What questions are worth without their pictures: the best guess that knows only the text.
 //!
-//! Does not know where questions are from. An accuracy can only be read beside this one: what is not above it needs
+//! This module does not know where questions are from. An accuracy can only be read beside this one: what is not above it needs
 //! no eyes. The guess is the answer that was most frequent for the same text in another split, which no model that
 //! sees only the text can beat by more than chance where texts repeat often enough, as they do in the families and in
 //! EasyVQA.
@@ -18,7 +18,7 @@ const ASKED: u64 = 2_000;
 /// Seed of both.
 const SEED: u64 = 1;
 
-/// Share of `asked` that the most frequent answer of the same text in `known` gets right (of equals the
+/// Returns the share of `asked` that the most frequent answer of the same text in `known` gets right (of equals the
 /// alphabetically first); a text that `known` lacks counts as wrong. Pairs are (question, answer). NaN if `asked` is
 /// empty.
 pub fn accuracy<'a>(
@@ -81,7 +81,7 @@ const FAMILIES: [(Family, [f64; MAX_HOPS]); 5] = [
     ),
 ];
 
-/// Accuracy of the best guess from the text alone on questions of `family` that take `hops` steps, each number as
+/// Returns the accuracy of the best guess from the text alone on questions of `family` that take `hops` steps, each number as
 /// often.
 ///
 /// # Panics

@@ -44,7 +44,7 @@ pub mod qwen2_5_vl;
 pub mod tokenizer;
 pub mod weights;
 
-// Old paths of what moved, until its last user has followed.
+// Old paths of what moved, until their last user has followed.
 pub use qwen2_5_vl::{config, rope, text, vision, vlm};
 
 #[cfg(test)]

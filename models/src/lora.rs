@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::qwen2_5_vl::names::{EMBEDDING, module_name};
-use crate::weights::{ComputeDtype, NamedShape, Parameter, Parameters, StoredDtype, write_tensors};
+use crate::qwen2_5_vl::shapes::NamedShape;
+use crate::weights::{ComputeDtype, Parameter, Parameters, StoredDtype, write_tensors};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";

@@ -18,7 +18,7 @@ use synergy_models::weights::ComputeDtype;
 
 use crate::limits::{CARD_PARTS, ROLLOUT_BYTES};
 
-/// What memory and time hang on: whose memory, and which form of the model.
+/// Where a model computes, which memory and time depend on: whose memory, and which form of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// The host's, in the native form.
@@ -29,26 +29,26 @@ pub enum Place {
     Card,
 }
 
-/// A device by its name on the command line, and how many shards it computes at once.
+/// A device, and how many shards it computes at once.
 #[derive(Debug, Clone)]
 pub struct Compute {
     pub device: Device,
     /// `flex`, `libtorch` or `cuda`, as written into provenance.
     pub name: String,
     /// Which device it is and why, for people.
-    pub told: String,
+    pub description: String,
     pub place: Place,
     pub num_threads: usize,
     /// Bytes that the rollouts of one shard may take at once.
     pub memory_bytes: usize,
-    /// Threads that stay, and with them the memory that the allocator keeps for each: a tenth of a training
-    /// step, a sixth of decoding. None if there is only one.
+    /// Threads that outlive a call, and with them the memory that the allocator holds for each: that saves a tenth of a
+    /// training step and a sixth of decoding. `None` if there is only one.
     pool: Option<Arc<ThreadPool>>,
 }
 
-/// What `--device` asks for.
+/// A device as `--device` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum DeviceName {
     Auto,
     Flex,
     LibTorch,
@@ -56,42 +56,42 @@ enum Asked {
     Cuda(usize),
 }
 
-impl FromStr for Asked {
+impl FromStr for DeviceName {
     type Err = anyhow::Error;
 
-    fn from_str(name: &str) -> Result<Asked> {
+    fn from_str(name: &str) -> Result<DeviceName> {
         let card = name.strip_prefix("cuda:").and_then(|number| number.parse().ok());
         match (name, card) {
-            ("auto", _) => Ok(Asked::Auto),
-            ("flex", _) => Ok(Asked::Flex),
-            ("libtorch", _) => Ok(Asked::LibTorch),
-            ("cuda", _) => Ok(Asked::Cuda(0)),
-            (_, Some(card)) => Ok(Asked::Cuda(card)),
+            ("auto", _) => Ok(DeviceName::Auto),
+            ("flex", _) => Ok(DeviceName::Flex),
+            ("libtorch", _) => Ok(DeviceName::LibTorch),
+            ("cuda", _) => Ok(DeviceName::Cuda(0)),
+            (_, Some(card)) => Ok(DeviceName::Cuda(card)),
             _ => bail!("unknown device `{name}`\nhint: auto, flex, libtorch, cuda or cuda:N"),
         }
     }
 }
 
 impl Compute {
-    /// The device called `name`; `auto` takes CUDA if this build and the machine have it, else flex.
+    /// Opens the device called `name`; `auto` takes CUDA if this build and the machine have it, else flex.
     ///
     /// # Errors
     /// If there is no such device, this build lacks it, or the machine has no such card.
     pub fn open(name: &str, num_threads: Option<usize>) -> Result<Compute> {
-        let asked: Asked = name.parse()?;
-        let (device, told) = match asked {
-            Asked::Auto => match libtorch::cards() {
+        let asked: DeviceName = name.parse()?;
+        let (device, description) = match asked {
+            DeviceName::Auto => match libtorch::cards() {
                 Ok(0) => (None, "flex: no CUDA device".to_owned()),
                 Ok(count) => (Some(libtorch::cuda(0)?), format!("cuda:0, the first of {count}")),
                 Err(_) => (None, "flex: this build has no libtorch".to_owned()),
             },
-            Asked::Flex => (None, "flex".to_owned()),
-            Asked::LibTorch => (Some(libtorch::cpu()?), "libtorch on the CPU".to_owned()),
-            Asked::Cuda(card) => (Some(libtorch::cuda(card)?), format!("cuda:{card}")),
+            DeviceName::Flex => (None, "flex".to_owned()),
+            DeviceName::LibTorch => (Some(libtorch::cpu()?), "libtorch on the CPU".to_owned()),
+            DeviceName::Cuda(card) => (Some(libtorch::cuda(card)?), format!("cuda:{card}")),
         };
         let (name, place) = match (&device, asked) {
             (None, _) => ("flex", Place::Slices),
-            (Some(_), Asked::LibTorch) => ("libtorch", Place::Host),
+            (Some(_), DeviceName::LibTorch) => ("libtorch", Place::Host),
             (Some(_), _) => ("cuda", Place::Card),
         };
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -105,7 +105,15 @@ impl Compute {
         let device = device.unwrap_or_else(Device::flex);
         let card_bytes = (place == Place::Card).then(card_bytes).flatten();
         let memory_bytes = card_bytes.map_or(ROLLOUT_BYTES, |bytes| bytes / CARD_PARTS);
-        Ok(Compute { device, name: name.to_owned(), told, place, num_threads, memory_bytes, pool })
+        Ok(Compute {
+            device,
+            name: name.to_owned(),
+            description,
+            place,
+            num_threads,
+            memory_bytes,
+            pool,
+        })
     }
 
     /// Name of what computes, with the version of libtorch where that is used, for keys.
@@ -116,30 +124,30 @@ impl Compute {
         }
     }
 
-    /// Whether this device computes in `dtype`.
+    /// Checks that this device computes in `dtype`.
     ///
     /// # Errors
     /// On flex, if it is not f32: its native form is written for that.
     pub fn takes(&self, dtype: ComputeDtype) -> Result<()> {
         ensure!(
             dtype == ComputeDtype::F32 || self.name != "flex",
-            "bf16 is asked for, the device is flex\nhint: bf16 needs --device libtorch or cuda"
+            "the device flex does not compute in bf16\nhint: bf16 needs --device libtorch or cuda"
         );
         Ok(())
     }
 
-    /// Where numbers are kept that nothing computes with on the device.
+    /// The device of numbers that nothing computes with.
     pub fn host() -> Device {
         Device::flex()
     }
 
-    /// Items of [`Compute::map`] whose results are held together, where they are summed: enough that no thread waits long
-    /// for another.
+    /// Number of items of [`Compute::map`] whose results are in memory together where they are summed: enough that no
+    /// thread waits long for another.
     pub fn at_once(&self) -> usize {
         if self.num_threads == 1 { 1 } else { 8 * self.num_threads }
     }
 
-    /// `f` of every item, in order, several at once.
+    /// Applies `f` to every item, several at once; gives the results in order.
     pub fn map<T: Sync, R: Send>(&self, items: &[T], f: impl Fn(usize, &T) -> R + Sync) -> Vec<R> {
         let Some(pool) = self.pool.as_ref().filter(|_| items.len() > 1) else {
             return items.iter().enumerate().map(|(i, item)| f(i, item)).collect();
@@ -160,14 +168,15 @@ impl Compute {
     }
 }
 
-/// Memory of the smallest card, as the driver tells it: libtorch does not, and CUDA numbers cards in an order of its own.
+/// Memory of the smallest card in bytes, as the driver reports it: libtorch does not report it, and CUDA numbers cards
+/// in an order of its own.
 fn card_bytes() -> Option<usize> {
     let asked = ["--query-gpu=memory.total", "--format=csv,noheader,nounits"];
     let output = Command::new("nvidia-smi").args(asked).output().ok()?;
     least_bytes(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// The least of sizes in MiB, one a line.
+/// The smallest of sizes in MiB, one a line, in bytes.
 fn least_bytes(lines: &str) -> Option<usize> {
     lines.lines().filter_map(|mib| mib.trim().parse::<usize>().ok()).min().map(|mib| mib << 20)
 }
@@ -210,7 +219,7 @@ mod libtorch {
     }
 }
 
-/// See above.
+/// Stands in for the library where this build lacks it.
 #[cfg(not(feature = "libtorch"))]
 mod libtorch {
     use anyhow::{Result, bail};
@@ -259,7 +268,7 @@ mod tests {
     #[test]
     fn auto_says_what_it_took_and_why() {
         let compute = Compute::open("auto", Some(1)).unwrap();
-        assert!(compute.told.starts_with(&compute.name), "{}", compute.told);
+        assert!(compute.description.starts_with(&compute.name), "{}", compute.description);
     }
 
     #[test]

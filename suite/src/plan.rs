@@ -1,38 +1,51 @@
 //! What will be done: every stage and evaluation with its key, steps, tokens, memory and time.
 //!
-//! Pure: does not touch files or devices. After planning nobody asks "what if unset".
+//! Pure: does not touch files or devices. A plan has no options left open.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use synergy_benchmarks::grade::Grader;
 use synergy_models::config::VlmConfig;
+use synergy_report::rows::control_note;
 use synergy_report::score::RowKind;
 
 use crate::device::Place;
 use crate::key::Key;
 use crate::plan::estimate::{CARD_BYTES, Estimator};
 use crate::planted::Planted;
-use crate::recipe::{BASE, FilesSpec, GrpoSpec, ObjectiveSpec, Recipe, StageSpec, ValidationSpec};
+use crate::recipe::{
+    BASE, FilesSpec, ObjectiveSpec, QuestionsSpec, Recipe, RegimeSpec, Role, StageSpec,
+    ValidationSpec,
+};
 
 mod estimate;
+
+/// Name of the row whose answers cut the families' levels. It is not a row of the results.
+const LEVELS: &str = "levels";
 
 /// Everything a run will do, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
+    /// Hash of the recipe's canonical form.
     pub recipe_hash: String,
-    /// Where it is done; no key hangs on it.
+    /// Where it is done; no key depends on it.
     pub place: Place,
+    /// Stages, each after those that it needs.
     pub stages: Vec<PlannedStage>,
+    /// Evaluations, in the order of the table.
     pub rows: Vec<PlannedRow>,
 }
 
 /// One stage of one seed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedStage {
+    /// Its name in the recipe.
     pub name: String,
+    /// The seed of the run.
     pub seed: u64,
+    /// Its settings.
     pub spec: StageSpec,
     /// The checkpoint it starts from, if it needs one: a key of the store, or the base.
     pub from: Option<Key>,
@@ -40,58 +53,83 @@ pub struct PlannedStage {
     pub parents: Vec<Key>,
     /// Data it reads, in the order of [`StageSpec::data`].
     pub data: Vec<Key>,
+    /// Key of its artifact.
     pub key: Key,
+    /// Everything that the key is a hash of.
     pub depends_on: Value,
-    /// What chooses among its checkpoints, if it keeps the best.
+    /// Questions that choose among its checkpoints, if it keeps the best.
     pub validation: Option<ValidationSpec>,
-    /// By which rules an answer is right.
+    /// The rules by which an answer is right.
     pub grader: Grader,
     /// What is broken on purpose in it.
     pub planted: Option<Planted>,
     /// Regimes that need it.
     pub regimes: Vec<String>,
-    /// At most, where it hangs on how many answers are kept.
+    /// Steps, at most where the number depends on how many answers are kept.
     pub num_steps: usize,
+    /// Tokens that are trained and sampled, by estimate.
     pub num_tokens: f64,
+    /// Memory at its peak, by estimate.
     pub memory_bytes: f64,
+    /// Time that it takes, by estimate.
     pub seconds: f64,
 }
 
 /// One evaluation: a checkpoint, asked in one way.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedRow {
-    /// `base`, `greedy`, `sft`, `sft/shuffled`, …; `levels` cuts the levels and is no row.
+    /// `base`, `greedy`, `sft`, `sft/shuffled`, …, or `levels`.
     pub name: String,
+    /// Baseline, control or regime.
     pub kind: RowKind,
+    /// One line about it.
     pub note: String,
+    /// The seed of the run, or of the base's answers.
     pub seed: u64,
+    /// The checkpoint that is asked.
     pub checkpoint: Key,
+    /// How it is asked.
     pub asking: Asking,
     /// What is broken on purpose in it.
     pub planted: Option<Planted>,
+    /// Key of its artifact.
     pub key: Key,
+    /// Everything that the key is a hash of.
     pub depends_on: Value,
+    /// Answers that are generated.
     pub num_completions: usize,
+}
+
+impl PlannedRow {
+    /// Tells whether its answers cut the families' levels, instead of being a row of the results.
+    pub fn cuts_levels(&self) -> bool {
+        self.name == LEVELS
+    }
 }
 
 /// How an evaluation asks.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Asking {
+    /// With the study's instruction.
     pub template: bool,
+    /// With another question's picture.
     pub shuffled: bool,
+    /// At temperature 0.
     pub greedy: bool,
+    /// Answers to each question; at least 1.
     pub num_samples: usize,
 }
 
-/// What a key hangs on beside the recipe.
+/// Everything besides the recipe that a cache key depends on.
 #[derive(Debug, Clone)]
-pub struct Basis<'a> {
+pub struct KeyInputs<'a> {
     /// Hash of the base's files.
     pub base: Key,
+    /// The base's shape; used for estimates, not for keys.
     pub config: &'a VlmConfig,
-    /// Name and version of what computes.
+    /// The name and version of what computes.
     pub backend: String,
-    /// Where that computes: of estimates only.
+    /// Where that computes; used for estimates, not for keys.
     pub place: Place,
     /// Hash of the code that trains and samples, and of the libraries below it.
     pub code: &'a str,
@@ -101,48 +139,72 @@ pub struct Basis<'a> {
     pub external: Option<Key>,
     /// Number of external questions; used for estimates, not for keys.
     pub num_external: usize,
-    /// About so many questions of published benchmarks.
+    /// Number of questions of published benchmarks; used for estimates, not for keys.
     pub num_published: usize,
     /// What is broken on purpose.
     pub planted: Option<Planted>,
-    /// Seed of what the base answers.
+    /// Seed of the base's answers.
     pub base_seed: u64,
 }
 
 /// The hash of a recipe's canonical form.
 pub fn recipe_hash(recipe: &Recipe) -> String {
-    Key::of(&json!(recipe)).as_str().to_owned()
+    Key::of(&canonical(recipe)).as_str().to_owned()
 }
 
-/// The plan of `recipe` from a base.
-pub fn plan(recipe: &Recipe, basis: &Basis<'_>) -> Plan {
+/// All values of a recipe in the order and form that recorded hashes are of.
+fn canonical(recipe: &Recipe) -> Value {
+    let mut canonical = json!(recipe);
+    if let Some(stages) = canonical["stages"].as_object_mut() {
+        stages.values_mut().filter_map(Value::as_object_mut).for_each(as_recorded);
+    }
+    canonical
+}
+
+/// Gives a stage of RL with demonstrations the form that recorded hashes are of, where it was a kind of its own.
+fn as_recorded(stage: &mut Map<String, Value>) {
+    let Some(guidance) = stage.shift_remove("guidance") else { return };
+    if guidance["weighting"]["kind"] != "sft" {
+        stage.insert("guidance".into(), guidance);
+        return;
+    }
+    stage.shift_remove("kind");
+    let grpo = std::mem::take(stage);
+    for (key, value) in [
+        ("kind", json!("hybrid")),
+        ("data", guidance["data"].clone()),
+        ("gate", guidance["gate"].clone()),
+        ("rl_on_gated", guidance["keep_rl"].clone()),
+        ("sft_weight", guidance["weighting"]["weight"].clone()),
+        ("prefix_until", guidance["prefix_until"].clone()),
+        ("grpo", Value::Object(grpo)),
+    ] {
+        stage.insert(key.into(), value);
+    }
+}
+
+/// Plans `recipe` from a base.
+pub fn plan(recipe: &Recipe, inputs: &KeyInputs<'_>) -> Plan {
     let mut stages: Vec<PlannedStage> = Vec::new();
-    let mut rows = base_rows(recipe, basis);
+    let mut rows = base_rows(recipe, inputs);
     for regime in &recipe.regimes {
         for &seed in &recipe.seeds {
-            let mut keys = BTreeMap::from([(BASE, basis.base.clone())]);
+            let mut keys = BTreeMap::from([(BASE, inputs.base.clone())]);
             for name in recipe.order(&regime.stage) {
-                let key = add_stage(&mut stages, recipe, name, seed, &keys, &regime.name, basis);
+                let key = add_stage(&mut stages, recipe, name, seed, &keys, &regime.name, inputs);
                 keys.insert(name, key);
             }
-            let last = &keys[regime.stage.as_str()];
-            if regime.stage == BASE {
-                continue;
+            if regime.stage != BASE {
+                let last = &keys[regime.stage.as_str()];
+                rows.extend(regime_rows(recipe, inputs, regime, seed, last));
             }
-            let usual = usual(recipe);
-            let ask = |name: String, kind, note: &str, asking| {
-                row(recipe, basis, name, kind, note, seed, last, asking)
-            };
-            rows.push(ask(regime.name.clone(), RowKind::Regime, &regime.note, usual));
-            let note = "The regime shown another question's picture: its chance, given the text.";
-            let shuffled = Asking { shuffled: true, num_samples: 1, ..usual };
-            rows.push(ask(format!("{}/shuffled", regime.name), RowKind::Control, note, shuffled));
         }
     }
-    Plan { recipe_hash: recipe_hash(recipe), place: basis.place, stages, rows }
+    Plan { recipe_hash: recipe_hash(recipe), place: inputs.place, stages, rows }
 }
 
-fn usual(recipe: &Recipe) -> Asking {
+/// How a row asks unless it differs on purpose: by the recipe, with template and picture.
+fn default_asking(recipe: &Recipe) -> Asking {
     Asking {
         template: true,
         shuffled: false,
@@ -153,66 +215,100 @@ fn usual(recipe: &Recipe) -> Asking {
 
 /// The base and its controls. Levels of the families are cut on draws of their own, so that an unchanged model
 /// seems neither to lose on easy questions nor to gain on hard ones.
-fn base_rows(recipe: &Recipe, basis: &Basis<'_>) -> Vec<PlannedRow> {
-    let usual = usual(recipe);
-    let levels = |(_, num_samples)| ("levels", Asking { num_samples, ..usual });
+fn base_rows(recipe: &Recipe, inputs: &KeyInputs<'_>) -> Vec<PlannedRow> {
+    let default = default_asking(recipe);
+    let levels = |(_, num_samples)| (LEVELS, Asking { num_samples, ..default });
     let rows = [
-        ("base", usual),
-        ("null", usual),
-        ("greedy", Asking { greedy: true, num_samples: 1, ..usual }),
-        ("no_template", Asking { template: false, ..usual }),
-        ("shuffled", Asking { shuffled: true, ..usual }),
+        ("base", default),
+        ("null", default),
+        ("greedy", Asking { greedy: true, num_samples: 1, ..default }),
+        ("no_template", Asking { template: false, ..default }),
+        ("shuffled", Asking { shuffled: true, ..default }),
     ];
-    let rows =
-        recipe.evaluation.drawn().map(levels).into_iter().chain(rows).map(|(name, asking)| {
-            let kind = if name == "base" { RowKind::Baseline } else { RowKind::Control };
-            let note = synergy_report::rows::control_note(name).unwrap_or_default();
-            row(recipe, basis, name.to_owned(), kind, note, basis.base_seed, &basis.base, asking)
-        });
-    rows.collect()
+    let rows = recipe.evaluation.drawn().map(levels).into_iter().chain(rows);
+    let rows = rows.map(|(name, asking)| Row {
+        name: name.to_owned(),
+        kind: if name == "base" { RowKind::Baseline } else { RowKind::Control },
+        note: control_note(name).unwrap_or_default(),
+        seed: inputs.base_seed,
+        checkpoint: &inputs.base,
+        asking,
+    });
+    rows.map(|row| row.planned(recipe, inputs)).collect()
 }
 
-#[expect(clippy::too_many_arguments, reason = "a constructor of plain data, called twice")]
-fn row(
+/// The model that a regime of one seed ends with, and its control.
+fn regime_rows(
     recipe: &Recipe,
-    basis: &Basis<'_>,
-    name: String,
-    kind: RowKind,
-    note: &str,
+    inputs: &KeyInputs<'_>,
+    regime: &RegimeSpec,
     seed: u64,
     checkpoint: &Key,
-    asking: Asking,
-) -> PlannedRow {
-    let planted = basis.planted.filter(|planted| planted.is_in_answers());
-    let mut depends_on = json!({
-        "planted": planted, "kind": "completions", "row": name, "seed": seed, "checkpoint": checkpoint, "asking": asking,
-        "evaluation": recipe.evaluation, "prompt": recipe.prompt, "backend": basis.backend,
-        "code": basis.code, "external": basis.external,
-    });
-    let benchmarks = &recipe.evaluation.benchmarks;
-    if !benchmarks.is_empty() {
-        let files: Vec<_> = benchmarks.iter().map(|b| basis.files.get(&b.path)).collect();
-        depends_on["files"] = json!(files);
-    }
-    let drawn = recipe.evaluation.drawn().map_or(0, |(drawn, _)| drawn.per_family);
-    // The levels of the others are published.
-    let others = if name == "levels" { 0 } else { basis.num_external + basis.num_published };
-    let questions = drawn * crate::recipe::FAMILIES.len() + others;
-    PlannedRow {
-        num_completions: questions * asking.num_samples,
-        name,
-        kind,
-        note: note.to_owned(),
+) -> [PlannedRow; 2] {
+    let asking = default_asking(recipe);
+    let row = Row {
+        name: regime.name.clone(),
+        kind: RowKind::Regime,
+        note: &regime.note,
         seed,
-        checkpoint: checkpoint.clone(),
+        checkpoint,
         asking,
-        planted,
-        key: Key::of(&depends_on),
-        depends_on,
+    };
+    let shuffled = Row {
+        name: format!("{}/shuffled", regime.name),
+        kind: RowKind::Control,
+        note: "The regime shown another question's picture: its chance, given the text.",
+        asking: Asking { shuffled: true, num_samples: 1, ..asking },
+        ..row
+    };
+    [row.clone(), shuffled].map(|row| row.planned(recipe, inputs))
+}
+
+/// A row before its key is known; fields as in [`PlannedRow`].
+#[derive(Clone)]
+struct Row<'a> {
+    name: String,
+    kind: RowKind,
+    note: &'a str,
+    seed: u64,
+    checkpoint: &'a Key,
+    asking: Asking,
+}
+
+impl Row<'_> {
+    fn planned(self, recipe: &Recipe, inputs: &KeyInputs<'_>) -> PlannedRow {
+        let Row { name, kind, note, seed, checkpoint, asking } = self;
+        let planted = inputs.planted.filter(|planted| planted.is_in_answers());
+        let mut depends_on = json!({
+            "planted": planted, "kind": "completions", "row": name, "seed": seed, "checkpoint": checkpoint,
+            "asking": asking, "evaluation": recipe.evaluation, "prompt": recipe.prompt,
+            "backend": inputs.backend, "code": inputs.code, "external": inputs.external,
+        });
+        let benchmarks = &recipe.evaluation.benchmarks;
+        if !benchmarks.is_empty() {
+            let files: Vec<_> = benchmarks.iter().map(|b| inputs.files.get(&b.path)).collect();
+            depends_on["files"] = json!(files);
+        }
+        let drawn = recipe.evaluation.drawn().map_or(0, |(drawn, _)| drawn.per_family);
+        // The levels of the others are published.
+        let others = if name == LEVELS { 0 } else { inputs.num_external + inputs.num_published };
+        let questions = drawn * crate::recipe::FAMILIES.len() + others;
+        PlannedRow {
+            num_completions: questions * asking.num_samples,
+            name,
+            kind,
+            note: note.to_owned(),
+            seed,
+            checkpoint: checkpoint.clone(),
+            asking,
+            planted,
+            key: Key::of(&depends_on),
+            depends_on,
+        }
     }
 }
 
-/// The key of stage `name`, planned unless another regime needs it too. `keys` has all it stands on.
+/// Plans the stage `name`, unless another regime needs it too, and returns its key. `keys` has all it stands on.
 fn add_stage(
     stages: &mut Vec<PlannedStage>,
     recipe: &Recipe,
@@ -220,25 +316,25 @@ fn add_stage(
     seed: u64,
     keys: &BTreeMap<&str, Key>,
     regime: &str,
-    basis: &Basis<'_>,
+    inputs: &KeyInputs<'_>,
 ) -> Key {
     let spec = &recipe.stages[name];
-    let from = spec.from().map(|from| keys[from].clone());
-    let parents: Vec<Key> = spec.parents().iter().map(|p| keys[p.as_str()].clone()).collect();
-    let data: Vec<Key> = spec.data().into_iter().map(|(_, name)| keys[name].clone()).collect();
+    let weights = |role| spec.weights(role).into_iter().map(|name| keys[name].clone());
+    let (from, parents) = (weights(Role::Start).next(), weights(Role::Parent).collect::<Vec<_>>());
+    let data: Vec<Key> = spec.data().iter().map(|input| keys[input.stage].clone()).collect();
     let validation = recipe.validation.clone().filter(|_| spec.keeps_best());
-    let planted = basis.planted.filter(|p| spec.grpo().is_some() && p.is_in_rollouts());
+    let planted = inputs.planted.filter(|p| spec.grpo().is_some() && p.is_in_rollouts());
     let mut depends_on = json!({
         "planted": planted, "kind": "stage", "name": name, "spec": spec, "questions": spec.questions(),
         "reward": spec.reward(), "training": spec.training(), "optimizer": spec.optimizer(),
         "validation": validation, "grader": recipe.grader(),
         "from": from, "parents": parents, "data": data, "seed": seed, "prompt": recipe.prompt,
-        "base": basis.base, "backend": basis.backend, "code": basis.code,
+        "base": inputs.base, "backend": inputs.backend, "code": inputs.code,
     });
-    let asked = spec.questions().and_then(|questions| questions.files.as_ref());
-    let judged = validation.as_ref().and_then(|validation| validation.files.as_ref());
+    let asked = spec.questions().and_then(QuestionsSpec::files);
+    let judged = validation.as_ref().and_then(ValidationSpec::files);
     if asked.or(judged).is_some() {
-        let hash = |files: Option<&FilesSpec>| files.map(|files| basis.files.get(&files.path));
+        let hash = |files: Option<&FilesSpec>| files.map(|files| inputs.files.get(&files.path));
         depends_on["files"] = json!([hash(asked), hash(judged)]);
     }
     let key = Key::of(&depends_on);
@@ -246,7 +342,7 @@ fn add_stage(
         stage.regimes.push(regime.to_owned());
         return key;
     }
-    let estimate = Estimator::new(recipe, basis.config, basis.place).stage(spec);
+    let estimate = Estimator::new(recipe, inputs.config, inputs.place).stage(spec);
     stages.push(PlannedStage {
         name: name.to_owned(),
         seed,
@@ -276,20 +372,45 @@ pub fn describe(
     cached: &dyn Fn(&Key) -> bool,
 ) -> String {
     let estimator = Estimator::new(recipe, config, plan.place);
-    let mut text = format!(
-        "profile {} ({} parameters, seeds {:?})\n{}\n",
-        recipe.name,
-        count(estimator.parameters()),
-        recipe.seeds,
-        recipe.note
-    );
-    let mut line = |s: String| {
-        text.push_str(&s);
-        text.push('\n');
-    };
+    let mut lines = vec![
+        format!(
+            "profile {} ({} parameters, seeds {:?})",
+            recipe.name,
+            count(estimator.parameters()),
+            recipe.seeds
+        ),
+        recipe.note.clone(),
+    ];
+    let stages_seconds = describe_stages(&mut lines, plan, cached);
+    for (objective, stages) in objectives(plan) {
+        lines.push(format!("\n  objective of {}", stages.join(", ")));
+        let keys = objective.keys();
+        lines.extend(keys.iter().map(|(key, value)| format!("    {key:<18} {value}")));
+    }
+    let open: Vec<&PlannedRow> = plan.rows.iter().filter(|r| !cached(&r.key)).collect();
+    let completions: usize = open.iter().map(|r| r.num_completions).sum();
+    let evaluation = estimator.evaluation(completions);
+    lines.push(format!(
+        "\n  {} evaluations, {} to do: {completions} completions, {}, {}",
+        plan.rows.len(),
+        open.len(),
+        size(evaluation.memory_bytes),
+        duration(evaluation.seconds)
+    ));
+    describe_sizes(&mut lines, plan, &estimator);
+    let all = duration(stages_seconds + evaluation.seconds);
+    lines.push(match estimator.assumptions() {
+        Some(assumptions) => format!("  in all about {all} on one card\n{assumptions}"),
+        None => format!("  in all about {all} on two cores\n"),
+    });
+    lines.join("\n") + "\n"
+}
+
+/// Adds a table of stages to `lines` and returns the seconds of those that are still to be done.
+fn describe_stages(lines: &mut Vec<String>, plan: &Plan, cached: &dyn Fn(&Key) -> bool) -> f64 {
     let names = plan.stages.iter().map(|s| s.name.len());
     let width = names.max().unwrap_or_default().max("stage".len());
-    line(format!(
+    lines.push(format!(
         "\n  {:<width$} {:<9} {:>4} {:>6} {:>9} {:>8} {:>8}  for",
         "stage", "kind", "seed", "steps", "tokens", "memory", "time"
     ));
@@ -297,7 +418,7 @@ pub fn describe(
     for stage in &plan.stages {
         let time = if cached(&stage.key) { "cached".to_owned() } else { duration(stage.seconds) };
         seconds += if cached(&stage.key) { 0.0 } else { stage.seconds };
-        line(format!(
+        lines.push(format!(
             "  {:<width$} {:<9} {:>4} {:>6} {:>9} {:>8} {time:>8}  {}",
             stage.name,
             stage.spec.kind(),
@@ -308,26 +429,19 @@ pub fn describe(
             few(&stage.regimes)
         ));
     }
-    for (objective, stages) in objectives(plan) {
-        line(format!("\n  objective of {}", stages.join(", ")));
-        for (key, value) in objective.keys() {
-            line(format!("    {key:<18} {value}"));
-        }
-    }
-    let open: Vec<&PlannedRow> = plan.rows.iter().filter(|r| !cached(&r.key)).collect();
-    let completions: usize = open.iter().map(|r| r.num_completions).sum();
-    let evaluation = estimator.evaluation(completions);
-    line(format!(
-        "\n  {} evaluations, {} to do: {completions} completions, {}, {}",
-        plan.rows.len(),
-        open.len(),
-        size(evaluation.memory_bytes),
-        duration(evaluation.seconds)
-    ));
+    seconds
+}
+
+/// Adds what checkpoints take of the disk, and which stages are too large for a card.
+fn describe_sizes(lines: &mut Vec<String>, plan: &Plan, estimator: &Estimator<'_>) {
     let disk: Vec<[f64; 2]> = plan.stages.iter().map(|s| estimator.disk(&s.spec)).collect();
     let kept: f64 = disk.iter().map(|[kept, _]| kept).sum();
     let inside = disk.iter().map(|[_, inside]| *inside).fold(0.0, f64::max);
-    line(format!("  {} of disk for checkpoints, {} more while training", size(kept), size(inside)));
+    lines.push(format!(
+        "  {} of disk for checkpoints, {} more while training",
+        size(kept),
+        size(inside)
+    ));
     let mut large: Vec<&str> = Vec::new();
     for stage in plan.stages.iter().filter(|stage| stage.memory_bytes > CARD_BYTES) {
         if !large.contains(&stage.name.as_str()) {
@@ -335,14 +449,8 @@ pub fn describe(
         }
     }
     if !large.is_empty() {
-        line(format!("  more than the {} of a card: {}", size(CARD_BYTES), large.join(", ")));
+        lines.push(format!("  more than the {} of a card: {}", size(CARD_BYTES), large.join(", ")));
     }
-    let all = duration(seconds + evaluation.seconds);
-    match estimator.assumptions() {
-        Some(assumptions) => line(format!("  in all about {all} on one card\n{assumptions}")),
-        None => line(format!("  in all about {all} on two cores\n")),
-    }
-    text
 }
 
 /// The plan as a program reads it: sizes in bytes, times in seconds, at most and by estimate.
@@ -370,7 +478,7 @@ pub fn to_json(recipe: &Recipe, plan: &Plan, config: &VlmConfig) -> Value {
     })
 }
 
-/// The first of `names` and how many there are beside.
+/// The first of `names` and how many more there are.
 fn few(names: &[String]) -> String {
     const SHOWN: usize = 3;
     match names.len().saturating_sub(SHOWN) {
@@ -383,7 +491,7 @@ fn few(names: &[String]) -> String {
 fn objectives(plan: &Plan) -> Vec<(&ObjectiveSpec, Vec<&str>)> {
     let mut all: Vec<(&ObjectiveSpec, Vec<&str>)> = Vec::new();
     for stage in &plan.stages {
-        let Some(GrpoSpec { objective, .. }) = stage.spec.grpo() else { continue };
+        let Some(objective) = stage.spec.grpo().map(|spec| &spec.objective) else { continue };
         match all.iter_mut().find(|(other, _)| *other == objective) {
             Some((_, stages)) if stages.contains(&stage.name.as_str()) => {}
             Some((_, stages)) => stages.push(&stage.name),
@@ -393,7 +501,7 @@ fn objectives(plan: &Plan) -> Vec<(&ObjectiveSpec, Vec<&str>)> {
     all
 }
 
-/// Seconds as a person says them.
+/// Seconds in the unit that a person would use.
 pub fn duration(seconds: f64) -> String {
     const MINUTE: f64 = 60.0;
     const HOUR: f64 = 60.0 * MINUTE;
@@ -409,7 +517,7 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// Bytes as a person says them.
+/// Bytes in the unit that a person would use.
 fn size(bytes: f64) -> String {
     match bytes {
         ..1e9 => format!("{:.0} MB", bytes / 1e6),
@@ -418,7 +526,7 @@ fn size(bytes: f64) -> String {
     }
 }
 
-/// Parameters or tokens as a person says them.
+/// Parameters or tokens in the unit that a person would use.
 fn count(number: f64) -> String {
     if number < 1e9 { format!("{:.2} M", number / 1e6) } else { format!("{:.2} B", number / 1e9) }
 }
@@ -428,11 +536,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_times_are_told_in_their_own_units() {
+    fn sizes_and_times_have_units_of_their_own() {
         let seconds = [0.4, 89.0, 91.0, 5399.0, 5401.0, 111_600.0, 864_000.0];
-        let told = ["0 s", "89 s", "2 min", "90 min", "2 h", "31 h", "10 days"];
-        assert_eq!(seconds.map(duration), told);
+        let want = ["0 s", "89 s", "2 min", "90 min", "2 h", "31 h", "10 days"];
+        assert_eq!(seconds.map(duration), want);
         assert_eq!([12e6, 1.26e9, 75e9].map(size), ["12 MB", "1.3 GB", "75 GB"]);
         assert_eq!([12e3, 7.6e9].map(count), ["0.01 M", "7.60 B"]);
+    }
+
+    #[test]
+    fn stages_with_demonstrations_are_hashed_as_when_they_were_a_kind_of_their_own() {
+        let recipe = Recipe::parse(include_str!("../recipes/smoke.toml")).unwrap();
+        let canonical = canonical(&recipe);
+        let stage = canonical["stages"]["interleaved"].as_object().unwrap();
+        let keys: Vec<&str> = stage.keys().map(String::as_str).collect();
+        let want = ["kind", "data", "gate", "rl_on_gated", "sft_weight", "prefix_until", "grpo"];
+        assert_eq!(keys, want);
+        let grpo = stage["grpo"].as_object().unwrap();
+        assert_eq!(grpo.keys().next().map(String::as_str), Some("from"));
+        assert!(!grpo.contains_key("kind") && !grpo.contains_key("guidance"));
+        assert_eq!((&stage["kind"], &stage["sft_weight"]), (&json!("hybrid"), &json!(0.1)));
+        let name = |name: &str| {
+            let path = format!("{}/recipes/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+            recipe_hash(&Recipe::read(std::path::Path::new(&path)).unwrap())
+        };
+        for n in ["smoke", "small", "base", "base-nano", "full-3b", "full-7b"] {
+            println!("{n} {}", name(n));
+        }
     }
 }

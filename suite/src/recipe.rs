@@ -1,4 +1,4 @@
-//! What was asked: a recipe as TOML, every number said, unknown keys refused.
+//! What was asked: a recipe as TOML, every number given, unknown keys refused.
 //!
 //! Does not know how anything is done. There are no defaults here: a number that is not in the file
 //! is a mistake, not a choice.
@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::families::Family;
 use synergy_benchmarks::grade::Grader;
@@ -23,12 +23,15 @@ mod objective;
 pub mod rehearsal;
 mod stage;
 mod tables;
+mod written;
 
-use self::fault::{Checked, Fault, require};
+use self::fault::{Checked, Fault, require, within};
 pub use self::objective::*;
+pub(crate) use self::stage::load;
 pub use self::stage::*;
-use self::tables::check_hops;
 pub use self::tables::*;
+use self::tables::{check_gate, check_hops};
+use self::written::{File, RawRecipe};
 
 /// Bounds of a vocabulary trained here: 256 bytes, 6 special and 3 added tokens at least.
 const VOCAB_MIN: usize = 265;
@@ -37,40 +40,46 @@ const VOCAB_MAX: usize = 1 << 18;
 const QUESTIONS_MAX: usize = 100_000;
 const SAMPLES_MAX: usize = 10_000;
 
-/// Layers of a kept base at most, in decoder and tower: its own files say how many it has.
+/// Layers that a base may have, in decoder and tower: how many it has is in its own files.
 const LAYERS_MAX: usize = 128;
 
 /// The version of the format that this suite reads.
 pub const VERSION: u32 = 2;
 
-/// A recipe file.
+/// A recipe that has been checked: every table that a stage names is there, every number within its range.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
+    /// The version of the format; [`VERSION`].
     pub version: u32,
+    /// The name of its file, without `.toml`.
     pub name: String,
     /// Why it exists.
     pub note: String,
-    /// One training run of every regime for each.
+    /// One training run of every regime for each; at least 1, all different.
     pub seeds: Vec<u64>,
+    /// The model that training starts from.
     pub model: ModelSpec,
+    /// How a question is put.
     pub prompt: PromptSpec,
-    /// By which rules an answer is right: in rewards, where a stage keeps right answers, in validation and in
-    /// evaluation. `boxed-1` where it is not said.
+    /// The rules by which an answer is right: in rewards, where a stage keeps right answers, in validation and in
+    /// evaluation. `boxed-1` without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grader: Option<Grader>,
-    /// What stages share.
+    /// Tables that stages share.
     #[serde(default, skip_serializing_if = "Tables::is_empty")]
     pub tables: Tables,
-    /// What chooses among checkpoints, where a stage keeps its best.
+    /// Questions that choose among checkpoints, where a stage keeps its best.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<ValidationSpec>,
-    /// How golden results are compared; a recipe that makes a base has none.
+    /// How results are compared with golden ones; a recipe that makes a base has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateSpec>,
-    /// Stages by name; each says what it starts from.
+    /// Stages by name; each names what it starts from.
     pub stages: BTreeMap<String, StageSpec>,
+    /// Ways of post-training that are compared; names are all different.
     pub regimes: Vec<RegimeSpec>,
+    /// How every model is measured.
     pub evaluation: EvaluationSpec,
 }
 
@@ -78,26 +87,45 @@ pub struct Recipe {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tables {
+    /// Pools of training questions by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub questions: BTreeMap<String, QuestionsSpec>,
+    /// Rewards by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rewards: BTreeMap<String, RewardSpec>,
+    /// Settings of training by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub trainings: BTreeMap<String, TrainingSpec>,
+    /// Optimizers by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub optimizers: BTreeMap<String, OptimizerSpec>,
 }
 
-/// Where training starts.
+/// The model that training starts from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ModelSpec {
     /// Fresh weights and a tokenizer trained on the families' own texts.
-    Fresh { preset: Preset, vocab_size: usize, initializer_range: f64 },
-    /// A kept base, relative to the project's root, and the recipe that made it.
-    Kept { path: PathBuf, recipe: PathBuf },
-    /// Any checkpoint in the Hugging Face layout, as somebody has published it, relative to the project's root.
-    Published { path: PathBuf },
+    Fresh {
+        /// The model's shape.
+        preset: Preset,
+        /// Entries of the tokenizer that is trained.
+        vocab_size: usize,
+        /// Standard deviation of the weights, above 0.
+        initializer_range: f64,
+    },
+    /// A kept base and the recipe that made it.
+    Kept {
+        /// The base's folder, from the project's root.
+        path: PathBuf,
+        /// The recipe's file, from the project's root.
+        recipe: PathBuf,
+    },
+    /// Any checkpoint in the Hugging Face layout, as somebody has published it.
+    Published {
+        /// The checkpoint's folder, from the project's root.
+        path: PathBuf,
+    },
 }
 
 /// How a question is put.
@@ -114,7 +142,9 @@ pub struct PromptSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegimeSpec {
+    /// The name of its row.
     pub name: String,
+    /// One line about it.
     pub note: String,
     /// Its last stage, or `base`.
     pub stage: String,
@@ -122,40 +152,98 @@ pub struct RegimeSpec {
 
 /// How every model is measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "EvaluationKeys")]
 pub struct EvaluationSpec {
-    /// Of the families; none is asked where neither this nor the next three are said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub questions_per_family: Option<usize>,
-    /// Root of the test questions. Touched by recorded runs only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub question_seed: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hops: Option<[usize; 2]>,
-    /// Samples of the base per question that cut the families' levels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub level_num_samples: Option<usize>,
-    /// Published benchmarks, whose levels stand in their files.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Questions of the families, if they are asked; keys of the same table.
+    #[serde(flatten)]
+    pub families: Option<FamilyQuestions>,
+    /// Published benchmarks, whose levels are in their files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub benchmarks: Vec<BenchmarkSpec>,
+    /// Answers to each question; at least 1.
     pub num_samples: usize,
+    /// 0 or more; 0 is greedy.
     pub temperature: f64,
+    /// Draws are from the likeliest tokens of this probability in all; above 0, at most 1.
     pub top_p: f64,
+    /// Draws are from this many of the likeliest tokens; 0 is all.
     pub top_k: usize,
+    /// Tokens of an answer at most, prompt excluded.
     pub max_new_tokens: usize,
     /// Questions of each external benchmark, where it has been fetched.
     pub external_questions: usize,
-    /// What the model computes in while it answers, as in a training table: a choice of its own, so that models trained
-    /// in either are measured alike.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The type that the model computes in while it answers, as in a training table: a choice of its own, so that models
+    /// trained in either are measured alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dtype: Option<ComputeDtype>,
 }
 
+/// Test questions of the families, and how their levels are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct FamilyQuestions {
+    /// The questions. Their seed is used by recorded runs only.
+    #[serde(flatten)]
+    pub drawn: Drawn,
+    /// Samples of the base per question that cut the families' levels; at least 1.
+    pub level_num_samples: usize,
+}
+
+/// The keys of [`EvaluationSpec`] as a recipe has them; of the first four it has all or none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EvaluationKeys {
+    questions_per_family: Option<usize>,
+    question_seed: Option<u64>,
+    hops: Option<[usize; 2]>,
+    level_num_samples: Option<usize>,
+    #[serde(default)]
+    benchmarks: Vec<BenchmarkSpec>,
+    num_samples: usize,
+    temperature: f64,
+    top_p: f64,
+    top_k: usize,
+    max_new_tokens: usize,
+    external_questions: usize,
+    dtype: Option<ComputeDtype>,
+}
+
+impl TryFrom<EvaluationKeys> for EvaluationSpec {
+    type Error = &'static str;
+
+    fn try_from(keys: EvaluationKeys) -> Result<EvaluationSpec, &'static str> {
+        let EvaluationKeys { questions_per_family, question_seed, hops, level_num_samples, .. } =
+            keys;
+        let families = match (questions_per_family, question_seed, hops, level_num_samples) {
+            (Some(per_family), Some(seed), Some(hops), Some(level_num_samples)) => {
+                Some(FamilyQuestions { drawn: Drawn { per_family, seed, hops }, level_num_samples })
+            }
+            (None, None, None, None) if !keys.benchmarks.is_empty() => None,
+            _ => {
+                return Err("the table does not say which questions are asked\n\
+                     hint: `questions_per_family`, `question_seed`, `hops` and `level_num_samples`, or `benchmarks`");
+            }
+        };
+        let EvaluationKeys { benchmarks, num_samples, temperature, top_p, top_k, .. } = keys;
+        let EvaluationKeys { max_new_tokens, external_questions, dtype, .. } = keys;
+        Ok(EvaluationSpec {
+            families,
+            benchmarks,
+            num_samples,
+            temperature,
+            top_p,
+            top_k,
+            max_new_tokens,
+            external_questions,
+            dtype,
+        })
+    }
+}
+
 impl ModelSpec {
-    /// Names and shapes of parameters that it may have; of a base that is read the recipe knows neither size nor
-    /// number of layers.
+    /// Names and shapes of parameters that it may have; the recipe knows neither size nor number of layers of a base
+    /// that is read.
     fn shapes(&self) -> Vec<NamedShape> {
-        // Only names matter here, and no name hangs on a token.
+        // Only names matter here, and no name depends on a token.
         let ids = SpecialIds { image: 0, vision_start: 0, vision_end: 0, bos: 0, eos: 0 };
         match self {
             ModelSpec::Fresh { preset, vocab_size, .. } => {
@@ -169,13 +257,12 @@ impl ModelSpec {
 }
 
 impl EvaluationSpec {
-    /// What is asked of the families, and how often the base is asked it to cut levels.
+    /// The families' questions, and how often the base is asked each to cut levels.
     pub fn drawn(&self) -> Option<(Drawn, usize)> {
-        let (per_family, seed) = (self.questions_per_family?, self.question_seed?);
-        Some((Drawn { per_family, seed, hops: self.hops? }, self.level_num_samples?))
+        self.families.map(|families| (families.drawn, families.level_num_samples))
     }
 
-    /// What the model computes in while it answers.
+    /// The type that the model computes in while it answers.
     pub fn dtype(&self) -> ComputeDtype {
         self.dtype.unwrap_or_default()
     }
@@ -192,61 +279,63 @@ impl EvaluationSpec {
 }
 
 impl Recipe {
-    /// Reads and checks a recipe.
+    /// Reads and checks a recipe, and the files that it extends.
     ///
     /// # Errors
-    /// If the file is missing, has an unknown key or lacks one, or asks for what cannot be done.
+    /// If a file is missing, has an unknown key or lacks one, or asks for what cannot be done.
     pub fn read(path: &Path) -> Result<Recipe> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("failed to read recipe `{}`", path.display()))?;
-        Recipe::parse(&text).with_context(|| {
+        Recipe::of(&File::with_extended(path)?).with_context(|| {
             format!(
-                "unusable recipe `{}`\nhint: every key and its meaning stands in suite/src/recipe.rs",
+                "unusable recipe `{}`\nhint: suite/src/recipe.rs and suite/src/recipe/ explain every key",
                 path.display()
             )
         })
     }
 
-    /// From the text of a recipe.
+    /// Reads and checks the text of a recipe that extends no file.
     ///
     /// # Errors
     /// See [`Recipe::read`].
     pub fn parse(text: &str) -> Result<Recipe> {
-        let mut recipe: Recipe = toml::from_str(text).map_err(|e| {
-            let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            anyhow::anyhow!("line {line}: {}", e.message())
-        })?;
-        recipe.resolve().and_then(|()| recipe.check()).map_err(|fault| fault.in_text(text))?;
+        Recipe::of(&[File::of_text(text)])
+    }
+
+    fn of(files: &[File]) -> Result<Recipe> {
+        let written = RawRecipe::new(files)?;
+        // Before stages that name them, so that an error has the line of the table.
+        written.table::<Tables>("tables")?;
+        let recipe: Recipe = written.resolved()?;
+        recipe.check().map_err(|fault| written.located(&fault))?;
         Ok(recipe)
     }
 
     /// Names of the stages that `last` stands on and itself, each after all that it needs.
     ///
     /// # Panics
-    /// If a stage is missing or stands on itself: a recipe that was read has been checked.
+    /// If a stage is missing or stands on itself, which no recipe that has been checked allows.
     pub fn order(&self, last: &str) -> Vec<&str> {
-        self.walk(last, &mut Vec::new()).expect("checked when the recipe was read")
+        self.walk(last, &mut Vec::new()).expect("a checked recipe has all stages in an order")
     }
 
     /// [`Recipe::order`]; `path` holds the stages on the way here.
-    fn walk<'a>(&'a self, name: &str, path: &mut Vec<&'a str>) -> Result<Vec<&'a str>, String> {
+    fn walk<'a>(&'a self, name: &str, path: &mut Vec<&'a str>) -> Result<Vec<&'a str>> {
         if name == BASE {
             return Ok(Vec::new());
         }
         let Some((name, stage)) = self.stages.get_key_value(name) else {
             let known: Vec<&str> = self.stages.keys().map(String::as_str).collect();
-            return Err(format!("no stage `{name}`\nhint: stages are {}", known.join(", ")));
+            return Err(anyhow!("no stage `{name}`\nhint: stages are {}", known.join(", ")));
         };
         if path.contains(&name.as_str()) {
-            return Err(format!(
+            return Err(anyhow!(
                 "stage `{name}` stands on itself: {} -> {name}",
                 path.join(" -> ")
             ));
         }
         path.push(name);
         let mut order: Vec<&str> = Vec::new();
-        for (_, input) in stage.inputs() {
-            for needed in self.walk(input, path)? {
+        for input in stage.inputs() {
+            for needed in self.walk(input.stage, path)? {
                 if !order.contains(&needed) {
                     order.push(needed);
                 }
@@ -257,38 +346,36 @@ impl Recipe {
         Ok(order)
     }
 
-    /// By which rules an answer is right.
+    /// The rules by which an answer is right.
     pub fn grader(&self) -> Grader {
         self.grader.unwrap_or_default()
     }
 
-    /// Every table of questions in files.
+    /// Files with questions that stages train on or are validated by.
     pub fn files(&self) -> impl Iterator<Item = &FilesSpec> {
-        let pools = self.tables.questions.values().filter_map(|questions| questions.files.as_ref());
-        pools.chain(self.validation.as_ref().and_then(|validation| validation.files.as_ref()))
+        let pools = self.tables.questions.values().filter_map(QuestionsSpec::files);
+        pools.chain(self.validation.as_ref().and_then(ValidationSpec::files))
     }
 
-    /// What its evaluation, and those of its stages that compute with a model, compute in.
+    /// The types that its evaluation, and those of its stages that compute with a model, compute in.
     pub fn dtypes(&self) -> impl Iterator<Item = ComputeDtype> {
-        let computes = |stage: &&StageSpec| {
-            stage.training().is_some() || matches!(stage, StageSpec::Sample(_))
-        };
-        let stages = self.stages.values().filter(computes).map(StageSpec::dtype);
+        let stages =
+            self.stages.values().filter(|stage| stage.computes()).map(|stage| stage.dtype());
         stages.chain([self.evaluation.dtype()])
     }
 
-    /// What the weights of a published base are held in: in what everything computes in, where that is one type and no
-    /// stage changes them all in small steps, which need f32. Published weights are mostly bf16 themselves.
+    /// The type that the weights of a published base are held in: the one that everything computes in, if there is one
+    /// and no stage changes the weights themselves in small steps, which need f32. Published weights are mostly bf16.
     pub fn base_dtype(&self) -> ComputeDtype {
         let is_adapted = self.tables.trainings.values().all(|training| training.lora.is_some());
         let is_half = self.dtypes().all(|dtype| dtype == ComputeDtype::Bf16);
         if is_adapted && is_half { ComputeDtype::Bf16 } else { ComputeDtype::F32 }
     }
 
-    /// How golden results are compared.
+    /// How results are compared with golden ones.
     ///
     /// # Errors
-    /// If the recipe does not say.
+    /// If the recipe has no gate.
     pub fn gate(&self) -> Result<&GateSpec> {
         let name = &self.name;
         self.gate
@@ -296,78 +383,35 @@ impl Recipe {
             .with_context(|| format!("recipe `{name}` has no gate\nhint: a table [gate]"))
     }
 
-    /// Looks up every table that a stage names.
-    fn resolve(&mut self) -> Checked {
-        for (name, stage) in &mut self.stages {
-            stage.resolve(&self.tables).map_err(|fault| fault.below(name).below("stages"))?;
-        }
-        Ok(())
-    }
-
-    /// Has every stage see its tables as they are now.
-    ///
-    /// # Panics
-    /// If a table is gone.
-    pub(crate) fn look_up_again(&mut self) {
-        self.resolve().expect("every table that a stage names was there");
-    }
-
-    /// Whether `name` is a stage like those around it, and names stages that are there and leave what it
-    /// needs.
+    /// Checks a stage by itself and against those that it names.
     fn check_stage(&self, name: &str, stage: &StageSpec) -> Checked {
         require!(
             name != BASE,
             "kind",
-            "a stage is called `{BASE}`\nhint: that is what training starts from"
+            "a stage cannot be called `{BASE}`\nhint: that is what training starts from"
         );
         stage.check()?;
-        for (key, input) in stage.inputs() {
-            let mut path = vec![name];
-            self.walk(input, &mut path).map_err(|e| Fault::at(&key, anyhow::anyhow!(e)))?;
-            if input == BASE {
-                continue;
-            }
-            let Some(other) = self.stages.get(input) else { continue };
-            let is_sample = matches!(other, StageSpec::Sample(_));
-            match key.rsplit('.').next() {
-                Some("data") => require!(
-                    other.output() == Output::Data,
-                    &key,
-                    "`{input}` is no data\nhint: a stage of kind teacher, sample or mix"
-                ),
-                Some("unsolved_by" | "skip_solved_by") => require!(
-                    is_sample,
-                    &key,
-                    "`{input}` is no sample of a model\nhint: a stage of kind sample"
-                ),
-                _ => require!(
-                    other.output() == Output::Checkpoint,
-                    &key,
-                    "`{input}` is data, not a model\nhint: name a stage that trains"
-                ),
-            }
-            if key.ends_with("skip_solved_by")
-                && let (Some(asks), Some(asked)) = (stage.questions(), other.questions())
-            {
-                require!(
-                    asks.source() == asked.source(),
-                    &key,
-                    "its questions are others than those of `{input}`\n\
-                     hint: give both the same split and hops"
-                );
+        for input in stage.inputs() {
+            self.walk(input.stage, &mut vec![name])
+                .map_err(|cause| Fault::at(&input.key, cause))?;
+            if let Some(other) = self.stages.get(input.stage) {
+                check_input(stage, &input, other)?;
+            } else {
+                require!(!input.role.is_data(), &input.key, "`{BASE}` is a model, not data");
             }
         }
         let uses_muon = stage.optimizer().is_some_and(|o| o.muon_learning_rate > 0.0);
         require!(
             !uses_muon || stage.training().is_none_or(|t| t.lora.is_none()),
-            if matches!(stage, StageSpec::Hybrid(_)) { "grpo.optimizer" } else { "optimizer" },
+            "optimizer",
             "Muon is for whole matrices, and the stage learns the factors of an adapter\n\
              hint: an optimizer with muon_learning_rate = 0.0"
         );
         require!(
             !stage.keeps_best() || self.validation.is_some(),
             "checkpoint",
-            "nothing to choose the best checkpoint by\nhint: a table [validation], or checkpoint = \"last\""
+            "the recipe has no questions to choose the best checkpoint by\n\
+             hint: a table [validation], or checkpoint = \"last\""
         );
         Ok(())
     }
@@ -393,17 +437,14 @@ impl Recipe {
         for (name, table) in optimizers {
             table.check().map_err(below("optimizers", name))?;
         }
-        self.gate
-            .as_ref()
-            .map_or(Ok(()), tables::check_gate)
-            .map_err(|fault| fault.below("gate"))?;
+        self.gate.as_ref().map_or(Ok(()), check_gate).map_err(|fault| fault.below("gate"))?;
         self.validation
             .as_ref()
             .map_or(Ok(()), ValidationSpec::check)
             .map_err(|fault| fault.below("validation"))
     }
 
-    /// Whether this recipe makes a base: then its one regime may be called so.
+    /// Tells whether this recipe makes a base: then its one regime may be called so.
     fn is_base(&self) -> bool {
         self.stages.values().all(|s| matches!(s, StageSpec::Pretrain(_)))
     }
@@ -414,10 +455,10 @@ impl Recipe {
         require!(
             stage == BASE || self.is_base() || !(taken || name == "levels"),
             "name",
-            "regime `{name}` has the name of the baseline or a control\nhint: call it otherwise"
+            "regime `{name}` has the name of the baseline or a control\nhint: give it another name"
         );
         self.walk(stage, &mut Vec::new())
-            .map_err(|e| Fault::at("stage", anyhow::anyhow!("regime `{name}`: {e}")))?;
+            .map_err(|cause| Fault::at("stage", anyhow!("regime `{name}`: {cause}")))?;
         require!(
             self.stages.get(stage).is_none_or(|s| s.output() == Output::Checkpoint),
             "stage",
@@ -433,14 +474,19 @@ impl Recipe {
             "recipe version {} is not {VERSION}, which this suite reads",
             self.version
         );
-        require!(!self.seeds.is_empty(), "seeds", "no seeds\nhint: `seeds = [1]`");
-        let twice = repeated(&self.seeds);
-        require!(twice.is_none(), "seeds", "seed {} stands twice", twice.unwrap_or_default());
+        require!(!self.seeds.is_empty(), "seeds", "the recipe has no seeds\nhint: `seeds = [1]`");
+        let twice = self.seeds.iter().enumerate().find(|(i, seed)| self.seeds[..*i].contains(seed));
+        require!(
+            twice.is_none(),
+            "seeds",
+            "seed {} occurs twice",
+            twice.map_or(0, |(_, seed)| *seed)
+        );
         if let ModelSpec::Fresh { vocab_size, .. } = self.model {
             require!(
                 (VOCAB_MIN..=VOCAB_MAX).contains(&vocab_size),
                 "model",
-                "vocab_size {vocab_size} is not within {VOCAB_MIN} to {VOCAB_MAX}\n\
+                "vocab_size = {vocab_size} is outside its range: {VOCAB_MIN} to {VOCAB_MAX}\n\
                  hint: every byte has an entry of its own, so the smallest is {VOCAB_MIN}"
             );
         }
@@ -449,66 +495,85 @@ impl Recipe {
             self.check_stage(name, stage).map_err(|fault| fault.below(name).below("stages"))?;
         }
         for (i, regime) in self.regimes.iter().enumerate() {
-            let place = |fault: Fault| fault.below(i).below("regimes");
-            let twice = self.regimes[..i].iter().any(|other| other.name == regime.name);
-            if twice {
-                let cause = anyhow::anyhow!("regime `{}` stands twice", regime.name);
-                return Err(place(Fault::at("name", cause)));
-            }
-            self.check_regime(regime).map_err(place)?;
+            check_new("regime", &regime.name, self.regimes[..i].iter().map(|regime| &regime.name))
+                .and_then(|()| self.check_regime(regime))
+                .map_err(|fault| fault.below(i).below("regimes"))?;
         }
         self.evaluation.check().map_err(|fault| fault.below("evaluation"))
     }
 }
 
+/// Checks that `other`, which `stage` names by `input`, leaves what the stage needs.
+fn check_input(stage: &StageSpec, input: &Input<'_>, other: &StageSpec) -> Checked {
+    let (key, name, output) = (&input.key, input.stage, other.output());
+    match input.role {
+        Role::Start | Role::Parent => require!(
+            output == Output::Checkpoint,
+            key,
+            "`{name}` is data, not a model\nhint: name a stage that trains"
+        ),
+        Role::Examples | Role::Demonstrations => require!(
+            output != Output::Checkpoint,
+            key,
+            "`{name}` is a model, not data\nhint: name a stage of kind teacher, sample or mix"
+        ),
+        Role::Unsolved | Role::Solved => require!(
+            output == Output::Sample,
+            key,
+            "`{name}` does not ask a model\nhint: name a stage of kind sample"
+        ),
+    }
+    // The two may ask different numbers of the same questions.
+    let same = |asks: &QuestionsSpec, asked: &QuestionsSpec| match (asks, asked) {
+        (
+            QuestionsSpec::Drawn { split, hops, .. },
+            QuestionsSpec::Drawn { split: other_split, hops: other_hops, .. },
+        ) => split == other_split && hops == other_hops,
+        (asks, asked) => asks.files().is_some() && asks.files() == asked.files(),
+    };
+    if input.role == Role::Solved
+        && let (Some(asks), Some(asked)) = (stage.questions(), other.questions())
+    {
+        require!(
+            same(asks, asked),
+            key,
+            "its questions are not those of `{name}`\nhint: give both the same split and hops"
+        );
+    }
+    Ok(())
+}
+
+/// Checks that no one of `before` is called `name` too.
+fn check_new<'a>(what: &str, name: &str, before: impl IntoIterator<Item = &'a String>) -> Checked {
+    let twice = before.into_iter().any(|other| other == name);
+    require!(!twice, "name", "{what} `{name}` occurs twice");
+    Ok(())
+}
+
 impl EvaluationSpec {
     fn check(&self) -> Checked {
-        let per_family = self.questions_per_family;
-        require!(
-            per_family.is_none_or(|count| count <= QUESTIONS_MAX)
-                && self.num_samples <= SAMPLES_MAX
-                && self.level_num_samples.is_none_or(|count| count <= SAMPLES_MAX),
-            "questions_per_family",
-            "the evaluation is too large\n\
-             hint: at most {QUESTIONS_MAX} questions per family and {SAMPLES_MAX} samples each"
-        );
-        require!(
-            per_family != Some(0) && self.num_samples > 0 && self.level_num_samples != Some(0),
-            "questions_per_family",
-            "the evaluation has an empty split\nhint: questions_per_family and samples are at least 1"
-        );
-        let said = [
-            per_family.is_some(),
-            self.question_seed.is_some(),
-            self.hops.is_some(),
-            self.level_num_samples.is_some(),
-        ];
-        require!(
-            said == [true; 4] || (said == [false; 4] && !self.benchmarks.is_empty()),
-            "num_samples",
-            "it is not said what is asked\n\
-             hint: `questions_per_family`, `question_seed`, `hops` and `level_num_samples`, or `benchmarks`"
-        );
-        self.hops.map_or(Ok(()), check_hops)?;
-        for (i, benchmark) in self.benchmarks.iter().enumerate() {
-            let twice = self.benchmarks[..i].iter().any(|other| other.name == benchmark.name);
-            let checked = if twice {
-                let cause = anyhow::anyhow!("benchmark `{}` stands twice", benchmark.name);
-                Err(Fault::at("name", cause))
-            } else {
-                benchmark.check()
-            };
-            checked.map_err(|fault| fault.below(i).below("benchmarks"))?;
+        let (per_family, level_num_samples) = self
+            .families
+            .map_or((1, 1), |families| (families.drawn.per_family, families.level_num_samples));
+        for (key, count, most) in [
+            ("questions_per_family", per_family, QUESTIONS_MAX),
+            ("num_samples", self.num_samples, SAMPLES_MAX),
+            ("level_num_samples", level_num_samples, SAMPLES_MAX),
+        ] {
+            require!(
+                (1..=most).contains(&count),
+                key,
+                "{key} = {count} is outside its range: 1 to {most}"
+            );
         }
-        require!(
-            self.top_p > 0.0
-                && self.top_p <= 1.0
-                && self.temperature.is_finite()
-                && self.temperature >= 0.0,
-            "temperature",
-            "temperature or top_p out of range"
-        );
-        Ok(())
+        self.families.map_or(Ok(()), |families| check_hops(families.drawn.hops))?;
+        for (i, benchmark) in self.benchmarks.iter().enumerate() {
+            check_new("benchmark", &benchmark.name, self.benchmarks[..i].iter().map(|b| &b.name))
+                .and_then(|()| benchmark.check())
+                .map_err(|fault| fault.below(i).below("benchmarks"))?;
+        }
+        within("temperature", self.temperature, 0.0.., "0 or more")?;
+        within("top_p", self.top_p, f64::MIN_POSITIVE..=1.0, "above 0, at most 1")
     }
 }
 
@@ -516,11 +581,6 @@ impl Tables {
     fn is_empty(&self) -> bool {
         *self == Tables::default()
     }
-}
-
-/// The first value that stands twice.
-fn repeated<T: PartialEq + Copy>(values: &[T]) -> Option<T> {
-    values.iter().enumerate().find(|(i, v)| values[..*i].contains(v)).map(|(_, v)| *v)
 }
 
 /// Families that every stage and evaluation uses, in order.
@@ -553,7 +613,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_is_not_said_is_f32_and_stands_in_no_hash() {
+    fn a_type_that_is_not_given_is_f32_and_is_part_of_no_hash() {
         let recipe = Recipe::parse(SMALL).unwrap();
         assert!(recipe.dtypes().all(|dtype| dtype == ComputeDtype::F32));
         assert!(!serde_json::to_string(&recipe).unwrap().contains("dtype"));
@@ -593,7 +653,11 @@ mod tests {
         let rank = named("\"q_proj\"").replace("r = 4", "r = 0");
         refused(table, &lora(&rank), &format!("line {line}: rank `r` is 0\nhint: "));
         let alpha = named("\"q_proj\"").replace("8.0", "-1.0");
-        refused(table, &lora(&alpha), &format!("line {line}: lora_alpha -1 is not above 0"));
+        refused(
+            table,
+            &lora(&alpha),
+            &format!("line {line}: lora_alpha = -1 is outside its range: above 0"),
+        );
         refused(table, &lora("r = 4"), "missing field `lora_alpha`");
         refused(table, &lora(&format!("{}, dropout = 0.1", named(""))), "unknown field `dropout`");
 
@@ -612,15 +676,15 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_refused_before_any_work() {
         refused("version = 2", "version = 1", "line 1: recipe version 1 is not 2");
-        refused("seeds = [1, 2, 3]", "seeds = [1, 1]", "seed 1 stands twice");
-        refused("name = \"rl\"", "name = \"sft\"", "regime `sft` stands twice");
+        refused("seeds = [1, 2, 3]", "seeds = [1, 1]", "seed 1 occurs twice");
+        refused("name = \"rl\"", "name = \"sft\"", "regime `sft` occurs twice");
         refused("name = \"rl\"", "name = \"greedy\"", "the name of the baseline or a control");
         refused("stage = \"grpo\"", "stage = \"gpro\"", "no stage `gpro`\nhint: stages are ");
         let rollouts = "num_generations = 8\ntemperature = 1.0\nmax_c";
-        refused(rollouts, &rollouts.replace('8', "1"), "a group of one has no advantage");
+        refused(rollouts, &rollouts.replace('8', "1"), "a group of 1 has no advantage");
         refused("num_mini_batches = 2", "num_mini_batches = 5", "is not a multiple");
-        refused("num_questions = 3000", "num_questions = 0", "nothing to train on");
-        refused("split = \"train\"", "split = \"test\"", "split `test` is named as training data");
+        refused("num_questions = 3000", "num_questions = 0", "there is nothing to train on");
+        refused("split = \"train\"", "split = \"test\"", "split `test` cannot be trained on");
         refused(
             "answer = \"only_box\"",
             "answer = \"last_box\"",
@@ -629,18 +693,77 @@ mod tests {
         refused(
             "preset = \"grpo_study\", beta = 0.0",
             "beta = 0.0",
-            "the objective lacks `advantage`",
+            "missing field `advantage` of the objective",
         );
-        refused("gate = 0.0", "gate = 1.5", "gate 1.5 is no pass rate");
+        refused("gate = 0.0", "gate = 1.5", "gate = 1.5 is outside its range: 0 to 1, a pass rate");
         refused(
             "reward = \"study\"",
             "reward = \"other\"",
             "no reward `other`\nhint: the recipe has study",
         );
-        refused("temperature = 1.0\nmax_c", "temperature = 0.7\nmax_c", "are not the policy");
-        refused("share = 0.25", "share = 1.25", "share 1.25 is outside its range");
+        refused("temperature = 1.0\nmax_c", "temperature = 0.7\nmax_c", "are not of the policy");
+        refused("share = 0.25", "share = 1.25", "share 1.25 is");
         refused("[validation]", "[evaluation_]", "unknown field `evaluation_`");
-        refused("questions_per_family = 160", "questions_per_family = 0", "an empty split");
-        refused("top_p = 0.95", "top_p = 1.5", "out of range");
+        refused(
+            "questions_per_family = 160",
+            "questions_per_family = 0",
+            "outside its range: 1 to",
+        );
+        refused("top_p = 0.95", "top_p = 1.5", "top_p = 1.5 is outside its range");
+        refused("kind = \"grpo\"", "kind = \"hybrid\"", "with a table `guidance`\nhint: ");
+        refused("training = \"sft\"", "training = 3", "`training` must be the name of a table");
+    }
+
+    /// Writes `text` into a folder with a copy of the recipe small, and reads it.
+    fn extending(text: &str) -> Result<Recipe> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("small.toml"), SMALL).unwrap();
+        let path = dir.path().join("mine.toml");
+        std::fs::write(&path, text).unwrap();
+        Recipe::read(&path)
+    }
+
+    #[test]
+    fn a_recipe_that_extends_another_gives_what_differs() {
+        let text = "extends = \"small.toml\"\nname = \"mine\"\nseeds = [7]\n\
+                    [stages.sft]\nnum_epochs = 1\n[stages.grpo.objective]\nbeta = 0.5\n";
+        let (recipe, small) = (extending(text).unwrap(), Recipe::parse(SMALL).unwrap());
+        assert_eq!((recipe.name.as_str(), recipe.seeds.as_slice()), ("mine", [7].as_slice()));
+        let (StageSpec::Sft(sft), StageSpec::Sft(base)) =
+            (&recipe.stages["sft"], &small.stages["sft"])
+        else {
+            panic!("sft is SFT")
+        };
+        assert_eq!(*sft, SftSpec { num_epochs: 1, ..base.clone() });
+        let objective = |recipe: &Recipe| recipe.stages["grpo"].grpo().unwrap().objective.clone();
+        assert_eq!(objective(&recipe), ObjectiveSpec { beta: 0.5, ..objective(&small) });
+        assert_eq!(recipe.regimes, small.regimes);
+    }
+
+    #[test]
+    fn a_mistake_in_either_file_is_reported_with_file_and_line() {
+        let error = |text: &str| format!("{:#}", extending(text).unwrap_err());
+        let mine = "name = \"mine\"\nextends = \"small.toml\"\n";
+        let own = error(&format!("{mine}[stages.sft]\nnum_epochs = 0\n"));
+        assert!(own.contains("line 4: stage `sft`: num_epochs = 0"), "{own}");
+        let unknown = error(&format!("{mine}[stages.sft]\nepohcs = 1\n"));
+        assert!(unknown.contains("line 3: unknown field `epohcs`"), "{unknown}");
+        // The learning rate for Muon is the other file's, and so is the stage that it does not fit.
+        let lora = "lora = { r = 4, lora_alpha = 8.0, target_modules = [\"q_proj\"] }\n";
+        let others = error(&format!("{mine}[tables.trainings.sft]\n{lora}"));
+        let line = others.split("line ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+        let line = SMALL.lines().nth(line.parse::<usize>().unwrap() - 1);
+        assert_eq!(line, Some("optimizer = \"sft\""), "{others}");
+        assert!(
+            others.contains(" of `small.toml`: stage `") && others.contains("Muon"),
+            "{others}"
+        );
+        let gone = error("extends = \"other.toml\"\n");
+        assert!(gone.contains("failed to read recipe"), "{gone}");
+        let itself = error("extends = \"mine.toml\"\n");
+        assert!(itself.contains("extends `mine.toml`, which extends it in turn"), "{itself}");
+        assert!(error("name = \"unfinished").contains("line 1: "));
+        let text = Recipe::parse(mine).unwrap_err().to_string();
+        assert!(text.contains("line 2: unknown field `extends`"), "{text}");
     }
 }

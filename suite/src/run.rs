@@ -6,11 +6,11 @@ mod analysis;
 pub mod artifact;
 pub mod base;
 pub mod base_gate;
+pub mod chunks;
 pub mod data;
 pub mod evaluation;
 pub mod event;
 pub mod golden;
-pub mod journal;
 pub mod machine;
 pub mod model;
 mod once;
@@ -26,30 +26,33 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::json;
+use synergy_benchmarks::difficulty::Level;
 use synergy_models::checkpoint::Checkpoint;
 use synergy_models::config::{GenerationConfig, VlmConfig};
 use synergy_models::weights::shapes;
 use synergy_report::claims::ledger;
+use synergy_report::completion::to_lines;
 use synergy_report::cost::{Budget, Cost};
 use synergy_report::leaderboard;
 use synergy_report::page::{PageData, report_html};
 use synergy_report::score::{Header, Metrics, Provenance, Results, RowKind, Training, cut_levels};
-use synergy_report::text::report::{SampleCompletion, report_markdown};
+use synergy_report::text::report::report_markdown;
 use synergy_report::text::terminal::render_table;
 
 use crate::device::Compute;
 use crate::key::Key;
-use crate::plan::{Basis, Plan, PlannedStage, describe, plan, recipe_hash, to_json};
+use crate::plan::{KeyInputs, Plan, PlannedStage, describe, plan, recipe_hash, to_json};
 use crate::planted::Planted;
 use crate::recipe::rehearsal;
 use crate::recipe::{ModelSpec, Recipe};
 use crate::run::base::{Base, BaseRecord};
 use crate::run::base_gate::GateReport;
+use crate::run::evaluation::Evaluated;
 use crate::run::event::{Event, Events};
 use crate::run::golden::read_results;
 use crate::run::model::Model;
 use crate::run::store::{Store, write_atomic};
-use crate::train::pool;
+use crate::train::pool::{self, Files};
 use crate::train::sequence::Prompter;
 
 /// Hash of the code that trains and samples and of the libraries below it; part of every key.
@@ -58,27 +61,32 @@ pub const CODE: &str = env!("SYNERGY_CODE_HASH");
 /// Where recipes are.
 pub const RECIPES: &str = "suite/recipes";
 
-/// What the command line asked for.
+/// How a recipe is run, as the command line says.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// The folder of all runs and of the store.
     pub runs_dir: PathBuf,
+    /// Name of the device, as [`Compute::open`] takes it.
     pub device: String,
+    /// Threads that compute, at least 1; `None` for all cores.
     pub num_threads: Option<usize>,
     /// Train the kept base's own recipe instead of starting from the kept base.
     pub from_scratch: bool,
+    /// Show no progress.
     pub quiet: bool,
+    /// How the run differs from what the recipe says.
     pub variant: Variant,
 }
 
-/// How a run differs from what its recipe says: only for a gate that proves itself.
+/// How a run differs from what its recipe says: only the gate's self-test runs any but [`Variant::Usual`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Variant {
-    /// Not at all.
+    /// The recipe as it is.
     Usual,
-    /// With a fault that the gate must see.
+    /// The recipe with a fault that the gate must find.
     Planted(Planted),
-    /// With this one seed, which no recipe names: everything is drawn and trained afresh.
+    /// The recipe with this one seed, which no recipe names: everything is drawn and trained again.
     Redrawn(u64),
 }
 
@@ -87,7 +95,7 @@ impl Variant {
         if let Variant::Planted(planted) = self { Some(planted) } else { None }
     }
 
-    /// `recipe` as it runs.
+    /// The recipe that is run in place of `recipe`.
     fn of(self, recipe: &Recipe) -> Recipe {
         let mut recipe = recipe.clone();
         match self {
@@ -102,7 +110,7 @@ impl Variant {
         recipe
     }
 
-    /// Where its results go.
+    /// The folder of the run's results.
     fn dir(self, options: &Options, recipe: &Recipe) -> PathBuf {
         match self {
             Variant::Usual => options.runs_dir.join(&recipe.name),
@@ -117,16 +125,18 @@ impl Variant {
 /// A finished run.
 #[derive(Debug)]
 pub struct Outcome {
+    /// Judgements of all answers, and how they came about.
     pub results: Results,
+    /// Figures of all rows.
     pub metrics: Metrics,
-    /// Where leaderboard, report and results are.
+    /// The folder of leaderboard, reports and results.
     pub dir: PathBuf,
 }
 
 /// Reads the recipe of `profile`.
 ///
 /// # Errors
-/// If there is none, with those that exist.
+/// If there is no such profile; the error lists those that exist.
 pub fn recipe_of(profile: &str) -> Result<Recipe> {
     let path = Path::new(RECIPES).join(format!("{profile}.toml"));
     if !path.is_file() {
@@ -151,7 +161,7 @@ pub fn recipe_of(profile: &str) -> Result<Recipe> {
     Ok(recipe)
 }
 
-/// The recipe in the file `path` or, where there is none, of the profile that it names.
+/// Reads the recipe in the file `path` or, if there is no such file, of the profile that `path` names.
 ///
 /// # Errors
 /// See [`Recipe::read`] and [`recipe_of`].
@@ -163,14 +173,16 @@ pub fn recipe_at(path: &Path) -> Result<Recipe> {
     recipe_of(name.strip_suffix(".toml").unwrap_or(&name))
 }
 
-/// Plans `recipe` without doing anything; returns the text that a run prints first, and below it what a run would lack,
-/// or the plan as JSON.
-/// Reads neither weights of a published checkpoint nor data: nothing that is shown of a plan hangs on them.
+/// Plans `recipe` without doing anything; gives the text that a run prints first, with a list of what is missing for a
+/// run, or the plan as JSON.
+///
+/// Reads neither weights of a published checkpoint nor data: nothing that is shown of a plan depends on them.
 ///
 /// # Errors
-/// If the base's settings cannot be read, or it is not there and of unknown size.
+/// If the base's settings cannot be read, or it is missing and of unknown size.
 pub fn dry_run(recipe: &Recipe, options: &Options, as_json: bool) -> Result<String> {
     let compute = Compute::open(&options.device, options.num_threads)?;
+    let files = Files::default();
     let mut lacking = String::new();
     let config = match &recipe.model {
         ModelSpec::Published { path } if path.is_dir() => VlmConfig::read(path)?,
@@ -189,17 +201,17 @@ pub fn dry_run(recipe: &Recipe, options: &Options, as_json: bool) -> Result<Stri
     if let Err(error) = takes(recipe, &compute) {
         lacking += &format!("  {}\n", error.to_string().replace("\nhint: ", ": "));
     }
-    let plan = plan(recipe, &sketch(recipe, &config, &compute, options.variant)?);
+    let plan = plan(recipe, &sketch(recipe, &config, &compute, options.variant, &files)?);
     if as_json {
         return Ok(format!("{:#}\n", to_json(recipe, &plan, &config)));
     }
     Ok(describe(recipe, &plan, &config, &|_| false) + &lacking)
 }
 
-/// The whole of a profile: train what is missing, evaluate, score, publish.
+/// Runs a whole recipe: trains what is missing, evaluates, scores, publishes.
 ///
 /// # Errors
-/// If anything cannot be finished; what was finished stays and is used by the next call.
+/// If anything cannot be finished; finished stages and rows stay in the store, and the next call uses them.
 pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let compute = Compute::open(&options.device, options.num_threads)?;
     let store = Store::open(&options.runs_dir.join("store"))?;
@@ -207,37 +219,40 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let recipe_hash = recipe_hash(recipe);
     let recipe = &options.variant.of(recipe);
     let mut events = Events::open(&dir.join("events.jsonl"), options.quiet)?;
+    let files = Files::default();
     let base = if options.from_scratch {
-        base_from_scratch(recipe, &compute, &store, &mut events)?
+        base_from_scratch(recipe, &compute, &store, &files, &mut events)?
     } else {
         open_base(recipe, &compute)?
     };
     // What is planted is a fault of the program, whose recipe is as it was.
-    let plan =
-        Plan { recipe_hash, ..plan(recipe, &basis(recipe, &base, &compute, options.variant)?) };
+    let inputs = key_inputs(recipe, &base, &compute, options.variant, &files)?;
+    let plan = Plan { recipe_hash, ..plan(recipe, &inputs) };
     events.write(Event::Started { profile: &recipe.name, recipe_hash: &plan.recipe_hash })?;
-    events.say(&format!("device {}", compute.told));
+    events.say(&format!("device {}", compute.description));
     events.say(&describe(recipe, &plan, &base.prompter.config, &|key| store.has(key)));
 
     if let Some(line) = evaluation::left_out(recipe) {
         events.say(&line);
     }
     let finished = finished_before(&plan, &base, &store, &dir);
-    let training = train_all(&plan, &base, &compute, &store, &mut events)?;
-    let evaluated = evaluation::all(recipe, &plan, &base, &compute, &store, &mut events)?;
+    let training = train_all(&plan, &base, &compute, &store, &files, &mut events)?;
+    let evaluated = evaluation::all(recipe, &plan, &base, &compute, &store, &files, &mut events)?;
     let wall_time_s = events.elapsed().as_secs_f64();
     // A rerun with nothing to do tells when and where the work was done, not that it took no time.
     let provenance =
         finished.unwrap_or_else(|| provenance(&base, &compute, options, recipe, wall_time_s));
     let planted = options.variant.planted();
-    let outcome = judge(recipe, &plan, provenance, training, &evaluated, planted, dir)?;
-    let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store, planted)?;
+    let header = header(recipe, &plan, provenance, training)?;
+    let levels = evaluation::published_levels(recipe, &files)?;
+    let outcome = judge(header, levels, &evaluated, planted, dir)?;
+    let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store, &files, planted)?;
     publish(&outcome, &evaluated, &shown)?;
     events.write(Event::Finished { wall_time_s })?;
     Ok(outcome)
 }
 
-/// The provenance in `dir` of the same run, if nothing of it is left to do.
+/// The provenance that `dir` has of the same run, if all its stages and rows are in the store.
 fn finished_before(plan: &Plan, base: &Base, store: &Store, dir: &Path) -> Option<Provenance> {
     let mut keys = plan.stages.iter().map(|s| &s.key).chain(plan.rows.iter().map(|r| &r.key));
     if !keys.all(|key| store.has(key)) {
@@ -249,7 +264,7 @@ fn finished_before(plan: &Plan, base: &Base, store: &Store, dir: &Path) -> Optio
     same.then_some(before.provenance)
 }
 
-/// The model that `regime` of a finished run ended with, of its first seed.
+/// Reads the model that `regime` of a finished run ended with, of its first seed.
 ///
 /// # Errors
 /// If the recipe has no such regime or it has not been trained.
@@ -257,7 +272,8 @@ pub fn trained(recipe: &Recipe, options: &Options, regime: &str) -> Result<Model
     let compute = Compute::open(&options.device, options.num_threads)?;
     let store = Store::open(&options.runs_dir.join("store"))?;
     let base = open_base(recipe, &compute)?;
-    let plan = plan(recipe, &basis(recipe, &base, &compute, options.variant)?);
+    let inputs = key_inputs(recipe, &base, &compute, options.variant, &Files::default())?;
+    let plan = plan(recipe, &inputs);
     let Some(row) = plan.rows.iter().find(|row| row.name == regime) else {
         let known: Vec<&str> = recipe.regimes.iter().map(|r| r.name.as_str()).collect();
         bail!("unknown regime `{regime}`\nhint: regimes are {}", known.join(", "));
@@ -274,7 +290,7 @@ pub fn trained(recipe: &Recipe, options: &Options, regime: &str) -> Result<Model
     Ok(Model { checkpoint: Checkpoint { config, tokenizer, processor, generation }, parameters })
 }
 
-/// Judges the kept completions of a finished run again; nothing is generated for it.
+/// Judges the stored completions of a finished run again, without generating anything.
 ///
 /// # Errors
 /// If the run has not been finished.
@@ -283,49 +299,56 @@ pub fn rescore(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let store = Store::open(&options.runs_dir.join("store"))?;
     let dir = options.runs_dir.join(&recipe.name);
     let base = open_base(recipe, &compute)?;
-    let plan = plan(recipe, &basis(recipe, &base, &compute, options.variant)?);
-    let evaluated = evaluation::kept(recipe, &plan, &store)?;
+    let files = Files::default();
+    let plan = plan(recipe, &key_inputs(recipe, &base, &compute, options.variant, &files)?);
+    let evaluated = evaluation::stored(recipe, &plan, &store, &files)?;
     let path = dir.join("results.json");
     let before = read_results(&path)?;
-    let (provenance, training) = (before.provenance, before.training);
-    let outcome = judge(recipe, &plan, provenance, training, &evaluated, None, dir)?;
-    let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store, None)?;
+    let header = header(recipe, &plan, before.provenance, before.training)?;
+    let levels = evaluation::published_levels(recipe, &files)?;
+    let outcome = judge(header, levels, &evaluated, None, dir)?;
+    let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store, &files, None)?;
     publish(&outcome, &evaluated, &shown)?;
     Ok(outcome)
 }
 
-/// Completions to scores to results to metrics. Pure.
-fn judge(
+/// What results say of a run besides its rows.
+fn header(
     recipe: &Recipe,
     plan: &Plan,
     provenance: Provenance,
     training: Vec<Training>,
-    evaluated: &[evaluation::Evaluated],
+) -> Result<Header> {
+    Ok(Header {
+        profile: recipe.name.clone(),
+        recipe_hash: plan.recipe_hash.clone(),
+        grader: recipe.grader(),
+        provenance,
+        external: evaluation::external_baselines(recipe)?,
+        budgets: budgets(plan, &training),
+        training,
+    })
+}
+
+/// From completions to scores to results to metrics. `levels` has those of published questions. Pure.
+fn judge(
+    header: Header,
+    mut levels: BTreeMap<String, Level>,
+    evaluated: &[Evaluated],
     planted: Option<Planted>,
     dir: PathBuf,
 ) -> Result<Outcome> {
-    let grader = recipe.grader();
+    let grader = header.grader;
     let (cutting, rows): (Vec<_>, Vec<_>) =
-        evaluated.iter().partition(|row| row.planned.name == "levels");
-    let mut levels = evaluation::published_levels(recipe)?;
+        evaluated.iter().partition(|row| row.planned.cuts_levels());
     levels.extend(cutting.iter().flat_map(|row| cut_levels(&row.scores(grader, planted))));
     let rows: Vec<_> = rows.iter().map(|row| row.row(grader, planted)).collect();
-    let budgets = budgets(plan, &training);
-    let header = Header {
-        profile: recipe.name.clone(),
-        recipe_hash: plan.recipe_hash.clone(),
-        grader,
-        provenance,
-        external: evaluation::external_baselines(recipe)?,
-        training,
-        budgets,
-    };
     let results = Results::assemble(header, &levels, &rows)?;
     let metrics = Metrics::of(&results);
     Ok(Outcome { results, metrics, dir })
 }
 
-/// Trains the recipe of a base and keeps it in `out`.
+/// Trains the recipe of a base and writes the base to `out`.
 ///
 /// # Errors
 /// If the recipe is not one of a base or training fails.
@@ -334,7 +357,8 @@ pub fn train_base(recipe: &Recipe, options: &Options, out: &Path) -> Result<()> 
     let store = Store::open(&options.runs_dir.join("store"))?;
     let mut events =
         Events::open(&options.runs_dir.join(&recipe.name).join("events.jsonl"), options.quiet)?;
-    let Trained { base, plan, training } = train_recipe(recipe, &compute, &store, &mut events)?;
+    let Trained { base, plan, training } =
+        train_recipe(recipe, &compute, &store, &Files::default(), &mut events)?;
     let record = BaseRecord {
         recipe: recipe.name.clone(),
         recipe_hash: recipe_hash(recipe),
@@ -360,10 +384,13 @@ pub fn train_base(recipe: &Recipe, options: &Options, out: &Path) -> Result<()> 
 /// Measures the kept base of `recipe` and records the report beside it.
 ///
 /// # Errors
-/// If the recipe starts from no kept base, or the base is damaged.
+/// If the recipe does not start from a kept base, or the base is damaged.
 pub fn gate(recipe: &Recipe, options: &Options, per_family: usize) -> Result<GateReport> {
     let ModelSpec::Kept { path, .. } = &recipe.model else {
-        bail!("recipe `{}` starts from no kept base\nhint: --profile small or smoke", recipe.name)
+        bail!(
+            "recipe `{}` does not start from a kept base\nhint: --profile small or smoke",
+            recipe.name
+        )
     };
     let compute = Compute::open(&options.device, options.num_threads)?;
     let base = Base::read(path, &recipe.prompt, &compute)?;
@@ -376,7 +403,7 @@ pub fn gate(recipe: &Recipe, options: &Options, per_family: usize) -> Result<Gat
     Ok(report)
 }
 
-/// The base a recipe starts from.
+/// Opens the base that a recipe starts from.
 ///
 /// # Errors
 /// If a kept base is missing or damaged.
@@ -397,20 +424,21 @@ pub fn open_base(recipe: &Recipe, compute: &Compute) -> Result<Base> {
     }
 }
 
-/// Trains the recipe that made the kept base and starts from its outcome.
+/// Trains the recipe that made the kept base, and gives the base at its end.
 fn base_from_scratch(
     recipe: &Recipe,
     compute: &Compute,
     store: &Store,
+    files: &Files,
     events: &mut Events,
 ) -> Result<Base> {
     let ModelSpec::Kept { recipe: path, .. } = &recipe.model else {
         return open_base(recipe, compute);
     };
-    Ok(train_recipe(&Recipe::read(path)?, compute, store, events)?.base)
+    Ok(train_recipe(&Recipe::read(path)?, compute, store, files, events)?.base)
 }
 
-/// A base at the end of its own recipe.
+/// A base that its own recipe has trained.
 struct Trained {
     base: Base,
     plan: Plan,
@@ -421,41 +449,43 @@ fn train_recipe(
     recipe: &Recipe,
     compute: &Compute,
     store: &Store,
+    files: &Files,
     events: &mut Events,
 ) -> Result<Trained> {
     let start = open_base(recipe, compute)?;
-    let plan = plan(recipe, &basis(recipe, &start, compute, Variant::Usual)?);
+    let plan = plan(recipe, &key_inputs(recipe, &start, compute, Variant::Usual, files)?);
     events.say(&describe(recipe, &plan, &start.prompter.config, &|key| store.has(key)));
-    let training = train_all(&plan, &start, compute, store, events)?;
-    let last = plan.stages.last().context("recipe has no stages to train a base with")?;
+    let training = train_all(&plan, &start, compute, store, files, events)?;
+    let last = plan.stages.last().context("the recipe has no stages to train a base with")?;
     let parameters = artifact::checkpoint(store, &last.key, &start, &compute.device, None)?;
     Ok(Trained { base: Base::unrecorded(start.prompter, parameters), plan, training })
 }
 
-fn basis<'a>(
+fn key_inputs<'a>(
     recipe: &Recipe,
     base: &'a Base,
     compute: &'a Compute,
     variant: Variant,
-) -> Result<Basis<'a>> {
+    files: &Files,
+) -> Result<KeyInputs<'a>> {
     // Before anything is planned: no stage of hours comes before a refusal.
     takes(recipe, compute)?;
-    let mut files = BTreeMap::new();
+    let mut hashes = BTreeMap::new();
     for spec in recipe.files() {
         let rows = pool::hash(&spec.path)?;
-        let pictures = pool::hash_pictures(&pool::opened(spec)?)?;
-        files.insert(spec.path.clone(), Key::of(&json!([rows, pictures])));
+        let pictures = pool::hash_pictures(&files.training(spec)?)?;
+        hashes.insert(spec.path.clone(), Key::of(&json!([rows, pictures])));
     }
     for spec in &recipe.evaluation.benchmarks {
         let rows = pool::hash(&spec.path)?;
-        let pictures = pool::hash_pictures(&evaluation::published(spec)?)?;
-        files.insert(spec.path.clone(), Key::of(&json!([rows, pictures])));
+        let pictures = pool::hash_pictures(&files.benchmark(spec)?)?;
+        hashes.insert(spec.path.clone(), Key::of(&json!([rows, pictures])));
     }
-    Ok(Basis {
+    Ok(KeyInputs {
         base: base.key.clone(),
-        files,
+        files: hashes,
         external: evaluation::external_key(recipe)?,
-        ..sketch(recipe, &base.prompter.config, compute, variant)?
+        ..sketch(recipe, &base.prompter.config, compute, variant, files)?
     })
 }
 
@@ -465,14 +495,15 @@ fn sketch<'a>(
     config: &'a VlmConfig,
     compute: &'a Compute,
     variant: Variant,
-) -> Result<Basis<'a>> {
+    files: &Files,
+) -> Result<KeyInputs<'a>> {
     // The recipe's own check knows neither the size nor the number of layers of a kept base.
     let shapes = shapes(config);
     for (name, training) in &recipe.tables.trainings {
         let fits = training.lora_config(&shapes);
         fits.with_context(|| format!("`tables.trainings.{name}` does not fit the base"))?;
     }
-    Ok(Basis {
+    Ok(KeyInputs {
         base: Key::of(&serde_json::Value::Null),
         config,
         backend: compute.backend(),
@@ -481,13 +512,13 @@ fn sketch<'a>(
         files: BTreeMap::new(),
         external: None,
         num_external: evaluation::external_samples(recipe)?.len(),
-        num_published: evaluation::num_published(recipe)?,
+        num_published: evaluation::num_published(recipe, files)?,
         planted: variant.planted(),
         base_seed: if let Variant::Redrawn(seed) = variant { seed } else { 0 },
     })
 }
 
-/// Whether the device computes in what the recipe asks for.
+/// Checks that the device computes in every type that the recipe asks for.
 fn takes(recipe: &Recipe, compute: &Compute) -> Result<()> {
     recipe.dtypes().try_for_each(|dtype| compute.takes(dtype))
 }
@@ -497,17 +528,18 @@ fn train_all(
     base: &Base,
     compute: &Compute,
     store: &Store,
+    files: &Files,
     events: &mut Events,
 ) -> Result<Vec<Training>> {
     let mut training = Vec::new();
     for planned in &plan.stages {
-        let summary = stage::run(planned, base, compute, store, events)?;
+        let summary = stage::run(planned, base, compute, store, files, events)?;
         training.push(of_stage(planned, &summary));
     }
     Ok(training)
 }
 
-/// What each regime has cost with all that it stands on; `training` is in the plan's order.
+/// The cost of each regime with all stages that it needs; `training` is in the plan's order.
 fn budgets(plan: &Plan, training: &[Training]) -> Vec<Budget> {
     let mut budgets: Vec<Budget> = Vec::new();
     for row in plan.rows.iter().filter(|row| row.kind == RowKind::Regime) {
@@ -538,27 +570,21 @@ fn provenance(
     wall_time_s: f64,
 ) -> Provenance {
     let profile = &recipe.name;
+    let rehearsed = rehearsal::profile(profile);
     let (commit, dirty) = machine::commit();
-    // A checkpoint that others have published is taken as it is.
-    let published = match &recipe.model {
-        ModelSpec::Published { path } => Some(path),
-        _ => None,
-    };
-    let is_rehearsal = rehearsal::profile(profile).is_some();
-    let has_passed = published.is_some() || base.record.as_ref().is_some_and(|r| r.gate_passed);
-    let gate = has_passed && !is_rehearsal;
-    let note = match (published, &base.record) {
-        _ if is_rehearsal => "a rehearsal, whose figures mean nothing".to_owned(),
-        (Some(path), _) => {
-            format!("published checkpoint `{}`, not measured by the gate", path.display())
+    let (base_is_good, base_note) = match (&recipe.model, &base.record) {
+        _ if rehearsed.is_some() => (false, "a rehearsal, whose figures mean nothing".to_owned()),
+        // A checkpoint that others have published is taken as it is.
+        (ModelSpec::Published { path }, _) => {
+            let path = path.display();
+            (true, format!("published checkpoint `{path}`, not measured by the gate"))
         }
-        (None, Some(record)) if gate => {
-            format!("kept base of recipe `{}`, gate passed", record.recipe)
+        (_, Some(record)) => {
+            let passed = if record.gate_passed { "passed" } else { "not passed" };
+            let note = format!("kept base of recipe `{}`, gate {passed}", record.recipe);
+            (record.gate_passed, note)
         }
-        (None, Some(record)) => {
-            format!("kept base of recipe `{}`, gate not passed", record.recipe)
-        }
-        (None, None) => "trained in this run, gate not run".to_owned(),
+        (_, None) => (false, "trained in this run, gate not run".to_owned()),
     };
     let scratch = if options.from_scratch { " --from-scratch" } else { "" };
     Provenance {
@@ -566,7 +592,7 @@ fn provenance(
         commit,
         dirty,
         command: match options.variant {
-            Variant::Usual => match rehearsal::profile(profile) {
+            Variant::Usual => match rehearsed {
                 Some(profile) => format!("cargo xtask reproduce --profile {profile} --rehearse"),
                 None => format!("cargo xtask reproduce --profile {profile}{scratch}"),
             },
@@ -579,38 +605,39 @@ fn provenance(
         rustc: machine::rustc(),
         wall_time_s,
         base_hash: base.key.as_str().to_owned(),
-        base_provisional: !gate,
-        base_note: note,
+        base_provisional: !base_is_good,
+        base_note,
     }
 }
 
-fn publish(outcome: &Outcome, evaluated: &[evaluation::Evaluated], shown: &PageData) -> Result<()> {
+/// Writes everything that a finished run shows: results and leaderboard, reports, analyses, completions.
+fn publish(outcome: &Outcome, evaluated: &[Evaluated], shown: &PageData) -> Result<()> {
     let Outcome { results, metrics, dir } = outcome;
     let board = leaderboard::Run::of(results, metrics)?.to_json();
-    write_atomic(&dir.join("leaderboard.json"), board.as_bytes())?;
-    write_atomic(&dir.join("results.json"), results.to_json()?.as_bytes())?;
-    let samples: Vec<SampleCompletion> =
-        evaluated.iter().flat_map(|row| row.examples(results)).collect();
+    let samples: Vec<_> = evaluated.iter().flat_map(|row| row.examples(results)).collect();
     let analyses = shown.analyses.as_ref();
-    let report = report_markdown(results, metrics, analyses, &samples);
-    write_atomic(&dir.join("report.md"), report.as_bytes())?;
+    let mut files = vec![
+        ("leaderboard.json", board),
+        ("results.json", results.to_json()?),
+        ("report.md", report_markdown(results, metrics, analyses, &samples)),
+        ("report.html", report_html(results, metrics, shown, &ledger(results))),
+    ];
     if let Some(analyses) = analyses {
         let text = serde_json::to_string(analyses).context("plain data")? + "\n";
-        write_atomic(&dir.join("analysis.json"), text.as_bytes())?;
+        files.push(("analysis.json", text));
     }
-    write_atomic(
-        &dir.join("report.html"),
-        report_html(results, metrics, shown, &ledger(results)).as_bytes(),
-    )?;
-    for row in evaluated {
-        let name = format!("{}-{}.jsonl", row.planned.name.replace('/', "-"), row.planned.seed);
-        let lines = synergy_report::completion::to_lines(&row.completions)?;
+    for (name, text) in files {
+        write_atomic(&dir.join(name), text.as_bytes())?;
+    }
+    for Evaluated { planned, completions, .. } in evaluated {
+        let name = format!("{}-{}.jsonl", planned.name.replace('/', "-"), planned.seed);
+        let lines = to_lines(completions)?;
         write_atomic(&dir.join("completions").join(name), lines.as_bytes())?;
     }
     Ok(())
 }
 
-/// The final table as a person sees it.
+/// Renders the final table for a terminal of `width` columns.
 pub fn table(outcome: &Outcome, width: u16) -> String {
     render_table(&outcome.results, &outcome.metrics, width)
 }

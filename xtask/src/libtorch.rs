@@ -1,36 +1,35 @@
-//! libtorch, PyTorch's C++ libraries: which one a build with the cargo feature `libtorch` takes, and what such a build
-//! must be given. `cargo xtask libtorch` provisions one (`provision`).
+//! libtorch, PyTorch's C++ libraries: which one a build with the cargo feature `libtorch` uses, and the environment that
+//! such a build needs. `cargo xtask libtorch` provisions one (`provision.rs`).
 //!
-//! Does not know what is computed with it: devices but for their names are the suite's to judge.
+//! Does not know what is computed with it: of devices only the names are known here.
 //!
 //! Decisions:
 //! - The user's own comes first: the variables `LIBTORCH` and `LIBTORCH_USE_PYTORCH` of torch-sys, then what was
-//!   provisioned, with CUDA before without. torch-sys looks at `LIBTORCH_USE_PYTORCH` first; whoever names a folder
-//!   means it, so a build is then given the folder alone.
+//!   provisioned, with CUDA before without. torch-sys looks at `LIBTORCH_USE_PYTORCH` first; a named folder is the
+//!   clearer wish, so a build then gets the folder alone.
 //! - Binaries of the suite have the folder of the libraries written into them (`suite/build.rs`); tests of other crates,
 //!   which have no build script, are given it in the loader's path.
-//! - Nobody gets libtorch unasked: without `--device` it is taken only where it can compute on a GPU, and torch-sys
+//! - Nobody gets libtorch unasked: without `--device` it is used only where it can compute on a GPU, and torch-sys
 //!   never downloads its own.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
-use crate::{process, python};
+use crate::hint::{self, WithHint as _, hinted};
+use crate::python;
 
-mod provision;
-
-/// What torch-sys 0.22 links and checks for.
+/// The version that torch-sys 0.22 links and checks for.
 pub(crate) const VERSION: &str = "2.9.0";
 
-/// Where provisioned ones are, from the root; git ignores it.
-const PROVISIONED: &str = "data/libtorch";
+/// The folder of provisioned libraries, from the root; git ignores it.
+pub(crate) const PROVISIONED: &str = "data/libtorch";
 
-/// The variable in which the loader looks for libraries.
+/// The environment variable in which the loader looks for libraries.
 const LOADER_PATH: &str =
     if cfg!(target_os = "macos") { "DYLD_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };
 
@@ -47,51 +46,51 @@ print(version.group(1))";
 /// What the library can compute on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Flavor {
-    /// Without CUDA: 520 MB, for which x86_64 Linux downloads 900 and others 100
+    /// Without CUDA: 520 MB on disk; the download is 900 MB on x86_64 Linux and 100 MB elsewhere
     Cpu,
     /// With CUDA 12.8, for NVIDIA GPUs: 6.2 GB, on x86_64 Linux only
     Cuda,
 }
 
 impl Flavor {
-    /// Its table in the lock and its folder.
-    fn name(self) -> &'static str {
+    /// Returns its name in the lock and in the path of its folder.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Flavor::Cpu => "cpu",
             Flavor::Cuda => "cuda",
         }
     }
 
-    fn folder(self, root: &Path) -> PathBuf {
+    pub(crate) fn folder(self, root: &Path) -> PathBuf {
         root.join(PROVISIONED).join(self.name())
     }
 }
 
-/// Whose library it is.
+/// Where a library comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The folder in the user's variable `LIBTORCH`.
     Variable,
-    /// PyTorch of the active Python, by the user's variable `LIBTORCH_USE_PYTORCH`.
+    /// The PyTorch of the active Python, chosen by the user's variable `LIBTORCH_USE_PYTORCH`.
     Pytorch,
     Provisioned(Flavor),
 }
 
-/// A library, and what a build with it must be given.
+/// A library, and the environment that a build with it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) source: Source,
     /// The folder of the libraries.
     pub(crate) lib: PathBuf,
-    /// Where it could be told.
+    /// The version, where the folder names it.
     pub(crate) version: Option<String>,
     pub(crate) has_cuda: bool,
-    /// What is set, or taken away.
+    /// Environment variables that are set or, without a value, removed.
     variables: Vec<(&'static str, Option<OsString>)>,
 }
 
 impl Found {
-    /// Gives `command` what it needs to build with this library and to run what was built.
+    /// Sets what `command` needs to build with this library and to run what was built.
     pub(crate) fn give_to(&self, command: &mut Command) {
         for (name, value) in &self.variables {
             match value {
@@ -101,13 +100,13 @@ impl Found {
         }
     }
 
-    /// Whether torch-sys accepts it; a version that could not be told it does not check either.
+    /// Returns whether torch-sys accepts it; an unknown version it does not check either.
     pub(crate) fn fits(&self) -> bool {
         self.version.as_deref().is_none_or(|version| version == VERSION)
     }
 
-    /// `libtorch 2.9.0 with CUDA in … (LIBTORCH)`
-    pub(crate) fn told(&self) -> String {
+    /// Describes it in a few words: `libtorch 2.9.0 with CUDA in … (LIBTORCH)`.
+    pub(crate) fn describe(&self) -> String {
         let version = self.version.as_deref().unwrap_or("of an unknown version");
         let cuda = if self.has_cuda { "with CUDA" } else { "without CUDA" };
         let whose = match self.source {
@@ -119,7 +118,7 @@ impl Found {
     }
 }
 
-/// What a build with the feature `libtorch` must be given; nothing if there is no libtorch.
+/// Finds the library for a build with the feature `libtorch`, if there is one.
 ///
 /// # Errors
 /// If the user's variables lead nowhere.
@@ -127,7 +126,7 @@ pub(crate) fn environment(root: &Path) -> anyhow::Result<Option<Found>> {
     find(root, |name| std::env::var_os(name), pytorch)
 }
 
-/// What a build for the device called `device` must be given; nothing if it is one without libtorch.
+/// Finds the library for a build for the device called `device`, if that device needs libtorch.
 ///
 /// # Errors
 /// If the device needs a libtorch that is not there.
@@ -136,7 +135,7 @@ pub(crate) fn for_device(root: &Path, device: Option<&str>) -> anyhow::Result<Op
         None | Some("auto") => {
             let found = environment(root).unwrap_or_else(|error| {
                 // A build without it needs none.
-                eprintln!("{}", format!("libtorch is not used: {error:#}").replace('\n', "; "));
+                eprintln!("libtorch is not used: {}", hint::line(&error));
                 None
             });
             Ok(found.filter(|found| found.has_cuda && !gpus().is_empty()))
@@ -148,7 +147,7 @@ pub(crate) fn for_device(root: &Path, device: Option<&str>) -> anyhow::Result<Op
     }
 }
 
-/// `found` if it can be `device`.
+/// Returns `found` if it can compute on `device`.
 fn chosen(device: &str, found: Option<Found>) -> anyhow::Result<Found> {
     let wants_cuda = device != "libtorch";
     match found {
@@ -159,17 +158,21 @@ fn chosen(device: &str, found: Option<Found>) -> anyhow::Result<Found> {
                 Source::Variable => "point LIBTORCH to one with CUDA, or unset it",
                 Source::Pytorch => "install PyTorch with CUDA, or unset LIBTORCH_USE_PYTORCH",
             };
-            bail!("the device `{device}` needs CUDA, but there is {}\nhint: {way}", found.told())
+            let found = found.describe();
+            bail!(hinted(format!("the device `{device}` needs CUDA, but there is {found}"), way))
         }
         None => {
             let flavor = if wants_cuda { " --flavor cuda" } else { "" };
-            bail!(
-                "the device `{device}` needs libtorch, and there is none\n\
-                 hint: cargo xtask libtorch{flavor}"
-            )
+            bail!(hinted(
+                format!("the device `{device}` needs libtorch, which is missing"),
+                format!("cargo xtask libtorch{flavor}")
+            ))
         }
     }
 }
+
+/// What helps where a variable leads nowhere.
+const UNSET: &str = "unset it to use the one of `cargo xtask libtorch`";
 
 /// Looks for a library in the order of the module's first decision.
 fn find(
@@ -184,11 +187,11 @@ fn find(
         let lib = PathBuf::from(set("LIBTORCH_LIB").unwrap_or_else(|| folder.clone())).join("lib");
         let folder = PathBuf::from(folder);
         if core_library(&lib).is_none() {
-            bail!(
-                "the variable LIBTORCH is set, but there is no libtorch in `{}`\n\
-                 hint: unset it for one of `cargo xtask libtorch`",
-                lib.display()
-            );
+            let lib = lib.display();
+            bail!(hinted(
+                format!("the variable LIBTORCH is set, but there is no libtorch in `{lib}`"),
+                UNSET
+            ));
         }
         variables.push(("LIBTORCH_USE_PYTORCH", None));
         variables.push(("LIBTORCH", Some(folder.clone().into_os_string())));
@@ -196,12 +199,13 @@ fn find(
     } else if let Some(value) = variable("LIBTORCH_USE_PYTORCH") {
         // Set to anything, as torch-sys reads it, and with the interpreter that torch-sys asks.
         let interpreter = if set("VIRTUAL_ENV").is_some() { "python" } else { "python3" };
-        let (folder, version) = pytorch(interpreter).map_err(|cause| {
-            anyhow!(
-                "the variable LIBTORCH_USE_PYTORCH is set, but `{interpreter}` has no PyTorch: {cause:#}\n\
-                 hint: unset it for one of `cargo xtask libtorch`"
-            )
-        })?;
+        let (folder, version) = pytorch(interpreter)
+            .with_context(|| {
+                format!(
+                    "the variable LIBTORCH_USE_PYTORCH is set, but `{interpreter}` has no PyTorch"
+                )
+            })
+            .hint(UNSET)?;
         variables.push(("LIBTORCH_USE_PYTORCH", Some(value)));
         (Source::Pytorch, folder.join("lib"), Some(version))
     } else {
@@ -216,74 +220,43 @@ fn find(
     let rest = variable(LOADER_PATH);
     let paths = rest.iter().flat_map(std::env::split_paths);
     let joined = std::env::join_paths(std::iter::once(lib.clone()).chain(paths))
-        .with_context(|| format!("the loader cannot be told of `{}`", lib.display()))?;
+        .with_context(|| format!("the loader cannot search the folder `{}`", lib.display()))?;
     variables.push((LOADER_PATH, Some(joined)));
     let has_cuda = lib.join("libtorch_cuda.so").exists();
     Ok(Some(Found { source, lib, version, has_cuda, variables }))
 }
 
-/// The library that every libtorch has.
-fn core_library(lib: &Path) -> Option<PathBuf> {
+/// Finds the library that every libtorch has.
+pub(crate) fn core_library(lib: &Path) -> Option<PathBuf> {
     ["libtorch_cpu.so", "libtorch_cpu.dylib", "libtorch_cpu.a"]
         .map(|name| lib.join(name))
         .into_iter()
         .find(|path| path.exists())
 }
 
-/// The version without its build, `2.9.0` of `2.9.0+cu128`, where the folder says it.
+/// Reads the version without its build, `2.9.0` of `2.9.0+cu128`, where the folder has it.
 fn version_of(folder: &Path) -> Option<String> {
     let text = fs::read_to_string(folder.join("build-version")).ok()?;
     Some(text.trim().split('+').next().unwrap_or_default().to_owned())
 }
 
-/// The folder and the version of the PyTorch that `interpreter` would import.
+/// Asks for the folder and the version of the PyTorch that `interpreter` would import.
 fn pytorch(interpreter: &str) -> anyhow::Result<(PathBuf, String)> {
-    let said = python::ask(interpreter, ["-c", FIND_PYTORCH].map(OsStr::new).into_iter())?;
-    let lines = said.split_once('\n').context("it does not say where")?;
+    let answer = python::ask(interpreter, &["-c", FIND_PYTORCH].map(OsStr::new))?;
+    let lines = answer.split_once('\n').context("Python does not say where")?;
     Ok((PathBuf::from(lines.0.trim()), lines.1.trim().to_owned()))
 }
 
-/// Provisions libtorch, unless the user has one of their own and names no flavor; with `check` only says whether it
-/// is there and whole. Exit code 0 if it is, 1 if `check` finds that it is not.
-///
-/// # Errors
-/// If the user's variables lead nowhere, or as `provision::run`.
-pub(crate) fn run(root: &Path, flavor: Option<Flavor>, check: bool) -> anyhow::Result<ExitCode> {
-    let flavor = match (flavor, environment(root)) {
-        (Some(flavor), found) => {
-            if let Ok(Some(found)) = found
-                && !matches!(found.source, Source::Provisioned(_))
-            {
-                println!("a build takes {}, not what this command provisions", found.told());
-            }
-            flavor
-        }
-        (None, found) => match found? {
-            None => Flavor::Cpu,
-            Some(Found { source: Source::Provisioned(flavor), .. }) => flavor,
-            Some(own) => {
-                println!("a build takes {}: nothing needs to be provisioned", own.told());
-                if !own.fits() {
-                    println!("tch wants libtorch {VERSION} and will refuse it");
-                }
-                println!("hint: `--flavor cpu` or `--flavor cuda` provisions one all the same");
-                return Ok(process::exit_code(!own.fits()));
-            }
-        },
-    };
-    provision::run(root, flavor, check)
-}
-
-/// An NVIDIA GPU, as its driver tells it.
+/// An NVIDIA GPU, as its driver describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Gpu {
     pub(crate) name: String,
     pub(crate) driver: String,
-    /// Where it has memory of its own.
+    /// The size of its own memory, if it has any.
     pub(crate) bytes: Option<u64>,
 }
 
-/// The GPUs that a driver answers for.
+/// Lists the GPUs that the driver reports.
 pub(crate) fn gpus() -> Vec<Gpu> {
     let mut command = Command::new("nvidia-smi");
     command.args(["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]);
@@ -295,7 +268,7 @@ pub(crate) fn gpus() -> Vec<Gpu> {
     }
 }
 
-/// `NVIDIA H100 80GB HBM3, 570.86.15, 81559 MiB`
+/// Reads a line of `nvidia-smi`: `NVIDIA H100 80GB HBM3, 570.86.15, 81559 MiB`.
 fn gpu(line: &str) -> Option<Gpu> {
     let mut parts = line.rsplitn(3, ',').map(str::trim);
     let (memory, driver, name) = (parts.next()?, parts.next()?, parts.next()?);
@@ -309,7 +282,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::files::Folder;
 
-    /// One that was provisioned with CUDA.
+    /// Makes up a library that was provisioned with CUDA.
     pub(crate) fn with_cuda() -> Found {
         Found {
             source: Source::Provisioned(Flavor::Cuda),
@@ -320,7 +293,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// A folder with an own libtorch `own`, and `provisioned` ones.
+    /// Makes a folder with the user's libtorch in `own`, and `provisioned` ones.
     fn folders(name: &str, provisioned: &[Flavor]) -> Folder {
         let root = Folder::new(name);
         for folder in ["own", "pytorch"] {
@@ -389,21 +362,21 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_variable_that_leads_nowhere_is_told_with_the_way_out() {
+    fn a_variable_that_leads_nowhere_is_an_error_with_a_hint() {
         let root = folders("libtorch-nowhere", &[Flavor::Cpu]);
         let nowhere = root.0.join("nowhere").into_os_string();
-        let error = found(&root.0, &[("LIBTORCH", nowhere)]).unwrap_err().to_string();
+        let error = hint::lines(&found(&root.0, &[("LIBTORCH", nowhere)]).unwrap_err());
         assert!(error.contains("LIBTORCH is set") && error.contains("\nhint: "), "{error}");
         let set = [("LIBTORCH_USE_PYTORCH", "1".into()), ("VIRTUAL_ENV", "venv".into())];
-        let error = found(&root.0, &set).unwrap_err().to_string();
+        let error = hint::lines(&found(&root.0, &set).unwrap_err());
         assert!(error.contains("`python` has no PyTorch: it is not installed\nhint: "), "{error}");
     }
 
     #[test]
     fn a_device_without_its_library_is_refused_with_the_command_that_gets_it() {
         let hint = |device: &str, found: Option<&Found>| {
-            let error = chosen(device, found.cloned()).unwrap_err().to_string();
-            error.split_once("\nhint: ").unwrap().1.to_owned()
+            let error = chosen(device, found.cloned()).unwrap_err();
+            hint::of(&error).unwrap().to_owned()
         };
         assert_eq!(hint("libtorch", None), "cargo xtask libtorch");
         assert_eq!(hint("cuda:1", None), "cargo xtask libtorch --flavor cuda");

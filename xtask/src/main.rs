@@ -1,7 +1,8 @@
 //! `cargo xtask`: the project's automation, one command per thing a person or a CI job does.
 //!
 //! Does not know models, benchmarks or recipes: it runs `synergy` and cargo as processes and links
-//! none of our crates, so it compiles in seconds and works while the rest does not compile.
+//! none of our crates, so it compiles in seconds and works while the rest does not compile. What `synergy` does is
+//! passed on to it as it is written, help included.
 //!
 //! Exit codes are the suite's: 0 done, 1 a finding (a failed check, a regressed metric), 2 could
 //! not be done. Where one program does the whole job, xtask becomes that program (`process::replace`),
@@ -14,24 +15,32 @@ mod ci;
 mod doctor;
 mod fetch;
 mod files;
-mod json;
+mod hint;
 mod leaderboard;
 mod libtorch;
 mod page;
 mod parity;
 mod process;
+mod provision;
 mod python;
 mod synergy;
 mod test;
 mod tidy;
+mod units;
+mod wheel;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
+use crate::ci::gate;
+use crate::hint::WithHint as _;
 use crate::process::EXIT_BROKEN;
+use crate::synergy::Arguments;
 
 /// Automation of the Synergy suite.
 #[derive(Debug, Parser)]
@@ -50,15 +59,29 @@ struct Cli {
     command: Command,
 }
 
+/// The words behind a verb of `synergy`, passed on as they are.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+struct Passed {
+    /// Everything that `synergy` understands here; `--help` shows it
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<OsString>,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Train every regime of a profile from the kept base, evaluate, compare, write the leaderboard
-    #[command(after_help = "Examples:
-  cargo xtask reproduce
-  cargo xtask reproduce --profile smoke --runs-dir elsewhere
-  cargo xtask reproduce --profile small --from-scratch
-  cargo xtask reproduce --profile smoke --json > leaderboard.json")]
-    Reproduce(Reproduce),
+    Reproduce(Passed),
+    /// Compare a run with the golden results, or record it as golden
+    Golden(Passed),
+    /// Check, join or show the leaderboards of several runs; `check` alone checks those in golden/leaderboard
+    Leaderboard(Passed),
+    /// Draw pictures of the families: a sheet of all, or a page of one with questions and answers
+    Show(Passed),
+    /// Train the base model, long and resumable (up to two hours on two cores)
+    TrainBase(Passed),
+    /// Run any command of the suite's own program: plan, base-gate, score, …
+    Synergy(Passed),
     /// Run every test, with cargo-nextest where it is installed
     #[command(after_help = "Examples:
   cargo xtask test
@@ -79,72 +102,24 @@ enum Command {
   cargo xtask ci clippy
   cargo xtask ci workflows")]
     Ci {
-        /// The job to run; without it all but those that run only when named
+        /// The job to run [default: all but those that run only when named]
         job: Option<ci::Job>,
-        /// The device to compute on; the suite's own choice without it
+        /// The device to compute on [default: the suite chooses]
         #[arg(long, value_name = "DEVICE")]
         device: Option<String>,
     },
-    /// Reproduce a profile from an empty folder and compare it with golden; or prove that this sees faults
+    /// Reproduce a profile from an empty folder and compare it with the golden results; or prove that this detects faults
     #[command(after_help = "Examples:
   cargo xtask gate
   cargo xtask gate --profile small
   cargo xtask gate --self-test
   cargo xtask gate --self-test --few --json")]
     Gate(Gate),
-    /// Compare a run with the golden results, or record it as golden
-    #[command(
-        subcommand,
-        after_help = "Examples:
-  cargo xtask golden check --profile smoke
-  cargo xtask golden accept --profile small"
-    )]
-    Golden(Golden),
-    /// Check, join or show the leaderboards of several runs
-    #[command(
-        subcommand,
-        after_help = "Examples:
-  cargo xtask leaderboard check
-  cargo xtask leaderboard merge a.json b.json --out leaderboards.json
-  cargo xtask leaderboard site --out site a.json b.json"
-    )]
-    Leaderboard(leaderboard::Leaderboard),
-    /// Build the page over the runs in golden/leaderboard; hand it to the service where there is a token
+    /// Build the page over the runs in golden/leaderboard, and hand it to the service if there is a token
     #[command(after_help = "Examples:
   cargo xtask publish")]
     Publish,
-    /// Pictures of the families: a sheet of all, or a page of one with questions and answers
-    #[command(after_help = "Examples:
-  cargo xtask show
-  cargo xtask show --out sheet.png
-  cargo xtask show path --level 3")]
-    Show {
-        /// Passed on as they are
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
-    },
-    /// Train the base model, long and resumable (up to two hours on two cores)
-    #[command(after_help = "Examples:
-  cargo xtask train-base
-  cargo xtask train-base --recipe base --device flex")]
-    TrainBase {
-        /// The recipe in suite/recipes, without `.toml`
-        #[arg(long, default_value = "base")]
-        recipe: String,
-        #[command(flatten)]
-        place: Place,
-    },
-    /// Run any command of the suite's own program: plan, base-gate, score, …
-    #[command(after_help = "Examples:
-  cargo xtask synergy plan --profile small
-  cargo xtask synergy base-gate --profile smoke
-  cargo xtask synergy --help")]
-    Synergy {
-        /// Passed on as they are
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
-    },
-    /// Fetch a model, a data set or all that a profile needs into data/, checked against benchmarks/datasets.lock
+    /// Fetch a model, a data set or everything that a profile needs into data/, checked against benchmarks/datasets.lock
     #[command(after_help = "Examples:
   cargo xtask fetch full-3b                 model, training data and benchmarks of profile full-3b
   cargo xtask fetch full-3b --check
@@ -155,34 +130,34 @@ enum Command {
   HF_TOKEN=hf_... cargo xtask fetch mmmu    a set whose owners ask for an account
   HF_HOME=DIR cargo xtask fetch mathverse   with the hub's cache elsewhere
 
-Sizes and licenses are told before anything is downloaded. Weights come as safetensors, never as pickles.
-Interrupted, the same command goes on. Once it is there, no network is touched.
+Sizes and licenses are shown before anything is downloaded. Weights come as safetensors, never as pickles.
+After an interruption the same command continues. Once everything is there, no network is touched.
 HF_ENDPOINT names another hub, HTTPS_PROXY a proxy.")]
     Fetch {
-        /// What
+        /// The data set, model or profile
         item: fetch::Item,
-        /// Only say whether it is there and whole: exit code 0 if so, 1 if not
+        /// Only report whether it is there and whole: exit code 0 if so, 1 if not
         #[arg(long)]
         check: bool,
     },
-    /// Provision libtorch 2.9.0 in data/, through pip, checked against xtask/libtorch.lock
+    /// Install libtorch 2.9.0 in data/ through pip, checked against xtask/libtorch.lock
     #[command(after_help = "Examples:
   cargo xtask libtorch
   cargo xtask libtorch --check
   cargo xtask libtorch --flavor cuda
 
-Interrupted, the same command goes on with the next wheel. Once it is there, no network is touched.
-A build takes the first of: the folder LIBTORCH, the PyTorch of the active Python with
+After an interruption the same command continues with the next wheel. Once everything is there, no network is
+touched. A build uses the first of: the folder LIBTORCH, the PyTorch of the active Python with
 LIBTORCH_USE_PYTORCH=1, data/libtorch/cuda, data/libtorch/cpu.")]
     Libtorch {
-        /// What it can compute on; `cpu` without it, and nothing is done where you have one of your own
+        /// The device it can compute on [default: cpu, and nothing is done where you have a libtorch of your own]
         #[arg(long)]
         flavor: Option<libtorch::Flavor>,
-        /// Only say whether it is there and whole: exit code 0 if so, 1 if not
+        /// Only report whether it is there and whole: exit code 0 if so, 1 if not
         #[arg(long)]
         check: bool,
     },
-    /// Say what this machine has and lacks, and which profiles can run here
+    /// Report what this machine has and lacks, and which profiles can run here
     #[command(after_help = "Examples:
   cargo xtask doctor
   cargo xtask doctor --json")]
@@ -191,28 +166,28 @@ LIBTORCH_USE_PYTORCH=1, data/libtorch/cuda, data/libtorch/cpu.")]
         #[arg(long)]
         json: bool,
     },
-    /// Compare with the reference implementation and with peers, from what was recorded of them
+    /// Compare with recorded results of the reference implementation and of peers
     #[command(after_help = "Examples:
   cargo xtask parity
   cargo xtask parity --regenerate")]
     Parity {
-        /// Record the reference and the peers anew: needs Python 3.11, npm and 23 GB below `target`
+        /// Record the reference and the peers again: needs Python 3.11, npm and 23 GB below `target`
         #[arg(long)]
         regenerate: bool,
     },
-    /// Measure the suite's own work, alone or beside a peer: JSON lines, also in target/bench
+    /// Measure the suite's speed, alone or against a peer: JSON lines, also in target/bench
     #[command(after_help = "Examples:
   cargo xtask bench
   cargo xtask bench train decode
   cargo xtask bench --against pytorch --rounds 3")]
     Bench {
-        /// Only the works whose name holds one of these: grpo, text, train, forward, decode, …
+        /// Only measurements whose name contains one of these: grpo, text, train, forward, decode, …
         #[arg(value_name = "PART")]
         parts: Vec<String>,
-        /// Have a peer do the same work in turn: needs Python 3.11 and 7 GB below `target`
+        /// Let a peer do the same work in turn: needs Python 3.11 and 7 GB below `target`
         #[arg(long, value_name = "PEER")]
         against: Option<bench::Peer>,
-        /// How often each program takes its turn
+        /// The number of turns of each program
         #[arg(long, default_value_t = 2, requires = "against", value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
     },
@@ -222,7 +197,7 @@ LIBTORCH_USE_PYTORCH=1, data/libtorch/cuda, data/libtorch/cpu.")]
   cargo xtask page-check runs/small/report.html
   cargo xtask page-check --skip-missing")]
     PageCheck {
-        /// The page
+        /// The page to open
         #[arg(value_name = "FILE", default_value = "runs/smoke/report.html")]
         report: PathBuf,
         /// Exit with 0 where node, npm or Chromium is missing
@@ -231,40 +206,27 @@ LIBTORCH_USE_PYTORCH=1, data/libtorch/cuda, data/libtorch/cpu.")]
     },
     /// Check the house rules that neither rustfmt nor clippy knows (also a test)
     #[command(after_help = "Examples:
-  cargo xtask tidy")]
-    Tidy,
-}
-
-#[derive(Debug, Args)]
-struct Reproduce {
-    /// How much is done: smoke, small, or another recipe of suite/recipes
-    #[arg(long, default_value = "small")]
-    profile: String,
-    /// Train the base again instead of starting from the kept one
-    #[arg(long)]
-    from_scratch: bool,
-    /// Small counts instead of the recipe's, to see before a long run that all of it goes through
-    #[arg(long)]
-    rehearse: bool,
-    #[command(flatten)]
-    place: Place,
-    /// Write the leaderboard as JSON to standard output
-    #[arg(long)]
-    json: bool,
+  cargo xtask tidy
+  cargo xtask tidy --all")]
+    Tidy {
+        /// Also show what the newer rules find where they are not held yet
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 #[derive(Debug, Args)]
 struct Gate {
-    /// What is reproduced: smoke, small, or another recipe with golden results
+    /// The profile to reproduce: smoke, small, or another recipe with golden results
     #[arg(long, default_value = "smoke")]
     profile: String,
-    /// Plant faults that the gate must see, and rerun with other seeds what it must let pass
+    /// Plant faults that the gate must detect, and repeat with other seeds what it must accept
     #[arg(long)]
     self_test: bool,
     /// Only a few faults and one rerun
     #[arg(long, requires = "self_test")]
     few: bool,
-    /// The device to compute on; the suite's own choice without it
+    /// The device to compute on [default: the suite chooses]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// Write the report of the self-test as JSON to standard output
@@ -272,134 +234,71 @@ struct Gate {
     json: bool,
 }
 
-/// Where a run computes and where its artifacts go; both are the suite's to judge.
-#[derive(Debug, Args)]
-struct Place {
-    /// The device to compute on; the suite's own choice without it
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<String>,
-    /// The folder of the runs; `runs` without it
-    #[arg(long, value_name = "DIR")]
-    runs_dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-enum Golden {
-    /// Compare: exit code 0 same, 1 regressed, 2 could not finish
-    #[command(after_help = "Examples:
-  cargo xtask golden check --profile smoke
-  cargo xtask golden check --profile smoke --markdown comparison.md")]
-    Check {
-        #[command(flatten)]
-        recorded: Recorded,
-        /// Also write the comparison as Markdown
-        #[arg(long, value_name = "FILE")]
-        markdown: Option<PathBuf>,
-    },
-    /// Record the run as the new golden results, in golden/history.jsonl and in golden/LOG.md
-    #[command(after_help = "Examples:
-  cargo xtask golden accept --profile small
-  cargo xtask golden accept --profile small --replace \"60 questions show the same in half the time\"")]
-    Accept {
-        #[command(flatten)]
-        recorded: Recorded,
-        /// Record it though it has fewer seeds or questions than the golden before; the reason is kept
-        #[arg(long, value_name = "REASON")]
-        replace: Option<String>,
-    },
-}
-
-#[derive(Debug, Args)]
-struct Recorded {
-    /// The profile that was run
-    #[arg(long, default_value = "small")]
-    profile: String,
-    /// The folder of the runs; `runs` without it
-    #[arg(long, value_name = "DIR")]
-    runs_dir: Option<PathBuf>,
-}
+/// The kind of error of a command line without a command, which is answered with the help.
+const MISSING: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        if !error.use_stderr() || error.kind() == MISSING {
+            error.exit();
+        }
+        eprintln!("{}\nhint: `cargo xtask --help` lists the commands", one_line(&error));
+        std::process::exit(EXIT_BROKEN.into())
+    });
     run(cli.command).unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", hint::lines(&error));
         ExitCode::from(EXIT_BROKEN)
     })
 }
 
+/// Puts the cause of a refused command line on one line, without usage and tips.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let cause: Vec<_> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    cause.join(" ")
+}
+
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     let root = root()?;
+    let from_caller = |verb: &str, mut words: Vec<OsString>| {
+        words.insert(0, verb.into());
+        let caller = std::env::current_dir().context("failed to read the current folder")?;
+        synergy::become_synergy(&root, &Arguments::given(&words, &caller, &root))
+    };
     match command {
-        Command::Reproduce(reproduce) => {
-            let mut arguments = synergy::Arguments::new(&["reproduce"], &root)?
-                .option("--profile", Some(&reproduce.profile))
-                .option("--device", reproduce.place.device.as_deref())
-                .path("--runs-dir", reproduce.place.runs_dir.as_deref())?;
-            if reproduce.from_scratch {
-                arguments = arguments.flag("--from-scratch");
-            }
-            if reproduce.rehearse {
-                arguments = arguments.flag("--rehearse");
-            }
-            if reproduce.json {
-                arguments = arguments.flag("--json");
-            }
-            synergy::become_synergy(&root, &arguments)
+        Command::Reproduce(given) => from_caller("reproduce", given.words),
+        Command::Golden(given) => from_caller("golden", given.words),
+        Command::Leaderboard(given) if given.words == ["check"] => {
+            synergy::become_synergy(&root, &leaderboard::check_kept(&root)?)
         }
+        Command::Leaderboard(given) => from_caller("leaderboard", given.words),
+        Command::TrainBase(given) => from_caller("train-base", given.words),
+        Command::Show(given) => {
+            synergy::become_synergy(&root, &Arguments::new(["show"]).with(given.words))
+        }
+        Command::Synergy(given) => synergy::become_synergy(&root, &Arguments::new(given.words)),
         Command::Test { device, args } => test::become_tests(&root, device, args),
         Command::Ci { job, device } => ci::run(&root, job, device.as_deref()),
         Command::Gate(Gate { profile, self_test: true, few, device, json }) => {
-            let mut arguments = ci::self_test(&root, &profile, few, device.as_deref())?;
-            if json {
-                arguments = arguments.flag("--json");
-            }
-            synergy::become_synergy(&root, &arguments)
+            let arguments = gate::self_test(&profile, few, device.as_deref());
+            synergy::become_synergy(&root, &arguments.with(json.then_some("--json")))
         }
         Command::Gate(Gate { profile, device, .. }) => {
-            ci::run_gate(&root, &profile, device.as_deref())
+            gate::command(&root, &profile, device.as_deref())
         }
-        Command::Golden(golden) => {
-            let (verb, recorded, markdown, replace) = match golden {
-                Golden::Check { recorded, markdown } => ("check", recorded, markdown, None),
-                Golden::Accept { recorded, replace } => ("accept", recorded, None, replace),
-            };
-            let arguments = synergy::Arguments::new(&["golden", verb], &root)?
-                .option("--profile", Some(&recorded.profile))
-                .path("--runs-dir", recorded.runs_dir.as_deref())?
-                .path("--markdown", markdown.as_deref())?
-                .option("--replace", replace.as_deref());
-            synergy::become_synergy(&root, &arguments)
-        }
-        Command::Leaderboard(command) => leaderboard::run(&root, &command),
         Command::Publish => leaderboard::publish(&root),
-        Command::Show { args } => {
-            let words: Vec<&str> =
-                ["show"].into_iter().chain(args.iter().map(String::as_str)).collect();
-            synergy::become_synergy(&root, &synergy::Arguments::new(&words, &root)?)
-        }
-        Command::TrainBase { recipe, place } => {
-            let arguments = synergy::Arguments::new(&["train-base"], &root)?
-                .option("--recipe", Some(&recipe))
-                .option("--device", place.device.as_deref())
-                .path("--runs-dir", place.runs_dir.as_deref())?;
-            synergy::become_synergy(&root, &arguments)
-        }
-        Command::Synergy { args } => {
-            let words: Vec<&str> = args.iter().map(String::as_str).collect();
-            synergy::become_synergy(&root, &synergy::Arguments::new(&words, &root)?)
-        }
         Command::Fetch { item, check } => fetch::run(&root, item, check),
-        Command::Libtorch { flavor, check } => libtorch::run(&root, flavor, check),
+        Command::Libtorch { flavor, check } => provision::run(&root, flavor, check),
         Command::Doctor { json } => doctor::run(&root, json),
         Command::Parity { regenerate: false } => parity::replay(&root),
         Command::Parity { regenerate: true } => parity::regenerate(&root),
         Command::Bench { parts, against, rounds } => bench::run(&root, against, rounds, &parts),
         Command::PageCheck { report, skip_missing } => {
-            let report = std::path::absolute(&report).context("the page has no place")?;
+            let report = std::path::absolute(&report).context("the path of the page is empty")?;
             page::check(&root, &report, skip_missing)
         }
-        Command::Tidy => {
-            let violations = tidy::violations(&root)?;
+        Command::Tidy { all } => {
+            let violations = tidy::violations(&root, all)?;
             for violation in &violations {
                 println!("{violation}");
             }
@@ -408,21 +307,20 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The repository's root, where every command runs.
+/// Finds the repository's root, where every command runs.
 ///
 /// # Errors
-/// If the folder that xtask was compiled in is gone.
+/// If the folder that xtask was compiled in does not exist any more.
 fn root() -> anyhow::Result<PathBuf> {
     // Cargo sets the variable at run time, so a moved checkout is found without a rebuild.
     let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     let root = manifest_dir.parent().map(Path::to_path_buf);
-    root.filter(|root| root.is_dir()).with_context(|| {
-        format!(
-            "failed to find the repository above `{}`\nhint: run it as `cargo xtask`",
-            manifest_dir.display()
-        )
-    })
+    root.filter(|root| root.is_dir())
+        .with_context(|| {
+            format!("failed to find the repository above `{}`", manifest_dir.display())
+        })
+        .hint("run it as `cargo xtask`")
 }
 
 #[cfg(test)]
@@ -436,22 +334,36 @@ mod tests {
     }
 
     #[test]
-    fn every_command_shows_examples() {
-        let mut pending = vec![Cli::command()];
-        while let Some(mut command) = pending.pop() {
+    fn every_command_of_ours_shows_examples() {
+        let mut cli = Cli::command();
+        let mut pending: Vec<_> = cli.get_subcommands().cloned().collect();
+        pending.retain(|command| !command.is_disable_help_flag_set());
+        assert!(pending.len() > 10, "they are not passed on");
+        assert!(cli.render_long_help().to_string().contains("Examples:\n  cargo xtask "));
+        for mut command in pending.into_iter().filter(|command| command.get_name() != "help") {
             let help = command.render_long_help().to_string();
             assert!(help.contains("Examples:\n  cargo xtask "), "no examples in: {help}");
-            let children = command.get_subcommands().filter(|c| c.get_name() != "help");
-            pending.extend(children.cloned());
         }
     }
 
     #[test]
-    fn arguments_after_test_are_not_ours() {
+    fn what_a_program_understands_is_passed_on() {
         let cli = Cli::try_parse_from(["xtask", "test", "-E", "test(padding)", "--release"]);
         let Command::Test { device: None, args } = cli.unwrap().command else {
             panic!("not the test command")
         };
         assert_eq!(args, ["-E", "test(padding)", "--release"]);
+        let words = ["check", "--profile", "smoke", "-h", "--help", "--version", "x"];
+        let cli = Cli::try_parse_from([&["xtask", "golden"], &words[..]].concat());
+        let Command::Golden(passed) = cli.unwrap().command else { panic!("not golden") };
+        assert_eq!(passed.words, words);
+    }
+
+    #[test]
+    fn a_wrong_verb_is_one_line() {
+        let line = |words: &[&str]| one_line(&Cli::try_parse_from(words).unwrap_err());
+        assert_eq!(line(&["xtask", "reprduce"]), "error: unrecognized subcommand 'reprduce'");
+        let missing = "error: the following required arguments were not provided: <ITEM>";
+        assert_eq!(line(&["xtask", "fetch"]), missing);
     }
 }

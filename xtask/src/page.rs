@@ -10,41 +10,40 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, ensure};
 
+use crate::files::create_folder;
+use crate::hint::{self, hinted};
 use crate::process::{self, EXIT_BROKEN};
 
-/// Where the script, its packages and the screenshots are while it runs.
+/// The folder of the script, its packages and the screenshots while it runs.
 const WORK: &str = "target/page-check";
 /// The script and what it needs.
 const SCRIPTS: &str = "tests/page";
 const FILES: [&str; 4] = ["check.mjs", "package.json", "package-lock.json", ".npmrc"];
-/// Names and places of the browser.
+/// Names and paths under which the browser is looked for.
 const BROWSERS: [&str; 4] =
     ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "chromium"];
 
-/// Checks the page `report`. Where a program is missing, says which and returns 2, or 0 if it may be skipped.
+/// Checks the page `report`. Where a program is missing, prints which and returns 2, or 0 if it may be skipped.
 ///
 /// # Errors
 /// If there is no such page, or npm fails.
 pub(crate) fn check(root: &Path, report: &Path, skip_missing: bool) -> anyhow::Result<ExitCode> {
-    if let Some(missing) = missing() {
-        println!("skipped: {missing}");
+    if let Err(missing) = require_programs() {
+        println!("skipped: {}", hint::lines(&missing));
         return Ok(ExitCode::from(if skip_missing { 0 } else { EXIT_BROKEN }));
     }
     open(root, report).map(ExitCode::from)
 }
 
-/// Checks the page `report` where nothing is missing; gives the exit code.
+/// Checks the page `report` where no program is missing and returns the exit code.
 ///
 /// # Errors
 /// As [`check`].
 pub(crate) fn open(root: &Path, report: &Path) -> anyhow::Result<u8> {
-    ensure!(
-        report.is_file(),
-        "no page `{}`\nhint: cargo xtask reproduce --profile smoke",
-        report.display()
-    );
+    let missing = format!("there is no page `{}`", report.display());
+    ensure!(report.is_file(), hinted(missing, "cargo xtask reproduce --profile smoke"));
     let work = root.join(WORK);
-    fs::create_dir_all(&work).with_context(|| format!("failed to create `{}`", work.display()))?;
+    create_folder(&work)?;
     for file in FILES {
         fs::copy(root.join(SCRIPTS).join(file), work.join(file))
             .with_context(|| format!("failed to copy `{SCRIPTS}/{file}`"))?;
@@ -53,32 +52,38 @@ pub(crate) fn open(root: &Path, report: &Path) -> anyhow::Result<u8> {
     npm.args(["ci", "--no-audit", "--no-fund", "--silent"]).current_dir(&work);
     ensure!(
         process::wait(npm)? == 0,
-        "failed to install the packages of `{SCRIPTS}`\nhint: npm needs the network or a registry"
+        hinted(
+            format!("failed to install the packages of `{SCRIPTS}`"),
+            "npm needs the network or a registry"
+        )
     );
     let mut node = Command::new("node");
     node.arg("check.mjs").arg(report).arg(work.join("screenshots")).current_dir(&work);
-    node.env("CHROMIUM", browser().context("a browser was found before")?);
+    node.env("CHROMIUM", browser().context("Chromium is missing")?);
     process::wait(node)
 }
 
-/// What is not on this machine, with how to get it.
-pub(crate) fn missing() -> Option<&'static str> {
-    if !starts("node") || !starts("npm") {
-        return Some(
-            "node or npm is missing\nhint: apt-get install nodejs npm, version 20 or later",
-        );
-    }
-    browser().is_none().then_some("Chromium is missing\nhint: apt-get install chromium")
+/// Requires the programs that the check needs.
+///
+/// # Errors
+/// If one is not on this machine.
+pub(crate) fn require_programs() -> anyhow::Result<()> {
+    let has_node = starts("node") && starts("npm");
+    let hint = "apt-get install nodejs npm, version 20 or later";
+    ensure!(has_node, hinted("node or npm is missing", hint));
+    let hint = "apt-get install chromium";
+    ensure!(browser().is_some(), hinted("Chromium is missing", hint));
+    Ok(())
 }
 
-/// The browser, if there is one.
+/// Finds the browser, if there is one.
 pub(crate) fn browser() -> Option<PathBuf> {
     let chosen = std::env::var_os("CHROMIUM").map(PathBuf::from);
     let known = BROWSERS.iter().map(PathBuf::from);
     chosen.into_iter().chain(known).find(|path| path.is_file() || starts(&path.to_string_lossy()))
 }
 
-/// Whether `program` can be started.
+/// Returns whether `program` can be started.
 fn starts(program: &str) -> bool {
     let mut command = Command::new(program);
     command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());

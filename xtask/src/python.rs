@@ -1,4 +1,4 @@
-//! Python: where it is, what it says, environments below `target`.
+//! Python: where it is, what it prints, and environments below `target`.
 //!
 //! Does not know what is run in them.
 
@@ -6,17 +6,18 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 
+use crate::hint::{WithHint as _, hinted};
 use crate::process;
 
-/// What Python may be called.
+/// The names under which Python is looked for.
 pub(crate) const NAMES: &[&str] = &["python3", "python"];
 
-const HINT: &str = "hint: it needs python3 with venv and pip, and pip the network or an index";
+const HINT: &str = "it needs python3 with venv and pip, and pip the network or an index";
 
-/// The Python of `work/venv`, made if need be, with the packages of the file `requirements`, which are
-/// `what` and take the disk space `size`.
+/// Makes an environment in `work/venv`, unless it is there, and installs the packages of the file `requirements`, which
+/// are `what` and take the disk space `size`. Returns its Python.
 ///
 /// # Errors
 /// If Python is missing, or pip fails.
@@ -31,48 +32,41 @@ pub(crate) fn environment(
     if !python.exists() {
         let mut command = Command::new("python3");
         command.args(["-m", "venv"]).arg(&environment);
-        let code = process::wait(command).context(HINT)?;
-        ensure!(code == 0, "failed to make an environment for Python\n{HINT}");
+        let code = process::wait(command).hint(HINT)?;
+        ensure!(code == 0, hinted("failed to make an environment for Python", HINT));
     }
     eprintln!("installing {what} with pip ({size} the first time)");
     let mut command = Command::new(&python);
     command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
     command.arg(requirements);
-    ensure!(process::wait(command)? == 0, "failed to install {what}\n{HINT}");
+    ensure!(process::wait(command)? == 0, hinted(format!("failed to install {what}"), HINT));
     Ok(python)
 }
 
-/// The first of `names` that is Python 3 with pip.
+/// Finds the first of `names` that is Python 3 with pip.
 ///
 /// # Errors
-/// If none is.
+/// If none of them is.
 pub(crate) fn with_pip(names: &[&'static str]) -> anyhow::Result<&'static str> {
-    let has_pip =
-        |name: &&&str| ask(name, ["-m", "pip", "--version"].map(OsStr::new).into_iter()).is_ok();
-    names.iter().find(has_pip).copied().ok_or_else(|| {
-        anyhow!(
-            "no Python with pip was found (tried `{}`)\nhint: install Python 3 with pip; only \
-             `cargo xtask fetch` and `cargo xtask libtorch` need it",
-            names.join("`, `")
-        )
-    })
+    let has_pip = |name: &&&str| ask(name, &["-m", "pip", "--version"].map(OsStr::new)).is_ok();
+    let found = names.iter().find(has_pip).copied();
+    found
+        .with_context(|| format!("no Python with pip was found (tried `{}`)", names.join("`, `")))
+        .hint("install Python 3 with pip; only `cargo xtask fetch` and `cargo xtask libtorch` need it")
 }
 
-/// Runs Python and returns what it prints, or the last line of its complaint as the error.
+/// Runs Python and returns what it prints.
 ///
 /// # Errors
-/// If Python is missing, or fails.
-pub(crate) fn ask<'a>(
-    python: &str,
-    arguments: impl Iterator<Item = &'a OsStr>,
-) -> anyhow::Result<String> {
+/// If Python is missing or fails; the error is then the last line of its complaint.
+pub(crate) fn ask(python: &str, arguments: &[&OsStr]) -> anyhow::Result<String> {
     let output = Command::new(python)
         .args(arguments)
         .output()
         .with_context(|| format!("failed to start `{python}`"))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{}", said.lines().last().unwrap_or("Python gave no reason"));
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        bail!("{}", complaint.lines().last().unwrap_or("Python gave no reason"));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
@@ -82,8 +76,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_python_the_cause_and_a_hint_are_said() {
-        let error = with_pip(&["no-such-python"]).unwrap_err().to_string();
+    fn a_missing_python_is_an_error_with_a_hint() {
+        let error = crate::hint::lines(&with_pip(&["no-such-python"]).unwrap_err());
         assert!(error.contains("`no-such-python`") && error.contains("\nhint: "), "{error}");
     }
 }

@@ -11,12 +11,12 @@ use xshell::{Shell, cmd};
 
 use crate::{libtorch, process, synergy};
 
-/// The crates that have the feature `libtorch`, and the variable that tells their tests where to compute.
+/// The crates that have the feature `libtorch`, and the variable from which their tests read the device.
 const FEATURES: &str = "synergy-suite/libtorch,synergy-models/libtorch,synergy-tests/libtorch";
 const DEVICE: &str = "SYNERGY_TEST_DEVICE";
 
-/// Becomes the test runner, `args` passed on but for a `--device` among them. On which device the tests compute is
-/// theirs to judge; with none named it is as in a fresh clone, whatever this machine has.
+/// Becomes the test runner, which gets `args` except for a `--device` among them. The tests judge the name of the device;
+/// without one they compute as in a fresh clone, whatever this machine has.
 ///
 /// # Errors
 /// If cargo cannot be started, or the device needs a libtorch that is not there.
@@ -32,7 +32,7 @@ pub(crate) fn become_tests(
     process::replace(command(&sh, in_ci, device.as_deref(), &args)?)
 }
 
-/// The command that runs the tests; `in_ci` chooses nextest's profile `ci`.
+/// Builds the command that runs the tests; `in_ci` chooses nextest's profile `ci`.
 ///
 /// # Errors
 /// If the device needs a libtorch that is not there.
@@ -76,12 +76,12 @@ fn take_device(args: &mut Vec<String>) -> Option<String> {
     Some(device)
 }
 
-/// Whether cargo knows the subcommand `nextest`.
+/// Returns whether cargo knows the subcommand `nextest`.
 fn has_nextest(sh: &Shell) -> bool {
     has_subcommand(sh, "nextest")
 }
 
-/// Whether cargo knows a subcommand, asked by its version.
+/// Returns whether cargo knows a subcommand, asked by its version.
 pub(crate) fn has_subcommand(sh: &Shell, name: &str) -> bool {
     cmd!(sh, "cargo {name} --version").quiet().ignore_stderr().read().is_ok()
 }

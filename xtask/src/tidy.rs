@@ -4,12 +4,24 @@
 //!
 //! The words it looks for are put together from parts where they would otherwise be found here.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
 
-/// Longer files are two files.
+use crate::tidy::source::{File, numbered};
+
+mod imports;
+mod shape;
+mod source;
+mod words;
+
+/// Folders for which the rules of `imports`, `shape` and `words` are held; `cargo xtask tidy --all` shows what they find
+/// elsewhere. An empty name is the whole repository.
+const CLEAN: [&str; 1] = ["xtask/"];
+
+/// The most lines of a file; longer ones are two files.
 const MAX_LINES: usize = 900;
 
 /// Folders that hold what is built, run or fetched; `data`, `runs` and `target` as in `.gitignore`.
@@ -24,7 +36,7 @@ const UNFINISHED: [&str; 5] = [
     concat!("FIX", "ME"),
 ];
 
-/// Starts of paths that exist on one machine only.
+/// Paths that exist on one machine only begin so.
 const MACHINE_PATHS: [&str; 4] =
     [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
 
@@ -33,10 +45,11 @@ const BACKENDS: [&str; 9] =
     ["flex", "libtorch", "cuda", "ndarray", "wgpu", "vulkan", "metal", "webgpu", "rocm"];
 const BACKEND_FILE: &str = "suite/src/device.rs";
 
-/// For each crate the crates that it must not know: a word here stands in neither its manifest nor,
-/// with `_` for `-`, its sources.
-const LAYERS: [(&str, &[&str]); 4] = [
+/// The crates that a crate must not know: they stand neither in its manifest nor, with `_` for `-`, in its sources.
+const LAYERS: [(&str, &[&str]); 6] = [
     ("benchmarks", &["burn", "synergy-models", "synergy-suite", "synergy-tests"]),
+    ("benchmarks/grade", &["burn", "synergy-benchmarks", "synergy-models", "synergy-suite"]),
+    ("suite/report", &["burn", "clap", "synergy-models", "synergy-suite"]),
     ("models", &["synergy-benchmarks", "synergy-suite", "synergy-tests"]),
     ("suite", &["synergy-tests"]),
     ("xtask", &["burn", "synergy-benchmarks", "synergy-models", "synergy-suite", "synergy-tests"]),
@@ -48,22 +61,51 @@ const REGISTRIES: [(&str, &str); 2] = [
     ("benchmarks/src/datasets.rs", "benchmarks/src/datasets/"),
 ];
 
-/// A text file of the repository, its path relative and with `/`.
-#[derive(Debug)]
-struct File {
-    path: String,
-    text: String,
-}
-
-/// Every violation below `root`, one line each: `path:line: what` where a line can be named.
+/// Finds every violation below `root`, one line each: `path:line: what` where a line can be named. Rules that are not
+/// held everywhere yet are held in [`CLEAN`] folders, or everywhere with `all`.
 ///
 /// # Errors
 /// If a file or folder cannot be read.
-pub(crate) fn violations(root: &Path) -> anyhow::Result<Vec<String>> {
+pub(crate) fn violations(root: &Path, all: bool) -> anyhow::Result<Vec<String>> {
     let mut files = Vec::new();
     collect(root, "", &mut files)?;
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(judge(&files))
+    let mut found = judge(&files);
+    let tests = test_modules(&files);
+    files.retain(|file| !tests.contains(&file.path));
+    let held = judge_house(&files);
+    let is_held = |line: &String| all || CLEAN.iter().any(|folder| line.starts_with(folder));
+    found.extend(held.into_iter().filter(is_held));
+    Ok(found)
+}
+
+/// Lists the files of modules that are declared under `#[cfg(test)]`.
+fn test_modules(files: &[File]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for File { path, text } in files {
+        let Some(folder) = path.strip_suffix(".rs") else { continue };
+        let folder = match folder.rsplit_once('/') {
+            Some((above, "lib" | "main" | "mod")) => above,
+            _ => folder,
+        };
+        for declared in text.split("#[cfg(test)]\n").skip(1) {
+            let line = declared.lines().next().unwrap_or_default();
+            let name = line.rsplit_once("mod ").and_then(|(_, name)| name.strip_suffix(';'));
+            found.extend(name.map(|name| format!("{folder}/{name}.rs")));
+        }
+    }
+    found
+}
+
+/// Applies the rules about imports, functions and English.
+fn judge_house(files: &[File]) -> Vec<String> {
+    let mut found = Vec::new();
+    imports::check(files, &mut found);
+    for file in files {
+        shape::check(file, &mut found);
+        words::check(file, &mut found);
+    }
+    found
 }
 
 /// Reads the text files below `root`/`prefix`; pictures and weights are skipped.
@@ -150,7 +192,7 @@ fn source(file: &File, found: &mut Vec<String>) {
     }
 }
 
-/// The text up to the tests, which house style puts at the file's end.
+/// Cuts the tests off, which house style puts at the file's end.
 fn outside_tests(text: &str) -> &str {
     text.split("\n#[cfg(test)]\nmod ").next().unwrap_or(text)
 }
@@ -209,11 +251,6 @@ fn recipes(files: &[File], found: &mut Vec<String>) {
     }
 }
 
-/// Lines with their numbers, from 1.
-fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().enumerate().map(|(index, line)| (index + 1, line))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,7 +258,7 @@ mod tests {
     #[test]
     fn the_repository_is_tidy() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let found = violations(root).unwrap();
+        let found = violations(root, false).unwrap();
         assert!(found.is_empty(), "\n{}", found.join("\n"));
     }
 
@@ -252,6 +289,15 @@ mod tests {
             check("README.md", &format!("a\n{line}"), &[&want]);
         }
         check("README.md", &format!("docs{path}x and $HOME{path} and {{dir}}{path}"), &[]);
+    }
+
+    #[test]
+    fn modules_of_tests_are_known_by_their_declaration() {
+        let file = |path: &str, text: &str| File { path: path.into(), text: text.into() };
+        let text = "#[cfg(test)]\nmod a;\nmod b;\n#[cfg(test)]\npub(crate) mod c;\n#[cfg(test)]\nmod tests {";
+        let found = test_modules(&[file("m/src/grade.rs", text), file("m/src/lib.rs", text)]);
+        let want = ["m/src/a.rs", "m/src/c.rs", "m/src/grade/a.rs", "m/src/grade/c.rs"];
+        assert_eq!(found, want.map(str::to_owned).into());
     }
 
     #[test]

@@ -69,13 +69,13 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// The judgement of a completion that ended by itself and says `extracted`.
+    /// Returns the judgement of a completion that ended by itself and says `extracted`.
     pub(crate) fn of(is_right: bool, extracted: impl Into<String>) -> Judgement {
         let outcome = if is_right { Outcome::Correct } else { Outcome::Wrong };
         Judgement { outcome, extracted: Some(extracted.into()) }
     }
 
-    /// The judgement of a completion that ended by itself and holds no answer.
+    /// Returns the judgement of a completion that ended by itself and holds no answer.
     pub(crate) fn unparsed() -> Judgement {
         Judgement { outcome: Outcome::Unparsed, extracted: None }
     }
@@ -289,7 +289,7 @@ mod tests {
         }
     }
 
-    /// The definition, in quadratic time: from the last box backwards, the first that closes.
+    /// Returns the definition, in quadratic time: from the last box backwards, the first that closes.
     fn extract_slowly(text: &str) -> Option<&str> {
         text.rmatch_indices(BOXED).find_map(|(i, _)| {
             let start = i + BOXED.len();

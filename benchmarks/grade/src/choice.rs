@@ -1,6 +1,6 @@
 //! Which option of a question a text names, by its letter or by what it says.
 //!
-//! Does not know where the text stood in a completion, nor which option is right.
+//! This module does not know where the text stood in a completion, nor which option is right.
 
 use crate::form::{equivalent, key};
 
@@ -19,7 +19,7 @@ pub(super) struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    /// The options; without a list of them, letters if the answer key is one, and none otherwise.
+    /// Returns the options; without a list of them, letters if the answer key is one, and none otherwise.
     pub(super) fn new(gold: &str, texts: &'a [String]) -> Option<Options<'a>> {
         let is_letter = |text: &str| matches!(text.as_bytes(), [b'A'..=b'H']);
         match texts.len() {
@@ -29,17 +29,17 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// What an option says, if the question tells.
+    /// Returns what an option says, if the question tells.
     pub(super) fn text(&self, index: usize) -> Option<&'a str> {
         self.texts.get(index).map(String::as_str)
     }
 
-    /// The option of a capital letter.
+    /// Returns the option of a capital letter.
     pub(super) fn of_letter(&self, letter: u8) -> Option<usize> {
         letter.checked_sub(b'A').map(usize::from).filter(|index| *index < self.count)
     }
 
-    /// The only option that says what `text` says.
+    /// Returns the only option that says what `text` says.
     fn of_text(&self, text: &str) -> Option<usize> {
         let wanted = key(text);
         let only = |is: &dyn Fn(&str) -> bool| {
@@ -52,7 +52,7 @@ impl<'a> Options<'a> {
             .or_else(|| only(&|option| equivalent(option, text, None)))
     }
 
-    /// The option that `text` as a whole names.
+    /// Returns the option that `text` as a whole names.
     ///
     /// A letter goes before a text, unless every option is a single letter itself: then the texts are
     /// labels of a picture, and the label is meant.
@@ -72,7 +72,7 @@ impl<'a> Options<'a> {
         self.of_text(text)
     }
 
-    /// The only option whose text stands as whole words in `text`; none where something is denied.
+    /// Returns the only option whose text stands as whole words in `text`; `None` where something is denied.
     pub(super) fn contained(&self, text: &str) -> Option<usize> {
         let text = text.to_lowercase();
         let denies = |word: &str| {
@@ -96,7 +96,7 @@ impl<'a> Options<'a> {
     }
 }
 
-/// The letter that `text` as a whole names: `B`, `(b)`, `B.`, `B: red`, `option B`, `\text{B}`.
+/// Returns the letter that `text` as a whole names: `B`, `(b)`, `B.`, `B: red`, `option B`, `\text{B}`.
 pub(super) fn letter(text: &str) -> Option<u8> {
     let mut text = strip(text);
     for name in NAMES {
@@ -113,7 +113,7 @@ pub(super) fn letter(text: &str) -> Option<u8> {
     (!goes_on).then_some(letter)
 }
 
-/// A letter that is marked as an option at the start of a text, and what follows.
+/// Returns a letter that is marked as an option at the start of a text, and what follows.
 fn leading_letter(text: &str) -> Option<(u8, &str)> {
     let bytes = text.as_bytes();
     match bytes {
@@ -131,7 +131,7 @@ fn leading_letter(text: &str) -> Option<(u8, &str)> {
     }
 }
 
-/// Text without the markup and punctuation around it.
+/// Returns the text without the markup and punctuation around it.
 pub(super) fn strip(text: &str) -> &str {
     let mut text = text.trim();
     loop {

@@ -1,6 +1,6 @@
 //! From tokens to an expression, and from an expression to numbers.
 //!
-//! Does not know answers: no lists, no relations, no units. Nothing is ever executed: the tree has
+//! This module does not know answers: no lists, no relations, no units. Nothing is ever executed: the tree has
 //! arithmetic, roots, the elementary functions and variables, and it is evaluated at fixed points.
 //! Size and depth are bounded, so is the time.
 
@@ -60,7 +60,7 @@ pub(super) struct Expression {
 }
 
 impl Expression {
-    /// The expression that all of `tokens` make; none if they make none.
+    /// Returns the expression that all of `tokens` make; `None` if they make none.
     pub(super) fn parse(text: &str, tokens: &[Token]) -> Option<Expression> {
         let decimals = match tokens {
             [Token { kind: Kind::Number { decimals, .. }, .. }]
@@ -95,7 +95,7 @@ impl Expression {
         Some(expression)
     }
 
-    /// A number.
+    /// Makes an expression of a number.
     pub(super) fn number(value: Scalar) -> Expression {
         Expression {
             nodes: vec![Node::Value(value)],
@@ -105,17 +105,17 @@ impl Expression {
         }
     }
 
-    /// Whether it holds variables.
+    /// Returns whether it holds variables.
     pub(super) fn has_variables(&self) -> bool {
         !self.variables.is_empty()
     }
 
-    /// Whether it is one variable and nothing else.
+    /// Returns whether it is one variable and nothing else.
     pub(super) fn is_variable(&self) -> bool {
         matches!(self.nodes.get(self.root), Some(Node::Variable(_)))
     }
 
-    /// How many decimals it is written with, if it is one number.
+    /// Returns how many decimals it is written with, if it is one number.
     pub(super) fn decimals(&self) -> Option<u32> {
         self.decimals
     }
@@ -126,7 +126,7 @@ impl Expression {
         (!value.is_nan()).then_some(value)
     }
 
-    /// Whether both take the same values.
+    /// Returns whether both take the same values.
     pub(super) fn same(&self, other: &Expression) -> bool {
         if let (Some(a), Some(b)) = (self.value(), other.value()) {
             return a.same(b);
@@ -146,7 +146,7 @@ impl Expression {
         valid >= POINTS_MIN
     }
 
-    /// Whether `self - other` is a multiple of `third - fourth`, so that two equations say the same.
+    /// Returns whether `self - other` is a multiple of `third - fourth`, so that two equations say the same.
     pub(super) fn same_equation(left: (&Self, &Self), right: (&Self, &Self)) -> bool {
         let mut ratio = None;
         for point in 0..POINTS {
@@ -166,7 +166,7 @@ impl Expression {
         ratio.is_some_and(|ratio: f64| ratio.is_finite() && ratio.abs() > 0.0)
     }
 
-    /// The value of a node where the variables are at a point.
+    /// Returns the value of a node where the variables are at a point.
     fn at(&self, node: usize, point: usize) -> Scalar {
         let of = |node: usize| self.at(node, point);
         match self.nodes[node] {
@@ -208,7 +208,7 @@ fn apply(function: Function, value: Scalar) -> Scalar {
     }
 }
 
-/// Where a variable is at a point: between 0.25 and 3.25, or between the negatives of these.
+/// Returns where a variable is at a point: between 0.25 and 3.25, or between the negatives of these.
 fn variable(name: u64, point: usize) -> Scalar {
     let mixed = mix(name ^ mix(point as u64 + 1));
     let unit = (mixed >> 11) as f64 / (1u64 << 53) as f64;
@@ -216,7 +216,7 @@ fn variable(name: u64, point: usize) -> Scalar {
     Scalar::Float(if point + NEGATIVE_POINTS < POINTS { size } else { -size })
 }
 
-/// The finalizer of SplitMix64 (Steele et al. 2014): every bit of the result hangs on every bit.
+/// Returns the finalizer of SplitMix64 (Steele et al. 2014): every bit of the result depends on every bit.
 fn mix(mut bits: u64) -> u64 {
     bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -224,7 +224,7 @@ fn mix(mut bits: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// The FNV-1a hash of a name.
+/// Returns the FNV-1a hash of a name.
 fn hash(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -315,7 +315,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Whether what comes next, without an operator before it, is a factor.
+    /// Returns whether what comes next, without an operator before it, is a factor.
     fn multiplies(&self, kind: Kind) -> bool {
         match kind {
             Kind::Letter
@@ -454,7 +454,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The fraction after a whole number that makes it a mixed one: `2 1/2` or `2\frac{1}{2}`.
+    /// Returns the fraction after a whole number that makes it a mixed one: `2 1/2` or `2\frac{1}{2}`.
     ///
     /// It must be below one; `2\frac{4}{3}` is a product and `2 4/3` nothing.
     fn proper_fraction(&mut self) -> Option<Scalar> {
@@ -540,7 +540,7 @@ impl Parser<'_> {
         Some(product)
     }
 
-    /// What follows the name of a function: a power of it, a base or degree, and its argument.
+    /// Parses what follows the name of a function: a power of it, a base or degree, and its argument.
     fn function(&mut self, function: Function) -> Option<usize> {
         self.deeper(|parser| {
             let mut exponent = None;
@@ -583,7 +583,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The bracket after a function's name; a root's braces end it, so `\sqrt{2}^2` is 2.
+    /// Returns the bracket after a function's name; a root's braces end it, so `\sqrt{2}^2` is 2.
     fn postfix_of_bracket(&mut self, function: Function) -> Option<usize> {
         let inner = self.atom()?;
         if function != Function::Sqrt && matches!(self.peek(), Some(Kind::Degree)) {
@@ -593,7 +593,7 @@ impl Parser<'_> {
         Some(inner)
     }
 
-    /// An argument without brackets: `\sin 2x`, `\sqrt 2`, `\cos 30^\circ`.
+    /// Reads an argument without brackets: `\sin 2x`, `\sqrt 2`, `\cos 30^\circ`.
     fn juxtaposed(&mut self, function: Function) -> Option<usize> {
         if function == Function::Sqrt {
             return self.atom();

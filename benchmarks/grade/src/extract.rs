@@ -1,6 +1,6 @@
 //! Where a completion states its answer.
 //!
-//! Does not know the answer key. Looks, in this order, for a box, for `<answer>`, for a phrase such as
+//! This module does not know the answer key. Looks, in this order, for a box, for `<answer>`, for a phrase such as
 //! "the answer is", and, where the question has options, for an option at the end. What stands after
 //! the thought goes before what stands in it.
 //!
@@ -36,7 +36,7 @@ pub(super) enum Extracted {
     Option(usize),
 }
 
-/// The answer that `text` states; `options` are those of the question, if it has any.
+/// Returns the answer that `text` states; `options` are those of the question, if it has any.
 pub(super) fn extract(text: &str, options: Option<&Options<'_>>) -> Option<Extracted> {
     let after = text.rfind(THINK_END).map(|at| &text[at + THINK_END.len()..]);
     after.and_then(|after| from(after, options)).or_else(|| from(text, options))
@@ -50,7 +50,7 @@ fn from(text: &str, options: Option<&Options<'_>>) -> Option<Extracted> {
         .or_else(|| Some(Extracted::Option(at_the_end(text, options?)?)))
 }
 
-/// The content of the last box, or of the last ones if only separators are between them.
+/// Returns the content of the last box, or of the last ones if only separators are between them.
 fn last_boxes(text: &str) -> Option<String> {
     if !text.contains("\\boxed{") {
         return None;
@@ -84,7 +84,7 @@ fn separates(between: &str) -> bool {
         && between.contains(|c: char| c == ',' || c.is_alphabetic())
 }
 
-/// The content of the last `<answer>…</answer>`.
+/// Returns the content of the last `<answer>…</answer>`.
 fn tagged(text: &str) -> Option<String> {
     let end = text.rfind("</answer>")?;
     let start = text[..end].rfind("<answer>")? + "<answer>".len();
@@ -92,7 +92,7 @@ fn tagged(text: &str) -> Option<String> {
     (!inner.is_empty()).then(|| inner.to_owned())
 }
 
-/// What follows the last phrase that states an answer.
+/// Returns what follows the last phrase that states an answer.
 fn said(text: &str) -> Option<&str> {
     let bytes = text.as_bytes();
     let mut tries = 0;
@@ -128,7 +128,7 @@ fn starts_with_word(bytes: &[u8], word: &[u8]) -> bool {
     bytes.len() >= word.len() && bytes[..word.len()].eq_ignore_ascii_case(word)
 }
 
-/// Whether nothing but marks and "final", "the" and the like stand before on the line.
+/// Returns whether nothing but marks and "final", "the" and the like stand before on the line.
 fn line_is_heading(before: &str) -> bool {
     let line = before.rsplit('\n').next().unwrap_or("");
     line.trim_matches(['#', '*', '_', ' ', '>', '-']).split_whitespace().all(|word| {
@@ -136,7 +136,7 @@ fn line_is_heading(before: &str) -> bool {
     })
 }
 
-/// Where the answer starts after the word "answer", if the text goes on as a statement of one.
+/// Returns where the answer starts after the word "answer", if the text goes on as a statement of one.
 fn statement(after: &str, is_answer: bool, heading: bool) -> Option<usize> {
     let marks = |text: &str| text.len() - text.trim_start_matches(['*', '_', ' ', '#', '`']).len();
     let at = marks(after);
@@ -172,7 +172,7 @@ fn statement(after: &str, is_answer: bool, heading: bool) -> Option<usize> {
     None
 }
 
-/// The first sentence of `text`, or of its next line if the first is empty.
+/// Returns the first sentence of `text`, or of its next line if the first is empty.
 fn sentence(text: &str) -> &str {
     let text = text.trim_start_matches([':', '：', '*', '_', ' ', '\n', '\r', '\t', '>', '#', '=']);
     let line = &text[..text.find('\n').unwrap_or(text.len())];
@@ -199,7 +199,7 @@ fn sentence(text: &str) -> &str {
     line[..end].trim().trim_end_matches(['.', '*', '_', ' '])
 }
 
-/// The option that the last sentence of `text` names in a standard form, if it names only one.
+/// Returns the option that the last sentence of `text` names in a standard form, if it names only one.
 fn at_the_end(text: &str, options: &Options<'_>) -> Option<usize> {
     let line = text.trim_end().rsplit('\n').find(|line| !line.trim().is_empty())?.trim();
     // A line that is an option as it stands in the question.
@@ -252,7 +252,7 @@ fn listed(line: &str, options: &Options<'_>) -> Option<usize> {
     (same && !rest.is_empty()).then_some(index)
 }
 
-/// Every option that a sentence mentions in a standard form, and whether it ends with that.
+/// Returns every option that a sentence mentions in a standard form, and whether it ends with that.
 fn mentions(sentence: &str, options: &Options<'_>, concludes: bool) -> Vec<(usize, bool)> {
     let bytes = sentence.as_bytes();
     let mut found = Vec::new();

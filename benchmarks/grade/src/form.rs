@@ -1,6 +1,6 @@
 //! What an answer says: a quantity, a list, an interval, an equation or words; and when two say the same.
 //!
-//! Does not know where an answer stood or which options a question has.
+//! This module does not know where an answer stood or which options a question has.
 //! `Form` is built from text once; comparing is by exact fractions, by doubles, or by text, never by
 //! running what the text says.
 //!
@@ -73,7 +73,7 @@ pub(super) struct Quantity {
     currency: Unit,
 }
 
-/// Whether two answers say the same; `precision` is the number of decimals that the benchmark asks for.
+/// Returns whether two answers say the same; `precision` is the number of decimals that the benchmark asks for.
 pub(super) fn equivalent(gold: &str, answer: &str, precision: Option<u32>) -> bool {
     let (gold, answer) = (gold.trim(), answer.trim());
     if gold == answer {
@@ -92,14 +92,14 @@ pub(super) fn equivalent(gold: &str, answer: &str, precision: Option<u32>) -> bo
     }
 }
 
-/// An integer of at most 18 digits and nothing else: most answers are one.
+/// Reads an integer of at most 18 digits and nothing else: most answers are one.
 fn small_integer(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_integer = (1..=18).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
     is_integer.then(|| text.parse().ok())?
 }
 
-/// Text without what only changes its looks: case, white space, text commands, final punctuation.
+/// Returns the text without what only changes its looks: case, white space, text commands, final punctuation.
 pub(super) fn key(text: &str) -> String {
     let mut key = String::with_capacity(text.len());
     append_key(text, &mut key, 0);
@@ -186,7 +186,7 @@ fn append_key(text: &str, key: &mut String, depth: usize) {
     }
 }
 
-/// What `text` says; none if it is too long or empty.
+/// Returns what `text` says; `None` if it is too long or empty.
 pub(super) fn form(text: &str) -> Option<Form> {
     let tokens = tokens(text)?;
     Some(Reader { text }.form(&tokens, 0))
@@ -257,7 +257,7 @@ impl Reader<'_> {
         tokens
     }
 
-    /// The parts between commas and the like, if there are several.
+    /// Returns the parts between commas and the like, if there are several.
     fn split_list<'b>(&self, tokens: &'b [Token]) -> Option<Vec<&'b [Token]>> {
         let mut parts = split(tokens, |token| {
             matches!(token.kind, Kind::Comma | Kind::Semicolon)
@@ -267,7 +267,7 @@ impl Reader<'_> {
         (parts.len() > 1).then_some(parts)
     }
 
-    /// Something in brackets from its first to its last token.
+    /// Reads what stands in brackets from its first to its last token.
     fn bracketed(&self, tokens: &[Token], depth: usize) -> Option<Form> {
         let (first, rest) = tokens.split_first()?;
         let (last, inner) = rest.split_last()?;
@@ -288,7 +288,7 @@ impl Reader<'_> {
         Some(Form::List { open, close, items })
     }
 
-    /// Equations, assignments and inequalities.
+    /// Reads equations, assignments and inequalities.
     fn related(&self, tokens: &[Token], depth: usize) -> Option<Form> {
         let mut relations = Vec::new();
         let parts = split(tokens, |token| {
@@ -406,7 +406,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Both readings of the only `±`.
+    /// Returns both readings of the only `±`.
     fn plus_minus(&self, tokens: &[Token], depth: usize) -> Option<Vec<Form>> {
         let is = |token: &Token| matches!(token.kind, Kind::PlusMinus);
         let place = tokens.iter().position(is)?;
@@ -483,7 +483,7 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a relation says less, and whether strictly.
+/// Returns whether a relation says less, and whether strictly.
 fn direction(relation: Relation) -> Option<(bool, bool)> {
     match relation {
         Relation::Less => Some((true, true)),
@@ -494,7 +494,7 @@ fn direction(relation: Relation) -> Option<(bool, bool)> {
     }
 }
 
-/// The parts between the tokens outside of all brackets that separate.
+/// Returns the parts between the tokens outside of all brackets that separate.
 fn split(tokens: &[Token], mut separates: impl FnMut(&Token) -> bool) -> Vec<&[Token]> {
     let mut parts = Vec::new();
     let (mut level, mut start) = (0usize, 0);
@@ -582,7 +582,7 @@ pub(super) fn in_order(a: &[Form], b: &[Form], same: impl Fn(&Form, &Form) -> bo
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
 }
 
-/// Whether each item of one is in the other.
+/// Returns whether each item of one is in the other.
 pub(super) fn as_sets(a: &[Form], b: &[Form], same: impl Fn(&Form, &Form) -> bool) -> bool {
     if a.len().max(b.len()) > SET_MAX {
         return in_order(a, b, same);

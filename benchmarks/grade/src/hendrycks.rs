@@ -1,12 +1,12 @@
 //! Repairs of sloppy LaTeX that several peers share, all from the grader of the MATH data set.
 //!
-//! Does not know graders. Source of the rules: Hendrycks et al. 2021, `math_equivalence.py`, as the
+//! This module does not know graders. Source of the rules: Hendrycks et al. 2021, `math_equivalence.py`, as the
 //! peers carry it; written anew here.
 
 const FRAC: &str = "\\frac";
 const SQRT: &str = "\\sqrt";
 
-/// `\frac12` and `\frac1{2}` with braces; none where a `\frac` has nothing after it.
+/// `\frac12` and `\frac1{2}` with braces; `None` where a `\frac` has nothing after it.
 ///
 /// As the peers do: if something but a brace follows and it is a single character, the whole text stays
 /// as it was.
@@ -29,12 +29,12 @@ pub(super) fn fix_fractions(text: &str) -> Option<String> {
     Some(fixed)
 }
 
-/// Whether a `\frac` has an argument without braces, which latex2sympy does not read.
+/// Returns whether a `\frac` has an argument without braces, which latex2sympy does not read.
 pub(super) fn has_bare_fraction(text: &str) -> bool {
     text.split(FRAC).skip(1).any(|part| part.trim_start().starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// `\sqrt3` with braces; none where a `\sqrt` has nothing after it.
+/// `\sqrt3` with braces; `None` where a `\sqrt` has nothing after it.
 pub(super) fn fix_roots(text: &str) -> Option<String> {
     let mut parts = text.split(SQRT);
     let mut fixed = parts.next()?.to_owned();

@@ -1,6 +1,6 @@
 //! lmms-eval without its judges: `lmms-eval-2026-08`, version 0.7.3.
 //!
-//! Does not know judges. Read in the package: `tasks/mathvision/utils.py`, `tasks/mathvista`,
+//! This module does not know judges. Read in the package: `tasks/mathvision/utils.py`, `tasks/mathvista`,
 //! `tasks/mmmu`, `tasks/mmstar` and `tasks/_task_utils/{mcq_extract,mmmu_mcq_utils}.py`.
 //!
 //! Decisions:
@@ -61,7 +61,7 @@ fn all_letters(count: usize) -> impl Iterator<Item = char> {
     ('A'..='Z').take(count)
 }
 
-/// `extract_mcq_answer`: the candidate of the best format, the last of these.
+/// Does what the peer's `extract_mcq_answer` does: the candidate of the best format, the last of these.
 fn extract_letter(response: &str, count: usize) -> Option<char> {
     let trimmed = response.trim();
     if trimmed.is_empty() {
@@ -120,7 +120,7 @@ fn offer_fallback(best: &mut Option<(char, u8, usize)>, letter: char, place: Opt
     }
 }
 
-/// `parse_mmmu_multi_choice_response`, none where it draws.
+/// Does what the peer's `parse_mmmu_multi_choice_response` does, `None` where it draws.
 fn mmmu(options: &[String], response: &str) -> Option<char> {
     let text = format!(" {} ", python::strip_each(response, &STRIPPED[..7]));
     let holding = |form: &dyn Fn(char) -> String| -> Vec<char> {
@@ -176,7 +176,7 @@ fn normal(text: &str) -> Normal {
     Normal::Texts(if single { vec![format!(" {text}"), format!("{text} ")] } else { vec![text] })
 }
 
-/// `parse_open_response` and `eval_open`.
+/// Does what the peer's `parse_open_response` does and `eval_open`.
 fn open_mmmu(gold: &str, response: &str) -> Judgement {
     let lower = response.trim().trim_matches('.').to_lowercase();
     let lines: Vec<&str> = lower.split('\n').collect();
@@ -220,7 +220,7 @@ fn open_mmmu(gold: &str, response: &str) -> Judgement {
     Judgement::of(right, keys.join("; "))
 }
 
-/// `extract_numbers`: with thousands separators, in scientific notation, and plain.
+/// Does what the peer's `extract_numbers` does: with thousands separators, in scientific notation, and plain.
 fn numbers(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for rule in [grouped, scientific, plain] {
@@ -246,13 +246,13 @@ fn digits(text: &str, at: usize) -> usize {
     text.as_bytes()[at.min(text.len())..].iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
-/// Whether a word could go on across a place.
+/// Returns whether a word could go on across a place.
 fn boundary(text: &str, at: usize) -> bool {
     let word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     word(text[..at].chars().next_back()) != word(text[at..].chars().next())
 }
 
-/// `-?\b\d{1,3}(?:,\d{3})+\b`
+/// Matches `-?\b\d{1,3}(?:,\d{3})+\b`.
 fn grouped(text: &str, at: usize) -> Option<usize> {
     let start = at + usize::from(byte(text, at) == b'-');
     let first = digits(text, start);
@@ -270,7 +270,7 @@ fn grouped(text: &str, at: usize) -> Option<usize> {
     last
 }
 
-/// `-?\d+(?:\.\d+)?[eE][+-]?\d+`
+/// Matches `-?\d+(?:\.\d+)?[eE][+-]?\d+`.
 fn scientific(text: &str, at: usize) -> Option<usize> {
     let start = at + usize::from(byte(text, at) == b'-');
     let whole = digits(text, start);
@@ -290,7 +290,7 @@ fn scientific(text: &str, at: usize) -> Option<usize> {
     (exponent > 0).then_some(end + exponent)
 }
 
-/// `-?(?:\d+\.\d+|\.\d+|\d+\b)(?![eE][+-]?\d+)(?![,\d])`
+/// Matches `-?(?:\d+\.\d+|\.\d+|\d+\b)(?![eE][+-]?\d+)(?![,\d])`.
 fn plain(text: &str, at: usize) -> Option<usize> {
     let start = at + usize::from(byte(text, at) == b'-');
     let goes_on = |end: usize| {
@@ -353,7 +353,7 @@ fn mathvista(target: &Target<'_>, response: &str) -> Judgement {
     normal.map_or_else(Judgement::unparsed, |normal| Judgement::of(normal == gold, normal))
 }
 
-/// `mathvision_process_results`.
+/// Does what the peer's `mathvision_process_results` does.
 fn mathvision(target: &Target<'_>, response: &str) -> Judgement {
     let mut answer = response.trim().to_owned();
     for c in 'A'..='E' {
@@ -401,7 +401,7 @@ fn mathvision(target: &Target<'_>, response: &str) -> Judgement {
     Judgement::of(is_equal(gold, found) || is_equal(value, found), found.to_owned())
 }
 
-/// `find_math_answer` and `_strip_string`.
+/// Does what the peer's `find_math_answer` does and `_strip_string`.
 fn math_answer(text: &str) -> String {
     let text = text.to_lowercase().replace("{}", "");
     // Greedy: from the first box to the last brace.
@@ -470,7 +470,7 @@ fn fix_roots_where_possible(text: &str) -> String {
     }
 }
 
-/// `is_equal`: as text, or rounded to two decimals.
+/// Does what the peer's `is_equal` does: as text, or rounded to two decimals.
 fn is_equal(gold: &str, answer: &str) -> bool {
     let (gold, answer) = (gold.to_lowercase(), answer.to_lowercase());
     if gold.replace(' ', "").is_empty() || answer.replace(' ', "").is_empty() {
@@ -489,7 +489,7 @@ fn is_equal(gold: &str, answer: &str) -> bool {
     }
 }
 
-/// The value of a text that latex2sympy reads and whose spelling Python's `eval` knows: no π, no roots.
+/// Returns the value of a text that latex2sympy reads and whose spelling Python's `eval` knows: no π, no roots.
 fn value(text: &str) -> Option<f64> {
     if hendrycks::has_bare_fraction(text) || text.contains("{,}") {
         return None;
@@ -500,7 +500,7 @@ fn value(text: &str) -> Option<f64> {
     }
 }
 
-/// `eval_tuple`: each item of a tuple or list rounded to two decimals, if all have values.
+/// Does what the peer's `eval_tuple` does: each item of a tuple or list rounded to two decimals, if all have values.
 fn tuple(text: &str) -> String {
     let brackets = (text.chars().next(), text.chars().next_back());
     if !matches!(brackets, (Some('('), Some(')')) | (Some('['), Some(']'))) || text.len() < 2 {

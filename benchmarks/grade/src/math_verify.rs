@@ -1,6 +1,6 @@
 //! Math-Verify 0.9.0 with its defaults: `math-verify`.
 //!
-//! Does not know options as such: of a question that has some, the letters are strings to look for.
+//! This module does not know options as such: of a question that has some, the letters are strings to look for.
 //! Read in the packages math-verify 0.9.0 (`parser.py`, `grader.py`) and latex2sympy2_extended 1.11.0
 //! (`math_normalization.py`).
 //!
@@ -85,7 +85,7 @@ enum Match {
     Letter(char),
 }
 
-/// `parse`: the first match that can be read, and the text of the first match.
+/// Does what the peer's `parse` does: the first match that can be read, and the text of the first match.
 fn parse(text: &str, letters: usize) -> Option<(Option<Form>, String)> {
     let mut fallback: Option<String> = None;
     for rank in [Rank::Final, Rank::Colon, Rank::Answer, Rank::Start, Rank::Anywhere] {
@@ -231,12 +231,12 @@ fn after(text: &str, phrase: &str, reach: usize, found: &mut Matches, letters: u
     }
 }
 
-/// Whether no equals sign follows.
+/// Returns whether no equals sign follows.
 fn free(text: &str, at: usize) -> bool {
     !text[at..].trim_start().starts_with('=')
 }
 
-/// Where "is" and a colon end that start, after white space, at a place.
+/// Returns where "is" and a colon end that start, after white space, at a place.
 fn is(text: &str, at: usize) -> Option<usize> {
     let rest = &text[at..];
     let trimmed = rest.trim_start();
@@ -246,14 +246,14 @@ fn is(text: &str, at: usize) -> Option<usize> {
     Some(at + space + 2 + colon)
 }
 
-/// From the first box to the last brace: what is in the last box is found later.
+/// Reads from the first box to the last brace: what is in the last box is found later.
 fn boxed(text: &str) -> Option<(usize, usize, Match)> {
     let start = text.find("\\boxed{")?;
     let end = text.rfind('}').filter(|end| *end > start + 7)? + 1;
     Some((start, end, Match::Boxed(text[start..end].to_owned())))
 }
 
-/// Formulas at a place, joined by "and", "or" or a comma.
+/// Reads the formulas at a place, joined by "and", "or" or a comma.
 fn latex(text: &str, at: usize) -> Option<(usize, usize, Match)> {
     let (mut end, first) = environment(text, at)?;
     let mut group = vec![first];
@@ -271,7 +271,7 @@ fn latex(text: &str, at: usize) -> Option<(usize, usize, Match)> {
     Some((at, end, Match::Latex(group)))
 }
 
-/// The formula that starts at a place, and whether it is a percentage.
+/// Returns the formula that starts at a place, and whether it is a percentage.
 fn environment(text: &str, at: usize) -> Option<(usize, (String, bool))> {
     let rest = text.get(at..)?;
     let before = text[..at].bytes().next_back();
@@ -313,12 +313,12 @@ fn environment(text: &str, at: usize) -> Option<(usize, (String, bool))> {
     Some((end + space + percent.map_or(0, |word| word.len()), (content, percent.is_some())))
 }
 
-/// The first bytes of a text, whole characters only.
+/// Returns the first bytes of a text, whole characters only.
 fn head(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]
 }
 
-/// The length of `-?\frac{number}{number}`.
+/// Returns the length of `-?\frac{number}{number}`.
 fn fraction(text: &str) -> Option<usize> {
     let body = text.strip_prefix('-').unwrap_or(text);
     let mut rest = body.strip_prefix("\\frac")?;
@@ -339,7 +339,7 @@ fn digits(text: &str, at: usize) -> usize {
     text.as_bytes()[at.min(text.len())..].iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
-/// Where what follows a prefix starts: the start of the text, white space or an equals sign.
+/// Returns where what follows a prefix starts: the start of the text, white space or an equals sign.
 fn prefixed(text: &str, at: usize) -> Option<usize> {
     let rest = text.get(at..)?;
     let after = match rest.chars().next() {
@@ -350,7 +350,7 @@ fn prefixed(text: &str, at: usize) -> Option<usize> {
     Some(if text[after..].starts_with("**") { after + 2 } else { after })
 }
 
-/// An expression with operators, or a number, at a place.
+/// Reads an expression with operators, or a number, at a place.
 fn plain(text: &str, at: usize, operators: bool) -> Option<(usize, usize, Match)> {
     let start = prefixed(text, at)?;
     if operators {
@@ -371,7 +371,7 @@ fn plain(text: &str, at: usize, operators: bool) -> Option<(usize, usize, Match)
     Some((at, end, Match::Number(number, percent.is_some())))
 }
 
-/// The end of the longest expression that starts with a number and has an operator.
+/// Returns the end of the longest expression that starts with a number and has an operator.
 fn operation(text: &str, start: usize) -> Option<usize> {
     let mut first = start;
     first += usize::from(byte(text, first) == b'-');
@@ -403,7 +403,7 @@ fn operation(text: &str, start: usize) -> Option<usize> {
     None
 }
 
-/// The end of the number at a place, and the number as Python reads it.
+/// Returns the end of the number at a place, and the number as Python reads it.
 fn number(text: &str, start: usize) -> Option<(usize, String)> {
     if start > 0 && byte(text, start - 1).is_ascii_digit() {
         return None;
@@ -436,7 +436,7 @@ fn number(text: &str, start: usize) -> Option<(usize, String)> {
     Some((end, if whole == 0 { format!("0{digits}") } else { digits }))
 }
 
-/// A letter of an option between white space or the like.
+/// Reads a letter of an option between white space or the like.
 fn letter(
     text: &str,
     at: usize,
@@ -509,7 +509,7 @@ fn is_expression(form: &Form) -> bool {
     matches!(form, Form::Quantity(_))
 }
 
-/// What is in the last box, joined with what is in boxes right before it.
+/// Returns what is in the last box, joined with what is in boxes right before it.
 fn last_box(text: &str) -> String {
     let mut found: Vec<&str> = Vec::new();
     let mut limit = text.len();
@@ -552,7 +552,7 @@ fn last_box(text: &str) -> String {
     found.join(",")
 }
 
-/// `normalize_latex` as far as answers need it.
+/// Does what the peer's `normalize_latex` does as far as answers need it.
 fn normalize(text: &str) -> String {
     let mut text = text.to_owned();
     for (from, to) in [
@@ -618,7 +618,7 @@ fn joined(text: &str) -> String {
     text
 }
 
-/// Without a `\text{…}` at the end, and without the words that follow a number.
+/// Returns the text without a `\text{…}` at the end, and without the words that follow a number.
 fn without_units(text: &str) -> String {
     let mut text = text.to_owned();
     for power in ["^2", "^3", "^{2}", "^{3}", ""] {
@@ -649,7 +649,7 @@ fn without_units(text: &str) -> String {
     text
 }
 
-/// A normalised formula as a form; none where the peer's parser raises.
+/// Reads a normalised formula as a form; `None` where the peer's parser raises.
 fn read(text: &str) -> Option<Form> {
     if text.is_empty() || matches!(text, "true" | "True" | "false" | "False") {
         return None;
@@ -699,7 +699,7 @@ fn has_words(form: &Form, depth: usize) -> bool {
     }
 }
 
-/// `sympy_expr_eq`: the answer key first.
+/// Does what the peer's `sympy_expr_eq` does: the answer key first.
 fn same(gold: &Form, answer: &Form, depth: usize) -> bool {
     if depth > 8 {
         return false;

@@ -1,6 +1,6 @@
 //! MathRuler 0.1.0: `mathruler`, the grader of `EasyR1` and of verl's geometry recipe.
 //!
-//! Does not know options: a letter is text to it. Read in the package: `mathruler/grader.py` and
+//! This module does not know options: a letter is text to it. Read in the package: `mathruler/grader.py` and
 //! `math_normalize.py`, which follow the grader of PRM800K.
 //!
 //! The rules, in this order: the answer is what stands in the last `\boxed{…}`; it is right if it is
@@ -62,7 +62,7 @@ pub(super) fn judge(target: &Target<'_>, response: &str) -> Judgement {
     }
 }
 
-/// The content of the last box; none if that one is not closed, even if another is.
+/// Returns the content of the last box; `None` if that one is not closed, even if another is.
 fn extract(response: &str) -> Option<&str> {
     let content = &response[response.rfind(BOXED)? + BOXED.len()..];
     Some(content[..matching_brace(content)?].trim())
@@ -99,20 +99,20 @@ fn is_right(answer: &str, gold: &str) -> bool {
         })
 }
 
-/// `normalize_answer`: what MATH's own grader compares.
+/// Does what the peer's `normalize_answer` does: what MATH's own grader compares.
 fn normal_of_math(text: &str) -> String {
     let text = text.trim();
     let text = unwrap_text(text).map_or(text, str::trim);
     strip(text).unwrap_or_else(|| text.to_owned())
 }
 
-/// The content of a `\text{…}` that is all there is; the last brace closes it, whatever is between.
+/// Returns the content of a `\text{…}` that is all there is; the last brace closes it, whatever is between.
 fn unwrap_text(text: &str) -> Option<&str> {
     let inner = text.strip_prefix("\\text{")?.strip_suffix('}')?;
     (!inner.is_empty() && !inner.contains('\n')).then_some(inner)
 }
 
-/// `_strip_string`, none where it raises.
+/// Does what the peer's `_strip_string` does, `None` where it raises.
 fn strip(text: &str) -> Option<String> {
     let mut text = text.to_owned();
     for (from, to) in [
@@ -155,7 +155,7 @@ fn strip(text: &str) -> Option<String> {
     Some(hendrycks::fix_slash(&text))
 }
 
-/// `_normalize`: what PRM800K's grader compares.
+/// Does what the peer's `_normalize` does: what PRM800K's grader compares.
 fn normal(text: &str) -> String {
     let mut text = unwrap_text(text).unwrap_or(text).to_owned();
     for (from, to) in [
@@ -209,7 +209,7 @@ fn is_near_integer(value: f64) -> bool {
     (value - value.round_ties_even()).abs() <= INTEGER_CLOSE
 }
 
-/// `_parse_latex`: LaTeX as plain text.
+/// Does what the peer's `_parse_latex` does: LaTeX as plain text.
 fn plain(text: &str) -> String {
     let text = text.replace("\\tfrac", "\\frac").replace("\\dfrac", "\\frac");
     let mut out = String::with_capacity(text.len());
@@ -325,7 +325,7 @@ fn without_commas(text: &str) -> String {
     text.char_indices().filter(|(at, _)| !drop[*at]).map(|(_, symbol)| symbol).collect()
 }
 
-/// `split_tuple`.
+/// Does what the peer's `split_tuple` does.
 fn items(text: &str) -> Vec<String> {
     let text = without_commas(text);
     let bracket = |c: char| "()[]".contains(c);
@@ -341,13 +341,13 @@ fn items(text: &str) -> Vec<String> {
     vec![text]
 }
 
-/// `_str_is_int`.
+/// Does what the peer's `_str_is_int` does.
 fn is_integer(text: &str) -> bool {
     python::float(&without_commas(text))
         .is_some_and(|value| value.is_finite() && is_near_integer(value))
 }
 
-/// `are_equal_under_sympy`.
+/// Does what the peer's `are_equal_under_sympy` does.
 fn same_value(gold: &str, answer: &str) -> bool {
     let both = format!("({gold})-({answer})");
     let letters = both.replace("sqrt", "").replace("frac", "");

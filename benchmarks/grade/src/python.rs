@@ -1,8 +1,8 @@
 //! What Python's `float`, `int`, `round` and `str` make of text and numbers, where peers rest on them.
 //!
-//! Does not know graders. Source: the Python 3.11 language and library reference.
+//! This module does not know graders. Source: the Python 3.11 language and library reference.
 
-/// `float(text)`, none where it raises.
+/// Does what Python's `float(text)` does, `None` where it raises.
 pub(super) fn float(text: &str) -> Option<f64> {
     let text = text.trim();
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -18,7 +18,7 @@ pub(super) fn float(text: &str) -> Option<f64> {
     (starts && only).then(|| without_underscores(text)?.parse().ok())?
 }
 
-/// `int(text)`, none where it raises or where 64 bits are too few.
+/// Does what Python's `int(text)` does, `None` where it raises or where 64 bits are too few.
 pub(super) fn int(text: &str) -> Option<i64> {
     let text = text.trim();
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -38,7 +38,7 @@ fn without_underscores(text: &str) -> Option<String> {
     Some(text.replace('_', ""))
 }
 
-/// `round(value, decimals)`: the decimal closest to the double's exact value, a tie to the even one.
+/// Does what Python's `round(value, decimals)` does: gives the closest decimal, of two as close the even one.
 pub(super) fn round(value: f64, decimals: usize) -> f64 {
     // Rust writes the exact value correctly rounded, ties to even, as CPython does.
     format!("{value:.decimals$}").parse().unwrap_or(value)
@@ -50,7 +50,7 @@ pub(super) fn equal(a: f64, b: f64) -> bool {
     a == b
 }
 
-/// `str(value)` of a float.
+/// Does what Python's `str(value)` does of a float.
 pub(super) fn str_of_float(value: f64) -> String {
     if value.is_nan() {
         return "nan".to_owned();
@@ -68,7 +68,7 @@ pub(super) fn str_of_float(value: f64) -> String {
     format!("{value:?}")
 }
 
-/// `text.strip(symbol)` for each symbol in turn.
+/// Does what Python's `text.strip(symbol)` does for each symbol in turn.
 pub(super) fn strip_each<'a>(text: &'a str, symbols: &[char]) -> &'a str {
     symbols.iter().fold(text, |text, symbol| text.trim_matches(*symbol))
 }

@@ -1,6 +1,6 @@
 //! A number that is exact as long as that is cheap, and a double afterwards.
 //!
-//! Does not know text. Never panics: what overflows becomes a double, what is undefined becomes NaN.
+//! This module does not know text. Never panics: what overflows becomes a double, what is undefined becomes NaN.
 
 /// Two doubles are the same number if they differ by less than this share of the larger one.
 ///
@@ -31,7 +31,7 @@ impl Scalar {
         Scalar::Exact(value, 1)
     }
 
-    /// The fraction in lowest terms; NaN if the denominator is 0.
+    /// Returns the fraction in lowest terms; NaN if the denominator is 0.
     pub(super) fn fraction(numerator: i128, denominator: i128) -> Scalar {
         if denominator == 0 {
             return Scalar::NAN;
@@ -46,7 +46,7 @@ impl Scalar {
         Scalar::Exact(sign * (numerator / divisor), sign * (denominator / divisor))
     }
 
-    /// A result of doubles: what is infinite has overflowed and is no number.
+    /// Makes a number of a result of doubles: what is infinite has overflowed and is no number.
     fn float(value: f64) -> Scalar {
         if value.is_finite() { Scalar::Float(value) } else { Scalar::NAN }
     }
@@ -62,7 +62,7 @@ impl Scalar {
         matches!(self, Scalar::Float(value) if value.is_nan())
     }
 
-    /// The value if it is a whole number that is known exactly.
+    /// Returns the value if it is a whole number that is known exactly.
     pub(super) fn as_integer(self) -> Option<i128> {
         match self {
             Scalar::Exact(numerator, 1) => Some(numerator),
@@ -137,7 +137,7 @@ impl Scalar {
         Scalar::float(self.to_f64().powf(exponent.to_f64()))
     }
 
-    /// The root of a given degree; of a negative number only if the degree is odd.
+    /// Returns the root of a given degree; of a negative number only if the degree is odd.
     pub(super) fn root(self, degree: Scalar) -> Scalar {
         let Some(whole) = degree.as_integer() else {
             return self.power(Scalar::integer(1).divide(degree));
@@ -154,7 +154,7 @@ impl Scalar {
         }
     }
 
-    /// The root if it is a fraction.
+    /// Returns the root if it is a fraction.
     fn exact_root(self, degree: i128) -> Option<Scalar> {
         let Scalar::Exact(numerator, denominator) = self else { return None };
         let degree = u32::try_from(degree).ok().filter(|degree| (2..=8).contains(degree))?;
@@ -188,7 +188,7 @@ impl Scalar {
         Scalar::float(function(self.to_f64()))
     }
 
-    /// Whether both are the same number; NaN is none.
+    /// Returns whether both are the same number; NaN is none.
     ///
     /// Fractions are compared exactly, doubles within `RELATIVE_TOLERANCE`.
     pub(super) fn same(self, other: Scalar) -> bool {
@@ -198,7 +198,7 @@ impl Scalar {
         same_doubles(self.to_f64(), other.to_f64())
     }
 
-    /// Whether both are the same number once both are rounded to so many decimals.
+    /// Returns whether both are the same number once both are rounded to so many decimals.
     ///
     /// The bound is half a unit of the last place, a hair wider so that doubles at the edge are in.
     pub(super) fn same_at(self, other: Scalar, decimals: u32) -> bool {
@@ -207,7 +207,7 @@ impl Scalar {
     }
 }
 
-/// Whether two doubles are equal within the tolerances; infinities of one sign are.
+/// Returns whether two doubles are equal within the tolerances; infinities of one sign are.
 pub(super) fn same_doubles(a: f64, b: f64) -> bool {
     if a.is_infinite() || b.is_infinite() {
         return a.is_infinite() && b.is_infinite() && a.is_sign_positive() == b.is_sign_positive();

@@ -1,6 +1,6 @@
 //! The grader `synergy-1`: where the answer stands and when it is the right one.
 //!
-//! Does not know benchmarks: what differs between them is in the target. `extract.rs` has the rules of
+//! This module does not know benchmarks: what differs between them is in the target. `extract.rs` has the rules of
 //! where, `choice.rs` those of options, `form.rs` those of equality; what all of them accept and refuse
 //! is listed, case by case, in `conformance/`.
 
@@ -13,7 +13,7 @@ use crate::form::equivalent;
 /// Words that may follow a letter in a sentence although the letter is "A" or "I".
 const AFTER_LETTER: [&str; 8] = ["because", "since", "as", "which", "is", "for", "with", "and"];
 
-/// The judgement of a completion that ended by itself.
+/// Returns the judgement of a completion that ended by itself.
 pub(super) fn judge(target: &Target<'_>, response: &str) -> Judgement {
     let options = Options::new(target.gold, target.choices);
     match extract(response, options.as_ref()) {
@@ -65,14 +65,14 @@ fn is_right(target: &Target<'_>, options: Option<&Options<'_>>, extracted: &Extr
     }
 }
 
-/// What follows the last "is" or "equals" of a sentence, or all of it.
+/// Returns what follows the last "is" or "equals" of a sentence, or all of it.
 fn last_clause(text: &str) -> &str {
     let after = [" is ", " equals ", " are ", " be ", ": "];
     let cut = after.iter().filter_map(|word| Some(text.rfind(word)? + word.len())).max();
     text[cut.unwrap_or(0)..].trim()
 }
 
-/// The option that a sentence names: at its start, in its only brackets, or by its text.
+/// Returns the option that a sentence names: at its start, in its only brackets, or by its text.
 fn said_option(text: &str, options: &Options<'_>) -> Option<usize> {
     if let Some(index) = options.find(text) {
         return Some(index);
@@ -106,7 +106,7 @@ fn said_option(text: &str, options: &Options<'_>) -> Option<usize> {
     bracketed.or_else(|| options.contained(text))
 }
 
-/// The option whose letter a sentence starts with.
+/// Returns the option whose letter a sentence starts with.
 fn leading(text: &str, options: &Options<'_>) -> Option<usize> {
     let text = text.trim_start_matches(['(', '[', '*', '$']);
     let (first, rest) = text.as_bytes().split_first()?;

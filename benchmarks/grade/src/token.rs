@@ -1,6 +1,6 @@
 //! From the text of an answer, LaTeX or plain, to tokens.
 //!
-//! Does not know grammar: it names what is there and drops what only changes the looks.
+//! This module does not know grammar: it names what is there and drops what only changes the looks.
 //! Takes linear time and gives up on text that is too long for an answer.
 
 use crate::scalar::Scalar;
@@ -96,7 +96,7 @@ pub(super) struct Token {
     pub(super) spaced: bool,
 }
 
-/// The tokens of `text`; none if there are too many, or none at all.
+/// Returns the tokens of `text`; `None` if there are too many, or none at all.
 pub(super) fn tokens(text: &str) -> Option<Vec<Token>> {
     if text.len() > BYTES_MAX {
         return None;
@@ -318,7 +318,7 @@ impl Lexer<'_> {
         self.push(kind, at - self.at);
     }
 
-    /// Whether TeX takes the next digit alone, as one of the two arguments of `\\frac`.
+    /// Returns whether TeX takes the next digit alone, as one of the two arguments of `\\frac`.
     fn is_argument(&self) -> bool {
         let mut last = self.found.iter().rev().map(|token| token.kind);
         self.byte(self.at).is_ascii_digit()
@@ -329,7 +329,7 @@ impl Lexer<'_> {
             }
     }
 
-    /// The length of a thousands separator at a place, if three digits and no fourth follow.
+    /// Returns the length of a thousands separator at a place, if three digits and no fourth follow.
     fn separator(&self, at: usize) -> Option<usize> {
         let rest = &self.text.as_bytes()[at.min(self.text.len())..];
         let length = ["{,}", "\\,", ",\\!", "\u{2009}", "\u{202f}", "\u{a0}"]
@@ -509,14 +509,14 @@ impl Lexer<'_> {
         }
     }
 
-    /// A power in one character: the `^` has no length.
+    /// Pushes a power in one character: the `^` has no length.
     fn superscript(&mut self, value: i128, size: usize) {
         self.push(Kind::Power, 0);
         let value = Scalar::integer(value);
         self.push(Kind::Number { value, decimals: 0, plain: true }, size);
     }
 
-    /// A fraction in one character; after a number it is the rest of a mixed one.
+    /// Pushes a fraction in one character; after a number it is the rest of a mixed one.
     fn vulgar(&mut self, numerator: i128, denominator: i128, size: usize) {
         if matches!(self.found.last(), Some(Token { kind: Kind::Number { plain: true, .. }, .. })) {
             self.push(Kind::Plus, 0);
@@ -526,7 +526,7 @@ impl Lexer<'_> {
     }
 }
 
-/// How many bytes stand before the brace that closes one opened just before `text`.
+/// Returns how many bytes stand before the brace that closes one opened just before `text`.
 pub(super) fn matching_brace(text: &str) -> Option<usize> {
     let mut depth = 1usize;
     for (at, byte) in text.bytes().enumerate() {
@@ -544,7 +544,7 @@ pub(super) fn matching_brace(text: &str) -> Option<usize> {
     None
 }
 
-/// What a word means, with or without a backslash.
+/// Returns what a word means, with or without a backslash.
 fn named(word: &str) -> Option<Kind> {
     Some(match word {
         "sqrt" => Kind::Function(Function::Sqrt),

@@ -1,6 +1,6 @@
 //! The units that may follow a number, and what makes two of them the same.
 //!
-//! Does not know numbers and converts nothing: 1 m is not 100 cm, since a benchmark that asks for one
+//! This module does not know numbers and converts nothing: 1 m is not 100 cm, since a benchmark that asks for one
 //! of them asks for that one.
 
 use crate::token::{Kind, Token};
@@ -86,7 +86,7 @@ pub(super) struct Unit {
 }
 
 impl Unit {
-    /// The unit of a sign before a number.
+    /// Returns the unit of a sign before a number.
     pub(super) fn currency(sign: &str) -> Unit {
         let sign = match sign {
             "\\$" | "\\textdollar" => "$",
@@ -101,7 +101,7 @@ impl Unit {
         matches!(self.words.as_slice(), [word] if word == "%")
     }
 
-    /// Whether the two do not contradict each other: one says nothing, or they have the same words, or
+    /// Returns whether the two do not contradict each other: one says nothing, or they have the same words, or
     /// share one where a word is not in the list.
     pub(super) fn agrees(&self, other: &Unit) -> bool {
         self.words.is_empty()
@@ -112,7 +112,7 @@ impl Unit {
     }
 }
 
-/// Where the unit at the end of `tokens` starts, and the unit; none if there is none.
+/// Returns where the unit at the end of `tokens` starts, and the unit; `None` if there is none.
 pub(super) fn trailing(text: &str, tokens: &[Token]) -> Option<(usize, Unit)> {
     let mut start = tokens.len();
     let mut words = 0;
@@ -170,7 +170,7 @@ pub(super) fn trailing(text: &str, tokens: &[Token]) -> Option<(usize, Unit)> {
     None
 }
 
-/// The names of the words; a power counts as a word, `square` and `cubic` are powers.
+/// Returns the names of the words; a power counts as a word, `square` and `cubic` are powers.
 fn unit(text: &str, tokens: &[Token]) -> Unit {
     let mut unit = Unit { words: Vec::new(), known: true };
     let mut squared = None;
@@ -203,7 +203,7 @@ fn unit(text: &str, tokens: &[Token]) -> Unit {
     unit
 }
 
-/// The name of a unit and whether it is in the list; the singular of any other word.
+/// Returns the name of a unit and whether it is in the list; the singular of any other word.
 fn name(word: &str) -> (String, bool) {
     let word = if word == "omega" { "ω" } else { word };
     let find = |word: &str| UNITS.iter().find(|names| names.contains(&word));

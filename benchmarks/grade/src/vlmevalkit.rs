@@ -1,6 +1,6 @@
 //! `VLMEvalKit` without its judge, at two dates: `vlmevalkit-2025-07` and `vlmevalkit-2026-08`.
 //!
-//! Does not know judges: with `--judge exact_matching` what no rule reads is option `Z`, here unparsed;
+//! This module does not know judges: with `--judge exact_matching` what no rule reads is option `Z`, here unparsed;
 //! with a judge that fails three times the peer picks an option at random, which is unparsed as well.
 //!
 //! The two dates share this file, since their code differs in three rules only (read in the packages
@@ -74,7 +74,7 @@ fn letters(options: &[String]) -> impl Iterator<Item = (char, &String)> {
     ('A'..='Z').zip(options)
 }
 
-/// The letter of the right option, whether the answer key has it or the option's text.
+/// Returns the letter of the right option, whether the answer key has it or the option's text.
 pub(super) fn gold_letter(target: &Target<'_>) -> char {
     let gold = target.gold.trim();
     let is_letter = |letter: char| gold.len() == 1 && gold.starts_with(letter);
@@ -91,7 +91,7 @@ fn choose(edition: Edition, options: &[String], gold: char, response: &str) -> J
     }
 }
 
-/// `can_infer_option`.
+/// Does what the peer's `can_infer_option` does.
 fn by_letter(edition: Edition, options: &[String], response: &str) -> Option<char> {
     if response.contains(FAILED) {
         return None;
@@ -115,7 +115,7 @@ fn by_letter(edition: Edition, options: &[String], response: &str) -> Option<cha
     }
 }
 
-/// `can_infer_text`.
+/// Does what the peer's `can_infer_text` does.
 fn by_text(edition: Edition, options: &[String], response: &str) -> Option<char> {
     let response = response.to_lowercase();
     let long: usize = letters(options).map(|(_, text)| text.chars().count()).sum();
@@ -142,7 +142,7 @@ fn mathvista(gold: &str, response: &str) -> Judgement {
     if right && !zero { Judgement::of(true, response.trim()) } else { Judgement::unparsed() }
 }
 
-/// `is_equal`: as text, as Python, or as LaTeX.
+/// Does what the peer's `is_equal` does: as text, as Python, or as LaTeX.
 fn is_equal(edition: Edition, answer: &str, gold: &str) -> bool {
     let (answer, gold) = (answer.trim().to_lowercase(), gold.trim().to_lowercase());
     if answer == gold {

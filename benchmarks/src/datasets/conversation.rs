@@ -66,7 +66,7 @@ pub(super) struct Example {
 }
 
 impl<'a> Turn<'a> {
-    /// A text that stands in a column by itself.
+    /// Makes a turn of a text that stands in a column by itself.
     pub(super) fn plain(column: &'a str, role: Role, text: &str) -> Turn<'a> {
         let marks = text.matches(MARK).map(|_| None).collect();
         Turn { column, role, text: text.to_owned(), marks }

@@ -26,7 +26,7 @@ impl Fault {
         Fault { column, cause: cause.into(), hint: String::new(), is_end: false }
     }
 
-    /// A fault behind which nothing can be read, because the file is broken or the disk is.
+    /// Makes a fault behind which nothing can be read, because the file is broken or the disk is.
     pub(super) fn end(cause: impl Into<String>) -> Fault {
         Fault { is_end: true, ..Fault::new("", cause) }
     }

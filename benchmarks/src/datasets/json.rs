@@ -247,7 +247,7 @@ mod tests {
         }
     }
 
-    /// The value as serde_json has it.
+    /// Returns the value as serde_json has it.
     fn json(value: &Value) -> serde_json::Value {
         match value {
             Value::Null => serde_json::Value::Null,

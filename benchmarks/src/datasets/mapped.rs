@@ -1,6 +1,6 @@
 //! Anyone's questions: any TSV, JSONL or parquet whose columns a few lines of TOML name.
 //!
-//! Does not know any benchmark. What is not named is not read, and what is named must be there.
+//! This module does not know any benchmark. What is not named is not read, and what is named must be there.
 //!
 //! ```toml
 //! benchmark = "my_set"              # ids are my_set/<split>/<id>
@@ -109,8 +109,8 @@ impl Mapping {
             let Some(name) = name else { continue };
             if !is_name(name.get_ref()) {
                 let cause = format!(
-                    "`{key}` is a part of ids, `{}` is not\n\
-                     hint: letters, digits, `_`, `-` and `.`",
+                    "`{}` cannot be the `{key}`, which is a part of ids\n\
+                     hint: use letters, digits, `_`, `-` and `.`",
                     name.get_ref().escape_debug()
                 );
                 return Err(at(name.span().start, &cause));
@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(message, format!("failed to read mapping `map.toml`: {want}"));
     }
 
-    /// The samples of a file `name` with `text`, beside a picture `a.png`, or what is wrong.
+    /// Returns the samples of a file `name` with `text`, beside a picture `a.png`, or what is wrong.
     fn read(spec: &str, name: &str, text: &str) -> Result<Vec<Sample>> {
         let folder = tempfile::tempdir().unwrap();
         image::RgbImage::new(2, 3).save(folder.path().join("a.png")).unwrap();
@@ -304,7 +304,7 @@ mod tests {
         refused(&SPEC.replace("answer = \"a\"\n", ""), "line 1: missing field `answer`");
         refused(
             &SPEC.replace("\"mine\"", "\"my/set\""),
-            "line 1: `benchmark` is a part of ids, `my/set` is not\nhint: letters, digits, `_`, `-` and `.`",
+            "line 1: `my/set` cannot be the `benchmark`, which is a part of ids\nhint: use letters, digits, `_`, `-` and `.`",
         );
         refused(
             &SPEC.replace("difficulty", "options_list"),

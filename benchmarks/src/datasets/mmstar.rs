@@ -42,7 +42,7 @@ fn sample(row: &Row) -> Checked<Sample> {
     })
 }
 
-/// The picture, which is binary in some files and a struct of bytes and path in others.
+/// Returns the picture, which is binary in some files and a struct of bytes and path in others.
 fn image(row: &Row) -> Checked<Vec<ImageSource>> {
     Row::some(row.pictures("image", PictureKind::Bytes)?, "image")
 }

@@ -108,7 +108,7 @@ impl Parquet {
         fields.map(|((_, field), leaf)| self.value(field, *leaf, 0)).collect()
     }
 
-    /// The value of `field`, which is at place `index` of the column's cell.
+    /// Returns the value of `field`, which is at place `index` of the column's cell.
     fn value(&self, field: Field, leaf: Option<usize>, index: usize) -> Value {
         match (field, leaf) {
             (Field::Null, _) => Value::Null,
@@ -198,7 +198,7 @@ impl Column {
         Ok(Column { file, stamp, row_group, leaf, row: 0, level_max, reader })
     }
 
-    /// The value at place `index` of the cell in `row`, which is not before the next row.
+    /// Returns the value at place `index` of the cell in `row`, which is not before the next row.
     fn value(&mut self, row: usize, index: usize) -> Result<Vec<u8>> {
         let num = row - self.row;
         ensure!(self.reader.skip_records(num)? == num, CHANGED);

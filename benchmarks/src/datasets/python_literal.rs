@@ -163,7 +163,7 @@ impl Parser<'_> {
         }
     }
 
-    /// What stands behind a backslash.
+    /// Returns what stands behind a backslash.
     fn escape(&mut self, text: &mut String) -> Result<(), String> {
         let Some(kind) = self.next() else { return Err(self.expected("a character")) };
         let code = match kind {

@@ -14,7 +14,7 @@ use crate::datasets::training::{self, Layout};
 use crate::datasets::{Reader, Skipped, names, of_split, open};
 use crate::difficulty::Level;
 use crate::families::{Family, Split};
-use crate::sample::{ImageSource, Sample};
+use crate::sample::Sample;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/parity/datasets")
@@ -45,7 +45,7 @@ fn file(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-/// What is wrong, with the file's folder left out.
+/// Returns what is wrong, with the file's folder left out.
 fn wrong(name: &str, path: &Path) -> String {
     let samples = open(name, path).and_then(Iterator::collect::<anyhow::Result<Vec<Sample>>>);
     let message = format!("{:#}", samples.unwrap_err());
@@ -462,7 +462,7 @@ fn pictures_in_a_list_of_parquet_are_found_again_and_checked() {
     }
 }
 
-/// The most memory that the process ever held, in bytes.
+/// Returns the most memory that the process ever held, in bytes.
 #[cfg(target_os = "linux")]
 pub(super) fn memory_bytes_max() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();

@@ -195,8 +195,8 @@ fn names(layouts: &[Layout]) -> String {
 pub fn open(layout: Layout, path: &Path, name: &str) -> Result<Reader> {
     ensure!(
         is_name(name),
-        "the name of training data is a part of ids, `{}` is not\n\
-         hint: letters, digits, `_`, `-` and `.`",
+        "`{}` cannot be the name of training data, which is a part of ids\n\
+         hint: use letters, digits, `_`, `-` and `.`",
         name.escape_debug()
     );
     Reader::open(Arc::new(Training { layout, name: name.to_owned() }), path)
@@ -256,7 +256,7 @@ impl Meaning for Training {
                 _ => false,
             };
             if !is_empty {
-                return Err(Fault::new(column, format!("{column} are not read")));
+                return Err(Fault::new(column, format!("{column} are not supported")));
             }
         }
         let Exercise { conversation, column, pictures, target } = match self.layout {
@@ -392,7 +392,10 @@ fn vlm_r1(row: &Row) -> Checked<Exercise<'static>> {
     const COLUMN: &str = "conversations";
     let mut conversation = Conversation::of(COLUMN, turns(row, COLUMN, row.value(COLUMN))?)?;
     let Some(response) = conversation.response.take() else {
-        return Err(Fault::new(COLUMN, "there is no target, which the assistant says"));
+        return Err(Fault::new(
+            COLUMN,
+            "there is no turn by the assistant, which holds the target",
+        ));
     };
     let target = response.text.replace("<answer>", "").replace("</answer>", "");
     if target.trim().is_empty() {
@@ -445,7 +448,10 @@ fn prompt(row: &Row, column: &'static str, list: &Value) -> Checked<Vec<Turn<'st
         None => Ok(said),
         Some(place) => Err(Fault::new(
             column,
-            format!("turn {} is by the assistant, who says nothing in a prompt here", place + 1),
+            format!(
+                "turn {} is by the assistant, but a prompt ends before the response",
+                place + 1
+            ),
         )),
     }
 }

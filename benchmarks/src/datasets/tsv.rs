@@ -139,7 +139,7 @@ mod tests {
         }
     }
 
-    /// The texts of all rows, or the first thing that is wrong. Every row is read again from where it begins.
+    /// Returns the texts of all rows, or the first thing that is wrong. Every row is read again from where it begins.
     fn read(bytes: &[u8]) -> Result<Vec<Vec<String>>, String> {
         let cause = |fault: Fault| format!("{}: {}", fault.column, fault.cause);
         let mut tsv = Tsv::open(bytes).map_err(cause)?;

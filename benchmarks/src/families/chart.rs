@@ -1,6 +1,6 @@
 //! Chart: how often the bar rises along the reading order.
 //!
-//! Does not know how bars are drawn.
+//! This module does not know how bars are drawn.
 //! Asks for one cell more than there are hops, because the first bar has none before it.
 //! Rises of independent heights crowd around hops / 2, so every picture has its own tendency to
 //! rise: short rises and deep falls, or the other way round.
@@ -28,7 +28,7 @@ pub(super) fn cells(rng: &mut ChaCha8Rng) -> [Cell; NUM_CELLS] {
     cells
 }
 
-/// The height after `height` in a picture that rises with probability `tendency`.
+/// Returns the height after `height` in a picture that rises with probability `tendency`.
 ///
 /// Moves in the likely direction are short and begin at the far end, so that many of them fit
 /// between the lowest and the highest bar. The shares are a trade: shorter moves spread the
@@ -88,6 +88,6 @@ pub(super) fn ask(cells: &[Cell; NUM_CELLS], hops: usize, rng: &mut ChaCha8Rng) 
 }
 
 fn height(cell: Cell) -> u8 {
-    let Cell::Bar(height) = cell else { panic!("{cell:?} is no bar") };
+    let Cell::Bar(height) = cell else { panic!("{cell:?} is not a bar") };
     height
 }

@@ -1,6 +1,6 @@
 //! Count: how many cells along the reading order have a color or a shape.
 //!
-//! Does not know how shapes are drawn.
+//! This module does not know how shapes are drawn.
 //! With even colors and shapes nearly every count would be hops / 5 and could be guessed; so a
 //! picture leans to one color and one shape, and questions lean to asking for those.
 
@@ -35,7 +35,7 @@ pub(super) fn ask(cells: &[Cell; NUM_CELLS], hops: usize, rng: &mut ChaCha8Rng) 
     }
 }
 
-/// The same question for either attribute: `values` are the cells', `all` the possible ones.
+/// Returns the same question for either attribute: `values` are the cells', `all` the possible ones.
 fn count<T: Copy + PartialEq>(
     values: [T; NUM_CELLS],
     all: &[T],
@@ -74,7 +74,7 @@ fn lean<T: Copy>(p: f64, dominant: T, all: &[T], rng: &mut ChaCha8Rng) -> T {
     if rng.random_bool(p) { dominant } else { choose(all, rng) }
 }
 
-/// The value that most cells have; of several such the first in `all`.
+/// Returns the value that most cells have; of several such the first in `all`.
 fn most_frequent<T: Copy + PartialEq>(values: &[T; NUM_CELLS], all: &[T]) -> T {
     let mut best = (0, all[0]);
     for &value in all {
@@ -87,6 +87,6 @@ fn most_frequent<T: Copy + PartialEq>(values: &[T; NUM_CELLS], all: &[T]) -> T {
 }
 
 fn shape(cell: Cell) -> (Shape, Color) {
-    let Cell::Shape { shape, color } = cell else { panic!("{cell:?} is no shape") };
+    let Cell::Shape { shape, color } = cell else { panic!("{cell:?} is not a shape") };
     (shape, color)
 }

@@ -1,6 +1,6 @@
 //! Path: follow arrows on a torus and name the color of the cell where they end.
 //!
-//! Does not know how arrows are drawn.
+//! This module does not know how arrows are drawn.
 //! No two arrows point at each other: on independent arrows a walk soon bounces between two cells
 //! (4.3 different cells in ten hops instead of 7.1), where ten hops ask nothing that two do not.
 //! Longer circles remain. The answer is even over the five colors at every number of hops.
@@ -51,7 +51,7 @@ fn look(at: usize, direction: Direction) -> Seen {
     Seen { percept: direction.to_string(), state: NAMES[neighbor(at, direction)].to_owned() }
 }
 
-/// The cell next to `at`; the board has no edge.
+/// Returns the cell next to `at`; the board has no edge.
 fn neighbor(at: usize, direction: Direction) -> usize {
     let num_rows = NUM_CELLS / NUM_COLUMNS;
     let (row, column) = (at / NUM_COLUMNS, at % NUM_COLUMNS);
@@ -65,6 +65,6 @@ fn neighbor(at: usize, direction: Direction) -> usize {
 }
 
 fn arrow(cell: Cell) -> (Direction, Color) {
-    let Cell::Arrow { direction, color } = cell else { panic!("{cell:?} is no arrow") };
+    let Cell::Arrow { direction, color } = cell else { panic!("{cell:?} is not an arrow") };
     (direction, color)
 }

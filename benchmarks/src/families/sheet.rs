@@ -5,7 +5,7 @@
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
-use super::picture::PICTURE_PX;
+use super::canvas::PICTURE_PX;
 use super::{Family, Split};
 use crate::seed::Seed;
 
@@ -16,8 +16,11 @@ const GAP_PX: u32 = 4;
 /// # Panics
 /// If there is no family, or `per_family` or `scale` is zero.
 pub fn contact_sheet(families: &[Family], seed: u64, per_family: usize, scale: u32) -> RgbImage {
-    assert!(!families.is_empty(), "no family is no sheet");
-    assert!(per_family > 0 && scale > 0, "{per_family} pictures at scale {scale} are no sheet");
+    assert!(!families.is_empty(), "a sheet needs a family");
+    assert!(
+        per_family > 0 && scale > 0,
+        "a sheet of {per_family} pictures at scale {scale} is empty"
+    );
     let pitch_px = PICTURE_PX + GAP_PX;
     let width = per_family as u32 * pitch_px + GAP_PX;
     let height = families.len() as u32 * pitch_px + GAP_PX;

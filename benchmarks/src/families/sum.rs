@@ -1,6 +1,6 @@
 //! Sum: add digits along the reading order and give the remainder by five.
 //!
-//! Does not know how digits are drawn.
+//! This module does not know how digits are drawn.
 //! Digits are 0 to 4 and the total is kept modulo five: a one-million-parameter model learns this
 //! table of 25 entries, while modulo ten it stayed at chance. The total is even over 0 to 4 at
 //! every number of hops.
@@ -48,6 +48,6 @@ fn look(total: u8, digit: u8) -> Seen {
 }
 
 fn digit(cell: Cell) -> u8 {
-    let Cell::Digit(digit) = cell else { panic!("{cell:?} is no digit") };
+    let Cell::Digit(digit) = cell else { panic!("{cell:?} is not a digit") };
     digit
 }

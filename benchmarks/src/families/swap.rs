@@ -1,6 +1,6 @@
 //! Swap: a ball lies under a color, every cell swaps two colors, where does the ball end?
 //!
-//! Does not know how discs are drawn.
+//! This module does not know how discs are drawn.
 //! A cell swaps two of five colors, so it moves two of five possible balls whatever is drawn: the
 //! ball moves more often only if question and picture agree. So a picture swaps mostly within
 //! three of the colors, and the question mostly starts under a color of its first cell. The share
@@ -65,7 +65,7 @@ fn look(state: Color, pair: [Color; 2]) -> Seen {
     Seen { percept: format!("{left} {right}"), state: swap(state, pair).to_string() }
 }
 
-/// Where a ball under `state` lies after `pair` is swapped.
+/// Returns where a ball under `state` lies after `pair` is swapped.
 fn swap(state: Color, [left, right]: [Color; 2]) -> Color {
     if state == left {
         right
@@ -76,7 +76,7 @@ fn swap(state: Color, [left, right]: [Color; 2]) -> Color {
     }
 }
 
-/// The pair with one of its colors mistaken for a third.
+/// Returns the pair with one of its colors mistaken for a third.
 fn mistake([left, right]: [Color; 2], rng: &mut ChaCha8Rng) -> [Color; 2] {
     loop {
         let third = choose(&Color::ALL, rng);
@@ -86,13 +86,13 @@ fn mistake([left, right]: [Color; 2], rng: &mut ChaCha8Rng) -> [Color; 2] {
     }
 }
 
-/// Two different colors of `among`, in either order.
+/// Draws two different colors of `among`, in either order.
 fn pair(among: &[Color], rng: &mut ChaCha8Rng) -> [Color; 2] {
     let left = choose(among, rng);
     [left, choose_other(among, left, rng)]
 }
 
 fn swapped(cell: Cell) -> [Color; 2] {
-    let Cell::Pair { left, right } = cell else { panic!("{cell:?} is no pair") };
+    let Cell::Pair { left, right } = cell else { panic!("{cell:?} is not a pair") };
     [left, right]
 }

@@ -1,6 +1,6 @@
 //! From the steps of a solution to its traces: terse, verbose and, for a control, shallow.
 //!
-//! Does not know the families: a step is a cell, what is seen there and the state that follows.
+//! This module does not know the families: a step is a cell, what is seen there and the state that follows.
 //! Terse and verbose tell the same steps in the same order. The verbose one is the study's long style:
 //! every percept is checked again, in words from its list of reasoning words, and now and then a
 //! slip is noticed and corrected. A slip never outlives its step, so every verbose trace is right.
@@ -59,7 +59,7 @@ impl Walk {
         words.join(" ")
     }
 
-    /// The same as sentences; the wording of the checks and the slips are drawn from `rng`.
+    /// Returns the same as sentences; the wording of the checks and the slips are drawn from `rng`.
     pub(super) fn verbose(&self, rng: &mut ChaCha8Rng) -> String {
         let mut sentences = vec!["let us go step by step .".to_owned()];
         for (i, Step { cell, seen, slip }) in self.steps.iter().enumerate() {
@@ -90,7 +90,7 @@ impl Walk {
         sentences.join(" ")
     }
 
-    /// About as many sentences as [`Walk::verbose`] has, all of them about the first cell.
+    /// Writes about as many sentences as [`Walk::verbose`] has, all of them about the first cell.
     pub(super) fn shallow(&self) -> String {
         let mut sentences = vec!["let us go step by step .".to_owned()];
         if let Some(Step { cell, seen: Seen { percept, .. }, .. }) = self.steps.first() {
@@ -103,13 +103,13 @@ impl Walk {
         sentences.join(" ")
     }
 
-    /// What follows the word that the question ends on, a cell's name or a number of steps.
+    /// Returns what follows the word that the question ends on, a cell's name or a number of steps.
     fn last(&self, step: usize) -> &'static str {
         if step + 1 == self.steps.len() { " last" } else { "" }
     }
 }
 
-/// One of three ways to look again.
+/// Returns one of three ways to look again.
 fn check(cell: &str, percept: &str, way: i32) -> String {
     match way {
         0 => format!("let me verify {cell} {percept} yes ."),

@@ -10,11 +10,11 @@ use synergy_benchmarks::seed::Seed;
 use synergy_models::config::VlmConfig;
 use synergy_models::generate::Sampling;
 use synergy_models::rope::rope_index;
-use synergy_models::vlm::Vlm;
-use synergy_models::weights::Parameters;
+use synergy_models::weights::{ComputeDtype, Parameters};
 use synergy_suite::recipe::TrainingSpec;
 use synergy_suite::run::open_base;
-use synergy_suite::train::rollout::{Question, rollouts};
+use synergy_suite::train::engine::{Engine as _, Question};
+use synergy_suite::train::rollout::LocalEngine;
 use synergy_suite::train::sequence::{Prompter, Sequence};
 use synergy_suite::train::{Context, pretrain};
 
@@ -107,14 +107,12 @@ fn decode(name: String, size: usize, num_samples: usize, length: usize) -> Timed
     let sampling = Sampling {
         temperature: 1.0,
         eos_token_id: Vec::new(),
-        ..Sampling::greedy(length, prompter.config.eos_token_id)
+        ..Sampling::greedy(length, prompter.tokenizer.ids.eos)
     };
     let run = move || {
-        let model = Vlm::new(&prompter.config, &parameters);
-        let training = &WORK.sft().training;
-        let context = context(&prompter, training);
-        rollouts(&model, &context, &questions, num_samples, &sampling, Seed::root(1))
-            .expect("finite logits");
+        let mut engine = LocalEngine::new(&prompter.config, &WORK.compute, ComputeDtype::F32);
+        engine.load(&parameters).expect("weights of this shape");
+        engine.generate(&questions, num_samples, &sampling, Seed::root(1)).expect("finite logits");
     };
     let count = Some((PROMPTS * num_samples * length, "tokens/s"));
     Timed { figure: name, count, run: Box::new(run) }

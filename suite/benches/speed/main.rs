@@ -11,7 +11,7 @@
 
 #![expect(clippy::print_stdout, reason = "figures are what this program is for")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::hint::black_box;
 use std::path::Path;
@@ -31,7 +31,7 @@ use synergy_models::image::Patches;
 use synergy_models::merge::{MergeSpec, Method, Rescale, merge};
 use synergy_models::native::{Mat, MatMut, Product, product, recorded};
 use synergy_models::vlm::Vlm;
-use synergy_models::weights::Parameters;
+use synergy_models::weights::{ComputeDtype, Parameters};
 use synergy_report::completion::Completion;
 use synergy_report::score::score;
 use synergy_suite::device::Compute;
@@ -40,11 +40,13 @@ use synergy_suite::recipe::{
 };
 use synergy_suite::run::base::Base;
 use synergy_suite::run::{machine, open_base};
+use synergy_suite::train::algorithm::{Draws, Reference};
 use synergy_suite::train::dataset;
+use synergy_suite::train::engine::{Engine as _, Question};
 use synergy_suite::train::features::FeatureCache;
-use synergy_suite::train::grpo::{self, Reference};
-use synergy_suite::train::pool::drawn;
-use synergy_suite::train::rollout::{Question, rollouts};
+use synergy_suite::train::grpo::Grpo;
+use synergy_suite::train::pool::{Files, Pool, drawn};
+use synergy_suite::train::rollout::LocalEngine;
 use synergy_suite::train::sequence::{Prompter, Register, Sequence, micro_batches};
 use synergy_suite::train::{
     Batch, Context, StepFigures, Trainer, prediction_log_probs, pretrain, sft,
@@ -71,6 +73,7 @@ const IGNORED: i64 = -100;
 
 struct Work {
     recipe: Recipe,
+    files: Files,
     base: Base,
     compute: Compute,
 }
@@ -81,7 +84,7 @@ static WORK: LazyLock<Work> = LazyLock::new(|| {
     let recipe = Recipe::read(Path::new("suite/recipes/small.toml")).expect("a recipe");
     let compute = Compute::open("flex", None).expect("flex is in every build");
     let base = open_base(&recipe, &compute).expect("the kept base is there");
-    Work { recipe, base, compute }
+    Work { recipe, files: Files::default(), base, compute }
 });
 
 /// A question of the training pool.
@@ -130,9 +133,20 @@ impl Work {
     }
 
     fn sequences(&self) -> Vec<Sequence> {
-        let examples = dataset::teacher(&self.teacher(), 1).expect("families are drawn").examples;
-        sft::batch(&self.base.prompter, self.sft(), &examples, 1, Seed::root(1), 0)
+        let examples = dataset::teacher(&self.teacher(), self.pool());
+        let examples = examples.expect("families are drawn").examples;
+        sft::batch(&self.base.prompter, self.sft(), &examples, self.pool(), Seed::root(1), 0)
             .expect("a batch")
+    }
+
+    /// GRPO by `spec`, without demonstrations.
+    fn algorithm<'a>(&'a self, spec: &'a GrpoSpec) -> Grpo<'a> {
+        let draws = Draws { pool: self.pool(), stage: Seed::root(1) };
+        Grpo::new(spec, &BTreeSet::new(), BTreeMap::new(), draws).expect("families are drawn")
+    }
+
+    fn pool(&self) -> Pool<'_> {
+        Pool { files: &self.files, run_seed: 1 }
     }
 
     /// Questions to decode answers to.
@@ -145,8 +159,7 @@ impl Work {
 
     /// Questions of one step of GRPO.
     fn asked(&self) -> Vec<Question> {
-        let pool: Vec<u64> = (0..self.grpo().questions.about() as u64).collect();
-        grpo::batch(&self.base.prompter, self.grpo(), &pool, 1, Seed::root(1), 0).expect("a batch")
+        self.algorithm(self.grpo()).batch(&self.base.prompter, 0).expect("a batch")
     }
 
     /// A step without pictures: its settings, random weights, which hardly ever end an answer before
@@ -178,15 +191,28 @@ impl Work {
         let features = self.features(&stage.training, parameters);
         let context = self.context(&stage.training, features.as_ref());
         let reference = Reference { parameters, features: features.as_ref() };
-        grpo::step(&mut trainer, &context, spec, reference, questions, Seed::root(1))
+        let mut engine = self.engine(stage.training.dtype()).with_features(features.as_ref());
+        self.algorithm(spec)
+            .step(&mut trainer, &mut engine, &context, reference, questions, 0)
             .expect("a step")
     }
 
     /// Greedy answers that no end token ends.
-    fn decode(&self, model: &Vlm, questions: &[Question]) -> Vec<Vec<Generated>> {
-        let context = self.context(&self.sft().training, None);
+    fn decode(&self, engine: &LocalEngine<'_>, questions: &[Question]) -> Vec<Vec<Generated>> {
         let sampling = Sampling { eos_token_id: Vec::new(), ..Sampling::greedy(DECODED.1, 0) };
-        rollouts(model, &context, questions, 1, &sampling, Seed::root(1)).expect("finite logits")
+        engine.generate(questions, 1, &sampling, Seed::root(1)).expect("finite logits")
+    }
+
+    /// The engine of this process with the base's weights.
+    fn loaded(&self) -> LocalEngine<'_> {
+        let mut engine = self.engine(ComputeDtype::F32);
+        engine.load(&self.base.parameters).expect("weights of this shape");
+        engine
+    }
+
+    /// The engine of this process, without weights.
+    fn engine(&self, dtype: ComputeDtype) -> LocalEngine<'_> {
+        LocalEngine::new(&self.base.prompter.config, &self.compute, dtype)
     }
 }
 
@@ -315,9 +341,9 @@ fn forward() -> Timed {
 /// Greedy answers of one length to questions with a picture each.
 fn decode() -> Timed {
     let questions = WORK.questions();
-    let model = Vlm::new(&WORK.base.prompter.config, &WORK.base.parameters);
+    let engine = WORK.loaded();
     let run = move || {
-        black_box(WORK.decode(&model, &questions));
+        black_box(WORK.decode(&engine, &questions));
     };
     let count = Some((DECODED.0 * DECODED.1, "tokens/s"));
     Timed { figure: "decoding".into(), count, run: Box::new(run) }
@@ -466,8 +492,7 @@ fn dump(dir: &Path) -> Result<()> {
     let figures = pretrain::step(&mut trainer, &WORK.context(&stage.training, None), &sequences)?;
 
     let questions = WORK.questions();
-    let model = Vlm::new(&base.prompter.config, &base.parameters);
-    let answers = WORK.decode(&model, &questions);
+    let answers = WORK.decode(&WORK.loaded(), &questions);
     dump_questions(&dir.join("decode.safetensors"), &questions, &answers)?;
 
     let asked = WORK.asked();

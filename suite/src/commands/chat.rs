@@ -1,20 +1,98 @@
-//! A conversation with a checkpoint: turns in, the answer as it comes.
+//! `synergy chat`: a conversation with a checkpoint, whose answers are printed as they are generated.
 //!
 //! Does not know benchmarks. Each turn is computed from the whole conversation, as an evaluation would.
 
-use std::io::Write;
+use std::io::{BufRead as _, IsTerminal as _, Write};
+use std::path::PathBuf;
+use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
 use image::RgbImage;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::{Sampling, generate_with};
+use synergy_models::image::read_picture;
 use synergy_models::tokenizer::Message;
 
+use crate::commands::arguments::ModelArgs;
+use crate::commands::output::{report, tell};
 use crate::run::model::Model;
 
-/// A conversation so far.
+const EXAMPLES: &str = "\
+Examples:
+  synergy chat --model golden/base/small \"2+2?\"
+  synergy chat --model DIR --image a.png --image b.png \"What differs between <image> and <image>?\"
+  synergy chat --model DIR --adapter ADAPTER --temperature 0 < questions.txt";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ChatArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// A picture (PNG or JPEG) that the first question is about; may be given several times
+    #[arg(long, value_name = "FILE")]
+    image: Vec<PathBuf>,
+    /// System prompt, which comes before the first question
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    /// The question, `<image>` where a picture belongs; without it every line of standard input is one
+    question: Option<String>,
+}
+
+/// Without these the checkpoint's own `generation_config.json` decides.
+#[derive(Debug, Args)]
+struct SamplingArgs {
+    /// 0 takes the most probable token
+    #[arg(long)]
+    temperature: Option<f64>,
+    /// 1 keeps all
+    #[arg(long)]
+    top_p: Option<f64>,
+    /// 0 keeps all
+    #[arg(long)]
+    top_k: Option<usize>,
+    /// 1 changes nothing
+    #[arg(long)]
+    repetition_penalty: Option<f64>,
+    /// Length limit of an answer, in tokens
+    #[arg(long, default_value_t = 1024)]
+    max_new_tokens: usize,
+    /// Seed of the sampling
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+const UNWRITTEN: &str = "failed to write the answer to standard output\nhint: is the disk full?";
+
+pub(super) fn run(args: &ChatArgs) -> Result<u8> {
+    let pictures = args.image.iter().map(|path| read_picture(path)).collect::<Result<Vec<_>>>()?;
+    let opened = args.model.open()?;
+    let asked = &args.sampling;
+    let mut sampling = opened.checkpoint.sampling(asked.max_new_tokens);
+    sampling.temperature = asked.temperature.unwrap_or(sampling.temperature);
+    sampling.top_p = asked.top_p.unwrap_or(sampling.top_p);
+    sampling.top_k = asked.top_k.unwrap_or(sampling.top_k);
+    sampling.repetition_penalty = asked.repetition_penalty.unwrap_or(sampling.repetition_penalty);
+    sampling.check()?;
+    let mut chat = Chat {
+        model: &opened,
+        sampling,
+        seed: Seed::root(asked.seed).fold_in("chat"),
+        pictures,
+        messages: args.system.as_deref().map(Message::system).into_iter().collect(),
+    };
+    match &args.question {
+        Some(question) => chat.answer(question)?,
+        None => chat.answer_lines()?,
+    }
+    Ok(0)
+}
+
+/// A conversation so far; its first question is about `pictures`.
 #[derive(Debug)]
-pub struct Chat<'a> {
+struct Chat<'a> {
     model: &'a Model,
     sampling: Sampling,
     seed: Seed,
@@ -22,34 +100,64 @@ pub struct Chat<'a> {
     messages: Vec<Message>,
 }
 
-/// How an answer ended.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
-    pub text: String,
-    pub num_tokens: usize,
-    /// Whether the model ended it itself.
-    pub finished: bool,
+/// An answer of the model.
+#[derive(Debug)]
+struct Answer {
+    text: String,
+    num_tokens: usize,
+    /// False if the length limit cut it.
+    finished: bool,
 }
 
-impl<'a> Chat<'a> {
-    /// A new conversation; the first question is about `pictures`.
-    pub fn new(
-        model: &'a Model,
-        sampling: Sampling,
-        seed: u64,
-        system: Option<&str>,
-        pictures: Vec<RgbImage>,
-    ) -> Chat<'a> {
-        let messages = system.map(Message::system).into_iter().collect();
-        Chat { model, sampling, seed: Seed::root(seed).fold_in("chat"), pictures, messages }
+impl Chat<'_> {
+    /// Answers every line of standard input.
+    fn answer_lines(&mut self) -> Result<()> {
+        let stdin = std::io::stdin();
+        let is_person = stdin.is_terminal();
+        let mut line = String::new();
+        loop {
+            if is_person {
+                tell("> ")?;
+            }
+            line.clear();
+            let read = stdin.lock().read_line(&mut line);
+            if read.context("failed to read standard input\nhint: lines are UTF-8 text")? == 0 {
+                return Ok(());
+            }
+            match line.trim() {
+                "" => {}
+                // A person may ask again; a program wants to know.
+                question if is_person => {
+                    if let Err(error) = self.answer(question) {
+                        report(&error);
+                    }
+                }
+                question => self.answer(question)?,
+            }
+        }
     }
 
-    /// Asks `question`; the answer goes to `out` piece by piece.
+    /// Streams one answer to standard output, and prints its speed on standard error.
+    fn answer(&mut self, question: &str) -> Result<()> {
+        let clock = Instant::now();
+        let mut out = std::io::stdout();
+        let answer = self.ask(question, &mut out)?;
+        writeln!(out).context(UNWRITTEN)?;
+        let seconds = clock.elapsed().as_secs_f64();
+        let cut = if answer.finished { "" } else { ", cut off by --max-new-tokens" };
+        let rate = answer.num_tokens as f64 / seconds;
+        tell(&format!(
+            "({} tokens in {seconds:.1} s, {rate:.1} a second{cut})\n",
+            answer.num_tokens
+        ))
+    }
+
+    /// Asks `question` and writes the answer to `out` piece by piece.
     ///
     /// # Errors
     /// If the question has more or fewer places for pictures than there are, the conversation is too
     /// long for the model, or `out` cannot be written. The conversation is then as it was before.
-    pub fn ask(&mut self, question: &str, out: &mut dyn Write) -> Result<Answer> {
+    fn ask(&mut self, question: &str, out: &mut dyn Write) -> Result<Answer> {
         let is_first = self.messages.iter().all(|m| m.role == "system");
         let num_images = if is_first { self.pictures.len() } else { 0 };
         let mut messages = self.messages.clone();
@@ -90,10 +198,10 @@ impl<'a> Chat<'a> {
         );
         ensure!(
             is_finite,
-            "the model's logits are not finite\nhint: its weights are damaged or diverged"
+            "the model's logits are not finite\nhint: its weights are damaged or have diverged"
         );
         show(&stream.finish(), &mut answer);
-        written.context("failed to write the answer")?;
+        written.context(UNWRITTEN)?;
         messages.push(Message::assistant(&answer.text));
         self.messages = messages;
         Ok(answer)

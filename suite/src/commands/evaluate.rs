@@ -1,4 +1,4 @@
-//! `synergy evaluate` and `synergy levels`: any model on any benchmark, judged by rules alone.
+//! `synergy evaluate`: any model on any benchmark, judged by rules alone.
 //!
 //! Order, files and clocks of one evaluation; what it calls is a function of plain values. Does not know how a model
 //! answers (`local`, `endpoint`), what files of a benchmark look like, or how an answer is judged.
@@ -13,17 +13,16 @@ pub mod encode;
 pub mod endpoint;
 mod export;
 mod judge;
-mod levels;
+pub(super) mod levels;
 mod local;
 mod questions;
 mod report;
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 use synergy_benchmarks::answer::Outcome;
@@ -31,31 +30,40 @@ use synergy_benchmarks::sample::Sample;
 use synergy_models::weights::ComputeDtype;
 use synergy_report::completion::{Completion, to_lines};
 
+use crate::commands::arguments::word;
 use crate::commands::evaluate::endpoint::{Ask, Cache, Drawing, Endpoint, Purpose, Reply};
 use crate::commands::grade;
-use crate::run::event::Events;
+use crate::commands::output::{put, put_json, width};
+use crate::run::event::{Events, watch_interrupts};
 use crate::run::machine;
 use crate::run::store::write_atomic;
 
 pub use judge::Report;
 use questions::Asked;
 
-/// What is evaluated, on what and how.
+const EXAMPLES: &str = "\
+Examples:
+  synergy evaluate --benchmark mathvision --data MathVision.tsv --model DIR
+  synergy evaluate --benchmark mmmu --data mmmu/ --endpoint http://localhost:8000/v1 --model-id qwen --num-samples 4
+  synergy evaluate --benchmark mine --data rows.jsonl --mapping mine.toml --model DIR --limit 100
+  synergy evaluate --benchmark path --model golden/base/small --levels levels.jsonl";
+
 #[derive(Debug, Args)]
-pub struct EvaluateArgs {
+#[command(after_help = EXAMPLES)]
+pub(super) struct EvaluateArgs {
     #[command(flatten)]
     asking: AskingArgs,
-    /// Which rules judge: boxed-1, synergy-1, mathruler, math-verify, vlmevalkit-2025-07, vlmevalkit-2026-08,
-    /// lmms-eval-2026-08; all others are told beside it
+    /// Rules that judge: boxed-1, synergy-1, mathruler, math-verify, vlmevalkit-2025-07, vlmevalkit-2026-08,
+    /// lmms-eval-2026-08; the report compares them with all others
     #[arg(long, default_value = "synergy-1", value_name = "NAME")]
     grader: String,
-    /// Answers to each question
+    /// Number of answers to each question
     #[arg(long, default_value_t = 1, value_name = "K")]
     num_samples: u32,
-    /// Levels of the questions, as `synergy levels` writes them; without it those that the files hold
+    /// Levels of the questions, as `synergy levels` writes them; without it those in the benchmark's files
     #[arg(long, value_name = "FILE")]
     levels: Option<PathBuf>,
-    /// Where everything goes [default: runs/evaluations/<benchmark>]
+    /// Folder to write into [default: runs/evaluations/<benchmark>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print the report as JSON
@@ -63,25 +71,9 @@ pub struct EvaluateArgs {
     json: bool,
 }
 
-/// Levels by the pass rates of a model.
+/// Questions, the model that answers them, and how it samples.
 #[derive(Debug, Args)]
-pub struct LevelsArgs {
-    #[command(flatten)]
-    asking: AskingArgs,
-    /// Which rules judge
-    #[arg(long, default_value = "synergy-1", value_name = "NAME")]
-    grader: String,
-    /// Answers to each question; the study's are 16
-    #[arg(long, default_value_t = 16, value_name = "K")]
-    num_samples: u32,
-    /// Where the levels go, a JSON object a line
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
-}
-
-/// Questions, model and drawing.
-#[derive(Debug, Args)]
-struct AskingArgs {
+pub(super) struct AskingArgs {
     /// mathvision, mathverse, mathvista, mmmu, mmstar, easy_vqa, arc_agi_1, arc_agi_2, a family (path, sum, count, chart,
     /// swap); with --mapping any name
     #[arg(long, value_name = "NAME")]
@@ -90,16 +82,16 @@ struct AskingArgs {
     /// fetch` puts it]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Which split of a published benchmark, where its files hold several: test, testmini, validation, …
+    /// Split of a published benchmark whose files hold several: test, testmini, validation, …
     #[arg(long, value_name = "NAME", conflicts_with = "mapping")]
     split: Option<String>,
-    /// What the columns of --data are, in TOML, for files that no name is known for
+    /// TOML file with the meaning of the columns of --data, for a benchmark of your own
     #[arg(long, value_name = "FILE", requires = "data")]
     mapping: Option<PathBuf>,
-    /// Go on after rows that are no questions; they are counted and listed
+    /// Skip rows that are not valid questions; they are counted and listed
     #[arg(long)]
     skip_bad: bool,
-    /// Only so many questions, at even distances
+    /// Ask only this many questions, at even distances
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// A checkpoint: a folder in the Hugging Face layout
@@ -112,22 +104,22 @@ struct AskingArgs {
     /// the variable OPENAI_API_KEY
     #[arg(long, value_name = "URL", conflicts_with = "model", requires = "model_id")]
     endpoint: Option<String>,
-    /// The model's name there
+    /// Name of the model at the endpoint
     #[arg(long, value_name = "NAME")]
     model_id: Option<String>,
-    /// What of that name is served: a commit or a date; other revisions are asked anew
+    /// Version of that model: a commit or a date; answers of another revision are not used again
     #[arg(long, default_value = "unknown", value_name = "TEXT")]
     revision: String,
-    /// Requests at once
+    /// Number of requests at the same time
     #[arg(long, default_value_t = 8, value_name = "N")]
     concurrency: usize,
-    /// Of one request, in seconds
+    /// Time limit of one request, in seconds
     #[arg(long, default_value_t = 600.0, value_name = "SECONDS")]
     timeout: f64,
-    /// Further attempts for a request that fails
+    /// Number of further attempts for a request that fails
     #[arg(long, default_value_t = 6, value_name = "N")]
     retries: u32,
-    /// Without the study's instruction behind the question
+    /// Ask without the study's instruction after the question
     #[arg(long)]
     no_template: bool,
     /// 0 takes the most probable token
@@ -136,58 +128,43 @@ struct AskingArgs {
     /// 1 keeps all
     #[arg(long, default_value_t = 0.95)]
     top_p: f64,
-    /// 0 keeps all [default: 20; an endpoint is not told of it unless it is given, since some refuse the key]
+    /// 0 keeps all [default: 20; sent to an endpoint only if given, since some refuse it]
     #[arg(long)]
     top_k: Option<usize>,
-    /// The longest answer, in tokens
+    /// Length limit of an answer, in tokens
     #[arg(long, default_value_t = 2048)]
     max_new_tokens: usize,
-    /// Seed of what is drawn
+    /// Seed of the sampling
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// auto, flex, libtorch, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
-    /// What a checkpoint computes in while it answers; bf16 needs libtorch or cuda
-    #[arg(long, default_value = "f32", value_name = "DTYPE", requires = "model")]
-    dtype: Dtype,
-    /// Where answers are kept
+    /// Type of numbers in which a checkpoint computes its answers; bf16 needs libtorch or cuda
+    #[arg(long, default_value = "f32", value_name = "f32|bf16", value_parser = word::<ComputeDtype>, requires = "model")]
+    dtype: ComputeDtype,
+    /// Folder in which answers are stored
     #[arg(long, default_value = "runs/replies", value_name = "DIR")]
     replies: PathBuf,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Dtype {
-    F32,
-    Bf16,
-}
-
-impl From<Dtype> for ComputeDtype {
-    fn from(dtype: Dtype) -> ComputeDtype {
-        match dtype {
-            Dtype::F32 => ComputeDtype::F32,
-            Dtype::Bf16 => ComputeDtype::Bf16,
-        }
-    }
-}
-
-/// Who answered, for the record.
+/// Identity of the model that answered, for the report.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Answerer {
-    /// The name at an endpoint, or the folder's.
+    /// The name at an endpoint, or the name of the checkpoint's folder.
     pub id: String,
-    /// The version under that name; for a checkpoint the hash of its files.
+    /// The revision that was given; for a checkpoint the hash of its files.
     pub revision: String,
     /// `endpoint` or the backend.
     pub backend: String,
-    /// The number format that a checkpoint computed in.
+    /// Type of numbers in which a checkpoint computed; absent for an endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", extend("enum" = [ComputeDtype::F32, ComputeDtype::Bf16]))]
     pub dtype: Option<ComputeDtype>,
 }
 
-/// All that answers depend on besides who gives them, and where they are kept and told.
+/// Everything besides the model that answers depend on, where they are stored and where progress is shown.
 struct Asking<'a> {
     args: &'a AskingArgs,
     asked: &'a Asked,
@@ -199,7 +176,7 @@ struct Asking<'a> {
 }
 
 /// All answers to all questions.
-struct Answered {
+pub(super) struct Answered {
     asked: Asked,
     answerer: Answerer,
     drawing: Drawing,
@@ -207,11 +184,8 @@ struct Answered {
     replies: Vec<Vec<Reply>>,
 }
 
-/// Evaluates; gives the text for standard output and the exit code.
-///
-/// # Errors
-/// If the arguments do not fit each other, a file is bad, or not every question is answered.
-pub fn evaluate(args: &EvaluateArgs, width: u16) -> Result<String> {
+pub(super) fn run(args: &EvaluateArgs) -> Result<u8> {
+    watch_interrupts()?;
     let grader = grade::grader(&args.grader)?;
     let out = args.out.clone();
     let out = out.unwrap_or_else(|| Path::new("runs/evaluations").join(&args.asking.benchmark));
@@ -231,39 +205,29 @@ pub fn evaluate(args: &EvaluateArgs, width: u16) -> Result<String> {
     let (report, outcomes) = judge::report(&answered, &completions, grader, source);
     write_all(&out, &report, &answered, &completions, &outcomes)?;
     if args.json {
-        return Ok(serde_json::to_string_pretty(&report).context("plain data")? + "\n");
+        put_json(&report)?;
+    } else {
+        let text = report::render(&report, width());
+        put(&format!("{text}report, completions and exports are in {}\n", out.display()))?;
     }
-    let mut text = report::render(&report, width);
-    let _ = writeln!(text, "report, completions and exports are in {}", out.display());
-    Ok(text)
+    Ok(0)
 }
 
-/// Cuts levels; gives the text for standard output.
+/// Asks every question and returns all answers.
 ///
 /// # Errors
-/// See [`evaluate`].
-pub fn cut_levels(args: &LevelsArgs) -> Result<String> {
-    let grader = grade::grader(&args.grader)?;
-    ensure!(args.num_samples > 0, "--num-samples is 0\nhint: the study's are 16");
-    let events = Events::open(&args.out.with_extension("events.jsonl"), false)?;
-    let answered = ask(&args.asking, args.num_samples, Purpose::Levels, &events)?;
-    let completions = completions(&answered);
-    let cut = levels::cut(&answered, &completions, grader);
-    write_atomic(&args.out, levels::to_lines(&cut)?.as_bytes())?;
-    Ok(format!(
-        "{}levels of {} questions are in {}\n",
-        levels::describe(&cut),
-        cut.len(),
-        args.out.display()
-    ))
-}
-
-fn ask(args: &AskingArgs, num_samples: u32, purpose: Purpose, events: &Events) -> Result<Answered> {
-    ensure!(num_samples > 0, "--num-samples is 0\nhint: at least 1");
+/// If the arguments do not fit each other, a file is bad, or not every question is answered.
+pub(super) fn ask(
+    args: &AskingArgs,
+    num_samples: u32,
+    purpose: Purpose,
+    events: &Events,
+) -> Result<Answered> {
+    ensure!(num_samples > 0, "--num-samples is 0, so nothing would be asked\nhint: at least 1");
     ensure!(
         args.temperature >= 0.0 && args.top_p > 0.0 && args.top_p <= 1.0 && args.max_new_tokens > 0,
-        "the drawing is none: temperature {}, top-p {}, {} tokens\n\
-         hint: temperature at least 0, top-p above 0 and at most 1",
+        "invalid sampling settings: --temperature {}, --top-p {}, --max-new-tokens {}\n\
+         hint: temperature at least 0, top-p above 0 and at most 1, at least 1 token",
         args.temperature,
         args.top_p,
         args.max_new_tokens
@@ -298,7 +262,9 @@ fn ask(args: &AskingArgs, num_samples: u32, purpose: Purpose, events: &Events) -
     let (answerer, replies) = match (&args.endpoint, &args.model) {
         (Some(url), _) => through_endpoint(&asking, url)?,
         (None, Some(dir)) => local::answer(&asking, dir)?,
-        (None, None) => anyhow::bail!("nobody to ask\nhint: --model DIR or --endpoint URL"),
+        (None, None) => {
+            anyhow::bail!("there is no model to ask\nhint: --model DIR or --endpoint URL")
+        }
     };
     Ok(Answered { asked, answerer, drawing, replies })
 }
@@ -307,12 +273,15 @@ fn through_endpoint(asking: &Asking<'_>, url: &str) -> Result<(Answerer, Vec<Vec
     let &Asking { args, asked, num_samples, purpose, drawing, cache, events } = asking;
     ensure!(
         args.timeout > 0.0 && args.timeout.is_finite(),
-        "--timeout {} is no time\nhint: seconds, above 0",
+        "--timeout must be above 0 seconds, got {}\nhint: --timeout 600",
         args.timeout
     );
     let endpoint = Endpoint {
         url: url.to_owned(),
-        model: args.model_id.clone().context("a name at the endpoint\nhint: --model-id NAME")?,
+        model: args
+            .model_id
+            .clone()
+            .context("the endpoint needs the model's name\nhint: --model-id NAME")?,
         revision: args.revision.clone(),
         api_key: std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty()),
         concurrency: args.concurrency,
@@ -344,10 +313,11 @@ fn through_endpoint(asking: &Asking<'_>, url: &str) -> Result<(Answerer, Vec<Vec
     Ok((answerer, grouped.collect()))
 }
 
-fn completions(answered: &Answered) -> Vec<Completion> {
+/// Turns the answers into completions, in the order of the questions.
+pub(super) fn completions(answered: &Answered) -> Vec<Completion> {
     let of = |(sample, replies): (&Sample, &Vec<Reply>)| {
         let completion = |(k, reply): (usize, &Reply)| {
-            // A server that does not count is counted for, by words.
+            // Where a server does not count tokens, words are counted.
             let words = || reply.text.split_whitespace().count() as u32;
             let num_tokens = reply.num_tokens.unwrap_or_else(words);
             Completion::new(sample, k as u32, reply.text.clone(), num_tokens, reply.finished)

@@ -5,15 +5,35 @@
 use std::io::{BufRead, Write};
 
 use anyhow::{Context as _, Result};
+use clap::Args;
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::grade::{Grader, Target, grade};
 
-/// The grader of that name.
+const EXAMPLES: &str = "\
+Examples:
+  echo '{\"gold\": \"1/2\", \"response\": \"so \\\\boxed{0.5}\"}' | synergy grade
+  synergy grade --grader mathruler < answers.jsonl > judged.jsonl";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct GradeArgs {
+    /// Rules that judge: boxed-1, synergy-1, mathruler, math-verify, vlmevalkit-2025-07, vlmevalkit-2026-08,
+    /// lmms-eval-2026-08
+    #[arg(long, default_value = "synergy-1", value_name = "NAME")]
+    grader: String,
+}
+
+pub(super) fn run(args: &GradeArgs) -> Result<u8> {
+    grade_lines(grader(&args.grader)?, std::io::stdin().lock(), std::io::stdout().lock())?;
+    Ok(0)
+}
+
+/// Returns the grader called `name`.
 ///
 /// # Errors
-/// If there is none, with those that exist.
-pub fn grader(name: &str) -> Result<Grader> {
+/// If no grader has that name; the error lists those that exist.
+pub(super) fn grader(name: &str) -> Result<Grader> {
     Grader::from_name(name).with_context(|| {
         let known: Vec<&str> = Grader::ALL.into_iter().map(Grader::name).collect();
         format!("there is no grader `{name}`\nhint: graders are {}", known.join(", "))
@@ -23,7 +43,7 @@ pub fn grader(name: &str) -> Result<Grader> {
 /// A line of input.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct Request {
     gold: String,
     response: String,
     #[serde(default)]
@@ -50,20 +70,20 @@ struct Graded {
     extracted: Option<String>,
 }
 
-/// Grades every line of `input`; a line of output for each, in order. Empty lines are passed over.
+/// Grades every line of `input` and writes a line of output for each, in order; empty lines are skipped.
 ///
 /// # Errors
-/// With the number of the first line that is not as it should be, or if reading or writing fails.
-pub fn grade_lines(grader: Grader, input: impl BufRead, mut output: impl Write) -> Result<()> {
+/// Names the first line that is not a valid record; also if reading or writing fails.
+fn grade_lines(grader: Grader, input: impl BufRead, mut output: impl Write) -> Result<()> {
     for (index, line) in input.lines().enumerate() {
-        let line = line.context("failed to read standard input")?;
+        let line = line.context("failed to read standard input\nhint: lines are UTF-8 text")?;
         if line.trim().is_empty() {
             continue;
         }
-        let asked: Asked = serde_json::from_str(&line).with_context(|| {
+        let asked: Request = serde_json::from_str(&line).with_context(|| {
             format!(
                 "line {} cannot be graded\n\
-                 hint: {{\"gold\": \"3\", \"response\": \"\\\\boxed{{3}}\", \"choices\": [\"3\", \"4\"]}}",
+                 hint: a line is like {{\"gold\": \"3\", \"response\": \"\\\\boxed{{3}}\", \"choices\": [\"3\", \"4\"]}}",
                 index + 1
             )
         })?;
@@ -76,9 +96,10 @@ pub fn grade_lines(grader: Grader, input: impl BufRead, mut output: impl Write) 
         let judgement = grade(grader, &target, &asked.response, asked.finished);
         let graded = Graded { outcome: judgement.outcome, extracted: judgement.extracted };
         let text = serde_json::to_string(&graded).context("plain data")?;
-        writeln!(output, "{text}").context("failed to write")?;
+        writeln!(output, "{text}")
+            .context("failed to write to standard output\nhint: is the disk full?")?;
     }
-    output.flush().context("failed to write")
+    output.flush().context("failed to write to standard output\nhint: is the disk full?")
 }
 
 #[cfg(test)]

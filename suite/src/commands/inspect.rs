@@ -1,33 +1,74 @@
-//! The receipt of what a model sees of a prompt, and what it would say next.
+//! `synergy inspect`: a receipt of what a model sees of a prompt, and its most probable next tokens.
 //!
 //! Does not sample. Everything printed is what the forward pass was given, not a second computation.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use clap::Args;
 use serde::{Deserialize, Serialize};
+use synergy_models::checkpoint::Encoded;
 use synergy_models::image::read_picture;
 use synergy_models::rope::{Position, rope_index};
 use synergy_models::tokenizer::{Message, Tokenizer};
 use synergy_models::vlm::{TokenBatch, index};
 
+use crate::commands::arguments::ModelArgs;
+use crate::commands::output::put;
 use crate::run::model::Model;
 
-/// What a prompt becomes.
+const EXAMPLES: &str = "\
+Examples:
+  synergy inspect --model DIR --image a.png --prompt \"What is this?\"
+  synergy inspect --model DIR --prompt \"The sky is\" --raw --top 10 --json";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct InspectArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// A picture (PNG or JPEG); may be given several times
+    #[arg(long, value_name = "FILE")]
+    image: Vec<PathBuf>,
+    /// The user's turn, `<image>` where a picture belongs
+    #[arg(long, value_name = "TEXT")]
+    prompt: String,
+    /// Take the prompt as it is, without the chat template
+    #[arg(long)]
+    raw: bool,
+    /// Number of next tokens
+    #[arg(long, default_value_t = 5, value_name = "K")]
+    top: usize,
+    /// Print the receipt as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &InspectArgs) -> Result<u8> {
+    let opened = args.model.open()?;
+    let receipt = inspect(&opened, &args.image, &args.prompt, args.raw, args.top)?;
+    if args.json {
+        put(&format!("{}\n", serde_json::to_string(&receipt).context("plain data")?))?;
+    } else {
+        put(&describe(&receipt, &args.model.model, &opened.checkpoint.tokenizer))?;
+    }
+    Ok(0)
+}
+
+/// What a model sees of a prompt, and what it would say next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
     pub images: Vec<ImageReceipt>,
-    /// The text that is tokenized; each picture is one token in it still.
+    /// The text that is tokenized; each picture is still one token in it.
     pub prompt: String,
     pub input_ids: Vec<u32>,
     /// Positions in time, height and width: `[3][sequence]`.
     pub rope_index: [Vec<u32>; 3],
-    /// The most probable next tokens.
+    /// The most probable next tokens, best first.
     pub top: Vec<Candidate>,
 }
 
-/// What a picture becomes; sizes in pixels.
+/// Sizes of one picture, in pixels if nothing else is written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImageReceipt {
     pub path: PathBuf,
@@ -35,7 +76,7 @@ pub struct ImageReceipt {
     pub height: usize,
     pub resized_width: usize,
     pub resized_height: usize,
-    /// Patches: frames, rows, columns.
+    /// Numbers of patches: frames, rows, columns.
     pub image_grid_thw: [usize; 3],
     pub num_tokens: usize,
 }
@@ -45,16 +86,13 @@ pub struct ImageReceipt {
 pub struct Candidate {
     pub id: u32,
     pub token: String,
-    /// In nats, over the whole vocabulary.
+    /// Log-probability in nats, over the whole vocabulary.
     pub log_prob: f64,
 }
 
-/// What `model` sees of `prompt` about the pictures in the files `images`, and the `top` most probable
-/// next tokens. With `raw` the prompt is taken as it is, without the chat template.
-///
-/// # Errors
-/// If a picture cannot be read, or the prompt has places for more or fewer pictures.
-pub fn inspect(
+/// Computes the receipt of `prompt` about the pictures in the files `images`, with the `top` most probable next tokens.
+/// With `raw` the prompt is taken as it is, without the chat template.
+fn inspect(
     model: &Model,
     images: &[PathBuf],
     prompt: &str,
@@ -95,10 +133,10 @@ pub fn inspect(
     })
 }
 
-/// The `top` most probable tokens after `encoded`; of equals the one with the smaller id comes first.
+/// Finds the `top` most probable tokens after `encoded`; of equals the one with the smaller id comes first.
 fn next(
     model: &Model,
-    encoded: &synergy_models::checkpoint::Encoded,
+    encoded: &Encoded,
     positions: &[Position],
     top: usize,
 ) -> Result<Vec<Candidate>> {
@@ -125,16 +163,12 @@ fn next(
     Ok(candidates.collect())
 }
 
-/// The receipt for a person: runs of one token on one line.
-pub fn describe(receipt: &Receipt, dir: &Path, tokenizer: &Tokenizer) -> String {
-    let mut out = String::new();
-    let mut line = |text: std::fmt::Arguments<'_>| {
-        writeln!(out, "{text}").expect("a string takes all");
-    };
-    line(format_args!("model   {}", dir.display()));
+/// Renders the receipt for a person: repeats of one token share a line.
+fn describe(receipt: &Receipt, dir: &Path, tokenizer: &Tokenizer) -> String {
+    let mut lines = vec![format!("model   {}", dir.display())];
     for (i, image) in receipt.images.iter().enumerate() {
         let [t, h, w] = image.image_grid_thw;
-        line(format_args!(
+        lines.push(format!(
             "image {} {}: {} x {} -> {} x {} pixels, grid {t} x {h} x {w}, {} tokens",
             i + 1,
             image.path.display(),
@@ -145,52 +179,51 @@ pub fn describe(receipt: &Receipt, dir: &Path, tokenizer: &Tokenizer) -> String 
             image.num_tokens
         ));
     }
-    line(format_args!("prompt"));
-    for text in receipt.prompt.split_inclusive('\n') {
-        line(format_args!("  | {}", text.replace('\n', "\u{23ce}")));
-    }
-    line(format_args!("tokens  {}", receipt.input_ids.len()));
-    line(format_args!(
-        "  {:>11} {:>7}  {:<24} {:>9} {:>9} {:>9}",
-        "place", "id", "token", "time", "height", "width"
-    ));
-    let ids = &receipt.input_ids;
-    let mut start = 0;
-    while start < ids.len() {
-        let run = ids[start..].iter().take_while(|&&id| id == ids[start]).count();
-        let end = start + run - 1;
-        let range = |row: &[u32]| {
-            let (low, high) =
-                (row[start..=end].iter().min().copied(), row[start..=end].iter().max().copied());
-            match (low, high) {
-                (Some(low), Some(high)) if low != high => format!("{low}-{high}"),
-                (low, _) => low.unwrap_or(0).to_string(),
-            }
-        };
-        let place = if run > 1 { format!("{start}-{end}") } else { start.to_string() };
-        let times = if run > 1 { format!(" x {run}") } else { String::new() };
-        let token = format!("{:?}{times}", tokenizer.token(ids[start]));
-        let [t, h, w] = &receipt.rope_index;
-        line(format_args!(
-            "  {place:>11} {:>7}  {token:<24} {:>9} {:>9} {:>9}",
-            ids[start],
-            range(t),
-            range(h),
-            range(w)
-        ));
-        start = end + 1;
-    }
-    line(format_args!("next"));
-    for candidate in &receipt.top {
+    lines.push("prompt".to_owned());
+    let prompt = receipt.prompt.split_inclusive('\n');
+    lines.extend(prompt.map(|text| format!("  | {}", text.replace('\n', "\u{23ce}"))));
+    lines.push(format!("tokens  {}", receipt.input_ids.len()));
+    lines.extend(token_lines(receipt, tokenizer));
+    lines.push("next".to_owned());
+    lines.extend(receipt.top.iter().map(|candidate| {
         let share = candidate.log_prob.exp();
-        line(format_args!(
+        format!(
             "  {:>7}  {:<24} {:>9.4} nats {:>6.2} %  {}",
             candidate.id,
             format!("{:?}", candidate.token),
             candidate.log_prob,
             100.0 * share,
             "\u{2588}".repeat((share * 30.0).round() as usize)
-        ));
+        )
+    }));
+    lines.join("\n") + "\n"
+}
+
+/// A head and a line for each run of one token, with its place, id, text and positions.
+fn token_lines(receipt: &Receipt, tokenizer: &Tokenizer) -> Vec<String> {
+    let line = |[place, id, token, t, h, w]: [&str; 6]| {
+        format!("  {place:>11} {id:>7}  {token:<24} {t:>9} {h:>9} {w:>9}")
+    };
+    let range = |low: String, high: String| if low == high { low } else { format!("{low}-{high}") };
+    let mut lines = vec![line(["place", "id", "token", "time", "height", "width"])];
+    let mut start = 0;
+    for run in receipt.input_ids.chunk_by(|a, b| a == b) {
+        let end = start + run.len();
+        let times = if run.len() > 1 { format!(" x {}", run.len()) } else { String::new() };
+        let [t, h, w] = receipt.rope_index.each_ref().map(|axis| {
+            let low = axis[start..end].iter().min().copied().unwrap_or(0);
+            let high = axis[start..end].iter().max().copied().unwrap_or(0);
+            range(low.to_string(), high.to_string())
+        });
+        lines.push(line([
+            &range(start.to_string(), (end - 1).to_string()),
+            &run[0].to_string(),
+            &format!("{:?}{times}", tokenizer.token(run[0])),
+            &t,
+            &h,
+            &w,
+        ]));
+        start = end;
     }
-    out
+    lines
 }

@@ -2,15 +2,16 @@
 //!
 //! Does not know what is checked or how a page looks. Nothing is written unless every file is whole.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, Subcommand};
-
+use synergy_hint::{Hinted, Several};
 use synergy_report::leaderboard::{
     Fault, Faults, HINT_NONE, Leaderboards, Sourced, merge, page, read,
 };
 
+use crate::commands::output::put;
 use crate::run::store::write_atomic;
 
 const EXAMPLES: &str = "\
@@ -19,10 +20,9 @@ Examples:
   synergy leaderboard merge a.json b.json --out leaderboards.json
   synergy leaderboard site --out site golden/leaderboard/*.json";
 
-/// Leaderboards of several runs: checked, joined, shown.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct LeaderboardArgs {
+pub(super) struct LeaderboardArgs {
     #[command(subcommand)]
     action: Action,
 }
@@ -62,23 +62,19 @@ enum Action {
     },
 }
 
-/// Does it, and gives the text for standard output.
-///
-/// # Errors
-/// With [`Faults`] for what is wrong with the files, or if something cannot be written.
-pub fn execute(args: &LeaderboardArgs) -> Result<String> {
-    match &args.action {
+pub(super) fn run(args: &LeaderboardArgs) -> Result<u8> {
+    let text = match &args.action {
         Action::Check { files } => {
             let boards = joined(files)?;
             let rows: usize = boards.runs().iter().map(|run| run.leaderboard.rows.len()).sum();
-            Ok(format!("{} runs, {rows} rows: whole, and fit on one page\n", boards.runs().len()))
+            format!("{} runs, {rows} rows: whole, and fit on one page\n", boards.runs().len())
         }
         Action::Merge { files, out } => {
             let text = joined(files)?.to_json();
             let is_file = !out.is_dir() && out.extension().is_some_and(|end| end == "json");
             let path = if is_file { out.clone() } else { out.join("leaderboards.json") };
             write_atomic(&path, text.as_bytes())?;
-            Ok(format!("{}\n", path.display()))
+            format!("{}\n", path.display())
         }
         Action::Site { files, out } => {
             let boards = joined(files)?;
@@ -86,34 +82,32 @@ pub fn execute(args: &LeaderboardArgs) -> Result<String> {
             // The page last: where it is, what it links to is there.
             write_atomic(&out.join("leaderboard.json"), boards.to_json().as_bytes())?;
             write_atomic(&index, page(&boards).as_bytes())?;
-            Ok(format!("{}\n", index.display()))
+            format!("{}\n", index.display())
         }
-    }
+    };
+    put(&text)?;
+    Ok(0)
 }
 
-/// Every run of `files`; the faults of all files together.
+/// Reads and joins the runs of `files`; the error holds the faults of all of them.
 fn joined(files: &[PathBuf]) -> Result<Leaderboards> {
     let mut runs: Vec<Sourced> = Vec::new();
     let mut faults = Vec::new();
     for path in files {
-        match text_of(path) {
+        match std::fs::read_to_string(path) {
             Ok(text) => match read(&text, &path.display().to_string()) {
                 Ok(found) => runs.extend(found),
                 Err(found) => faults.extend(found.0),
             },
             Err(error) => {
-                let cause = format!("{error:#}");
+                let cause = format!("failed to read leaderboard `{}`: {error}", path.display());
                 faults.push(Fault { cause, hint: HINT_NONE });
             }
         }
     }
-    if !faults.is_empty() {
-        return Err(Faults(faults).into());
-    }
-    Ok(merge(runs)?)
-}
-
-fn text_of(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path)
-        .with_context(|| format!("failed to read leaderboard `{}`", path.display()))
+    let joined = if faults.is_empty() { merge(runs) } else { Err(Faults(faults)) };
+    joined.map_err(|Faults(faults)| {
+        Several(faults.into_iter().map(|fault| Hinted::new(fault.cause, fault.hint)).collect())
+            .into()
+    })
 }

@@ -1,10 +1,10 @@
-//! `synergy merge`: what is asked in words, and the result as a table.
+//! `synergy merge`: two checkpoints merged tensor by tensor, and a table of how far apart they are.
 //!
-//! Does not know formulas or how weights are stored. A number that the method does not use is refused, not
-//! ignored. Numbers that are not given are mergekit's defaults and are printed.
+//! Does not know formulas or how weights are stored. An option that the method does not use is refused, not ignored.
+//! Options that are not given are mergekit's defaults and are printed.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -12,13 +12,13 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 use synergy_models::merge::files::{FolderMerge, MergeRecord, RECORD, Sources};
 use synergy_models::merge::report::Summary;
 use synergy_models::merge::{MergeSpec, Method, Rescale};
 use synergy_models::weights::StoredDtype;
 
+use crate::commands::arguments::word;
+use crate::commands::output::{put, put_json, tell};
 use crate::run::event::{interrupted, watch_interrupts};
 
 const EXAMPLES: &str = "\
@@ -31,10 +31,9 @@ Examples:
   synergy merge --method dare_ties --share 0.5 --base BASE --density 0.3 --rescale inv_density \\
     --seed 7 --json SFT RL OUT";
 
-/// Merges two checkpoints of the Hugging Face layout, tensor by tensor.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct MergeArgs {
+pub(super) struct MergeArgs {
     /// How two tensors become one; ties, dare_linear and dare_ties merge differences from a base
     #[arg(long, value_name = "linear|slerp|ties|dare_linear|dare_ties", value_parser = word::<Method>)]
     method: Method,
@@ -76,19 +75,15 @@ pub struct MergeArgs {
     out: PathBuf,
 }
 
-/// Merges, and gives the text for standard output. Says on standard error what will be done, and stops at
-/// Ctrl-C.
-///
-/// # Errors
-/// If the words do not fit the method, the folders do not fit each other, or the result cannot be written.
-pub fn run(args: &MergeArgs) -> Result<String> {
+/// Prints on standard error what will be done, merges, and stops at Ctrl-C.
+pub(super) fn run(args: &MergeArgs) -> Result<u8> {
     watch_interrupts()?;
     let clock = Instant::now();
     let spec = args.spec()?;
     let sources = Sources { a: args.a.clone(), b: args.b.clone(), base: args.base.clone() };
     let plan = FolderMerge::plan(spec, sources, args.dtype)?;
-    say(&format!(
-        "{}: {} tensors, {} read, {} written to `{}`",
+    tell(&format!(
+        "{}: {} tensors, {} read, {} written to `{}`\n",
         describe(&spec)?,
         plan.num_tensors(),
         size(plan.num_bytes_read()),
@@ -102,15 +97,17 @@ pub fn run(args: &MergeArgs) -> Result<String> {
     });
     bar.finish_and_clear();
     let record = record?;
-    say(&format!("done in {:.1} s", clock.elapsed().as_secs_f64()))?;
+    tell(&format!("done in {:.1} s\n", clock.elapsed().as_secs_f64()))?;
     if args.json {
-        return Ok(serde_json::to_string_pretty(&record).context("plain data")? + "\n");
+        put_json(&record)?;
+    } else {
+        put(&format!("{}{}\n", table(&record), args.out.join(RECORD).display()))?;
     }
-    Ok(format!("{}{}\n", table(&record), args.out.join(RECORD).display()))
+    Ok(0)
 }
 
 impl MergeArgs {
-    /// All numbers of the merge. Those that the method does not use are as if nothing was asked.
+    /// Fills in the defaults; options that the method does not use are refused.
     fn spec(&self) -> Result<MergeSpec> {
         let method = self.method;
         let is_dare = matches!(method, Method::DareLinear | Method::DareTies);
@@ -124,7 +121,7 @@ impl MergeArgs {
         ] {
             if is_given && !is_used {
                 bail!(
-                    "--{option} changes nothing for method {}\nhint: leave it out, or choose a method that uses it",
+                    "--{option} has no effect with method {}\nhint: leave it out, or choose a method that uses it",
                     text_of(&method)?
                 );
             }
@@ -141,18 +138,13 @@ impl MergeArgs {
     }
 }
 
-/// A word of the command line as the value that it stands for in a recipe.
-fn word<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
-    serde_json::from_value(Value::String(text.to_owned()))
-}
-
-/// The word for such a value.
+/// Returns the word that [`word`] parses as `value`.
 fn text_of(value: &impl Serialize) -> Result<String> {
     let value = serde_json::to_value(value).context("plain data")?;
     Ok(value.as_str().context("a word")?.to_owned())
 }
 
-/// The method, and every number that it uses.
+/// Names the method and every number that it uses.
 fn describe(spec: &MergeSpec) -> Result<String> {
     let mut text = format!("{}, share {}", text_of(&spec.method)?, spec.share);
     if spec.method.needs_base() {
@@ -167,7 +159,7 @@ fn describe(spec: &MergeSpec) -> Result<String> {
     Ok(text)
 }
 
-/// The figures of a merge, a group a line and all of them last.
+/// Lays out the figures of a merge: a line for each group, and one for all of them last.
 fn table(record: &MergeRecord) -> String {
     let with_base = record.all.from_base.is_some();
     let mut text = format!(
@@ -220,13 +212,13 @@ fn line(text: &mut String, name: &str, summary: &Summary) {
     text.push('\n');
 }
 
-/// A size as people say it.
+/// Formats a size in MB or GB.
 fn size(num_bytes: usize) -> String {
     let mega = num_bytes as f64 / 1e6;
     if mega < 1000.0 { format!("{mega:.1} MB") } else { format!("{:.1} GB", mega / 1000.0) }
 }
 
-/// How much of the result is there, where somebody watches.
+/// Shows how much has been written, if standard error is a terminal.
 fn bar(num_bytes: usize) -> ProgressBar {
     let watched = std::io::stderr().is_terminal();
     let target = if watched { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -236,9 +228,4 @@ fn bar(num_bytes: usize) -> ProgressBar {
     .expect("the template is well formed")
     .progress_chars("━━─");
     ProgressBar::with_draw_target(Some(num_bytes as u64), target).with_style(style)
-}
-
-/// A line for the person who asked, beside the data.
-fn say(text: &str) -> Result<()> {
-    writeln!(std::io::stderr(), "{text}").context("failed to write")
 }

@@ -1,11 +1,12 @@
-//! Pictures of the procedural families for people to look at: a sheet, or a page with questions, answers and traces.
+//! `synergy show`: pictures of the procedural families for people to look at, as a sheet or as a page with questions,
+//! answers and traces.
 //!
 //! Does not know how a picture is drawn or a level is cut: levels are those of golden results, whose questions are drawn
 //! again from their ids. Nothing in a run depends on it.
 
 use std::fmt::Write as _;
 use std::io::Cursor;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
@@ -19,41 +20,50 @@ use synergy_benchmarks::text_only;
 use synergy_report::page::STYLE;
 use synergy_report::page::html::escaped;
 
-use crate::run::golden::read_results;
+use crate::commands::output::put;
+use crate::run::golden::{path, read_results};
 use crate::run::store::write_atomic;
 
-/// Seed of questions that are no golden result's.
+const EXAMPLES: &str = "\
+Examples:
+  synergy show --out sheet.png
+  synergy show path --level 3
+  synergy show sum --steps 12 --count 8 --out sum.html";
+
+/// Seed of questions that belong to no golden results.
 const SEED: u64 = 1;
-/// Pictures of a family on a sheet.
+/// Number of pictures of a family on a sheet.
 const PER_FAMILY: usize = 4;
 
-/// What is shown.
 #[derive(Debug, Args)]
-pub struct ShowArgs {
+#[command(after_help = EXAMPLES)]
+pub(super) struct ShowArgs {
     /// path, sum, count, chart or swap; without it a sheet of all
     family: Option<Family>,
     /// Only questions of this level, 1 (easy) to 5 (hard), by the golden results of --profile
     #[arg(long, value_name = "N", requires = "family", value_parser = clap::value_parser!(u8).range(1..=5))]
     level: Option<u8>,
-    /// Only questions that take so many steps
+    /// Only questions that take this many steps
     #[arg(long, value_name = "N", requires = "family", conflicts_with = "level")]
     steps: Option<usize>,
-    /// Whose levels
+    /// Profile whose golden results give the levels
     #[arg(long, default_value = "small", value_name = "NAME")]
     profile: String,
-    /// How many questions
+    /// Number of questions
     #[arg(long, default_value_t = 24, value_name = "N")]
     count: usize,
-    /// Where it goes: a page (.html) or a sheet of pictures (.png) [default: in runs]
+    /// File to write: a page (.html) or a sheet of pictures (.png) [default: in runs]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
-/// Writes what was asked for; gives its path.
-///
-/// # Errors
-/// If there are no golden results of the profile, no question of the level, or the file cannot be written.
-pub fn show(args: &ShowArgs) -> Result<PathBuf> {
+pub(super) fn run(args: &ShowArgs) -> Result<u8> {
+    put(&format!("{}\n", write(args)?.display()))?;
+    Ok(0)
+}
+
+/// Writes the sheet or the page, and returns its path.
+fn write(args: &ShowArgs) -> Result<PathBuf> {
     let Some(family) = args.family else {
         let out = args.out.clone().unwrap_or_else(|| "runs/contact-sheet.png".into());
         write_atomic(&out, &sheet(&Family::ALL, 3)?)?;
@@ -69,7 +79,8 @@ pub fn show(args: &ShowArgs) -> Result<PathBuf> {
         Some("png") => {
             ensure!(
                 args.level.is_none() && args.steps.is_none(),
-                "a sheet has no questions\nhint: --out with a name that ends with .html"
+                "a sheet shows no questions, so it has no --level or --steps\n\
+                 hint: --out with a name that ends with .html"
             );
             write_atomic(&out, &sheet(&[family], 2)?)?;
         }
@@ -77,12 +88,15 @@ pub fn show(args: &ShowArgs) -> Result<PathBuf> {
             let shown = questions(args, family)?;
             write_atomic(&out, page(family, &name, &shown)?.as_bytes())?;
         }
-        _ => bail!("`{}` is no page or sheet\nhint: .html or .png", out.display()),
+        _ => bail!(
+            "cannot tell what to write to `{}`\nhint: a name that ends with .html or .png",
+            out.display()
+        ),
     }
     Ok(out)
 }
 
-/// A sheet whose pixels are each so many.
+/// Encodes a sheet as PNG, each pixel of a picture `scale` pixels wide and high.
 fn sheet(families: &[Family], scale: u32) -> Result<Vec<u8>> {
     let mut png = Cursor::new(Vec::new());
     contact_sheet(families, SEED, PER_FAMILY, scale)
@@ -95,7 +109,7 @@ fn sheet(families: &[Family], scale: u32) -> Result<Vec<u8>> {
 type Shown = (Sample, Option<Level>);
 
 fn questions(args: &ShowArgs, family: Family) -> Result<Vec<Shown>> {
-    ensure!(args.count > 0, "--count is 0\nhint: at least 1");
+    ensure!(args.count > 0, "--count is 0, so there is nothing to show\nhint: at least 1");
     let Some(level) = args.level else {
         let hops = match args.steps {
             Some(steps) => steps..=steps,
@@ -109,10 +123,10 @@ fn questions(args: &ShowArgs, family: Family) -> Result<Vec<Shown>> {
         let sample = |i| Sample::procedural(family, SEED, Split::Test, i, hops.clone());
         return Ok((0..args.count as u64).map(|i| (sample(i), None)).collect());
     };
-    let path = Path::new("golden/results").join(format!("{}.json", args.profile));
+    let path = path(&args.profile);
     ensure!(
         path.is_file(),
-        "profile `{}` has no golden results, whose levels would be shown\n\
+        "profile `{}` has no golden results to take levels from\n\
          hint: --profile small, or --steps instead of --level",
         args.profile
     );
@@ -134,21 +148,19 @@ fn questions(args: &ShowArgs, family: Family) -> Result<Vec<Shown>> {
     Ok(shown)
 }
 
-/// The sample with the id `<family>/<split>/<seed>/<index>`.
+/// Draws the sample with the id `<family>/<split>/<seed>/<index>` again.
 fn again(family: Family, id: &str, hops: usize) -> Result<Sample> {
     let parts: Vec<&str> = id.split('/').collect();
-    let [_, split, seed, index] = parts.as_slice() else {
-        bail!("`{id}` is no id of a procedural question")
+    let sample = if let [_, split, seed, index] = parts[..] {
+        let split = Split::ALL.into_iter().find(|known| known.name() == split);
+        split.zip(seed.parse().ok()).zip(index.parse().ok())
+    } else {
+        None
     };
-    let split = Split::ALL.into_iter().find(|known| known.name() == *split);
-    let sample = Sample::procedural(
-        family,
-        seed.parse().with_context(|| format!("the seed in `{id}`"))?,
-        split.with_context(|| format!("the split in `{id}`"))?,
-        index.parse().with_context(|| format!("the index in `{id}`"))?,
-        hops..=hops,
-    );
-    Ok(sample)
+    let ((split, seed), index) = sample.with_context(|| {
+        format!("`{id}` is not the id of a procedural question\nhint: restore the golden results with git")
+    })?;
+    Ok(Sample::procedural(family, seed, split, index, hops..=hops))
 }
 
 fn page(family: Family, name: &str, shown: &[Shown]) -> Result<String> {

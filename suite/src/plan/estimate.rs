@@ -13,13 +13,15 @@ use crate::limits::{
     CARD_PARTS, FEATURE_CACHE_BYTES, Limits, QUESTIONS_PER_CHUNK, ROLLOUT_BYTES, SHARD_ROWS,
     SHARDS_MIN, TOWER,
 };
+use crate::recipe::load::{
+    FILES_PROMPT, LearningLoad, Load, PROMPT, RolloutLoad, TERSE_STEP_TOKENS, answer_tokens, mean,
+};
 use crate::recipe::{
-    BASE, BenchmarkSpec, Drawn, GrpoSpec, Keep, Output, QuestionsSpec, Recipe, Source, StageSpec,
-    Trace, TrainingSpec,
+    BASE, BenchmarkSpec, Drawn, Output, Recipe, Role, StageSpec, TrainingSpec, ValidationQuestions,
 };
 
 /// Tokens per second, for a model of one million parameters, when training: measured on the machine
-/// of `golden/LOG.md` (two cores, burn-flex). Only the estimate of time hangs on it.
+/// of `golden/LOG.md` (two cores, burn-flex). Only the estimate of time depends on it.
 const TRAIN_TOKENS_PER_S: f64 = 25_000.0;
 /// The same when sampling.
 const SAMPLE_TOKENS_PER_S: f64 = 20_000.0;
@@ -44,33 +46,16 @@ const BANDWIDTH_SHARE: f64 = 0.3;
 /// `golden/LOG.md`, one thread.
 const DRAW_S: f64 = 12e-9;
 
-/// Tokens of a prompt with one picture of 16 tokens and the study's instruction.
-const PROMPT: Prompt = Prompt { picture: 16.0, text: 46.0 };
-/// The same of a question of files. An assumption: a picture of 640 x 480 is 391 tokens and one of 800 x 600 is 609 with
-/// patches of 14 pixels, merged by 2, which a published `max_pixels` leaves as they are; 150 hold question, choices,
-/// instruction and template.
-const FILES_PROMPT: Prompt = Prompt { picture: 500.0, text: 150.0 };
-/// Tokens of an answer: about so many beside those of its steps.
-const ANSWER_TOKENS: f64 = 8.0;
-/// Tokens of a step in a terse and in a verbose answer.
-const TERSE_STEP_TOKENS: f64 = 3.5;
-const VERBOSE_STEP_TOKENS: f64 = 14.0;
 /// Tokens of an answer to a published benchmark. An assumption, between the study's 337 of its RL model and "more than
 /// ten times" as many of its SFT model (table 7, section 3).
 const PUBLISHED_ANSWER_TOKENS: f64 = 1500.0;
-/// The longest answers of files, as a multiple of the mean that the recipe says.
-const LONGEST_ANSWER: f64 = 2.0;
-/// Tokens of a turn in pretraining, in the mean and at most, and of what stands before the first.
-const TURN_TOKENS: [f64; 2] = [60.0, 90.0];
-const PRETRAIN_PROMPT: Prompt = Prompt { picture: 16.0, text: 6.0 };
-
 /// Bytes of a number of f32.
 const F32: f64 = 4.0;
 /// What the program itself holds with a tokenizer and its threads: measured.
 const PROGRAM_BYTES: f64 = 40e6;
 /// What a context of CUDA with its libraries takes of a card.
 const CONTEXT_BYTES: f64 = 1e9;
-/// What allocators keep beside what is asked of them, as a share: measured on the host, assumed on a card.
+/// What allocators hold in addition to what is asked of them, as a share: measured on the host, assumed on a card.
 const HOST_KEPT: f64 = 0.4;
 const CARD_KEPT: f64 = 0.1;
 /// Batches whose patches are there at once: two in the queue, one on either side of it, and the copy of an update.
@@ -87,7 +72,7 @@ const NATIVE_LOGIT_ROWS: f64 = 128.0;
 const NATIVE_SLOTS: f64 = 64.0;
 const NATIVE_PROMPTS: f64 = 16.0;
 
-/// What a stage will take.
+/// Time and memory that a stage will take.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Estimate {
     /// Updates or, of data, questions; at most.
@@ -95,60 +80,6 @@ pub(super) struct Estimate {
     pub(super) num_tokens: f64,
     pub(super) memory_bytes: f64,
     pub(super) seconds: f64,
-}
-
-/// Tokens of a question as it is put.
-#[derive(Debug, Clone, Copy)]
-struct Prompt {
-    picture: f64,
-    text: f64,
-}
-
-impl Prompt {
-    fn tokens(self) -> f64 {
-        self.picture + self.text
-    }
-}
-
-/// Sequences that a step learns from.
-#[derive(Debug, Clone, Copy)]
-struct Learned {
-    /// In a step and in an update.
-    batch: f64,
-    per_update: f64,
-    prompt: Prompt,
-    /// Answers in a sequence, and their tokens in the mean and at most.
-    num_answers: f64,
-    answer: f64,
-    longest: f64,
-}
-
-impl Learned {
-    fn mean(&self) -> f64 {
-        self.prompt.tokens() + self.num_answers * self.answer
-    }
-
-    fn longest(&self) -> f64 {
-        self.prompt.tokens() + self.predictions()
-    }
-
-    /// Of the longest sequence.
-    fn predictions(&self) -> f64 {
-        self.num_answers * self.longest
-    }
-}
-
-/// Questions that are asked together.
-#[derive(Debug, Clone, Copy)]
-struct Asked {
-    questions: f64,
-    samples: f64,
-    prompt: Prompt,
-    /// Tokens of an answer, in the mean and at most.
-    answer: f64,
-    cap: f64,
-    /// Whether pictures of one size come together, which the tower then computes together.
-    alike: bool,
 }
 
 /// Numbers that learn: those with a gradient of their own, and those of an adapter, if one learns in their place.
@@ -215,35 +146,29 @@ impl<'a> Estimator<'a> {
         count(&self.shapes)
     }
 
-    /// Of a stage, from the start to its end.
+    /// Time, memory and disk of one whole stage, as if nothing of it were done yet.
     pub(super) fn stage(&self, spec: &StageSpec) -> Estimate {
-        let num_steps = num_steps(self.recipe, spec);
-        let (learned, asked) = (self.learned(spec), self.asked(spec));
-        let trained = learned.map_or(0.0, |l| l.batch * l.mean());
+        let load = spec.load_among(&self.recipe.stages);
+        let trained = load.learned.map_or(0.0, |l| l.batch * l.mean());
         // The frozen reference adds a forward pass, a third of a step.
-        let trained = if spec.grpo().is_some() { 1.33 * trained } else { trained };
-        let sampled = asked.map_or(0.0, |a| a.questions * a.samples * a.answer);
-        let steps = match spec {
-            // Questions are asked a chunk at a time.
-            StageSpec::Sample(s) => s.questions.about() as f64 / asked.map_or(1.0, |a| a.questions),
-            _ => num_steps as f64,
-        };
+        let trained = if load.reference_passes > 0.0 { 1.33 * trained } else { trained };
+        let sampled = load.asked.map_or(0.0, |a| a.questions * a.samples * a.answer);
         let seconds = match self.place {
             Place::Card => {
-                let learning = learned.map_or(0.0, |l| self.learning_on_card(spec, &l));
-                learning + asked.map_or(0.0, |a| self.decoding_on_card(&a, spec.dtype()))
+                let learning = load.learned.map_or(0.0, |l| self.learning_on_card(spec, &load, &l));
+                learning + load.asked.map_or(0.0, |a| self.decoding_on_card(&a, spec.dtype()))
             }
             Place::Slices | Place::Host => self.seconds_on_cores(trained, sampled),
         };
         Estimate {
-            num_steps,
-            num_tokens: steps * (trained + sampled),
-            memory_bytes: self.memory(spec),
-            seconds: steps * seconds,
+            num_steps: load.num_steps,
+            num_tokens: load.num_rounds * (trained + sampled),
+            memory_bytes: self.memory(spec, &load),
+            seconds: load.num_rounds * seconds,
         }
     }
 
-    /// Of `num_completions` in evaluations; no steps.
+    /// Time and memory of `num_completions` in evaluations; they have no steps.
     pub(super) fn evaluation(&self, num_completions: usize) -> Estimate {
         let asked = self.evaluated();
         let completions = num_completions as f64;
@@ -267,7 +192,7 @@ impl<'a> Estimator<'a> {
     }
 
     /// Bytes that a finished stage leaves in the store, and those of the checkpoint inside one: what learns and two
-    /// moments of it, written beside the one that they replace.
+    /// moments of it, written before the one that they replace is removed.
     pub(super) fn disk(&self, spec: &StageSpec) -> [f64; 2] {
         if spec.output() == Output::Data {
             return [0.0; 2];
@@ -279,66 +204,8 @@ impl<'a> Estimator<'a> {
         [F32 * (self.parameters() + factors.unwrap_or(0.0)), inside]
     }
 
-    fn learned(&self, spec: &StageSpec) -> Option<Learned> {
-        let recipe = self.recipe;
-        Some(match spec {
-            StageSpec::Pretrain(s) => Learned {
-                batch: s.batch_size as f64,
-                per_update: s.batch_size as f64,
-                prompt: PRETRAIN_PROMPT,
-                num_answers: s.num_turns as f64,
-                answer: TURN_TOKENS[0],
-                longest: TURN_TOKENS[1],
-            },
-            StageSpec::Sft(s) => {
-                let (questions, step_tokens) = answers_of(recipe, &s.data)?;
-                let most = s.max_length.unwrap_or(usize::MAX) as f64;
-                Learned {
-                    batch: s.batch_size as f64,
-                    per_update: s.batch_size as f64,
-                    prompt: prompt(questions),
-                    num_answers: 1.0,
-                    answer: answer_to(questions, step_tokens).min(most),
-                    longest: longest_answer_to(questions, step_tokens).min(most),
-                }
-            }
-            _ => {
-                let s = spec.grpo()?;
-                Learned {
-                    batch: s.batch_size as f64,
-                    per_update: (s.batch_size / s.num_mini_batches) as f64,
-                    prompt: prompt(&s.questions),
-                    num_answers: s.num_generations as f64,
-                    answer: sampled_answer(&s.questions, s.max_completion_tokens),
-                    // A step whose rollouts all reach the cap comes sooner or later.
-                    longest: s.max_completion_tokens as f64,
-                }
-            }
-        })
-    }
-
-    fn asked(&self, spec: &StageSpec) -> Option<Asked> {
-        let asked = |questions: usize, samples: usize, of: &QuestionsSpec, cap: usize| Asked {
-            questions: questions as f64,
-            samples: samples as f64,
-            prompt: prompt(of),
-            answer: sampled_answer(of, cap),
-            cap: cap as f64,
-            alike: of.files.is_none(),
-        };
-        match spec {
-            StageSpec::Sample(s) => {
-                let questions = s.questions.about().min(QUESTIONS_PER_CHUNK);
-                Some(asked(questions, s.num_generations, &s.questions, s.max_new_tokens))
-            }
-            _ => spec.grpo().map(|s: &GrpoSpec| {
-                asked(s.batch_size, s.num_generations, &s.questions, s.max_completion_tokens)
-            }),
-        }
-    }
-
     /// A chunk of an evaluation.
-    fn evaluated(&self) -> Asked {
+    fn evaluated(&self) -> RolloutLoad {
         let e = &self.recipe.evaluation;
         let cap = e.max_new_tokens as f64;
         let drawn = e.drawn().map(|(drawn, _)| drawn);
@@ -353,10 +220,10 @@ impl<'a> Estimator<'a> {
         };
         let questions = (families + published).min(QUESTIONS_PER_CHUNK) as f64;
         let alike = published == 0;
-        Asked { questions, samples: e.num_samples as f64, prompt, answer, cap, alike }
+        RolloutLoad { questions, samples: e.num_samples as f64, prompt, answer, cap, alike }
     }
 
-    /// What a training table leaves to be learned.
+    /// Counts what learns by a training table.
     fn learning(&self, training: &TrainingSpec) -> Learning {
         // Whether an adapter fits, and patterns are patterns, has been asked before there is a plan.
         let lora = training.lora_config(&self.shapes).ok().flatten();
@@ -373,19 +240,19 @@ impl<'a> Estimator<'a> {
         }
     }
 
-    /// What a stage holds at its peak.
-    fn memory(&self, spec: &StageSpec) -> f64 {
+    /// Bytes that a stage holds at its peak.
+    fn memory(&self, spec: &StageSpec, load: &Load) -> f64 {
         let model = F32 * self.parameters();
         // The base stays open for all stages, and is what they start from if they name it.
-        let is_base = spec.from().is_none_or(|from| from == BASE);
-        let work = match (spec, spec.training(), self.learned(spec)) {
-            // What two parents make, and those, which are the host's.
-            (StageSpec::Merge(_), ..) => model + self.on_host(2.0 * model),
-            (_, Some(training), Some(learned)) => {
+        let is_base = spec.weights(Role::Start).iter().all(|from| *from == BASE);
+        let work = match (spec.training(), &load.learned) {
+            (Some(training), Some(learned)) => {
                 let start = if is_base { 0.0 } else { model };
-                start + self.training(spec, training, &learned)
+                start + self.training(spec, load, training, learned)
             }
-            _ => self.asked(spec).map_or(0.0, |asked| {
+            // What two parents make, and those, which are the host's.
+            _ if load.num_parents > 0.0 => model + self.on_host(load.num_parents * model),
+            _ => load.asked.map_or(0.0, |asked| {
                 let data = self.patches(asked.questions * asked.prompt.picture);
                 let asks = self.asking(spec.dtype(), is_base);
                 asks + data + self.rollouts(&asked, spec.dtype(), false)
@@ -394,8 +261,14 @@ impl<'a> Estimator<'a> {
         self.held(self.base() + work)
     }
 
-    /// What training holds beside the weights that it starts from, which are also what KL is measured from.
-    fn training(&self, spec: &StageSpec, training: &TrainingSpec, learned: &Learned) -> f64 {
+    /// Bytes that training holds in addition to the weights that it starts from, which are also what KL is measured from.
+    fn training(
+        &self,
+        spec: &StageSpec,
+        load: &Load,
+        training: &TrainingSpec,
+        learned: &LearningLoad,
+    ) -> f64 {
         let learning = self.learning(training);
         let (dtype, learns) =
             (training.dtype(), learning.factors.unwrap_or(learning.with_gradient));
@@ -424,24 +297,24 @@ impl<'a> Estimator<'a> {
             Some(factors) => (1.0 + waiting) * factors + shards * learning.with_gradient,
         };
         // Weights that are held in what is computed in have no copy.
-        let is_half = self.recipe.base_dtype() == dtype && spec.from() == Some(BASE);
+        let is_half = self.recipe.base_dtype() == dtype && spec.weights(Role::Start) == [BASE];
         let copy = if is_half { 0.0 } else { self.copy(dtype) };
         let graphs = shards * (copy + self.graph(training, &learning, learned, micro));
-        let rollouts = [self.asked(spec), self.validated(spec)].into_iter().flatten();
+        let rollouts = [load.asked, self.validated(spec)].into_iter().flatten();
         let rollouts = rollouts
             .map(|asked| copy + self.rollouts(&asked, dtype, !learning.tower))
             .fold(0.0, f64::max);
-        let features = if learning.tower { 0.0 } else { self.features(spec, learned) };
+        let features = if learning.tower { 0.0 } else { self.features(load, learned) };
         let ahead = self.patches(BATCHES_AHEAD * learned.batch * learned.prompt.picture);
         state + F32 * best + features + ahead + rollouts.max(F32 * gradients + graphs)
     }
 
-    /// What one micro-batch of the longest sequences keeps for its way back.
+    /// Bytes that one micro-batch of the longest sequences keeps for its backward pass.
     fn graph(
         &self,
         training: &TrainingSpec,
         learning: &Learning,
-        learned: &Learned,
+        learned: &LearningLoad,
         micro: f64,
     ) -> f64 {
         let bytes = bytes(training.dtype());
@@ -477,7 +350,7 @@ impl<'a> Estimator<'a> {
         decoder + self.tower_pass(pictures, learned.prompt.picture, bytes, learning.tower)
     }
 
-    /// Of one layer for its way back.
+    /// Bytes that one layer keeps for its backward pass.
     fn kept(&self, blocks: Blocks, rows: Rows) -> f64 {
         let Blocks { hidden, inner, heads, kv, .. } = blocks;
         let Rows { tokens, attended, bytes } = rows;
@@ -496,7 +369,7 @@ impl<'a> Estimator<'a> {
         }
     }
 
-    /// Of one layer beside that, forward or backward.
+    /// Bytes that one layer takes besides while it is computed, forward or backward.
     fn at_work(&self, blocks: Blocks, rows: Rows) -> f64 {
         let Blocks { hidden, inner, heads, kv, .. } = blocks;
         let of_token = F32 * (5.0 * hidden + kv + 3.0 * inner);
@@ -507,7 +380,7 @@ impl<'a> Estimator<'a> {
         }
     }
 
-    /// The tower over `pictures` together, each of so many tokens; its graph if it learns.
+    /// Bytes of the tower over `pictures` together, each of so many tokens; with its graph if it learns.
     fn tower_pass(&self, pictures: f64, tokens: f64, bytes: f64, learns: bool) -> f64 {
         let (blocks, [patches, attended]) = (self.tower(), self.attended(tokens));
         let rows = Rows { tokens: pictures * patches, attended: patches, bytes };
@@ -516,8 +389,8 @@ impl<'a> Estimator<'a> {
         if learns { graph + work } else { work }
     }
 
-    /// Answers to questions that are asked together.
-    fn rollouts(&self, asked: &Asked, dtype: ComputeDtype, features_kept: bool) -> f64 {
+    /// Bytes of answers to questions that are asked together.
+    fn rollouts(&self, asked: &RolloutLoad, dtype: ComputeDtype, features_kept: bool) -> f64 {
         let (bytes, prompt, vocab) =
             (bytes(dtype), asked.prompt.tokens(), self.layout.vocab_size as f64);
         let (blocks, num_shards) = (self.decoder(), num_shards(asked));
@@ -552,7 +425,7 @@ impl<'a> Estimator<'a> {
         self.at_once(num_shards) * all.min(self.budget().max(row))
     }
 
-    /// What the rollouts of a shard may take at once; see [`crate::device::Compute`].
+    /// Bytes that the rollouts of a shard may take at once; see [`crate::device::Compute`].
     fn budget(&self) -> f64 {
         match self.place {
             Place::Card => CARD_BYTES / CARD_PARTS as f64,
@@ -561,50 +434,46 @@ impl<'a> Estimator<'a> {
     }
 
     /// Questions that choose among a stage's checkpoints, if they do.
-    fn validated(&self, spec: &StageSpec) -> Option<Asked> {
+    fn validated(&self, spec: &StageSpec) -> Option<RolloutLoad> {
         let validation = self.recipe.validation.as_ref().filter(|_| spec.keeps_best())?;
         let cap = validation.max_new_tokens as f64;
-        let (questions, prompt, alike) = match (&validation.files, validation.drawn()) {
-            (Some(files), _) => {
-                let all = validation.num_questions.unwrap_or(files.about_questions);
-                (all, FILES_PROMPT, false)
+        let (questions, prompt, alike) = match &validation.questions {
+            ValidationQuestions::Files { files, num_questions } => {
+                (num_questions.unwrap_or(files.about_questions), FILES_PROMPT, false)
             }
-            (None, drawn) => {
-                (drawn.map_or(0, |drawn| drawn.per_family * Family::ALL.len()), PROMPT, true)
+            ValidationQuestions::Drawn(drawn) => {
+                (drawn.per_family * Family::ALL.len(), PROMPT, true)
             }
         };
-        Some(Asked { questions: questions as f64, samples: 1.0, prompt, answer: cap, cap, alike })
+        let questions = questions as f64;
+        Some(RolloutLoad { questions, samples: 1.0, prompt, answer: cap, cap, alike })
     }
 
-    /// The weights of the base.
+    /// Bytes of the base's weights.
     fn base(&self) -> f64 {
         bytes(self.recipe.base_dtype()) * self.parameters()
     }
 
-    /// The weights of a model that is only asked, beside the base's.
+    /// Bytes of the weights of a model that is only asked, in addition to the base's.
     fn asking(&self, dtype: ComputeDtype, is_base: bool) -> f64 {
         let is_there = is_base && self.recipe.base_dtype() == dtype;
         if is_there { 0.0 } else { bytes(dtype) * self.parameters() }
     }
 
-    /// A copy of the weights in what is computed in, if that is another type.
+    /// Bytes of a copy of the weights in what is computed in, if that is another type.
     fn copy(&self, dtype: ComputeDtype) -> f64 {
         if dtype == ComputeDtype::F32 { 0.0 } else { bytes(dtype) * self.parameters() }
     }
 
-    /// Patches of pictures of so many tokens in all, which are the host's.
+    /// Bytes of the patches of pictures of so many tokens in all, which are the host's.
     fn patches(&self, tokens: f64) -> f64 {
         let per_token = self.layout.merge_size.pow(2) * self.layout.patch_values;
         self.on_host(F32 * tokens * per_token as f64)
     }
 
-    /// Features of pictures that are kept for a stage, which are the host's.
-    fn features(&self, spec: &StageSpec, learned: &Learned) -> f64 {
-        let pictures = match spec {
-            StageSpec::Sft(s) => num_examples(self.recipe, &s.data),
-            _ => spec.questions().map_or(0, QuestionsSpec::about),
-        };
-        let tokens = pictures as f64 * learned.prompt.picture;
+    /// Bytes of the features of pictures that are cached for a stage, which are the host's.
+    fn features(&self, load: &Load, learned: &LearningLoad) -> f64 {
+        let tokens = load.num_pictures as f64 * learned.prompt.picture;
         let bytes = F32 * tokens * self.layout.decoder.hidden_size as f64;
         self.on_host(bytes.min(FEATURE_CACHE_BYTES as f64))
     }
@@ -613,7 +482,7 @@ impl<'a> Estimator<'a> {
         if self.place == Place::Card { 0.0 } else { bytes }
     }
 
-    /// With what the program and its allocator take.
+    /// Adds what the program and its allocator take.
     fn held(&self, bytes: f64) -> f64 {
         match self.place {
             Place::Card => CONTEXT_BYTES + (1.0 + CARD_KEPT) * bytes,
@@ -650,10 +519,10 @@ impl<'a> Estimator<'a> {
 
     /// Seconds of a step on a card, but for rollouts. Moments and gradients are read in some tenths of a second, which
     /// is left out.
-    fn learning_on_card(&self, spec: &StageSpec, learned: &Learned) -> f64 {
+    fn learning_on_card(&self, spec: &StageSpec, load: &Load, learned: &LearningLoad) -> f64 {
         let Some(training) = spec.training() else { return 0.0 };
         // Backward is twice forward, and layers may be computed again (Kaplan et al. 2020, section 2.1).
-        let reference = if spec.grpo().is_some() { 1.0 } else { 0.0 };
+        let reference = load.reference_passes;
         let packed = training.max_packed_tokens.unwrap_or(usize::MAX) as f64;
         let again = match training.recompute() {
             // Of several pieces the way forward is gone once more, for their slopes.
@@ -668,7 +537,7 @@ impl<'a> Estimator<'a> {
     }
 
     /// Seconds of answers on a card.
-    fn decoding_on_card(&self, asked: &Asked, dtype: ComputeDtype) -> f64 {
+    fn decoding_on_card(&self, asked: &RolloutLoad, dtype: ComputeDtype) -> f64 {
         let (blocks, bytes) = (self.decoder(), bytes(dtype));
         let prompt = asked.prompt.tokens();
         let prefill = self.forward(prompt, prompt) + self.see(asked.prompt.picture);
@@ -699,7 +568,7 @@ impl<'a> Estimator<'a> {
         patches * (2.0 * weights + 4.0 * depth * hidden * attended)
     }
 
-    /// What the estimates stand on, where that is no machine that was measured.
+    /// The assumptions behind the estimates, where the machine has not been measured.
     pub(super) fn assumptions(&self) -> Option<String> {
         if self.place != Place::Card {
             return None;
@@ -745,77 +614,9 @@ fn flops_per_s(dtype: ComputeDtype) -> f64 {
 }
 
 /// Parts that questions are cut into; see [`crate::train::rollout::rollouts`].
-fn num_shards(asked: &Asked) -> f64 {
+fn num_shards(asked: &RolloutLoad) -> f64 {
     let rows = asked.questions * asked.samples;
     (rows / SHARD_ROWS as f64).ceil().max(SHARDS_MIN as f64).min(asked.questions)
-}
-
-/// Examples that a stage of data leaves, at most.
-fn num_examples(recipe: &Recipe, name: &str) -> usize {
-    match &recipe.stages[name] {
-        StageSpec::Teacher(s) => s.questions.about(),
-        StageSpec::Sample(s) => {
-            s.questions.about()
-                * if s.keep == Keep::ShortestCorrect { 1 } else { s.num_generations }
-        }
-        StageSpec::Mix(s) => s.parts.iter().map(|part| num_examples(recipe, &part.data)).sum(),
-        _ => 0,
-    }
-}
-
-fn num_steps(recipe: &Recipe, spec: &StageSpec) -> usize {
-    match spec {
-        StageSpec::Pretrain(s) => s.num_steps,
-        StageSpec::Sft(s) => num_examples(recipe, &s.data).div_ceil(s.batch_size) * s.num_epochs,
-        StageSpec::Grpo(s) => s.num_steps,
-        StageSpec::Hybrid(s) => s.grpo.num_steps,
-        StageSpec::Sample(s) => s.questions.about(),
-        StageSpec::Teacher(_) | StageSpec::Mix(_) | StageSpec::Merge(_) => 0,
-    }
-}
-
-fn prompt(questions: &QuestionsSpec) -> Prompt {
-    match questions.source() {
-        Source::Families { .. } => PROMPT,
-        Source::Files(_) => FILES_PROMPT,
-    }
-}
-
-fn mean([low, high]: [usize; 2]) -> f64 {
-    (low + high) as f64 / 2.0
-}
-
-fn answer_tokens(steps: f64, step_tokens: f64) -> f64 {
-    ANSWER_TOKENS + step_tokens * steps
-}
-
-/// Tokens of an answer to `questions` whose steps take so many each.
-fn answer_to(questions: &QuestionsSpec, step_tokens: f64) -> f64 {
-    match questions.source() {
-        Source::Families { hops, .. } => answer_tokens(mean(hops), step_tokens),
-        Source::Files(files) => files.answer_tokens,
-    }
-}
-
-fn longest_answer_to(questions: &QuestionsSpec, step_tokens: f64) -> f64 {
-    match questions.source() {
-        Source::Families { hops: [_, high], .. } => answer_tokens(high as f64, step_tokens),
-        Source::Files(files) => LONGEST_ANSWER * files.answer_tokens,
-    }
-}
-
-/// Answers after a long-CoT stage are long; the cap bounds them.
-fn sampled_answer(questions: &QuestionsSpec, cap: usize) -> f64 {
-    (cap as f64 * 0.5).min(answer_to(questions, VERBOSE_STEP_TOKENS))
-}
-
-/// Questions of the data set called `name`, and tokens of a step in its answers.
-fn answers_of<'a>(recipe: &'a Recipe, name: &str) -> Option<(&'a QuestionsSpec, f64)> {
-    match &recipe.stages[name] {
-        StageSpec::Teacher(s) if s.trace == Trace::Terse => Some((&s.questions, TERSE_STEP_TOKENS)),
-        StageSpec::Mix(s) => answers_of(recipe, &s.parts[0].data),
-        spec => Some((spec.questions()?, VERBOSE_STEP_TOKENS)),
-    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! The objective of RL, spelled: every choice on which implementations of GRPO differ.
 //!
-//! Does not know tensors; `crate::train::objective` computes what stands here. A preset is a short name for all
-//! keys at once and is expanded when the recipe is read, so a plan and a key hold every number.
+//! Does not know tensors; `crate::train::objective` computes it. A preset is a short name for all keys at once and is
+//! expanded when the recipe is read, so a plan and a cache key hold every number.
 
-use anyhow::Result;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use toml::Table;
 
-use super::fault::{Checked, require};
+use super::fault::{Checked, require, within};
 
 /// How a reward becomes an advantage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +61,7 @@ pub enum Aggregation {
     SeqMeanTokenMean,
     /// Over all tokens of an update.
     TokenMeanGlobal,
-    /// Over the tokens of a micro-batch, then over micro-batches: hangs on how a batch is cut.
+    /// Over the tokens of a micro-batch, then over micro-batches: depends on how a batch is cut.
     TokenMeanLocal,
     /// The sum over tokens by answers times `max_completion_tokens` (Dr.GRPO).
     DrGrpo,
@@ -68,23 +69,29 @@ pub enum Aggregation {
 
 /// The whole objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Spelled")]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct ObjectiveSpec {
+    /// How a reward becomes an advantage.
     pub advantage: Advantage,
-    /// What the deviation's divisor is less than the number of rewards.
+    /// The deviation's divisor is the number of rewards less this; 0 or 1.
     pub advantage_ddof: usize,
-    /// Added to the deviation before dividing by it.
+    /// Added to the deviation before dividing by it; 0 or more.
     pub advantage_epsilon: f64,
+    /// Whose probability the clipped ratio compares.
     pub ratio: RatioLevel,
-    /// The ratio is clipped to `1 - clip_low ..= 1 + clip_high`.
+    /// The ratio is clipped to `1 - clip_low` from below; 0 to 1.
     pub clip_low: f64,
+    /// The ratio is clipped to `1 + clip_high` from above; 0 or more.
     pub clip_high: f64,
-    /// Where the advantage is negative, the loss is at most this times its size (Ye et al. 2020); 0 is off.
+    /// Where the advantage is negative, the loss is at most this times its size (Ye et al. 2020); above 1, or 0 for off.
     pub dual_clip: f64,
+    /// How KL is estimated.
     pub kl: KlEstimator,
+    /// Where the KL term acts.
     pub kl_in: KlPlace,
-    /// Weight of the KL term; it is measured and told at 0, too.
+    /// Weight of the KL term, 0 or more; KL is measured and recorded at 0, too.
     pub beta: f64,
+    /// How the losses of tokens become one number.
     pub aggregation: Aggregation,
 }
 
@@ -107,7 +114,7 @@ pub enum ObjectivePreset {
 }
 
 impl ObjectivePreset {
-    /// All keys.
+    /// The objective that the preset stands for.
     pub fn objective(self) -> ObjectiveSpec {
         let study = ObjectiveSpec {
             advantage: Advantage::GroupStd,
@@ -138,91 +145,57 @@ impl ObjectivePreset {
     }
 }
 
-/// What a recipe may say: a preset, with keys that replace its own, or every key.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Spelled {
-    preset: Option<ObjectivePreset>,
-    advantage: Option<Advantage>,
-    advantage_ddof: Option<usize>,
-    advantage_epsilon: Option<f64>,
-    ratio: Option<RatioLevel>,
-    clip_low: Option<f64>,
-    clip_high: Option<f64>,
-    dual_clip: Option<f64>,
-    kl: Option<KlEstimator>,
-    kl_in: Option<KlPlace>,
-    beta: Option<f64>,
-    aggregation: Option<Aggregation>,
-}
-
-impl TryFrom<Spelled> for ObjectiveSpec {
-    type Error = String;
-
-    fn try_from(said: Spelled) -> Result<ObjectiveSpec, String> {
-        let preset = said.preset.map(ObjectivePreset::objective);
-        macro_rules! key {
-            ($name:ident) => {
-                said.$name.or(preset.as_ref().map(|p| p.$name)).ok_or_else(|| {
-                    format!(
-                        "the objective lacks `{}`\nhint: every key, or a preset: grpo_study, \
-                         trl_default, verl_default, dr_grpo, dapo",
-                        stringify!($name)
-                    )
-                })?
-            };
+impl<'de> Deserialize<'de> for ObjectiveSpec {
+    /// Reads a preset with keys that replace some of its own, or every key.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ObjectiveSpec, D::Error> {
+        let mut keys = Table::deserialize(deserializer)?;
+        let mut table = Table::new();
+        if let Some(preset) = keys.remove("preset") {
+            let preset = preset.try_into::<ObjectivePreset>();
+            let preset = preset.map_err(|error| D::Error::custom(error.message()))?;
+            table = Table::try_from(preset.objective()).map_err(D::Error::custom)?;
         }
-        Ok(ObjectiveSpec {
-            advantage: key!(advantage),
-            advantage_ddof: key!(advantage_ddof),
-            advantage_epsilon: key!(advantage_epsilon),
-            ratio: key!(ratio),
-            clip_low: key!(clip_low),
-            clip_high: key!(clip_high),
-            dual_clip: key!(dual_clip),
-            kl: key!(kl),
-            kl_in: key!(kl_in),
-            beta: key!(beta),
-            aggregation: key!(aggregation),
+        table.extend(keys);
+        // The function that is derived, not this one.
+        ObjectiveSpec::deserialize(table).map_err(|error| {
+            D::Error::custom(format!(
+                "{} of the objective\nhint: give every key, or a preset: grpo_study, trl_default, verl_default, \
+                 dr_grpo, dapo",
+                error.message()
+            ))
         })
     }
 }
 
+impl Serialize for ObjectiveSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        ObjectiveSpec::serialize(self, serializer)
+    }
+}
+
 impl ObjectiveSpec {
-    /// Whether every number is in its range, for groups of `num_generations`.
+    /// Checks that every number is in its range, for groups of `num_generations`.
     pub(super) fn check(&self, num_generations: usize) -> Checked {
-        let finite = |x: f64| x.is_finite() && x >= 0.0;
         require!(
             self.advantage_ddof < num_generations && self.advantage_ddof <= 1,
             "advantage_ddof",
-            "advantage_ddof {} is not 0 or 1",
+            "advantage_ddof = {} is outside its range: 0 or 1",
             self.advantage_ddof
         );
-        require!(
-            finite(self.advantage_epsilon),
-            "advantage_epsilon",
-            "advantage_epsilon {} is not 0 or more",
-            self.advantage_epsilon
-        );
-        require!(
-            (0.0..=1.0).contains(&self.clip_low),
-            "clip_low",
-            "clip_low {} leaves a ratio below 0\nhint: 0 to 1",
-            self.clip_low
-        );
-        require!(finite(self.clip_high), "clip_high", "clip_high {} is below 0", self.clip_high);
+        within("advantage_epsilon", self.advantage_epsilon, 0.0.., "0 or more")?;
+        within("clip_low", self.clip_low, 0.0..=1.0, "0 to 1")?;
+        within("clip_high", self.clip_high, 0.0.., "0 or more")?;
         require!(
             self.dual_clip.abs() < f64::MIN_POSITIVE
                 || (self.dual_clip > 1.0 && self.dual_clip.is_finite()),
             "dual_clip",
-            "dual_clip {} would cut every loss\nhint: 0 for none, or above 1",
+            "dual_clip = {} is outside its range: above 1, or 0 for off",
             self.dual_clip
         );
-        require!(finite(self.beta), "beta", "beta {} is not 0 or more", self.beta);
-        Ok(())
+        within("beta", self.beta, 0.0.., "0 or more")
     }
 
-    /// Every key and its value, as a recipe would say them.
+    /// Every key and its value, as a recipe would give them.
     pub fn keys(&self) -> Vec<(String, String)> {
         let text = toml::to_string(self).unwrap_or_default();
         let pair = |line: &str| line.split_once(" = ").map(|(key, v)| (key.into(), v.into()));
@@ -257,8 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn without_a_preset_every_key_has_to_be_said() {
+    fn without_a_preset_every_key_has_to_be_given() {
         let error = parse("beta = 0.1").unwrap_err();
-        assert!(error.message().starts_with("the objective lacks `advantage`\nhint: every key"));
+        let want = "missing field `advantage` of the objective\nhint: give every key";
+        assert!(error.message().starts_with(want), "{error}");
+        let error = parse("preset = \"dapo\"\nbeat = 0.1").unwrap_err();
+        assert!(error.message().starts_with("unknown field `beat`, expected one of"), "{error}");
     }
 }

@@ -1,24 +1,11 @@
-//! A recipe with small counts: every stage, regime and benchmark as it stands, in minutes instead of weeks.
+//! A recipe with small counts: every stage, regime and benchmark as it is, in minutes instead of weeks.
 //!
-//! For whoever wants to know before a long run that every file is read and every stage goes through. Its results mean
-//! nothing, and stand under a name of their own, which no golden result has.
+//! A rehearsal shows before a long run that every file is read and every stage goes through. Its results mean nothing, and
+//! have a name of their own, which no golden result has.
 
-use crate::recipe::{Keep, Recipe, StageSpec};
+use crate::recipe::{Recipe, ValidationQuestions, few};
 
-/// Questions of a pool, and of all that is measured on, at most.
-const QUESTIONS: usize = 8;
-/// Questions of each family, and answers to each question, at most.
-const ASKED: usize = 2;
-/// Questions of a published benchmark, at most: enough to meet every level.
-const PUBLISHED: usize = 5;
-/// Steps and epochs at most.
-const STEPS: usize = 2;
-/// Sequences or questions of a step at most, where that divides into its updates.
-const BATCH: usize = 2;
-/// Tokens of an answer at most.
-const TOKENS: usize = 16;
-
-/// What is behind the name of a recipe where it is rehearsed.
+/// What is added to the name of a recipe that is rehearsed.
 const SUFFIX: &str = "-rehearsal";
 
 /// The profile whose rehearsal is called `name`, if it is one.
@@ -26,62 +13,33 @@ pub fn profile(name: &str) -> Option<&str> {
     name.strip_suffix(SUFFIX)
 }
 
-/// `recipe` as it is rehearsed. A model that is asked so little is hardly ever right, so samples keep all answers.
+/// The recipe with small counts, of one seed.
 pub fn rehearsed(recipe: &Recipe) -> Recipe {
     let mut recipe = recipe.clone();
     recipe.name += SUFFIX;
     recipe.note = format!("A rehearsal, whose figures mean nothing. {}", recipe.note);
     recipe.seeds.truncate(1);
-    let few = |count: &mut usize, most: usize| *count = (*count).min(most);
-    for questions in recipe.tables.questions.values_mut() {
-        questions.num_questions = Some(questions.about().min(QUESTIONS));
-    }
-    for training in recipe.tables.trainings.values_mut() {
-        training.checkpoint_every = 1;
-    }
-    recipe.look_up_again();
-    for stage in recipe.stages.values_mut() {
-        match stage {
-            StageSpec::Pretrain(s) => {
-                few(&mut s.num_steps, STEPS);
-                few(&mut s.batch_size, BATCH);
-            }
-            StageSpec::Sft(s) => {
-                few(&mut s.num_epochs, STEPS);
-                few(&mut s.batch_size, 2 * BATCH);
-            }
-            StageSpec::Sample(s) => {
-                s.keep = Keep::Any;
-                few(&mut s.num_generations, ASKED);
-                few(&mut s.max_new_tokens, TOKENS);
-            }
-            StageSpec::Teacher(_) | StageSpec::Mix(_) | StageSpec::Merge(_) => {}
-            StageSpec::Grpo(_) | StageSpec::Hybrid(_) => {
-                let s = stage.grpo_mut().expect("both have rollouts");
-                few(&mut s.num_steps, STEPS);
-                s.batch_size =
-                    s.num_mini_batches.max(BATCH / s.num_mini_batches * s.num_mini_batches);
-                few(&mut s.num_generations, ASKED);
-                few(&mut s.max_completion_tokens, TOKENS);
-            }
-        }
-    }
+    recipe.tables.questions.values_mut().for_each(|questions| questions.limit(few::QUESTIONS));
+    recipe.tables.trainings.values_mut().for_each(|training| training.checkpoint_every = 1);
+    recipe.stages.values_mut().for_each(|stage| stage.rehearse());
     if let Some(validation) = &mut recipe.validation {
-        if validation.files.is_some() {
-            validation.num_questions = Some(ASKED);
+        match &mut validation.questions {
+            ValidationQuestions::Drawn(drawn) => few::limit(&mut drawn.per_family, 1),
+            ValidationQuestions::Files { num_questions, .. } => *num_questions = Some(few::ANSWERS),
         }
-        validation.questions_per_family = validation.questions_per_family.map(|n| n.min(1));
-        few(&mut validation.max_new_tokens, TOKENS);
+        few::limit(&mut validation.max_new_tokens, few::TOKENS);
     }
     let evaluation = &mut recipe.evaluation;
-    evaluation.questions_per_family = evaluation.questions_per_family.map(|n| n.min(ASKED));
-    evaluation.level_num_samples = evaluation.level_num_samples.map(|n| n.min(ASKED));
-    for benchmark in &mut evaluation.benchmarks {
-        benchmark.num_questions = Some(benchmark.about().min(PUBLISHED));
+    if let Some(families) = &mut evaluation.families {
+        few::limit(&mut families.drawn.per_family, few::ANSWERS);
+        few::limit(&mut families.level_num_samples, few::ANSWERS);
     }
-    few(&mut evaluation.num_samples, ASKED);
-    few(&mut evaluation.max_new_tokens, TOKENS);
-    few(&mut evaluation.external_questions, ASKED);
+    for benchmark in &mut evaluation.benchmarks {
+        benchmark.num_questions = Some(benchmark.about().min(few::PUBLISHED));
+    }
+    few::limit(&mut evaluation.num_samples, few::ANSWERS);
+    few::limit(&mut evaluation.max_new_tokens, few::TOKENS);
+    few::limit(&mut evaluation.external_questions, few::ANSWERS);
     recipe
 }
 
@@ -104,8 +62,11 @@ mod tests {
             assert_eq!(profile(&rehearsed.name), Some(name));
             for stage in rehearsed.stages.values() {
                 if let Some(grpo) = stage.grpo() {
-                    assert!(grpo.num_steps <= STEPS && grpo.batch_size <= BATCH, "{grpo:?}");
-                    assert_eq!(grpo.questions.num_questions, Some(QUESTIONS));
+                    assert!(
+                        grpo.num_steps <= few::STEPS && grpo.batch_size <= few::BATCH,
+                        "{grpo:?}"
+                    );
+                    assert_eq!(grpo.questions.about(), few::QUESTIONS);
                 }
             }
         }

@@ -2,47 +2,31 @@
 //!
 //! Does not know stages.
 
-use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow, ensure};
 use regex::Regex;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use synergy_benchmarks::datasets::{self, training::Layout};
 use synergy_benchmarks::families::{MAX_HOPS, Split};
 use synergy_models::lora::{LoraConfig, TargetModules};
 use synergy_models::weights::{ComputeDtype, NamedShape};
 use synergy_report::gate::GateSpec;
 
-use super::fault::{Checked, Fault, require};
+use super::fault::{Checked, Fault, require, within};
 
-/// A table by its name; what stands in it is looked up when the recipe is read.
-#[derive(Debug, Clone, PartialEq)]
+/// A table and the name by which a stage names it; written as the name alone.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Named<T> {
     name: String,
-    value: Option<T>,
+    value: T,
 }
 
-impl<T: Clone> Named<T> {
-    /// A table of its own, in no recipe.
+impl<T> Named<T> {
+    /// Gives `value` a name, as if it stood in a recipe's tables.
     pub fn new(name: &str, value: T) -> Named<T> {
-        Named { name: name.to_owned(), value: Some(value) }
-    }
-
-    /// Looks itself up in `tables`, under what a stage's `key` names.
-    pub(super) fn resolve(&mut self, key: &str, tables: &BTreeMap<String, T>) -> Checked {
-        let known = || tables.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        let value = tables.get(&self.name);
-        require!(
-            value.is_some(),
-            key,
-            "no {key} `{}`\nhint: the recipe has {}",
-            self.name,
-            if tables.is_empty() { "none".to_owned() } else { known() }
-        );
-        self.value = value.cloned();
-        Ok(())
+        Named { name: name.to_owned(), value }
     }
 }
 
@@ -50,13 +34,13 @@ impl<T> Deref for Named<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.value.as_ref().expect("looked up when the recipe was read")
+        &self.value
     }
 }
 
 impl<T> DerefMut for Named<T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.value.as_mut().expect("looked up when the recipe was read")
+        &mut self.value
     }
 }
 
@@ -66,196 +50,238 @@ impl<T> Serialize for Named<T> {
     }
 }
 
-impl<'de, T> Deserialize<'de> for Named<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Named<T>, D::Error> {
-        Ok(Named { name: String::deserialize(deserializer)?, value: None })
-    }
+/// A pool of training questions that stages of one seed share.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, try_from = "QuestionsKeys")]
+pub enum QuestionsSpec {
+    /// The first questions that are drawn from a split of the families.
+    Drawn {
+        /// `train`, or `pretrain`; no model is trained on the splits that models are measured on.
+        split: Split,
+        /// Number of questions; at least 1.
+        num_questions: usize,
+        /// Fewest and most steps that a solution takes, in turn; 1 to [`MAX_HOPS`].
+        hops: [usize; 2],
+    },
+    /// Questions that others have written.
+    Files {
+        /// Number of questions, from the first on; at least 1. Without it, all that the files have.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        num_questions: Option<usize>,
+        /// The files.
+        files: FilesSpec,
+    },
 }
 
-/// The first questions of a split of the families, or of files: a pool that stages of one seed share.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// All keys of [`QuestionsSpec`], of which a recipe has those of one variant.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct QuestionsSpec {
-    /// `train`, or `pretrain`; what is measured on is never trained on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub split: Option<Split>,
-    /// All that the files have where it is not said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub num_questions: Option<usize>,
-    /// Fewest and most steps that a solution takes; they cycle.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hops: Option<[usize; 2]>,
-    /// Instead of `split` and `hops`: questions that others have written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub files: Option<FilesSpec>,
+struct QuestionsKeys {
+    split: Option<Split>,
+    num_questions: Option<usize>,
+    hops: Option<[usize; 2]>,
+    files: Option<FilesSpec>,
+}
+
+impl TryFrom<QuestionsKeys> for QuestionsSpec {
+    type Error = &'static str;
+
+    fn try_from(keys: QuestionsKeys) -> Result<QuestionsSpec, &'static str> {
+        let QuestionsKeys { split, num_questions, hops, files } = keys;
+        match (split, num_questions, hops, files) {
+            (Some(split), Some(num_questions), Some(hops), None) => {
+                Ok(QuestionsSpec::Drawn { split, num_questions, hops })
+            }
+            (None, _, None, Some(files)) => Ok(QuestionsSpec::Files { num_questions, files }),
+            (_, _, _, Some(_)) => {
+                Err("questions come from files or from the families, not from both\n\
+                 hint: `files` without `split` and `hops`")
+            }
+            _ => Err("the table does not say where its questions come from\n\
+                 hint: `split`, `hops` and `num_questions`, or `files`"),
+        }
+    }
 }
 
 /// Training data on disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FilesSpec {
-    /// A name of [`Layout`].
+    /// The name of a [`Layout`].
     pub layout: String,
     /// A file or a folder, from the project's root.
     pub path: PathBuf,
-    /// Before the ids of its questions.
+    /// What the ids of its questions begin with.
     pub name: String,
-    /// About as long is an answer, for the plan's estimates.
+    /// Mean length of an answer in tokens, above 0; used for estimates only.
     pub answer_tokens: f64,
-    /// About so many questions are there, for the same.
+    /// Number of questions, roughly, at least 1; used for estimates only.
     pub about_questions: usize,
 }
 
-/// Where the questions of a pool are from.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Source<'a> {
-    Families { split: Split, hops: [usize; 2] },
-    Files(&'a FilesSpec),
-}
-
 impl QuestionsSpec {
-    /// Questions that are drawn from the families.
-    pub fn drawn(split: Split, num_questions: usize, hops: [usize; 2]) -> QuestionsSpec {
-        let num_questions = Some(num_questions);
-        QuestionsSpec { split: Some(split), num_questions, hops: Some(hops), files: None }
-    }
-
-    /// Where they are from.
-    ///
-    /// # Panics
-    /// If that is not said: a recipe that was read has been checked.
-    pub fn source(&self) -> Source<'_> {
-        match (&self.files, self.split, self.hops) {
-            (Some(files), _, _) => Source::Files(files),
-            (None, Some(split), Some(hops)) => Source::Families { split, hops },
-            _ => panic!("checked when the recipe was read"),
+    /// Roughly how many questions there are, for estimates.
+    pub fn about(&self) -> usize {
+        match self {
+            QuestionsSpec::Drawn { num_questions, .. } => *num_questions,
+            QuestionsSpec::Files { num_questions, files } => {
+                num_questions.unwrap_or(files.about_questions)
+            }
         }
     }
 
-    /// About so many there are, for the plan's estimates.
-    pub fn about(&self) -> usize {
-        let all = || self.files.as_ref().map_or(0, |files| files.about_questions);
-        self.num_questions.unwrap_or_else(all)
+    /// The files, if its questions come from files.
+    pub fn files(&self) -> Option<&FilesSpec> {
+        match self {
+            QuestionsSpec::Drawn { .. } => None,
+            QuestionsSpec::Files { files, .. } => Some(files),
+        }
+    }
+
+    /// Leaves at most `most` questions.
+    pub(super) fn limit(&mut self, most: usize) {
+        let count = self.about().min(most);
+        match self {
+            QuestionsSpec::Drawn { num_questions, .. } => *num_questions = count,
+            QuestionsSpec::Files { num_questions, .. } => *num_questions = Some(count),
+        }
     }
 
     pub(super) fn check(&self) -> Checked {
         require!(
-            self.num_questions != Some(0),
+            self.about() > 0,
             "num_questions",
-            "nothing to train on: num_questions is 0"
+            "there is nothing to train on: num_questions = 0"
         );
-        if let Some(files) = &self.files {
-            require!(
-                self.split.is_none() && self.hops.is_none(),
-                "files",
-                "questions are of files or of the families\nhint: `files` without `split` and `hops`"
-            );
-            return files.check().map_err(|fault| fault.below("files"));
+        match self {
+            QuestionsSpec::Files { files, .. } => files.check(),
+            QuestionsSpec::Drawn { split, hops, .. } => {
+                require!(
+                    matches!(split, Split::Train | Split::Pretrain),
+                    "split",
+                    "split `{split}` cannot be trained on: models are measured on it\nhint: split = \"train\""
+                );
+                check_hops(*hops)
+            }
         }
-        let (Some(split), Some(hops), Some(_)) = (self.split, self.hops, self.num_questions) else {
-            return Err(Fault::at(
-                "num_questions",
-                anyhow!(
-                    "questions of nothing\nhint: `split`, `hops` and `num_questions`, or `files`"
-                ),
-            ));
-        };
-        require!(
-            matches!(split, Split::Train | Split::Pretrain),
-            "split",
-            "split `{split}` is named as training data, but models are measured on it\nhint: split = \"train\""
-        );
-        check_hops(hops)
     }
 }
 
 impl FilesSpec {
-    pub(super) fn check(&self) -> Checked {
+    fn check(&self) -> Checked {
+        let layouts = Layout::ALL.map(Layout::name).join(", ");
         require!(
             Layout::from_name(&self.layout).is_some(),
-            "layout",
-            "there is no layout `{}`\nhint: {}",
-            self.layout,
-            Layout::ALL.map(Layout::name).join(", ")
-        );
-        require!(
-            self.answer_tokens.is_finite() && self.answer_tokens > 0.0,
-            "answer_tokens",
-            "answers of {} tokens are none",
-            self.answer_tokens
+            "files.layout",
+            "there is no layout `{}`\nhint: {layouts}",
+            self.layout
         );
         require!(
             self.about_questions > 0,
-            "about_questions",
-            "files of about 0 questions are none"
+            "files.about_questions",
+            "about_questions = 0 is outside its range: at least 1"
         );
-        Ok(())
+        within("answer_tokens", self.answer_tokens, f64::MIN_POSITIVE.., "above 0")
+            .map_err(|fault| fault.below("files"))
     }
 }
 
-/// Questions of the families' validation split, or of files, that choose among a stage's checkpoints, answered
-/// greedily.
+/// Questions that choose among a stage's checkpoints, answered greedily.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "ValidationKeys")]
 pub struct ValidationSpec {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub questions_per_family: Option<usize>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub question_seed: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hops: Option<[usize; 2]>,
-    /// Instead of the three: questions that others have written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub files: Option<FilesSpec>,
-    /// Only so many of those, at even distances; all where it is not said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub num_questions: Option<usize>,
+    /// The questions; keys of the same table.
+    #[serde(flatten)]
+    pub questions: ValidationQuestions,
+    /// Tokens of an answer at most; at least 1.
     pub max_new_tokens: usize,
 }
 
+/// Where the questions of [`ValidationSpec`] come from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ValidationQuestions {
+    /// The families' validation split.
+    Drawn(Drawn),
+    /// Questions that others have written.
+    Files {
+        /// The files.
+        files: FilesSpec,
+        /// Number of questions, at even distances; at least 1. Without it, all that the files have.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        num_questions: Option<usize>,
+    },
+}
+
+/// All keys of [`ValidationSpec`], of which a recipe has those of one variant.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ValidationKeys {
+    questions_per_family: Option<usize>,
+    question_seed: Option<u64>,
+    hops: Option<[usize; 2]>,
+    files: Option<FilesSpec>,
+    num_questions: Option<usize>,
+    max_new_tokens: usize,
+}
+
+impl TryFrom<ValidationKeys> for ValidationSpec {
+    type Error = &'static str;
+
+    fn try_from(keys: ValidationKeys) -> Result<ValidationSpec, &'static str> {
+        let ValidationKeys { questions_per_family, question_seed, hops, .. } = keys;
+        let questions = match (questions_per_family, question_seed, hops, keys.files) {
+            (Some(per_family), Some(seed), Some(hops), None) if keys.num_questions.is_none() => {
+                ValidationQuestions::Drawn(Drawn { per_family, seed, hops })
+            }
+            (None, None, None, Some(files)) => {
+                ValidationQuestions::Files { files, num_questions: keys.num_questions }
+            }
+            _ => {
+                return Err("the table does not say where its questions come from\n\
+                     hint: `questions_per_family`, `question_seed` and `hops`, or `files`");
+            }
+        };
+        Ok(ValidationSpec { questions, max_new_tokens: keys.max_new_tokens })
+    }
+}
+
 impl ValidationSpec {
-    /// What is asked of the families, if it is not files that are asked.
-    pub fn drawn(&self) -> Option<Drawn> {
-        let (per_family, seed) = (self.questions_per_family?, self.question_seed?);
-        Some(Drawn { per_family, seed, hops: self.hops? })
+    /// The files, if its questions come from files.
+    pub fn files(&self) -> Option<&FilesSpec> {
+        match &self.questions {
+            ValidationQuestions::Drawn(_) => None,
+            ValidationQuestions::Files { files, .. } => Some(files),
+        }
     }
 
     pub(super) fn check(&self) -> Checked {
+        let is_empty = match &self.questions {
+            ValidationQuestions::Drawn(drawn) => drawn.per_family == 0,
+            ValidationQuestions::Files { num_questions, .. } => *num_questions == Some(0),
+        };
         require!(
-            self.questions_per_family != Some(0)
-                && self.num_questions != Some(0)
-                && self.max_new_tokens > 0,
+            !is_empty && self.max_new_tokens > 0,
             "questions_per_family",
-            "the validation split is empty\nhint: questions_per_family and max_new_tokens are at least 1"
+            "the validation split is empty\nhint: numbers of questions and max_new_tokens are at least 1"
         );
-        let said = [
-            self.questions_per_family.is_some(),
-            self.question_seed.is_some(),
-            self.hops.is_some(),
-        ];
-        match &self.files {
-            Some(files) if said == [false; 3] => {
-                files.check().map_err(|fault| fault.below("files"))
-            }
-            None if said == [true; 3] && self.num_questions.is_none() => {
-                self.hops.map_or(Ok(()), check_hops)
-            }
-            _ => Err(Fault::at(
-                "max_new_tokens",
-                anyhow!(
-                    "it is not said what is asked\n\
-                     hint: `questions_per_family`, `question_seed` and `hops`, or `files`"
-                ),
-            )),
+        match &self.questions {
+            ValidationQuestions::Drawn(drawn) => check_hops(drawn.hops),
+            ValidationQuestions::Files { files, .. } => files.check(),
         }
     }
 }
 
-/// Questions drawn from every family, of a split that nothing is trained on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Questions drawn from every family, of a split that no model is trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Drawn {
+    /// Questions of each family; at least 1.
+    #[serde(rename = "questions_per_family")]
     pub per_family: usize,
+    /// The root that the questions are drawn from.
+    #[serde(rename = "question_seed")]
     pub seed: u64,
+    /// Fewest and most steps that a solution takes, in turn; 1 to [`MAX_HOPS`].
     pub hops: [usize; 2],
 }
 
@@ -267,13 +293,13 @@ pub struct BenchmarkSpec {
     pub name: String,
     /// A file or a folder, from the project's root.
     pub path: PathBuf,
-    /// Which split, where the files hold several.
+    /// The split that is asked, where the files hold several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
-    /// Only so many questions, at even distances; all where it is not said.
+    /// Number of questions, at even distances; at least 1. Without it, all that the files have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_questions: Option<usize>,
-    /// About so many it has, for the plan's estimates.
+    /// Number of questions in the files, roughly, at least 1; used for estimates only.
     pub about_questions: usize,
 }
 
@@ -290,24 +316,23 @@ impl BenchmarkSpec {
         require!(
             self.num_questions != Some(0) && self.about_questions > 0,
             "num_questions",
-            "nothing is asked of `{}`\nhint: num_questions and about_questions are at least 1",
+            "no question of `{}` is asked\nhint: num_questions and about_questions are at least 1",
             self.name
         );
         Ok(())
     }
 
-    /// About so many questions are asked.
+    /// Roughly how many questions are asked, for estimates.
     pub fn about(&self) -> usize {
         self.num_questions.unwrap_or(usize::MAX).min(self.about_questions)
     }
 }
 
-/// Checks the bands of the gate.
 pub(super) fn check_gate(gate: &GateSpec) -> Checked {
     require!(
         gate.false_alarm > 0.0 && gate.false_alarm < 0.5,
         "false_alarm",
-        "false_alarm {} is no chance one would take\nhint: 0.05",
+        "false_alarm = {} is outside its range: above 0 and below 0.5\nhint: 0.05",
         gate.false_alarm
     );
     for (key, band) in [
@@ -317,35 +342,34 @@ pub(super) fn check_gate(gate: &GateSpec) -> Checked {
         ("figure_share_band", gate.figure_share_band),
         ("figure_ratio_band", gate.figure_ratio_band),
     ] {
-        require!(band > 0.0 && band.is_finite(), key, "{key} {band} is not above 0");
+        within(key, band, f64::MIN_POSITIVE.., "above 0")?;
     }
     Ok(())
 }
 
-/// What every stage that trains says.
+/// Settings of a stage that trains, but for its optimizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingSpec {
-    /// Regular expressions: parameters whose name one of these matches from its start stay as they are.
+    /// Regular expressions: a parameter whose name begins with what one of these matches does not learn.
     pub freeze: Vec<String>,
-    /// Sequences computed at once; a batch is sorted by length and cut into these.
+    /// Sequences that are computed at once, at least 1; a batch is sorted by length and cut into these.
     pub micro_batch_size: usize,
-    /// A checkpoint inside the stage every so many steps.
+    /// Steps between two checkpoints inside the stage; at least 1.
     pub checkpoint_every: usize,
     /// Keep only the hidden states between layers and compute each layer again for its gradient: the memory of one
-    /// layer's graph for one more forward pass. Off where it is not said; burn-flex has its own way and ignores it.
+    /// layer's graph for one more forward pass. Off without it; burn-flex has its own way and ignores it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_checkpointing: Option<bool>,
-    /// What the model computes in, in rollouts of the stage too: `f32`, or `bf16` on libtorch and CUDA. Parameters and
-    /// the optimizer's state are f32 either way. `f32` where it is not said.
+    /// The type that the model computes in, in rollouts of the stage too: `f32`, or `bf16` on libtorch and CUDA.
+    /// Parameters and the optimizer's state are f32 either way. `f32` without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<ComputeDtype>,
-    /// A group's rollouts share one sequence, with the question once, while it has at most so many tokens; what does not
-    /// fit begins another. Needs `gradient_checkpointing`. No limit where it is not said.
+    /// Tokens of a sequence in which a group's rollouts share their question, at most; at least 1. A rollout that does not
+    /// fit begins another sequence. Needs `gradient_checkpointing`. No limit without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_packed_tokens: Option<usize>,
-    /// Learn the factors of an adapter and leave all parameters as they are. All that is not frozen learns where it
-    /// is not said.
+    /// Learn the factors of an adapter and leave all parameters as they are. Without it, all that is not frozen learns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraSpec>,
 }
@@ -354,10 +378,11 @@ pub struct TrainingSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoraSpec {
-    /// Rows of A and columns of B.
+    /// The rank: rows of A and columns of B; at least 1.
     pub r: usize,
+    /// The scale, above 0, before it is divided by `r`.
     pub lora_alpha: f64,
-    /// Last parts of the names of linear layers, as in PEFT; what `freeze` matches is left out.
+    /// Last parts of the names of linear layers, as in PEFT; layers that `freeze` matches are left out.
     pub target_modules: Vec<String>,
 }
 
@@ -373,17 +398,17 @@ impl LoraSpec {
 }
 
 impl TrainingSpec {
-    /// Whether layers are computed again for their gradients.
+    /// Tells whether layers are computed again for their gradients.
     pub fn recompute(&self) -> bool {
         self.gradient_checkpointing == Some(true)
     }
 
-    /// What the model computes in.
+    /// The type that the model computes in.
     pub fn dtype(&self) -> ComputeDtype {
         self.dtype.unwrap_or_default()
     }
 
-    /// Nothing frozen, one sequence at a time: for what computes without training.
+    /// Settings that freeze nothing and compute one sequence at a time, for what computes without training.
     pub fn none() -> TrainingSpec {
         TrainingSpec {
             freeze: Vec::new(),
@@ -396,8 +421,8 @@ impl TrainingSpec {
         }
     }
 
-    /// The adapter that learns in a model of `shapes`, if one does: its layers by their whole names, those that
-    /// `freeze` matches left out.
+    /// The adapter that learns in a model of `shapes`, if one does: its layers by their whole names, without those that
+    /// `freeze` matches.
     ///
     /// # Errors
     /// If a name of `target_modules` matches no layer, or `freeze` leaves none.
@@ -417,28 +442,27 @@ impl TrainingSpec {
         Ok(Some(config))
     }
 
-    /// `freeze`, compiled.
+    /// The regular expressions of `freeze`, compiled.
     ///
     /// # Errors
-    /// If one is no regular expression.
+    /// If one is not a regular expression.
     pub fn freeze_patterns(&self) -> Result<Vec<Regex>> {
         let compile = |text: &String| {
             Regex::new(&format!("^(?:{text})")).map_err(|_| {
-                anyhow!(
-                    "`freeze` has `{text}`, which is no regular expression\nhint: as in `visual.`"
-                )
+                anyhow!("`{text}` in `freeze` is not a regular expression\nhint: as in `visual.`")
             })
         };
         self.freeze.iter().map(compile).collect()
     }
 
-    /// `shapes` are those that the model may have.
+    /// Checks the table against the shapes that the model may have.
     pub(super) fn check(&self, shapes: &[NamedShape]) -> Checked {
-        require!(
-            self.micro_batch_size > 0 && self.checkpoint_every > 0,
-            "micro_batch_size",
-            "sizes must be at least 1"
-        );
+        for (key, size) in [
+            ("micro_batch_size", self.micro_batch_size),
+            ("checkpoint_every", self.checkpoint_every),
+        ] {
+            require!(size > 0, key, "{key} = 0 is outside its range: at least 1");
+        }
         require!(
             self.max_packed_tokens.is_none()
                 || (self.recompute() && self.max_packed_tokens != Some(0)),
@@ -449,12 +473,8 @@ impl TrainingSpec {
         self.freeze_patterns().map_err(|cause| Fault::at("freeze", cause))?;
         let Some(lora) = &self.lora else { return Ok(()) };
         require!(lora.r > 0, "lora.r", "rank `r` is 0\nhint: at least 1");
-        require!(
-            lora.lora_alpha.is_finite() && lora.lora_alpha > 0.0,
-            "lora.lora_alpha",
-            "lora_alpha {} is not above 0",
-            lora.lora_alpha
-        );
+        within("lora_alpha", lora.lora_alpha, f64::MIN_POSITIVE.., "above 0")
+            .map_err(|fault| fault.below("lora"))?;
         self.lora_config(shapes)
             .map(|_| ())
             .map_err(|cause| Fault::at("lora.target_modules", cause))
@@ -462,21 +482,29 @@ impl TrainingSpec {
 }
 
 /// AdamW (Loshchilov and Hutter 2019), with Muon (Jordan et al. 2024) for hidden matrices if
-/// `muon_learning_rate` is above 0.
+/// `muon_learning_rate` is above 0. All numbers are 0 or more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizerSpec {
+    /// Peak learning rate of AdamW.
     pub learning_rate: f64,
+    /// Peak learning rate of Muon; 0 leaves all matrices to AdamW.
     pub muon_learning_rate: f64,
+    /// Decay of Muon's momentum, per update.
     pub muon_momentum: f64,
+    /// Decay of AdamW's first moment, per update.
     pub beta_1: f64,
+    /// Decay of AdamW's second moment, per update.
     pub beta_2: f64,
+    /// Added to the root of the second moment.
     pub epsilon: f64,
+    /// Share of a parameter, times the learning rate, that each update takes from it.
     pub weight_decay: f64,
     /// Gradients are scaled down to this norm.
     pub max_grad_norm: f64,
+    /// Updates in which the learning rate rises from 0 to its peak.
     pub warmup_steps: usize,
-    /// Cosine from the peak to this share of it at the end; 1 keeps it constant.
+    /// The learning rate falls as a cosine from its peak to this share of it; 1 keeps it constant.
     pub final_learning_rate_ratio: f64,
 }
 
@@ -493,7 +521,7 @@ impl OptimizerSpec {
             ("max_grad_norm", self.max_grad_norm),
             ("final_learning_rate_ratio", self.final_learning_rate_ratio),
         ] {
-            require!(value.is_finite() && value >= 0.0, key, "{key} {value} is not 0 or more");
+            within(key, value, 0.0.., "0 or more")?;
         }
         Ok(())
     }
@@ -503,7 +531,7 @@ pub(super) fn check_hops([low, high]: [usize; 2]) -> Checked {
     require!(
         low >= 1 && low <= high && high <= MAX_HOPS,
         "hops",
-        "hops [{low}, {high}] are not within 1 to {MAX_HOPS}"
+        "hops = [{low}, {high}] must be [low, high] within 1 to {MAX_HOPS}, low <= high"
     );
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! A run's answers by level, outcome and grader: what `analysis.json` holds and the reports show.
+//! Analyses a run's answers by level, outcome and grader, for `analysis.json` and the reports.
 //!
-//! Does not know files, nor any grader's rules. Questions without a level are not in it.
+//! Does not know files, nor any grader's rules. Questions without a level are left out.
 
 use std::collections::BTreeMap;
 
@@ -21,10 +21,10 @@ use crate::planted::Planted;
 /// One row of one seed: its answers, and how the grader of the run judged them.
 type Answers<'a> = (&'a Evaluated, Vec<(&'a Completion, Score)>);
 
-/// Looks at the answers of the base and of every regime.
+/// Analyses the answers of the base and of every regime.
 ///
 /// # Errors
-/// If no row is the base's or a regime's.
+/// If no row is the base or a regime.
 pub(super) fn analyses(
     profile: &str,
     evaluated: &[Evaluated],
@@ -75,7 +75,7 @@ pub(super) fn analyses(
         .collect();
     let names: Vec<&str> = graders.iter().map(|grader| grader.name()).collect();
     let agreement = Agreement::of(&names, verdicts);
-    rows.first().context("no row is the base's or a regime's")?;
+    rows.first().context("no row is the base or a regime")?;
     Ok(Analyses { profile: profile.to_owned(), rows, accuracy, agreement })
 }
 
@@ -90,7 +90,7 @@ fn names<'a>(answers: &[Answers<'a>]) -> Vec<&'a str> {
     names
 }
 
-/// What the run's grader said, which is `score`, and what `others` say.
+/// The outcomes of one answer: by the run's grader, which is in `score`, then by each of `others`.
 fn verdicts(
     row: &PlannedRow,
     completion: &Completion,
@@ -107,6 +107,7 @@ fn verdicts(
     }
 }
 
+/// Share of right answers of `row`, in [0, 1], by each grader.
 fn accuracy(row: &str, verdicts: &[Verdicts], num_graders: usize) -> Vec<f64> {
     use synergy_benchmarks::answer::Outcome::Correct;
     let own: Vec<&Verdicts> = verdicts.iter().filter(|verdicts| verdicts.row == row).collect();

@@ -1,4 +1,4 @@
-//! What a finished stage leaves in the store, and how it is read again: weights, summary and curve.
+//! The artifact of a finished stage: weights, summary and curve, written to the store and read from it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,12 +19,14 @@ use crate::run::store::Store;
 /// How a stage went.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
+    /// Tokens, operations and time.
     pub cost: Cost,
     /// `reward_start`, `reward_end`, …: means over the first and last quarter of the steps, at most
     /// 20; `reward_noise`: the standard error of their difference.
     pub figures: StepFigures,
 }
 
+/// Writes what every finished stage with a model leaves in `dir`.
 pub(super) fn write_finished(
     dir: &Path,
     parameters: &Parameters,
@@ -36,11 +38,11 @@ pub(super) fn write_finished(
     Ok(fs::write(dir.join("summary.json"), summary)?)
 }
 
-/// The weights under `key`, which is a stage's or the base's: in `dtype`, or as they are kept. The base's are where it
-/// is.
+/// Reads the weights under `key`, which is a stage's or the base's: in `dtype`, or in the type that they are stored in.
+/// Those of the base stay on its device.
 ///
 /// # Errors
-/// If it is missing or damaged.
+/// If the checkpoint is missing or damaged.
 pub fn checkpoint(
     store: &Store,
     key: &Key,
@@ -59,13 +61,24 @@ pub fn checkpoint(
     Parameters::load_as(artifact.dir(), &base.prompter.config, device, dtype)
 }
 
-/// The recorded curve of a finished stage, thinned, as lines with stage and step.
+/// The figures of every step of a finished stage; `None` if the stage is not in the store.
+///
+/// # Errors
+/// If the stage is damaged, or records no curve.
+pub(super) fn read_curve(
+    store: &Store,
+    planned: &PlannedStage,
+) -> Result<Option<Vec<StepFigures>>> {
+    let Some(artifact) = store.open_artifact(&planned.key)? else { return Ok(None) };
+    lines(&artifact.read("curve.jsonl")?).map(Some)
+}
+
+/// The curve of a finished stage, thinned, as lines with stage and step.
 ///
 /// # Errors
 /// If the stage is not in the store.
 pub fn curve(store: &Store, planned: &PlannedStage) -> Result<String> {
-    let artifact = store.open_artifact(&planned.key)?.context("the stage is in the store")?;
-    let curve: Vec<StepFigures> = lines(&artifact.read("curve.jsonl")?)?;
+    let curve = read_curve(store, planned)?.context("the stage is not in the store")?;
     let mut text = String::new();
     for (step, figures) in curve.iter().enumerate().filter(|(step, _)| *step < 20 || step % 20 == 0)
     {
@@ -76,13 +89,13 @@ pub fn curve(store: &Store, planned: &PlannedStage) -> Result<String> {
     Ok(text)
 }
 
-/// Start, end and noise of every figure. What is learned within the first window makes the rise look
+/// Start, end and noise of every figure of a curve. What is learned within the first window makes the rise look
 /// smaller, never larger.
 pub(super) fn summarize(curve: &[StepFigures]) -> StepFigures {
     let window = curve.len().div_ceil(4).min(20);
     let mut out = StepFigures::new();
     let Some(first) = curve.first() else { return out };
-    // What is told at the end of an epoch only has no trend.
+    // A figure that only the last step of an epoch has shows no trend.
     for name in first.keys().filter(|name| *name != "validation_accuracy") {
         let values: Vec<f64> = curve.iter().filter_map(|f| f.get(name).copied()).collect();
         let (start, end) = (&values[..window], &values[values.len() - window..]);
@@ -97,10 +110,12 @@ pub(super) fn summarize(curve: &[StepFigures]) -> StepFigures {
     out
 }
 
+/// Finds the file `name` among those of an artifact.
 pub(super) fn file<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a [u8]> {
-    files.get(name).map(Vec::as_slice).with_context(|| format!("artifact lacks `{name}`"))
+    files.get(name).map(Vec::as_slice).with_context(|| format!("the artifact has no file `{name}`"))
 }
 
+/// A curve as JSON lines, one for each step.
 pub(super) fn to_lines(curve: &[StepFigures]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     for figures in curve {
@@ -110,10 +125,11 @@ pub(super) fn to_lines(curve: &[StepFigures]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
+/// The curve in JSON lines, one for each step.
 pub(super) fn lines(bytes: &[u8]) -> Result<Vec<StepFigures>> {
     bytes
         .split(|b| *b == b'\n')
         .filter(|line| !line.is_empty())
-        .map(|line| serde_json::from_slice(line).context("a line of a curve"))
+        .map(|line| serde_json::from_slice(line).context("a line of the curve cannot be read"))
         .collect()
 }

@@ -28,29 +28,38 @@ const WEIGHTS: &str = "model.safetensors";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BaseRecord {
+    /// Name of the recipe that trained it.
     pub recipe: String,
+    /// Hash of that recipe's canonical form.
     pub recipe_hash: String,
+    /// Hash of the code that trained it.
     pub code_hash: String,
+    /// Name of the backend that trained it.
     pub backend: String,
+    /// Processor and cores.
     pub machine: String,
+    /// Date of training, UTC, as `2026-01-31`.
     pub date: String,
+    /// Seconds that training took.
     pub wall_time_s: f64,
-    /// Whether `synergy base-gate` passed; results on a base that has not are provisional.
+    /// Tells whether `synergy base-gate` passed; results on a base that has not are provisional.
     pub gate_passed: bool,
-    /// The gate's figures.
+    /// The gate's figures, null before the first measurement.
     pub gate: serde_json::Value,
-    /// blake3 of each file.
+    /// blake3 of each file, by name.
     pub files: BTreeMap<String, String>,
 }
 
 /// A model ready to be trained further or asked.
 #[derive(Debug)]
 pub struct Base {
+    /// Turns samples into the model's tokens and back.
     pub prompter: Prompter,
+    /// The weights.
     pub parameters: Parameters,
     /// Hash of all its files.
     pub key: Key,
-    /// `None` for a fresh one.
+    /// The content of `base.json`; `None` for a base that was not read from such a folder.
     pub record: Option<BaseRecord>,
 }
 
@@ -63,7 +72,7 @@ impl Base {
         let path = dir.join("base.json");
         let text = std::fs::read_to_string(&path).with_context(|| {
             format!(
-                "no kept base in `{}`\nhint: train it with `cargo xtask train-base`",
+                "there is no kept base in `{}`\nhint: train it with `cargo xtask train-base`",
                 dir.display()
             )
         })?;
@@ -104,7 +113,7 @@ impl Base {
         Ok(Base { prompter, parameters, key, record: None })
     }
 
-    /// Fresh weights and a tokenizer trained on the families' own texts.
+    /// Makes a base of random weights, with a tokenizer trained on the families' own texts.
     ///
     /// # Errors
     /// If the tokenizer cannot be trained.
@@ -126,14 +135,15 @@ impl Base {
         Ok(Base::unrecorded(prompter, parameters))
     }
 
-    /// A base that was not read from a folder. Its key is that of its files, so one trained from
-    /// scratch to the same bytes as the kept one shares everything that was made from it.
+    /// A base that was not read from a folder. Its key is that of the files it would be written to, so a base trained
+    /// from scratch to the same bytes as the kept one shares everything that was made from it.
     pub fn unrecorded(prompter: Prompter, parameters: Parameters) -> Base {
         let key = Key::of(&json!(hashes(&files(&prompter, &parameters))));
         Base { prompter, parameters, key, record: None }
     }
 
-    /// Writes the base to `dir` with `record`, whose hashes are taken here; `base.json` last, so that a broken write is no base.
+    /// Writes the base to `dir` with `record`, whose file hashes are filled in here; `base.json` comes last, so that a
+    /// folder half written does not look like a base.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -148,7 +158,7 @@ impl Base {
     }
 }
 
-/// What is wrong where a published checkpoint is not in `dir`.
+/// The error where `dir` has no published checkpoint.
 pub(crate) fn no_checkpoint(dir: &Path) -> String {
     format!(
         "there is no checkpoint in `{}`\nhint: `cargo xtask fetch` gets those that recipes start from",

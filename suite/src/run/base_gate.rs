@@ -15,41 +15,52 @@ use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::Sampling;
-use synergy_models::vlm::Vlm;
 use synergy_report::completion::Completion;
 use synergy_report::score::{cut_levels, score};
 
 use crate::device::Compute;
-use crate::recipe::{Drawn, EvaluationSpec, FAMILIES, TrainingSpec};
+use crate::recipe::{Drawn, EvaluationSpec, FAMILIES};
 use crate::run::base::Base;
-use crate::train::Context;
-use crate::train::rollout::{Question, evaluate};
-use crate::train::sequence::test_samples;
+use crate::train::engine::{Engine, Question, completions};
+use crate::train::rollout::LocalEngine;
+use crate::train::sequence::{Prompter, test_samples};
 
-/// Verbose answers must be right this often in every family.
+/// The smallest accuracy of verbose answers in every family.
 pub const VERBOSE_MIN: f64 = 0.9;
-/// A shift of the answer's positions may cost less than this.
+/// The accuracy that a shift of the answer's positions may cost, exclusive.
 pub const SHIFT_MAX: f64 = 0.02;
-/// How far positions are shifted.
+/// Number of positions that answers are shifted by.
 pub const SHIFT: u32 = 6;
-/// Every level must hold at least this share of the recipe's questions.
+/// The smallest share of the recipe's questions in every level.
 pub const LEVEL_MIN: f64 = 0.08;
-/// The verbose register is asked on questions of up to this many hops.
-const HOPS: usize = 4;
+/// Most hops of the questions that the verbose register is asked on.
+const EASY_HOPS: usize = 4;
+/// Seed of the gate's questions and draws: the same for every base, so that reports compare, and in no recipe.
+const SEED: u64 = 31;
+/// Longest greedy answer, in tokens; verbose answers to easy questions stay well below it.
+const MAX_NEW_TOKENS: usize = 256;
+/// The rules that the gate judges by, whatever those of the recipe are.
+const GRADER: Grader = Grader::Boxed1;
 
 /// What the gate measured on the validation split: greedy but for the levels, and on hops 1 to 4
 /// but for accuracy by hops and the levels.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GateReport {
+    /// Tells whether there are no faults.
     pub passed: bool,
+    /// Questions asked of each family, at least 1.
     pub questions_per_family: usize,
+    /// Accuracy by family, in [0, 1], asked for a short trace.
     pub terse: BTreeMap<Family, f64>,
+    /// Accuracy by family, in [0, 1], asked for a long trace.
     pub verbose: BTreeMap<Family, f64>,
+    /// Accuracy by family, in [0, 1], asked for a short trace whose positions are shifted by [`SHIFT`].
     pub terse_shifted: BTreeMap<Family, f64>,
     /// Terse accuracy by hops from 1 up, over all families: the knob must be difficulty.
     pub terse_by_hops: Vec<f64>,
     /// Shares of L1 to L5 among validation questions asked as the recipe asks its test questions.
     pub level_shares: Vec<f64>,
+    /// Conditions that the base does not meet, one sentence each.
     pub faults: Vec<String>,
 }
 
@@ -64,97 +75,124 @@ pub fn measure(
     per_family: usize,
 ) -> Result<GateReport> {
     let prompter = &base.prompter;
-    let model = Vlm::computing(&prompter.config, &base.parameters, evaluation.dtype());
-    let unused = TrainingSpec::none();
-    let context = Context::new(prompter, compute, &unused);
-    let samples = |hops: usize| -> Vec<Sample> {
-        let draw = |f: Family| {
-            (0..per_family as u64)
-                .map(move |i| Sample::procedural(f, 31, Split::Validation, i, 1..=hops))
-        };
-        FAMILIES.into_iter().flat_map(draw).collect()
-    };
-    let run = |samples: &[Sample], suffix: &str, gap: u32| -> Result<Vec<(Family, usize, bool)>> {
-        let questions: Vec<Question> = samples
-            .iter()
-            .map(|sample| {
-                let text = format!("{} {suffix}", sample.question);
-                Ok(Question {
-                    position_gap: gap,
-                    ..Question::of_text(prompter, sample.clone(), &text)?
-                })
-            })
-            .collect::<Result<_>>()?;
-        let sampling = Sampling::greedy(256, prompter.tokenizer.ids.eos);
-        let completions = evaluate(&model, &context, &questions, 1, &sampling, Seed::root(31))?;
-        let right = |c: &Completion| c.outcome(Grader::Boxed1) == Outcome::Correct;
-        completions.iter().map(|c| Ok((c.benchmark.parse()?, c.hops, right(c)))).collect()
-    };
-    let by_family = |rows: &[(Family, usize, bool)]| -> BTreeMap<Family, f64> {
-        FAMILIES
-            .into_iter()
-            .map(|f| (f, share(rows.iter().filter(|r| r.0 == f).map(|r| r.2))))
-            .collect()
-    };
-    let easy = samples(HOPS);
+    let mut engine = LocalEngine::new(&prompter.config, compute, evaluation.dtype());
+    engine.load(&base.parameters)?;
+    let gate = Gate { prompter, engine: &engine, per_family };
     let (suffix, verbose_suffix) = (&prompter.prompt.suffix, &prompter.prompt.verbose_suffix);
-    let terse = by_family(&run(&easy, suffix, 0)?);
-    let verbose = by_family(&run(&easy, verbose_suffix, 0)?);
-    let terse_shifted = by_family(&run(&easy, suffix, SHIFT)?);
-    let all = run(&samples(MAX_HOPS), suffix, 0)?;
-    let terse_by_hops =
-        (1..=MAX_HOPS).map(|h| share(all.iter().filter(|r| r.1 == h).map(|r| r.2))).collect();
+    let all = gate.answers(MAX_HOPS, suffix, 0)?;
+    let of_hops = |hops| share(all.iter().filter(|a| a.hops == hops).map(|a| a.is_right));
+    let mut report = GateReport {
+        passed: false,
+        questions_per_family: per_family,
+        terse: gate.accuracy(suffix, 0)?,
+        verbose: gate.accuracy(verbose_suffix, 0)?,
+        terse_shifted: gate.accuracy(suffix, SHIFT)?,
+        terse_by_hops: (1..=MAX_HOPS).map(of_hops).collect(),
+        level_shares: gate.level_shares(evaluation)?,
+        faults: Vec::new(),
+    };
+    report.faults = faults(&report);
+    report.passed = report.faults.is_empty();
+    Ok(report)
+}
 
-    let (drawn, num_samples) = evaluation
-        .drawn()
-        .context("the recipe asks the families nothing\nhint: --profile small or smoke")?;
-    let asked = test_samples(Drawn { per_family, seed: 31, ..drawn }, Split::Validation)?;
-    let asked: Vec<Question> =
-        asked.into_iter().map(|s| Question::new(prompter, s, true)).collect::<Result<_>>()?;
-    let (num, sampling) = (num_samples, evaluation.sampling(prompter.tokenizer.ids.eos));
-    let seed = Seed::root(31).fold_in("levels");
-    let completions = evaluate(&model, &context, &asked, num, &sampling, seed)?;
-    let levels =
-        cut_levels(&completions.iter().map(|c| score(c, Grader::Boxed1)).collect::<Vec<_>>());
-    let level_shares: Vec<f64> =
-        Level::ALL.into_iter().map(|l| share(levels.values().map(|v| *v == l))).collect();
+/// Whoever asks the base, and how much.
+struct Gate<'a> {
+    prompter: &'a Prompter,
+    engine: &'a dyn Engine,
+    per_family: usize,
+}
 
-    let mut faults = Vec::new();
-    for (level, held) in Level::ALL.into_iter().zip(&level_shares) {
-        if *held < LEVEL_MIN {
-            faults.push(format!("{level} holds {held:.3} of the questions, not {LEVEL_MIN}"));
-        }
+/// A greedy answer and its judgement.
+struct Answer {
+    family: Family,
+    hops: usize,
+    is_right: bool,
+}
+
+impl Gate<'_> {
+    /// Greedy answers to questions of up to `max_hops` hops of every family, asked with the instruction `suffix`; the
+    /// positions of the answers are shifted by `shift`.
+    fn answers(&self, max_hops: usize, suffix: &str, shift: u32) -> Result<Vec<Answer>> {
+        let draw = |family: Family| {
+            (0..self.per_family as u64)
+                .map(move |i| Sample::procedural(family, SEED, Split::Validation, i, 1..=max_hops))
+        };
+        let ask = |sample: Sample| -> Result<Question> {
+            let text = format!("{} {suffix}", sample.question);
+            let question = Question::of_text(self.prompter, sample, &text)?;
+            Ok(Question { position_gap: shift, ..question })
+        };
+        let questions: Vec<Question> =
+            FAMILIES.into_iter().flat_map(draw).map(ask).collect::<Result<_>>()?;
+        let tokenizer = &self.prompter.tokenizer;
+        let sampling = Sampling::greedy(MAX_NEW_TOKENS, tokenizer.ids.eos);
+        let seed = Seed::root(SEED);
+        let completions = completions(self.engine, tokenizer, &questions, 1, &sampling, seed)?;
+        let answer = |c: Completion| {
+            let is_right = c.outcome(GRADER) == Outcome::Correct;
+            Ok(Answer { family: c.benchmark.parse()?, hops: c.hops, is_right })
+        };
+        completions.into_iter().map(answer).collect()
     }
-    for family in FAMILIES {
-        if verbose[&family] < VERBOSE_MIN {
+
+    /// Greedy accuracy on easy questions, by family.
+    fn accuracy(&self, suffix: &str, shift: u32) -> Result<BTreeMap<Family, f64>> {
+        let answers = self.answers(EASY_HOPS, suffix, shift)?;
+        let of = |family: Family| {
+            let own = answers.iter().filter(|a| a.family == family);
+            (family, share(own.map(|a| a.is_right)))
+        };
+        Ok(FAMILIES.into_iter().map(of).collect())
+    }
+
+    /// Shares of the levels, L1 first, among validation questions asked as `evaluation` asks its test questions.
+    fn level_shares(&self, evaluation: &EvaluationSpec) -> Result<Vec<f64>> {
+        let (drawn, num_samples) = evaluation.drawn().context(
+            "the recipe asks no questions of the families\nhint: --profile small or smoke",
+        )?;
+        let drawn = Drawn { per_family: self.per_family, seed: SEED, ..drawn };
+        let ask = |sample| Question::new(self.prompter, sample, true);
+        let questions: Vec<Question> =
+            test_samples(drawn, Split::Validation)?.into_iter().map(ask).collect::<Result<_>>()?;
+        let tokenizer = &self.prompter.tokenizer;
+        let sampling = evaluation.sampling(tokenizer.ids.eos);
+        let seed = Seed::root(SEED).fold_in("levels");
+        let completions =
+            completions(self.engine, tokenizer, &questions, num_samples, &sampling, seed)?;
+        let scores: Vec<_> = completions.iter().map(|c| score(c, GRADER)).collect();
+        let levels = cut_levels(&scores);
+        Ok(Level::ALL.into_iter().map(|l| share(levels.values().map(|v| *v == l))).collect())
+    }
+}
+
+/// The conditions that a base with these figures does not meet.
+fn faults(report: &GateReport) -> Vec<String> {
+    let GateReport { terse, verbose, terse_shifted, level_shares, .. } = report;
+    let mut faults = Vec::new();
+    for (level, share) in Level::ALL.into_iter().zip(level_shares) {
+        if *share < LEVEL_MIN {
             faults.push(format!(
-                "{family}: verbose accuracy {:.3} is below {VERBOSE_MIN}",
-                verbose[&family]
+                "{level} has {share:.3} of the questions, at least {LEVEL_MIN} is needed"
             ));
         }
     }
-    let mean = |m: &BTreeMap<Family, f64>| m.values().sum::<f64>() / m.len() as f64;
-    if mean(&verbose) < mean(&terse) {
-        faults.push(format!(
-            "verbose accuracy {:.3} is below terse {:.3}",
-            mean(&verbose),
-            mean(&terse)
-        ));
+    for family in FAMILIES {
+        let accuracy = verbose[&family];
+        if accuracy < VERBOSE_MIN {
+            faults.push(format!("{family}: verbose accuracy {accuracy:.3} is below {VERBOSE_MIN}"));
+        }
     }
-    let cost = mean(&terse) - mean(&terse_shifted);
+    let mean = |m: &BTreeMap<Family, f64>| m.values().sum::<f64>() / m.len() as f64;
+    let (terse, verbose, shifted) = (mean(terse), mean(verbose), mean(terse_shifted));
+    if verbose < terse {
+        faults.push(format!("verbose accuracy {verbose:.3} is below terse {terse:.3}"));
+    }
+    let cost = terse - shifted;
     if cost >= SHIFT_MAX {
         faults.push(format!("a shift of {SHIFT} positions costs {cost:.3}, not under {SHIFT_MAX}"));
     }
-    Ok(GateReport {
-        passed: faults.is_empty(),
-        questions_per_family: per_family,
-        terse,
-        verbose,
-        terse_shifted,
-        terse_by_hops,
-        level_shares,
-        faults,
-    })
+    faults
 }
 
 fn share(outcomes: impl Iterator<Item = bool>) -> f64 {
@@ -163,7 +201,7 @@ fn share(outcomes: impl Iterator<Item = bool>) -> f64 {
         / f64::from(u32::try_from(all.max(1)).unwrap_or(u32::MAX))
 }
 
-/// The report as a person reads it.
+/// Renders the report for a person.
 pub fn describe(report: &GateReport) -> String {
     let mut lines =
         vec![format!("{:<8} {:>7} {:>8} {:>10}", "family", "terse", "verbose", "shifted")];

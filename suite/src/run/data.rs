@@ -8,64 +8,54 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::grade::grade;
+use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::{Generated, Sampling};
-use synergy_models::vlm::Vlm;
-use synergy_report::cost::Cost;
+use synergy_report::cost::{Cost, StepFigures};
 
 use crate::device::Compute;
 use crate::limits::{QUESTIONS_PER_CHUNK, forward_flops};
 use crate::plan::PlannedStage;
-use crate::recipe::{Keep, QuestionsSpec, SampleSpec, StageSpec, TrainingSpec};
+use crate::recipe::{Keep, QuestionsSpec, SampleSpec, StageSpec};
 use crate::run::artifact::{Summary, checkpoint, file};
 use crate::run::base::Base;
-use crate::run::event::{Event, Events, interrupted};
-use crate::run::journal::Journal;
+use crate::run::chunks::{Chunks, forget};
+use crate::run::event::{Event, Events};
 use crate::run::store::Store;
 use crate::train::dataset::{Asked, Dataset, Example, mix, teacher};
-use crate::train::pool;
-use crate::train::rollout::{Question, rollouts};
-use crate::train::{Context, StepFigures};
+use crate::train::engine::{Engine, Question};
+use crate::train::pool::{Files, Pool};
+use crate::train::rollout::LocalEngine;
+use crate::train::sequence::Prompter;
 
-/// Makes the data of `planned` and keeps it; the store has none of it yet.
+/// Makes the data of `planned`, which the store lacks, and stores it.
 ///
 /// # Errors
-/// If a model cannot be read, nothing is left, or somebody asked to stop; what was sampled until then is kept.
+/// If a model cannot be read, nothing is left, or somebody asked to stop; what was sampled until then is stored.
 pub fn run(
     planned: &PlannedStage,
     base: &Base,
     compute: &Compute,
     store: &Store,
+    files: &Files,
     events: &mut Events,
 ) -> Result<Summary> {
     let clock = Instant::now();
-    let (mut tokens, mut wall_time_s) = (StepFigures::new(), 0.0);
-    let (data, journal) = match &planned.spec {
-        StageSpec::Teacher(spec) => (teacher(spec, planned.seed)?, None),
-        StageSpec::Mix(spec) => (mix(spec, &inputs(planned, store)?, planned.seed())?, None),
-        StageSpec::Sample(spec) => {
-            let (pieces, journal) = sample(spec, planned, base, compute, store, events)?;
-            (joined(pieces, &mut tokens, &mut wall_time_s), Some(journal))
+    let pool = Pool { files, run_seed: planned.seed };
+    let made = match &planned.spec {
+        StageSpec::Teacher(spec) => Piece::of(teacher(spec, pool)?, clock),
+        StageSpec::Mix(spec) => {
+            Piece::of(mix(spec, &inputs(planned, store)?, planned.seed())?, clock)
         }
+        StageSpec::Sample(spec) => sample(spec, planned, pool, base, compute, store, events)?,
         _ => bail!("stage `{}` makes no data", planned.name),
     };
-    let mut figures = StepFigures::from([("examples".to_owned(), data.examples.len() as f64)]);
-    if !data.asked.is_empty() {
-        let right: usize = data.asked.iter().map(|a| a.num_correct).sum();
-        let all: usize = data.asked.iter().map(|a| a.num_generations).sum();
-        let never = data.asked.iter().filter(|a| a.num_correct == 0).count();
-        figures.insert("accuracy".into(), right as f64 / all as f64);
-        figures.insert("never_right".into(), never as f64 / data.asked.len() as f64);
-    }
-    if journal.is_none() {
-        wall_time_s = clock.elapsed().as_secs_f64();
-    }
-    let cost = Cost::of(&[tokens], 0, forward_flops(&base.prompter.config), wall_time_s);
-    let summary = Summary { cost, figures };
+    let wall_time_s = made.wall_time_s;
+    let (data, summary) = made.finish(forward_flops(&base.prompter.config));
     let mut files = data.to_files()?;
     let bytes = serde_json::to_vec_pretty(&summary).context("a summary is plain data")?;
     files.insert("summary.json".into(), bytes);
     store.put(&planned.key, &planned.depends_on, &files)?;
-    journal.map_or(Ok(()), Journal::remove)?;
+    forget(&store.journal(&planned.key))?;
     events.write(Event::StageDone {
         stage: &planned.name,
         seed: planned.seed,
@@ -75,7 +65,7 @@ pub fn run(
     Ok(summary)
 }
 
-/// The data sets that `planned` names, in its order.
+/// Reads the data sets that `planned` names, in the order in which it names them.
 ///
 /// # Errors
 /// If one is missing or damaged.
@@ -90,100 +80,121 @@ pub fn inputs(planned: &PlannedStage, store: &Store) -> Result<Vec<Dataset>> {
     planned.data.iter().map(read).collect()
 }
 
-/// A model's own answers, and how often each question was answered right, in pieces that are kept as they come.
+/// Samples a model's own answers, chunk by chunk, and counts how often each question was answered right.
 fn sample(
     spec: &SampleSpec,
     planned: &PlannedStage,
+    pool: Pool<'_>,
     base: &Base,
     compute: &Compute,
     store: &Store,
     events: &Events,
-) -> Result<(Vec<Piece>, Journal<Piece>)> {
+) -> Result<Piece> {
     let prompter = &base.prompter;
-    let from = planned.from.as_ref().context("a sample names its model")?;
+    let from = planned.from.as_ref().context("a sampling stage names its model")?;
     let dtype = spec.dtype.unwrap_or_default();
     let parameters = checkpoint(store, from, base, &compute.device, Some(dtype))?;
-    let model = Vlm::computing(&prompter.config, &parameters, dtype);
+    let mut engine = LocalEngine::new(&prompter.config, compute, dtype);
+    engine.load(&parameters)?;
     let sampling = Sampling {
         temperature: spec.temperature,
         top_p: spec.top_p,
         top_k: spec.top_k,
         ..Sampling::greedy(spec.max_new_tokens, prompter.tokenizer.ids.eos)
     };
-    let unused = TrainingSpec::none();
-    let context = Context::new(prompter, compute, &unused);
     let seed = planned.seed().fold_in("rollouts");
-    let num_questions = pool::num_questions(&spec.questions)?;
-    let label = format!("{} (seed {})", planned.name, planned.seed);
-    let (mut journal, mut pieces) = Journal::<Piece>::open(&store.journal(&planned.key))?;
-    let indices: Vec<u64> = (0..num_questions as u64).collect();
-    let first = (pieces.len() * QUESTIONS_PER_CHUNK).min(num_questions);
-    let mut bar = events.bar(&label, num_questions, first);
-    for chunk in indices[first..].chunks(QUESTIONS_PER_CHUNK) {
+    let sampler = Sampler { spec, planned, pool, prompter, engine: &engine, sampling, seed };
+    let chunks = Chunks {
+        title: format!("{} (seed {})", planned.name, planned.seed),
+        doing: format!("sampling for `{}`", planned.name),
+        chunk_size: QUESTIONS_PER_CHUNK,
+        journal: Some(store.journal(&planned.key)),
+        events,
+    };
+    let indices: Vec<u64> = (0..pool.num_questions(&spec.questions)? as u64).collect();
+    let mut num_kept = 0;
+    let pieces = chunks.run(
+        &indices,
+        |indices| sampler.piece(indices),
+        |piece: &Piece| {
+            num_kept += piece.examples.len();
+            format!("{num_kept} answers kept")
+        },
+    )?;
+    Ok(pieces.into_iter().fold(Piece::default(), Piece::plus))
+}
+
+/// Everything that the chunks of one sampling stage share.
+struct Sampler<'a> {
+    spec: &'a SampleSpec,
+    planned: &'a PlannedStage,
+    pool: Pool<'a>,
+    prompter: &'a Prompter,
+    engine: &'a dyn Engine,
+    sampling: Sampling,
+    seed: Seed,
+}
+
+impl Sampler<'_> {
+    /// Asks the questions at `indices` of the pool and keeps those answers that the recipe wants.
+    fn piece(&self, indices: &[u64]) -> Result<Piece> {
         let clock = Instant::now();
-        let questions: Vec<Question> = chunk
-            .iter()
-            .map(|&i| {
-                Question::new(prompter, pool::sample(&spec.questions, planned.seed, i)?, true)
-            })
-            .collect::<Result<_>>()?;
-        let generated =
-            rollouts(&model, &context, &questions, spec.num_generations, &sampling, seed)?;
+        let Sampler { spec, pool, prompter, .. } = self;
+        let ask =
+            |&index: &u64| Question::new(prompter, pool.sample(&spec.questions, index)?, true);
+        let questions: Vec<Question> = indices.iter().map(ask).collect::<Result<_>>()?;
+        let num = spec.num_generations;
+        let generated = self.engine.generate(&questions, num, &self.sampling, self.seed)?;
         let mut piece = Piece::default();
-        for ((&index, question), answers) in chunk.iter().zip(&questions).zip(generated) {
-            let sampled: usize = answers.iter().map(|a| a.ids.len()).sum();
-            piece.tokens_generated += sampled;
-            piece.tokens_forward += question.input_ids.len() + sampled;
-            let target = question.sample.target();
-            let said = |a: &Generated| (a.ids.len(), prompter.tokenizer.decode(&a.ids));
-            let (right, wrong): (Vec<_>, Vec<_>) =
-                answers.iter().map(|a| (said(a), a.finished)).partition(|((_, text), finished)| {
-                    let judgement = grade(planned.grader, &target, text, *finished);
-                    judgement.outcome == Outcome::Correct
-                });
+        for ((&index, question), answers) in indices.iter().zip(&questions).zip(generated) {
+            let num_tokens: usize = answers.iter().map(|a| a.ids.len()).sum();
+            piece.tokens_generated += num_tokens;
+            piece.tokens_forward += question.input_ids.len() + num_tokens;
+            let (num_correct, kept) = self.keep(question, &answers);
+            let sample_id = &question.sample.id;
             piece.asked.push(Asked {
-                sample_id: question.sample.id.clone(),
-                num_correct: right.len(),
-                num_generations: spec.num_generations,
+                sample_id: sample_id.clone(),
+                num_correct,
+                num_generations: num,
             });
-            let [low, high] = spec.pass_rate;
-            let pass_rate = right.len() as f64 / spec.num_generations as f64;
-            let mut kept: Vec<(usize, String)> = right.into_iter().map(|(said, _)| said).collect();
-            match spec.keep {
-                Keep::Correct => {}
-                Keep::Any => kept.extend(wrong.into_iter().map(|(said, _)| said)),
-                // The first of the shortest.
-                Keep::ShortestCorrect => {
-                    kept = kept.into_iter().min_by_key(|(len, _)| *len).into_iter().collect();
-                }
-            }
-            if !(low..=high).contains(&pass_rate) {
-                kept.clear();
-            }
-            piece.examples.extend(kept.into_iter().map(|(_, answer)| Example {
-                sample_id: question.sample.id.clone(),
+            piece.examples.extend(kept.into_iter().map(|answer| Example {
+                sample_id: sample_id.clone(),
                 index,
                 questions: QuestionsSpec::clone(&spec.questions),
                 answer,
             }));
         }
         piece.wall_time_s = clock.elapsed().as_secs_f64();
-        journal.push(&piece)?;
-        pieces.push(piece);
-        let done = (pieces.len() * QUESTIONS_PER_CHUNK).min(num_questions);
-        bar.at(done, format!("{} kept", num_kept(&pieces)));
-        if interrupted() {
-            bail!(
-                "interrupted while sampling for `{}`\nhint: the same command goes on from there",
-                planned.name
-            );
-        }
+        Ok(piece)
     }
-    bar.finish(&format!("{} answers kept", num_kept(&pieces)));
-    Ok((pieces, journal))
+
+    /// The number of right answers to `question`, and the texts of those answers that are kept.
+    fn keep(&self, question: &Question, answers: &[Generated]) -> (usize, Vec<String>) {
+        let (grader, target) = (self.planned.grader, question.sample.target());
+        let text = |a: &Generated| self.prompter.tokenizer.decode(&a.ids);
+        let (right, wrong): (Vec<_>, Vec<_>) =
+            answers.iter().map(|a| (a, text(a))).partition(|(answer, text)| {
+                grade(grader, &target, text, answer.finished).outcome == Outcome::Correct
+            });
+        let num_correct = right.len();
+        let [low, high] = self.spec.pass_rate;
+        let pass_rate = num_correct as f64 / self.spec.num_generations as f64;
+        if !(low..=high).contains(&pass_rate) {
+            return (num_correct, Vec::new());
+        }
+        let kept: Vec<_> = match self.spec.keep {
+            Keep::Correct => right,
+            Keep::Any => right.into_iter().chain(wrong).collect(),
+            // The first of the shortest.
+            Keep::ShortestCorrect => {
+                right.into_iter().min_by_key(|(answer, _)| answer.ids.len()).into_iter().collect()
+            }
+        };
+        (num_correct, kept.into_iter().map(|(_, text)| text).collect())
+    }
 }
 
-/// What the questions of one chunk left.
+/// Data and what it took to make it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Piece {
     asked: Vec<Asked>,
@@ -193,22 +204,41 @@ struct Piece {
     wall_time_s: f64,
 }
 
-fn num_kept(pieces: &[Piece]) -> usize {
-    pieces.iter().map(|piece| piece.examples.len()).sum()
-}
-
-/// All pieces as one; what they took is added to `tokens` and `wall_time_s`.
-fn joined(pieces: Vec<Piece>, tokens: &mut StepFigures, wall_time_s: &mut f64) -> Dataset {
-    let mut data = Dataset::default();
-    let mut add = |name: &str, count: usize| {
-        *tokens.entry(name.to_owned()).or_default() += count as f64;
-    };
-    for piece in pieces {
-        add("tokens_generated", piece.tokens_generated);
-        add("tokens_forward", piece.tokens_forward);
-        *wall_time_s += piece.wall_time_s;
-        data.asked.extend(piece.asked);
-        data.examples.extend(piece.examples);
+impl Piece {
+    /// Data that no model made, since `clock` was started.
+    fn of(Dataset { asked, examples }: Dataset, clock: Instant) -> Piece {
+        let wall_time_s = clock.elapsed().as_secs_f64();
+        Piece { asked, examples, wall_time_s, ..Piece::default() }
     }
-    data
+
+    fn plus(mut self, other: Piece) -> Piece {
+        self.asked.extend(other.asked);
+        self.examples.extend(other.examples);
+        Piece {
+            tokens_generated: self.tokens_generated + other.tokens_generated,
+            tokens_forward: self.tokens_forward + other.tokens_forward,
+            wall_time_s: self.wall_time_s + other.wall_time_s,
+            ..self
+        }
+    }
+
+    /// The data, and the summary of a stage whose model takes `forward_flops` for each token.
+    fn finish(self, forward_flops: f64) -> (Dataset, Summary) {
+        let num_examples = self.examples.len() as f64;
+        let mut figures = StepFigures::from([("examples".to_owned(), num_examples)]);
+        if !self.asked.is_empty() {
+            let right: usize = self.asked.iter().map(|a| a.num_correct).sum();
+            let all: usize = self.asked.iter().map(|a| a.num_generations).sum();
+            let never = self.asked.iter().filter(|a| a.num_correct == 0).count();
+            figures.insert("accuracy".into(), right as f64 / all as f64);
+            figures.insert("never_right".into(), never as f64 / self.asked.len() as f64);
+        }
+        let tokens = StepFigures::from([
+            ("tokens_generated".to_owned(), self.tokens_generated as f64),
+            ("tokens_forward".to_owned(), self.tokens_forward as f64),
+        ]);
+        let cost = Cost::of(&[tokens], 0, forward_flops, self.wall_time_s);
+        let data = Dataset { examples: self.examples, asked: self.asked };
+        (data, Summary { cost, figures })
+    }
 }

@@ -1,25 +1,21 @@
-//! The evaluations of a plan: completions from the store or from the model, kept whole.
+//! The evaluations of a plan: completions of every row, from the store or from the model.
 //!
 //! Does not judge beyond showing examples: scores are made from completions by `score`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use serde_json::json;
 use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::datasets::easy_vqa::{self, EasyVqaSplit};
-use synergy_benchmarks::datasets::{self, spread};
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::families::Split;
 use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
-use synergy_models::generate::Sampling;
-use synergy_models::vlm::Vlm;
 use synergy_report::completion::{Completion, from_lines, to_lines};
 use synergy_report::score::{External, Results, Row, RowKind, Score, score};
 use synergy_report::text::report::SampleCompletion;
@@ -29,16 +25,16 @@ use crate::key::Key;
 use crate::limits::QUESTIONS_PER_CHUNK;
 use crate::plan::{Plan, PlannedRow};
 use crate::planted::Planted;
-use crate::recipe::{BenchmarkSpec, Recipe, TrainingSpec};
+use crate::recipe::{BenchmarkSpec, Recipe};
 use crate::run::artifact;
 use crate::run::base::Base;
-use crate::run::event::{Event, Events, interrupted};
-use crate::run::journal::Journal;
+use crate::run::chunks::{Chunks, forget};
+use crate::run::event::{Event, Events};
 use crate::run::once::once;
 use crate::run::store::Store;
-use crate::train::Context;
-use crate::train::pool;
-use crate::train::rollout::{Question, evaluate, with_another_picture};
+use crate::train::engine::{Engine, Question, completions};
+use crate::train::pool::{self, Files};
+use crate::train::rollout::{LocalEngine, with_another_picture};
 use crate::train::sequence::test_samples;
 
 /// Where `cargo xtask fetch easy-vqa` puts the pictures.
@@ -47,7 +43,9 @@ const EASY_VQA: &str = "data/easy-vqa";
 /// A planned row with its completions.
 #[derive(Debug)]
 pub struct Evaluated {
+    /// The row.
     pub planned: PlannedRow,
+    /// All answers, those to one question together.
     pub completions: Vec<Completion>,
     /// Text of each question by id, the same for all rows.
     questions: Rc<BTreeMap<String, String>>,
@@ -74,7 +72,7 @@ impl Evaluated {
         self.completions.iter().map(judge).collect()
     }
 
-    /// A few completions to read: an easy, a middle and a hard question of the base and each regime.
+    /// A few completions for a person to read: of an easy, a middle and a hard question; empty for a control.
     pub fn examples(&self, results: &Results) -> Vec<SampleCompletion> {
         if self.planned.kind == RowKind::Control {
             return Vec::new();
@@ -99,7 +97,7 @@ impl Evaluated {
     }
 }
 
-/// Evaluates every row of `plan` that the store lacks.
+/// Evaluates every row of `plan` that the store lacks; gives all rows.
 ///
 /// # Errors
 /// If generation or the disk fails, or somebody asked to stop.
@@ -109,9 +107,10 @@ pub fn all(
     base: &Base,
     compute: &Compute,
     store: &Store,
+    files: &Files,
     events: &mut Events,
 ) -> Result<Vec<Evaluated>> {
-    let samples = samples(recipe)?;
+    let samples = samples(recipe, files)?;
     let questions = texts(&samples);
     let mut out = Vec::with_capacity(plan.rows.len());
     for planned in &plan.rows {
@@ -139,16 +138,21 @@ pub fn all(
     Ok(out)
 }
 
-/// Completions of every row of a finished run.
+/// Reads the completions of every row of a finished run.
 ///
 /// # Errors
-/// If one is not there.
-pub fn kept(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<Vec<Evaluated>> {
-    let questions = texts(&samples(recipe)?);
+/// If those of a row are missing.
+pub fn stored(
+    recipe: &Recipe,
+    plan: &Plan,
+    store: &Store,
+    files: &Files,
+) -> Result<Vec<Evaluated>> {
+    let questions = texts(&samples(recipe, files)?);
     let of = |planned: &PlannedRow| {
         let completions = from_store(store, planned)?.with_context(|| {
             format!(
-                "completions of `{}` are not kept\nhint: cargo xtask reproduce --profile {}",
+                "completions of `{}` are not in the store\nhint: cargo xtask reproduce --profile {}",
                 planned.name, recipe.name
             )
         })?;
@@ -159,17 +163,17 @@ pub fn kept(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<Vec<Evaluated
 
 fn from_store(store: &Store, planned: &PlannedRow) -> Result<Option<Vec<Completion>>> {
     let Some(files) = store.get(&planned.key)? else { return Ok(None) };
-    let bytes = files.get("completions.jsonl").context("artifact lacks completions")?;
-    Ok(Some(from_lines(std::str::from_utf8(bytes).context("completions are text")?)?))
+    let bytes = files.get("completions.jsonl").context("the artifact has no completions")?;
+    Ok(Some(from_lines(std::str::from_utf8(bytes).context("the completions are not UTF-8")?)?))
 }
 
-/// The test questions of the families, those of the published benchmarks, and those of the external one, if it is there.
-pub(super) fn samples(recipe: &Recipe) -> Result<Vec<Sample>> {
+/// The test questions of the families, of the published benchmarks, and of the external benchmark if it is on disk.
+pub(super) fn samples(recipe: &Recipe, files: &Files) -> Result<Vec<Sample>> {
     let mut samples = match recipe.evaluation.drawn() {
         Some((drawn, _)) => test_samples(drawn, Split::Test)?,
         None => Vec::new(),
     };
-    samples.extend(published_samples(recipe)?);
+    samples.extend(published_samples(recipe, files)?);
     samples.extend(external_samples(recipe)?);
     Ok(samples)
 }
@@ -177,64 +181,41 @@ pub(super) fn samples(recipe: &Recipe) -> Result<Vec<Sample>> {
 /// The questions of every published benchmark, each with its level.
 ///
 /// # Errors
-/// If a file cannot be read, or a question has no level.
-pub fn published_samples(recipe: &Recipe) -> Result<Vec<Sample>> {
+/// See [`Files::benchmark`].
+pub fn published_samples(recipe: &Recipe, files: &Files) -> Result<Vec<Sample>> {
     let mut samples = Vec::new();
     for spec in &recipe.evaluation.benchmarks {
-        samples.extend_from_slice(&published(spec)?);
+        samples.extend_from_slice(&files.benchmark(spec)?);
     }
     Ok(samples)
 }
 
-/// How many they are; of files that are not there yet about so many.
+/// The number of questions of all published benchmarks; for those that are not on disk yet, the recipe's estimate.
 ///
 /// # Errors
-/// See [`published_samples`].
-pub fn num_published(recipe: &Recipe) -> Result<usize> {
+/// See [`Files::benchmark`].
+pub fn num_published(recipe: &Recipe, files: &Files) -> Result<usize> {
     let count = |spec: &BenchmarkSpec| match spec.path.exists() {
-        true => published(spec).map(|samples| samples.len()),
+        true => files.benchmark(spec).map(|samples| samples.len()),
         false => Ok(spec.about()),
     };
     recipe.evaluation.benchmarks.iter().map(count).sum()
 }
 
-/// The questions of one published benchmark, read at the first call.
-pub(super) fn published(spec: &BenchmarkSpec) -> Result<Arc<Vec<Sample>>> {
-    static READ: Mutex<Vec<(BenchmarkSpec, Arc<Vec<Sample>>)>> = Mutex::new(Vec::new());
-    let mut read = READ.lock().expect("no thread panics with it");
-    if let Some((_, samples)) = read.iter().find(|(known, _)| known == spec) {
-        return Ok(Arc::clone(samples));
-    }
-    let samples = datasets::open(&spec.name, &spec.path)?.collect::<Result<Vec<Sample>>>()?;
-    let samples = datasets::of_split(samples, spec.split.as_deref())
-        .with_context(|| format!("no questions are chosen from `{}`", spec.path.display()))?;
-    let num_unleveled = samples.iter().filter(|sample| sample.details.level.is_none()).count();
-    ensure!(
-        num_unleveled == 0,
-        "{num_unleveled} of {} questions in `{}` have no published level\n\
-         hint: `cargo xtask fetch {}-levels` gets the files that have them",
-        samples.len(),
-        spec.path.display(),
-        spec.name
-    );
-    let samples = Arc::new(spread(samples, spec.num_questions.unwrap_or(usize::MAX)));
-    read.push((spec.clone(), Arc::clone(&samples)));
-    Ok(samples)
-}
-
 /// The levels of published questions, by their ids.
 ///
 /// # Errors
-/// See [`published_samples`].
-pub fn published_levels(recipe: &Recipe) -> Result<BTreeMap<String, Level>> {
+/// See [`Files::benchmark`].
+pub fn published_levels(recipe: &Recipe, files: &Files) -> Result<BTreeMap<String, Level>> {
     let level = |sample: Sample| Some((sample.id, sample.details.level?));
-    Ok(published_samples(recipe)?.into_iter().filter_map(level).collect())
+    Ok(published_samples(recipe, files)?.into_iter().filter_map(level).collect())
 }
 
 fn texts(samples: &[Sample]) -> Rc<BTreeMap<String, String>> {
     Rc::new(samples.iter().map(|s| (s.id.clone(), s.question.clone())).collect())
 }
 
+/// Asks the questions of `planned`, chunk by chunk, and stores the completions.
 fn ask(
     recipe: &Recipe,
     planned: &PlannedRow,
@@ -245,66 +226,69 @@ fn ask(
     events: &Events,
 ) -> Result<Vec<Completion>> {
     // The levels of all others are published, or they have none.
-    let is_asked = |sample: &&Sample| planned.name != "levels" || sample.hops > 0;
+    let is_asked = |sample: &&Sample| !planned.cuts_levels() || sample.hops > 0;
     let samples: Vec<Sample> = samples.iter().filter(is_asked).cloned().collect();
-    let (mut journal, kept) = Journal::<Vec<Completion>>::open(&store.journal(&planned.key))?;
-    let mut completions = kept.concat();
+    let Base { prompter, .. } = base;
     let dtype = recipe.evaluation.dtype();
     let mut parameters =
         artifact::checkpoint(store, &planned.checkpoint, base, &compute.device, Some(dtype))?;
     if let Some(planted) = planned.planted {
         planted.weights(&mut parameters);
     }
-    let model = Vlm::computing(&base.prompter.config, &parameters, dtype);
+    let mut engine = LocalEngine::new(&prompter.config, compute, dtype);
+    engine.load(&parameters)?;
     let asking = planned.asking;
-    let usual = recipe.evaluation.sampling(base.prompter.tokenizer.ids.eos);
-    let sampling = if asking.greedy { Sampling { temperature: 0.0, ..usual } } else { usual };
-    let unused = TrainingSpec::none();
-    let context = Context::new(&base.prompter, compute, &unused);
+    let mut sampling = recipe.evaluation.sampling(prompter.tokenizer.ids.eos);
+    if asking.greedy {
+        sampling.temperature = 0.0;
+    }
     // Every row draws afresh: the base's row shares no draw with the one that cut the levels.
     let seed = Seed::root(planned.seed).fold_in("evaluate").fold_in(&planned.name);
     let shuffled = asking.shuffled || planned.planted == Some(Planted::OtherPicture);
-    let question = |place: usize| {
+    let question = |&place: &usize| {
         let sample = match shuffled {
             true => with_another_picture(&samples, place),
             false => samples[place].clone(),
         };
-        Question::new(&base.prompter, sample, asking.template)
+        Question::new(prompter, sample, asking.template)
+    };
+    let journal = store.journal(&planned.key);
+    let chunks = Chunks {
+        title: format!("evaluate {}", planned.name),
+        doing: format!("evaluating `{}`", planned.name),
+        chunk_size: QUESTIONS_PER_CHUNK,
+        journal: Some(journal.clone()),
+        events,
     };
     let places: Vec<usize> = (0..samples.len()).collect();
-    let first = completions.len() / asking.num_samples;
-    let mut bar = events.bar(&format!("evaluate {}", planned.name), samples.len(), first);
-    let grader = recipe.grader();
-    let is_right = |c: &&Completion| c.outcome(grader) == Outcome::Correct;
-    let mut num_right = completions.iter().filter(is_right).count();
-    for chunk in places[first..].chunks(QUESTIONS_PER_CHUNK) {
-        // Pictures are read when they are asked about: those of a whole benchmark fit no memory.
-        let questions = chunk.iter().map(|&place| question(place)).collect::<Result<Vec<_>>>()?;
-        let answers = evaluate(&model, &context, &questions, asking.num_samples, &sampling, seed)?;
-        journal.push(&answers)?;
-        num_right += answers.iter().filter(is_right).count();
-        completions.extend(answers);
-        let share = num_right as f64 / completions.len() as f64;
-        bar.at(completions.len() / asking.num_samples, format!("accuracy {share:.3}"));
-        if interrupted() {
-            bail!(
-                "interrupted while evaluating `{}`\nhint: the same command goes on from there",
-                planned.name
-            );
-        }
-    }
-    bar.finish(&format!("{} completions", completions.len()));
+    let (mut num_right, mut num_answers) = (0, 0);
+    let answers = chunks.run(
+        &places,
+        |places| {
+            // Pictures are read when they are asked about: those of a whole benchmark do not fit into memory.
+            let questions = places.iter().map(question).collect::<Result<Vec<_>>>()?;
+            let num_samples = asking.num_samples;
+            completions(&engine, &prompter.tokenizer, &questions, num_samples, &sampling, seed)
+        },
+        |answers: &Vec<Completion>| {
+            let is_right = |c: &&Completion| c.outcome(recipe.grader()) == Outcome::Correct;
+            num_right += answers.iter().filter(is_right).count();
+            num_answers += answers.len();
+            format!("accuracy {:.3}", num_right as f64 / num_answers as f64)
+        },
+    )?;
+    let completions = answers.concat();
     let files =
         BTreeMap::from([("completions.jsonl".to_owned(), to_lines(&completions)?.into_bytes())]);
     store.put(&planned.key, &planned.depends_on, &files)?;
-    journal.remove()?;
+    forget(&journal)?;
     Ok(completions)
 }
 
-/// Questions of EasyVQA, or none where it has not been fetched.
+/// The questions of EasyVQA; empty if it has not been fetched.
 ///
 /// # Errors
-/// If it is there and damaged.
+/// If a file is damaged.
 pub fn external_samples(recipe: &Recipe) -> Result<Vec<Sample>> {
     let dir = Path::new(EASY_VQA);
     if recipe.evaluation.external_questions == 0 || !dir.is_dir() {
@@ -316,7 +300,7 @@ pub fn external_samples(recipe: &Recipe) -> Result<Vec<Sample>> {
 /// Hash of the external questions and their pictures; `None` if there are none.
 ///
 /// # Errors
-/// If one cannot be read.
+/// If a picture cannot be read.
 pub fn external_key(recipe: &Recipe) -> Result<Option<Key>> {
     let samples = external_samples(recipe)?;
     if samples.is_empty() {
@@ -338,7 +322,7 @@ pub fn left_out(recipe: &Recipe) -> Option<String> {
     })
 }
 
-/// What stands beside the external benchmark.
+/// The published accuracy that stands beside that on the external benchmark, if it is on disk.
 ///
 /// # Errors
 /// See [`external_samples`].

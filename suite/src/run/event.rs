@@ -1,4 +1,4 @@
-//! What happens during a run, as one append-only list; the terminal is drawn from the same values.
+//! The events of a run, as one append-only list; the terminal is drawn from the same values.
 //!
 //! Knows no training. Progress goes to standard error, so that standard output carries data only.
 
@@ -60,7 +60,7 @@ impl Events {
         };
         let file = open().with_context(|| {
             format!(
-                "cannot write `{}`\nhint: choose another folder with --runs-dir",
+                "failed to open `{}`\nhint: choose another folder with --runs-dir",
                 path.display()
             )
         })?;
@@ -97,15 +97,15 @@ impl Events {
         self.start.elapsed()
     }
 
-    /// A line for the person who watches.
+    /// Shows a line to the person who watches.
     pub fn say(&self, text: &str) {
         if !self.quiet {
             say(text);
         }
     }
 
-    /// A bar of `length` steps, `done` of them from an earlier run. Where nobody watches, it stays
-    /// silent but for one line about every tenth.
+    /// A progress bar of `length` steps, `done` of them from an earlier run. Where standard error is not a terminal, it
+    /// writes one line for about every tenth of them instead.
     pub fn bar(&self, title: &str, length: usize, done: usize) -> Bar {
         let watched = !self.quiet && std::io::stderr().is_terminal();
         let target =
@@ -123,7 +123,7 @@ impl Events {
             bar,
             title: title.to_owned(),
             length,
-            told: done,
+            written: done,
             lines: !self.quiet && !watched,
             start: Instant::now(),
             first: done,
@@ -137,17 +137,20 @@ pub struct Bar {
     bar: ProgressBar,
     title: String,
     length: usize,
-    told: usize,
+    /// Steps done when the last line was written.
+    written: usize,
+    /// Tells whether lines stand in for the bar.
     lines: bool,
     start: Instant,
+    /// Steps done by an earlier run.
     first: usize,
 }
 
 impl Bar {
-    /// `done` steps are over; `message` says how it goes.
+    /// Moves to `done` steps; `message` stands beside the bar.
     pub fn at(&mut self, done: usize, message: String) {
-        if self.lines && (done >= self.told + self.length.div_ceil(10) || done == self.length) {
-            self.told = done;
+        if self.lines && (done >= self.written + self.length.div_ceil(10) || done == self.length) {
+            self.written = done;
             let seconds = self.start.elapsed().as_secs_f64();
             let left = seconds / (done - self.first).max(1) as f64 * (self.length - done) as f64;
             say(&format!(
@@ -159,7 +162,7 @@ impl Bar {
         self.bar.set_position(done as u64);
     }
 
-    /// Takes the bar away and leaves one line.
+    /// Replaces the bar by one line.
     pub fn finish(self, message: &str) {
         self.bar.finish_and_clear();
         if !self.bar.is_hidden() {
@@ -173,13 +176,13 @@ fn say(text: &str) {
     eprintln!("{text}");
 }
 
-/// As a shell tells of a program that SIGINT has ended.
+/// The exit code by which shells report a program that SIGINT has ended.
 const EXIT_INTERRUPTED: i32 = 130;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// From now on Ctrl-C asks the run to stop after the current step, and a second one ends the program: whatever is
-/// kept on disk is whole at any moment.
+/// Makes Ctrl-C ask the run to stop after the current step, and a second one end the program: files on disk are whole at
+/// any moment.
 ///
 /// # Errors
 /// If the handler cannot be installed.
@@ -193,7 +196,7 @@ pub fn watch_interrupts() -> Result<()> {
     .context("failed to watch for Ctrl-C")
 }
 
-/// Whether somebody asked to stop.
+/// Tells whether Ctrl-C was pressed.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }

@@ -10,17 +10,17 @@ use synergy_report::score::Results;
 
 use crate::run::store::write_atomic;
 
-/// One line for each golden ever accepted.
+/// The file with one line for each golden ever accepted.
 const HISTORY: &str = "golden/history.jsonl";
-/// The same for people, among everything else that was tried.
+/// The file that lists them for people, among everything else that was tried.
 const LOG: &str = "golden/LOG.md";
 
-/// Where the golden results of `profile` are.
+/// The path of the golden results of `profile`.
 pub fn path(profile: &str) -> PathBuf {
     Path::new("golden/results").join(format!("{profile}.json"))
 }
 
-/// The golden results of `profile`.
+/// Reads the golden results of `profile`.
 ///
 /// # Errors
 /// If there are none, or they cannot be read.
@@ -35,7 +35,7 @@ pub fn read(profile: &str) -> Result<Results> {
 /// for standard output. `replace` is the reason why fewer seeds or questions than before are enough.
 ///
 /// # Errors
-/// If there is no run, it may not become golden, or something cannot be read or written.
+/// If there is no run, it may not become golden, or a file cannot be read or written.
 pub fn accept(profile: &str, runs_dir: &Path, replace: Option<&str>) -> Result<String> {
     let run = runs_dir.join(profile).join("results.json");
     let results = read_results(&run).with_context(|| {
@@ -64,7 +64,7 @@ fn read_if_there(path: &Path) -> Result<Option<String>> {
     }
 }
 
-/// Goldens of `profile` so far, oldest first; none where nothing was ever recorded.
+/// The goldens of `profile` so far, oldest first; empty if nothing was ever recorded.
 ///
 /// # Errors
 /// If the history cannot be read.

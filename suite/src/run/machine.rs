@@ -22,7 +22,7 @@ pub fn rustc() -> String {
         .map_or_else(|_| "unknown".into(), |o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
 }
 
-/// Processor and cores.
+/// The processor's name and number of cores.
 pub fn describe_parts() -> Machine {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info
@@ -32,19 +32,19 @@ pub fn describe_parts() -> Machine {
     Machine { cpu: name.unwrap_or(std::env::consts::ARCH).to_owned(), cores: cores as u32 }
 }
 
-/// The same in one line.
+/// The processor's name and number of cores, in one line.
 pub fn describe() -> String {
     let machine = describe_parts();
     format!("{}, {} cores", machine.cpu, machine.cores)
 }
 
-/// Today, UTC, as `2026-01-31`.
+/// Today's date, UTC, as `2026-01-31`.
 pub fn today() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     date(since.map_or(0, |d| d.as_secs() / 86_400))
 }
 
-/// Now, UTC, as `2026-01-31T12:34:56`.
+/// The time now, UTC, as `2026-01-31T12:34:56`.
 pub fn now() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     time(since.map_or(0, |d| d.as_secs()))

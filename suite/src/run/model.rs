@@ -18,12 +18,14 @@ use crate::run::store::write_atomic;
 /// A model with its settings.
 #[derive(Debug)]
 pub struct Model {
+    /// Shape, tokenizer, preprocessing and generation settings.
     pub checkpoint: Checkpoint,
+    /// The weights, an adapter merged in.
     pub parameters: Parameters,
 }
 
 impl Model {
-    /// Opens `dir`; with `adapter`, a folder in PEFT's layout, merged into the weights.
+    /// Opens the checkpoint in `dir` and merges into its weights the adapter, a folder in PEFT's layout, if there is one.
     ///
     /// # Errors
     /// If a file is missing or damaged, or does not fit the others.
@@ -36,11 +38,11 @@ impl Model {
         Ok(Model { checkpoint, parameters })
     }
 
-    /// Writes the model to the folder `out`, which must not exist or be empty, as `dtype` in files of at
-    /// most `max_shard_bytes`. The folder gets its name when it is whole.
+    /// Writes the model to the folder `out`, which must be empty or missing, as `dtype` in files of at most
+    /// `max_shard_bytes`. The folder gets its name when it is whole.
     ///
     /// # Errors
-    /// If something is there already or cannot be written.
+    /// If `out` holds something already, or cannot be written.
     pub fn export(&self, out: &Path, dtype: StoredDtype, max_shard_bytes: usize) -> Result<()> {
         write_folder(out, |part| {
             let Checkpoint { config, tokenizer, processor, generation } = &self.checkpoint;
@@ -51,7 +53,7 @@ impl Model {
         })
     }
 
-    /// The network, and the features of the pictures in `encoded`.
+    /// Builds the network and computes the features of the pictures in `encoded`, `[tokens of all pictures, hidden_size]`.
     ///
     /// # Errors
     /// If the prompt is longer than the model was made for.

@@ -1,4 +1,4 @@
-//! What the page shows beyond results: curves from the store, completions and their pictures, which regimes are merges.
+//! Gathers what the page shows beyond results: curves from the store, completions with their pictures, and merges.
 //!
 //! Does not know how any of it is drawn.
 
@@ -12,19 +12,20 @@ use synergy_benchmarks::sample::Sample;
 use synergy_report::page::{Answer, Curve, Exhibit, Merged, PageData, chosen, is_exhibited};
 use synergy_report::score::Results;
 
-use crate::plan::{Plan, PlannedStage};
+use crate::plan::Plan;
 use crate::planted::Planted;
-use crate::recipe::{Recipe, StageSpec};
+use crate::recipe::{Recipe, RegimeSpec, StageSpec};
 use crate::run::CODE;
 use crate::run::analysis::analyses;
+use crate::run::artifact::read_curve;
 use crate::run::evaluation::{Evaluated, samples};
 use crate::run::store::Store;
-use crate::train::StepFigures;
+use crate::train::pool::Files;
 
-/// Sides of a picture on the page at most, in pixels: a published one may be a photograph.
+/// Longest side of a picture on the page, in pixels: a published one may be a photograph.
 const PICTURE_SIDE_MAX: u32 = 448;
 
-/// Collects it.
+/// The page's data.
 ///
 /// # Errors
 /// If a stage's curve is damaged or a picture cannot be drawn.
@@ -34,72 +35,60 @@ pub(super) fn data(
     evaluated: &[Evaluated],
     results: &Results,
     store: &Store,
+    files: &Files,
     planted: Option<Planted>,
 ) -> Result<PageData> {
     Ok(PageData {
         analyses: Some(analyses(&recipe.name, evaluated, results, planted)?),
         merges: merges(recipe),
         curves: curves(recipe, plan, store)?,
-        exhibits: exhibits(recipe, evaluated, results)?,
+        exhibits: exhibits(&samples(recipe, files)?, evaluated, results)?,
         history: golden::history(&recipe.name)?,
         code_hash: CODE.to_owned(),
     })
 }
 
-/// Regimes that end with a merge, their parents under the names of the regimes that end with these.
+/// The name of the regime that ends with `stage`, if one does.
+fn regime_of(recipe: &Recipe, stage: &str) -> Option<String> {
+    let regime = recipe.regimes.iter().find(|regime| regime.stage == stage);
+    regime.map(|regime| regime.name.clone())
+}
+
+/// Regimes that end with a merge; its parents go by the names of the regimes that end with them.
 fn merges(recipe: &Recipe) -> Vec<Merged> {
-    let regime = |stage: &String| {
-        recipe
-            .regimes
-            .iter()
-            .find(|regime| regime.stage == *stage)
-            .map(|regime| regime.name.clone())
-    };
-    let of = |spec: &crate::recipe::RegimeSpec| {
-        let StageSpec::Merge(merge) = recipe.stages.get(&spec.stage)? else { return None };
-        let method = serde_json::to_value(merge.merge.method).ok()?;
+    let merged = |spec: &RegimeSpec| {
+        let StageSpec::Merge(stage) = recipe.stages.get(&spec.stage)? else { return None };
+        let method = serde_json::to_value(stage.merge.method).ok()?;
+        let parent = |stage: &String| regime_of(recipe, stage).unwrap_or_else(|| stage.clone());
         Some(Merged {
             regime: spec.name.clone(),
             method: method.as_str()?.to_owned(),
-            share: merge.merge.share,
-            parents: merge
-                .parents
-                .each_ref()
-                .map(|stage| regime(stage).unwrap_or_else(|| stage.clone())),
+            share: stage.merge.share,
+            parents: stage.parents.each_ref().map(parent),
         })
     };
-    recipe.regimes.iter().filter_map(of).collect()
+    recipe.regimes.iter().filter_map(merged).collect()
 }
 
+/// The curves of all stages that train, each under the regime that ends with it, or else the first that needs it.
 fn curves(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<Vec<Curve>> {
     let mut curves = Vec::new();
-    for planned in &plan.stages {
-        // Only a stage that trains records a curve; one that is not in the store has none to show.
-        let artifact = store.open_artifact(&planned.key)?;
-        let Some(artifact) = artifact.filter(|_| planned.spec.training().is_some()) else {
-            continue;
-        };
-        let steps = artifact
-            .read("curve.jsonl")?
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(|line| serde_json::from_slice(line).context("a line of a curve"))
-            .collect::<Result<Vec<StepFigures>>>()?;
-        let Some(regime) = owner(recipe, planned) else { continue };
-        curves.push(Curve { regime, stage: planned.name.clone(), seed: planned.seed, steps });
+    for planned in plan.stages.iter().filter(|planned| planned.spec.training().is_some()) {
+        let regime = regime_of(recipe, &planned.name).or_else(|| planned.regimes.first().cloned());
+        // A stage that is not in the store has nothing to show.
+        if let (Some(regime), Some(steps)) = (regime, read_curve(store, planned)?) {
+            curves.push(Curve { regime, stage: planned.name.clone(), seed: planned.seed, steps });
+        }
     }
     Ok(curves)
 }
 
-/// The regime that ends with the stage, or the first that needs it.
-fn owner(recipe: &Recipe, planned: &PlannedStage) -> Option<String> {
-    let ends = recipe.regimes.iter().find(|regime| regime.stage == planned.name);
-    ends.map(|regime| regime.name.clone()).or_else(|| planned.regimes.first().cloned())
-}
-
-/// The chosen questions with the first answer of the first seed of every row that shows some.
-fn exhibits(recipe: &Recipe, evaluated: &[Evaluated], results: &Results) -> Result<Vec<Exhibit>> {
-    let samples = samples(recipe)?;
+/// The chosen questions, each with the first answer of the first seed of every row that is exhibited.
+fn exhibits(
+    samples: &[Sample],
+    evaluated: &[Evaluated],
+    results: &Results,
+) -> Result<Vec<Exhibit>> {
     let mut rows: Vec<&Evaluated> = Vec::new();
     for row in evaluated.iter().filter(|row| is_exhibited(results, &row.planned.name)) {
         if rows.iter().all(|known| known.planned.name != row.planned.name) {
@@ -125,9 +114,9 @@ fn exhibits(recipe: &Recipe, evaluated: &[Evaluated], results: &Results) -> Resu
     Ok(exhibits)
 }
 
-/// The sample's picture as a PNG file, as small as may be.
+/// The sample's first picture as a PNG file, as small as the format allows.
 fn png(sample: &Sample) -> Result<Vec<u8>> {
-    let mut picture = sample.images.first().context("a question has a picture")?.load()?;
+    let mut picture = sample.images.first().context("the question has no picture")?.load()?;
     if picture.width().max(picture.height()) > PICTURE_SIDE_MAX {
         let picture_of = DynamicImage::ImageRgb8(picture);
         picture = picture_of.thumbnail(PICTURE_SIDE_MAX, PICTURE_SIDE_MAX).into_rgb8();

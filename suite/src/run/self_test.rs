@@ -1,7 +1,7 @@
-//! The gate put to the test: faults that it must see, and honest reruns that it must let pass.
+//! Tests the gate: with faults that it must find, and with honest reruns that it must let pass.
 //!
 //! Does not know the gate's rule, nor how a fault is planted. Every probe is a whole run of the profile, judged as
-//! any run is; what a fault leaves as it was is taken from the run without it.
+//! any run is; artifacts that a fault does not touch are those of the run without it.
 
 use std::ops::RangeInclusive;
 use std::time::Instant;
@@ -17,13 +17,13 @@ use crate::run::event::Events;
 use crate::run::golden;
 use crate::run::{Options, Variant, reproduce};
 
-/// Seeds of the reruns; no recipe has them.
+/// Seeds of the reruns, which no recipe uses.
 const REDRAWN: RangeInclusive<u64> = 101..=110;
-/// What a pull request has time for: one fault of the parser, one of the weights, two of training.
+/// The faults that a pull request has time for: one of the parser, one of the weights, two of training.
 const FEW: [Planted; 4] =
     [Planted::FirstNumber, Planted::ZeroedTensor, Planted::MixedGroups, Planted::FlippedKl];
 
-/// The probes of a whole test, or `few` of them: the run as it is, faults, reruns.
+/// The probes of a whole test, or `few` of them: the unchanged run, faults, reruns.
 fn variants(few: bool) -> Vec<Variant> {
     let faults = if few { &FEW[..] } else { &Planted::ALL[..] };
     let reruns = if few { 1 } else { REDRAWN.count() };
@@ -35,7 +35,7 @@ fn variants(few: bool) -> Vec<Variant> {
 /// Judges every probe of profile `recipe` by its golden results.
 ///
 /// # Errors
-/// If there are none, the recipe has no gate, or a run cannot be finished.
+/// If there are no golden results, the recipe has no gate, or a run cannot be finished.
 pub fn run(recipe: &Recipe, options: &Options, few: bool) -> Result<Report> {
     let gate = recipe.gate()?;
     let golden = golden::read(&recipe.name)?;

@@ -1,11 +1,10 @@
-//! One stage that trains: from the store, from its last checkpoint, or from what it starts from.
+//! One stage: read from the store, or trained from its last checkpoint or from what it starts from.
 //!
-//! Does not know regimes. A finished stage is an artifact (`model.safetensors`, or its shards and their index,
-//! `summary.json`, `curve.jsonl`, and an adapter's two files if one was trained, which is merged into the model);
-//! an unfinished one is an artifact under another key, replaced every few steps. Weights are written and read
-//! tensor by tensor: a model is never in memory a second time as bytes.
+//! Does not know regimes, nor how a kind of stage trains. A finished stage is an artifact (`model.safetensors`, or its
+//! shards and their index, `summary.json`, `curve.jsonl`, and an adapter's two files if one was trained, which is merged
+//! into the model); an unfinished one is an artifact under another key, replaced every few steps. Weights are written and
+//! read tensor by tensor: a model is never in memory a second time as bytes.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
@@ -26,20 +25,22 @@ use crate::device::Compute;
 use crate::key::Key;
 use crate::limits::forward_flops;
 use crate::plan::PlannedStage;
-use crate::recipe::StageSpec;
+use crate::recipe::{Role, StageSpec, ValidationQuestions, ValidationSpec};
 use crate::run::artifact::{Summary, checkpoint, lines, summarize, to_lines, write_finished};
 use crate::run::base::Base;
 use crate::run::data;
 use crate::run::event::{Bar, Event, Events, interrupted};
 use crate::run::once::once;
 use crate::run::store::Store;
-use crate::train::dataset::{Dataset, Example};
+use crate::train::algorithm::{Algorithm, Draws, Reference, StageInputs};
+use crate::train::dataset::Dataset;
+use crate::train::engine::{Engine, Question, completions};
 use crate::train::features::FeatureCache;
-use crate::train::grpo::{self, Reference};
-use crate::train::pool;
-use crate::train::rollout::{Question, evaluate};
-use crate::train::sequence::{Prompter, Sequence, test_samples};
-use crate::train::{Context, StepFigures, Trainer, hybrid, pretrain, sft};
+use crate::train::kinds::algorithm;
+use crate::train::pool::{Files, Pool};
+use crate::train::rollout::LocalEngine;
+use crate::train::sequence::{Prompter, test_samples};
+use crate::train::{Context, StepFigures, Trainer};
 
 /// The largest file of weights in the store, in bytes of numbers: what the Hugging Face hub's tools cut at.
 const MAX_SHARD_BYTES: usize = 5_000_000_000;
@@ -54,6 +55,21 @@ impl PlannedStage {
     }
 }
 
+/// Steps that are prepared ahead of the one that computes.
+const STEPS_AHEAD: usize = 2;
+
+/// Where a stage finds its model and leaves its files.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    base: &'a Base,
+    compute: &'a Compute,
+    store: &'a Store,
+    files: &'a Files,
+    /// Size of a file of weights, in bytes of numbers, at most.
+    max_shard_bytes: usize,
+}
+
+/// How far a checkpoint inside a stage is.
 #[derive(Debug, Serialize, Deserialize)]
 struct Progress {
     step: usize,
@@ -63,87 +79,27 @@ struct Progress {
     best: Option<(usize, f64)>,
 }
 
-enum Work {
-    Sequences(Vec<Sequence>),
-    Questions(Vec<Question>),
-}
-
-/// All that a stage draws from.
-#[derive(Default)]
-struct Plenty<'a> {
-    /// What is learned, in epochs.
-    examples: &'a [Example],
-    /// Places in the training pool that rollouts are asked for.
-    pool: Vec<u64>,
-    /// Answers by question, for where rollouts fail.
-    taught: BTreeMap<&'a str, &'a str>,
-    /// What chooses among epochs, if the stage keeps its best.
-    validation: Option<Validation>,
-}
-
-impl<'a> Plenty<'a> {
-    /// From the data sets that the stage names.
-    fn of(planned: &PlannedStage, inputs: &'a [Dataset], base: &Base) -> Result<Plenty<'a>> {
-        let mut plenty = Plenty::default();
-        let mut solved = BTreeSet::new();
-        let named = planned.spec.data();
-        for ((key, name), data) in named.iter().zip(inputs) {
-            match (*key, &planned.spec) {
-                ("skip_solved_by", _) => solved = data.solved(),
-                (_, StageSpec::Hybrid(_)) => plenty.taught = data.answers(),
-                _ => plenty.examples = &data.examples,
-            }
-            ensure!(
-                *key == "skip_solved_by" || !data.examples.is_empty(),
-                "stage `{name}` left no answers to learn for `{}`\n\
-                 hint: its model was never right; ask more often, or easier questions",
-                planned.name
-            );
+/// Sorts the data sets that a stage names by their roles.
+///
+/// # Errors
+/// If one of them has no answers to learn.
+fn stage_inputs<'a>(planned: &'a PlannedStage, data: &'a [Dataset]) -> Result<StageInputs<'a>> {
+    let mut inputs = StageInputs::default();
+    for (input, data) in planned.spec.data().into_iter().zip(data) {
+        match input.role {
+            Role::Solved => inputs.solved = data.solved(),
+            Role::Demonstrations => inputs.demonstrations = data.answers(),
+            _ => inputs.examples = &data.examples,
         }
-        if let Some(spec) = planned.spec.grpo() {
-            plenty.pool = grpo::pool(spec, planned.seed, &solved)?;
-        }
-        if let (Some(v), StageSpec::Sft(sft)) = (&planned.validation, &planned.spec) {
-            let prompter = &base.prompter;
-            let ask = |sample| Question::new(prompter, sample, true);
-            let samples = match (&v.files, v.drawn()) {
-                (Some(files), _) => {
-                    spread(pool::opened(files)?.to_vec(), v.num_questions.unwrap_or(usize::MAX))
-                }
-                (None, Some(drawn)) => test_samples(drawn, Split::Validation)?,
-                (None, None) => bail!("checked when the recipe was read"),
-            };
-            plenty.validation = Some(Validation {
-                questions: samples.into_iter().map(ask).collect::<Result<_>>()?,
-                sampling: Sampling::greedy(v.max_new_tokens, prompter.tokenizer.ids.eos),
-                steps_per_epoch: sft::num_steps(sft, plenty.examples.len()) / sft.num_epochs,
-            });
-        }
-        Ok(plenty)
+        ensure!(
+            input.role == Role::Solved || !data.examples.is_empty(),
+            "stage `{}` left no answers to learn for `{}`\n\
+             hint: its model was never right; ask more often, or easier questions",
+            input.stage,
+            planned.name
+        );
     }
-
-    fn num_steps(&self, spec: &StageSpec) -> usize {
-        match spec {
-            StageSpec::Pretrain(s) => s.num_steps,
-            StageSpec::Sft(s) => sft::num_steps(s, self.examples.len()),
-            _ => spec.grpo().map_or(0, |s| s.num_steps),
-        }
-    }
-
-    /// What `step` works on, made on the host.
-    fn work(&self, prompter: &Prompter, planned: &PlannedStage, step: usize) -> Result<Work> {
-        let seed = planned.seed();
-        let sequences = match &planned.spec {
-            StageSpec::Pretrain(s) => pretrain::batch(prompter, s, seed, step)?,
-            StageSpec::Sft(s) => sft::batch(prompter, s, self.examples, planned.seed, seed, step)?,
-            spec => {
-                let spec = spec.grpo().context("a stage that trains")?;
-                let asked = grpo::batch(prompter, spec, &self.pool, planned.seed, seed, step)?;
-                return Ok(Work::Questions(asked));
-            }
-        };
-        Ok(Work::Sequences(sequences))
-    }
+    Ok(inputs)
 }
 
 /// The most accurate checkpoint of an epoch so far.
@@ -153,7 +109,7 @@ struct Best {
     learned: Parameters,
 }
 
-/// All that changes from step to step, which is all that a checkpoint inside a stage holds.
+/// Everything that changes from step to step, which is all that a checkpoint inside a stage holds.
 struct State {
     trainer: Trainer,
     curve: Vec<StepFigures>,
@@ -167,7 +123,7 @@ impl State {
         self.curve.len()
     }
 
-    /// From the checkpoint under `key`, if there is one.
+    /// Goes on from the checkpoint under `key`; false if there is none.
     fn resume(&mut self, store: &Store, key: &Key, compute: &Compute) -> Result<bool> {
         let Some(artifact) = store.open_artifact(key)? else { return Ok(false) };
         let shapes = self.trainer.learned().shapes();
@@ -189,13 +145,13 @@ impl State {
         Ok(true)
     }
 
+    /// Replaces the checkpoint under `key` with one of the state as it is.
     fn save(
         &self,
-        store: &Store,
         key: &Key,
         planned: &PlannedStage,
+        place: Place<'_>,
         clock: Instant,
-        max_shard_bytes: usize,
     ) -> Result<()> {
         let progress = Progress {
             step: self.step(),
@@ -204,9 +160,9 @@ impl State {
             best: self.best.as_ref().map(|best| (best.epoch, best.accuracy)),
         };
         let optimizer = &self.trainer.optimizer;
-        store.put_with(key, &json!({"partial": planned.depends_on}), |dir| {
+        place.store.put_with(key, &json!({"partial": planned.depends_on}), |dir| {
             let keep = |name, parameters: &Parameters| {
-                parameters.save_named(name, dir, StoredDtype::F32, max_shard_bytes)
+                parameters.save_named(name, dir, StoredDtype::F32, place.max_shard_bytes)
             };
             keep("learned", self.trainer.learned())?;
             keep("first", &optimizer.first)?;
@@ -220,18 +176,21 @@ impl State {
         })
     }
 
-    /// Whether the epoch that has just ended left the best model so far; its accuracy joins the step's figures.
+    /// Judges the epoch that has just ended, if one has: its accuracy joins the step's figures, and the best model so far
+    /// is kept.
     fn judge_epoch(
         &mut self,
-        plenty: &Plenty<'_>,
+        validation: &Validation,
+        engine: &mut dyn Engine,
         context: &Context<'_>,
         planned: &PlannedStage,
     ) -> Result<()> {
-        let Some(validation) = &plenty.validation else { return Ok(()) };
         if !self.step().is_multiple_of(validation.steps_per_epoch) {
             return Ok(());
         }
-        let accuracy = validation.accuracy(&self.trainer.parameters, context, planned.seed())?;
+        engine.load(&self.trainer.parameters)?;
+        let accuracy = validation.accuracy(engine, context, planned.seed())?;
+        engine.unload();
         if let Some(figures) = self.curve.last_mut() {
             figures.insert("validation_accuracy".into(), accuracy);
         }
@@ -241,6 +200,20 @@ impl State {
             self.best = Some(Best { epoch, accuracy, learned });
         }
         Ok(())
+    }
+
+    /// Goes back to the best model, if one was chosen, and sums up what the stage took.
+    fn summary(&mut self, place: Place<'_>, clock: Instant) -> Summary {
+        let wall_time_s = self.wall_time_s + clock.elapsed().as_secs_f64();
+        let flops = forward_flops(&place.base.prompter.config);
+        let cost = Cost::of(&self.curve, self.trainer.num_updates, flops, wall_time_s);
+        let mut figures = summarize(&self.curve);
+        if let Some(best) = self.best.take() {
+            figures.insert("best_epoch".into(), best.epoch as f64);
+            figures.insert("validation_accuracy".into(), best.accuracy);
+            self.trainer.set_learned(best.learned);
+        }
+        Summary { cost, figures }
     }
 }
 
@@ -252,10 +225,32 @@ struct Validation {
 }
 
 impl Validation {
+    /// Reads the questions.
+    fn new(
+        spec: &ValidationSpec,
+        files: &Files,
+        prompter: &Prompter,
+        steps_per_epoch: usize,
+    ) -> Result<Validation> {
+        let samples = match &spec.questions {
+            ValidationQuestions::Drawn(drawn) => test_samples(*drawn, Split::Validation)?,
+            ValidationQuestions::Files { files: spec, num_questions } => {
+                let samples = files.training(spec)?.to_vec();
+                spread(samples, num_questions.unwrap_or(usize::MAX))
+            }
+        };
+        let ask = |sample| Question::new(prompter, sample, true);
+        Ok(Validation {
+            questions: samples.into_iter().map(ask).collect::<Result<_>>()?,
+            sampling: Sampling::greedy(spec.max_new_tokens, prompter.tokenizer.ids.eos),
+            steps_per_epoch,
+        })
+    }
+
     /// Share of right answers, decoded greedily.
-    fn accuracy(&self, parameters: &Parameters, context: &Context<'_>, seed: Seed) -> Result<f64> {
-        let model = context.model(parameters);
-        let completions = evaluate(&model, context, &self.questions, 1, &self.sampling, seed)?;
+    fn accuracy(&self, engine: &dyn Engine, context: &Context<'_>, seed: Seed) -> Result<f64> {
+        let tokenizer = &context.prompter.tokenizer;
+        let completions = completions(engine, tokenizer, &self.questions, 1, &self.sampling, seed)?;
         let right =
             completions.iter().filter(|c| c.outcome(context.grader) == Outcome::Correct).count();
         Ok(right as f64 / completions.len() as f64)
@@ -271,8 +266,10 @@ pub fn run(
     base: &Base,
     compute: &Compute,
     store: &Store,
+    files: &Files,
     events: &mut Events,
 ) -> Result<Summary> {
+    let place = Place { base, compute, store, files, max_shard_bytes: MAX_SHARD_BYTES };
     let (stage, seed) = (planned.name.as_str(), planned.seed);
     let find = |events: &mut Events| {
         let Some(artifact) = store.open_artifact(&planned.key)? else { return Ok(None) };
@@ -280,37 +277,41 @@ pub fn run(
         let summary = artifact.read("summary.json")?;
         serde_json::from_slice(&summary).context("summary of a stage").map(Some)
     };
-    once(store, &planned.key, &format!("stage `{stage}` (seed {seed})"), events, find, |events| {
-        run_in_shards(planned, base, compute, store, events, MAX_SHARD_BYTES)
-    })
+    let what = format!("stage `{stage}` (seed {seed})");
+    once(store, &planned.key, &what, events, find, |events| run_in(place, planned, events))
 }
 
-/// Runs `planned`, which the store lacks, with weights in files of at most `max_shard_bytes`.
-fn run_in_shards(
-    planned: &PlannedStage,
-    base: &Base,
-    compute: &Compute,
-    store: &Store,
-    events: &mut Events,
-    max_shard_bytes: usize,
-) -> Result<Summary> {
-    let (stage, seed) = (planned.name.as_str(), planned.seed);
+/// Runs `planned`, which the store lacks.
+fn run_in(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Result<Summary> {
+    let Place { base, compute, store, .. } = place;
+    match &planned.spec {
+        StageSpec::Merge(spec) => merge(&spec.merge, planned, place, events),
+        spec if spec.training().is_some() => train(place, planned, events),
+        _ => data::run(planned, base, compute, store, place.files, events),
+    }
+}
+
+/// Trains `planned` to its end and leaves it in the store.
+fn train(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Result<Summary> {
+    let Place { base, compute, store, .. } = place;
     let spec = &planned.spec;
     let (Some(from), Some(training), Some(optimizer)) =
         (&planned.from, spec.training(), spec.optimizer())
     else {
-        return match spec {
-            StageSpec::Merge(spec) => {
-                merge(&spec.merge, planned, base, store, events, max_shard_bytes)
-            }
-            _ => data::run(planned, base, compute, store, events),
-        };
+        bail!("stage `{}` does not train", planned.name)
     };
     let start = checkpoint(store, from, base, &compute.device, None)?;
-    let inputs = data::inputs(planned, store)?;
-    let plenty = Plenty::of(planned, &inputs, base)?;
-    let num_steps = plenty.num_steps(spec);
-    let num_updates = num_steps * spec.grpo().map_or(1, |s| s.num_mini_batches);
+    let data = data::inputs(planned, store)?;
+    let pool = Pool { files: place.files, run_seed: planned.seed };
+    let draws = Draws { pool, stage: planned.seed() };
+    let algorithm = algorithm(spec, stage_inputs(planned, &data)?, draws)?
+        .with_context(|| format!("stage `{}` does not train", planned.name))?;
+    let algorithm = algorithm.as_ref();
+    let validation = planned.validation.as_ref();
+    let validation = validation
+        .map(|spec| Validation::new(spec, place.files, &base.prompter, algorithm.steps_per_epoch()))
+        .transpose()?;
+    let num_updates = algorithm.num_steps() * algorithm.updates_per_step();
     let mut state = State {
         trainer: Trainer::new(training, optimizer, num_updates, &start, planned.seed())?,
         curve: Vec::new(),
@@ -319,6 +320,7 @@ fn run_in_shards(
     };
     let partial = Key::of(&json!({"partial": planned.key}));
     if state.resume(store, &partial, compute)? {
+        let (stage, seed) = (planned.name.as_str(), planned.seed);
         events.write(Event::StageResumed { stage, seed, step: state.step() })?;
     }
 
@@ -331,127 +333,127 @@ fn run_in_shards(
         grader: planned.grader,
         planted: planned.planted,
     };
+    let engine = LocalEngine::new(&base.prompter.config, compute, training.dtype());
+    let mut engine = engine.with_features(features.as_ref());
     // KL is measured from where the stage starts.
     let reference = Reference { parameters: &start, features: features.as_ref() };
     let clock = Instant::now();
-    let first = state.step();
-    let mut last_kept = first;
-    let mut bar = events.bar(&format!("{stage} (seed {seed})"), num_steps, first);
-    // A stage that has changed is another curve.
-    let mut scalars =
-        events.scalars(&format!("{stage}-{seed}-{}", &planned.key.as_str()[..KEY_CHARS]))?;
-    std::thread::scope(|scope| -> Result<()> {
-        // Pictures and prompts of the next steps are made while this one computes.
-        let (sender, receiver) = sync_channel(2);
-        let (prompter, plenty) = (&base.prompter, &plenty);
-        scope.spawn(move || {
-            for step in first..num_steps {
-                // A closed channel means that the loop below has stopped.
-                if sender.send(plenty.work(prompter, planned, step)).is_err() {
-                    break;
-                }
-            }
-        });
-        for step in first..num_steps {
-            let work = receiver.recv().context("the data thread stopped")??;
-            let done = step as f64 / num_steps as f64;
-            let figures = one_step(
-                &mut state.trainer,
-                &context,
-                planned,
-                reference,
-                plenty,
-                &work,
-                done,
-                step,
-            )
-            .with_context(|| {
-                let kept = match last_kept {
-                    0 => "it has no checkpoint yet".to_owned(),
-                    last => format!("its checkpoint of step {last} is kept"),
-                };
-                format!("stage `{stage}` (seed {seed}) stopped at step {}; {kept}", step + 1)
-            })?;
-            state.curve.push(figures);
-            state.judge_epoch(plenty, &context, planned)?;
-            let figures = &state.curve[step];
-            events.write(Event::Step { stage, seed, step, figures })?;
-            scalars.write(step, figures)?;
-            tell(&mut bar, step + 1, figures);
-            let stop = interrupted();
-            if stop || ((step + 1) % training.checkpoint_every == 0 && step + 1 < num_steps) {
-                state.save(store, &partial, planned, clock, max_shard_bytes)?;
-                last_kept = step + 1;
-                events.write(Event::Checkpoint { stage, seed, step: step + 1 })?;
-            }
-            if stop {
-                bail!(
-                    "interrupted at step {} of `{stage}`\nhint: the same command goes on from there",
-                    step + 1
-                );
-            }
-        }
-        Ok(())
-    })?;
+    let label = format!("{} (seed {})", planned.name, planned.seed);
+    let bar = events.bar(&label, algorithm.num_steps(), state.step());
+    let mut run = Run { place, planned, algorithm, validation, context, reference, clock, bar };
+    run.all_steps(&mut state, &mut engine, &partial, events)?;
 
-    let wall_time_s = state.wall_time_s + clock.elapsed().as_secs_f64();
-    let config = &base.prompter.config;
-    let cost =
-        Cost::of(&state.curve, state.trainer.num_updates, forward_flops(config), wall_time_s);
-    let mut figures = summarize(&state.curve);
-    if let Some(best) = state.best {
-        figures.insert("best_epoch".into(), best.epoch as f64);
-        figures.insert("validation_accuracy".into(), best.accuracy);
-        state.trainer.set_learned(best.learned);
-    }
-    let summary = Summary { cost, figures };
+    let summary = state.summary(place, clock);
     store.put_with(&planned.key, &planned.depends_on, |dir| {
-        write_finished(dir, &state.trainer.finished(), &summary, max_shard_bytes)?;
+        write_finished(dir, &state.trainer.finished(), &summary, place.max_shard_bytes)?;
         for (name, bytes) in state.trainer.adapter_files() {
             fs::write(dir.join(name), bytes)?;
         }
         Ok(fs::write(dir.join("curve.jsonl"), to_lines(&state.curve)?)?)
     })?;
     store.remove(&partial)?;
-    events.write(Event::StageDone { stage, seed, key: planned.key.as_str(), wall_time_s })?;
-    bar.finish(&format!("done in {wall_time_s:.0} s"));
+    done(planned, &summary, events)?;
+    run.bar.finish(&format!("done in {:.0} s", summary.cost.wall_time_s));
     Ok(summary)
 }
 
-/// The step of the algorithm that `planned` is of; `done` is the share of its steps that is behind.
-#[expect(clippy::too_many_arguments, reason = "one arm for each algorithm, each with its own step")]
-fn one_step(
-    trainer: &mut Trainer,
-    context: &Context<'_>,
-    planned: &PlannedStage,
-    reference: Reference<'_>,
-    plenty: &Plenty<'_>,
-    work: &Work,
-    done: f64,
-    step: usize,
-) -> Result<StepFigures> {
-    let seed = planned.seed().fold_in("rollouts").at(step as u64);
-    match (work, &planned.spec) {
-        (Work::Questions(questions), StageSpec::Grpo(s)) => {
-            grpo::step(trainer, context, s, reference, questions, seed)
-        }
-        (Work::Questions(questions), StageSpec::Hybrid(s)) => {
-            hybrid::step(trainer, context, s, reference, questions, &plenty.taught, done, seed)
-        }
-        (Work::Sequences(sequences), _) => pretrain::step(trainer, context, sequences),
-        (Work::Questions(_), _) => bail!("questions are for rollouts only"),
+/// The training of a stage in this process: all that does not change from step to step.
+struct Run<'a> {
+    place: Place<'a>,
+    planned: &'a PlannedStage,
+    algorithm: &'a dyn Algorithm,
+    validation: Option<Validation>,
+    context: Context<'a>,
+    reference: Reference<'a>,
+    clock: Instant,
+    bar: Bar,
+}
+
+impl Run<'_> {
+    /// Computes all steps from where `state` is, with a checkpoint under `partial` every few of them.
+    fn all_steps(
+        &mut self,
+        state: &mut State,
+        engine: &mut dyn Engine,
+        partial: &Key,
+        events: &mut Events,
+    ) -> Result<()> {
+        let (first, num_steps) = (state.step(), self.algorithm.num_steps());
+        let mut last_kept = first;
+        // A stage that has changed is another curve.
+        let (planned, stage, seed) = (self.planned, self.planned.name.as_str(), self.planned.seed);
+        let mut scalars =
+            events.scalars(&format!("{stage}-{seed}-{}", &planned.key.as_str()[..KEY_CHARS]))?;
+        std::thread::scope(|scope| -> Result<()> {
+            // Pictures and prompts of the next steps are made while this one computes.
+            let (sender, receiver) = sync_channel(STEPS_AHEAD);
+            let (algorithm, prompter) = (self.algorithm, self.context.prompter);
+            scope.spawn(move || {
+                for step in first..num_steps {
+                    // A closed channel means that the loop below has stopped.
+                    if sender.send(algorithm.prepare(prompter, step)).is_err() {
+                        break;
+                    }
+                }
+            });
+            for step in first..num_steps {
+                let prepared = receiver.recv().context("the data thread stopped")??;
+                let figures = prepared(&mut state.trainer, engine, &self.context, self.reference)
+                    .with_context(|| stopped(planned, step, last_kept))?;
+                state.curve.push(figures);
+                if let Some(validation) = &self.validation {
+                    state.judge_epoch(validation, engine, &self.context, planned)?;
+                }
+                let figures = &state.curve[step];
+                events.write(Event::Step { stage, seed, step, figures })?;
+                scalars.write(step, figures)?;
+                show(&mut self.bar, step + 1, figures);
+                let stop = interrupted();
+                let every = self.context.training.checkpoint_every;
+                if stop || ((step + 1) % every == 0 && step + 1 < num_steps) {
+                    state.save(partial, planned, self.place, self.clock)?;
+                    last_kept = step + 1;
+                    events.write(Event::Checkpoint { stage, seed, step: step + 1 })?;
+                }
+                if stop {
+                    bail!(
+                        "interrupted at step {} of `{stage}`\nhint: the same command goes on from there",
+                        step + 1
+                    );
+                }
+            }
+            Ok(())
+        })
     }
 }
 
-/// The model between two others.
+/// What an error in a step begins with.
+fn stopped(planned: &PlannedStage, step: usize, last_kept: usize) -> String {
+    let kept = match last_kept {
+        0 => "it has no checkpoint yet".to_owned(),
+        last => format!("its checkpoint of step {last} is kept"),
+    };
+    format!("stage `{}` (seed {}) stopped at step {}; {kept}", planned.name, planned.seed, step + 1)
+}
+
+/// Records that `planned` is finished.
+fn done(planned: &PlannedStage, summary: &Summary, events: &mut Events) -> Result<()> {
+    events.write(Event::StageDone {
+        stage: &planned.name,
+        seed: planned.seed,
+        key: planned.key.as_str(),
+        wall_time_s: summary.cost.wall_time_s,
+    })
+}
+
+/// Merges the parents of `planned` and leaves the model in the store.
 fn merge(
     spec: &MergeSpec,
     planned: &PlannedStage,
-    base: &Base,
-    store: &Store,
+    place: Place<'_>,
     events: &mut Events,
-    max_shard_bytes: usize,
 ) -> Result<Summary> {
+    let Place { base, store, .. } = place;
     let clock = Instant::now();
     // Numbers are merged on the host, a tensor at a time.
     let read = |key| checkpoint(store, key, base, &Compute::host(), None);
@@ -468,19 +470,14 @@ fn merge(
     let cost = Cost { wall_time_s, ..Cost::default() };
     let summary = Summary { cost, figures };
     store.put_with(&planned.key, &planned.depends_on, |dir| {
-        write_finished(dir, &merged, &summary, max_shard_bytes)
+        write_finished(dir, &merged, &summary, place.max_shard_bytes)
     })?;
-    events.write(Event::StageDone {
-        stage: &planned.name,
-        seed: planned.seed,
-        key: planned.key.as_str(),
-        wall_time_s,
-    })?;
+    done(planned, &summary, events)?;
     Ok(summary)
 }
 
-/// What every finished stage with a model leaves in `dir`.
-fn tell(bar: &mut Bar, done: usize, figures: &StepFigures) {
+/// Shows a step's most telling figures.
+fn show(bar: &mut Bar, done: usize, figures: &StepFigures) {
     let get = |name: &str| figures.get(name).copied();
     let message = match (get("reward"), get("loss")) {
         (Some(reward), _) => {
@@ -499,7 +496,7 @@ mod tests {
     use crate::plan::{Plan, plan};
     use crate::recipe::Recipe;
     use crate::run::artifact::curve;
-    use crate::run::{Variant, basis, open_base};
+    use crate::run::{Variant, key_inputs, open_base};
 
     /// The largest file: a tenth of the model.
     const SHARD_BYTES: usize = 200_000;
@@ -509,43 +506,45 @@ mod tests {
         let text = include_str!("../../../tests/recipes/tiny.toml");
         let recipe = Recipe::parse(&text.replacen("num_epochs = 1", "num_epochs = 2", 1)).unwrap();
         let base = open_base(&recipe, compute).unwrap();
-        let mut plan = plan(&recipe, &basis(&recipe, &base, compute, Variant::Usual).unwrap());
+        let mut plan = plan(
+            &recipe,
+            &key_inputs(&recipe, &base, compute, Variant::Usual, &Files::default()).unwrap(),
+        );
         plan.stages.retain(|stage| ["traces", "sft"].contains(&stage.name.as_str()));
         (base, plan)
     }
 
-    /// Does the first `num_steps` steps of `planned` and keeps where they lead to under its partial key.
-    fn stop_after(
-        num_steps: usize,
-        planned: &PlannedStage,
-        base: &Base,
-        compute: &Compute,
-        store: &Store,
-    ) -> Key {
-        let (prompter, spec) = (&base.prompter, &planned.spec);
+    /// Does the first `num_steps` steps of `planned` and saves where they lead to under its partial key.
+    fn stop_after(num_steps: usize, planned: &PlannedStage, place: Place<'_>) -> Key {
+        let (prompter, spec) = (&place.base.prompter, &planned.spec);
         let (training, optimizer) = (spec.training().unwrap(), spec.optimizer().unwrap());
-        let inputs = data::inputs(planned, store).unwrap();
-        let plenty = Plenty::of(planned, &inputs, base).unwrap();
-        let start = &base.parameters;
-        let all_steps = plenty.num_steps(spec);
+        let data = data::inputs(planned, place.store).unwrap();
+        let pool = Pool { files: place.files, run_seed: planned.seed };
+        let draws = Draws { pool, stage: planned.seed() };
+        let inputs = stage_inputs(planned, &data).unwrap();
+        let algorithm = algorithm(spec, inputs, draws).unwrap().unwrap();
+        let validation = planned.validation.as_ref().unwrap();
+        let validation =
+            Validation::new(validation, place.files, prompter, algorithm.steps_per_epoch())
+                .unwrap();
+        let start = &place.base.parameters;
+        let all_steps = algorithm.num_steps();
         let trainer = Trainer::new(training, optimizer, all_steps, start, planned.seed()).unwrap();
         let mut state = State { trainer, curve: Vec::new(), best: None, wall_time_s: 0.0 };
         let features = FeatureCache::of(training, start).unwrap();
         let features = features.as_ref();
-        let context = Context { features, ..Context::new(prompter, compute, training) };
+        let context = Context { features, ..Context::new(prompter, place.compute, training) };
         let reference = Reference { parameters: start, features };
+        let config = &prompter.config;
+        let engine = &mut LocalEngine::new(config, place.compute, training.dtype());
         for step in 0..num_steps {
-            let work = plenty.work(prompter, planned, step).unwrap();
-            let done = step as f64 / all_steps as f64;
-            let trainer = &mut state.trainer;
-            let figures =
-                one_step(trainer, &context, planned, reference, &plenty, &work, done, step);
-            state.curve.push(figures.unwrap());
-            state.judge_epoch(&plenty, &context, planned).unwrap();
+            let prepared = algorithm.prepare(prompter, step).unwrap();
+            state.curve.push(prepared(&mut state.trainer, engine, &context, reference).unwrap());
+            state.judge_epoch(&validation, engine, &context, planned).unwrap();
         }
         assert!(state.best.is_some(), "no epoch is over");
         let key = Key::of(&json!({"partial": planned.key}));
-        state.save(store, &key, planned, Instant::now(), SHARD_BYTES).unwrap();
+        state.save(&key, planned, place, Instant::now()).unwrap();
         key
     }
 
@@ -554,24 +553,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let compute = Compute::open("flex", Some(1)).unwrap();
         let (base, plan) = planned(&compute);
+        let files = Files::default();
         let [traces, sft] = plan.stages.as_slice() else { panic!("{:?}", plan.stages) };
         let events =
             |name: &str| Events::open(&dir.path().join(name).join("events"), true).unwrap();
         let [whole, cut] = ["whole", "cut"].map(|name| {
             let store = Store::open(&dir.path().join(name)).unwrap();
-            run(traces, &base, &compute, &store, &mut events(name)).unwrap();
+            run(traces, &base, &compute, &store, &files, &mut events(name)).unwrap();
             store
         });
-        run(sft, &base, &compute, &whole, &mut events("whole")).unwrap();
+        run(sft, &base, &compute, &whole, &files, &mut events("whole")).unwrap();
 
-        let partial = stop_after(7, sft, &base, &compute, &cut);
+        let (base, compute, files) = (&base, &compute, &files);
+        let place = Place { base, compute, store: &cut, files, max_shard_bytes: SHARD_BYTES };
+        let partial = stop_after(7, sft, place);
         let artifact = cut.open_artifact(&partial).unwrap().unwrap();
         for name in ["learned", "first", "second", "best"] {
             let is_there = |file: String| artifact.dir().join(file).exists();
             assert!(is_there(format!("{name}.safetensors.index.json")), "{name}");
             assert!(!is_there(format!("{name}.safetensors")), "{name}");
         }
-        let go_on = || run_in_shards(sft, &base, &compute, &cut, &mut events("cut"), SHARD_BYTES);
+        let go_on = || run_in(place, sft, &mut events("cut"));
         // Refused where a shard is damaged, and taken up where it is whole again.
         let mut shards = listed(artifact.dir()).unwrap();
         shards.retain(|path| path.to_string_lossy().contains("first-00003-of-"));
@@ -596,7 +598,7 @@ mod tests {
         assert!(!cut.has(&partial));
 
         let bytes =
-            |store| checkpoint(store, &sft.key, &base, &compute.device, None).unwrap().to_bytes();
+            |store| checkpoint(store, &sft.key, base, &compute.device, None).unwrap().to_bytes();
         assert!(bytes(&whole) == bytes(&cut), "the weights differ");
         assert_eq!(curve(&whole, sft).unwrap(), curve(&cut, sft).unwrap());
         let one = whole.open_artifact(&sft.key).unwrap().unwrap();

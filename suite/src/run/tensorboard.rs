@@ -1,4 +1,4 @@
-//! Curves of training as TensorBoard reads them.
+//! Writes curves of training in TensorBoard's format.
 //!
 //! Does not know what is trained. Written here since the crates that do it need a compiler of protocol
 //! buffers on the machine, and what is needed of the format is one message: an event with scalars
@@ -20,10 +20,10 @@ pub struct Scalars {
 }
 
 impl Scalars {
-    /// A new file in the folder `dir`, beside those of earlier processes.
+    /// Creates a file in the folder `dir`, beside those of earlier processes.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If it cannot be created.
     pub fn create(dir: &Path) -> Result<Scalars> {
         let create = || -> std::io::Result<File> {
             std::fs::create_dir_all(dir)?;
@@ -31,7 +31,10 @@ impl Scalars {
             OpenOptions::new().create(true).append(true).open(dir.join(name))
         };
         let file = create().with_context(|| {
-            format!("cannot write to `{}`\nhint: choose another with --runs-dir", dir.display())
+            format!(
+                "failed to write to `{}`\nhint: choose another folder with --runs-dir",
+                dir.display()
+            )
         })?;
         let mut scalars = Scalars { file };
         let mut event = vec![0x09];
@@ -41,7 +44,7 @@ impl Scalars {
         Ok(scalars)
     }
 
-    /// The figures of `step`, from 0.
+    /// Appends the figures of `step`, counted from 0.
     ///
     /// # Errors
     /// If the disk does not take them.
@@ -56,7 +59,7 @@ impl Scalars {
     }
 }
 
-/// Seconds since 1970. Only what a person sees hangs on it.
+/// Seconds since 1970, for display alone.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
 }
@@ -79,7 +82,7 @@ fn event(wall_time: f64, step: u64, figures: &StepFigures) -> Vec<u8> {
     event
 }
 
-/// A field of bytes with its length.
+/// Appends a field of bytes with its length.
 fn field(to: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     to.push(number << 3 | 2);
     varint(to, bytes.len() as u64);
@@ -94,13 +97,13 @@ fn varint(to: &mut Vec<u8>, mut value: u64) {
     to.push(value as u8);
 }
 
-/// Length, its checksum, the bytes, their checksum.
+/// A record: length, its checksum, the bytes, their checksum.
 fn record(bytes: &[u8]) -> Vec<u8> {
     let length = (bytes.len() as u64).to_le_bytes();
     [&length[..], &checksum(&length), bytes, &checksum(bytes)].concat()
 }
 
-/// TFRecord turns a checksum about, so that one within what is checked does no harm.
+/// The checksum of TFRecord, which is rotated, so that a checksum among the bytes does no harm.
 fn checksum(bytes: &[u8]) -> [u8; 4] {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }

@@ -17,12 +17,12 @@ use crate::train::optimizer::Gradients;
 pub(super) struct Learning {
     start: Parameters,
     adapter: Adapter,
-    /// What the model computes in.
+    /// The type that the model computes in.
     dtype: ComputeDtype,
 }
 
 impl Learning {
-    /// A fresh adapter as `training` asks for, which changes nothing yet; none if it asks for none.
+    /// A fresh adapter as `training` asks for, which changes nothing yet; `None` if it asks for no adapter.
     pub(super) fn of(
         training: &TrainingSpec,
         start: &Parameters,
@@ -35,17 +35,17 @@ impl Learning {
         Ok(Some(Learning { start: start.clone(), adapter, dtype: training.dtype() }))
     }
 
-    /// What learns.
+    /// The factors, which are the tensors that learn.
     pub(super) fn factors(&self) -> &Parameters {
         &self.adapter.parameters
     }
 
-    /// The factors, to be changed and put back.
+    /// Takes the factors out, to be changed and put back.
     pub(super) fn take_factors(&mut self) -> Parameters {
         std::mem::take(&mut self.adapter.parameters)
     }
 
-    /// Puts factors in place; returns the model with them, in what it computes in: nothing else asks for the sums.
+    /// Puts factors in place and returns the model with them, in the type that it computes in, since nothing else uses it.
     pub(super) fn set_factors(&mut self, factors: Parameters) -> Parameters {
         self.adapter.parameters = factors;
         self.adapter.apply_as(&self.start, self.dtype)
@@ -61,7 +61,7 @@ impl Learning {
         self.adapter.gradients(of_weights)
     }
 
-    /// By name, in PEFT's layout.
+    /// The adapter's files by name, in PEFT's layout.
     pub(super) fn files(&self) -> [(&'static str, Vec<u8>); 2] {
         self.adapter.files()
     }
@@ -70,71 +70,43 @@ impl Learning {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Compute;
     use crate::limits::Limits;
-    use crate::recipe::{LoraSpec, OptimizerSpec, PromptSpec};
-    use crate::run::base::Base;
-    use crate::train::pool::drawn;
+    use crate::recipe::{LoraSpec, OptimizerSpec};
+    use crate::train::fixture::{self, BASE, answered, compute, micro_batch};
     use crate::train::sequence::Sequence;
     use crate::train::{
-        Batch, Context, StepFigures, Trainer, frozen, native_gradients, prediction_log_probs,
-        pretrain, recompute, sft_loss, values,
+        Batch, Context, Network, StepFigures, Trainer, frozen, prediction_log_probs, pretrain,
+        recompute, sft_loss, values,
     };
     use burn::tensor::Tensor;
     use rand::RngExt;
-    use std::sync::LazyLock;
-    use synergy_benchmarks::families::Split;
-    use synergy_models::config::Preset;
     use synergy_models::vlm::Vlm;
     use synergy_models::weights::Parameter;
-
-    static BASE: LazyLock<Base> = LazyLock::new(|| {
-        let prompt = PromptSpec { suffix: "Box it.".into(), verbose_suffix: "Aloud.".into() };
-        let compute = Compute::open("flex", Some(1)).unwrap();
-        Base::fresh(Preset::Nano, 400, 0.1, &prompt, 1, &compute).unwrap()
-    });
 
     fn training(freeze: &[&str], target_modules: &[&str]) -> TrainingSpec {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         let lora = LoraSpec { r: 3, lora_alpha: 6.0, target_modules: owned(target_modules) };
-        TrainingSpec {
-            freeze: owned(freeze),
-            micro_batch_size: 2,
-            lora: Some(lora),
-            ..TrainingSpec::none()
-        }
+        TrainingSpec { lora: Some(lora), ..fixture::training(freeze, 2) }
     }
 
     fn trainer(training: &TrainingSpec) -> Trainer {
         let optimizer = OptimizerSpec {
             learning_rate: 1e-2,
-            muon_learning_rate: 0.0,
-            muon_momentum: 0.95,
-            beta_1: 0.9,
-            beta_2: 0.95,
-            epsilon: 1e-8,
             weight_decay: 0.01,
             max_grad_norm: 1.0,
-            warmup_steps: 0,
-            final_learning_rate_ratio: 1.0,
+            ..fixture::optimizer()
         };
         Trainer::new(training, &optimizer, 20, &BASE.parameters, Seed::root(1)).unwrap()
     }
 
     fn sequences() -> Vec<Sequence> {
         let rng = &mut Seed::root(2).rng();
-        let sequence = |i| {
-            let sample = drawn(1, i, Split::Train, [1, 2]);
-            let patches = BASE.prompter.patches(&sample).unwrap();
-            let turn = [(sample.question.clone(), sample.terse.clone())];
-            BASE.prompter.conversation(&turn, patches, 0, rng).unwrap()
-        };
-        (0..3).map(sequence).collect()
+        (0..3).map(|i| answered(i, [1, 2], rng)).collect()
     }
 
     /// Figures of `num_steps` steps of SFT on the same sequences.
     fn train(trainer: &mut Trainer, training: &TrainingSpec, num_steps: usize) -> Vec<StepFigures> {
-        let compute = Compute::open("flex", Some(1)).unwrap();
+        let compute = compute();
         let context = Context::new(&BASE.prompter, &compute, training);
         let sequences = sequences();
         (0..num_steps).map(|_| pretrain::step(trainer, &context, &sequences).unwrap()).collect()
@@ -158,12 +130,7 @@ mod tests {
         let learning = trainer.adapter.as_ref().unwrap();
 
         let sequences = sequences();
-        let members = [0, 1, 2];
-        let batch = Batch {
-            members: &members,
-            sequences: sequences.iter().collect(),
-            num_micro_batches: 1,
-        };
+        let batch = micro_batch(&sequences);
         let loss =
             |log_probs: &[f32], _: &Batch<'_>| sft_loss(log_probs, 1.0 / log_probs.len() as f64);
 
@@ -182,24 +149,18 @@ mod tests {
         let frozen = frozen(&training, &trainer.parameters).unwrap();
         let merged = Vlm::new(config, &trainer.parameters);
         let native = merged.native.as_ref().unwrap();
+        let network = Network {
+            config,
+            parameters: &trainer.parameters,
+            dtype: ComputeDtype::F32,
+            frozen: &frozen,
+            features: None,
+        };
+        let whole = Limits::new(None);
         let forms = [
-            ("native", native_gradients(native, &merged, &frozen, &batch, None, &loss).0),
-            ("plain", trainer.gradients(config, ComputeDtype::F32, &frozen, &batch, None, &loss).0),
-            (
-                "recomputed",
-                recompute::gradients(
-                    &trainer.parameters,
-                    config,
-                    ComputeDtype::F32,
-                    &frozen,
-                    &batch,
-                    None,
-                    Limits::new(None),
-                    None,
-                    &loss,
-                )
-                .0,
-            ),
+            ("native", network.native_gradients(native, &merged, &batch, &loss).0),
+            ("plain", network.gradients(&batch, &loss).0),
+            ("recomputed", recompute::gradients(&network, whole, None, &batch, &loss).0),
         ];
         for (form, of_weights) in forms {
             assert_eq!(2 * of_weights.len(), want.len(), "{form}: others have gradients");

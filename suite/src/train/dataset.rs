@@ -10,49 +10,55 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 
-use crate::recipe::{MixSpec, QuestionsSpec, Source, TeacherSpec, Trace};
-use crate::train::pool;
+use crate::recipe::{MixSpec, QuestionsSpec, TeacherSpec, Trace};
+use crate::train::pool::Pool;
 use crate::train::sequence::Prompter;
 
 /// A question of the training pool and an answer to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Example {
+    /// The question's id.
     pub sample_id: String,
-    /// Place in the pool of `questions`.
+    /// The question's place in the pool of `questions`.
     pub index: u64,
+    /// The pool.
     pub questions: QuestionsSpec,
     /// What the model is to write after the prompt.
     pub answer: String,
 }
 
 impl Example {
-    /// Its question, of the pool of `run_seed`.
+    /// Reads its question.
     ///
     /// # Errors
-    /// See [`pool::sample`].
-    pub fn sample(&self, run_seed: u64) -> Result<Sample> {
-        pool::sample(&self.questions, run_seed, self.index)
+    /// See [`Pool::sample`].
+    pub fn sample(&self, pool: Pool<'_>) -> Result<Sample> {
+        pool.sample(&self.questions, self.index)
     }
 }
 
 /// A question that a model was asked several times.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
+    /// The question's id.
     pub sample_id: String,
+    /// Number of right answers.
     pub num_correct: usize,
+    /// Number of answers.
     pub num_generations: usize,
 }
 
 /// What a stage of data leaves behind.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Dataset {
+    /// Questions with an answer to learn each.
     pub examples: Vec<Example>,
     /// After sampling: every question, whether anything of it was kept or not.
     pub asked: Vec<Asked>,
 }
 
 impl Dataset {
-    /// As files of an artifact.
+    /// Writes the data set as files of an artifact.
     ///
     /// # Errors
     /// None that the types allow.
@@ -63,10 +69,10 @@ impl Dataset {
         ]))
     }
 
-    /// The reverse.
+    /// Reads the data set from the files of an artifact.
     ///
     /// # Errors
-    /// If a file is missing or no list of these.
+    /// If a file is missing, or a line of it cannot be read.
     pub fn from_files(files: &BTreeMap<String, Vec<u8>>) -> Result<Dataset> {
         Ok(Dataset {
             examples: from_lines(files, "examples.jsonl")?,
@@ -74,7 +80,7 @@ impl Dataset {
         })
     }
 
-    /// Answers by question; the first of each.
+    /// Finds the first answer to each question, by the question's id.
     pub fn answers(&self) -> BTreeMap<&str, &str> {
         let mut answers = BTreeMap::new();
         for example in &self.examples {
@@ -83,38 +89,38 @@ impl Dataset {
         answers
     }
 
-    /// Questions that were answered right every time.
+    /// Finds the questions that were answered right every time.
     pub fn solved(&self) -> BTreeSet<&str> {
         let all = self.asked.iter().filter(|a| a.num_correct == a.num_generations);
         all.map(|a| a.sample_id.as_str()).collect()
     }
 
-    /// Questions that were never answered right.
+    /// Finds the questions that were never answered right.
     fn unsolved(&self) -> BTreeSet<&str> {
         let none = self.asked.iter().filter(|a| a.num_correct == 0);
         none.map(|a| a.sample_id.as_str()).collect()
     }
 }
 
-/// The families' own traces of the pool of `run_seed`, or the answers that stand in files, word for word.
+/// Takes the families' own traces of questions of `pool`, or the answers of files, word for word.
 ///
 /// # Errors
-/// See [`pool::sample`]; if a file has questions alone.
-pub fn teacher(spec: &TeacherSpec, run_seed: u64) -> Result<Dataset> {
+/// See [`Pool::sample`]; if a file has questions alone.
+pub fn teacher(spec: &TeacherSpec, pool: Pool<'_>) -> Result<Dataset> {
     let questions: &QuestionsSpec = &spec.questions;
-    let examples = (0..pool::num_questions(questions)? as u64).map(|index| {
-        let sample = pool::sample(questions, run_seed, index)?;
+    let examples = (0..pool.num_questions(questions)? as u64).map(|index| {
+        let sample = pool.sample(questions, index)?;
         let trace = match spec.trace {
             Trace::Terse => &sample.terse,
             Trace::Verbose => &sample.verbose,
             Trace::Shallow => &sample.shallow,
         };
-        let answer = match questions.source() {
-            Source::Families { .. } => Prompter::reasoned(trace, &sample.answer),
-            Source::Files(files) => {
+        let answer = match questions {
+            QuestionsSpec::Drawn { .. } => Prompter::reasoned(trace, &sample.answer),
+            QuestionsSpec::Files { files, .. } => {
                 ensure!(
                     !trace.is_empty(),
-                    "question `{}` of `{}` has no such answer to learn\n\
+                    "question `{}` of `{}` has no answer of this kind to learn\n\
                      hint: `trace = \"verbose\"` and a layout with responses, as sharegpt or trl",
                     sample.id,
                     files.path.display()
@@ -127,8 +133,8 @@ pub fn teacher(spec: &TeacherSpec, run_seed: u64) -> Result<Dataset> {
     Ok(Dataset { examples: examples.collect::<Result<_>>()?, asked: Vec::new() })
 }
 
-/// The parts of `spec` one after the other, whole or by share; `data` has what
-/// [`crate::recipe::StageSpec::data`] names, in its order, and `seed` draws what a share takes.
+/// Joins the parts of `spec`, whole or by share; `data` has the data sets of [`crate::recipe::StageSpec::data`], in its
+/// order, and `seed` draws what a share takes.
 ///
 /// # Errors
 /// If nothing is left.
@@ -155,7 +161,10 @@ pub fn mix(spec: &MixSpec, data: &[Dataset], seed: Seed) -> Result<Dataset> {
         }
     }
     let examples: Vec<Example> = parts.into_iter().flatten().cloned().collect();
-    ensure!(!examples.is_empty(), "nothing is left of the mix\nhint: look at its parts' filters");
+    ensure!(
+        !examples.is_empty(),
+        "no example is left of the mix\nhint: look at the filters of its parts"
+    );
     Ok(Dataset { examples, asked: Vec::new() })
 }
 
@@ -183,11 +192,17 @@ fn from_lines<T: DeserializeOwned>(
 mod tests {
     use super::*;
     use crate::recipe::{MixPart, Named};
+    use crate::train::pool::Files;
     use synergy_benchmarks::families::Split;
 
     fn spec(trace: Trace, num_questions: usize) -> TeacherSpec {
-        let questions = QuestionsSpec::drawn(Split::Train, num_questions, [1, 4]);
+        let questions = QuestionsSpec::Drawn { split: Split::Train, num_questions, hops: [1, 4] };
         TeacherSpec { trace, questions: Named::new("few", questions) }
+    }
+
+    fn made(trace: Trace, num_questions: usize) -> Dataset {
+        let files = Files::default();
+        teacher(&spec(trace, num_questions), Pool { files: &files, run_seed: 1 }).unwrap()
     }
 
     fn part(unsolved_by: Option<&str>) -> MixPart {
@@ -200,10 +215,7 @@ mod tests {
 
     #[test]
     fn shares_are_kept_whichever_part_runs_out_first() {
-        let (many, few) = (
-            teacher(&spec(Trace::Verbose, 30), 1).unwrap(),
-            teacher(&spec(Trace::Shallow, 6), 1).unwrap(),
-        );
+        let (many, few) = (made(Trace::Verbose, 30), made(Trace::Shallow, 6));
         let share = |share| MixPart { share: Some(share), ..part(None) };
         let data = mixed(vec![share(0.75), share(0.25)], &[many.clone(), few.clone()]).unwrap();
         let own = data.examples.iter().filter(|e| few.examples.contains(e)).count();
@@ -214,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_data_set_is_read_back_as_it_was_written() {
-        let mut data = teacher(&spec(Trace::Verbose, 6), 1).unwrap();
+        let mut data = made(Trace::Verbose, 6);
         let sample_id = data.examples[2].sample_id.clone();
         data.asked.push(Asked { sample_id, num_correct: 1, num_generations: 8 });
         assert_eq!(Dataset::from_files(&data.to_files().unwrap()).unwrap(), data);
@@ -223,10 +235,7 @@ mod tests {
 
     #[test]
     fn a_mix_takes_whole_sets_and_what_was_never_solved() {
-        let (long, mut own) = (
-            teacher(&spec(Trace::Verbose, 4), 1).unwrap(),
-            teacher(&spec(Trace::Terse, 3), 1).unwrap(),
-        );
+        let (long, mut own) = (made(Trace::Verbose, 4), made(Trace::Terse, 3));
         own.asked = (0..4)
             .map(|i| {
                 let sample_id = long.examples[i].sample_id.clone();
@@ -241,6 +250,6 @@ mod tests {
         own.asked.iter_mut().for_each(|a| a.num_correct = 8);
         let parts = vec![part(Some("own"))];
         let nothing = mixed(parts, &[long, own]).unwrap_err().to_string();
-        assert!(nothing.starts_with("nothing is left of the mix\nhint: "), "{nothing}");
+        assert!(nothing.starts_with("no example is left of the mix\nhint: "), "{nothing}");
     }
 }

@@ -1,4 +1,4 @@
-//! Which parameters stay as they are while a stage trains.
+//! The parameters that a stage does not train.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use synergy_models::weights::Parameters;
 
 use crate::recipe::TrainingSpec;
 
-/// Names of the parameters that a pattern of `freeze` matches from its start and, where an adapter learns, of all that
-/// it does not change.
+/// Names of the parameters that a pattern of `freeze` matches from their start and, where an adapter learns, of all
+/// parameters that the adapter does not change.
 pub(crate) fn frozen(training: &TrainingSpec, parameters: &Parameters) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for (pattern, text) in training.freeze_patterns()?.iter().zip(&training.freeze) {

@@ -1,4 +1,21 @@
-//! GRPO: groups of rollouts, verifiable reward, clipped policy loss, KL.
+//! GRPO: groups of rollouts, verifiable reward, clipped policy loss, KL; demonstrations where rollouts fail.
+//!
+//! From a question to a loss:
+//!
+//! ```text
+//! question --Engine::generate---> answers          num_generations of each, under the policy as it is
+//!          --reward::reward-----> Rollout          what the policy wrote, its log-probabilities, its reward
+//!          --Grpo::guide--------> [Rollout]        a group that fails is given a demonstration, or begins with one
+//!          --Group::new---------> Group            the question once, every answer as a segment behind it
+//!
+//! groups   --add_reference------> Group.reference  log-probabilities under the model that the stage started from
+//!          --add_advantages-----> .advantage       rewards of a group (or all), centred and scaled
+//!          --chunks-------------> updates          num_mini_batches of them
+//!
+//! update   --Trainer::update----> micro-batches    log-probabilities of every prediction under the policy
+//!          --loss---------------> value, slopes    objective::answer_loss of own tokens, guidance::loss of given ones
+//!          --Trainer::update----> gradients        of all micro-batches, one step of the optimizer
+//! ```
 //!
 //! Knows nothing of regimes, nor which of GRPO's forms is asked for: that is the objective's. Deviations from
 //! the study: none known from its text; where it is silent (clip range, number of updates per batch) the
@@ -7,285 +24,322 @@
 //! Every step checks that each group is one question with its own pictures, and that the model that learns
 //! gives sampled tokens the probability that the model that sampled them gave.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
 use synergy_benchmarks::seed::Seed;
-use synergy_models::config::VlmConfig;
 use synergy_models::generate::{Generated, Sampling};
-use synergy_models::rope::rope_index;
-use synergy_models::vlm::Vlm;
-use synergy_models::weights::{ComputeDtype, Parameters};
+use synergy_models::weights::ComputeDtype;
 
 use crate::limits::Limits;
 use crate::planted::Planted;
-use crate::recipe::{GrpoSpec, KlPlace, QuestionsSpec};
+use crate::recipe::{GrpoSpec, Guidance, KlPlace};
 use crate::reward::reward;
-use crate::train::features::FeatureCache;
+use crate::train::algorithm::{Algorithm, Draws, Reference, Step};
+use crate::train::engine::{Engine, Question};
+use crate::train::group::{Group, Rollout, Token};
+use crate::train::guidance::{self, Guided, prefix_share};
 use crate::train::objective::{
     Denominators, PolicyAnswer, advantages, answer_loss, kl_of_answer, token_weight,
 };
-use crate::train::pool;
 use crate::train::recompute;
-use crate::train::rollout::{Question, rollouts};
 use crate::train::sequence::{Prompter, Sequence, micro_batches};
 use crate::train::{Batch, Context, Loss, StepFigures, Trainer, prediction_log_probs, values};
 
 /// How far apart, in nats, a sampled token's log-probability may be in sampling and in training before any
-/// update: both compute the same, one with kept keys and one without (at most 4.4e-4 has been seen in f32).
+/// update: both compute the same, one with cached keys and one without (at most 4.4e-4 has been seen in f32).
 pub const LOG_PROB_GAP_MAX: f64 = 1e-3;
 /// The same where both compute in bf16: a log-probability is there up to 0.2 from that of f32, in either of them.
 pub const LOG_PROB_GAP_MAX_BF16: f64 = 0.5;
 
-/// Places in the pool of `run_seed` that may be asked: all but those of `solved`.
-///
-/// # Errors
-/// If nothing is left.
-pub fn pool(spec: &GrpoSpec, run_seed: u64, solved: &BTreeSet<&str>) -> Result<Vec<u64>> {
-    let asked: &QuestionsSpec = &spec.questions;
-    let mut pool: Vec<u64> = Vec::new();
-    for i in 0..pool::num_questions(asked)? as u64 {
-        if solved.is_empty() || !solved.contains(pool::sample(asked, run_seed, i)?.id.as_str()) {
-            pool.push(i);
-        }
-    }
-    ensure!(
-        !pool.is_empty(),
-        "every question is solved already\nhint: harder hops, or more questions"
-    );
-    Ok(pool)
+/// GRPO by the settings of one stage.
+pub struct Grpo<'a> {
+    /// The stage's settings.
+    pub spec: &'a GrpoSpec,
+    /// Places in the pool of questions that may be asked.
+    pub question_indices: Vec<u64>,
+    /// Demonstrations by the ids of their questions.
+    pub demonstrations: BTreeMap<&'a str, &'a str>,
+    /// Where it draws from.
+    pub draws: Draws<'a>,
 }
 
-/// The questions of `step`: every epoch over `pool` has an order of its own.
-///
-/// # Errors
-/// If the chat template fails.
-pub fn batch(
-    prompter: &Prompter,
-    spec: &GrpoSpec,
-    pool: &[u64],
-    run_seed: u64,
-    seed: Seed,
-    step: usize,
-) -> Result<Vec<Question>> {
-    let per_epoch = (pool.len() / spec.batch_size).max(1);
-    let (epoch, within) = (step / per_epoch, step % per_epoch);
-    let mut order = pool.to_vec();
-    order.shuffle(&mut seed.fold_in("shuffle").at(epoch as u64).rng());
-    let taken = order.iter().cycle().skip(within * spec.batch_size).take(spec.batch_size);
-    let ask = |&i: &u64| Question::new(prompter, pool::sample(&spec.questions, run_seed, i)?, true);
-    taken.map(ask).collect()
-}
-
-/// The policy that KL is measured from.
-#[derive(Debug, Clone, Copy)]
-pub struct Reference<'a> {
-    pub parameters: &'a Parameters,
-    /// What its tower has seen, if that tower is the trained policy's and stays as it is.
-    pub features: Option<&'a FeatureCache>,
-}
-
-/// A question's judged rollouts.
-pub(super) struct Rolled {
-    pub(super) rollouts: Vec<Generated>,
-    pub(super) rewards: Vec<f64>,
-    /// Share of right answers.
-    pub(super) pass_rate: f64,
-}
-
-/// One answer of a group: a beginning that is given, then what the policy wrote itself.
-pub(super) struct Answer {
-    pub(super) ids: Vec<u32>,
-    /// Tokens that are given.
-    pub(super) num_given: usize,
-    /// Whether what is given is learned.
-    pub(super) is_learned: bool,
-    /// Of each own token, under the policy that sampled.
-    pub(super) log_probs: Vec<f32>,
-    /// What the own tokens earned.
-    pub(super) reward: f64,
-}
-
-/// A question once, then every answer as a segment of its own: what the prompt costs is paid once.
-pub(super) struct Group {
-    sequence: Sequence,
-    /// One for each prediction of `sequence`, in order.
-    tokens: Vec<Token>,
-    /// Answers with own tokens.
-    sampled: Vec<SampledAnswer>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Token {
-    /// Of the sampled answer at this place.
-    Own(usize),
-    /// Given and learned.
-    Learned,
-}
-
-/// What the policy wrote of one answer, and what it earned.
-struct SampledAnswer {
-    /// Of each token, under the policy that sampled.
-    log_probs: Vec<f64>,
-    reward: f64,
-}
-
-/// One step: rollouts, rewards, then `num_mini_batches` updates.
-///
-/// # Errors
-/// See [`Trainer::update`]; if a group is not of one question, or sampling and training disagree.
-pub fn step(
-    trainer: &mut Trainer,
-    context: &Context<'_>,
-    spec: &GrpoSpec,
-    reference: Reference<'_>,
-    questions: &[Question],
-    seed: Seed,
-) -> Result<StepFigures> {
-    let policy = context.model(&trainer.parameters);
-    let mut figures = StepFigures::new();
-    let rolled = roll(&policy, context, spec, questions, &[], seed, &mut figures)?;
-    drop(policy);
-    let groups = questions
-        .iter()
-        .zip(&rolled)
-        .map(|(question, rolled)| group(context.prompter, question, &answers(rolled, &[])))
-        .collect::<Result<Vec<_>>>()?;
-    learn(trainer, context, spec, reference, &groups, 0.0, &mut figures)?;
-    Ok(figures)
-}
-
-/// Rollouts of `questions`, each after its text of `given` (none: nothing is given), judged as a whole.
-///
-/// # Errors
-/// See [`rollouts`].
-pub(super) fn roll(
-    policy: &Vlm,
-    context: &Context<'_>,
-    spec: &GrpoSpec,
-    questions: &[Question],
-    given: &[&[u32]],
-    seed: Seed,
-    figures: &mut StepFigures,
-) -> Result<Vec<Rolled>> {
-    let sampling = Sampling {
-        temperature: spec.temperature,
-        ..Sampling::greedy(spec.max_completion_tokens, context.prompter.tokenizer.ids.eos)
-    };
-    let generated = rollouts(policy, context, questions, spec.num_generations, &sampling, seed)?;
-    let num_rollouts = (questions.len() * spec.num_generations) as f64;
-    let num_tokens: usize = generated.iter().flatten().map(|g| g.ids.len()).sum();
-    let mut add = |name: &str, value: f64| *figures.entry(name.to_owned()).or_default() += value;
-    let judge = |(i, rollouts): (usize, Vec<Generated>)| {
-        let mut rewards = Vec::with_capacity(rollouts.len());
-        let mut num_right = 0.0;
-        for rollout in &rollouts {
-            let whole = [given.get(i).copied().unwrap_or_default(), &rollout.ids].concat();
-            let text = context.prompter.tokenizer.decode(&whole);
-            let sample = &questions[i].sample;
-            let earned = reward(&spec.reward, context.grader, &text, sample, rollout.finished);
-            rewards.push(earned.total);
-            num_right += earned.accuracy;
-            add("reward", earned.total / num_rollouts);
-            add("accuracy", earned.accuracy / num_rollouts);
-            add("format", earned.format / num_rollouts);
-            add("length", rollout.ids.len() as f64 / num_rollouts);
-            add("truncated", f64::from(u8::from(!rollout.finished)) / num_rollouts);
-            // At temperature 1 the mean over sampled tokens estimates the entropy without bias.
-            let nats: f64 = rollout.log_probs.iter().map(|x| f64::from(*x)).sum();
-            add("entropy_nats", -nats / num_tokens as f64);
-        }
-        Rolled { pass_rate: num_right / rollouts.len() as f64, rollouts, rewards }
-    };
-    let rolled = generated.into_iter().enumerate().map(judge).collect();
-    add("tokens_generated", num_tokens as f64);
-    // Prompts are computed once for all their rollouts.
-    let prompts: usize = questions.iter().map(|q| q.input_ids.len()).sum();
-    add("tokens_forward", (prompts + num_tokens) as f64);
-    Ok(rolled)
-}
-
-/// Answers of a group behind `given`, which is learned from the first of them.
-pub(super) fn answers(rolled: &Rolled, given: &[u32]) -> Vec<Answer> {
-    let answer = |(k, (rollout, reward)): (usize, (&Generated, &f64))| Answer {
-        ids: [given, &rollout.ids].concat(),
-        num_given: given.len(),
-        is_learned: k == 0,
-        log_probs: rollout.log_probs.clone(),
-        reward: *reward,
-    };
-    rolled.rollouts.iter().zip(&rolled.rewards).enumerate().map(answer).collect()
-}
-
-/// A group with what its answers are worth.
-struct Prepared<'a> {
-    group: &'a Group,
-    /// Of each prediction, under the reference policy.
-    reference: Vec<f64>,
-    /// Of each sampled answer.
-    advantages: Vec<f64>,
-}
-
-/// `num_mini_batches` updates on `groups`; the loss of all learned tokens of an update together weighs
-/// `sft_weight`.
-///
-/// # Errors
-/// See [`step`].
-pub(super) fn learn(
-    trainer: &mut Trainer,
-    context: &Context<'_>,
-    spec: &GrpoSpec,
-    reference: Reference<'_>,
-    groups: &[Group],
-    sft_weight: f64,
-    figures: &mut StepFigures,
-) -> Result<()> {
-    let reference = reference_log_probs(context, reference, groups);
-    let prepared = prepare(context.planted, spec, groups, reference, figures);
-    let per_update = groups.len() / spec.num_mini_batches;
-    for (k, prepared) in prepared.chunks(per_update).enumerate() {
-        let sequences: Vec<Sequence> = prepared.iter().map(|p| p.group.sequence.clone()).collect();
-        let weights = Weights::of(prepared, spec, sft_weight);
-        // The largest, whichever thread comes first. The bits of numbers that are not negative sort as they do.
-        let gap = AtomicU32::new(0);
-        let update = trainer.update(context, &sequences, |log_probs, batch| {
-            let (loss, largest) = loss(log_probs, batch, prepared, weights, spec);
-            gap.fetch_max(largest.to_bits(), Ordering::Relaxed);
-            loss
-        })?;
-        for (name, value) in update {
-            *figures.entry(name).or_default() += value / spec.num_mini_batches as f64;
-        }
-        let tokens: usize = sequences.iter().map(|s| s.input_ids.len()).sum();
-        *figures.entry("tokens_trained".into()).or_default() += tokens as f64;
-        *figures.entry("tokens_forward".into()).or_default() += tokens as f64;
-        // Later updates of a step are meant to differ.
-        if k == 0 {
-            let gap = f64::from(f32::from_bits(gap.into_inner()));
-            figures.insert("log_prob_gap".into(), gap);
-            let most = match context.training.dtype() {
-                ComputeDtype::F32 => LOG_PROB_GAP_MAX,
-                ComputeDtype::Bf16 => LOG_PROB_GAP_MAX_BF16,
+impl<'a> Grpo<'a> {
+    /// Takes all questions of the stage but those of `solved`.
+    ///
+    /// # Errors
+    /// If a question cannot be read, or none is left.
+    pub fn new(
+        spec: &'a GrpoSpec,
+        solved: &BTreeSet<&str>,
+        demonstrations: BTreeMap<&'a str, &'a str>,
+        draws: Draws<'a>,
+    ) -> Result<Grpo<'a>> {
+        let mut question_indices: Vec<u64> = Vec::new();
+        for i in 0..draws.pool.num_questions(&spec.questions)? as u64 {
+            let is_solved = |i| -> Result<bool> {
+                let question = draws.pool.sample(&spec.questions, i)?;
+                Ok(solved.contains(question.id.as_str()))
             };
-            ensure!(
-                gap <= most,
-                "sampling and training give a token log-probabilities {gap} apart\n\
-                 hint: at most {most} is rounding; the two forms of the model disagree"
-            );
+            if solved.is_empty() || !is_solved(i)? {
+                question_indices.push(i);
+            }
         }
+        ensure!(
+            !question_indices.is_empty(),
+            "every question is solved already\nhint: harder hops, or more questions"
+        );
+        Ok(Grpo { spec, question_indices, demonstrations, draws })
     }
-    figures.insert("groups_intact".into(), 1.0);
+
+    /// Draws the questions of `step`: every epoch over the pool has an order of its own.
+    ///
+    /// # Errors
+    /// If a question cannot be read or the chat template fails.
+    pub fn batch(&self, prompter: &Prompter, step: usize) -> Result<Vec<Question>> {
+        let batch_size = self.spec.batch_size;
+        let per_epoch = (self.question_indices.len() / batch_size).max(1);
+        let (epoch, within) = (step / per_epoch, step % per_epoch);
+        let mut order = self.question_indices.clone();
+        order.shuffle(&mut self.draws.stage.fold_in("shuffle").at(epoch as u64).rng());
+        let taken = order.iter().cycle().skip(within * batch_size).take(batch_size);
+        let ask = |&i: &u64| {
+            let sample = self.draws.pool.sample(&self.spec.questions, i)?;
+            Question::new(prompter, sample, true)
+        };
+        taken.map(ask).collect()
+    }
+
+    /// Makes one step: rollouts by `engine`, rewards, demonstrations, then `num_mini_batches` updates.
+    ///
+    /// # Errors
+    /// See [`Engine`] and [`Trainer::update`]; if a group is not of one question, or sampling and training disagree.
+    pub fn step(
+        &self,
+        trainer: &mut Trainer,
+        engine: &mut dyn Engine,
+        context: &Context<'_>,
+        reference: Reference<'_>,
+        questions: &[Question],
+        step: usize,
+    ) -> Result<StepFigures> {
+        let seed = self.draws.stage.fold_in("rollouts").at(step as u64);
+        engine.load(&trainer.parameters)?;
+        let policy = Policy { engine, context, spec: self.spec };
+        let (mut answers, mut figures) = policy.roll(questions, &[], seed)?;
+        if let Some(guidance) = &self.spec.guidance {
+            let done = step as f64 / self.spec.num_steps as f64;
+            for (name, value) in
+                self.guide(guidance, &policy, questions, &mut answers, done, seed)?
+            {
+                *figures.entry(name).or_default() += value;
+            }
+        }
+        engine.unload();
+        let mut groups = questions
+            .iter()
+            .zip(answers)
+            .map(|(question, rollouts)| Group::new(context.prompter, question, rollouts))
+            .collect::<Result<Vec<_>>>()?;
+        add_reference(context, reference, &mut groups);
+        add_advantages(context.planted, self.spec, &mut groups, &mut figures);
+        self.learn(trainer, context, &groups, &mut figures)?;
+        figures.insert("groups_intact".into(), 1.0);
+        Ok(figures)
+    }
+
+    /// Gives demonstrations to groups that fail: in the place of their rollouts, in addition to them, or as the beginning of
+    /// others. Of the others' figures the tokens count; all others are those of unaided rollouts.
+    fn guide(
+        &self,
+        guidance: &Guidance,
+        policy: &Policy<'_>,
+        questions: &[Question],
+        answers: &mut [Vec<Rollout>],
+        done: f64,
+        seed: Seed,
+    ) -> Result<StepFigures> {
+        let share = prefix_share(guidance.prefix_until, done);
+        let (mut num_guided, mut again) = (0, Vec::new());
+        for (i, (question, rollouts)) in questions.iter().zip(answers.iter_mut()).enumerate() {
+            let num_right: f64 = rollouts.iter().map(|rollout| rollout.accuracy).sum();
+            let is_guided = num_right / rollouts.len() as f64 <= guidance.gate;
+            let find = || self.demonstration(policy.context.prompter, question);
+            // Where no demonstration is known, rewards alone teach.
+            let Some(demonstration) = is_guided.then(find).flatten() else { continue };
+            num_guided += 1;
+            let prefix = &demonstration[..(demonstration.len() as f64 * share).round() as usize];
+            if prefix.len() == demonstration.len() {
+                if !guidance.keep_rl {
+                    rollouts.clear();
+                }
+                rollouts.push(Rollout::demonstration(demonstration));
+            } else if !prefix.is_empty() {
+                again.push((i, prefix.to_vec()));
+            }
+        }
+        let mut figures = StepFigures::from([
+            ("gated".to_owned(), num_guided as f64 / questions.len() as f64),
+            ("prefix_share".to_owned(), share),
+        ]);
+        if !again.is_empty() {
+            let (places, prefixes): (Vec<usize>, Vec<Vec<u32>>) = again.into_iter().unzip();
+            let begun = |(&i, prefix): (&usize, &Vec<u32>)| {
+                let question = &questions[i];
+                let input_ids = [&question.input_ids, prefix.as_slice()].concat();
+                Question { input_ids, ..question.clone() }
+            };
+            let begun: Vec<Question> = places.iter().zip(&prefixes).map(begun).collect();
+            let (rolled, aside) = policy.roll(&begun, &prefixes, seed.fold_in("prefix"))?;
+            for (i, rollouts) in places.into_iter().zip(rolled) {
+                answers[i] = rollouts;
+            }
+            for name in ["tokens_generated", "tokens_forward"] {
+                figures.insert(name.to_owned(), aside[name]);
+            }
+        }
+        Ok(figures)
+    }
+
+    /// The demonstration for `question`, with the end of the answer, if one is known.
+    fn demonstration(&self, prompter: &Prompter, question: &Question) -> Option<Vec<u32>> {
+        let text = self.demonstrations.get(question.sample.id.as_str())?;
+        let mut ids = prompter.tokenizer.encode(text);
+        ids.push(prompter.tokenizer.ids.eos);
+        Some(ids)
+    }
+
+    /// Makes `num_mini_batches` updates on `groups`.
+    fn learn(
+        &self,
+        trainer: &mut Trainer,
+        context: &Context<'_>,
+        groups: &[Group],
+        figures: &mut StepFigures,
+    ) -> Result<()> {
+        let num_updates = self.spec.num_mini_batches;
+        for (k, groups) in groups.chunks(groups.len() / num_updates).enumerate() {
+            let sequences: Vec<Sequence> = groups.iter().map(|g| g.sequence.clone()).collect();
+            let update = Update::new(groups, self.spec);
+            // The largest, whichever thread comes first. The bits of numbers that are not negative sort as they do.
+            let gap = AtomicU32::new(0);
+            let of_update = trainer.update(context, &sequences, |log_probs, batch| {
+                let (loss, largest) = update.loss(log_probs, batch);
+                gap.fetch_max(largest.to_bits(), Ordering::Relaxed);
+                loss
+            })?;
+            for (name, value) in of_update {
+                *figures.entry(name).or_default() += value / num_updates as f64;
+            }
+            let tokens: usize = sequences.iter().map(|s| s.input_ids.len()).sum();
+            *figures.entry("tokens_trained".into()).or_default() += tokens as f64;
+            *figures.entry("tokens_forward".into()).or_default() += tokens as f64;
+            // Later updates of a step are meant to differ.
+            if k == 0 {
+                let gap = f64::from(f32::from_bits(gap.into_inner()));
+                figures.insert("log_prob_gap".into(), gap);
+                check_gap(gap, context.training.dtype())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Algorithm for Grpo<'_> {
+    fn num_steps(&self) -> usize {
+        self.spec.num_steps
+    }
+
+    fn updates_per_step(&self) -> usize {
+        self.spec.num_mini_batches
+    }
+
+    fn prepare<'a>(&'a self, prompter: &Prompter, step: usize) -> Result<Step<'a>> {
+        let questions = self.batch(prompter, step)?;
+        Ok(Box::new(move |trainer, engine, context, reference| {
+            self.step(trainer, engine, context, reference, &questions, step)
+        }))
+    }
+}
+
+/// Checks that sampling and training agree on the probability of sampled tokens.
+fn check_gap(gap: f64, dtype: ComputeDtype) -> Result<()> {
+    let most = match dtype {
+        ComputeDtype::F32 => LOG_PROB_GAP_MAX,
+        ComputeDtype::Bf16 => LOG_PROB_GAP_MAX_BF16,
+    };
+    ensure!(
+        gap <= most,
+        "sampling and training give a token log-probabilities {gap} apart\n\
+         hint: at most {most} is rounding; the two forms of the model disagree"
+    );
     Ok(())
 }
 
-/// Under the reference policy, of every prediction of every group.
-fn reference_log_probs(
-    context: &Context<'_>,
-    reference: Reference<'_>,
-    groups: &[Group],
-) -> Vec<Vec<f64>> {
+/// The model that answers in one step.
+struct Policy<'a> {
+    engine: &'a dyn Engine,
+    context: &'a Context<'a>,
+    spec: &'a GrpoSpec,
+}
+
+impl Policy<'_> {
+    /// Rollouts of `questions` with their rewards, `[questions][num_generations]`, and their figures. Where `given` is not
+    /// empty, it has the beginning of the answers to each question, which is judged with what follows it and learned
+    /// from the first of them.
+    ///
+    /// # Errors
+    /// See [`Engine::generate`].
+    fn roll(
+        &self,
+        questions: &[Question],
+        given: &[Vec<u32>],
+        seed: Seed,
+    ) -> Result<(Vec<Vec<Rollout>>, StepFigures)> {
+        let Policy { engine, context, spec } = self;
+        let sampling = Sampling {
+            temperature: spec.temperature,
+            ..Sampling::greedy(spec.max_completion_tokens, context.prompter.tokenizer.ids.eos)
+        };
+        let generated = engine.generate(questions, spec.num_generations, &sampling, seed)?;
+        let num_rollouts = (questions.len() * spec.num_generations) as f64;
+        let num_tokens: usize = generated.iter().flatten().map(|g| g.ids.len()).sum();
+        let mut figures = StepFigures::new();
+        let mut add =
+            |name: &str, value: f64| *figures.entry(name.to_owned()).or_default() += value;
+        let mut judge = |i: usize, k: usize, answer: Generated| {
+            let given = given.get(i).cloned().unwrap_or_default();
+            let text = context.prompter.tokenizer.decode(&[given.as_slice(), &answer.ids].concat());
+            let sample = &questions[i].sample;
+            let earned = reward(&spec.reward, context.grader, &text, sample, answer.finished);
+            add("reward", earned.total / num_rollouts);
+            add("accuracy", earned.accuracy / num_rollouts);
+            add("format", earned.format / num_rollouts);
+            add("length", answer.ids.len() as f64 / num_rollouts);
+            add("truncated", f64::from(u8::from(!answer.finished)) / num_rollouts);
+            let log_probs: Vec<f64> = answer.log_probs.iter().map(|x| f64::from(*x)).collect();
+            // At temperature 1 the mean over sampled tokens estimates the entropy without bias.
+            add("entropy_nats", -log_probs.iter().sum::<f64>() / num_tokens as f64);
+            let (reward, accuracy) = (earned.total, earned.accuracy);
+            let (is_learned, ids) = (k == 0, answer.ids);
+            Rollout { given, is_learned, ids, log_probs, reward, accuracy, advantage: 0.0 }
+        };
+        let mut rolled = Vec::with_capacity(questions.len());
+        for (i, answers) in generated.into_iter().enumerate() {
+            rolled.push(answers.into_iter().enumerate().map(|(k, a)| judge(i, k, a)).collect());
+        }
+        add("tokens_generated", num_tokens as f64);
+        // Prompts are computed once for all their rollouts.
+        let prompts: usize = questions.iter().map(|q| q.input_ids.len()).sum();
+        add("tokens_forward", (prompts + num_tokens) as f64);
+        Ok((rolled, figures))
+    }
+}
+
+/// Computes the log-probabilities of all predictions under the reference policy.
+fn add_reference(context: &Context<'_>, reference: Reference<'_>, groups: &mut [Group]) {
     let model = context.model(reference.parameters);
     let lengths: Vec<usize> = groups.iter().map(|g| g.sequence.input_ids.len()).collect();
     let cut = micro_batches(&lengths, context.training.micro_batch_size);
@@ -298,39 +352,35 @@ fn reference_log_probs(
         }
         values(prediction_log_probs(&model, &batch, reference.features))
     });
-    let mut out = vec![Vec::new(); groups.len()];
     for (members, part) in cut.iter().zip(parts) {
         let mut part = part.into_iter().map(f64::from);
         for &i in members {
-            out[i] = part.by_ref().take(groups[i].tokens.len()).collect();
+            groups[i].reference = part.by_ref().take(groups[i].tokens.len()).collect();
         }
     }
-    out
 }
 
-/// Rewards to advantages.
-fn prepare<'a>(
+/// Turns rewards into advantages.
+fn add_advantages(
     planted: Option<Planted>,
     spec: &GrpoSpec,
-    groups: &'a [Group],
-    reference: Vec<Vec<f64>>,
+    groups: &mut [Group],
     figures: &mut StepFigures,
-) -> Vec<Prepared<'a>> {
+) {
     let objective = &spec.objective;
-    let rewards_of = |(group, reference): (&Group, &Vec<f64>)| -> Vec<f64> {
-        let reward = |(place, answer): (usize, &SampledAnswer)| {
-            let own: Vec<f64> = group.own(place, reference).copied().collect();
-            match objective.kl_in {
-                KlPlace::Loss => answer.reward,
-                KlPlace::Reward => {
-                    answer.reward
-                        - objective.beta * kl_of_answer(objective.kl, &answer.log_probs, &own)
-                }
-            }
-        };
-        group.sampled.iter().enumerate().map(reward).collect()
+    let reward = |group: &Group, place: usize, rollout: &Rollout| match objective.kl_in {
+        KlPlace::Loss => rollout.reward,
+        KlPlace::Reward => {
+            let reference: Vec<f64> =
+                group.of(Token::Own(place), group.reference.iter().copied()).collect();
+            rollout.reward
+                - objective.beta * kl_of_answer(objective.kl, &rollout.log_probs, &reference)
+        }
     };
-    let rewards: Vec<Vec<f64>> = groups.iter().zip(&reference).map(rewards_of).collect();
+    let rewards_of = |group: &Group| -> Vec<f64> {
+        group.sampled().map(|(place, rollout)| reward(group, place, rollout)).collect()
+    };
+    let rewards: Vec<Vec<f64>> = groups.iter().map(rewards_of).collect();
     let advantages = match planted {
         Some(Planted::MixedGroups) => {
             Planted::groups(&advantages(objective, &Planted::groups(&rewards)))
@@ -340,181 +390,104 @@ fn prepare<'a>(
     let sampled = advantages.iter().filter(|group| !group.is_empty());
     let zero = sampled.clone().filter(|group| group.iter().all(|a| a.abs() < 1e-12)).count();
     figures.insert("zero_advantage".into(), zero as f64 / sampled.count().max(1) as f64);
-    groups
-        .iter()
-        .zip(reference)
-        .zip(advantages)
-        .map(|((group, reference), advantages)| Prepared { group, reference, advantages })
-        .collect()
+    for (group, advantages) in groups.iter_mut().zip(advantages) {
+        let sampled = group.rollouts.iter_mut().filter(|rollout| !rollout.ids.is_empty());
+        for (rollout, advantage) in sampled.zip(advantages) {
+            rollout.advantage = advantage;
+        }
+    }
 }
 
-/// What an update is divided by.
-#[derive(Debug, Clone, Copy)]
-struct Weights {
-    num_answers: usize,
-    num_tokens: usize,
-    max_completion_tokens: usize,
-    /// Of one learned token.
-    learned: f64,
-    /// Whether answers are learned where rollouts fail.
-    teaches: bool,
+/// Groups that are learned in one update, and what their loss is divided by.
+struct Update<'a> {
+    spec: &'a GrpoSpec,
+    groups: &'a [Group],
+    /// Those of the update; a micro-batch has its own number of tokens.
+    denominators: Denominators,
+    guided: Guided,
 }
 
-impl Weights {
-    fn of(prepared: &[Prepared<'_>], spec: &GrpoSpec, sft_weight: f64) -> Weights {
-        let num_learned: usize = prepared.iter().map(|p| p.group.num_learned()).sum();
-        let all: usize = prepared.iter().map(|p| p.group.tokens.len()).sum();
-        // Every question weighs the same, whether it teaches by rewards or by an answer.
-        let teaching = prepared.iter().filter(|p| p.group.num_learned() > 0).count();
-        let share = teaching as f64 / prepared.len() as f64;
-        Weights {
-            num_answers: prepared.len() * spec.num_generations,
-            num_tokens: all - num_learned,
+impl<'a> Update<'a> {
+    fn new(groups: &'a [Group], spec: &'a GrpoSpec) -> Update<'a> {
+        let num_learned: usize = groups.iter().map(Group::num_learned).sum();
+        let all: usize = groups.iter().map(|group| group.tokens.len()).sum();
+        let guided = groups.iter().filter(|group| group.num_learned() > 0).count();
+        let denominators = Denominators {
+            num_answers: groups.len() * spec.num_generations,
+            update_tokens: all - num_learned,
+            micro_batch_tokens: 0,
+            num_micro_batches: 1,
             max_completion_tokens: spec.max_completion_tokens,
-            learned: sft_weight * share / num_learned.max(1) as f64,
-            teaches: sft_weight > 0.0,
-        }
-    }
-}
-
-impl Group {
-    fn num_learned(&self) -> usize {
-        self.tokens.iter().filter(|t| **t == Token::Learned).count()
+        };
+        let share = guided as f64 / groups.len() as f64;
+        Update { spec, groups, denominators, guided: Guided { share, num_tokens: num_learned } }
     }
 
-    /// Of `items`, one for each prediction, those of the sampled answer at `place`.
-    fn own<'a, T>(&'a self, place: usize, items: &'a [T]) -> impl Iterator<Item = &'a T> {
-        let is_own = move |(token, _): &(&Token, &T)| **token == Token::Own(place);
-        self.tokens.iter().zip(items).filter(is_own).map(|(_, item)| item)
-    }
-}
-
-/// The loss of a micro-batch, and how far at most its log-probabilities are from those of sampling.
-fn loss(
-    log_probs: &[f32],
-    batch: &Batch<'_>,
-    prepared: &[Prepared<'_>],
-    weights: Weights,
-    spec: &GrpoSpec,
-) -> (Loss, f32) {
-    let members = || batch.members.iter().map(|&i| &prepared[i]);
-    let own_tokens = |p: &Prepared<'_>| p.group.tokens.len() - p.group.num_learned();
-    let denominators = Denominators {
-        num_answers: weights.num_answers,
-        update_tokens: weights.num_tokens,
-        micro_batch_tokens: members().map(own_tokens).sum(),
-        num_micro_batches: batch.num_micro_batches,
-        max_completion_tokens: weights.max_completion_tokens,
-    };
-    let mut total = Loss { value: 0.0, slopes: Vec::new(), figures: StepFigures::new() };
-    let (mut kl, mut num_clipped, mut sft_loss, mut gap) = (0.0, 0, 0.0, 0.0_f64);
-    let mut rest = log_probs;
-    for Prepared { group, reference, advantages } in members() {
-        let (own, others) = rest.split_at(group.tokens.len());
-        rest = others;
-        let mut slopes: Vec<f32> = vec![-weights.learned as f32; own.len()];
-        for (place, (sampled, &advantage)) in group.sampled.iter().zip(advantages).enumerate() {
-            let log_probs: Vec<f64> = group.own(place, own).map(|x| f64::from(*x)).collect();
-            let reference_log_probs: Vec<f64> = group.own(place, reference).copied().collect();
-            let answer = PolicyAnswer {
-                log_probs: &log_probs,
-                old_log_probs: &sampled.log_probs,
-                reference_log_probs: &reference_log_probs,
-                advantage,
-                token_weight: token_weight(
-                    spec.objective.aggregation,
-                    denominators,
-                    log_probs.len(),
-                ),
+    /// The loss of a micro-batch, and how far at most its log-probabilities are from those of sampling.
+    fn loss(&self, log_probs: &[f32], batch: &Batch<'_>) -> (Loss, f32) {
+        let objective = &self.spec.objective;
+        let members = || batch.members.iter().map(|&i| &self.groups[i]);
+        let denominators = Denominators {
+            micro_batch_tokens: members().map(|g| g.tokens.len() - g.num_learned()).sum(),
+            num_micro_batches: batch.num_micro_batches,
+            ..self.denominators
+        };
+        let mut total = Loss { value: 0.0, slopes: Vec::new(), figures: StepFigures::new() };
+        let (mut kl, mut num_clipped, mut sft_loss, mut gap) = (0.0, 0, 0.0, 0.0_f64);
+        let mut rest = log_probs;
+        for group in members() {
+            let (own, others) = rest.split_at(group.tokens.len());
+            rest = others;
+            let mut slopes = vec![0.0; own.len()];
+            let own = |token| -> Vec<f64> {
+                group.of(token, own.iter().map(|x| f64::from(*x))).collect()
             };
-            let loss = answer_loss(&spec.objective, &answer);
-            total.value += loss.value;
-            kl += loss.kl;
-            num_clipped += loss.num_clipped;
-            let apart = log_probs.iter().zip(&sampled.log_probs).map(|(a, b)| (a - b).abs());
-            gap = apart.fold(gap, f64::max);
-            let mut of_answer = loss.slopes.into_iter();
-            for (slope, token) in slopes.iter_mut().zip(&group.tokens) {
-                if *token == Token::Own(place) {
-                    *slope = of_answer.next().expect("a slope for each token") as f32;
-                }
+            let mut put = |token, found: Vec<f64>| {
+                group.of(token, &mut slopes).zip(found).for_each(|(to, x)| *to = x as f32);
+            };
+            for (place, rollout) in group.sampled() {
+                let token = Token::Own(place);
+                let log_probs = own(token);
+                let reference: Vec<f64> =
+                    group.of(token, group.reference.iter().copied()).collect();
+                let len = log_probs.len();
+                let loss = answer_loss(
+                    objective,
+                    &PolicyAnswer {
+                        log_probs: &log_probs,
+                        old_log_probs: &rollout.log_probs,
+                        reference_log_probs: &reference,
+                        advantage: rollout.advantage,
+                        token_weight: token_weight(objective.aggregation, denominators, len),
+                    },
+                );
+                total.value += loss.value;
+                kl += loss.kl;
+                num_clipped += loss.num_clipped;
+                let apart = log_probs.iter().zip(&rollout.log_probs).map(|(a, b)| (a - b).abs());
+                gap = apart.fold(gap, f64::max);
+                put(token, loss.slopes);
             }
+            if let Some(guidance) = &self.spec.guidance {
+                let learned = own(Token::Learned);
+                let loss = guidance::loss(&guidance.weighting, &learned, self.guided);
+                sft_loss += loss.value;
+                put(Token::Learned, loss.slopes);
+            }
+            total.slopes.extend(slopes);
         }
-        let learned = group.tokens.iter().zip(own).filter(|(t, _)| **t == Token::Learned);
-        sft_loss -= learned.map(|(_, x)| f64::from(*x)).sum::<f64>() * weights.learned;
-        total.slopes.extend(slopes);
+        total.value += sft_loss;
+        let share = 1.0 / self.denominators.update_tokens.max(1) as f64;
+        total.figures = StepFigures::from([
+            ("kl_nats".to_owned(), kl * share),
+            ("clip_fraction".to_owned(), num_clipped as f64 * share),
+        ]);
+        if self.spec.guidance.is_some() {
+            total.figures.insert("sft_loss".to_owned(), sft_loss);
+        }
+        (total, gap as f32)
     }
-    total.value += sft_loss;
-    let share = 1.0 / weights.num_tokens.max(1) as f64;
-    total.figures = StepFigures::from([
-        ("kl_nats".to_owned(), kl * share),
-        ("clip_fraction".to_owned(), num_clipped as f64 * share),
-    ]);
-    if weights.teaches {
-        total.figures.insert("sft_loss".to_owned(), sft_loss);
-    }
-    (total, gap as f32)
 }
 
-/// A question and its answers.
-///
-/// # Errors
-/// If prompt and pictures disagree.
-pub(super) fn group(prompter: &Prompter, question: &Question, answers: &[Answer]) -> Result<Group> {
-    let prompt = &question.input_ids;
-    let grids: Vec<_> = question.patches.iter().map(|p| p.grid).collect();
-    let mut positions = rope_index(prompt, &grids, &prompter.config)?;
-    let next = positions.iter().flatten().max().map_or(0, |p| p + 1);
-    let mut ids = prompt.clone();
-    let mut segments = vec![0; prompt.len()];
-    let (mut predictions, mut tokens) = (Vec::new(), Vec::new());
-    let mut sampled: Vec<SampledAnswer> = Vec::new();
-    for (k, answer) in answers.iter().enumerate() {
-        for (t, &id) in answer.ids.iter().enumerate() {
-            let given = t < answer.num_given;
-            if !given || answer.is_learned {
-                predictions.push((if t == 0 { prompt.len() - 1 } else { ids.len() - 1 }, id));
-                tokens.push(if given { Token::Learned } else { Token::Own(sampled.len()) });
-            }
-            ids.push(id);
-            segments.push(k as u32 + 1);
-            positions.push([next + t as u32; 3]);
-        }
-        if answer.ids.len() > answer.num_given {
-            let log_probs = answer.log_probs.iter().map(|x| f64::from(*x)).collect();
-            sampled.push(SampledAnswer { log_probs, reward: answer.reward });
-        }
-    }
-    let sequence = Sequence {
-        input_ids: ids,
-        positions,
-        segments,
-        patches: question.patches.clone(),
-        predictions,
-    };
-    let group = Group { sequence, tokens, sampled };
-    check(&group, question, &prompter.config)?;
-    Ok(group)
-}
-
-/// Whether `group` is of `question` alone: its prompt and pictures are those that rollouts were made of.
-fn check(group: &Group, question: &Question, config: &VlmConfig) -> Result<()> {
-    let layout = config.layout();
-    let merge = layout.merge_size;
-    let (prompt, ids) = (&question.input_ids, &group.sequence.input_ids);
-    let num_image_tokens: usize = question.patches.iter().map(|p| p.grid.num_tokens(merge)).sum();
-    let found = ids.iter().filter(|id| **id == layout.image_token_id).count();
-    ensure!(
-        ids.starts_with(prompt) && group.sequence.patches == question.patches,
-        "a group holds the prompt or the pictures of another question than `{}`\n\
-         hint: this is a fault of the suite",
-        question.sample.id
-    );
-    ensure!(
-        found == num_image_tokens,
-        "the answers to `{}` are trained beside {found} image tokens, its pictures have {num_image_tokens}\n\
-         hint: an answer holds an image token; this is a fault of the suite",
-        question.sample.id
-    );
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

@@ -14,10 +14,10 @@ use synergy_models::weights::{Parameter, Parameters};
 use crate::device::Compute;
 use crate::recipe::OptimizerSpec;
 
-/// Gradients by name; a frozen parameter has none.
+/// Gradients by name of their parameter, each `[product of its shape]`; a frozen parameter has no gradient.
 pub type Gradients = BTreeMap<String, Tensor<1>>;
 
-/// The state between steps: what a checkpoint holds beside the weights.
+/// The state between steps, which a checkpoint holds besides the weights.
 #[derive(Debug, Clone)]
 pub struct Optimizer {
     spec: OptimizerSpec,
@@ -48,8 +48,8 @@ impl Optimizer {
         last + (1.0 - last) * cosine
     }
 
-    /// One update of every parameter that has a gradient, in place where the memory allows it. `norm` is that
-    /// of all gradients, before clipping.
+    /// Updates every parameter that has a gradient, in place where nothing else holds its memory. `norm` is that of all
+    /// gradients, before clipping.
     ///
     /// # Panics
     /// If there is a gradient of an unknown parameter.
@@ -101,7 +101,7 @@ struct Work {
     gradient: Tensor<1>,
 }
 
-/// What all parameters of a step share.
+/// Numbers that all parameters of a step share.
 #[derive(Debug, Clone, Copy)]
 struct Rates {
     step: usize,
@@ -125,7 +125,7 @@ struct AdamW {
     kept: f64,
 }
 
-/// Name, shape and new state of a parameter.
+/// Computes the new state of a parameter; gives its name, shape and state.
 fn update(spec: &OptimizerSpec, rates: Rates, work: Work) -> (String, Vec<usize>, [Tensor<1>; 3]) {
     let Work { name, shape, state, gradient } = work;
     // Norms and biases are not decayed, as in the Hugging Face trainer.
@@ -165,7 +165,7 @@ impl AdamW {
         }
     }
 
-    /// Every number is read once and written once.
+    /// One update of numbers on the host, each of which is read once and written once.
     fn in_one_pass(
         self,
         value: &mut [f32],
@@ -187,7 +187,7 @@ impl AdamW {
         }
     }
 
-    /// The same by burn's operations, on any backend.
+    /// One update by burn's operations, on any backend.
     fn plain(
         self,
         value: Tensor<1>,
@@ -228,14 +228,14 @@ fn muon(
     [value.mul_scalar(kept) - direction.mul_scalar(learning_rate * size), first, second]
 }
 
-/// The 2-norm over all gradients.
+/// The 2-norm of all gradients together.
 pub fn norm(gradients: &Gradients) -> f64 {
     let squares =
         gradients.values().map(|g| f64::from(g.clone().square().sum().into_scalar::<f32>()));
     squares.sum::<f64>().sqrt()
 }
 
-/// Matrices inside blocks; embeddings, patch embedding and vectors stay with AdamW.
+/// Tells whether Muon updates a parameter: matrices inside blocks; embeddings and vectors stay with AdamW.
 fn uses_muon(spec: &OptimizerSpec, name: &str, shape: &[usize]) -> bool {
     let hidden = BLOCKS.iter().any(|p| name.starts_with(p));
     spec.muon_learning_rate > 0.0 && hidden && shape.len() == 2
@@ -264,7 +264,7 @@ fn orthogonalize(gradient: Tensor<2>) -> Tensor<2> {
     if tall { x.transpose() } else { x }
 }
 
-/// The same on the host, row-major. A tall matrix is multiplied from its other side, `x (a + b A + c A A)`
+/// [`orthogonalize`] on the host, row-major. A tall matrix is multiplied from its other side, `x (a + b A + c A A)`
 /// with `A = x' x`, so nothing is transposed.
 fn orthogonalize_in_place(numbers: &mut [f32], rows: usize, columns: usize) {
     let (num_steps, constants) = NEWTON_SCHULZ;

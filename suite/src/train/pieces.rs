@@ -1,15 +1,15 @@
-//! A group's packed rollouts cut into several sequences, where one would be too long.
+//! Cuts a group's packed rollouts into several sequences, where one would be too long.
 //!
-//! Does not know losses. A piece is the question with some of the answers: what a token sees is the same, so a piece's
-//! predictions are those of the whole, and all pieces' one after the other are all of them in order.
+//! Does not know losses. A piece is the question with some of the answers: each token sees the same tokens, so a piece's
+//! predictions are those of the whole, and those of all pieces, one after the other, are all predictions in order.
 
 use std::ops::Range;
 
 use crate::train::sequence::Sequence;
 
 impl Sequence {
-    /// Pieces of at most `max_packed_tokens` tokens, or of one answer where that is longer. A sequence without segments
-    /// is one piece.
+    /// Cuts the sequence into pieces of at most `max_packed_tokens` tokens, or of one answer where that is longer. A
+    /// sequence without segments is one piece.
     pub(super) fn pieces(&self, max_packed_tokens: usize) -> Vec<Sequence> {
         let answers = self.answers();
         if self.input_ids.len() <= max_packed_tokens || answers.len() < 2 {
@@ -31,7 +31,7 @@ impl Sequence {
         pieces
     }
 
-    /// The prompt and `answers`, which stand together.
+    /// The prompt and `answers`, which follow each other in the sequence.
     fn piece(&self, prompt: usize, answers: &[Answer]) -> Sequence {
         let (start, end) = (answers[0].tokens.start, answers[answers.len() - 1].tokens.end);
         let moved = start - prompt;
@@ -46,7 +46,7 @@ impl Sequence {
         }
     }
 
-    /// Where each answer and its predictions stand, in order.
+    /// The tokens and predictions of each answer, in order.
     fn answers(&self) -> Vec<Answer> {
         let mut answers = Vec::new();
         let mut end = 0;

@@ -1,84 +1,152 @@
-//! Questions to train on, by their place in a pool: drawn from the families, or read from files.
+//! Questions by their place in a pool: drawn from the families, or read from files.
 //!
 //! Does not know what is trained. Every stage of a seed draws from one pool, as the study's SFT and RL share their
-//! questions. Files are read once in a process, their pictures when a question is asked.
+//! questions. Files are read once, their pictures when a question is asked.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, ensure};
 use synergy_benchmarks::datasets::training::{self, Layout};
+use synergy_benchmarks::datasets::{self, spread};
 use synergy_benchmarks::families::Split;
 use synergy_benchmarks::sample::{ImageSource, Sample};
 
 use crate::key::{Key, hash_file, listed};
-use crate::recipe::{FAMILIES, FilesSpec, QuestionsSpec, Source};
+use crate::recipe::{BenchmarkSpec, FAMILIES, FilesSpec, QuestionsSpec};
 
-/// The `index`-th question of the pool that `spec` names, for a run of `run_seed`; files have the same for every seed.
-///
-/// # Errors
-/// If a file cannot be read or has fewer questions.
-pub fn sample(spec: &QuestionsSpec, run_seed: u64, index: u64) -> Result<Sample> {
-    match spec.source() {
-        Source::Families { split, hops } => Ok(drawn(run_seed, index, split, hops)),
-        Source::Files(files) => {
-            let samples = opened(files)?;
-            let sample = usize::try_from(index).ok().and_then(|index| samples.get(index));
-            sample.cloned().with_context(|| {
-                format!(
-                    "`{}` has {} questions, the recipe asks for {}\nhint: lower `num_questions`",
-                    files.path.display(),
-                    samples.len(),
-                    spec.about()
-                )
-            })
+/// Questions that are on disk; each set is read when it is first needed.
+#[derive(Debug, Default)]
+pub struct Files {
+    training: Read<FilesSpec>,
+    benchmarks: Read<BenchmarkSpec>,
+}
+
+/// Sets of questions that have been read.
+#[derive(Debug)]
+struct Read<Spec>(Mutex<Vec<(Spec, Arc<Vec<Sample>>)>>);
+
+impl<Spec> Default for Read<Spec> {
+    fn default() -> Read<Spec> {
+        Read(Mutex::default())
+    }
+}
+
+impl<Spec: Clone + PartialEq> Read<Spec> {
+    /// The questions of `spec`, which `read` reads at the first call.
+    fn get(
+        &self,
+        spec: &Spec,
+        read: impl FnOnce() -> Result<Vec<Sample>>,
+    ) -> Result<Arc<Vec<Sample>>> {
+        let mut sets = self.0.lock().expect("no thread panics with it");
+        if let Some((_, samples)) = sets.iter().find(|(known, _)| known == spec) {
+            return Ok(Arc::clone(samples));
+        }
+        let samples = Arc::new(read()?);
+        sets.push((spec.clone(), Arc::clone(&samples)));
+        Ok(samples)
+    }
+}
+
+impl Files {
+    /// All questions of a set of training data.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn training(&self, spec: &FilesSpec) -> Result<Arc<Vec<Sample>>> {
+        self.training.get(spec, || {
+            let layout =
+                Layout::from_name(&spec.layout).context("checked when the recipe was read")?;
+            training::open(layout, &spec.path, &spec.name)?.collect()
+        })
+    }
+
+    /// The questions that a recipe asks of a published benchmark, each with its level.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or a question has no level.
+    pub fn benchmark(&self, spec: &BenchmarkSpec) -> Result<Arc<Vec<Sample>>> {
+        self.benchmarks.get(spec, || {
+            let path = spec.path.display();
+            let samples = datasets::open(&spec.name, &spec.path)?.collect::<Result<Vec<_>>>()?;
+            let samples = datasets::of_split(samples, spec.split.as_deref())
+                .with_context(|| format!("failed to choose questions of `{path}`"))?;
+            let num_unleveled = samples.iter().filter(|s| s.details.level.is_none()).count();
+            ensure!(
+                num_unleveled == 0,
+                "{num_unleveled} of {} questions in `{path}` have no published level\n\
+                 hint: `cargo xtask fetch {}-levels` gets the files that have them",
+                samples.len(),
+                spec.name
+            );
+            Ok(spread(samples, spec.num_questions.unwrap_or(usize::MAX)))
+        })
+    }
+}
+
+/// The training questions of one run.
+#[derive(Debug, Clone, Copy)]
+pub struct Pool<'a> {
+    /// Questions on disk, which are the same for every seed.
+    pub files: &'a Files,
+    /// Seed of the questions that are drawn from the families.
+    pub run_seed: u64,
+}
+
+impl Pool<'_> {
+    /// The question at `index` of the pool that `spec` names.
+    ///
+    /// # Errors
+    /// If a file cannot be read or has fewer questions.
+    pub fn sample(&self, spec: &QuestionsSpec, index: u64) -> Result<Sample> {
+        match spec {
+            QuestionsSpec::Drawn { split, hops, .. } => {
+                Ok(drawn(self.run_seed, index, *split, *hops))
+            }
+            QuestionsSpec::Files { files, .. } => {
+                let samples = self.files.training(files)?;
+                let sample = usize::try_from(index).ok().and_then(|index| samples.get(index));
+                sample.cloned().with_context(|| {
+                    format!(
+                        "`{}` has {} questions, the recipe asks for {}\nhint: lower `num_questions`",
+                        files.path.display(),
+                        samples.len(),
+                        spec.about()
+                    )
+                })
+            }
+        }
+    }
+
+    /// The number of questions in the pool that `spec` names.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn num_questions(&self, spec: &QuestionsSpec) -> Result<usize> {
+        match spec {
+            QuestionsSpec::Drawn { num_questions, .. }
+            | QuestionsSpec::Files { num_questions: Some(num_questions), .. } => Ok(*num_questions),
+            QuestionsSpec::Files { num_questions: None, files } => {
+                Ok(self.files.training(files)?.len())
+            }
         }
     }
 }
 
-/// How many questions the pool that `spec` names has.
-///
-/// # Errors
-/// If a file cannot be read.
-pub fn num_questions(spec: &QuestionsSpec) -> Result<usize> {
-    match (&spec.files, spec.num_questions) {
-        (_, Some(count)) => Ok(count),
-        (Some(files), None) => Ok(opened(files)?.len()),
-        (None, None) => unreachable!("checked when the recipe was read"),
-    }
-}
-
-/// The `index`-th question that is drawn: families in turn, hops cycling within each.
+/// The question at `index` of those drawn for `run_seed`: families in turn, hops cycling within each.
 pub fn drawn(run_seed: u64, index: u64, split: Split, hops: [usize; 2]) -> Sample {
     let family = FAMILIES[index as usize % FAMILIES.len()];
     let within = index / FAMILIES.len() as u64;
     Sample::procedural(family, run_seed, split, within, hops[0]..=hops[1])
 }
 
-/// All questions of `files`, read at the first call.
+/// A hash of the rows in `path`, a file or the files of a folder; part of every key that depends on them. Pictures that
+/// the rows name by their paths are not read for it.
 ///
 /// # Errors
-/// If one cannot be read.
-pub fn opened(files: &FilesSpec) -> Result<Arc<Vec<Sample>>> {
-    type Opened = Mutex<BTreeMap<(String, PathBuf), Arc<Vec<Sample>>>>;
-    static OPENED: Opened = Mutex::new(BTreeMap::new());
-    let key = (files.layout.clone(), files.path.clone());
-    let mut opened = OPENED.lock().expect("no thread panics with it");
-    if let Some(samples) = opened.get(&key) {
-        return Ok(Arc::clone(samples));
-    }
-    let layout = Layout::from_name(&files.layout).context("checked when the recipe was read")?;
-    let samples = training::open(layout, &files.path, &files.name)?.collect::<Result<Vec<_>>>()?;
-    let samples = Arc::new(samples);
-    opened.insert(key, Arc::clone(&samples));
-    Ok(samples)
-}
-
-/// Hash of the rows in `path`, a file or the files of a folder.
-///
-/// # Errors
-/// If one cannot be read.
+/// If a file cannot be read.
 pub fn hash(path: &Path) -> Result<Key> {
     let mut hasher = blake3::Hasher::new();
     let paths = if path.is_dir() {
@@ -143,25 +211,43 @@ mod tests {
             answer_tokens: 20.0,
             about_questions: rows,
         };
-        QuestionsSpec { split: None, num_questions: None, hops: None, files: Some(files) }
+        QuestionsSpec::Files { num_questions: None, files }
     }
 
     #[test]
     fn questions_of_files_are_asked_by_their_row_whatever_the_seed() {
         let dir = tempfile::tempdir().unwrap();
         let spec = files(dir.path(), 3);
-        let second = sample(&spec, 1, 1).unwrap();
+        let files = Files::default();
+        let pool = |run_seed| Pool { files: &files, run_seed };
+        let second = pool(1).sample(&spec, 1).unwrap();
         assert_eq!((second.question.as_str(), second.answer.as_str()), ("What is 1?", "1"));
-        assert_eq!(sample(&spec, 2, 1).unwrap(), second);
-        assert_eq!(num_questions(&spec).unwrap(), 3);
-        let error = sample(&spec, 1, 3).unwrap_err().to_string();
+        assert_eq!(pool(2).sample(&spec, 1).unwrap(), second);
+        assert_eq!(pool(1).num_questions(&spec).unwrap(), 3);
+        let error = pool(1).sample(&spec, 3).unwrap_err().to_string();
         assert!(error.contains("has 3 questions, the recipe asks for 3\nhint: "), "{error}");
+    }
+
+    #[test]
+    fn files_are_read_once_and_one_that_has_failed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = files(dir.path(), 3).files().unwrap().clone();
+        let files = Files::default();
+        let kept = std::fs::read(&spec.path).unwrap();
+        std::fs::remove_file(&spec.path).unwrap();
+        files.training(&spec).unwrap_err();
+        std::fs::write(&spec.path, kept).unwrap();
+        let first = files.training(&spec).unwrap();
+        std::fs::remove_file(&spec.path).unwrap();
+        assert!(Arc::ptr_eq(&first, &files.training(&spec).unwrap()));
+        // Under another name its questions have other ids.
+        files.training(&FilesSpec { name: "other".into(), ..spec }).unwrap_err();
     }
 
     #[test]
     fn a_hash_is_of_rows_and_of_pictures() {
         let dir = tempfile::tempdir().unwrap();
-        let of = |rows| hash(&files(dir.path(), rows).files.unwrap().path).unwrap();
+        let of = |rows| hash(&files(dir.path(), rows).files().unwrap().path).unwrap();
         let (three, four) = (of(3), of(4));
         assert_ne!(three, four);
         assert_eq!(of(3), three);

@@ -10,10 +10,30 @@ use synergy_benchmarks::families::{NUM_CELLS, Scene, Split};
 use synergy_benchmarks::seed::Seed;
 
 use crate::recipe::{FAMILIES, PretrainSpec, RegisterWeights};
+use crate::train::algorithm::{Algorithm, Draws, Step};
 use crate::train::sequence::{Prompter, Register, Sequence};
 use crate::train::{Context, StepFigures, Trainer, sft_loss};
 
-/// The conversations of `step`; pictures come from the pretrain split.
+/// Pretraining by the settings of one stage.
+pub struct Pretrain<'a> {
+    /// The stage's settings.
+    pub spec: &'a PretrainSpec,
+    /// Where it draws from.
+    pub draws: Draws<'a>,
+}
+
+impl Algorithm for Pretrain<'_> {
+    fn num_steps(&self) -> usize {
+        self.spec.num_steps
+    }
+
+    fn prepare<'a>(&'a self, prompter: &Prompter, number: usize) -> Result<Step<'a>> {
+        let sequences = batch(prompter, self.spec, self.draws.stage, number)?;
+        Ok(Box::new(move |trainer, _, context, _| step(trainer, context, &sequences)))
+    }
+}
+
+/// Draws the conversations of `step`; pictures come from the pretrain split.
 ///
 /// # Errors
 /// If the chat template fails.
@@ -38,7 +58,7 @@ pub fn batch(
         .collect()
 }
 
-/// One update with the mean loss over all answer tokens of the batch.
+/// Makes one update with the mean loss over all answer tokens of the batch.
 ///
 /// # Errors
 /// See [`Trainer::update`].
@@ -56,7 +76,7 @@ pub fn step(
     Ok(figures)
 }
 
-/// (user text, model text) about `scene` in a register drawn by the spec's weights.
+/// Draws a turn about `scene`, in a register drawn by the spec's weights: (user text, model text).
 fn turn(
     prompter: &Prompter,
     scene: &Scene,
@@ -87,7 +107,7 @@ fn register(weights: &RegisterWeights, rng: &mut ChaCha8Rng) -> Register {
     ALL[weighted(&[weights.read, weights.direct, weights.terse, weights.verbose], rng)]
 }
 
-/// An index with probability proportional to its weight.
+/// Draws an index with probability proportional to its weight.
 fn weighted(weights: &[f64], rng: &mut ChaCha8Rng) -> usize {
     let mut left = rng.random::<f64>() * weights.iter().sum::<f64>();
     let drawn = weights.iter().position(|w| {

@@ -1,4 +1,4 @@
-//! A question as it is put to a model: choices below it, an instruction behind it, marks where pictures belong.
+//! The text of a question as a model gets it: choices below it, an instruction behind it, marks where pictures belong.
 //!
 //! Does not know tokens or who answers.
 
@@ -8,16 +8,17 @@ use std::sync::LazyLock;
 use regex::Regex;
 use synergy_benchmarks::sample::Sample;
 
-/// Stands where a picture belongs.
+/// The mark that stands where a picture belongs.
 pub const IMAGE_MARK: &str = "<image>";
 
 /// A mark of a picture as published sets write it: `<image>`, `<image1>`, `<image 1>`.
 static MARK: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"<image\s*(\d*)>").expect("the expression is well formed"));
 
-/// The text of the user's turn, with [`IMAGE_MARK`] where each picture belongs, or none: then all stand before it.
+/// The text of the user's turn, with [`IMAGE_MARK`] where each picture belongs; without marks, all pictures stand before
+/// it.
 ///
-/// An instruction with which the question ends already, as in training data that others have prepared, is not repeated.
+/// An instruction that the question ends with already, as in training data that others have prepared, is not repeated.
 pub fn prompt(sample: &Sample, instruction: Option<&str>) -> String {
     let mut text = placed(&sample.question, sample.images.len());
     if !sample.choices.is_empty() {
@@ -36,8 +37,8 @@ pub fn prompt(sample: &Sample, instruction: Option<&str>) -> String {
     }
 }
 
-/// `text` with a mark for every picture, in their order, or with none: marks that name other pictures, or some twice,
-/// stay as words.
+/// Puts a mark for every picture, in their order, in place of the marks in `text`, or no mark at all: marks that name
+/// other pictures, or some twice, become words.
 fn placed(text: &str, num_images: usize) -> String {
     let marks: Vec<usize> = MARK
         .captures_iter(text)

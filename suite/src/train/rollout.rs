@@ -1,111 +1,140 @@
-//! Model and questions to completions; the same rollouts serve training.
+//! Generation in this process: the first [`Engine`].
 //!
-//! Does not judge. Questions are cut into fixed shards, and a shard into as many chunks as the device's memory asks
-//! for; each sample draws from a stream named after its question, so neither shards, chunks nor threads change a token.
+//! Does not know text. Questions are cut into fixed shards, and a shard into as many chunks as the device's memory asks
+//! for; each answer draws from a stream named after its question, so neither shards, chunks nor threads change a token.
 
 use std::ops::Range;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
+use synergy_models::config::VlmConfig;
 use synergy_models::generate::{Generated, Prompt, Sampling, generate, memory_bytes};
-use synergy_models::image::Patches;
 use synergy_models::vlm::Vlm;
-use synergy_report::completion::Completion;
+use synergy_models::weights::{ComputeDtype, Parameters};
 
+use crate::device::Compute;
 use crate::limits::{SHARD_ROWS, SHARDS_MIN};
-use crate::train::features::FeatureCache;
-use crate::train::sequence::Prompter;
-use crate::train::{Context, matrix};
+use crate::train::engine::{Engine, Question};
+use crate::train::features::{FeatureCache, picture_features};
 
-/// A sample ready to be asked.
-#[derive(Debug, Clone)]
-pub struct Question {
-    pub sample: Sample,
-    pub input_ids: Vec<u32>,
-    pub patches: Vec<Patches>,
-    /// As in [`Prompt::position_gap`].
-    pub position_gap: u32,
+/// Generates in this process, on one device.
+#[derive(Debug)]
+pub struct LocalEngine<'a> {
+    config: &'a VlmConfig,
+    compute: &'a Compute,
+    dtype: ComputeDtype,
+    features: Option<&'a FeatureCache>,
+    model: Option<Vlm>,
 }
 
-impl Question {
-    /// Renders pictures and prompt, with the study's instruction if `template`.
-    ///
-    /// # Errors
-    /// If a picture cannot be read or the chat template fails.
-    pub fn new(prompter: &Prompter, sample: Sample, template: bool) -> Result<Question> {
-        let text = prompter.text(&sample, template);
-        Question::of_text(prompter, sample, &text)
+impl<'a> LocalEngine<'a> {
+    /// An engine without weights for models of `config`, which computes in `dtype`.
+    pub fn new(
+        config: &'a VlmConfig,
+        compute: &'a Compute,
+        dtype: ComputeDtype,
+    ) -> LocalEngine<'a> {
+        LocalEngine { config, compute, dtype, features: None, model: None }
     }
 
-    /// The same with the user's turn given.
-    ///
-    /// # Errors
-    /// See [`Question::new`].
-    pub fn of_text(prompter: &Prompter, sample: Sample, text: &str) -> Result<Question> {
-        let patches = prompter.patches(&sample)?;
-        let input_ids = prompter.prompt_ids(text, &patches)?;
-        Ok(Question { sample, input_ids, patches, position_gap: 0 })
+    /// The same engine with a cache of picture features, for weights whose vision tower is the cache's.
+    #[must_use]
+    pub fn with_features(self, features: Option<&'a FeatureCache>) -> LocalEngine<'a> {
+        LocalEngine { features, ..self }
     }
 }
 
-/// `num_samples` continuations of each question: `[questions][samples]`.
-///
-/// # Errors
-/// If the model's logits are not finite.
-pub fn rollouts(
-    model: &Vlm,
-    context: &Context<'_>,
-    questions: &[Question],
-    num_samples: usize,
-    sampling: &Sampling,
-    seed: Seed,
-) -> Result<Vec<Vec<Generated>>> {
-    // Questions are dealt out in turn: neighbors are of one kind, and shards should end together.
-    let num_rows = questions.len() * num_samples;
-    let num_shards = num_rows.div_ceil(SHARD_ROWS).max(SHARDS_MIN).min(questions.len());
-    let shards: Vec<Vec<usize>> =
-        (0..num_shards).map(|k| (k..questions.len()).step_by(num_shards).collect()).collect();
-    let parts = context.compute.map(&shards, |_, members| {
-        let questions: Vec<&Question> = members.iter().map(|&i| &questions[i]).collect();
-        shard(model, context, &questions, num_samples, sampling, seed)
-    });
-    let mut out = vec![Vec::new(); questions.len()];
-    for (members, part) in shards.iter().zip(parts) {
-        for (&i, generated) in members.iter().zip(part) {
-            out[i] = generated;
+impl Engine for LocalEngine<'_> {
+    fn load(&mut self, weights: &Parameters) -> Result<()> {
+        self.model = Some(Vlm::computing(self.config, weights, self.dtype));
+        Ok(())
+    }
+
+    fn unload(&mut self) {
+        self.model = None;
+    }
+
+    fn generate(
+        &self,
+        questions: &[Question],
+        num_samples: usize,
+        sampling: &Sampling,
+        seed: Seed,
+    ) -> Result<Vec<Vec<Generated>>> {
+        let model = self.model.as_ref().context(
+            "an engine was asked before weights were loaded\nhint: this is a fault of the suite",
+        )?;
+        let memory_bytes = self.compute.memory_bytes;
+        let asking =
+            Asking { model, features: self.features, memory_bytes, num_samples, sampling, seed };
+        // Questions are dealt out in turn: neighbors are of one kind, and shards should end together.
+        let num_rows = questions.len() * num_samples;
+        let num_shards = num_rows.div_ceil(SHARD_ROWS).max(SHARDS_MIN).min(questions.len());
+        let shards: Vec<Vec<usize>> =
+            (0..num_shards).map(|k| (k..questions.len()).step_by(num_shards).collect()).collect();
+        let parts = self.compute.map(&shards, |_, members| {
+            let questions: Vec<&Question> = members.iter().map(|&i| &questions[i]).collect();
+            asking.shard(&questions)
+        });
+        let mut out = vec![Vec::new(); questions.len()];
+        for (members, part) in shards.iter().zip(parts) {
+            for (&i, generated) in members.iter().zip(part) {
+                out[i] = generated;
+            }
         }
+        let is_finite = |g: &Generated| g.log_probs.iter().all(|x| x.is_finite());
+        ensure!(
+            out.iter().flatten().all(is_finite),
+            "the model's logits are not finite\nhint: its weights have diverged; lower the learning rate"
+        );
+        Ok(out)
     }
-    let is_finite = |g: &Generated| g.log_probs.iter().all(|x| x.is_finite());
-    ensure!(
-        out.iter().flatten().all(is_finite),
-        "the model's logits are not finite\nhint: its weights have diverged; lower the learning rate"
-    );
-    Ok(out)
 }
 
-/// `[questions][samples]`, in chunks that fit into the device's memory.
-fn shard(
-    model: &Vlm,
-    context: &Context<'_>,
-    questions: &[&Question],
+/// Everything that the shards of one call share.
+struct Asking<'a> {
+    model: &'a Vlm,
+    features: Option<&'a FeatureCache>,
+    memory_bytes: usize,
     num_samples: usize,
-    sampling: &Sampling,
+    sampling: &'a Sampling,
     seed: Seed,
-) -> Vec<Vec<Generated>> {
-    let bytes = |members: Range<usize>, num_samples| {
-        let prompts = prompts(model, &questions[members]);
-        memory_bytes(&model.config, model.dtype(), &prompts, num_samples, sampling.max_new_tokens)
-    };
-    let mut out = vec![Vec::new(); questions.len()];
-    for cut in chunks(questions.len(), num_samples, context.compute.memory_bytes, bytes) {
-        let asked = &questions[cut.questions.clone()];
-        let part = chunk(model, context.features, asked, cut.samples, sampling, seed);
-        for (all, generated) in out[cut.questions].iter_mut().zip(part) {
-            all.extend(generated);
+}
+
+impl Asking<'_> {
+    /// Answers of one shard, `[questions][samples]`, in chunks that fit into the device's memory.
+    fn shard(&self, questions: &[&Question]) -> Vec<Vec<Generated>> {
+        let Asking { model, num_samples, .. } = *self;
+        let bytes = |members: Range<usize>, num_samples| {
+            let prompts = prompts(model, &questions[members]);
+            let max_new_tokens = self.sampling.max_new_tokens;
+            memory_bytes(&model.config, model.dtype(), &prompts, num_samples, max_new_tokens)
+        };
+        let mut out = vec![Vec::new(); questions.len()];
+        for cut in chunks(questions.len(), num_samples, self.memory_bytes, bytes) {
+            let part = self.chunk(&questions[cut.questions.clone()], cut.samples);
+            for (all, generated) in out[cut.questions].iter_mut().zip(part) {
+                all.extend(generated);
+            }
         }
+        out
     }
-    out
+
+    /// The answers of these numbers to each of `questions`.
+    fn chunk(&self, questions: &[&Question], samples: Range<usize>) -> Vec<Vec<Generated>> {
+        let pictures: Vec<_> = questions
+            .iter()
+            .flat_map(|q| q.patches.iter().map(|p| (p.values.as_slice(), p.grid)))
+            .collect();
+        let features = picture_features(self.model, self.features, &pictures);
+        let stream = |prompt: usize, sample: usize| {
+            let number = (samples.start + sample) as u64;
+            self.seed.fold_in(&questions[prompt].sample.id).at(number).rng()
+        };
+        let prompts = prompts(self.model, questions);
+        generate(self.model, &prompts, features.as_ref(), samples.len(), self.sampling, &stream)
+    }
 }
 
 /// Rows that are generated at once: these samples of each of these questions.
@@ -115,8 +144,9 @@ struct Chunk {
     samples: Range<usize>,
 }
 
-/// All rows in order: as many questions at once as fit into `budget`, or as many samples of one that does not fit,
-/// and one row at least. `bytes` says what so many samples of each of some questions take.
+/// Cuts all rows, in order, into chunks: as many questions at once as fit into `budget` bytes, or as many samples of a
+/// question that does not fit as a whole, and at least one row. `bytes` gives the memory of a number of samples of each
+/// of some questions.
 fn chunks(
     num_questions: usize,
     num_samples: usize,
@@ -142,34 +172,7 @@ fn chunks(
     out
 }
 
-/// Of each question these samples.
-fn chunk(
-    model: &Vlm,
-    features: Option<&FeatureCache>,
-    questions: &[&Question],
-    samples: Range<usize>,
-    sampling: &Sampling,
-    seed: Seed,
-) -> Vec<Vec<Generated>> {
-    let pictures: Vec<_> = questions
-        .iter()
-        .flat_map(|q| q.patches.iter().map(|p| (p.values.as_slice(), p.grid)))
-        .collect();
-    let features = (!pictures.is_empty()).then(|| match features {
-        Some(kept) => {
-            let values = kept.features(model, &pictures);
-            matrix(values, model.layout.decoder.hidden_size, &model.device())
-        }
-        None => model.image_features(&pictures),
-    });
-    let stream = |prompt: usize, sample: usize| {
-        seed.fold_in(&questions[prompt].sample.id).at((samples.start + sample) as u64).rng()
-    };
-    let prompts = prompts(model, questions);
-    generate(model, &prompts, features.as_ref(), samples.len(), sampling, &stream)
-}
-
-/// Prompts whose features stand one after the other.
+/// Prompts of `questions`, whose features stand one after the other in one tensor.
 fn prompts(model: &Vlm, questions: &[&Question]) -> Vec<Prompt> {
     let merge = model.layout.merge_size;
     let mut feature_start = 0;
@@ -188,33 +191,8 @@ fn prompts(model: &Vlm, questions: &[&Question]) -> Vec<Prompt> {
     questions.iter().map(prompt).collect()
 }
 
-/// Completions of `questions` in order, samples of a question together.
-///
-/// # Errors
-/// See [`rollouts`].
-pub fn evaluate(
-    model: &Vlm,
-    context: &Context<'_>,
-    questions: &[Question],
-    num_samples: usize,
-    sampling: &Sampling,
-    seed: Seed,
-) -> Result<Vec<Completion>> {
-    let generated = rollouts(model, context, questions, num_samples, sampling, seed)?;
-    let mut out = Vec::with_capacity(questions.len() * num_samples);
-    for (question, samples) in questions.iter().zip(generated) {
-        for (k, g) in samples.into_iter().enumerate() {
-            let (text, num_tokens) = (context.prompter.tokenizer.decode(&g.ids), g.ids.len());
-            let completion =
-                Completion::new(&question.sample, k as u32, text, num_tokens as u32, g.finished);
-            out.push(completion);
-        }
-    }
-    Ok(out)
-}
-
-/// The sample with the pictures of the next one in `samples` of its benchmark that has as many: chance given the text.
-/// Its own where no other has.
+/// Gives the sample at `place` the pictures of the next sample of its benchmark that has as many, which leaves accuracy
+/// at chance given the text. A sample keeps its own pictures where no other has as many.
 pub fn with_another_picture(samples: &[Sample], place: usize) -> Sample {
     let sample = &samples[place];
     let alike = |other: &&Sample| {
@@ -229,12 +207,9 @@ pub fn with_another_picture(samples: &[Sample], place: usize) -> Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Compute;
-    use crate::recipe::{PromptSpec, TrainingSpec};
     use crate::run::base::Base;
-    use crate::train::pool::drawn;
+    use crate::train::fixture::{base, compute, question};
     use proptest::prelude::*;
-    use synergy_benchmarks::families::Split;
     use synergy_models::config::Preset;
 
     /// A budget, and what a question's rows take: each a width, padded to the widest.
@@ -276,31 +251,28 @@ mod tests {
         }
     }
 
-    fn base(preset: Preset, compute: &Compute) -> (Base, Vec<Question>) {
-        let prompt = PromptSpec { suffix: "Box it.".into(), verbose_suffix: "Aloud.".into() };
-        let base = Base::fresh(preset, 400, 0.3, &prompt, 1, compute).unwrap();
-        let question = |i| {
-            let sample = drawn(1, i, Split::Train, [1, 15]);
-            Question::new(&base.prompter, sample, true).unwrap()
-        };
-        let questions = (0..5).map(question).collect();
+    fn asked(preset: Preset, compute: &Compute) -> (Base, Vec<Question>) {
+        let base = base(preset, 0.3, compute);
+        let questions = (0..5).map(|i| question(&base.prompter, i, [1, 15])).collect();
         (base, questions)
     }
 
-    /// What is answered with `part` of the memory that all rows of the larger shard take.
+    /// Answers with one of `parts` of the memory that all rows of the larger shard take.
     fn answers(compute: &mut Compute, is_plain: bool, parts: usize) -> Vec<Vec<Generated>> {
-        let (base, questions) = base(Preset::Nano, compute);
-        let prompter = &base.prompter;
-        let model = Vlm::new(&prompter.config, &base.parameters);
+        let (base, questions) = asked(Preset::Nano, compute);
+        let config = &base.prompter.config;
+        let model = Vlm::new(config, &base.parameters);
         let model = if is_plain { model.plain() } else { model };
         let sampling =
-            Sampling { temperature: 1.0, ..Sampling::greedy(24, prompter.tokenizer.ids.eos) };
+            Sampling { temperature: 1.0, ..Sampling::greedy(24, base.prompter.tokenizer.ids.eos) };
         let members: Vec<&Question> = questions.iter().step_by(2).collect();
         let prompts = prompts(&model, &members);
         compute.memory_bytes = memory_bytes(&model.config, model.dtype(), &prompts, 4, 24) / parts;
-        let training = TrainingSpec::none();
-        let context = Context::new(prompter, compute, &training);
-        rollouts(&model, &context, &questions, 4, &sampling, Seed::root(1)).unwrap()
+        let engine = LocalEngine {
+            model: Some(model),
+            ..LocalEngine::new(config, compute, ComputeDtype::F32)
+        };
+        engine.generate(&questions, 4, &sampling, Seed::root(1)).unwrap()
     }
 
     fn chunks_change_nothing(device: &str, is_plain: bool) {
@@ -336,8 +308,8 @@ mod tests {
     /// What is recorded was generated in whole shards.
     #[test]
     fn shards_of_the_kept_recipes_are_not_cut_on_the_host() {
-        let compute = Compute::open("flex", Some(1)).unwrap();
-        let (base, questions) = base(Preset::Small, &compute);
+        let compute = compute();
+        let (base, questions) = asked(Preset::Small, &compute);
         let model = Vlm::new(&base.prompter.config, &base.parameters);
         for num_samples in [1, 4, 8, 16] {
             let num_questions = SHARD_ROWS.div_ceil(num_samples) + 1;

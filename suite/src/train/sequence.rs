@@ -1,4 +1,4 @@
-//! Samples to token sequences: prompts, registers, conversations, micro-batches.
+//! From samples to token sequences: prompts, registers, conversations, micro-batches.
 //!
 //! Does not know losses. Everything is on the host, so that it can be made ahead on another thread.
 
@@ -23,36 +23,47 @@ use crate::train::prompt::prompt;
 /// Turns text and pictures into what the model takes.
 #[derive(Debug)]
 pub struct Prompter {
+    /// Shape of the model, and its special tokens.
     pub config: VlmConfig,
+    /// From text to ids and back, and the chat template.
     pub tokenizer: Tokenizer,
+    /// From pictures to patches.
     pub processor: ProcessorConfig,
+    /// Instructions that stand behind a question.
     pub prompt: PromptSpec,
 }
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Register {
+    /// Cells read off the picture, one after the other.
     Read,
+    /// The boxed answer alone.
     Direct,
+    /// A short trace before the boxed answer.
     Terse,
+    /// A long trace before the boxed answer.
     Verbose,
 }
 
-/// One sequence with what it is trained on.
+/// A token sequence with its training targets.
 #[derive(Debug, Clone)]
 pub struct Sequence {
+    /// Token ids, `[tokens]`.
     pub input_ids: Vec<u32>,
+    /// Rotary positions, `[tokens]`.
     pub positions: Vec<Position>,
-    /// As in [`TokenBatch::segments`]; empty for plain causal.
+    /// Segments as in [`TokenBatch::segments`], `[tokens]`; empty for plain causal attention.
     pub segments: Vec<u32>,
+    /// Patches of each picture, in the order of their tokens.
     pub patches: Vec<Patches>,
-    /// (index whose hidden state predicts, id that it should predict).
+    /// (index of the token whose hidden state predicts, id that it should predict).
     pub predictions: Vec<(usize, u32)>,
 }
 
 impl Sequence {
-    /// Leaves at most `max_length` tokens: what lies beyond is neither seen nor predicted. One of whose question not all
-    /// fits is left as it is and predicts nothing.
+    /// Keeps at most the first `max_length` tokens: those beyond are neither seen nor predicted. A sequence whose question
+    /// does not fit as a whole keeps its tokens and predicts nothing.
     pub fn truncate(&mut self, max_length: usize) {
         self.predictions.retain(|(at, _)| at + 1 < max_length);
         if !self.predictions.is_empty() {
@@ -64,13 +75,13 @@ impl Sequence {
 }
 
 impl Prompter {
-    /// The question as it is put to a model: with the study's instruction or without.
+    /// The text of a question as a model gets it, with the study's instruction if `template`.
     pub fn text(&self, sample: &Sample, template: bool) -> String {
         prompt(sample, template.then_some(&self.prompt.suffix))
     }
 
-    /// Ids of a first turn about pictures, which stand where `text` has their marks or before it, with the model's turn
-    /// opened.
+    /// Token ids of a first turn about pictures, with the model's turn opened. Pictures stand where `text` has their marks,
+    /// or before it if it has none.
     ///
     /// # Errors
     /// If the chat template fails, or the marks are not as many as the pictures.
@@ -80,7 +91,7 @@ impl Prompter {
         token_ids(&self.tokenizer, &self.config, &rendered, patches)
     }
 
-    /// Patches of a sample's pictures.
+    /// Patches of each picture of a sample.
     ///
     /// # Errors
     /// If a picture cannot be read.
@@ -88,7 +99,7 @@ impl Prompter {
         sample.load_images()?.iter().map(|picture| self.processor.patches(picture)).collect()
     }
 
-    /// The answer of `register` to a question with these traces.
+    /// The answer to a question with these traces, written in `register`.
     pub fn answer(register: Register, terse: &str, verbose: &str, answer: &str) -> String {
         match register {
             Register::Read => terse.to_owned(),
@@ -98,13 +109,13 @@ impl Prompter {
         }
     }
 
-    /// An answer behind its trace, in the study's form.
+    /// An answer behind its trace, in the study's tags.
     pub fn reasoned(trace: &str, answer: &str) -> String {
         format!("<think> {}</think>\\boxed{{{answer}}}", trace.trim())
     }
 
-    /// A conversation: each turn is (user text, model text); positions jump before each answer by
-    /// 0 to `gap_max`.
+    /// A conversation that is learned from: each turn is (user text, model text), and positions jump before each answer
+    /// by 0 to `gap_max`.
     ///
     /// # Errors
     /// If the chat template fails, or the pictures in it are not those of `patches`.
@@ -184,7 +195,7 @@ pub fn micro_batches(lengths: &[usize], size: usize) -> Vec<Vec<usize>> {
     order.chunks(size).map(<[usize]>::to_vec).collect()
 }
 
-/// `sequences` as the model takes them, and what they predict: (row among all their tokens, id).
+/// Lays `sequences` out as the model takes them, with all their targets: (row among all tokens, id).
 pub fn token_batch(sequences: &[&Sequence], config: &VlmConfig) -> (TokenBatch, Vec<(usize, u32)>) {
     let merge = config.layout().merge_size;
     let mut batch = TokenBatch::default();
@@ -210,10 +221,10 @@ pub fn token_batch(sequences: &[&Sequence], config: &VlmConfig) -> (TokenBatch, 
     (batch, predictions)
 }
 
-/// The test questions of an evaluation: the same number for each family.
+/// The questions that an evaluation draws from `split`: the same number for each family.
 ///
 /// # Errors
-/// If there are none.
+/// If that number is 0.
 pub fn test_samples(drawn: Drawn, split: Split) -> Result<Vec<Sample>> {
     let Drawn { per_family, seed, hops } = drawn;
     ensure!(per_family > 0, "the {split} split is empty\nhint: questions_per_family is at least 1");
@@ -227,28 +238,18 @@ pub fn test_samples(drawn: Drawn, split: Split) -> Result<Vec<Sample>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Compute;
-    use crate::run::base::Base;
+    use crate::train::fixture::BASE;
     use proptest::prelude::*;
-    use std::sync::LazyLock;
-    use synergy_models::config::Preset;
-
-    static PROMPTER: LazyLock<Prompter> = LazyLock::new(|| {
-        let suffix = "Please reason within <think> </think> and \\boxed{}.".to_owned();
-        let prompt = PromptSpec { suffix, verbose_suffix: "Think aloud.".into() };
-        let compute = Compute::open("flex", Some(1)).unwrap();
-        Base::fresh(Preset::Nano, 500, 0.1, &prompt, 1, &compute).unwrap().prompter
-    });
 
     fn conversation(gap_max: u32, seed: u64) -> Sequence {
         let sample = crate::train::pool::drawn(1, 3, Split::Train, [2, 4]);
         let turns = [
             ("Read the cells from a1 to b1.".to_owned(), "a1 3 b1 2".to_owned()),
-            (PROMPTER.text(&sample, true), "<think> a1 3</think>\\boxed{3}".to_owned()),
+            (BASE.prompter.text(&sample, true), "<think> a1 3</think>\\boxed{3}".to_owned()),
         ];
-        let patches = PROMPTER.patches(&sample).unwrap();
+        let patches = BASE.prompter.patches(&sample).unwrap();
         let rng = &mut Seed::root(seed).rng();
-        PROMPTER.conversation(&turns, patches, gap_max, rng).unwrap()
+        BASE.prompter.conversation(&turns, patches, gap_max, rng).unwrap()
     }
 
     #[test]
@@ -273,9 +274,9 @@ mod tests {
     fn what_is_predicted_is_the_answers_and_their_ends() {
         let sequence = conversation(0, 1);
         let targets: Vec<u32> = sequence.predictions.iter().map(|p| p.1).collect();
-        let text = PROMPTER.tokenizer.decode(&targets);
+        let text = BASE.prompter.tokenizer.decode(&targets);
         assert_eq!(text, "a1 3 b1 2<think> a1 3</think>\\boxed{3}");
-        let ends = targets.iter().filter(|&&id| id == PROMPTER.tokenizer.ids.eos).count();
+        let ends = targets.iter().filter(|&&id| id == BASE.prompter.tokenizer.ids.eos).count();
         assert_eq!(ends, 2);
         for (at, target) in sequence.predictions {
             assert_eq!(sequence.input_ids[at + 1], target);

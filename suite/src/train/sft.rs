@@ -7,16 +7,40 @@ use rand::seq::SliceRandom;
 use synergy_benchmarks::seed::Seed;
 
 use crate::recipe::SftSpec;
+use crate::train::algorithm::{Algorithm, Draws, Step};
 use crate::train::dataset::Example;
+use crate::train::pool::Pool;
+use crate::train::pretrain;
 use crate::train::sequence::{Prompter, Sequence};
 
-/// Steps in all.
-pub fn num_steps(spec: &SftSpec, num_examples: usize) -> usize {
-    num_examples.div_ceil(spec.batch_size) * spec.num_epochs
+/// Fine-tuning by the settings of one stage.
+pub struct Sft<'a> {
+    /// The stage's settings.
+    pub spec: &'a SftSpec,
+    /// Questions with the answers that are learned.
+    pub examples: &'a [Example],
+    /// Where it draws from.
+    pub draws: Draws<'a>,
 }
 
-/// The sequences of `step`, the study's prompt and an answer each: every epoch sees every example once, in an
-/// order of its own. Questions are those of the pool of `run_seed`.
+impl Algorithm for Sft<'_> {
+    fn num_steps(&self) -> usize {
+        self.spec.num_steps(self.examples.len())
+    }
+
+    fn steps_per_epoch(&self) -> usize {
+        self.num_steps() / self.spec.num_epochs
+    }
+
+    fn prepare<'a>(&'a self, prompter: &Prompter, step: usize) -> Result<Step<'a>> {
+        let Draws { pool, stage } = self.draws;
+        let sequences = batch(prompter, self.spec, self.examples, pool, stage, step)?;
+        Ok(Box::new(move |trainer, _, context, _| pretrain::step(trainer, context, &sequences)))
+    }
+}
+
+/// Makes the sequences of `step`, the study's prompt and an answer each: every epoch sees every example once, in an
+/// order of its own. Questions are those of `pool`.
 ///
 /// # Errors
 /// If the chat template fails.
@@ -24,7 +48,7 @@ pub fn batch(
     prompter: &Prompter,
     spec: &SftSpec,
     examples: &[Example],
-    run_seed: u64,
+    pool: Pool<'_>,
     seed: Seed,
     step: usize,
 ) -> Result<Vec<Sequence>> {
@@ -38,7 +62,7 @@ pub fn batch(
         .iter()
         .map(|&i| {
             let example = &examples[i];
-            let sample = example.sample(run_seed)?;
+            let sample = example.sample(pool)?;
             let turn = (prompter.text(&sample, true), example.answer.clone());
             let patches = prompter.patches(&sample)?;
             let mut sequence =

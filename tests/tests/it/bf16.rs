@@ -5,6 +5,7 @@
 #![cfg(feature = "libtorch")]
 #![expect(clippy::unwrap_used, reason = "the kept bases are there, and a test may panic")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use synergy_benchmarks::answer::Outcome;
@@ -16,10 +17,13 @@ use synergy_models::generate::Sampling;
 use synergy_models::vlm::Vlm;
 use synergy_models::weights::ComputeDtype;
 use synergy_suite::device::Compute;
-use synergy_suite::recipe::{Recipe, StageSpec, TrainingSpec};
+use synergy_suite::recipe::{GrpoSpec, Recipe, StageSpec, TrainingSpec};
 use synergy_suite::run::base::Base;
-use synergy_suite::train::grpo::{self, Reference};
-use synergy_suite::train::rollout::{Question, evaluate};
+use synergy_suite::train::algorithm::{Draws, Reference};
+use synergy_suite::train::engine::{Engine as _, Question, completions};
+use synergy_suite::train::grpo::Grpo;
+use synergy_suite::train::pool::{Files, Pool};
+use synergy_suite::train::rollout::LocalEngine;
 use synergy_suite::train::{Batch, Context, prediction_log_probs, pretrain};
 
 use crate::devices::{base, other, sequences, trainer};
@@ -98,13 +102,20 @@ fn a_step_of_rl_samples_and_learns_in_bf16() {
     spec.batch_size = 4;
     spec.num_mini_batches = 1;
     let reference = Reference { parameters: &base.parameters, features: None };
-    let questions = grpo::batch(&base.prompter, spec, &[1, 2, 3, 4], 1, Seed::root(1), 0).unwrap();
+    fn of<'a>(spec: &'a GrpoSpec, files: &'a Files) -> Grpo<'a> {
+        let draws = Draws { pool: Pool { files, run_seed: 1 }, stage: Seed::root(1) };
+        Grpo::new(spec, &BTreeSet::new(), BTreeMap::new(), draws).unwrap()
+    }
+    let files = Files::default();
+    let questions = of(spec, &files).batch(&base.prompter, 0).unwrap();
     let [whole, half] = [ComputeDtype::F32, ComputeDtype::Bf16].map(|dtype| {
         spec.training.dtype = Some(dtype);
         let context = Context::new(&base.prompter, &compute, &spec.training);
         let mut trainer = trainer(&base);
+        let mut engine = LocalEngine::new(&base.prompter.config, &compute, dtype);
+        let grpo = of(spec, &files);
         let figures =
-            grpo::step(&mut trainer, &context, spec, reference, &questions, Seed::root(1)).unwrap();
+            grpo.step(&mut trainer, &mut engine, &context, reference, &questions, 0).unwrap();
         println!("{dtype:?}: {figures:?}");
         figures
     });
@@ -125,12 +136,12 @@ fn answers_in_bf16_are_as_right_as_in_f32() {
         Question::new(prompter, sample, true).unwrap()
     };
     let questions: Vec<Question> = (0..60).map(question).collect();
-    let sampling = Sampling::greedy(96, prompter.config.eos_token_id);
-    let unused = TrainingSpec::none();
-    let context = Context::new(prompter, &compute, &unused);
+    let sampling = Sampling::greedy(96, prompter.tokenizer.ids.eos);
     let [whole, half] = [ComputeDtype::F32, ComputeDtype::Bf16].map(|dtype| {
-        let model = Vlm::computing(&prompter.config, &base.parameters, dtype);
-        evaluate(&model, &context, &questions, 1, &sampling, Seed::root(1)).unwrap()
+        let mut engine = LocalEngine::new(&prompter.config, &compute, dtype);
+        engine.load(&base.parameters).unwrap();
+        let seed = Seed::root(1);
+        completions(&engine, &prompter.tokenizer, &questions, 1, &sampling, seed).unwrap()
     });
     let right = |answers: &[synergy_report::completion::Completion]| {
         answers.iter().filter(|c| c.outcome(Grader::Boxed1) == Outcome::Correct).count() as f64

@@ -70,17 +70,71 @@ fn answers_are_graded_from_standard_input() {
     let input = "{\"gold\": \"1/2\", \"response\": \"it is \\\\boxed{0.5}\"}\n";
     let graded = project.run_with_input(&["grade", "--grader", "synergy-1"], input);
     assert_eq!(graded.stdout, "{\"outcome\":\"correct\",\"extracted\":\"0.5\"}\n");
-    let bad = project.run_with_input(&["grade"], "{}\n");
-    assert_eq!(bad.code, 2);
-    assert!(bad.stderr.starts_with("error: line 1 cannot be graded"), "{}", bad.stderr);
-    let unknown = project.run_with_input(&["grade", "--grader", "gpt"], "");
-    assert!(
-        unknown
-            .stderr
-            .starts_with("error: there is no grader `gpt`\nhint: graders are boxed-1, synergy-1, "),
-        "{}",
-        unknown.stderr
-    );
+    assert_refused!(project.run_with_input(&["grade"], "{}\n"), @r#"
+    error: line 1 cannot be graded: missing field `gold` at line 1 column 2
+    hint: a line is like {"gold": "3", "response": "\\boxed{3}", "choices": ["3", "4"]}
+    "#);
+    assert_refused!(project.run_with_input(&["grade", "--grader", "gpt"], ""), @"
+    error: there is no grader `gpt`
+    hint: graders are boxed-1, synergy-1, mathruler, math-verify, vlmevalkit-2025-07, vlmevalkit-2026-08, lmms-eval-2026-08
+    ");
+}
+
+#[test]
+fn every_verb_refuses_with_a_cause_and_a_hint_and_leaves_nothing_half_written() {
+    let project = project();
+    project.copy("golden/base/nano", "model");
+    project.write("cut.json", "[1,2");
+    project.write("not-text", [0xff, 0xfe]);
+    project.write("text", "x\n");
+    for line in [
+        "reproduce --profile tiny --runs-dir text",
+        "plan --device abacus",
+        "plan cut.json",
+        "golden check --profile tiny",
+        "golden accept --profile tiny",
+        "self-test --profile tiny",
+        "score --profile tiny",
+        "train-base --recipe none",
+        "train-base --recipe tiny",
+        "base-gate --profile tiny",
+        "evaluate --benchmark sum --model none",
+        "evaluate --benchmark sum --model model --limit 0",
+        "evaluate --benchmark sum --model model --num-samples 0",
+        "evaluate --benchmark sum --model model --grader gpt",
+        "evaluate --benchmark sum --model model --max-new-tokens 0",
+        "evaluate --benchmark sum --limit 1 --model model --max-new-tokens 1 --levels none.jsonl",
+        "evaluate --benchmark sum --limit 1 --model model --max-new-tokens 1 --levels not-text",
+        "evaluate --benchmark sum --limit 1 --endpoint nowhere --model-id m --retries 0",
+        "evaluate --benchmark sum --endpoint http://127.0.0.1:9/v1 --model-id m --timeout 0",
+        "evaluate --benchmark easy_vqa --model model",
+        "evaluate --benchmark arc_agi_1 --model model",
+        "evaluate --benchmark mathvision --data text --model model",
+        "levels --benchmark nothing --model model --out levels.jsonl",
+        "levels --benchmark sum --model model --num-samples 0 --out levels.jsonl",
+        "leaderboard check none.json",
+        "leaderboard check cut.json",
+        "leaderboard site --out site",
+        "show path --count 0",
+        "show path --steps 99",
+        "show path --level 3 --profile tiny",
+        "show path --level 3 --out sheet.png",
+        "show path --out sheet.gif",
+        "show --out text/sheet.png",
+        "chat --model none hi",
+        "chat --model model --image none.png hi",
+        "chat --model model --temperature=-1 hi",
+        "inspect --model text --prompt hi",
+        "export --model none --out out",
+        "export --model model --out model",
+        "export --model model --out out --max-shard-size 0",
+        "export --profile tiny --regime none --out out",
+        "merge --method linear --share 2 model model out",
+        "merge --method ties --share 0.5 model model out",
+    ] {
+        let finished = project.run(&line.split(' ').collect::<Vec<_>>());
+        println!("{line}\n{}", crate::refusal(&finished));
+    }
 }
 
 #[test]

@@ -4,7 +4,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use synergy_tests::{Project, Stop};
 
-use crate::{assert_refused, project, succeed};
+use crate::{assert_follows_schema, assert_refused, project, succeed};
 
 const OUT: &str = "runs/evaluations/sum/evaluation.json";
 
@@ -29,37 +28,17 @@ fn evaluate<'a>(more: &[&'a str]) -> Vec<&'a str> {
     ["evaluate"].into_iter().chain(usual).chain(more.iter().copied()).collect()
 }
 
-#[track_caller]
-fn assert_follows_the_schema(evaluation: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = path.join("../golden/schema/evaluation.schema.json");
-    let schema = std::fs::read_to_string(path).expect("the schema is kept");
-    let schema = serde_json::from_str(&schema).expect("the schema is JSON");
-    let validator = jsonschema::validator_for(&schema).expect("the schema is one");
-    let faults: Vec<String> =
-        validator.iter_errors(evaluation).map(|e| format!("{}: {e}", e.instance_path())).collect();
-    assert!(faults.is_empty(), "{faults:#?}");
-}
-
 #[test]
 fn a_checkpoint_is_evaluated_by_level_under_every_grader_and_exported() {
     let project = with_model();
-    let levels = ["levels", "--benchmark", "sum", "--limit", "6", "--num-samples", "4"];
-    let levels = levels.into_iter().chain([
-        "--max-new-tokens",
-        "48",
-        "--model",
-        "model",
-        "--out",
-        "levels.jsonl",
-    ]);
-    let cut = succeed(&project, &levels.collect::<Vec<_>>());
+    let levels = "levels --benchmark sum --limit 6 --num-samples 4 --max-new-tokens 48 --model model --out levels.jsonl";
+    let cut = succeed(&project, &levels.split(' ').collect::<Vec<_>>());
     assert!(cut.stdout.ends_with("levels of 6 questions are in levels.jsonl\n"), "{}", cut.stdout);
 
     let arguments = evaluate(&["--model", "model", "--levels", "levels.jsonl"]);
     succeed(&project, &arguments);
     let evaluation = project.json(OUT);
-    assert_follows_the_schema(&evaluation);
+    assert_follows_schema("evaluation", &evaluation);
     assert_eq!((&evaluation["num_questions"], &evaluation["num_samples"]), (&json!(6), &json!(2)));
     assert_eq!(evaluation["levels_from"], "levels.jsonl");
     let by_level = evaluation["levels"].as_array().unwrap();
@@ -103,7 +82,7 @@ fn answers_are_kept_apart_by_backend_and_dtype() {
         let arguments = ["--model", "model", "--device", how[0], "--dtype", how[1]];
         succeed(&project, &evaluate(&arguments));
         let evaluation = project.json(OUT);
-        assert_follows_the_schema(&evaluation);
+        assert_follows_schema("evaluation", &evaluation);
         let answerer = &evaluation["answerer"];
         assert_eq!([&answerer["backend"], &answerer["dtype"]], how);
         kept += 12;
@@ -156,7 +135,7 @@ fn a_model_behind_an_endpoint_is_asked_once_for_each_answer() {
     let arguments = evaluate(&["--endpoint", &url, "--model-id", "some/model", "--json"]);
     let finished = succeed(&project, &arguments);
     let evaluation: Value = serde_json::from_str(&finished.stdout).unwrap();
-    assert_follows_the_schema(&evaluation);
+    assert_follows_schema("evaluation", &evaluation);
     assert_eq!(evaluation["answerer"]["id"], "some/model");
     assert_eq!(evaluation["answerer"].get("dtype"), None);
     assert_eq!(evaluation["levels_from"], Value::Null);
@@ -209,26 +188,16 @@ fn rows_of_ones_own_are_asked_and_a_bad_one_is_told() {
     let rows = [row(1, "one.png"), row(2, "none.png"), row(3, "two.png")].concat();
     project.write("data-of-mine/rows.jsonl", rows);
     let (url, _) = server(Duration::ZERO);
-    let arguments = [
-        "evaluate",
-        "--benchmark",
-        "mine",
-        "--data",
-        "data-of-mine/rows.jsonl",
-        "--mapping",
-        "mine.toml",
-        "--endpoint",
-        &url,
-        "--model-id",
-        "m",
-    ];
+    let files = ["--data", "data-of-mine/rows.jsonl", "--mapping", "mine.toml"];
+    let endpoint = ["--endpoint", &url, "--model-id", "m"];
+    let arguments = [&["evaluate", "--benchmark", "mine"][..], &files, &endpoint].concat();
     assert_refused!(project.run(&arguments), @"
     error: failed to read `data-of-mine/rows.jsonl`, row 2, column `p`: the picture `data-of-mine/none.png` is missing
     hint: paths begin at `data-of-mine`
     ");
     succeed(&project, &[&arguments[..], &["--skip-bad"]].concat());
     let evaluation = project.json("runs/evaluations/mine/evaluation.json");
-    assert_follows_the_schema(&evaluation);
+    assert_follows_schema("evaluation", &evaluation);
     assert_eq!(evaluation["num_questions"], 2);
     assert_eq!(evaluation["skipped"][0]["row"], 2);
     assert_eq!(evaluation["skipped"][0]["column"], "p");
@@ -249,30 +218,21 @@ fn what_cannot_be_evaluated_is_refused_in_a_line() {
     ");
     let half = ["--model", "model", "--device", "flex", "--dtype", "bf16"];
     assert_refused!(project.run(&evaluate(&half)), @"
-    error: bf16 is asked for, the device is flex
+    error: the device flex does not compute in bf16
     hint: bf16 needs --device libtorch or cuda
     ");
     assert_refused!(project.run(&evaluate(&["--model", "model", "--top-p", "2"])), @"
-    error: the drawing is none: temperature 0.6, top-p 2, 48 tokens
-    hint: temperature at least 0, top-p above 0 and at most 1
+    error: invalid sampling settings: --temperature 0.6, --top-p 2, --max-new-tokens 48
+    hint: temperature at least 0, top-p above 0 and at most 1, at least 1 token
     ");
     project.write("levels.jsonl", "{\"id\": \"sum\"}\n");
     assert_refused!(project.run(&evaluate(&["--model", "model", "--levels", "levels.jsonl"])), @"
-    error: failed to read levels `levels.jsonl`: line 1 is no level: missing field `num_correct` at line 1 column 13
+    error: failed to read levels `levels.jsonl`: line 1 is not a valid record: missing field `num_correct` at line 1 column 13
     hint: `synergy levels` writes such a file
     ");
-    let nowhere = [
-        "--endpoint",
-        "http://127.0.0.1:9/v1",
-        "--model-id",
-        "m",
-        "--retries",
-        "0",
-        "--timeout",
-        "2",
-    ];
-    assert_refused!(project.run(&evaluate(&nowhere)), @"
-    error: 0 of 12 answers are here, 12 stayed out through all attempts (1 each), the first with: io: Connection refused
-    hint: what is here is kept; the same command asks for the rest
+    let nowhere = "--endpoint http://127.0.0.1:9/v1 --model-id m --retries 0 --timeout 2";
+    assert_refused!(project.run(&evaluate(&nowhere.split(' ').collect::<Vec<_>>())), @"
+    error: 0 of 12 answers arrived; 12 are missing after all attempts (1 each), the first with: io: Connection refused
+    hint: the others are cached; the same command requests the rest
     ");
 }

@@ -23,23 +23,23 @@ fn with(from: &str, to: &str) -> Finished {
 fn an_unknown_key_is_named_with_those_expected() {
     assert_refused!(with("num_epochs", "epohcs"), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 72: unknown field `epohcs`, expected one of `from`, `data`, `num_epochs`, `batch_size`, `position_gap_max`, `max_length`, `checkpoint`, `training`, `optimizer`
-    hint: every key and its meaning stands in suite/src/recipe.rs
+    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
     ");
     assert_refused!(with("muon_momentum", "momentum"), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 52: unknown field `momentum`, expected one of `learning_rate`, `muon_learning_rate`, `muon_momentum`, `beta_1`, `beta_2`, `epsilon`, `weight_decay`, `max_grad_norm`, `warmup_steps`, `final_learning_rate_ratio`
-    hint: every key and its meaning stands in suite/src/recipe.rs
+    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
     ");
     assert_refused!(with("name = \"rl\"", "name = \"rl\"\nkind = \"rl\""), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 178: unknown field `kind`, expected one of `name`, `note`, `stage`
-    hint: every key and its meaning stands in suite/src/recipe.rs
+    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
     ");
     assert_refused!(with("preset = \"dr_grpo\"", "preset = \"dr_grop\""), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 98: unknown variant `dr_grop`, expected one of `grpo_study`, `trl_default`, `verl_default`, `dr_grpo`, `dapo`
-    hint: every key and its meaning stands in suite/src/recipe.rs
+    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
     ");
     assert_refused!(with("preset = \"dr_grpo\"", "ratio = \"token\""), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 98: the objective lacks `advantage`
-    hint: every key, or a preset: grpo_study, trl_default, verl_default, dr_grpo, dapo
+    error: unusable recipe `suite/recipes/tiny.toml`: line 98: missing field `advantage` of the objective
+    hint: give every key, or a preset: grpo_study, trl_default, verl_default, dr_grpo, dapo
     ");
 }
 
@@ -58,7 +58,7 @@ fn a_stage_or_table_that_is_not_there_is_named() {
     hint: the recipe has rl, sft
     ");
     assert_refused!(with("unsolved_by = \"asked\"", "unsolved_by = \"nobody\""), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 146: stage `mixed`: no stage `nobody`
+    error: unusable recipe `suite/recipes/tiny.toml`: line 148: stage `mixed`: no stage `nobody`
     hint: stages are asked, grpo, grpo_after_sft, merged, mixed, progressive, sft, sft_mixed, traces
     ");
 }
@@ -67,29 +67,29 @@ fn a_stage_or_table_that_is_not_there_is_named() {
 fn stages_that_do_not_fit_together_are_refused() {
     assert_refused!(with("from = \"base\"", "from = \"grpo_after_sft\""), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 136: stage `asked`: stage `grpo_after_sft` stands on itself: asked -> grpo -> grpo_after_sft -> sft -> grpo_after_sft
-    hint: every key and its meaning stands in suite/src/recipe.rs
+    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
     ");
     assert_refused!(with("from = \"base\"", "from = \"traces\""), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 85: stage `grpo`: `traces` is data, not a model
     hint: name a stage that trains
     ");
     assert_refused!(with("data = \"traces\"", "data = \"grpo\""), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 146: stage `mixed`: `grpo` is no data
-    hint: a stage of kind teacher, sample or mix
+    error: unusable recipe `suite/recipes/tiny.toml`: line 148: stage `mixed`: `grpo` is a model, not data
+    hint: name a stage of kind teacher, sample or mix
     ");
     assert_refused!(with("stage = \"sft\"", "stage = \"traces\""), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 174: regime `sft` ends with `traces`, which is data
     hint: name a stage that trains
     ");
     assert_refused!(with("unsolved_by = \"asked\"", "unsolved_by = \"traces\""), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 146: stage `mixed`: `traces` is no sample of a model
-    hint: a stage of kind sample
+    error: unusable recipe `suite/recipes/tiny.toml`: line 148: stage `mixed`: `traces` does not ask a model
+    hint: name a stage of kind sample
     ");
     assert_refused!(
         with("from = \"base\"\nquestions", "from = \"base\"\nskip_solved_by = \"traces\"\nquestions"),
         @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 86: stage `grpo`: `traces` is no sample of a model
-    hint: a stage of kind sample
+    error: unusable recipe `suite/recipes/tiny.toml`: line 86: stage `grpo`: `traces` does not ask a model
+    hint: name a stage of kind sample
     "
     );
     assert_refused!(with("parents = [\"sft\", ", "parents = [\"asked\", "), @"
@@ -101,11 +101,11 @@ fn stages_that_do_not_fit_together_are_refused() {
 #[test]
 fn numbers_out_of_range_are_refused_with_their_line() {
     assert_refused!(with("gate = 0.0", "gate = 1.5"), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 116: stage `progressive`: gate 1.5 is no pass rate
-    hint: 0 to 1
+    error: unusable recipe `suite/recipes/tiny.toml`: line 129: stage `progressive`: gate = 1.5 is outside its range: 0 to 1, a pass rate
+    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
     ");
     assert_refused!(with("unsolved_by = \"asked\" }]", "share = 0.4 }]"), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 148: stage `mixed`: the shares of the mix are [0.4], which is not 1 in all
+    error: unusable recipe `suite/recipes/tiny.toml`: line 148: stage `mixed`: the shares of the mix are [0.4] and do not sum to 1
     hint: shares above 0 that sum to 1
     ");
     assert_refused!(with("share = 0.25", "share = 1.25"), @"
@@ -113,16 +113,16 @@ fn numbers_out_of_range_are_refused_with_their_line() {
     hint: give a number from 0 to 1
     ");
     assert_refused!(with("split = \"train\"", "split = \"test\""), @r#"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 23: split `test` is named as training data, but models are measured on it
+    error: unusable recipe `suite/recipes/tiny.toml`: line 23: split `test` cannot be trained on: models are measured on it
     hint: split = "train"
     "#);
     assert_refused!(with("{ preset = \"dr_grpo\" }", "{ preset = \"dr_grpo\", clip_low = 2.0 }"), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 108: stage `grpo_after_sft`: clip_low 2 leaves a ratio below 0
-    hint: 0 to 1
+    error: unusable recipe `suite/recipes/tiny.toml`: line 108: stage `grpo_after_sft`: clip_low = 2 is outside its range: 0 to 1
+    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
     ");
     assert_refused!(with("pass_rate = [0.0, 1.0]", "pass_rate = [0.5, 0.1]"), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 139: stage `asked`: pass_rate [0.5, 0.1] is no band of shares
-    hint: [0.0, 1.0] is all
+    error: unusable recipe `suite/recipes/tiny.toml`: line 139: stage `asked`: pass_rate = [0.5, 0.1] must be [low, high] within 0 to 1, low <= high
+    hint: [0.0, 1.0] keeps all
     ");
 }
 
@@ -199,7 +199,7 @@ fn an_unwritable_folder_is_noticed_before_the_work() {
     fs::remove_file(project.path("runs")).unwrap();
     project.write("runs/tiny", "");
     assert_refused!(project.run(&REPRODUCE), @r"
-    error: cannot write `runs/tiny/events.jsonl`: File exists
+    error: failed to open `runs/tiny/events.jsonl`: File exists
     hint: choose another folder with --runs-dir
     ");
 }
@@ -333,7 +333,7 @@ fn a_base_that_is_missing_or_changed_is_refused() {
     ");
     fs::remove_dir_all(project.path("golden/base")).unwrap();
     assert_refused!(reproduce_kept(&project), @r"
-    error: no kept base in `golden/base/nano`: No such file or directory
+    error: there is no kept base in `golden/base/nano`: No such file or directory
     hint: train it with `cargo xtask train-base`
     ");
 }
@@ -341,19 +341,19 @@ fn a_base_that_is_missing_or_changed_is_refused() {
 #[test]
 fn an_empty_split_is_refused() {
     assert_refused!(with("questions_per_family = 2", "questions_per_family = 0"), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 202: the evaluation has an empty split
-    hint: questions_per_family and samples are at least 1
+    error: unusable recipe `suite/recipes/tiny.toml`: line 202: questions_per_family = 0 is outside its range: 1 to 100000
+    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
     ");
     assert_refused!(with("num_questions = 12", "num_questions = 0"), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 19: nothing to train on: num_questions is 0
-    hint: every key and its meaning stands in suite/src/recipe.rs
+    error: unusable recipe `suite/recipes/tiny.toml`: line 19: there is nothing to train on: num_questions = 0
+    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
     ");
     assert_refused!(with("questions_per_family = 1", "questions_per_family = 0"), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 62: the validation split is empty
-    hint: questions_per_family and max_new_tokens are at least 1
+    hint: numbers of questions and max_new_tokens are at least 1
     ");
     assert_refused!(with("batch_size = 2", "batch_size = 0"), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 88: stage `grpo`: an empty training split
-    hint: every key and its meaning stands in suite/src/recipe.rs
+    error: unusable recipe `suite/recipes/tiny.toml`: line 88: stage `grpo`: batch_size = 0 is outside its range: at least 1
+    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
     ");
 }

@@ -118,7 +118,7 @@ fn a_check_without_golden_or_run_could_not_finish() {
     succeed(&project, &ACCEPT);
     fs::remove_dir_all(project.path("runs")).unwrap();
     assert_refused!(project.run(&["golden", "check", "--profile", "tiny"]), @r"
-    error: no run to check: failed to read results `runs/tiny/results.json`: No such file or directory
+    error: there is no run to check: failed to read results `runs/tiny/results.json`: No such file or directory
     hint: cargo xtask reproduce --profile tiny
     ");
     assert_refused!(project.run(&["score", "--profile", "tiny"]), @r"

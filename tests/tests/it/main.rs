@@ -23,6 +23,7 @@ mod resume;
 mod two_processes;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use synergy_suite::key::Key;
@@ -34,7 +35,7 @@ use synergy_tests::{Finished, Project, TINY, TINY_BASE};
 const FILTERS: [(&str, &str); 3] =
     [(r"\b[0-9a-f]{24}\b", "[key]"), (r"at step \d+", "at step [n]"), (r" \(os error \d+\)", "")];
 
-/// Compares what a refused command said with an inline snapshot.
+/// Compares the error of a refused command with an inline snapshot.
 macro_rules! assert_refused {
     ($finished:expr, @$snapshot:literal) => {{
         let said = crate::refusal(&$finished);
@@ -50,19 +51,34 @@ fn project() -> Project {
     Project::new(env!("CARGO_BIN_EXE_synergy-under-test"))
 }
 
-/// What a command that could not finish says: exit code 2, nothing on standard output, and last on
-/// standard error one line with the cause and one with a hint, which is what comes back.
+/// Returns the error of a command that could not finish: exit code 2, nothing on standard output, one line with the
+/// cause and one with a hint at the end of standard error, and nothing half-written.
 #[track_caller]
 fn refusal(finished: &Finished) -> String {
-    let Finished { code, stdout, stderr, .. } = finished;
-    assert_eq!(*code, 2, "{stderr}");
-    assert_eq!(stdout, "");
+    let Finished { code, stdout, stderr, half_written, .. } = finished;
+    assert_eq!((*code, stdout.as_str()), (2, ""), "{stderr}");
     let at = stderr.find("error: ").expect("an error is named");
     let said = &stderr[at..];
     assert!(at == 0 || stderr[..at].ends_with('\n'), "an error begins its line:\n{stderr}");
     let lines: Vec<&str> = said.lines().collect();
-    assert!(lines.len() == 2 && lines[1].starts_with("hint: "), "a cause and a hint:\n{said}");
+    let [cause, hint] = lines[..] else { panic!("a cause and a hint:\n{said}") };
+    let hint = hint.strip_prefix("hint: ").unwrap_or_default();
+    assert!(cause.len() > "error: ".len() && !hint.is_empty(), "a cause and a hint:\n{said}");
+    assert!(half_written.is_empty(), "half-written: {half_written:?}");
     said.to_owned()
+}
+
+/// Asserts that `value` follows the schema `golden/schema/<name>.schema.json`.
+#[track_caller]
+fn assert_follows_schema(name: &str, value: &Value) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = path.join(format!("../golden/schema/{name}.schema.json"));
+    let schema = std::fs::read_to_string(path).expect("the schema is kept");
+    let schema = serde_json::from_str(&schema).expect("the schema is JSON");
+    let validator = jsonschema::validator_for(&schema).expect("the schema is one");
+    let faults: Vec<String> =
+        validator.iter_errors(value).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(faults.is_empty(), "{faults:#?}");
 }
 
 /// Runs a command that has to succeed.

@@ -113,11 +113,11 @@ fn files_that_do_not_fit_are_refused_in_a_line() {
     hint: `cargo xtask fetch` gets those that recipes start from
     ");
     assert_refused!(with("trace = \"verbose\"", "trace = \"terse\""), @r#"
-    error: question `traces/train/000001` of `own/traces.json` has no such answer to learn
+    error: question `traces/train/000001` of `own/traces.json` has no answer of this kind to learn
     hint: `trace = "verbose"` and a layout with responses, as sharegpt or trl
     "#);
     assert_refused!(with("num_questions = 4\n", "num_questions = 4\nhops = [1, 2]\n"), @"
-    error: unusable recipe `suite/recipes/own.toml`: line 22: questions are of files or of the families
+    error: unusable recipe `suite/recipes/own.toml`: line 22: questions come from files or from the families, not from both
     hint: `files` without `split` and `hops`
     ");
 }

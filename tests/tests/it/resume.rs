@@ -19,7 +19,22 @@ const REPRODUCE: [&str; 3] = ["reproduce", "--profile", "tiny"];
 /// Twenty steps of fine-tuning, so that a signal finds the stage still running.
 const LONGER: (&str, &str) = ("num_questions = 12", "num_questions = 40");
 
-/// Steps from which stages were taken up again.
+/// Two projects with `edits` of the recipe: one whose run has finished, and one with no run yet.
+fn whole_and_new(edits: &[(&str, &str)]) -> [Project; 2] {
+    let projects = [project(), project()];
+    projects.iter().for_each(|project| project.recipe(TINY, "tiny", edits));
+    succeed(&projects[0], &REPRODUCE);
+    projects
+}
+
+/// Runs until `marker` is printed, then kills the run.
+#[track_caller]
+fn kill_at(project: &Project, marker: &str) {
+    let killed = project.run_until(marker, Stop::Kill, &REPRODUCE);
+    assert_eq!(killed.code, 128 + 9, "{marker}: {}", killed.stderr);
+}
+
+/// Steps from which stages were resumed.
 fn resumed_at(project: &Project) -> Vec<u64> {
     let events = project.events("tiny");
     let resumed = events.iter().filter(|e| e["kind"] == "stage_resumed");
@@ -28,14 +43,9 @@ fn resumed_at(project: &Project) -> Vec<u64> {
 
 #[test]
 fn a_run_killed_three_times_ends_as_one_that_was_not() {
-    let [whole, project] = [project(), project()];
-    whole.recipe(TINY, "tiny", &[LONGER]);
-    succeed(&whole, &REPRODUCE);
-
-    project.recipe(TINY, "tiny", &[LONGER]);
+    let [whole, project] = whole_and_new(&[LONGER]);
     for marker in ["  4/20 ", "grpo (seed 1)              1/2", "evaluate base"] {
-        let killed = project.run_until(marker, Stop::Kill, &REPRODUCE);
-        assert_eq!(killed.code, 128 + 9, "{}", killed.stderr);
+        kill_at(&project, marker);
         assert!(!project.path("runs/tiny/results.json").exists());
         assert_whole(&project, false);
     }
@@ -70,28 +80,20 @@ fn answers_go_on_at_their_last_hundred_questions() {
         ("num_questions = 12", "num_questions = 240"),
         ("num_epochs = 2\n", "num_epochs = 1\n"),
     ];
-    let [whole, project] = [project(), project()];
-    whole.recipe(TINY, "tiny", &edits);
-    succeed(&whole, &REPRODUCE);
-    project.recipe(TINY, "tiny", &edits);
+    let [whole, project] = whole_and_new(&edits);
     for (stopped, gone) in [("asked (seed 1)", "100/240"), ("evaluate base", "100/300")] {
         let marker = format!("  {stopped:<26} {gone}");
         let ended = project.run_until(&marker, Stop::Interrupt, &REPRODUCE);
-        assert!(
-            ended.code == 130 && ended.stderr.contains("goes on from there"),
-            "{}",
-            ended.stderr
-        );
+        let goes_on = ended.stderr.contains("goes on from there");
+        assert!(ended.code == 130 && goes_on, "{}", ended.stderr);
         let kept = journals(&project);
         assert!(kept.len() == 1 && kept[0] >= 1, "{stopped}: {kept:?}");
     }
     let last = succeed(&project, &REPRODUCE);
-    assert!(!last.stderr.contains("100/240"), "{}", last.stderr);
-    assert!(
-        !last.stderr.contains(&format!("  {:<26} 100/300", "evaluate base")),
-        "{}",
-        last.stderr
-    );
+    let evaluated = format!("  {:<26} 100/300", "evaluate base");
+    for done in ["100/240", &evaluated] {
+        assert!(!last.stderr.contains(done), "{}", last.stderr);
+    }
     assert_eq!(journals(&project), [0; 0]);
     assert_eq!(project.questions_and_rows("tiny"), whole.questions_and_rows("tiny"));
     assert_whole(&project, false);
@@ -106,13 +108,9 @@ fn an_adapter_that_was_killed_twice_ends_as_one_that_was_not() {
         // Muon is for whole matrices.
         ("muon_learning_rate = 3e-3", "muon_learning_rate = 0.0"),
     ];
-    let [whole, project] = [project(), project()];
-    whole.recipe(TINY, "tiny", &edits);
-    succeed(&whole, &REPRODUCE);
-    project.recipe(TINY, "tiny", &edits);
+    let [whole, project] = whole_and_new(&edits);
     for marker in ["  4/20 ", "grpo (seed 1)              1/2"] {
-        let killed = project.run_until(marker, Stop::Kill, &REPRODUCE);
-        assert_eq!(killed.code, 128 + 9, "{}", killed.stderr);
+        kill_at(&project, marker);
         assert_whole(&project, false);
     }
     succeed(&project, &REPRODUCE);
@@ -131,7 +129,6 @@ fn an_adapter_that_was_killed_twice_ends_as_one_that_was_not() {
 
 #[test]
 fn stopped_at_any_stage_a_run_ends_as_one_that_was_not() {
-    let [whole, project] = [project(), project()];
     // More steps everywhere, so that a signal finds the stage still running.
     let longer = [
         LONGER,
@@ -140,9 +137,7 @@ fn stopped_at_any_stage_a_run_ends_as_one_that_was_not() {
         ("num_generations = 2\n", "num_generations = 8\n"),
         ("num_epochs = 2\n", "num_epochs = 3\n"),
     ];
-    whole.recipe(TINY, "tiny", &longer);
-    succeed(&whole, &REPRODUCE);
-    project.recipe(TINY, "tiny", &longer);
+    let [whole, project] = whole_and_new(&longer);
     for (i, stage) in
         ["sft", "grpo", "grpo_after_sft", "progressive", "asked", "sft_mixed", "evaluate rl"]
             .into_iter()
@@ -153,8 +148,7 @@ fn stopped_at_any_stage_a_run_ends_as_one_that_was_not() {
         let stopped = project.run_until(&marker, Stop::Interrupt, &REPRODUCE);
         assert!(stopped.code == 130 || i > 5, "{stage}: {}", stopped.stderr);
         if i < 6 {
-            let killed = project.run_until("  ", Stop::Kill, &REPRODUCE);
-            assert_eq!(killed.code, 128 + 9, "{stage}: {}", killed.stderr);
+            kill_at(&project, "  ");
         }
         assert_whole(&project, false);
     }

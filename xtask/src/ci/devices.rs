@@ -1,50 +1,50 @@
 //! The parity suite and the smoke gate on another device than burn-flex.
 //!
 //! Does not know what is compared: tests with `reference` in their name and those of `devices` are, and golden results.
-//! A device that is not here is said to be skipped: a check that did not run has not passed.
+//! A device that is not here is reported as skipped: a check that did not run has not passed.
 
 use std::path::Path;
 
 use xshell::Shell;
 
-use super::{Outcome, Section, gate, step};
+use super::gate;
+use super::outcome::{Outcome, Section, step};
 use crate::libtorch::{self, Flavor};
-use crate::test;
+use crate::{hint, provision, test};
 
-/// Where the tests are that compute on a device.
+/// The crates with tests that compute on a device.
 const CRATES: [&str; 6] =
     ["--package", "synergy-models", "--package", "synergy-suite", "--package", "synergy-tests"];
-/// Parts of their names.
+/// Parts of the names of these tests.
 const TESTS: [&str; 2] = ["reference", "devices"];
 
-/// libtorch on the CPU, provisioned if need be.
+/// Checks libtorch on the CPU, which is provisioned if need be.
 ///
 /// # Errors
 /// If a program cannot be started.
 pub(super) fn on_libtorch(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
-    match provision(root)? {
+    match require_library(root)? {
         None => check(sh, root, "libtorch"),
         Some(outcome) => Ok(outcome),
     }
 }
 
-/// Has libtorch on the CPU be there; how the job ends if it cannot be had.
+/// Provisions libtorch on the CPU if it is missing; returns how the job ends if that fails.
 ///
 /// # Errors
 /// If it cannot be looked for.
-pub(super) fn provision(root: &Path) -> anyhow::Result<Option<Outcome>> {
+pub(super) fn require_library(root: &Path) -> anyhow::Result<Option<Outcome>> {
     if libtorch::environment(root)?.is_some() {
         return Ok(None);
     }
     let _section = Section::new("provision libtorch");
-    let provisioned = libtorch::run(root, Some(Flavor::Cpu), false);
+    let provisioned = provision::run(root, Some(Flavor::Cpu), false);
     Ok(provisioned.err().map(|error| {
-        let cause = format!("{error:#}").replace('\n', "; ");
-        Outcome::Skipped(format!("libtorch could not be had: {cause}"))
+        Outcome::Skipped(format!("libtorch could not be provisioned: {}", hint::line(&error)))
     }))
 }
 
-/// libtorch on the first card.
+/// Checks libtorch on the first CUDA device.
 ///
 /// # Errors
 /// If a program cannot be started.
@@ -54,7 +54,7 @@ pub(super) fn on_cuda(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
     }
     if !libtorch::environment(root)?.is_some_and(|found| found.has_cuda) {
         let _section = Section::new("provision libtorch");
-        libtorch::run(root, Some(Flavor::Cuda), false)?;
+        provision::run(root, Some(Flavor::Cuda), false)?;
     }
     check(sh, root, "cuda")
 }
@@ -69,5 +69,5 @@ fn check(sh: &Shell, root: &Path, device: &str) -> anyhow::Result<Outcome> {
             other => return Ok(other),
         }
     }
-    gate(sh, root, "smoke", Some(device))
+    gate::run(sh, root, "smoke", Some(device))
 }

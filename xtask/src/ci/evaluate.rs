@@ -4,22 +4,27 @@
 //! it wrote.
 //!
 //! The kept bases know five families of pictures and nothing else, so that their accuracy on other sets says nothing;
-//! what is checked is that every question is read, asked, judged and told.
+//! what is checked is that every question is read, asked, judged and counted.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use serde::Deserialize;
 use xshell::Shell;
 
-use super::{GATE_RUNS_DIR, Outcome, Section, build};
+use super::gate::{self, build};
+use super::outcome::{Outcome, Section};
 use crate::fetch::{self, Item};
-use crate::{python, synergy};
+use crate::files::{remove_folder, unread};
+use crate::process::Background;
+use crate::synergy::{self, Arguments};
+use crate::{hint, python};
 
-/// Benchmark, its files where no `fetch` put them, how many questions, and whose model answers.
+/// The benchmarks: name, files where `fetch` did not put them, number of questions, and the model that answers.
 const SETS: [(&str, Option<&str>, &str, &str); 5] = [
     ("easy_vqa", None, "200", "golden/base/nano"),
     ("arc_agi_1", None, "40", "golden/base/nano"),
@@ -30,16 +35,16 @@ const SETS: [(&str, Option<&str>, &str, &str); 5] = [
 
 /// The model that is served, and asked here as well.
 const SERVED: &str = "golden/base/small";
-/// Where its server is installed; git ignores it.
+/// The folder in which its server is installed; git ignores it.
 const SERVER: &str = "target/serve";
 const REQUIREMENTS: &str = "golden/parity/requirements-serve.txt";
-/// Until the server listens.
+/// The longest wait until the server listens.
 const START: Duration = Duration::from_secs(180);
-/// Of all its answers, the greedy ones of the suite itself must be at least this share: two implementations may round
-/// two equally likely tokens to different sides.
+/// The least share of its greedy answers that must equal the suite's own: two implementations may round two equally
+/// likely tokens to different sides.
 const SAME_MIN: f64 = 0.95;
 
-/// Fetches the sets that can be had everywhere and evaluates the kept base on them and on tables in the owners' layouts.
+/// Fetches the sets that come through pip and evaluates the kept base on them and on tables in the owners' layouts.
 ///
 /// # Errors
 /// If a set cannot be fetched or a program cannot be started.
@@ -51,8 +56,8 @@ pub(super) fn published(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow
             Ok(_) => return Ok(Outcome::Failed),
             // Without an index there is nothing to evaluate on.
             Err(error) => {
-                let cause = format!("{error:#}").replace('\n', "; ");
-                return Ok(Outcome::Skipped(format!("a set could not be had: {cause}")));
+                let cause = hint::line(&error);
+                return Ok(Outcome::Skipped(format!("a set could not be fetched: {cause}")));
             }
         }
     }
@@ -63,13 +68,13 @@ pub(super) fn published(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow
     for (benchmark, data, limit, model) in SETS {
         let _section = Section::new(&format!("evaluate {benchmark}"));
         let out = out(root, benchmark);
-        let arguments = evaluation(root, benchmark, limit, &out)?
-            .path("--model", Some(&root.join(model)))?
+        let arguments = evaluation(benchmark, limit, &out)?
+            .option("--model", Some(model))
             .option("--device", device)
-            .path("--data", data.map(|data| root.join(data)).as_deref())?;
+            .option("--data", data);
         match synergy::run(sh, &arguments)? {
             0 => {}
-            code => return Ok(super::judge(code)),
+            code => return Ok(Outcome::of(code)),
         }
         let answers = texts(&out)?;
         ensure!(
@@ -81,10 +86,10 @@ pub(super) fn published(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow
     Ok(Outcome::Passed)
 }
 
-/// Has `transformers serve` answer for the kept base, and compares its greedy answers with our own.
+/// Lets `transformers serve` answer for the kept base, and compares its greedy answers with our own.
 ///
 /// # Errors
-/// If the server cannot be installed or started, or answers stay out.
+/// If the server cannot be installed or started, or answers are missing.
 pub(super) fn endpoint(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow::Result<Outcome> {
     let python = {
         let _section = Section::new("install a server");
@@ -98,71 +103,68 @@ pub(super) fn endpoint(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow:
     let _section = Section::new("ask the server and ourselves");
     let server = Server::start(&python, &root.join(SERVED).join(".."))?;
     let [theirs, ours] = ["served", "own"].map(|name| out(root, name));
-    let question = |out: &Path| evaluation(root, "sum", "60", out);
+    let question = |out: &Path| evaluation("sum", "60", out);
     let served = question(&theirs)?
         .option("--endpoint", Some(&server.url))
         .option("--model-id", Some("./small"))
         .option("--concurrency", Some("2"));
-    let own =
-        question(&ours)?.path("--model", Some(&root.join(SERVED)))?.option("--device", device);
+    let own = question(&ours)?.option("--model", Some(SERVED)).option("--device", device);
     for arguments in [served, own] {
         match synergy::run(sh, &arguments)? {
             0 => {}
-            code => return Ok(super::judge(code)),
+            code => return Ok(Outcome::of(code)),
         }
     }
     let (theirs, ours) = (texts(&theirs)?, texts(&ours)?);
-    ensure!(theirs.len() == ours.len(), "{} answers against {}", theirs.len(), ours.len());
+    ensure!(
+        theirs.len() == ours.len(),
+        "the server gave {} answers, the suite {}",
+        theirs.len(),
+        ours.len()
+    );
     let same = theirs.iter().zip(&ours).filter(|(a, b)| a == b).count();
     println!("{same} of {} greedy answers of transformers serve are our own", ours.len());
     let share = same as f64 / ours.len().max(1) as f64;
     Ok(if share >= SAME_MIN { Outcome::Passed } else { Outcome::Failed })
 }
 
-/// Where an evaluation goes, and the answers that it keeps: nothing of an earlier one is taken for an answer.
+/// Returns the folder of an evaluation and of the answers that it keeps.
 fn out(root: &Path, name: &str) -> PathBuf {
-    root.join(GATE_RUNS_DIR).join("evaluations").join(name)
+    root.join(gate::RUNS_DIR).join("evaluations").join(name)
 }
 
-fn evaluation(
-    root: &Path,
-    benchmark: &str,
-    limit: &str,
-    out: &Path,
-) -> anyhow::Result<synergy::Arguments> {
-    if out.exists() {
-        fs::remove_dir_all(out).with_context(|| format!("failed to empty `{}`", out.display()))?;
-    }
-    synergy::Arguments::new(&["evaluate"], root)?
-        .option("--benchmark", Some(benchmark))
-        .option("--limit", Some(limit))
-        .option("--temperature", Some("0"))
-        .option("--max-new-tokens", Some("100"))
-        .path("--replies", Some(&out.join("replies")))?
-        .path("--out", Some(out))
+/// Builds the command that asks `limit` questions of `benchmark`, with its empty folder `out`.
+fn evaluation(benchmark: &str, limit: &str, out: &Path) -> anyhow::Result<Arguments> {
+    remove_folder(out)?;
+    Ok(Arguments::new(["evaluate", "--benchmark", benchmark, "--limit", limit])
+        .with(["--temperature", "0", "--max-new-tokens", "100"])
+        .option("--replies", Some(out.join("replies")))
+        .option("--out", Some(out)))
 }
 
-/// The texts of all answers, as JSON writes them.
+/// Reads the texts of all answers.
 fn texts(out: &Path) -> anyhow::Result<Vec<String>> {
+    /// The keys of a completion that are read here.
+    #[derive(Deserialize)]
+    struct Completion {
+        text: String,
+    }
+
     let path = out.join("completions.jsonl");
-    let lines = fs::read_to_string(&path)
-        .with_context(|| format!("failed to read `{}`", path.display()))?;
-    let text = |line: &str| {
-        let (_, rest) = line.split_once("\"text\":")?;
-        Some(rest.split_once(",\"num_tokens\":")?.0.to_owned())
-    };
-    let texts: Option<Vec<String>> = lines.lines().map(text).collect();
-    texts.with_context(|| format!("`{}` holds a line that is no answer", path.display()))
+    let lines = fs::read_to_string(&path).with_context(|| unread(&path))?;
+    let text = |line| serde_json::from_str(line).map(|Completion { text }| text);
+    let texts: Result<Vec<String>, _> = lines.lines().map(text).collect();
+    texts.with_context(|| format!("`{}` holds an invalid completion", path.display()))
 }
 
-/// A running server; it ends with this value.
+/// A running server.
 struct Server {
-    child: Child,
+    program: Background,
     url: String,
 }
 
 impl Server {
-    /// Starts it in a folder of models, whose names there are their folders'.
+    /// Starts the server in a folder of models, which are called by the names of their folders.
     fn start(python: &Path, models: &Path) -> anyhow::Result<Server> {
         // Nobody else gets the port in the moment between.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -176,23 +178,16 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("failed to start `{}`", program.display()))?;
-        let mut server = Server { child, url: format!("http://127.0.0.1:{port}/v1") };
+        let mut server =
+            Server { program: Background(child), url: format!("http://127.0.0.1:{port}/v1") };
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let ended = server.child.try_wait()?;
+            let ended = server.program.0.try_wait()?;
             ensure!(ended.is_none(), "`{}` ended by itself: {ended:?}", program.display());
             ensure!(start.elapsed() < START, "`{}` does not listen", program.display());
             std::thread::sleep(Duration::from_millis(200));
         }
         Ok(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It has nothing to lose.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

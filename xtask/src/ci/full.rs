@@ -8,28 +8,49 @@ use std::env::consts::EXE_SUFFIX;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
+use serde::Deserialize;
 use xshell::{Shell, cmd};
 
-use super::{Outcome, Section, build, devices, judge};
-use crate::files::remove_folder;
-use crate::{process, synergy};
+use super::devices;
+use super::gate::build;
+use super::outcome::{Outcome, Section};
+use crate::files::{create_folder, remove_folder, unread};
+use crate::process::{self, Background};
+use crate::synergy;
 
 const PROFILE: &str = "full-3b";
-/// Where it works, below `target`, which git ignores.
+/// The folder in which it works, below `target`, which git ignores.
 const FOLDER: &str = "target/ci-full";
-/// What the hub has (`golden/parity/stand_in.py`), and who gives it.
+/// The files that the hub has (`golden/parity/stand_in.py`), and the server that gives them.
 const STAND_IN: &str = "golden/parity/stand-in";
 const SERVER: &str = "tests/hub/serve.py";
+
+/// The keys of a recipe that are read here.
+#[derive(Deserialize)]
+struct Recipe {
+    regimes: Vec<Named>,
+    evaluation: Evaluation,
+}
+
+#[derive(Deserialize)]
+struct Evaluation {
+    benchmarks: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
 
 /// Fetches the profile from the stand-in and rehearses it on libtorch.
 ///
 /// # Errors
 /// If a program cannot be started, or what should be there afterwards is not.
 pub(super) fn rehearse(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
-    if let Some(outcome) = devices::provision(root)? {
+    if let Some(outcome) = devices::require_library(root)? {
         return Ok(outcome);
     }
     let hub = synergy::target(root).join("hub");
@@ -76,52 +97,43 @@ pub(super) fn rehearse(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
         let _section = Section::new(&format!("{name}, {PROFILE}"));
         match process::wait(command)? {
             0 => {}
-            code => return Ok(judge(code)),
+            code => return Ok(Outcome::of(code)),
         }
     }
     published(root, &folder)?;
     Ok(Outcome::Passed)
 }
 
-/// A project of its own: recipes and lock as they are here, and nothing else.
+/// Makes a project of its own: recipes and lock as they are here, and nothing else.
 fn prepare(root: &Path, folder: &Path) -> anyhow::Result<()> {
-    if folder.exists() {
-        remove_folder(folder)?;
-    }
-    fs::create_dir_all(folder.join("xtask"))?;
+    remove_folder(folder)?;
+    create_folder(&folder.join("xtask"))?;
     let recipes = format!("suite/recipes/{PROFILE}.toml");
     for file in [crate::fetch::lock::PATH, recipes.as_str()] {
         let to = folder.join(file);
-        fs::create_dir_all(to.parent().context("a file is in a folder")?)?;
+        create_folder(to.parent().unwrap_or(folder))?;
         fs::copy(root.join(file), &to).with_context(|| format!("failed to copy `{file}`"))?;
     }
     Ok(())
 }
 
-/// Whether the leaderboard has every regime of the recipe, and all five benchmarks.
+/// Checks that the leaderboard names every regime and every benchmark of the recipe.
 fn published(root: &Path, folder: &Path) -> anyhow::Result<()> {
-    let recipe = fs::read_to_string(root.join(format!("suite/recipes/{PROFILE}.toml")))?;
-    let board = folder.join(format!("runs/{PROFILE}-rehearsal/leaderboard.json"));
-    let board = fs::read_to_string(&board)
-        .with_context(|| format!("there is no leaderboard `{}`", board.display()))?;
-    let (_, regimes) = recipe.split_once("[[regimes]]").context("the recipe has regimes")?;
-    let (regimes, benchmarks) =
-        regimes.split_once("[evaluation]").context("the recipe has an evaluation")?;
-    let names = |text: &str| -> Vec<String> {
-        let names = text.lines().filter_map(|line| line.strip_prefix("name = "));
-        names.map(str::to_owned).collect()
-    };
-    let (regimes, benchmarks) = (names(regimes), names(benchmarks));
-    for name in regimes.iter().chain(&benchmarks) {
-        ensure!(board.contains(name.as_str()), "{name} is not on the leaderboard");
+    let read = |path: &Path| fs::read_to_string(path).with_context(|| unread(path));
+    let recipe = read(&root.join(format!("suite/recipes/{PROFILE}.toml")))?;
+    let recipe: Recipe = toml::from_str(&recipe).context("the recipe is invalid")?;
+    let board = read(&folder.join(format!("runs/{PROFILE}-rehearsal/leaderboard.json")))?;
+    let (regimes, benchmarks) = (recipe.regimes, recipe.evaluation.benchmarks);
+    for Named { name } in regimes.iter().chain(&benchmarks) {
+        ensure!(board.contains(&format!("\"{name}\"")), "`{name}` is not on the leaderboard");
     }
     println!("{} regimes and {} benchmarks are published", regimes.len(), benchmarks.len());
     Ok(())
 }
 
-/// The hub on loopback, until it is dropped.
+/// The hub on loopback.
 struct Server {
-    child: Child,
+    _program: Background,
     url: String,
 }
 
@@ -135,19 +147,14 @@ impl Server {
             .spawn()
             .context("failed to start `python3`")?;
         let output = child.stdout.take().context("its output is piped")?;
-        let mut server = Server { child, url: String::new() };
-        BufReader::new(output).read_line(&mut server.url).context("the server says nothing")?;
+        let mut server = Server { _program: Background(child), url: String::new() };
+        BufReader::new(output).read_line(&mut server.url).context("the server prints nothing")?;
         server.url.truncate(server.url.trim_end().len());
         let url = &server.url;
-        ensure!(url.starts_with("http://"), "`{SERVER}` says `{url}` in the place of its address");
+        ensure!(
+            url.starts_with("http://"),
+            "`{SERVER}` prints `{url}` in the place of its address"
+        );
         Ok(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It has nothing to lose.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

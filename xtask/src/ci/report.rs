@@ -1,7 +1,7 @@
 //! How a gate went, for people: the job's summary and one comment on a pull request.
 //!
 //! Does not know what was compared. It speaks to the service through its variables and its command line
-//! `gh`; without a token it says what it would have done.
+//! `gh`; without a token it prints what it would have done.
 //!
 //! The comment is found again by its first line, which nobody sees, so that a pull request has one that
 //! is up to date and not one for every push.
@@ -14,29 +14,31 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 use xshell::{Shell, cmd};
 
-use super::Outcome;
+use super::outcome::Outcome;
+use crate::files::create_folder;
+use crate::hint::hinted;
 use crate::process;
 
-/// First line of the comment.
+/// The first line of the comment.
 const MARKER: &str = "<!-- synergy: regression -->";
 
-/// The comment as a file, for `gh` and for who wants to see it.
+/// The file of the comment, for `gh` and for a person who wants to see it.
 const COMMENT: &str = "target/ci-runs/comment.md";
 
-/// Longest comment that the service takes, less some room.
+/// The longest comment that the service accepts, less some room.
 const COMMENT_BYTES_MAX: usize = 60_000;
 
-/// What is said of a gate: its comparison, or why there is none.
+/// Writes about a gate: its comparison, or why it is missing.
 pub(super) fn text(profile: &str, comparison: Option<String>, outcome: &Outcome) -> String {
     let why = match (comparison, outcome) {
         (Some(comparison), _) => return comparison,
-        (None, Outcome::Broken(cause)) => cause.replace('\n', "; "),
-        (None, _) => "the run itself failed, see the job's log".to_owned(),
+        (None, Outcome::Broken(cause)) => cause,
+        (None, _) => "the run itself failed, see the job's log",
     };
     format!("## Profile {profile}: not compared\n\nThe gate could not finish: {why}.\n")
 }
 
-/// The comment: marked, and cut where it is longer than the service takes.
+/// Writes the comment: marked, and cut where it is longer than the service accepts.
 fn comment_body(text: &str) -> String {
     if text.len() <= COMMENT_BYTES_MAX {
         return format!("{MARKER}\n{text}");
@@ -50,7 +52,7 @@ fn comment_body(text: &str) -> String {
     format!("{MARKER}\n{}\nCut here; the job's summary has the rest.\n", &text[..end])
 }
 
-/// The service that runs the job, as far as it says who it is.
+/// The service that runs the job, as far as its variables describe it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Service {
     summary: Option<PathBuf>,
@@ -60,21 +62,21 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// As the variables say, which `var` reads.
+    /// Reads the service's variables with `var`.
     pub(super) fn of(var: impl Fn(&str) -> Option<String>) -> Service {
-        let said = |name: &str| var(name).filter(|value| !value.is_empty());
+        let set = |name: &str| var(name).filter(|value| !value.is_empty());
         let number = |reference: String| {
             reference.strip_prefix("refs/pull/")?.split('/').next()?.parse().ok()
         };
         Service {
-            summary: said("GITHUB_STEP_SUMMARY").map(PathBuf::from),
-            repository: said("GITHUB_REPOSITORY"),
-            pull_request: said("GITHUB_REF").and_then(number),
-            has_token: said("GITHUB_TOKEN").is_some(),
+            summary: set("GITHUB_STEP_SUMMARY").map(PathBuf::from),
+            repository: set("GITHUB_REPOSITORY"),
+            pull_request: set("GITHUB_REF").and_then(number),
+            has_token: set("GITHUB_TOKEN").is_some(),
         }
     }
 
-    /// Adds `text` to the job's summary, or prints it where there is none.
+    /// Adds `text` to the job's summary, or prints it where the service has no summary.
     ///
     /// # Errors
     /// If the summary cannot be written.
@@ -89,14 +91,14 @@ impl Service {
         file.write_all(text.as_bytes()).with_context(failed)
     }
 
-    /// Writes the comment to [`COMMENT`] and has it be the one on the pull request, or says that it would.
+    /// Writes the comment to [`COMMENT`] and makes it the one on the pull request, or prints that it would.
     ///
     /// # Errors
     /// If the file cannot be written or `gh` fails.
     pub(super) fn comment(&self, sh: &Shell, root: &Path, text: &str) -> anyhow::Result<()> {
         let path = root.join(COMMENT);
         let failed = || format!("failed to write `{COMMENT}`");
-        fs::create_dir_all(root.join(super::GATE_RUNS_DIR)).with_context(failed)?;
+        create_folder(path.parent().unwrap_or(root))?;
         fs::write(&path, comment_body(text)).with_context(failed)?;
         let (Some(repository), Some(number), true) =
             (&self.repository, self.pull_request, self.has_token)
@@ -114,8 +116,10 @@ impl Service {
             .stdout(std::process::Stdio::null());
         ensure!(
             process::wait(gh)? == 0,
-            "`gh` did not take the comment\nhint: a pull request from a fork has a token that may only \
-             read; the job's summary says the same"
+            hinted(
+                "`gh` refused the comment",
+                "a pull request from a fork has a token that may only read; the job's summary has the same text"
+            )
         );
         println!(
             "{} the comment on pull request {number}",
@@ -135,14 +139,14 @@ impl Service {
         .collect();
         let number = self.pull_request.map_or_else(|| "N".to_owned(), |number| number.to_string());
         format!(
-            "dry run: `{COMMENT}` would be the one comment on pull request {number} of {}; there is no {}",
+            "dry run: `{COMMENT}` would be the one comment on pull request {number} of {}; missing: {}",
             self.repository.as_deref().unwrap_or("the repository"),
-            lacks.join(", no ")
+            lacks.join(", ")
         )
     }
 }
 
-/// Arguments of `gh` that print the numbers of our comments. Only a bot's: anybody can write our marker.
+/// Builds the arguments of `gh` that print the numbers of our comments. Only a bot's: anybody can write our marker.
 fn list(repository: &str, number: u64) -> Vec<String> {
     let filter =
         format!(".[] | select(.user.type == \"Bot\" and (.body | startswith(\"{MARKER}\"))) | .id");
@@ -150,7 +154,7 @@ fn list(repository: &str, number: u64) -> Vec<String> {
     ["api", "--paginate", &path, "--jq", &filter].map(str::to_owned).to_vec()
 }
 
-/// Arguments of `gh` that make the comment, or change the one that is `known`.
+/// Builds the arguments of `gh` that make the comment, or change the one that is `known`.
 fn send(repository: &str, number: u64, known: Option<u64>) -> Vec<String> {
     let (method, path) = match known {
         Some(id) => ("PATCH", format!("repos/{repository}/issues/comments/{id}")),
@@ -181,18 +185,17 @@ mod tests {
         for reference in ["refs/heads/main", "refs/pull/x/merge", ""] {
             assert_eq!(service(reference).pull_request, None, "{reference}");
         }
-        assert!(!service("").has_token, "an empty token is none");
+        assert!(!service("").has_token, "an empty token counts as missing");
         assert_eq!(Service::of(|_| None), Service::default());
     }
 
     #[test]
     fn without_a_token_it_says_what_it_would_do() {
         let want = "dry run: `target/ci-runs/comment.md` would be the one comment on pull request 12 of \
-                    owner/name; there is no GITHUB_TOKEN";
+                    owner/name; missing: GITHUB_TOKEN";
         assert_eq!(service("refs/pull/12/merge").dry_run(), want);
         let nowhere = Service::default().dry_run();
-        let want =
-            "there is no GITHUB_REPOSITORY, no GITHUB_REF of a pull request, no GITHUB_TOKEN";
+        let want = "missing: GITHUB_REPOSITORY, GITHUB_REF of a pull request, GITHUB_TOKEN";
         assert!(nowhere.ends_with(want), "{nowhere}");
     }
 
@@ -219,9 +222,8 @@ mod tests {
 
     #[test]
     fn a_gate_that_did_not_come_to_compare_says_so() {
-        let broken = Outcome::Broken("synergy does not compile,\nsee above".to_owned());
-        let want = "## Profile smoke: not compared\n\nThe gate could not finish: synergy does not compile,; \
-                    see above.\n";
+        let broken = Outcome::Broken("synergy does not compile".to_owned());
+        let want = "## Profile smoke: not compared\n\nThe gate could not finish: synergy does not compile.\n";
         assert_eq!(text("smoke", None, &broken), want);
         assert!(text("smoke", None, &Outcome::Failed).contains("the run itself failed"));
         assert_eq!(text("smoke", Some("table".to_owned()), &broken), "table");

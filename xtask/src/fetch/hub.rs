@@ -6,38 +6,40 @@
 //!
 //! Decisions:
 //! - A set that is not locked yet is fetched at its newest revision, which is then written into the
-//!   lock with the SHA-256 of every file. A locked one is asked for at that revision and must hash
-//!   to the same.
-//! - What the hub says of a large file, its SHA-256, is checked in any case.
-//! - Files stay in the hub's own cache, where a broken download is taken up again, and are linked
-//!   from there into the set's folder: twice on disk only if the two are different disks.
+//!   lock with the SHA-256 of every file. A locked one is fetched at that revision and must have the same hashes.
+//! - The SHA-256 that the hub has of a large file is checked in any case.
+//! - Files stay in the hub's own cache, where a broken download is resumed, and are linked from there into the set's
+//!   folder: twice on disk only if the two are different disks.
 //! - The folder that all data files share in the repository is left out, so that a set of one
 //!   folder is flat, which `synergy_benchmarks::datasets` reads; other folders stay.
-//! - Attempts are repeated here and not by the client: its own repetition asks for a whole file
-//!   again where it had kept a part, and appends it.
-//! - Nothing that runs code when it is read is taken, whatever the lock asks for: no pickle, no script.
+//! - Attempts are repeated here and not by the client: its own repetition fetches a whole file
+//!   again where it had a part, and appends it.
+//! - Nothing that runs code when it is read is fetched, whatever the lock asks for: no pickle, no script.
 //! - A model's weights come last, so that an index that names a file that nobody has is seen before gigabytes
 //!   have come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
 
 use crate::fetch::hub::refusal::{explain, may_pass};
-use crate::fetch::{MODELS, lock, model};
-use crate::files::{bytes_free, remove_folder, size};
-use crate::process;
+use crate::fetch::{lock, model};
+use crate::files::{
+    below, bytes, bytes_free, create_folder, is_hex, remove_file, replace_folder, require_room,
+    sha256, uncreated, unread,
+};
+use crate::hint::{WithHint as _, hinted};
+use crate::units::size;
 
-pub(super) mod profile;
+pub(super) mod items;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -45,33 +47,50 @@ mod tests;
 /// The owners' card, with the license.
 const CARD: &str = "README.md";
 
-/// How often a download is attempted before the command gives up.
+/// The number of attempts at a download before the command gives up.
 const ATTEMPTS: u32 = 5;
 
-/// Of more files not each is told.
-const TOLD_MAX: usize = 40;
+/// Sets with more files are reported as a whole.
+const LISTED_MAX: usize = 40;
 
-/// Ends of the names that `synergy_benchmarks::datasets` and `synergy_models` read: a folder must hold no such file but
-/// those of the lock.
+/// Extensions that `synergy_benchmarks::datasets` and `synergy_models` read: a folder must hold no such files but those of
+/// the lock.
 const DATA: [&str; 4] = ["parquet", "tsv", "jsonl", "safetensors"];
 
-/// Ends of the names of files that are pickles or may hold one, or are programs.
+/// Extensions of files that are pickles or may hold one, or are programs.
 const UNSAFE: [&str; 15] = [
     "bin", "pt", "pth", "ckpt", "pkl", "pickle", "joblib", "dill", "npy", "npz", "h5", "mar",
     "model", "py", "sh",
 ];
 
-/// What is fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a repository is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum Kind {
     /// Only parquet comes.
+    #[default]
     Benchmark,
-    /// Any data come that match a pattern.
+    /// All data files that match a pattern come.
     Training,
     Model,
 }
 
-/// One section of the lock.
+/// A section of the lock, as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Section {
+    #[serde(default)]
+    kind: Kind,
+    hub: String,
+    files: String,
+    license: String,
+    confirmed: Option<String>,
+    revision: Option<String>,
+    #[serde(default)]
+    sha256: BTreeMap<String, String>,
+}
+
+/// A section of the lock, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Repository {
     kind: Kind,
@@ -80,7 +99,7 @@ pub(super) struct Repository {
     /// Patterns of the files that are wanted.
     files: Vec<String>,
     license: String,
-    /// How far the section is backed by a page that was read; nothing where there is no doubt.
+    /// How far the section is backed by a page that was read; absent where there is no doubt.
     confirmed: Option<String>,
     pinned: Option<Pinned>,
 }
@@ -88,9 +107,9 @@ pub(super) struct Repository {
 /// What a locked set is, to the bit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pinned {
-    /// A commit.
+    /// The commit, in 40 digits.
     revision: String,
-    /// Of each file by its name in the repository.
+    /// The SHA-256 of each file by its name in the repository.
     sha256: BTreeMap<String, String>,
 }
 
@@ -98,39 +117,27 @@ impl Repository {
     /// Reads the section `name` of the lock.
     ///
     /// # Errors
-    /// If there is none, or it is not one of a data set of the hub.
+    /// If it is missing, or not a section of a data set or model of the hub.
     pub(super) fn read(lock: &str, name: &str) -> anyhow::Result<Repository> {
-        let mut section = lock::Section::read(lock, name)?;
-        let kind = match section.take_if_there("kind").as_deref() {
-            None => Kind::Benchmark,
-            Some("training") => Kind::Training,
-            Some("model") => Kind::Model,
-            Some(other) => bail!("`[{name}]` of the lock has the unknown kind `{other}`"),
-        };
-        let hub = section.take("hub")?;
-        let files = section.take("files")?.split(' ').map(str::to_owned).collect();
-        let license = section.take("license")?;
-        let confirmed = section.take_if_there("confirmed");
-        let pinned = match (section.take_if_there("revision"), section.take_sha256()) {
-            (None, sha256) if sha256.is_empty() => None,
-            (Some(revision), sha256) if !sha256.is_empty() => {
+        let section: Section = lock::section(lock, name)?;
+        let Section { kind, hub, files, license, confirmed, revision, sha256 } = section;
+        for (file, hash) in &sha256 {
+            check_name(file)?;
+            ensure!(!is_unsafe(file), "`{file}` in the lock is of a kind that is refused");
+            ensure!(is_sha256(hash), "`{hash}` of `{file}` in the lock is not a SHA-256");
+        }
+        let pinned = match revision {
+            None if sha256.is_empty() => None,
+            Some(revision) if !sha256.is_empty() => {
                 check_revision(&revision)?;
-                for (file, hash) in &sha256 {
-                    check_name(file)?;
-                    ensure!(
-                        !is_unsafe(file),
-                        "`{file}` in the lock is of a kind that is not taken"
-                    );
-                    ensure!(is_sha256(hash), "`{hash}` of `{file}` in the lock is no SHA-256");
-                }
                 Some(Pinned { revision, sha256 })
             }
-            _ => bail!(
-                "`[{name}]` of the lock has `revision` without `[{name}.sha256]`, or the other way round\n\
-                 hint: take both away to lock it anew, or take both from the last commit"
-            ),
+            _ => bail!(hinted(
+                format!("`[{name}]` of the lock has only one of `revision` and `[{name}.sha256]`"),
+                "remove both to lock it again, or take both from the last commit"
+            )),
         };
-        section.finish()?;
+        let files = files.split(' ').map(str::to_owned).collect();
         Ok(Repository { kind, hub, files, license, confirmed, pinned })
     }
 
@@ -138,12 +145,12 @@ impl Repository {
         self.kind == Kind::Model
     }
 
-    /// Its folder in `data`.
+    /// Returns its folder in `data`.
     pub(super) fn folder(&self, data: &Path, name: &str) -> PathBuf {
-        if self.is_model() { data.join(MODELS).join(name) } else { data.join(name) }
+        if self.is_model() { data.join(model::FOLDER).join(name) } else { data.join(name) }
     }
 
-    /// Whether `file` of the repository is wanted.
+    /// Returns whether `file` of the repository is wanted.
     fn wants(&self, file: &str) -> bool {
         let fits = |pattern: &String| matches(pattern, file);
         let is_of_kind = self.kind != Kind::Benchmark || file.ends_with(".parquet");
@@ -151,7 +158,7 @@ impl Repository {
         file == CARD || is_of_kind && is_taken && self.files.iter().any(fits)
     }
 
-    /// Whether there is nothing to fetch among `files`.
+    /// Returns whether there is nothing to fetch among `files`.
     fn lacks(&self, files: &[Planned]) -> bool {
         !files.iter().any(|file| match self.kind {
             Kind::Benchmark | Kind::Training => file.name != CARD,
@@ -159,7 +166,7 @@ impl Repository {
         })
     }
 
-    /// Where its files go in its folder. Those of a model stay where they are.
+    /// Returns where its files go in its folder. Those of a model keep their paths.
     fn places<'a>(
         &self,
         names: impl Iterator<Item = &'a str> + Clone,
@@ -168,53 +175,48 @@ impl Repository {
     }
 }
 
-/// Whether a file or a folder above it is one that tools keep for themselves, `.gitattributes`. What leads out of the
+/// Returns whether a file or a folder above it is one that tools keep for themselves, `.gitattributes`. What leads out of the
 /// folder, `..`, is not hidden but wrong, and `check_name` says so.
 fn is_hidden(file: &str) -> bool {
     let is_name = |letter: char| letter.is_ascii_alphanumeric();
     file.split('/').any(|part| part.strip_prefix('.').is_some_and(|rest| rest.starts_with(is_name)))
 }
 
-/// Whether a file's name ends as that of a pickle or a program.
+/// Returns whether a file's name ends as that of a pickle or a program.
 fn is_unsafe(file: &str) -> bool {
     let end = file.rsplit_once('.').map_or("", |(_, end)| end);
     UNSAFE.iter().any(|known| end.eq_ignore_ascii_case(known))
 }
 
-/// Whether `name` fits `pattern`, in which `*` stands for anything.
+/// Returns whether `name` fits `pattern`, in which `*` matches anything.
 fn matches(pattern: &str, name: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(name) = name.strip_prefix(head) else { return false };
     (0..=name.len()).any(|at| name.get(at..).is_some_and(|tail| matches(rest, tail)))
 }
 
-/// Names become paths here and in the client, and keys of the lock, so only harmless ones are
-/// taken.
+/// Checks a file's name. Names become paths here and in the client, and keys of the lock, so only harmless ones are
+/// accepted.
 fn check_name(name: &str) -> anyhow::Result<()> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+=/".contains(&byte);
     let is_harmless =
         name.bytes().all(is_plain) && name.split('/').all(|part| !matches!(part, "" | "." | ".."));
-    ensure!(is_harmless, "the file `{}` has a name that is not taken", name.escape_debug());
+    ensure!(is_harmless, "the file `{}` has a name that is refused", name.escape_debug());
     Ok(())
 }
 
-/// Whether `text` is a SHA-256 as the lock has it.
+/// Returns whether `text` is a SHA-256 as the lock has it.
 pub(super) fn is_sha256(text: &str) -> bool {
     is_hex(text, 64)
 }
 
-/// Whether `text` is `length` digits of a hash, in lower case.
-fn is_hex(text: &str, length: usize) -> bool {
-    text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 fn check_revision(revision: &str) -> anyhow::Result<()> {
     let revision_shown = revision.escape_debug();
-    ensure!(is_hex(revision, 40), "the revision `{revision_shown}` is not a commit's 40 digits");
+    ensure!(is_hex(revision, 40), "the revision `{revision_shown}` is not a commit in 40 digits");
     Ok(())
 }
 
-/// Where a file of the repository goes in the set's folder: behind the folder that all data files
+/// Returns where files of the repository go in the set's folder: their paths behind the folder that all data files
 /// share.
 fn places<'a>(names: impl Iterator<Item = &'a str> + Clone) -> BTreeMap<&'a str, &'a str> {
     let folder = |name: &'a str| name.rfind('/').map_or("", |at| &name[..=at]);
@@ -237,12 +239,12 @@ pub(super) struct Hub {
     api: Api,
     cache: Cache,
     attempts: u32,
-    /// Before the second attempt; each further one waits twice as long.
+    /// The wait before the second attempt; each further one waits twice as long.
     pause: Duration,
 }
 
 impl Hub {
-    /// The hub that the environment names, or the public one.
+    /// Connects to the hub that the environment names, or the public one.
     fn from_env() -> anyhow::Result<Hub> {
         let cache = Cache::from_env();
         let mut builder = ApiBuilder::from_env();
@@ -254,7 +256,7 @@ impl Hub {
         Ok(Hub { api, cache, attempts: ATTEMPTS, pause: Duration::from_secs(2) })
     }
 
-    /// The repository at `revision`, as the client and as its cache see it.
+    /// Returns the repository at `revision`, as the client and as its cache see it.
     fn at(&self, repository: &Repository, revision: &str) -> (ApiRepo, CacheRepo) {
         let kind = if repository.is_model() { RepoType::Model } else { RepoType::Dataset };
         let repo = Repo::with_revision(repository.hub.clone(), kind, revision.to_owned());
@@ -265,14 +267,14 @@ impl Hub {
 /// A file that is to come.
 #[derive(Debug)]
 struct Planned {
-    /// In the repository.
+    /// Its path in the repository.
     name: String,
     bytes: u64,
-    /// What is missing of it in the cache.
+    /// The bytes that the cache lacks.
     bytes_missing: u64,
-    /// Its name in the cache; none where the file is whole there.
+    /// Its name in the cache; absent where the file is whole there.
     etag: Option<String>,
-    /// What it must hash to, and who says so.
+    /// The SHA-256 that it must have, and who requires it.
     sha256: Option<(String, &'static str)>,
 }
 
@@ -293,26 +295,16 @@ impl Plan {
     }
 }
 
-/// What there is of a set or model, and what is to come.
+/// What is there of a set or model, and what is to come.
 #[derive(Debug)]
 enum State {
-    /// All of it, as the lock says.
+    /// All of it, as in the lock.
     Whole { num_files: usize, bytes: u64 },
     /// What is to come, and what is wrong with what is there.
     ToCome { plan: Plan, fault: Option<String> },
 }
 
-/// See [`crate::fetch::run`].
-pub(super) fn run(root: &Path, name: &str, check: bool) -> anyhow::Result<ExitCode> {
-    let (lock, data) = (root.join(lock::PATH), root.join("data"));
-    if check {
-        return Ok(process::exit_code(!is_whole(&lock, &data, name)?));
-    }
-    fetch(&Hub::from_env()?, &lock, &data, name)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Says whether the set is in `data`, whole.
+/// Reports whether the set is in `data`, whole.
 fn is_whole(lock: &Path, data: &Path, name: &str) -> anyhow::Result<bool> {
     let repository = Repository::read(&lock::load(lock)?, name)?;
     let folder = repository.folder(data, name);
@@ -322,7 +314,7 @@ fn is_whole(lock: &Path, data: &Path, name: &str) -> anyhow::Result<bool> {
         None => Some("it is not locked yet".to_owned()),
     };
     match &fault {
-        None => tell_whole(&repository, &folder),
+        None => report_whole(&repository, &folder),
         Some(fault) => {
             println!("{name}: {fault} (`{}`)", folder.display());
             println!("hint: run `cargo xtask fetch {name}`");
@@ -331,12 +323,12 @@ fn is_whole(lock: &Path, data: &Path, name: &str) -> anyhow::Result<bool> {
     Ok(fault.is_none())
 }
 
-fn tell_whole(repository: &Repository, folder: &Path) {
-    println!("{} is there and as the lock says, in `{}`", repository.hub, folder.display());
+fn report_whole(repository: &Repository, folder: &Path) {
+    println!("{} is there and as in the lock, in `{}`", repository.hub, folder.display());
     println!("license: {}", repository.license);
 }
 
-/// How `folder` differs from what is pinned.
+/// Describes how `folder` differs from what is pinned.
 fn fault(
     folder: &Path,
     repository: &Repository,
@@ -359,44 +351,14 @@ fn fault(
             return Ok(Some(format!("`{place}` differs from the lock")));
         }
     }
-    let known: BTreeSet<PathBuf> = places.values().map(|place| folder.join(place)).collect();
-    let mut pending = vec![folder.to_owned()];
-    while let Some(folder) = pending.pop() {
-        let read = || format!("failed to read the folder `{}`", folder.display());
-        for entry in fs::read_dir(&folder).with_context(read)? {
-            let path = entry.with_context(read)?.path();
-            let ends =
-                DATA.iter().chain(repository.is_model().then_some(&UNSAFE).into_iter().flatten());
-            let is_data = path.extension().is_some_and(|end| ends.clone().any(|data| end == *data));
-            if path.is_dir() {
-                pending.push(path);
-            } else if is_data && !known.contains(&path) {
-                return Ok(Some(format!("the lock knows no `{}`", path.display())));
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// Fetches `name` into a folder of `data`, unless it is there and whole: then the hub is not asked. Locks it if it was
-/// not locked.
-///
-/// # Errors
-/// If the hub cannot be reached, does not give it, or gives files that hash to something else; if the disk has too
-/// little room.
-fn fetch(hub: &Hub, lock: &Path, data: &Path, name: &str) -> anyhow::Result<()> {
-    let repository = Repository::read(&lock::load(lock)?, name)?;
-    match survey(hub, data, name, &repository)? {
-        State::Whole { .. } => tell_whole(&repository, &repository.folder(data, name)),
-        State::ToCome { plan, fault } => {
-            if let Some(fault) = fault {
-                println!("{name}: {fault}, so it is fetched again");
-            }
-            announce(hub, name, &repository, &plan, data)?;
-            bring(hub, lock, data, name, &repository, plan)?;
-        }
-    }
-    Ok(())
+    let known: BTreeSet<&str> = places.values().copied().collect();
+    let is_data = |file: &str| {
+        let end = file.rsplit_once('.').map_or("", |(_, end)| end);
+        DATA.contains(&end) || repository.is_model() && UNSAFE.contains(&end)
+    };
+    let files = below(folder)?;
+    let unknown = files.iter().find(|file| is_data(file) && !known.contains(file.as_str()));
+    Ok(unknown.map(|file| format!("`{file}` is not in the lock")))
 }
 
 /// Looks at what is there, and asks the hub for the rest if something is missing.
@@ -407,17 +369,16 @@ fn survey(hub: &Hub, data: &Path, name: &str, repository: &Repository) -> anyhow
     };
     let fault = if folder.is_dir() { fault(&folder, repository, pinned)? } else { None };
     if folder.is_dir() && fault.is_none() {
-        let mut bytes = 0;
+        let mut sum = 0;
         for place in repository.places(pinned.sha256.keys().map(String::as_str)).values() {
-            let path = folder.join(place);
-            bytes += path.metadata().with_context(|| unread(&path))?.len();
+            sum += bytes(&folder.join(place))?;
         }
-        return Ok(State::Whole { num_files: pinned.sha256.len(), bytes });
+        return Ok(State::Whole { num_files: pinned.sha256.len(), bytes: sum });
     }
     Ok(State::ToCome { plan: plan_pinned(hub, repository, pinned)?, fault })
 }
 
-/// Has what `plan` says come into its folder, and locks it if it was not locked.
+/// Downloads what is in `plan` into its folder, and locks it if it was not locked.
 fn bring(
     hub: &Hub,
     lock: &Path,
@@ -434,23 +395,13 @@ fn bring(
         }
     }
     let folder = repository.folder(data, name);
-    let partial = folder.with_file_name(format!("{name}.partial"));
-    remove_folder(&partial)?;
-    let found = gather(hub, repository, &plan, &partial).and_then(|found| {
-        if repository.is_model()
-            && let Some(fault) = model::fault(&partial)
-        {
-            return Err(not_a_checkpoint(repository, &fault));
+    let found = replace_folder(&folder, |partial| {
+        let found = gather(hub, repository, &plan, partial)?;
+        match model::fault(partial).filter(|_| repository.is_model()) {
+            Some(fault) => Err(not_a_checkpoint(repository, &fault)),
+            None => Ok(found),
         }
-        remove_folder(&folder)?;
-        fs::rename(&partial, &folder)
-            .with_context(|| format!("failed to create the folder `{}`", folder.display()))?;
-        Ok(found)
-    });
-    if found.is_err() {
-        remove_folder(&partial)?;
-    }
-    let found = found?;
+    })?;
 
     if repository.pinned.is_none() {
         // Read again: another set may have been locked while this one came.
@@ -469,23 +420,23 @@ fn bring(
 }
 
 fn not_a_checkpoint(repository: &Repository, fault: &str) -> anyhow::Error {
-    anyhow!(
-        "`{}` is no whole checkpoint: {fault}\n\
-         hint: the repository itself is not whole, or `files` in {} leaves something out",
-        repository.hub,
-        lock::PATH
+    hinted(
+        format!("`{}` is not a whole checkpoint: {fault}", repository.hub),
+        format!(
+            "the repository itself is incomplete, or `files` in {} leaves something out",
+            lock::PATH
+        ),
     )
 }
 
-/// Plans a locked set. The hub is asked only for what the cache has not.
+/// Plans a locked set. The hub is asked only for what the cache lacks.
 fn plan_pinned(hub: &Hub, repository: &Repository, pinned: &Pinned) -> anyhow::Result<Plan> {
     let (api, cache) = hub.at(repository, &pinned.revision);
     let mut files = Vec::new();
     for (name, hash) in &pinned.sha256 {
         let sha256 = Some((hash.clone(), "the lock"));
         if let Some(path) = cache.get(name) {
-            let bytes = path.metadata().with_context(|| unread(&path))?.len();
-            let name = name.clone();
+            let (name, bytes) = (name.clone(), bytes(&path)?);
             files.push(Planned { name, bytes, bytes_missing: 0, etag: None, sha256 });
         } else {
             let file = plan_file(hub, &api, &cache, repository, &pinned.revision, name)?;
@@ -516,22 +467,18 @@ fn plan_newest(hub: &Hub, repository: &Repository) -> anyhow::Result<Plan> {
         let there = there.filter(|name| {
             name.ends_with(&format!(".{wanted}")) || repository.kind == Kind::Training
         });
-        bail!(
-            "`{}` has no {wanted} file that fits `{}`; it has {}\n\
-             hint: mend `files` in {}; pickles are never taken",
-            repository.hub,
-            repository.files.join(" "),
-            Some(there.take(8).collect::<Vec<_>>().join(", "))
-                .filter(|list| !list.is_empty())
-                .as_deref()
-                .unwrap_or("none"),
-            lock::PATH
-        );
+        let there: Vec<_> = there.take(8).collect();
+        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+        let (id, patterns) = (&repository.hub, repository.files.join(" "));
+        bail!(hinted(
+            format!("no {wanted} file of `{id}` fits `{patterns}`; its {wanted} files: {there}"),
+            format!("correct `files` in {}; pickles are never fetched", lock::PATH)
+        ));
     }
     Ok(Plan { revision: info.sha, files })
 }
 
-/// Asks the hub for what it says of one file.
+/// Asks the hub about one file.
 fn plan_file(
     hub: &Hub,
     api: &ApiRepo,
@@ -546,17 +493,13 @@ fn plan_file(
         .map_err(|error| explain(error, &repository.hub, &format!("`{name}`")))?;
     ensure!(
         metadata.commit_hash() == revision,
-        "the hub gives `{name}` of revision `{}` where {revision} was asked for",
+        "the hub gives `{name}` of revision `{}` instead of {revision}",
         metadata.commit_hash().escape_debug()
     );
-    // It becomes the file's name in the cache.
+    // The tag becomes the file's name in the cache.
     let etag = metadata.etag();
     let is_plain = !etag.is_empty() && etag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    ensure!(
-        is_plain,
-        "the hub gives `{name}` the tag `{}`, which is not taken",
-        etag.escape_debug()
-    );
+    ensure!(is_plain, "the hub gives `{name}` the tag `{}`, which is refused", etag.escape_debug());
     let bytes = metadata.size() as u64;
     let kept = match cache.get(name) {
         Some(_) => bytes,
@@ -568,42 +511,15 @@ fn plan_file(
     Ok(Planned { name, bytes, bytes_missing: bytes - kept, etag, sha256 })
 }
 
-/// Where the client keeps what it has of a file that is not whole.
+/// Returns where the client keeps the part that it has of a file.
 fn part(cache: &CacheRepo, etag: &str) -> PathBuf {
     cache.blob_path(etag).with_extension("part")
 }
 
-/// Says what will come and checks that there is room for it.
-fn announce(
-    hub: &Hub,
-    name: &str,
-    repository: &Repository,
-    plan: &Plan,
-    data: &Path,
-) -> anyhow::Result<()> {
-    let (bytes, bytes_missing) = (plan.bytes(), plan.bytes_missing());
-    let state = if repository.pinned.is_some() { "locked" } else { "the newest, not locked yet" };
-    println!("{name}: {} from the hub, revision {} ({state})", repository.hub, plan.revision);
-    println!("license: {}", repository.license);
-    if let Some(confirmed) = &repository.confirmed {
-        println!("confirmed: {confirmed}");
-    }
-    let free = create_folders(hub, data)?;
-    let shown = free.map_or("an unknown amount".to_owned(), size);
-    let num_files = plan.files.len();
-    let (all, missing) = (size(bytes), size(bytes_missing));
-    println!(
-        "{num_files} files, {all}, of which {missing} are to be downloaded; {shown} free on the disk"
-    );
-    require_all_room(hub, data, free, bytes_missing, bytes)
-}
-
 /// Creates the cache and `data`; returns the free room on the cache's disk.
 fn create_folders(hub: &Hub, data: &Path) -> anyhow::Result<Option<u64>> {
-    for folder in [data, hub.cache.path()] {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("failed to create the folder `{}`", folder.display()))?;
-    }
+    create_folder(data)?;
+    create_folder(hub.cache.path())?;
     Ok(bytes_free(hub.cache.path()))
 }
 
@@ -616,24 +532,12 @@ fn require_all_room(
     bytes_missing: u64,
     bytes: u64,
 ) -> anyhow::Result<()> {
-    require_room(hub.cache.path(), free, bytes_missing)?;
+    let hint = "make room, or set HF_HOME to a folder on another disk";
+    require_room(hub.cache.path(), free, bytes_missing, hint)?;
     if !are_on_one_disk(data, hub.cache.path()) {
-        require_room(data, bytes_free(data), bytes)?;
+        require_room(data, bytes_free(data), bytes, hint)?;
     }
     Ok(())
-}
-
-fn require_room(folder: &Path, free: Option<u64>, needed: u64) -> anyhow::Result<()> {
-    match free {
-        Some(free) if free < needed => bail!(
-            "the disk of `{}` has {} free, {} are needed\n\
-             hint: make room, or set HF_HOME to a folder on another disk",
-            folder.display(),
-            size(free),
-            size(needed)
-        ),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(unix)]
@@ -649,7 +553,7 @@ fn are_on_one_disk(_: &Path, _: &Path) -> bool {
     false
 }
 
-/// Brings every file into `partial` and checks it; returns what each hashes to.
+/// Brings every file into `partial` and checks it; returns the SHA-256 of each.
 fn gather(
     hub: &Hub,
     repository: &Repository,
@@ -673,7 +577,7 @@ fn gather(
         let path = partial.join(places[&*file.name]);
         link(&kept, &path)?;
         let hash = sha256(&path)?;
-        let bytes = path.metadata().with_context(|| unread(&path))?.len();
+        let bytes = bytes(&path)?;
         if let Err(error) =
             judge(file, &hash, bytes).and_then(|()| judge_model(repository, plan, file, &path))
         {
@@ -681,19 +585,19 @@ fn gather(
             return Err(error);
         }
         let checked =
-            file.sha256.as_ref().map_or("nothing said of its SHA-256".to_owned(), |(_, who)| {
-                format!("SHA-256 as {who} says")
+            file.sha256.as_ref().map_or("SHA-256 not known before".to_owned(), |(_, who)| {
+                format!("SHA-256 as in {who}")
             });
-        // A set of many pictures is told as a whole.
-        if plan.files.len() <= TOLD_MAX {
+        // A set of many pictures is reported as a whole.
+        if plan.files.len() <= LISTED_MAX {
             bar.suspend(|| println!("  {}: {}, {checked}", file.name, size(bytes)));
         }
         found.insert(file.name.clone(), hash);
     }
     bar.finish_and_clear();
-    if plan.files.len() > TOLD_MAX {
+    if plan.files.len() > LISTED_MAX {
         println!(
-            "  {} files, each as the lock or the hub says where they say it",
+            "  {} files, each as in the lock or the hub where these have its SHA-256",
             plan.files.len()
         );
     }
@@ -705,16 +609,13 @@ fn judge(file: &Planned, hash: &str, bytes: u64) -> anyhow::Result<()> {
     if let Some((want, who)) = &file.sha256
         && want != hash
     {
-        bail!(
-            "`{name}` has SHA-256 {hash}, {who} says {want}; it was removed\n\
-             hint: run it again; if it stays so, the file must not be trusted"
-        );
+        bail!(hinted(
+            format!("`{name}` has SHA-256 {hash}, but {who} has {want}; it was removed"),
+            "run it again; if the hash stays the same, the file must not be trusted"
+        ));
     }
-    ensure!(
-        bytes == file.bytes,
-        "`{name}` has {bytes} bytes, the hub says {}; it was removed\nhint: run it again",
-        file.bytes
-    );
+    let other = format!("`{name}` has {bytes} bytes instead of {}; it was removed", file.bytes);
+    ensure!(bytes == file.bytes, hinted(other, "run it again"));
     Ok(())
 }
 
@@ -725,24 +626,25 @@ fn judge_model(
     file: &Planned,
     path: &Path,
 ) -> anyhow::Result<()> {
-    let hint = "it was removed\nhint: the repository itself is not whole; tell its owners";
-    if repository.is_model() && file.name == model::INDEX {
-        let shards = model::shards(path).map_err(|error| anyhow!("{error:#}; {hint}"))?;
-        let has = |shard: &String| plan.files.iter().any(|file| file.name == *shard);
-        if let Some(lost) = shards.keys().find(|shard| !has(shard)) {
-            bail!(
-                "`{}` names `{lost}`, which `{}` does not have; {hint}",
-                file.name,
-                repository.hub
-            );
-        }
+    let judged = if repository.is_model() && file.name == model::INDEX {
+        model::shards(path).and_then(|shards| {
+            let has = |shard: &String| plan.files.iter().any(|file| file.name == *shard);
+            let lost = shards.keys().find(|shard| !has(shard));
+            lost.map_or(Ok(()), |lost| {
+                bail!("`{}` names `{lost}`, which `{}` does not have", file.name, repository.hub)
+            })
+        })
     } else if repository.is_model() && file.name.ends_with(".safetensors") {
-        model::tensors(path).map_err(|error| anyhow!("{error:#}; {hint}"))?;
-    }
-    Ok(())
+        model::tensors(path).map(drop)
+    } else {
+        Ok(())
+    };
+    judged
+        .map_err(|error| anyhow::anyhow!("{error:#}; it was removed"))
+        .hint("the repository itself is incomplete; report it to its owners")
 }
 
-/// The path of `file` in the cache, downloaded if it is not there.
+/// Returns the path of `file` in the cache, downloaded if it is not there.
 fn obtain(
     hub: &Hub,
     api: &ApiRepo,
@@ -765,14 +667,14 @@ fn obtain(
 }
 
 impl Hub {
-    /// Makes an `attempt`, and again after a while if the connection broke or the hub was not well.
+    /// Makes an `attempt`, and again after a while if the connection broke or the hub failed.
     fn repeat<T>(&self, mut attempt: impl FnMut() -> Result<T, ApiError>) -> Result<T, ApiError> {
         let mut pause = self.pause;
         for _ in 1..self.attempts {
             match attempt() {
                 Err(error) if may_pass(&error) => {
                     eprintln!(
-                        "the connection failed ({error}); once more in {} s",
+                        "the connection failed ({error}); trying again in {} s",
                         pause.as_secs()
                     );
                 }
@@ -785,13 +687,13 @@ impl Hub {
     }
 }
 
-/// The bar of the whole set while one file comes.
+/// The progress bar of the whole set while one file comes.
 #[derive(Debug, Clone)]
 struct Shown {
     bar: ProgressBar,
-    /// Bytes of the files before this one.
+    /// The bytes of all files before this one.
     before: u64,
-    /// Whether what the cache had has been told.
+    /// True once the part that the cache had has been counted.
     is_resumed: bool,
 }
 
@@ -803,7 +705,7 @@ impl Progress for Shown {
 
     fn update(&mut self, size: usize) {
         self.bar.inc(size as u64);
-        // The client first tells what it had already, which says nothing about the speed.
+        // The client first counts what it had already, which does not show the speed.
         if !std::mem::replace(&mut self.is_resumed, true) {
             self.bar.reset_eta();
         }
@@ -812,13 +714,12 @@ impl Progress for Shown {
     fn finish(&mut self) {}
 }
 
-/// Gives the file that `kept` points to the second name `path`; copies it where disks differ.
+/// Gives the file that `kept` points to the second name `path`, or copies it if the disks differ.
 fn link(kept: &Path, path: &Path) -> anyhow::Result<()> {
-    let failed = || format!("failed to create `{}`", path.display());
     let file = kept.canonicalize().with_context(|| unread(kept))?;
-    fs::create_dir_all(path.parent().unwrap_or(path)).with_context(failed)?;
+    create_folder(path.parent().unwrap_or(path))?;
     if fs::hard_link(&file, path).is_err() {
-        fs::copy(&file, path).with_context(failed)?;
+        fs::copy(&file, path).with_context(|| uncreated(path))?;
     }
     Ok(())
 }
@@ -826,32 +727,6 @@ fn link(kept: &Path, path: &Path) -> anyhow::Result<()> {
 /// Removes a file from the cache, both the name there and what it points to.
 fn forget(kept: &Path) -> anyhow::Result<()> {
     let file = kept.canonicalize().with_context(|| unread(kept))?;
-    for path in [kept, &file] {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error)
-                    .with_context(|| format!("failed to remove `{}`", path.display()));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn sha256(path: &Path) -> anyhow::Result<String> {
-    let mut file = fs::File::open(path).with_context(|| unread(path))?;
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let count = file.read(&mut buffer).with_context(|| unread(path))?;
-        if count == 0 {
-            break;
-        }
-        context.update(&buffer[..count]);
-    }
-    Ok(context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn unread(path: &Path) -> String {
-    format!("failed to read `{}`", path.display())
+    remove_file(kept)?;
+    remove_file(&file)
 }

@@ -1,90 +1,56 @@
-//! The lock of fetched data sets and models: TOML, one string a line.
+//! The lock of fetched data sets and models: TOML, a section for each.
 //!
 //! Does not know what the keys mean.
 //!
-//! Decisions:
-//! - Read and written with code of our own. xtask stays without dependencies that take long to
-//!   compile, and `toml_edit`, which keeps comments, would switch on features of crates below burn,
-//!   which would then be compiled once with and once without them. A test reads the lock with
-//!   `toml` and compares.
-//! - What is written is inserted into the text, so comments and order stay.
+//! Decision: what is written is inserted into the text, so that comments and order stay. `toml_edit`, which keeps them
+//! as well, would switch on features of crates below burn, which would then be compiled once with and once without
+//! them.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow};
+use serde::de::DeserializeOwned;
 
-/// From the root.
+use crate::files::unread;
+
+/// The lock's path from the root.
 pub(crate) const PATH: &str = "benchmarks/datasets.lock";
-
-/// One section: `[name]` and its table of files, `[name.sha256]`.
-#[derive(Debug)]
-pub(super) struct Section {
-    name: String,
-    keys: BTreeMap<String, String>,
-    sha256: BTreeMap<String, String>,
-}
 
 /// Reads the lock's text.
 ///
 /// # Errors
 /// If it cannot be read.
 pub(crate) fn load(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path)
-        .with_context(|| format!("failed to read the lock `{}`", path.display()))
+    fs::read_to_string(path).with_context(|| unread(path))
 }
 
-impl Section {
-    /// Reads the section `name` of `lock`. Every key must then be taken.
-    ///
-    /// # Errors
-    /// If there is no such section, or a line of it is not `key = "value"`.
-    pub(super) fn read(lock: &str, name: &str) -> anyhow::Result<Section> {
-        let keys = table(lock, &key(name))?;
-        let keys = keys.with_context(|| format!("the lock has no section `[{name}]`"))?;
-        let sha256 = table(lock, &format!("{}.sha256", key(name)))?.unwrap_or_default();
-        Ok(Section { name: name.to_owned(), keys, sha256 })
-    }
-
-    /// The value of `key`.
-    ///
-    /// # Errors
-    /// If it is not there.
-    pub(super) fn take(&mut self, key: &str) -> anyhow::Result<String> {
-        let value = self.keys.remove(key);
-        value.with_context(|| format!("`[{}]` of the lock has no `{key}`", self.name))
-    }
-
-    /// Ends the reading.
-    ///
-    /// # Errors
-    /// If something is left that nobody took.
-    pub(super) fn finish(self) -> anyhow::Result<()> {
-        let name = self.name;
-        if let Some(key) = self.keys.keys().next() {
-            bail!("`[{name}]` of the lock has the unknown key `{key}`");
-        }
-        ensure!(self.sha256.is_empty(), "`[{name}]` of the lock has the unknown key `sha256`");
-        Ok(())
-    }
+/// Reads the TOML of a lock.
+///
+/// # Errors
+/// If it is not TOML, a key is repeated, or the values do not fit `T`.
+pub(crate) fn parse<T: DeserializeOwned>(lock: &str) -> anyhow::Result<T> {
+    toml::from_str(lock).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = lock.get(..start).map_or(1, |before| before.matches('\n').count() + 1);
+        anyhow!("line {line} of the lock is invalid: {}", error.message())
+    })
 }
 
-/// What only sets with a hash for each file need.
-#[cfg(any(test, feature = "hub"))]
-impl Section {
-    /// The value of `key` if it is there.
-    pub(super) fn take_if_there(&mut self, key: &str) -> Option<String> {
-        self.keys.remove(key)
-    }
-
-    /// The files and their hashes; none where there is no table.
-    pub(super) fn take_sha256(&mut self) -> BTreeMap<String, String> {
-        std::mem::take(&mut self.sha256)
-    }
+/// Reads the section `name` of the lock.
+///
+/// # Errors
+/// If there is no such section, or it lacks a key or has an unknown one.
+pub(super) fn section<T: DeserializeOwned>(lock: &str, name: &str) -> anyhow::Result<T> {
+    let mut sections: toml::Table = parse(lock)?;
+    let section = sections.remove(name);
+    let section = section.with_context(|| format!("the lock has no section `[{name}]`"))?;
+    section.try_into().map_err(|error| {
+        anyhow!("the section `[{name}]` of the lock is invalid: {}", error.message())
+    })
 }
 
-/// The text of `lock` with `revision` and the hashes of files added to the section `name`.
+/// Adds `revision` and the hashes of files to the text of the section `name`.
 ///
 /// # Errors
 /// If there is no such section, or it has a revision already.
@@ -93,118 +59,74 @@ pub(super) fn pin(
     lock: &str,
     name: &str,
     revision: &str,
-    sha256: &BTreeMap<String, String>,
+    sha256: &std::collections::BTreeMap<String, String>,
 ) -> anyhow::Result<String> {
-    let mut section = Section::read(lock, name)?;
-    ensure!(
-        section.take_if_there("revision").is_none() && section.sha256.is_empty(),
-        "`[{name}]` of the lock has got a revision meanwhile\nhint: run it again"
+    let section: toml::Table = section(lock, name)?;
+    anyhow::ensure!(
+        !section.contains_key("revision") && !section.contains_key("sha256"),
+        crate::hint::hinted(
+            format!("another command has added a revision to `[{name}]` of the lock meanwhile"),
+            "run it again"
+        )
     );
-    let mut text = String::new();
-    let mut pending = None;
-    for line in lock.lines() {
-        // Behind the section's last key; blank lines and comments after it belong to what follows.
-        if line.trim() == format!("[{}]", key(name)) {
-            pending = Some(String::new());
-        } else if let Some(blanks) = &mut pending {
-            if line.trim().starts_with('[') {
-                text += &table_text(name, revision, sha256);
-                text += &pending.take().unwrap_or_default();
-            } else if line.trim().is_empty() || line.starts_with('#') {
-                *blanks += line;
-                *blanks += "\n";
-                continue;
-            } else {
-                text += &std::mem::take(blanks);
-            }
-        }
-        text += line;
-        text += "\n";
-    }
-    if let Some(blanks) = pending {
-        text += &table_text(name, revision, sha256);
-        text += &blanks;
-    }
-    Ok(text)
+    // A dot in a bare name would begin a table within.
+    let is_bare = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    let key = if is_bare { name.to_owned() } else { format!("\"{name}\"") };
+    let lines: Vec<&str> = lock.lines().collect();
+    let header = lines.iter().position(|line| line.trim() == format!("[{key}]"));
+    let header =
+        header.with_context(|| format!("`[{key}]` does not stand on a line of its own"))?;
+    // Blank lines and comments behind the last key belong to the next section.
+    let is_entry = |line: &&&str| !line.trim().is_empty() && !line.starts_with('#');
+    let rest = lines[header + 1..].iter().take_while(|line| !line.trim().starts_with('['));
+    let num_entries =
+        rest.enumerate().filter(|(_, line)| is_entry(line)).last().map_or(0, |(at, _)| at + 1);
+    let (before, after) = lines.split_at(header + 1 + num_entries);
+    let table = format!("revision = \"{revision}\"\n\n[{key}.sha256]");
+    let hashes: Vec<_> =
+        sha256.iter().map(|(file, hash)| format!("\"{file}\" = \"{hash}\"")).collect();
+    let added = std::iter::once(&table).chain(&hashes).map(String::as_str);
+    let all = before.iter().copied().chain(added).chain(after.iter().copied());
+    Ok(all.flat_map(|line| [line, "\n"]).collect())
 }
 
-/// Writes the lock: aside and then in its place, so that nobody sees half of it.
+/// Writes the lock: first beside it, then in its place, so that nobody reads half of it.
 ///
 /// # Errors
 /// If it cannot be written.
 #[cfg(any(test, feature = "hub"))]
 pub(super) fn save(path: &Path, text: &str) -> anyhow::Result<()> {
     let partial = path.with_extension("lock.partial");
-    let failed = || format!("failed to write the lock `{}`", path.display());
-    fs::write(&partial, text).with_context(failed)?;
-    fs::rename(&partial, path).with_context(failed)
-}
-
-#[cfg(any(test, feature = "hub"))]
-fn table_text(name: &str, revision: &str, sha256: &BTreeMap<String, String>) -> String {
-    use std::fmt::Write as _;
-    let mut text = format!("revision = \"{revision}\"\n\n[{}.sha256]\n", key(name));
-    for (file, hash) in sha256 {
-        // Writing into a text cannot fail.
-        let _ = writeln!(text, "\"{file}\" = \"{hash}\"");
-    }
-    text
-}
-
-/// A name as TOML has it in a header, where a dot would begin a table within.
-fn key(name: &str) -> String {
-    let is_bare = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-    if is_bare { name.to_owned() } else { format!("\"{name}\"") }
-}
-
-/// The lines of one table, if it is there; `name` is as the header has it.
-///
-/// # Errors
-/// If a line of it is not `key = "value"`.
-pub(crate) fn table(lock: &str, name: &str) -> anyhow::Result<Option<BTreeMap<String, String>>> {
-    let header = format!("[{name}]");
-    let mut lines = lock.lines().map(str::trim).skip_while(|line| *line != header);
-    if lines.next().is_none() {
-        return Ok(None);
-    }
-    let mut pairs = BTreeMap::new();
-    for line in lines.take_while(|line| !line.starts_with('[')) {
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let pair = line.split_once(" = ").and_then(|(key, value)| {
-            let key = key.strip_prefix('"').map_or(Some(key), |key| key.strip_suffix('"'))?;
-            Some((key, value.strip_prefix('"')?.strip_suffix('"')?))
-        });
-        let (key, value) = pair.with_context(|| format!("not a line of the lock: `{line}`"))?;
-        // An escape or a quote would mean something else to other readers.
-        ensure!(!line.contains('\\') && !value.contains('"'), "not a line of the lock: `{line}`");
-        let is_new = pairs.insert(key.to_owned(), value.to_owned()).is_none();
-        ensure!(is_new, "`{header}` of the lock has `{key}` twice");
-    }
-    Ok(Some(pairs))
+    fs::write(&partial, text)
+        .and_then(|()| fs::rename(&partial, path))
+        .with_context(|| format!("failed to write the lock `{}`", path.display()))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::fetch::pip::Package;
 
     const LOCK: &str = include_str!("../../../benchmarks/datasets.lock");
 
     #[test]
-    fn a_lock_with_a_missing_or_an_unknown_key_is_refused() {
-        let error = |lock: &str| Package::read(lock, "easy-vqa").unwrap_err().to_string();
-        let without = LOCK.replace("\nfiles_sha256 =", "\n# files_sha256 =");
-        assert_eq!(error(&without), "`[easy-vqa]` of the lock has no `files_sha256`");
-        let with = LOCK.replace("\nversion =", "\nmirror = \"other\"\nversion =");
-        assert_eq!(error(&with), "`[easy-vqa]` of the lock has the unknown key `mirror`");
-        let twice = LOCK.replace("\nversion =", "\nversion = \"2\"\nversion =");
-        assert_eq!(error(&twice), "`[easy-vqa]` of the lock has `version` twice");
+    fn a_lock_with_a_missing_an_unknown_or_a_repeated_key_is_refused() {
+        let error = |lock: &str| section::<Package>(lock, "easy-vqa").unwrap_err().to_string();
+        let without = error(&LOCK.replace("\nfiles_sha256 =", "\n# files_sha256 ="));
+        assert!(
+            without.contains("`[easy-vqa]`") && without.contains("`files_sha256`"),
+            "{without}"
+        );
+        let with = error(&LOCK.replace("\nversion =", "\nmirror = \"other\"\nversion ="));
+        assert!(with.contains("unknown field `mirror`"), "{with}");
+        let twice = error(&LOCK.replacen("\nversion =", "\nversion = \"2\"\nversion =", 1));
+        assert!(twice.starts_with("line 9 of the lock is invalid: duplicate key"), "{twice}");
         assert_eq!(error("[other]"), "the lock has no section `[easy-vqa]`");
     }
 
-    /// The repository's lock, with nothing locked.
+    /// Returns the repository's lock with nothing locked.
     pub(in crate::fetch) fn unlocked() -> String {
         let mut text = String::new();
         let mut is_table_of_files = false;
@@ -222,44 +144,9 @@ pub(super) mod tests {
         text
     }
 
-    /// What `toml` reads, as `read_all` gives it.
-    fn by_toml(lock: &str) -> BTreeMap<String, BTreeMap<String, String>> {
-        let mut tables = BTreeMap::new();
-        for (name, table) in lock.parse::<toml::Table>().unwrap() {
-            let mut keys = BTreeMap::new();
-            for (key, value) in table.as_table().unwrap() {
-                match value {
-                    toml::Value::String(value) => {
-                        keys.insert(key.clone(), value.clone());
-                    }
-                    toml::Value::Table(files) => {
-                        let files = files
-                            .iter()
-                            .map(|(file, hash)| (file.clone(), hash.as_str().unwrap().to_owned()));
-                        tables.insert(format!("{}.{key}", super::key(&name)), files.collect());
-                    }
-                    other => panic!("`{other}` is no string"),
-                }
-            }
-            tables.insert(super::key(&name), keys);
-        }
-        tables
-    }
-
-    #[track_caller]
-    fn check_against_toml(lock: &str) {
-        let tables = by_toml(lock);
-        assert!(!tables.is_empty());
-        for (name, want) in tables {
-            assert_eq!(table(lock, &name).unwrap(), Some(want), "{name}");
-        }
-    }
-
     #[test]
-    fn the_lock_reads_as_toml_does_before_and_after_a_set_is_pinned() {
-        check_against_toml(LOCK);
+    fn a_pinned_lock_has_the_revision_and_loses_nothing() {
         let lock = &unlocked();
-        check_against_toml(lock);
         let revision = "0123456789abcdef0123456789abcdef01234567";
         let sha256 = BTreeMap::from([
             ("README.md".to_owned(), "1".repeat(64)),
@@ -268,10 +155,11 @@ pub(super) mod tests {
         // The first, one in the middle and the last of the sets without a revision.
         for name in ["mathvision", "mmmu", "s1k", "qwen2.5-vl-3b", "qwen2.5-vl-7b"] {
             let pinned = pin(lock, name, revision, &sha256).unwrap();
-            check_against_toml(&pinned);
-            let mut section = Section::read(&pinned, name).unwrap();
-            assert_eq!(section.take("revision").unwrap(), revision);
-            assert_eq!(section.take_sha256(), sha256);
+            let mut want: toml::Table = parse(lock).unwrap();
+            let section = want[name].as_table_mut().unwrap();
+            section.insert("revision".to_owned(), revision.into());
+            section.insert("sha256".to_owned(), toml::Value::try_from(&sha256).unwrap());
+            assert_eq!(parse::<toml::Table>(&pinned).unwrap(), want);
             let kept: Vec<_> = pinned.lines().collect();
             let mut rest = kept.iter();
             assert!(lock.lines().all(|line| rest.any(|kept| *kept == line)), "a line is lost");

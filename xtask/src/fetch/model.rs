@@ -1,32 +1,37 @@
-//! Whether a folder holds a whole checkpoint: the files, the index, and the frame of every safetensors file.
+//! Checks whether a folder holds a whole checkpoint: the files, the index, and the frame of every safetensors file.
 //!
-//! Does not read tensors and does not know the model: `synergy_models` does. What is told here takes a blink, also for
-//! tens of gigabytes.
+//! Does not read tensors and does not know the model: `synergy_models` does. The check takes a blink, also for tens of
+//! gigabytes.
 //!
 //! A safetensors file is 8 bytes, the length of the header, little endian; the header, JSON with the type, the shape
 //! and the place of each tensor; and the tensors, one behind the other without a hole.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs;
 use std::io::Read as _;
+use std::marker::PhantomData;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::Value;
 
-use crate::json::Json;
-
-/// Which tensor is in which file.
+/// The folder of models in `data`.
+pub(super) const FOLDER: &str = "models";
+/// Names the file of each tensor.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
-/// The weights of a model that has no index.
+/// Holds the weights of a model that has no index.
 const SINGLE: &str = "model.safetensors";
-/// What `synergy_models` cannot do without, beside the weights.
+/// The files that `synergy_models` needs besides the weights.
 const NEEDED: [&str; 4] =
     ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"];
 
 /// Longer headers are refused, as the format's own library does.
 const HEADER_MAX: u64 = 100_000_000;
 
-/// Bytes of one element of each type.
+/// The types of tensors, with the bytes of an element.
 const TYPES: [(&str, u64); 12] = [
     ("BF16", 2),
     ("F16", 2),
@@ -42,7 +47,54 @@ const TYPES: [(&str, u64); 12] = [
     ("BOOL", 1),
 ];
 
-/// What a checkpoint cannot be read without that is not among `names`.
+/// A JSON object in which a repeated key is an error.
+struct Unique<V>(BTreeMap<String, V>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs<V>(PhantomData<V>);
+
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Pairs<V> {
+            type Value = Unique<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Unique<V>, A::Error> {
+                let mut unique = BTreeMap::new();
+                while let Some((key, value)) = pairs.next_entry::<String, V>()? {
+                    if unique.contains_key(&key) {
+                        let key = key.escape_debug();
+                        return Err(A::Error::custom(format!("the key `{key}` is repeated")));
+                    }
+                    unique.insert(key, value);
+                }
+                Ok(Unique(unique))
+            }
+        }
+
+        deserializer.deserialize_map(Pairs(PhantomData))
+    }
+}
+
+/// The index of a checkpoint; other keys of it are not needed.
+#[derive(Deserialize)]
+struct Index {
+    /// The file of each tensor.
+    weight_map: Unique<String>,
+}
+
+/// The entry of a tensor in a header.
+#[derive(Deserialize)]
+struct Tensor {
+    dtype: String,
+    shape: Vec<u64>,
+    /// Start and end, in bytes behind the header.
+    data_offsets: (u64, u64),
+}
+
+/// Returns what a checkpoint needs that is not among `names`.
 #[cfg(any(test, feature = "hub"))]
 pub(super) fn lacks(names: &[&str]) -> Option<&'static str> {
     let is_lost = |needed: &&str| !names.contains(needed);
@@ -50,7 +102,7 @@ pub(super) fn lacks(names: &[&str]) -> Option<&'static str> {
     NEEDED.into_iter().find(is_lost).or((!has_weights).then_some(INDEX))
 }
 
-/// What is not whole in the checkpoint in `folder`, if something is not.
+/// Says what makes the checkpoint in `folder` incomplete, if something does.
 pub(super) fn fault(folder: &Path) -> Option<String> {
     check(folder).err().map(|error| format!("{error:#}"))
 }
@@ -68,36 +120,35 @@ fn check(folder: &Path) -> anyhow::Result<()> {
         ensure!(path.is_file(), "`{shard}`, which the index names, is not there");
         let there = tensors(&path)?;
         if let Some(lost) = wanted.difference(&there).next() {
-            bail!("`{shard}` has no tensor `{}`, which the index says", lost.escape_debug());
+            bail!("`{shard}` has no tensor `{}`, which the index names", lost.escape_debug());
         }
     }
     Ok(())
 }
 
-/// The tensors of each file that the index names.
+/// Reads from an index which tensors are in which file.
 ///
 /// # Errors
 /// If the index cannot be read, names no file, or names one outside its folder.
 pub(super) fn shards(index: &Path) -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
-    let broken = || format!("`{INDEX}` is no index");
-    let text = fs::read_to_string(index).with_context(broken)?;
-    let tree = Json::read(&text).with_context(broken)?;
-    let map = tree.get("weight_map").and_then(Json::object).with_context(broken)?;
+    let index = fs::read(index)
+        .map_err(anyhow::Error::from)
+        .and_then(|bytes| Ok(serde_json::from_slice::<Index>(&bytes)?))
+        .with_context(|| format!("`{INDEX}` is not an index"))?;
     let mut shards: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (tensor, shard) in map {
-        let shard = shard.text().with_context(broken)?;
+    for (tensor, shard) in index.weight_map.0 {
         let is_plain = shard.ends_with(".safetensors") && !shard.contains(['/', '\\']);
-        ensure!(is_plain, "`{INDEX}` names `{}`, which is not taken", shard.escape_debug());
-        shards.entry(shard.to_owned()).or_default().insert(tensor.clone());
+        ensure!(is_plain, "`{INDEX}` names `{}`, which is refused", shard.escape_debug());
+        shards.entry(shard).or_default().insert(tensor);
     }
     ensure!(!shards.is_empty(), "`{INDEX}` names no file");
     Ok(shards)
 }
 
-/// The names of the tensors in a safetensors file whose frame is whole.
+/// Reads the names of the tensors in a safetensors file whose frame is whole.
 ///
 /// # Errors
-/// If the header is cut off or is none, or the file is not as long as the header says.
+/// If the header is cut off or invalid, or the file is not as long as the header says.
 pub(super) fn tensors(path: &Path) -> anyhow::Result<BTreeSet<String>> {
     let name = path.file_name().unwrap_or_default().display();
     let read = || format!("failed to read `{name}`");
@@ -107,54 +158,59 @@ pub(super) fn tensors(path: &Path) -> anyhow::Result<BTreeSet<String>> {
     let mut length = [0; 8];
     file.read_exact(&mut length).with_context(read)?;
     let length = u64::from_le_bytes(length);
-    ensure!(length <= HEADER_MAX, "`{name}` is no safetensors file: its header has {length} bytes");
+    ensure!(
+        length <= HEADER_MAX,
+        "`{name}` is not a safetensors file: its header would have {length} bytes"
+    );
     ensure!(bytes - 8 >= length, "`{name}` is cut off: its header has {length} bytes");
     let mut header = Vec::new();
     file.take(length).read_to_end(&mut header).with_context(read)?;
-    let (names, data) = layout(&header).with_context(|| format!("the header of `{name}`"))?;
+    let (names, data) =
+        layout(&header).with_context(|| format!("the header of `{name}` is invalid"))?;
     let wanted = 8 + length + data;
-    ensure!(bytes >= wanted, "`{name}` is cut off: {bytes} bytes, its header says {wanted}");
-    ensure!(bytes == wanted, "`{name}` has {bytes} bytes, its header says {wanted}");
+    ensure!(
+        bytes >= wanted,
+        "`{name}` is cut off: {bytes} bytes, but its header describes {wanted}"
+    );
+    ensure!(bytes == wanted, "`{name}` has {bytes} bytes, but its header describes {wanted}");
     Ok(names)
 }
 
-/// The names of the tensors of a header, and the bytes that they take.
+/// Reads a header: the names of the tensors, and the number of bytes that they take.
 fn layout(header: &[u8]) -> anyhow::Result<(BTreeSet<String>, u64)> {
-    let tree = Json::read(std::str::from_utf8(header)?)?;
+    let Unique(entries) = serde_json::from_slice::<Unique<Unique<Value>>>(header)?;
     let mut places = BTreeMap::new();
     let mut names = BTreeSet::new();
-    for (name, tensor) in tree.object().context("it is no object")? {
+    for (name, Unique(entry)) in entries {
         if name == "__metadata__" {
             continue;
         }
-        let shown = name.escape_debug();
-        let broken = || format!("the tensor `{shown}` has no type, shape or place");
-        let element = tensor.get("dtype").and_then(Json::text).with_context(broken)?;
-        let element = TYPES.iter().find(|(known, _)| *known == element).map(|(_, bytes)| *bytes);
-        let element = element.with_context(|| format!("`{shown}` has a type that is not known"))?;
-        let shape = tensor.get("shape").and_then(Json::list).with_context(broken)?;
-        let bytes = shape.iter().try_fold(element, |bytes, side| bytes.checked_mul(side.whole()?));
-        let place = tensor.get("data_offsets").and_then(Json::list).with_context(broken)?;
-        let [start, end] = place else { bail!("{}", broken()) };
-        let (start, end) = start.whole().zip(end.whole()).with_context(broken)?;
+        let shown = name.escape_debug().to_string();
+        let tensor: Tensor = serde_json::from_value(entry.into_iter().collect())
+            .with_context(|| format!("the tensor `{shown}` is invalid"))?;
+        let element = TYPES.iter().find(|(known, _)| *known == tensor.dtype);
+        let (_, element) = element
+            .with_context(|| format!("`{shown}` has the unknown type `{}`", tensor.dtype))?;
+        let bytes = tensor.shape.iter().try_fold(*element, |bytes, side| bytes.checked_mul(*side));
+        let (start, end) = tensor.data_offsets;
         ensure!(
             bytes.is_some() && end.checked_sub(start) == bytes,
             "the shape of `{shown}` does not fit its place"
         );
-        names.insert(name.clone());
         // Tensors without elements share their place with others.
         if start < end {
             let is_free = places.insert(start, end).is_none();
             ensure!(is_free, "`{shown}` begins where another tensor does");
         }
+        names.insert(name);
     }
     ensure!(!names.is_empty(), "it names no tensor");
-    let mut behind = 0;
+    let mut next = 0;
     for (start, end) in places {
-        ensure!(start == behind, "there is a hole or an overlap at byte {behind} of the tensors");
-        behind = end;
+        ensure!(start == next, "there is a hole or an overlap at byte {next} of the tensors");
+        next = end;
     }
-    Ok((names, behind))
+    Ok((names, next))
 }
 
 #[cfg(test)]
@@ -203,8 +259,8 @@ pub(super) mod tests {
         for length in [0, 7, 8, 20, whole.len() - 16, whole.len() - 1] {
             refused(&whole[..length], "cut off");
         }
-        refused(&[&whole[..], b"x"].concat(), "its header says");
-        refused(b"version https://git-lfs\noid sha256:0\n", "no safetensors file");
+        refused(&[&whole[..], b"x"].concat(), "but its header describes");
+        refused(b"version https://git-lfs\noid sha256:0\n", "not a safetensors file");
     }
 
     #[test]
@@ -218,14 +274,16 @@ pub(super) mod tests {
             (one("F32", "[2]", "[0,4]"), "does not fit"),
             (one("F32", "[2]", "[8,0]"), "does not fit"),
             (one("F32", "[18446744073709551615,2]", "[0,8]"), "does not fit"),
-            (one("F32", "[2.0]", "[0,8]"), "does not fit"),
-            (one("F33", "[2]", "[0,8]"), "not known"),
+            (one("F32", "[2.0]", "[0,8]"), "the tensor `a` is invalid"),
+            (one("F33", "[2]", "[0,8]"), "unknown type"),
             (one("F32", "[2]", "[4,12]"), "a hole"),
-            (one("F32", "2", "[0,8]"), "no type, shape or place"),
-            (one("F32", "[2]", "[0]"), "no type, shape or place"),
+            (one("F32", "2", "[0,8]"), "the tensor `a` is invalid"),
+            (one("F32", "[2]", "[0]"), "the tensor `a` is invalid"),
             ("{}".to_owned(), "names no tensor"),
-            ("[]".to_owned(), "no object"),
+            ("[]".to_owned(), "expected an object"),
             ("{\"a\": 1".to_owned(), "the header of"),
+            ("{\"a\":{},\"a\":{}}".to_owned(), "the key `a` is repeated"),
+            ("{\"a\":{\"shape\":[],\"shape\":[]}}".to_owned(), "the key `shape` is repeated"),
         ] {
             refused(&framed(&header, 8), says);
         }

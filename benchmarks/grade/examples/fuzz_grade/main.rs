@@ -5,7 +5,7 @@
 //! $ cargo run --release -p synergy-grade --example fuzz_grade -- speed
 //! ```
 //!
-//! Does not know what is right: a panic or a slow text is what it looks for. Input `i` is drawn from
+//! This module does not know what is right: a panic or a slow text is what it looks for. Input `i` is drawn from
 //! seed and `i` alone, so that the slowest one can be had again.
 
 #![expect(clippy::print_stdout, reason = "an example reports to its terminal")]
@@ -92,7 +92,7 @@ fn fuzz(count: u64) {
     println!("slowest: {:?}, input {}, {}", slowest.0, slowest.1, slowest.2.name());
 }
 
-/// The time that this thread has had a processor, where the system tells, and else the time that passed.
+/// Returns the time that this thread has had a processor, where the system tells, and else the time that passed.
 fn busy() -> Duration {
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
     let nanoseconds = told.and_then(|text| text.split(' ').next()?.parse().ok());

@@ -31,7 +31,7 @@ fn read(layout: Layout, path: &Path) -> Result<Vec<Sample>> {
     open(layout, path, "set")?.collect()
 }
 
-/// What is wrong, with the file's folder left out.
+/// Returns what is wrong, with the file's folder left out.
 fn wrong(layout: Layout, path: &Path) -> String {
     let message = format!("{:#}", read(layout, path).unwrap_err());
     message.replace(&format!("{}/", path.parent().unwrap().display()), "")
@@ -240,7 +240,9 @@ fn files_that_are_none_are_refused_when_they_are_opened() {
         "{message}"
     );
     let message = open(Layout::EasyR1, &fixtures().join("easyr1.json"), "my/set");
-    assert!(message.starts_with("the name of training data is a part of ids, `my/set` is not"));
+    assert!(message.starts_with(
+        "`my/set` cannot be the name of training data, which is a part of ids\nhint: "
+    ));
     for (name, text) in [("set.json", "[]"), ("set.json", " "), ("set.jsonl", "")] {
         let (_folder, path) = file(name, text.as_bytes());
         assert!(wrong(Layout::Trl, &path).starts_with("there is no row to read\nhint: "));

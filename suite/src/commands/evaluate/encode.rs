@@ -1,9 +1,8 @@
-//! Picture files in memory, as they are sent to somebody else.
+//! Picture files in memory, as they are sent to an endpoint or written into an export.
 //!
-//! Does not know who sees them.
+//! Does not know what they are for.
 
 use std::io::Cursor;
-use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use image::ImageFormat;
@@ -17,14 +16,16 @@ pub struct Picture {
     pub bytes: Vec<u8>,
 }
 
-/// A picture as a file in memory: the owner's bytes where they are PNG or JPEG, else drawn as PNG.
+/// Encodes a picture as a file in memory: the owner's bytes if they are PNG or JPEG, else drawn as PNG.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If the picture cannot be read.
 pub fn picture(source: &ImageSource) -> Result<Picture> {
     let bytes = match source {
         ImageSource::Scene(_) | ImageSource::Grids(_) => None,
-        ImageSource::File(path) => Some(std::fs::read(path).with_context(|| unreadable(path))?),
+        ImageSource::File(path) => Some(std::fs::read(path).with_context(|| {
+            format!("failed to read picture `{}`\nhint: fetch the data again", path.display())
+        })?),
         ImageSource::Cell(cell) => {
             Some(cell.bytes().with_context(|| format!("failed to read {}", cell.place))?)
         }
@@ -41,12 +42,8 @@ pub fn picture(source: &ImageSource) -> Result<Picture> {
     let picture = source.load()?;
     picture
         .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)
-        .context("failed to write a picture")?;
+        .context("failed to encode a picture as PNG")?;
     Ok(Picture { media_type: "image/png", bytes })
-}
-
-fn unreadable(path: &Path) -> String {
-    format!("failed to read picture `{}`", path.display())
 }
 
 #[cfg(test)]

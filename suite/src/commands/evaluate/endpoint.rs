@@ -1,16 +1,16 @@
 //! A model behind an OpenAI-compatible endpoint (vLLM, SGLang, llama.cpp, hosted): one request for each answer.
 //!
 //! Does not know benchmarks, graders or the store: it gets prompts with pictures and gives completions. Every answer
-//! is kept under a hash of all it depends on before it is counted, so that a run that is stopped, cut or killed goes
-//! on from the last kept answer and asks nothing twice.
+//! is cached under a hash of all it depends on before it is counted, so that a run that is stopped, cut or killed goes
+//! on from the last cached answer and asks nothing twice.
 //!
 //! Decisions:
-//! - Streams are not asked for: an answer is whole or it is asked again. A server that streams all the same is read.
-//! - An answer that is as long as the limit is cut, even where the server says that it stopped.
-//! - 408, 429, 5xx, timeouts, cut connections and replies that are not what the interface promises are asked again,
-//!   later and later; any other status is the asker's fault and ends the run with what the endpoint said of it.
-//! - An answer that stays out after all attempts ends the run too, at the end: what was answered is kept. Where all
-//!   requests that are under way at once stay out one after the other, the endpoint is taken to be gone.
+//! - Streams are not requested: an answer is whole or it is requested again. A server that streams all the same is read.
+//! - An answer that is as long as the limit counts as cut, even where the server says that it stopped.
+//! - 408, 429, 5xx, timeouts, cut connections and replies that are not what the interface promises are retried with
+//!   exponential back-off; any other status is the client's fault and ends the run with the endpoint's own words.
+//! - An answer that is missing after all attempts ends the run too, at the end: the others are cached. Where as many
+//!   answers in a row are missing as twice the requests under way, the endpoint is taken to be gone.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,26 +39,27 @@ use crate::train::prompt::IMAGE_MARK;
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// The largest reply that is read.
 const REPLY_BYTES_MAX: u64 = 64 << 20;
-/// Characters of an error's body that are told.
+/// Characters of an error's body that are shown.
 const BODY_CHARS: usize = 200;
 
-/// Where the model is and how it is spoken to.
+/// A served model and how to talk to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Endpoint {
-    /// Up to and without `/chat/completions`, for example `http://localhost:8000/v1`.
+    /// Address up to and without `/chat/completions`, for example `http://localhost:8000/v1`.
     pub url: String,
-    /// As the endpoint names it.
+    /// The model's name at the endpoint.
     pub model: String,
-    /// What of that name is served, where it is known; part of every key.
+    /// What is served under that name, where it is known; part of every key.
     pub revision: String,
+    /// Sent as a bearer token, if there is one.
     pub api_key: Option<String>,
-    /// Requests at once.
+    /// Requests under way at once, at least 1.
     pub concurrency: usize,
-    /// Of one attempt.
+    /// Longest time of one attempt.
     pub timeout: Duration,
-    /// After the first.
+    /// Attempts after the first.
     pub num_retries: u32,
-    /// The first wait before another attempt; each later one is twice as long.
+    /// Wait before the second attempt; each later wait is twice as long.
     pub wait: Duration,
 }
 
@@ -66,38 +67,41 @@ pub struct Endpoint {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Drawing {
-    /// Sampling temperature; 0 takes the most probable token.
+    /// At least 0; 0 takes the most probable token.
     #[schemars(range(min = 0))]
     pub temperature: f64,
-    /// Probability mass that tokens are drawn from, above 0 and at most 1.
+    /// Above 0 and at most 1; 1 keeps all tokens.
     #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub top_p: f64,
-    /// Number of tokens that are drawn from; 0: all, and not sent, since not every endpoint knows it.
+    /// Tokens that are kept; 0 keeps all and is not sent, since not every endpoint knows it.
     pub top_k: usize,
-    /// The longest answer in tokens.
+    /// Tokens of the longest answer, at least 1.
     #[schemars(range(min = 1))]
     pub max_new_tokens: usize,
-    /// Seed of what is drawn.
+    /// Seed of all draws.
     pub seed: u64,
 }
 
-/// One answer to ask for.
+/// One answer to request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ask<'a> {
-    /// With [`IMAGE_MARK`] where each picture belongs, or with none: then they stand before it.
+    /// The prompt, with [`IMAGE_MARK`] where each picture belongs; without marks, pictures stand before it.
     pub text: &'a str,
-    /// Read when the question is asked, and not kept.
+    /// Pictures, read when the question is asked and not held in memory.
     pub images: &'a [ImageSource],
-    /// This is the k-th answer to the question.
+    /// Number of this answer among those to the question, from 0.
     pub sample: u32,
+    /// What the answer is for.
     pub purpose: Purpose,
 }
 
-/// What an answer is for: those that cut levels never measure.
+/// The use of an answer: one that cuts levels never measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
+    /// The answer decides the level of its question.
     Levels,
+    /// The answer is part of what is measured.
     Measure,
 }
 
@@ -111,25 +115,26 @@ impl Purpose {
     }
 }
 
-/// What the model said.
+/// An answer of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reply {
+    /// The whole text, a thought that the server sends apart included.
     pub text: String,
-    /// As the endpoint counts them; none if it does not.
+    /// Tokens of the answer as the endpoint counts them; `None` if it does not.
     pub num_tokens: Option<u32>,
     /// False when the length limit cut it.
     pub finished: bool,
 }
 
-/// Replies that are kept, one small file each.
+/// Replies on disk, one small file each.
 #[derive(Debug, Clone)]
 pub struct Cache {
     dir: PathBuf,
 }
 
 impl Cache {
-    /// The cache in `dir`, which is made when the first reply is kept.
+    /// The cache in `dir`, which is created with the first reply.
     pub fn new(dir: &Path) -> Cache {
         Cache { dir: dir.to_owned() }
     }
@@ -138,7 +143,7 @@ impl Cache {
         self.dir.join(&key.as_str()[..2]).join(format!("{}.json", key.as_str()))
     }
 
-    /// What is kept under `key`.
+    /// Reads the reply under `key`, if there is one.
     ///
     /// # Errors
     /// If it cannot be read; half a file is never there.
@@ -153,14 +158,14 @@ impl Cache {
         };
         let reply = serde_json::from_str(&text).with_context(|| {
             format!(
-                "`{}` is no kept answer\nhint: delete it, it will be asked again",
+                "`{}` does not hold a reply\nhint: delete that file; its question is then asked again",
                 path.display()
             )
         })?;
         Ok(Some(reply))
     }
 
-    /// Keeps `reply`.
+    /// Stores `reply` under `key`.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -170,7 +175,8 @@ impl Cache {
     }
 }
 
-/// What an answer depends on: pictures, prompt, drawing, purpose, model and revision; not where it is served.
+/// The key of an answer, a hash of all it depends on: pictures, prompt, drawing, purpose, model and revision, but not
+/// where it is served.
 pub fn key(
     model: &str,
     revision: &str,
@@ -230,45 +236,46 @@ impl Endpoint {
         ureq::Agent::new_with_config(config)
     }
 
-    /// Every answer of `asks`, in their order; kept ones are not asked again. `told` hears how many there are
-    /// after each.
+    /// Requests every answer of `asks` that the cache lacks; gives all of them, in order. `progress` gets the number of
+    /// answers so far after each.
     ///
     /// # Errors
-    /// If the endpoint refuses a request, answers stay out after all attempts, a reply cannot be kept, or somebody
-    /// asked to stop. What was answered until then is kept.
+    /// If the endpoint refuses a request, answers are missing after all attempts, a reply cannot be cached, or somebody
+    /// asked to stop. Answers until then are in the cache.
     pub fn answer(
         &self,
         drawing: &Drawing,
         asks: &[Ask<'_>],
         cache: &Cache,
-        told: impl Fn(usize) + Sync,
+        progress: impl Fn(usize) + Sync,
     ) -> Result<Vec<Reply>> {
         let replies: Vec<Mutex<Option<Reply>>> = asks.iter().map(|_| Mutex::new(None)).collect();
         let (next, num_done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let under_way = UnderWay::default();
-        let lost_in_a_row = AtomicUsize::new(0);
+        let given_up_in_a_row = AtomicUsize::new(0);
         let concurrency = self.concurrency.clamp(1, asks.len().max(1));
         let stop = AtomicBool::new(false);
         let failure: Mutex<Option<anyhow::Error>> = Mutex::new(None);
-        let lost: Mutex<Vec<String>> = Mutex::new(Vec::new());
+        let causes: Mutex<Vec<String>> = Mutex::new(Vec::new());
         let agent = self.agent();
         let work = || {
             while !stop.load(Ordering::Relaxed) && !interrupted() {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(ask) = asks.get(index) else { break };
                 match self.one(&agent, drawing, ask, cache, &under_way, &stop) {
-                    Ok(Found::Reply(reply)) => {
-                        lost_in_a_row.store(0, Ordering::Relaxed);
+                    Ok(Attempted::Reply(reply)) => {
+                        given_up_in_a_row.store(0, Ordering::Relaxed);
                         *replies[index].lock().expect("no thread panics with it") = Some(reply);
-                        told(num_done.fetch_add(1, Ordering::Relaxed) + 1);
+                        progress(num_done.fetch_add(1, Ordering::Relaxed) + 1);
                     }
-                    Ok(Found::Lost(cause)) => {
-                        lost.lock().expect("no thread panics with it").push(cause);
-                        if lost_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= 2 * concurrency {
+                    Ok(Attempted::GaveUp(cause)) => {
+                        causes.lock().expect("no thread panics with it").push(cause);
+                        let num = given_up_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
+                        if num >= 2 * concurrency {
                             stop.store(true, Ordering::Relaxed);
                         }
                     }
-                    Ok(Found::Stopped) => break,
+                    Ok(Attempted::Interrupted) => break,
                     Err(error) => {
                         stop.store(true, Ordering::Relaxed);
                         let mut failure = failure.lock().expect("no thread panics with it");
@@ -292,23 +299,22 @@ impl Endpoint {
                 asks.len()
             );
         }
-        let lost = lost.into_inner().expect("no thread panicked");
-        if let Some(cause) = lost.first() {
+        let causes = causes.into_inner().expect("no thread panicked");
+        if let Some(cause) = causes.first() {
             bail!(
-                "{} of {} answers are here, {} stayed out through all attempts ({} each), the first with: {cause}\n\
-                 hint: what is here is kept; the same command asks for the rest",
-                num_done,
+                "{num_done} of {} answers arrived; {} are missing after all attempts ({} each), the first with: {cause}\n\
+                 hint: the others are cached; the same command requests the rest",
                 asks.len(),
-                lost.len(),
+                causes.len(),
                 self.num_retries + 1
             );
         }
         let whole =
             replies.into_iter().map(|reply| reply.into_inner().expect("no thread panicked"));
-        whole.collect::<Option<Vec<Reply>>>().context("an answer was neither kept nor lost")
+        whole.collect::<Option<Vec<Reply>>>().context("an answer neither arrived nor failed")
     }
 
-    /// One answer: kept, or asked for until it comes.
+    /// One answer: from the cache, or requested until it arrives.
     fn one(
         &self,
         agent: &ureq::Agent,
@@ -317,13 +323,13 @@ impl Endpoint {
         cache: &Cache,
         under_way: &UnderWay,
         stop: &AtomicBool,
-    ) -> Result<Found> {
+    ) -> Result<Attempted> {
         let pictures = ask.images.iter().map(picture).collect::<Result<Vec<_>>>()?;
         let key = key(&self.model, &self.revision, drawing, ask, &pictures);
         let own = under_way.of(&key);
         let _alone = own.lock().expect("no thread panics with it");
         if let Some(reply) = cache.get(&key)? {
-            return Ok(Found::Reply(reply));
+            return Ok(Attempted::Reply(reply));
         }
         let body = self.body(drawing, ask, &pictures);
         let mut cause = String::new();
@@ -333,7 +339,7 @@ impl Endpoint {
             match self.attempt(agent, &body, drawing.max_new_tokens)? {
                 Attempt::Reply(reply) => {
                     cache.put(&key, &reply)?;
-                    return Ok(Found::Reply(reply));
+                    return Ok(Attempted::Reply(reply));
                 }
                 Attempt::Again { cause: why, after } => {
                     cause = why;
@@ -341,12 +347,12 @@ impl Endpoint {
                     let wait = doubled.mul_f64(0.5 + 0.5 * jitter.random::<f64>());
                     let wait = after.unwrap_or(wait).min(WAIT_MAX);
                     if attempt < self.num_retries && !rest(wait, stop) {
-                        return Ok(Found::Stopped);
+                        return Ok(Attempted::Interrupted);
                     }
                 }
             }
         }
-        Ok(Found::Lost(cause))
+        Ok(Attempted::GaveUp(cause))
     }
 
     fn attempt(&self, agent: &ureq::Agent, body: &Value, max_new_tokens: usize) -> Result<Attempt> {
@@ -359,7 +365,10 @@ impl Endpoint {
         let mut response = match request.send_json(body) {
             Ok(response) => response,
             Err(ureq::Error::BadUri(_) | ureq::Error::Http(_)) => {
-                bail!("`{}` is no address\nhint: as in http://localhost:8000/v1", self.url)
+                bail!(
+                    "`{}` is not an address\nhint: http://localhost:8000/v1 would be one",
+                    self.url
+                )
             }
             Err(error) => return again(format!("{error}"), None),
         };
@@ -370,7 +379,7 @@ impl Endpoint {
         let text = response.body_mut().with_config().limit(REPLY_BYTES_MAX).read_to_string();
         let text = match text {
             Ok(text) => text,
-            Err(error) => return again(format!("a reply that breaks off: {error}"), after),
+            Err(error) => return again(format!("the reply breaks off: {error}"), after),
         };
         match status {
             200 => match read_reply(&text) {
@@ -379,21 +388,21 @@ impl Endpoint {
                         reply.num_tokens.is_none_or(|n| (n as usize) < max_new_tokens);
                     Ok(Attempt::Reply(reply))
                 }
-                Err(error) => again(format!("a reply that is none: {error:#}"), after),
+                Err(error) => again(format!("the reply cannot be read: {error:#}"), after),
             },
             408 | 425 | 429 | 500..=599 => {
                 again(format!("status {status}: {}", short(&text)), after)
             }
             _ => bail!(
-                "the endpoint refuses with status {status}: {}\n\
-                 hint: check --endpoint, --model-id and the key; nothing that was answered is lost",
+                "the endpoint refuses the request with status {status}: {}\n\
+                 hint: check --endpoint, --model-id and the key; answers so far are cached",
                 short(&text)
             ),
         }
     }
 }
 
-/// A lock for each answer: where a set asks the same twice, one waits for the other's answer.
+/// A lock for each answer: where a set asks the same twice, one request waits for the other's answer.
 #[derive(Default)]
 struct UnderWay(Mutex<BTreeMap<String, Arc<Mutex<()>>>>);
 
@@ -404,19 +413,25 @@ impl UnderWay {
     }
 }
 
-enum Found {
+/// What came of all attempts at one answer.
+enum Attempted {
     Reply(Reply),
-    /// It stayed out, with the last cause.
-    Lost(String),
-    Stopped,
+    /// No reply after all attempts; holds the last error.
+    GaveUp(String),
+    Interrupted,
 }
 
+/// What came of one attempt.
 enum Attempt {
     Reply(Reply),
-    Again { cause: String, after: Option<Duration> },
+    /// Worth another attempt, not before `after` if the endpoint said so.
+    Again {
+        cause: String,
+        after: Option<Duration>,
+    },
 }
 
-/// Waits, unless somebody stops; false if so.
+/// Waits; false if somebody asked to stop meanwhile.
 fn rest(wait: Duration, stop: &AtomicBool) -> bool {
     const LOOK: Duration = Duration::from_millis(50);
     let mut left = wait;
@@ -431,12 +446,12 @@ fn rest(wait: Duration, stop: &AtomicBool) -> bool {
     true
 }
 
-/// The answer in a reply of `/chat/completions`: one object, or a stream of events, which some servers send whether
-/// or not they are asked to. Where a server parts the thought from the answer, it is put before it again, in the
-/// study's tags.
+/// Reads the answer out of a reply of `/chat/completions`: one object, or a stream of events, which some servers send
+/// even if it was not requested. Where a server sends the thought apart from the answer, the thought is put before it, in
+/// the study's tags.
 ///
 /// # Errors
-/// If it is neither, or breaks off before it says why it ended.
+/// If the reply is neither, or breaks off before it says why the answer ended.
 fn read_reply(text: &str) -> Result<Reply> {
     #[derive(Deserialize)]
     struct Body {
@@ -478,11 +493,11 @@ fn read_reply(text: &str) -> Result<Reply> {
         thought.push_str(&choice.message.reasoning_content.unwrap_or_default());
         finish_reason = choice.finish_reason.or(finish_reason);
     }
-    ensure!(content.is_some() || !thought.is_empty(), "no text in it");
+    ensure!(content.is_some() || !thought.is_empty(), "it has no text");
     let finished = match finish_reason.as_deref() {
         Some("length") => false,
         Some("stop" | "eos" | "end_turn" | "tool_calls" | "content_filter") => true,
-        other => bail!("finish reason {other:?}"),
+        other => bail!("its finish reason is {other:?}"),
     };
     let content = content.unwrap_or_default();
     let text = match thought.as_str() {

@@ -1,6 +1,6 @@
-//! Pass rates and levels, as `synergy levels` writes them and `synergy evaluate` reads them: a JSON object a line.
+//! Pass rates and levels, as `synergy levels` writes them and `synergy evaluate` reads them: a JSON object per line.
 //!
-//! Does not know who was asked.
+//! Does not know which model was asked.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ use super::Answered;
 /// A question's pass rate and the level that follows from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Cut {
+pub(in crate::commands) struct Cut {
     id: String,
     num_correct: u32,
     num_samples: u32,
@@ -27,8 +27,12 @@ pub(super) struct Cut {
     level: Level,
 }
 
-/// Levels by the study's cuts.
-pub(super) fn cut(answered: &Answered, completions: &[Completion], grader: Grader) -> Vec<Cut> {
+/// Cuts levels by the study's thresholds.
+pub(in crate::commands) fn cut(
+    answered: &Answered,
+    completions: &[Completion],
+    grader: Grader,
+) -> Vec<Cut> {
     let num_samples = answered.replies.first().map_or(1, Vec::len).max(1);
     let of = |(sample, answers): (&Sample, &[Completion])| {
         let is_right = |answer: &&Completion| answer.outcome(grader) == Outcome::Correct;
@@ -44,11 +48,11 @@ pub(super) fn cut(answered: &Answered, completions: &[Completion], grader: Grade
     answered.asked.samples.iter().zip(completions.chunks(num_samples)).map(of).collect()
 }
 
-/// The lines of a file.
+/// Serializes levels as the lines of a file.
 ///
 /// # Errors
-/// Only where serialization fails, which plain data does not.
-pub(super) fn to_lines(cut: &[Cut]) -> Result<String> {
+/// If serialization fails, which it does not for plain data.
+pub(in crate::commands) fn to_lines(cut: &[Cut]) -> Result<String> {
     let mut text = String::new();
     for cut in cut {
         let _ = writeln!(text, "{}", serde_json::to_string(cut).context("plain data")?);
@@ -56,8 +60,8 @@ pub(super) fn to_lines(cut: &[Cut]) -> Result<String> {
     Ok(text)
 }
 
-/// How many questions each level has, a line each.
-pub(super) fn describe(cut: &[Cut]) -> String {
+/// Lists how many questions each level has, a line each.
+pub(in crate::commands) fn describe(cut: &[Cut]) -> String {
     let mut text = String::new();
     for level in Level::ALL {
         let count = cut.iter().filter(|cut| cut.level == level).count();
@@ -67,42 +71,42 @@ pub(super) fn describe(cut: &[Cut]) -> String {
     text
 }
 
-/// Levels by question.
+/// Levels by the id of their question.
 pub(super) struct Levels(BTreeMap<String, Cut>);
 
 /// Reads a file of levels.
 ///
 /// # Errors
-/// With the first line that is none, names a question twice, or has a level that does not follow from its counts.
+/// Names the first line that is not a valid record, repeats a question, or has a level that does not follow from its
+/// counts.
 pub(super) fn read(path: &Path) -> Result<Levels> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("failed to read levels `{}`", path.display()))?;
-    parse(&text).with_context(|| format!("failed to read levels `{}`", path.display()))
+    let text = std::fs::read_to_string(path).map_err(Into::into);
+    text.and_then(|text| parse(&text)).with_context(|| {
+        format!(
+            "failed to read levels `{}`\nhint: `synergy levels` writes such a file",
+            path.display()
+        )
+    })
 }
 
 fn parse(text: &str) -> Result<Levels> {
     let mut levels = BTreeMap::new();
     for (index, line) in text.lines().enumerate() {
-        let hint = "hint: `synergy levels` writes such a file";
         let cut: Cut = serde_json::from_str(line)
-            .with_context(|| format!("line {} is no level\n{hint}", index + 1))?;
+            .with_context(|| format!("line {} is not a valid record", index + 1))?;
         let follows = cut.num_samples > 0
             && cut.num_correct <= cut.num_samples
             && difficulty::level(cut.num_correct, cut.num_samples) == cut.level;
         ensure!(
             follows,
-            "line {}: {} of {} right is not {}\n{hint}",
+            "line {}: {} correct of {} does not make level {}",
             index + 1,
             cut.num_correct,
             cut.num_samples,
             cut.level
         );
         let id = cut.id.clone();
-        ensure!(
-            levels.insert(id, cut).is_none(),
-            "line {} names a question twice\n{hint}",
-            index + 1
-        );
+        ensure!(levels.insert(id, cut).is_none(), "line {} repeats a question", index + 1);
     }
     Ok(Levels(levels))
 }
@@ -111,7 +115,7 @@ impl Levels {
     /// Gives every sample its level.
     ///
     /// # Errors
-    /// If one has none: levels of another set or of fewer questions would be mistaken for this one's.
+    /// If a sample has no level: levels of another set or of fewer questions would be mistaken for this one's.
     pub(super) fn assign(&self, samples: &mut [Sample], path: &Path) -> Result<()> {
         for sample in samples {
             let cut = self.0.get(&sample.id).with_context(|| {
@@ -162,9 +166,9 @@ mod tests {
     #[test]
     fn a_bad_line_is_named() {
         for (text, cause) in [
-            (line("a", 16, Level::L5), "line 1: 16 of 16 right is not L5"),
-            (line("a", 16, Level::L1) + &line("a", 0, Level::L5), "line 2 names a question twice"),
-            ("{}\n".to_owned(), "line 1 is no level"),
+            (line("a", 16, Level::L5), "line 1: 16 correct of 16 does not make level L5"),
+            (line("a", 16, Level::L1) + &line("a", 0, Level::L5), "line 2 repeats a question"),
+            ("{}\n".to_owned(), "line 1 is not a valid record"),
         ] {
             let error = parse(&text).map(|_| ()).unwrap_err().to_string();
             assert!(error.starts_with(cause), "{error}");

@@ -1,4 +1,4 @@
-//! Answers of a checkpoint on disk, kept one by one as those of an endpoint are.
+//! Answers of a checkpoint on disk, stored one by one as those of an endpoint are.
 //!
 //! Does not know benchmarks or graders. What an answer depends on is the same as for an endpoint; its revision is all
 //! that computes it: the checkpoint's files, the backend, the type of numbers and the code.
@@ -6,38 +6,37 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::checkpoint::Checkpoint;
-use synergy_models::generate::Sampling;
-use synergy_models::vlm::Vlm;
+use synergy_models::generate::{Generated, Sampling};
 use synergy_models::weights::ComputeDtype;
 
 use super::questions::SUFFIX;
 use super::{Answerer, Asking};
 use crate::commands::evaluate::encode::picture;
-use crate::commands::evaluate::endpoint::{Ask, Drawing, Purpose, Reply, key};
+use crate::commands::evaluate::endpoint::{Ask, Cache, Drawing, Purpose, Reply, key};
 use crate::device::Compute;
 use crate::key::Key;
-use crate::recipe::{PromptSpec, TrainingSpec};
+use crate::recipe::PromptSpec;
 use crate::run::CODE;
-use crate::run::event::interrupted;
+use crate::run::chunks::Chunks;
 use crate::run::model::{Model, files_hash};
-use crate::train::Context;
-use crate::train::rollout::{Question, rollouts};
+use crate::train::engine::{Engine, Question};
+use crate::train::rollout::LocalEngine;
 use crate::train::sequence::Prompter;
 
-/// Questions between two looks at Ctrl-C.
+/// Questions that are answered together, and after which Ctrl-C is heard.
 const CHUNK: usize = 32;
 
-/// Every answer to every question, `[questions][samples]`.
+/// Answers every question of `asking` by the checkpoint in `dir`: `[questions][samples]`.
 ///
 /// # Errors
-/// If the device does not compute in what is asked for, the checkpoint cannot be opened, a prompt is too long for it, its logits are not finite, or somebody asked to
-/// stop. What was answered until then is kept.
+/// If the device does not compute in what is asked for, the checkpoint cannot be opened, a prompt is too long for it, its
+/// logits are not finite, or somebody asked to stop. What was answered until then is stored.
 pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<Vec<Reply>>)> {
-    let &Asking { args, asked, num_samples, purpose, drawing, cache, events } = asking;
+    let &Asking { args, asked, purpose, drawing, events, .. } = asking;
     let compute = Compute::open(&args.device, None)?;
     let dtype = ComputeDtype::from(args.dtype);
     compute.takes(dtype)?;
@@ -62,64 +61,88 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
     };
     let prompt = PromptSpec { suffix: SUFFIX.to_owned(), verbose_suffix: String::new() };
     let prompter = Prompter { config, tokenizer, processor, prompt };
-    let model = Vlm::computing(&prompter.config, &parameters, dtype);
-    // In bf16 the model has copies of its own.
+    let mut engine = LocalEngine::new(&prompter.config, &compute, dtype);
+    engine.load(&parameters)?;
+    // In bf16 the engine has copies of its own.
     drop(parameters);
-    let training = TrainingSpec::none();
-    let context = Context::new(&prompter, &compute, &training);
     let seed = Seed::root(drawing.seed).fold_in(purpose.name());
-    events.say(&format!("device {}", compute.told));
-    let clock = Instant::now();
-    let mut bar = events.bar(&answerer.id, asked.samples.len(), 0);
-    let mut all = Vec::with_capacity(asked.samples.len());
-    for (samples, texts) in asked.samples.chunks(CHUNK).zip(asked.texts.chunks(CHUNK)) {
-        let keys = samples
-            .iter()
-            .zip(texts)
-            .map(|(sample, text)| keys(&answerer, drawing, sample, text, num_samples, purpose))
-            .collect::<Result<Vec<Vec<Key>>>>()?;
-        let mut kept = keys
-            .iter()
-            .map(|keys| {
-                keys.iter().map(|key| cache.get(key)).collect::<Result<Option<Vec<Reply>>>>()
-            })
-            .collect::<Result<Vec<Option<Vec<Reply>>>>>()?;
-        let open: Vec<usize> = (0..samples.len()).filter(|&i| kept[i].is_none()).collect();
-        let questions = open
-            .iter()
-            .map(|&i| question(&prompter, &samples[i], &texts[i], drawing.max_new_tokens))
-            .collect::<Result<Vec<Question>>>()?;
-        if !questions.is_empty() {
-            let generated =
-                rollouts(&model, &context, &questions, num_samples as usize, &sampling, seed)?;
-            for (&i, generated) in open.iter().zip(generated) {
-                let reply = |g: synergy_models::generate::Generated| Reply {
-                    text: prompter.tokenizer.decode(&g.ids),
-                    num_tokens: Some(g.ids.len() as u32),
-                    finished: g.finished,
-                };
-                let replies: Vec<Reply> = generated.into_iter().map(reply).collect();
-                for (key, reply) in keys[i].iter().zip(&replies) {
-                    cache.put(key, reply)?;
-                }
-                kept[i] = Some(replies);
-            }
-        }
-        all.extend(kept.into_iter().flatten());
-        let rate = all.len() as f64 / clock.elapsed().as_secs_f64();
-        bar.at(all.len(), format!("{rate:.1} questions/s"));
-        if interrupted() {
-            bail!(
-                "interrupted with {} of {} questions answered\nhint: the same command goes on from there",
-                all.len(),
-                asked.samples.len()
-            );
-        }
-    }
-    bar.finish(&format!("{} questions answered", all.len()));
-    Ok((answerer, all))
+    let local =
+        Local { asking, answerer: &answerer, prompter: &prompter, engine: &engine, sampling, seed };
+    events.say(&format!("device {}", compute.description));
+    let chunks = Chunks {
+        title: answerer.id.clone(),
+        doing: format!("asking `{}`", answerer.id),
+        chunk_size: CHUNK,
+        journal: None,
+        events,
+    };
+    let (clock, mut num_answered) = (Instant::now(), 0);
+    let asked: Vec<(&Sample, &String)> = asked.samples.iter().zip(&asked.texts).collect();
+    let replies = chunks.run(
+        &asked,
+        |asked| local.replies(asked),
+        |replies: &Vec<Vec<Reply>>| {
+            num_answered += replies.len();
+            format!("{:.1} questions/s", num_answered as f64 / clock.elapsed().as_secs_f64())
+        },
+    )?;
+    Ok((answerer, replies.concat()))
 }
 
+/// Everything that the chunks of one evaluation share.
+struct Local<'a> {
+    asking: &'a Asking<'a>,
+    answerer: &'a Answerer,
+    prompter: &'a Prompter,
+    engine: &'a dyn Engine,
+    sampling: Sampling,
+    seed: Seed,
+}
+
+impl Local<'_> {
+    /// Replies to each question of a chunk: those in the cache, and for questions that lack any, new ones.
+    fn replies(&self, asked: &[(&Sample, &String)]) -> Result<Vec<Vec<Reply>>> {
+        let &Asking { num_samples, purpose, drawing, cache, .. } = self.asking;
+        let keys = asked
+            .iter()
+            .map(|(sample, text)| keys(self.answerer, drawing, sample, text, num_samples, purpose))
+            .collect::<Result<Vec<Vec<Key>>>>()?;
+        let mut replies =
+            keys.iter().map(|keys| cached(cache, keys)).collect::<Result<Vec<_>>>()?;
+        let open: Vec<usize> = (0..asked.len()).filter(|&i| replies[i].is_none()).collect();
+        let question = |&i: &usize| {
+            let (sample, text) = asked[i];
+            question(self.prompter, sample, text, drawing.max_new_tokens)
+        };
+        let questions = open.iter().map(question).collect::<Result<Vec<Question>>>()?;
+        if !questions.is_empty() {
+            let num_samples = num_samples as usize;
+            let answers =
+                self.engine.generate(&questions, num_samples, &self.sampling, self.seed)?;
+            for (&i, answers) in open.iter().zip(&answers) {
+                let new: Vec<Reply> = answers.iter().map(|answer| self.reply(answer)).collect();
+                keys[i].iter().zip(&new).try_for_each(|(key, reply)| cache.put(key, reply))?;
+                replies[i] = Some(new);
+            }
+        }
+        Ok(replies.into_iter().flatten().collect())
+    }
+
+    fn reply(&self, answer: &Generated) -> Reply {
+        Reply {
+            text: self.prompter.tokenizer.decode(&answer.ids),
+            num_tokens: Some(answer.ids.len() as u32),
+            finished: answer.finished,
+        }
+    }
+}
+
+/// The replies under `keys`, if all of them are in the cache.
+fn cached(cache: &Cache, keys: &[Key]) -> Result<Option<Vec<Reply>>> {
+    keys.iter().map(|key| cache.get(key)).collect()
+}
+
+/// The keys of all answers to one question.
 fn keys(
     answerer: &Answerer,
     drawing: &Drawing,
@@ -138,6 +161,7 @@ fn keys(
     Ok((0..num_samples).map(of).collect())
 }
 
+/// The question as tokens, which must leave the model room for `max_new_tokens` more.
 fn question(
     prompter: &Prompter,
     sample: &Sample,
@@ -149,7 +173,7 @@ fn question(
     let most = prompter.config.layout().max_position_embeddings;
     ensure!(
         num_tokens + max_new_tokens <= most,
-        "question `{}` has {num_tokens} tokens, the model takes {most} with its answer\n\
+        "question `{}` has {num_tokens} tokens, but question and answer may have {most} together\n\
          hint: lower --max-new-tokens, or `max_pixels` in preprocessor_config.json",
         sample.id
     );
@@ -163,7 +187,7 @@ mod tests {
     use synergy_benchmarks::families::Split;
 
     #[test]
-    fn an_answer_hangs_on_files_backend_and_dtype() {
+    fn the_key_of_an_answer_depends_on_files_backend_and_dtype() {
         let answerer = Answerer {
             id: "model".to_owned(),
             revision: "0".to_owned(),

@@ -1,6 +1,6 @@
 //! The questions of an evaluation: from files or families to samples, prompts and picture files.
 //!
-//! Does not know who answers.
+//! Does not know which model answers.
 
 use std::path::{Path, PathBuf};
 
@@ -15,20 +15,20 @@ use synergy_benchmarks::text_only;
 use super::AskingArgs;
 use crate::train::prompt::prompt;
 
-/// The study's instruction, word for word (STUDY, prompt template).
+/// The study's instruction after a question, word for word (STUDY, prompt template).
 pub(super) const SUFFIX: &str = "Please reason step by step within <think> </think> tags, and put your final answer within \\boxed{}.";
-/// Questions of a family without --limit, and their seed.
+/// Number of questions of a family without --limit, and their seed.
 const FAMILY_QUESTIONS: usize = 120;
 const FAMILY_SEED: u64 = 9001;
-/// Steps that they take: all that families are evaluated on.
+/// Numbers of steps that questions of a family take: all that families are evaluated on.
 const FAMILY_HOPS: std::ops::RangeInclusive<usize> = 5..=15;
-/// Where `cargo xtask fetch` puts what it gets.
+/// Folder into which `cargo xtask fetch` downloads.
 const DATA: &str = "data";
-/// The names that questions of ARC-AGI are asked for by.
+/// Versions of ARC-AGI by the name after --benchmark.
 const ARC_AGI: [(&str, ArcVersion); 2] =
     [("arc_agi_1", ArcVersion::One), ("arc_agi_2", ArcVersion::Two)];
 
-/// What is asked.
+/// The questions, ready to be asked.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) benchmark: String,
@@ -36,20 +36,20 @@ pub(super) struct Asked {
     /// The prompt of each sample, as [`prompt`] makes it.
     pub(super) texts: Vec<String>,
     pub(super) skipped: Vec<Skipped>,
-    /// Where the questions come from.
+    /// Origin of the questions: a path, or the seed that they were drawn with.
     pub(super) source: String,
     pub(super) template: bool,
-    /// The accuracy of the best guess from the text alone, where another split tells it.
+    /// Accuracy of the best guess from the text alone, if it is known.
     pub(super) text_only: Option<f64>,
 }
 
 /// Reads the questions.
 ///
 /// # Errors
-/// If there is no such benchmark, a file is bad, or nothing is left to ask.
+/// If the benchmark is unknown, a file is bad, or there is nothing left to ask.
 pub(super) fn read(args: &AskingArgs) -> Result<Asked> {
     let limit = args.limit.unwrap_or(usize::MAX);
-    ensure!(limit > 0, "--limit 0 leaves no question");
+    ensure!(limit > 0, "--limit 0 leaves no question\nhint: at least 1");
     let name = args.benchmark.as_str();
     let mut skipped = Vec::new();
     let mut text_only = None;
@@ -91,7 +91,7 @@ pub(super) fn read(args: &AskingArgs) -> Result<Asked> {
     };
     ensure!(
         !samples.is_empty(),
-        "no question is left of `{source}`\nhint: {} rows were left out",
+        "`{source}` leaves no question to ask\nhint: {} rows were left out",
         skipped.len()
     );
     let template = !args.no_template;
@@ -99,7 +99,7 @@ pub(super) fn read(args: &AskingArgs) -> Result<Asked> {
     Ok(Asked { benchmark: name.to_owned(), samples, texts, skipped, source, template, text_only })
 }
 
-/// The files of a published set: those that were named, or those that were fetched.
+/// Finds the files of a published set: those after --data, or those that were fetched.
 fn files(args: &AskingArgs, name: &str) -> Option<PathBuf> {
     let fetched = || {
         let dir = Path::new(DATA).join(name);

@@ -9,7 +9,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::*;
-use crate::files::{Folder, free_in, names};
+use crate::files::{Folder, copy_hashed, names};
+use crate::hint;
 
 mod whole_profile;
 
@@ -205,8 +206,8 @@ fn set() -> Repository {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    let digest = copy_hashed(&mut &*bytes, &mut std::io::sink()).unwrap();
+    crate::files::hex(&digest)
 }
 
 /// A server and a folder with a lock, a cache and the data.
@@ -239,7 +240,7 @@ impl Place {
     }
 
     fn fetch_with(&self, hub: &Hub, name: &str) -> anyhow::Result<()> {
-        fetch(hub, &self.dir.0.join("datasets.lock"), &self.data(), name)
+        items::fetch(hub, &self.dir.0.join("datasets.lock"), &self.data(), name, &[name])
     }
 
     fn fetch(&self) -> anyhow::Result<()> {
@@ -253,9 +254,9 @@ impl Place {
     /// The error of a fetch, which must have a hint and leave nothing in `data` but `left`.
     #[track_caller]
     fn refused(&self, left: &[&str]) -> String {
-        let error = format!("{:#}", self.fetch().unwrap_err());
-        let mut lines = error.lines();
-        assert!(lines.next().is_some() && lines.all(|line| line.starts_with("hint: ")), "{error}");
+        let error = self.fetch().unwrap_err();
+        assert!(hint::of(&error).is_some(), "{error:#}");
+        let error = hint::lines(&error);
         let there = if self.data().exists() { names(&self.data()) } else { Vec::new() };
         assert_eq!(there, left, "something half-done was left");
         error
@@ -321,7 +322,7 @@ fn a_broken_download_goes_on_where_it_broke() {
     let place = Place::new("resume");
     place.server.state().breaks = vec![100_000];
     let error = place.refused(&[]);
-    assert!(error.contains(TEST) && error.contains("it goes on where it broke"), "{error}");
+    assert!(error.contains(TEST) && error.contains("it resumes where it broke"), "{error}");
     assert_eq!(place.lock(), LOCK);
     place.server.requests();
 
@@ -372,7 +373,7 @@ fn a_file_that_differs_from_the_lock_is_refused() {
     place.server.state().files.get_mut(VAL).unwrap()[500] ^= 1;
     let error = place.refused(&[]);
     assert!(error.starts_with(&format!("`{VAL}` has SHA-256 ")), "{error}");
-    assert!(error.contains("the lock says") && error.contains("it was removed"), "{error}");
+    assert!(error.contains("but the lock has") && error.contains("it was removed"), "{error}");
     assert_eq!(place.lock(), lock);
     let (_, cache) = place.hub(None, 1).at(&set(), REVISION);
     assert_eq!(cache.get(VAL), None, "the wrong file is still in the cache");
@@ -389,7 +390,7 @@ fn a_file_that_differs_from_the_word_of_the_hub_is_refused_before_anything_is_lo
     let place = Place::new("hub-differs");
     place.server.state().wrong_tags.insert(VAL.to_owned(), "5".repeat(64));
     let error = place.refused(&[]);
-    assert!(error.contains(VAL) && error.contains("the hub says 5555"), "{error}");
+    assert!(error.contains(VAL) && error.contains("but the hub has 5555"), "{error}");
     assert_eq!(place.lock(), LOCK);
 }
 
@@ -424,7 +425,7 @@ fn a_set_that_was_changed_is_seen_and_fetched_again() {
 }
 
 #[test]
-fn what_the_hub_refuses_is_told_with_a_hint() {
+fn what_the_hub_refuses_is_an_error_with_a_hint() {
     let place = Place::new("refused");
     place.server.state().token = Some("secret".to_owned());
     let error = place.refused(&[]);
@@ -432,11 +433,11 @@ fn what_the_hub_refuses_is_told_with_a_hint() {
     place.fetch_with(&place.hub(Some("secret"), 1), "set").unwrap();
     place.server.state().token = None;
 
-    let other = place.fetch_with(&place.hub(None, 1), "other").unwrap_err().to_string();
+    let other = hint::lines(&place.fetch_with(&place.hub(None, 1), "other").unwrap_err());
     assert!(other.contains("`owner/other` (status 404)\nhint: "), "{other}");
     for (status, says) in [("403 Forbidden", "terms"), ("429 Too Many Requests", "too many")] {
         place.server.state().status = Some(status);
-        let error = place.fetch_with(&place.hub(None, 1), "other").unwrap_err().to_string();
+        let error = hint::lines(&place.fetch_with(&place.hub(None, 1), "other").unwrap_err());
         assert!(error.contains(says) && error.contains("\nhint: "), "{error}");
     }
     // Nobody listens where a listener just went away.
@@ -448,7 +449,7 @@ fn what_the_hub_refuses_is_told_with_a_hint() {
             .unwrap(),
         ..place.hub(None, 1)
     };
-    let error = place.fetch_with(&hub, "other").unwrap_err().to_string();
+    let error = hint::lines(&place.fetch_with(&hub, "other").unwrap_err());
     assert!(error.starts_with("failed to reach the hub") && error.contains("\nhint: "), "{error}");
     assert_eq!(names(&place.data()), ["set"]);
 }
@@ -460,7 +461,10 @@ fn a_repository_without_a_file_that_fits_is_shown() {
     state.files.retain(|name, _| name != TEST && name != VAL);
     drop(state);
     let error = place.refused(&[]);
-    assert!(error.contains("it has data/train-00000-of-00001.parquet\nhint: "), "{error}");
+    assert!(
+        error.contains("its parquet files: data/train-00000-of-00001.parquet\nhint: "),
+        "{error}"
+    );
 }
 
 #[test]
@@ -482,8 +486,8 @@ fn names_that_lead_out_of_the_folder_are_refused() {
 fn half_of_a_lock_is_refused() {
     let revision = format!("license = \"MIT\"\nrevision = \"{REVISION}\"\n");
     let half = LOCK.replacen("license = \"MIT\"\n", &revision, 1);
-    let error = Repository::read(&half, "set").unwrap_err().to_string();
-    assert!(error.contains("without `[set.sha256]`") && error.contains("\nhint: "), "{error}");
+    let error = hint::lines(&Repository::read(&half, "set").unwrap_err());
+    assert!(error.contains("only one of `revision` and `[set.sha256]`\nhint: "), "{error}");
     let table = format!("{LOCK}\n[set.sha256]\n\"x\" = \"{}\"\n", "0".repeat(64));
     assert!(Repository::read(&table, "set").is_err());
     let both =
@@ -521,16 +525,4 @@ fn the_folder_that_all_data_files_share_is_left_out() {
     check(&["a/x.parquet", "ab/x.parquet"], &["a/x.parquet", "ab/x.parquet"]);
     check(&["a/b/x.parquet", "a/y.parquet"], &["b/x.parquet", "y.parquet"]);
     check(&["x.parquet", "a/x.parquet"], &["x.parquet", "a/x.parquet"]);
-}
-
-#[test]
-fn too_little_room_is_told_beforehand() {
-    let said = "Filesystem 1024-blocks Used Available Capacity Mounted on\n\
-                some disk 100 40 60 40% /some where\n";
-    assert_eq!(free_in(said), Some(60 * 1024));
-    assert_eq!(free_in("df: no such folder"), None);
-    let folder = Path::new("data");
-    assert!(require_room(folder, Some(10), 10).is_ok() && require_room(folder, None, 10).is_ok());
-    let error = require_room(folder, Some(1_000_000), 2_500_000_000).unwrap_err().to_string();
-    assert!(error.starts_with("the disk of `data` has 1.0 MB free, 2.5 GB are needed\nhint: "));
 }

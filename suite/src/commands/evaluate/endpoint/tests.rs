@@ -228,7 +228,7 @@ fn an_answer_that_stays_out_is_told_and_the_others_are_kept() {
     let error = server.endpoint().answer(&DRAWING, &asks(6), &cache, |_| {}).unwrap_err();
     let text = error.to_string();
     assert!(
-        text.starts_with("4 of 6 answers are here, 2 stayed out through all attempts (5 each), the first with: status 502: busy\nhint: "),
+        text.starts_with("4 of 6 answers arrived; 2 are missing after all attempts (5 each), the first with: status 502: busy\nhint: "),
         "{text}"
     );
     assert_eq!(server.num_asked("question 1"), 10);
@@ -259,8 +259,8 @@ fn an_endpoint_that_is_gone_is_not_waited_for() {
     let error = endpoint.answer(&DRAWING, &asks(40), &Cache::new(dir.path()), |_| {}).unwrap_err();
     let text = error.to_string();
     assert!(
-        text.starts_with("0 of 40 answers are here, 4 stayed out")
-            || text.starts_with("0 of 40 answers are here, 5 stayed out"),
+        text.starts_with("0 of 40 answers arrived; 4 are missing")
+            || text.starts_with("0 of 40 answers arrived; 5 are missing"),
         "{text}"
     );
 }
@@ -271,7 +271,11 @@ fn a_refusal_ends_the_run_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let endpoint = Endpoint { concurrency: 1, ..server.endpoint() };
     let error = endpoint.answer(&DRAWING, &asks(6), &Cache::new(dir.path()), |_| {}).unwrap_err();
-    assert!(error.to_string().starts_with("the endpoint refuses with status 401: busy\nhint: "));
+    assert!(
+        error
+            .to_string()
+            .starts_with("the endpoint refuses the request with status 401: busy\nhint: ")
+    );
     assert_eq!(server.num_asked("question 0"), 1);
 }
 
@@ -285,7 +289,7 @@ fn nobody_at_the_address_is_an_error_after_all_attempts() {
     assert!(
         error
             .to_string()
-            .starts_with("0 of 1 answers are here, 1 stayed out through all attempts (5 each)"),
+            .starts_with("0 of 1 answers arrived; 1 are missing after all attempts (5 each)"),
         "{error}"
     );
     let nowhere = Endpoint { url: "no address".to_owned(), ..server.endpoint() };

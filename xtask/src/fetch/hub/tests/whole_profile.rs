@@ -3,7 +3,6 @@
 //! The lock is the repository's own, so the ids, the kinds and the patterns are those that a person gets. What is in
 //! the repositories is made up.
 
-use super::super::profile;
 use super::*;
 use crate::fetch::lock::tests::unlocked;
 use crate::fetch::model::tests::weights;
@@ -63,19 +62,10 @@ fn checkpoint() -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// The files below `folder`, by their paths from there.
+/// Reads the files below `folder`, by their paths from there.
 fn read_below(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    for name in names(folder) {
-        let path = folder.join(&name);
-        if path.is_dir() {
-            let below = read_below(&path).into_iter();
-            files.extend(below.map(|(file, bytes)| (format!("{name}/{file}"), bytes)));
-        } else {
-            files.insert(name, fs::read(path).unwrap());
-        }
-    }
-    files
+    let read = |file: String| (file.clone(), fs::read(folder.join(file)).unwrap());
+    below(folder).unwrap().into_iter().map(read).collect()
 }
 
 impl Place {
@@ -126,15 +116,15 @@ impl Place {
     }
 
     fn fetch_all(&self) -> anyhow::Result<()> {
-        profile::fetch(&self.hub(None, 1), &self.lock_path(), &self.data(), "full-3b", &NAMES)
+        items::fetch(&self.hub(None, 1), &self.lock_path(), &self.data(), "full-3b", &NAMES)
     }
 
     fn are_whole(&self, names: &[&str]) -> bool {
-        profile::are_whole(&self.lock_path(), &self.data(), "full-3b", names).unwrap()
+        items::are_whole(&self.lock_path(), &self.data(), "full-3b", names).unwrap()
     }
 
     fn model(&self) -> PathBuf {
-        self.data().join(MODELS).join(MODEL)
+        self.data().join(model::FOLDER).join(MODEL)
     }
 
     /// Changes a file of the model on the hub.
@@ -146,9 +136,9 @@ impl Place {
     #[track_caller]
     fn model_refused(&self) -> String {
         let lock = self.lock();
-        let error = format!("{:#}", self.fetch_model().unwrap_err());
-        let mut lines = error.lines();
-        assert!(lines.next().is_some() && lines.all(|line| line.starts_with("hint: ")), "{error}");
+        let error = self.fetch_model().unwrap_err();
+        assert!(hint::of(&error).is_some(), "{error:#}");
+        let error = hint::lines(&error);
         assert_eq!(self.lock(), lock);
         assert!(
             !self.model().exists()
@@ -250,12 +240,14 @@ fn a_repository_without_a_whole_checkpoint_is_refused() {
     place.change(|files| files.retain(|name, _| !name.ends_with(".safetensors")));
     let error = place.model_refused();
     assert!(
-        error.contains("no safetensors file") && error.contains("pickles are never taken"),
+        error.contains("no safetensors file") && error.contains("pickles are never fetched"),
         "{error}"
     );
     place.change(|files| files.clone_from(&checkpoint()));
     place.change(|files| drop(files.remove("tokenizer.json")));
-    assert!(place.model_refused().contains("no whole checkpoint: `tokenizer.json` is not there"));
+    assert!(
+        place.model_refused().contains("not a whole checkpoint: `tokenizer.json` is not there")
+    );
     // A tensor that the index has and its file has not.
     place.change(|files| files.clone_from(&checkpoint()));
     place.change(|files| drop(files.insert(SECOND.to_owned(), weights(&["other"]))));
@@ -278,9 +270,14 @@ fn a_pickle_is_not_taken_whatever_the_lock_says() {
         "[\"{MODEL}\"]\nkind = \"model\"\nhub = \"a/b\"\nfiles = \"*\"\nlicense = \"x\"\n{pinned}"
     );
     let error = Repository::read(&lock, MODEL).unwrap_err().to_string();
-    assert!(error.contains("`x.bin` in the lock is of a kind that is not taken"), "{error}");
+    assert!(error.contains("`x.bin` in the lock is of a kind that is refused"), "{error}");
     let unknown = lock.replace("\"model\"", "\"pickle\"");
-    assert!(Repository::read(&unknown, MODEL).unwrap_err().to_string().contains("unknown kind"));
+    assert!(
+        Repository::read(&unknown, MODEL)
+            .unwrap_err()
+            .to_string()
+            .contains("unknown variant `pickle`")
+    );
 }
 
 #[test]
@@ -289,9 +286,9 @@ fn all_of_a_profile_comes_though_it_breaks_and_then_the_hub_is_not_asked() {
     assert!(!place.are_whole(&NAMES));
     // The largest file of the model breaks off; the rest comes.
     place.server.state().breaks = vec![700];
-    let error = format!("{:#}", place.fetch_all().unwrap_err());
-    assert!(error.starts_with("1 of 9 of full-3b did not come: qwen2.5-vl-3b\n"), "{error}");
-    assert!(error.contains("it goes on where it broke"), "{error}");
+    let error = hint::lines(&place.fetch_all().unwrap_err());
+    assert!(error.starts_with("1 of 9 of full-3b did not come (qwen2.5-vl-3b); "), "{error}");
+    assert!(error.contains("it resumes where it broke"), "{error}");
     assert!(!place.model().exists() && !place.are_whole(&NAMES) && place.are_whole(&NAMES[1..]));
     place.server.requests();
 
@@ -367,7 +364,7 @@ fn what_is_refused_is_told_with_its_page_and_the_rest_comes() {
     ] {
         let place = Place::with_profile("gated");
         place.server.state().refused.insert(MODEL_ID.to_owned(), status);
-        let error = format!("{:#}", place.fetch_all().unwrap_err());
+        let error = hint::lines(&place.fetch_all().unwrap_err());
         assert!(error.contains(&format!("{says} `{MODEL_ID}`")), "{error}");
         assert!(error.contains("HF_TOKEN") && !error.contains("http"), "{error}");
         assert!(place.are_whole(&NAMES[1..]) && !place.model().exists());
@@ -379,7 +376,7 @@ fn a_profile_that_does_not_fit_is_refused_before_anything_comes() {
     let place = Place::with_profile("room");
     let size = 1 << 60;
     place.server.state().wrong_sizes.insert(format!("{MODEL_ID}/{SECOND}"), size);
-    let error = format!("{:#}", place.fetch_all().unwrap_err());
+    let error = hint::lines(&place.fetch_all().unwrap_err());
     assert!(error.contains(" are needed\nhint: make room"), "{error}");
     assert_eq!(names(&place.data()), [""; 0]);
     assert_eq!(place.lock(), unlocked());
@@ -395,14 +392,14 @@ fn a_table_tells_all_before_anything_comes() {
     let hub = place.hub(None, 1);
     place.fetch_with(&hub, "mmk12").unwrap();
     place.server.state().refused.insert(MODEL_ID.to_owned(), "401 Unauthorized");
-    let entries = profile::look(&hub, &place.lock_path(), &place.data(), &NAMES[..3]).unwrap();
-    let table = profile::table(&entries);
+    let entries = items::look(&hub, &place.lock_path(), &place.data(), &NAMES[..3]).unwrap();
+    let table = items::table(&entries);
     let lines: Vec<Vec<_>> = table
         .lines()
         .map(|line| line.split("  ").filter(|c| !c.is_empty()).map(str::trim).collect())
         .collect();
     assert_eq!(lines[0], ["name", "hub", "revision", "files", "size", "there", "license"]);
-    assert_eq!(lines[1][..6], [MODEL, MODEL_ID, "not locked yet", "-", "-", "not given"]);
+    assert_eq!(lines[1][..6], [MODEL, MODEL_ID, "not locked yet", "-", "-", "not available"]);
     assert!(lines[1][6].starts_with("Qwen RESEARCH LICENSE"), "{table}");
     let there = ["JierunChen/Eureka-Distill", "not locked yet", "4", "5.3 kB", "nothing"];
     assert_eq!(lines[2][..6], [&["eureka-distill"], &there[..]].concat());

@@ -1,45 +1,48 @@
-//! All that a profile needs, in one command: a table of what will come, then one thing after the other.
+//! Fetches items of the hub, one or all that a profile needs: a table of what will come, then one item after the other.
 //!
 //! Does not know which profiles there are or what is in them.
 //!
 //! Decisions:
 //! - Everything is asked for before anything is downloaded, so that the table has every size and the disk is judged
 //!   once, for all.
-//! - What the hub does not give is told in the table and again at the end; the rest comes nevertheless. Only where it
-//!   gives nothing at all does the command stop at once.
+//! - What the hub does not give is shown in the table and again at the end; the rest comes nevertheless.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::anyhow;
 
 use super::{
-    Hub, Repository, State, bring, create_folders, is_whole, require_all_room, survey, tell_whole,
+    Hub, Repository, State, bring, create_folders, is_whole, report_whole, require_all_room, survey,
 };
 use crate::fetch::lock;
-use crate::files::size;
+use crate::hint::{self, WithHint as _};
 use crate::process;
+use crate::units::{columns, size};
 
-/// See [`crate::fetch::run`]; `names` are sections of the lock.
+/// Fetches or checks the sections `names` of the lock, which the command line calls `item`; see `fetch::run`.
+///
+/// # Errors
+/// If the disk has too little room, or something could not be fetched.
 pub(crate) fn run(
     root: &Path,
-    profile: &str,
+    item: &str,
     names: &[&str],
     check: bool,
 ) -> anyhow::Result<ExitCode> {
     let (lock, data) = (root.join(lock::PATH), root.join("data"));
     if check {
-        return Ok(process::exit_code(!are_whole(&lock, &data, profile, names)?));
+        return Ok(process::exit_code(!are_whole(&lock, &data, item, names)?));
     }
-    fetch(&Hub::from_env()?, &lock, &data, profile, names)?;
+    fetch(&Hub::from_env()?, &lock, &data, item, names)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says of each whether it is in `data`, whole, and sums up.
+/// Reports of each of `names` whether it is in `data`, whole, and sums up.
 pub(super) fn are_whole(
     lock: &Path,
     data: &Path,
-    profile: &str,
+    item: &str,
     names: &[&str],
 ) -> anyhow::Result<bool> {
     let mut lacking = Vec::new();
@@ -49,16 +52,18 @@ pub(super) fn are_whole(
         }
     }
     let (there, all) = (names.len() - lacking.len(), names.len());
-    if lacking.is_empty() {
-        println!("{profile}: all {all} are there and as the lock says");
+    if all == 1 {
+        // It has been reported.
+    } else if lacking.is_empty() {
+        println!("{item}: all {all} are there and as in the lock");
     } else {
-        println!("{profile}: {there} of {all} are there; missing: {}", lacking.join(", "));
-        println!("hint: run `cargo xtask fetch {profile}`");
+        println!("{item}: {there} of {all} are there; missing: {}", lacking.join(", "));
+        println!("hint: run `cargo xtask fetch {item}`");
     }
     Ok(lacking.is_empty())
 }
 
-/// One of them: what there is, or why the hub does not say.
+/// An item: what is there, or why the hub does not give it.
 pub(super) struct Entry<'a> {
     name: &'a str,
     repository: Repository,
@@ -73,17 +78,25 @@ pub(super) fn fetch(
     hub: &Hub,
     lock: &Path,
     data: &Path,
-    profile: &str,
+    item: &str,
     names: &[&str],
 ) -> anyhow::Result<()> {
-    let entries = look(hub, lock, data, names)?;
+    let entries = match <[Entry; 1]>::try_from(look(hub, lock, data, names)?) {
+        Ok([Entry { state: Err(error), .. }]) => return Err(error),
+        Ok([only]) => vec![only],
+        Err(several) => several,
+    };
     print!("{}", table(&entries));
     for Entry { name, repository, state } in &entries {
         if let Some(confirmed) = &repository.confirmed {
             println!("{name}, confirmed: {confirmed}");
         }
-        if let Err(error) = state {
-            println!("{name}, not given: {}", first_line(error));
+        match state {
+            Ok(State::ToCome { fault: Some(fault), .. }) => {
+                println!("{name}: {fault}, so it is fetched again");
+            }
+            Err(error) => println!("{name}, not available: {error:#}"),
+            _ => {}
         }
     }
     let plans = entries.iter().filter_map(|entry| match &entry.state {
@@ -92,14 +105,14 @@ pub(super) fn fetch(
     });
     let num_whole = entries.iter().filter(|e| matches!(e.state, Ok(State::Whole { .. }))).count();
     if num_whole == entries.len() {
-        println!("{profile}: all {num_whole} are there and as the lock says");
+        println!("{item}: all {num_whole} are there and as in the lock");
         return Ok(());
     }
     let sums = plans.map(|plan| (plan.bytes_missing(), plan.bytes()));
     let (missing, all) = sums.fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
     let free = create_folders(hub, data)?;
     println!(
-        "{profile}: {} are to be downloaded; {} free on the disk",
+        "{item}: {} are to be downloaded; {} free on the disk",
         size(missing),
         free.map_or("an unknown amount".to_owned(), size)
     );
@@ -110,7 +123,7 @@ pub(super) fn fetch(
     for (number, Entry { name, repository, state }) in entries.into_iter().enumerate() {
         let done = state.and_then(|state| match state {
             State::Whole { .. } => {
-                tell_whole(&repository, &repository.folder(data, name));
+                report_whole(&repository, &repository.folder(data, name));
                 Ok(())
             }
             State::ToCome { plan, .. } => {
@@ -122,26 +135,30 @@ pub(super) fn fetch(
             failed.push((name, error));
         }
     }
+    if num_entries == 1 {
+        return failed.pop().map_or(Ok(()), |(_, error)| Err(error));
+    }
     let Some((first, error)) = failed.first() else {
-        println!("{profile}: all {num_entries} are there");
+        println!("{item}: all {num_entries} are there");
         return Ok(());
     };
     for (name, error) in failed.iter().skip(1) {
-        println!("{name}: {}", first_line(error));
+        println!("{name}: {error:#}");
     }
     let (num_failed, all) = (failed.len(), failed.iter().map(|(name, _)| *name));
     let all = all.collect::<Vec<_>>().join(", ");
-    bail!("{num_failed} of {num_entries} of {profile} did not come: {all}\n{first}: {error:#}")
+    let summary = format!("{num_failed} of {num_entries} of {item} did not come ({all})");
+    let failed = Err(anyhow!("{summary}; {first}: {error:#}"));
+    match hint::of(error) {
+        Some(hint) => failed.hint(hint),
+        None => failed,
+    }
 }
 
-fn first_line(error: &anyhow::Error) -> String {
-    format!("{error:#}").lines().next().unwrap_or_default().to_owned()
-}
-
-/// Looks at all of them.
+/// Looks at all items.
 ///
 /// # Errors
-/// If the lock cannot be read; what the hub does not give is no error yet.
+/// If the lock cannot be read. What the hub does not give is an error of the entry alone.
 pub(super) fn look<'a>(
     hub: &Hub,
     lock: &Path,
@@ -161,7 +178,7 @@ pub(super) fn look<'a>(
     names.iter().map(entry).collect()
 }
 
-/// Name, id, revision, license, files, size and what is there, a line each.
+/// Writes a table with a line for each item: name, id, revision, files, size, what is there, and the license.
 pub(super) fn table(entries: &[Entry]) -> String {
     let head = ["name", "hub", "revision", "files", "size", "there", "license"].map(str::to_owned);
     let mut rows = vec![head];
@@ -179,7 +196,7 @@ pub(super) fn table(entries: &[Entry]) -> String {
         (num_files, all, there) = (num_files + files, all + bytes, there + kept);
         let is_whole = matches!(state, Ok(State::Whole { .. }));
         let cells = match state {
-            Err(_) => ["-", "-", "not given"].map(str::to_owned),
+            Err(_) => ["-", "-", "not available"].map(str::to_owned),
             Ok(_) => [
                 files.to_string(),
                 size(bytes),
@@ -200,15 +217,5 @@ pub(super) fn table(entries: &[Entry]) -> String {
     let [files, bytes, kept] = total;
     rows.push(["total".to_owned(), none, blank, files, bytes, kept, String::new()]);
 
-    let mut widths = [0; 7];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.len());
-        }
-    }
-    let line = |row: &[String; 7]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
+    columns(&rows, false)
 }

@@ -1,6 +1,6 @@
 //! The drawing board: from the content of cells to 112 x 112 noisy pixels.
 //!
-//! Does not know questions, splits or families.
+//! This module does not know questions, splits or families.
 //! A cell is 28 x 28 px, one visual token of the model (2 x 2 patches of 14 px). The model has no
 //! learned positions at the decoder's input, so every cell carries its own name in its top-left
 //! patch; the content stays clear of it. Marks are rasterized once, with anti-aliasing, into masks
@@ -82,7 +82,7 @@ pub(super) struct Board {
 }
 
 impl Board {
-    /// An empty board with ground, borders and names.
+    /// Draws an empty board with ground, borders and names.
     pub(super) fn new(style: Seed) -> Board {
         let mut rng = style.rng();
         // A middle gray: after the processor's normalization it is near zero, so a patch is its
@@ -136,7 +136,7 @@ impl Board {
         }
     }
 
-    /// Where the rows of the cell at `at` lie among the pixels.
+    /// Returns where the rows of the cell at `at` lie among the pixels.
     fn rows(&self, at: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let (left, top) = (at % NUM_COLUMNS * CELL_PX, at / NUM_COLUMNS * CELL_PX);
         (top..top + CELL_PX).map(move |y| {
@@ -145,7 +145,7 @@ impl Board {
         })
     }
 
-    /// A copy of the cell at `at`, row by row.
+    /// Returns a copy of the cell at `at`, row by row.
     fn cell(&self, at: usize) -> Vec<u8> {
         self.rows(at).flat_map(|row| self.pixels[row].iter().copied()).collect()
     }
@@ -187,7 +187,7 @@ impl Board {
         self.stamp(at, (MARK_AT_PX + right, MARK_AT_PX + down), sprite, color);
     }
 
-    /// A bar of `height` units on faint lines, one a unit, that move with it.
+    /// Draws a bar of `height` units on faint lines, one a unit, that move with it.
     fn bar(&mut self, at: usize, [right, down]: [i32; 2], height: i32) {
         let color = jitter(paint(self.bar), MARK_JITTER, &mut self.rng);
         let (x, foot) = (BAR_AT_PX + right, BAR_FOOT_PX + down);
@@ -237,7 +237,7 @@ impl Board {
     }
 }
 
-/// The color before jitter: strong, so that it stands out on gray.
+/// Returns the color before jitter: strong, so that it stands out on gray.
 fn paint(color: Color) -> Rgb {
     match color {
         Color::Red => [222, 34, 34],
@@ -252,7 +252,7 @@ fn jitter(color: Rgb, most: i16, rng: &mut ChaCha8Rng) -> Rgb {
     color.map(|value| (value + rng.random_range(-most..=most)).clamp(0, 255))
 }
 
-/// The 256 evenly spaced quantiles of the rounded normal distribution: a random byte indexes one.
+/// Returns the 256 evenly spaced quantiles of the rounded normal distribution: a random byte indexes one.
 ///
 /// One byte a value makes the noise as cheap as the bytes. The tails end at 2.9 deviations.
 fn noise_table() -> &'static [i16; 256] {
@@ -363,7 +363,7 @@ fn arrow(direction: Direction) -> Path {
     }))
 }
 
-/// The point at `radius` and `turn` clockwise from straight up; y grows downwards.
+/// Returns the point at `radius` and `turn` clockwise from straight up; y grows downwards.
 fn ray(radius: f32, turn: f32) -> (f32, f32) {
     (radius * turn.sin(), -radius * turn.cos())
 }

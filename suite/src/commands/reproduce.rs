@@ -1,0 +1,50 @@
+//! `synergy reproduce`: a whole study, from training to the leaderboard.
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::commands::arguments::RunArgs;
+use crate::commands::output::{put, width};
+use crate::recipe::rehearsal::rehearsed;
+use crate::run;
+use crate::run::event::watch_interrupts;
+
+#[derive(Debug, Args)]
+pub(super) struct ReproduceArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// Train the base again instead of starting from the one in the repository
+    #[arg(long)]
+    from_scratch: bool,
+    /// Use small counts instead of the recipe's, to see before a long run that all of it goes through
+    #[arg(long)]
+    rehearse: bool,
+    /// Print the leaderboard as JSON on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &ReproduceArgs) -> Result<u8> {
+    watch_interrupts()?;
+    let mut recipe = args.run.recipe()?;
+    if args.rehearse {
+        recipe = rehearsed(&recipe);
+    }
+    let options = run::Options { from_scratch: args.from_scratch, ..args.run.options() };
+    let outcome = run::reproduce(&recipe, &options)?;
+    if args.json {
+        let path = outcome.dir.join("leaderboard.json");
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "failed to read `{}`\nhint: the run has just written it; run again",
+                path.display()
+            )
+        })?;
+        put(&text)?;
+    } else {
+        let dir = outcome.dir.display();
+        let table = run::table(&outcome, width());
+        put(&format!("{table}\nleaderboard, report and results are in {dir}\n"))?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,42 @@
+//! `synergy train-base`: the base model that studies start from, trained by its own recipe.
+
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+use clap::Args;
+
+use crate::commands::arguments::DeviceArgs;
+use crate::recipe::{ModelSpec, StageSpec};
+use crate::run;
+use crate::run::event::watch_interrupts;
+
+#[derive(Debug, Args)]
+pub(super) struct TrainBaseArgs {
+    /// Recipe in suite/recipes
+    #[arg(long, default_value = "base")]
+    recipe: String,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+pub(super) fn run(args: &TrainBaseArgs) -> Result<u8> {
+    watch_interrupts()?;
+    let recipe = run::recipe_of(&args.recipe)?;
+    let ModelSpec::Fresh { preset, .. } = &recipe.model else {
+        bail!(
+            "recipe `{}` starts from a finished base or a checkpoint, so it cannot train a base\n\
+             hint: --recipe base or base-nano",
+            recipe.name
+        )
+    };
+    let is_pretraining = |stage: &StageSpec| matches!(stage, StageSpec::Pretrain(_));
+    ensure!(
+        recipe.stages.values().all(is_pretraining),
+        "recipe `{}` does more than pretraining, so it does not make a base\n\
+         hint: --recipe base or base-nano",
+        recipe.name
+    );
+    let out = Path::new("golden/base").join(preset.into_str());
+    run::train_base(&recipe, &args.device.options(), &out)?;
+    Ok(0)
+}

@@ -1,0 +1,89 @@
+//! Stages of kind `mix`: several data sets in one.
+
+use serde::{Deserialize, Serialize};
+
+use super::kind::{Input, Output, Role, StageKind};
+use super::load::{DataLoad, DataLoads, Load};
+use crate::recipe::fault::{Checked, require};
+
+/// Data: several data sets, whole or by share; what trains on them shuffles.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MixSpec {
+    /// The data sets; at least 1.
+    pub parts: Vec<MixPart>,
+}
+
+/// One data set of a mix.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MixPart {
+    /// The stage whose data it is.
+    pub data: String,
+    /// Share of the mix's examples, above 0 and 1 in all parts together, drawn at random; the mix is as large as the parts
+    /// allow. Every part has one or none has, which takes all of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
+    /// A stage of kind `sample`: only questions that it asked and never saw answered right are taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsolved_by: Option<String>,
+}
+
+impl StageKind for MixSpec {
+    fn kind(&self) -> &'static str {
+        "mix"
+    }
+
+    fn output(&self) -> Output {
+        Output::Data
+    }
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        let mut inputs = Vec::new();
+        for (i, part) in self.parts.iter().enumerate() {
+            inputs.push(Input::new(Role::Examples, format!("parts.{i}.data"), &part.data));
+            inputs.extend(
+                part.unsolved_by
+                    .as_deref()
+                    .map(|name| Input::new(Role::Unsolved, format!("parts.{i}.unsolved_by"), name)),
+            );
+        }
+        inputs
+    }
+
+    fn check(&self) -> Checked {
+        require!(
+            !self.parts.is_empty(),
+            "parts",
+            "the mix has no parts\nhint: parts = [{{ data = \"…\" }}]"
+        );
+        let shares: Vec<f64> = self.parts.iter().filter_map(|part| part.share).collect();
+        if shares.is_empty() {
+            return Ok(());
+        }
+        require!(
+            shares.len() == self.parts.len(),
+            "parts",
+            "only some parts of the mix have a `share`\nhint: give it to all of them or to none"
+        );
+        let sum: f64 = shares.iter().sum();
+        require!(
+            shares.iter().all(|share| *share > 0.0) && (sum - 1.0).abs() < 1e-9,
+            "parts",
+            "the shares of the mix are {shares:?} and do not sum to 1\nhint: shares above 0 that sum to 1"
+        );
+        Ok(())
+    }
+
+    fn load(&self, _: &DataLoads<'_>) -> Load {
+        Load::default()
+    }
+
+    fn examples<'a>(&'a self, data: &DataLoads<'a>) -> Option<DataLoad<'a>> {
+        let examples = |part: &MixPart| data(&part.data).map_or(0, |data| data.num_examples);
+        let num_examples = self.parts.iter().map(examples).sum();
+        Some(DataLoad { num_examples, ..data(&self.parts.first()?.data)? })
+    }
+
+    fn rehearse(&mut self) {}
+}

@@ -1,0 +1,121 @@
+//! Stages of kind `sample`: a model's own answers.
+
+use serde::{Deserialize, Serialize};
+use synergy_models::weights::ComputeDtype;
+
+use super::kind::{Input, Output, Role, StageKind, few};
+use super::load::{DataLoad, DataLoads, Load, RolloutLoad, VERBOSE_STEP_TOKENS};
+use crate::limits::QUESTIONS_PER_CHUNK;
+use crate::recipe::fault::{Checked, require, within};
+use crate::recipe::tables::{Named, QuestionsSpec};
+
+/// Data: a model's own answers to questions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SampleSpec {
+    /// The stage whose model answers, or `base`.
+    pub from: String,
+    /// Which of a question's answers are kept.
+    pub keep: Keep,
+    /// Only questions whose share of right answers is within these are kept; `[low, high]` within 0 to 1.
+    pub pass_rate: [f64; 2],
+    /// The questions, by the name of their table.
+    pub questions: Named<QuestionsSpec>,
+    /// Answers to each question; at least 1.
+    pub num_generations: usize,
+    /// 0 or more; 0 is greedy.
+    pub temperature: f64,
+    /// Draws are from the likeliest tokens of this probability in all; above 0, at most 1.
+    pub top_p: f64,
+    /// Draws are from this many of the likeliest tokens; 0 is all.
+    pub top_k: usize,
+    /// Tokens of an answer at most, prompt excluded; at least 1.
+    pub max_new_tokens: usize,
+    /// The type that the model computes in, as in a training table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<ComputeDtype>,
+}
+
+/// Which of a question's answers are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// Every one, right or wrong.
+    Any,
+    /// Every correct one.
+    Correct,
+    /// The correct one of the fewest tokens, as the study's self-distillation does.
+    ShortestCorrect,
+}
+
+impl StageKind for SampleSpec {
+    fn kind(&self) -> &'static str {
+        "sample"
+    }
+
+    fn output(&self) -> Output {
+        Output::Sample
+    }
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        vec![Input::new(Role::Start, "from", &self.from)]
+    }
+
+    fn check(&self) -> Checked {
+        for (key, count) in
+            [("num_generations", self.num_generations), ("max_new_tokens", self.max_new_tokens)]
+        {
+            require!(count > 0, key, "{key} = 0 is outside its range: at least 1");
+        }
+        within("temperature", self.temperature, 0.0.., "0 or more")?;
+        within("top_p", self.top_p, f64::MIN_POSITIVE..=1.0, "above 0, at most 1")?;
+        let [low, high] = self.pass_rate;
+        require!(
+            low >= 0.0 && low <= high && high <= 1.0,
+            "pass_rate",
+            "pass_rate = [{low}, {high}] must be [low, high] within 0 to 1, low <= high\n\
+             hint: [0.0, 1.0] keeps all"
+        );
+        Ok(())
+    }
+
+    fn load(&self, _: &DataLoads<'_>) -> Load {
+        let Self { questions, num_generations, max_new_tokens, .. } = self;
+        let num_questions = questions.about();
+        // Questions are asked a chunk at a time.
+        let chunk = num_questions.min(QUESTIONS_PER_CHUNK);
+        Load {
+            num_steps: num_questions,
+            num_rounds: num_questions as f64 / chunk as f64,
+            asked: Some(RolloutLoad::new(chunk, questions, *num_generations, *max_new_tokens)),
+            ..Load::default()
+        }
+    }
+
+    fn examples<'a>(&'a self, _: &DataLoads<'a>) -> Option<DataLoad<'a>> {
+        let questions: &QuestionsSpec = &self.questions;
+        let kept = if self.keep == Keep::ShortestCorrect { 1 } else { self.num_generations };
+        let num_examples = questions.about() * kept;
+        Some(DataLoad { num_examples, questions, step_tokens: VERBOSE_STEP_TOKENS })
+    }
+
+    fn rehearse(&mut self) {
+        // A model that is asked so little is hardly ever right.
+        self.keep = Keep::Any;
+        few::limit(&mut self.num_generations, few::ANSWERS);
+        few::limit(&mut self.max_new_tokens, few::TOKENS);
+        self.questions.limit(few::QUESTIONS);
+    }
+
+    fn questions(&self) -> Option<&QuestionsSpec> {
+        Some(&self.questions)
+    }
+
+    fn dtype(&self) -> ComputeDtype {
+        self.dtype.unwrap_or_default()
+    }
+
+    fn computes(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,265 @@
+//! A recipe as it is written: the keys and values of a file and of the files that it extends, each with its place.
+//!
+//! Does not know what a key means, but for `extends` and the four keys by which a stage names a table.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{Context, Error, Result, anyhow, ensure};
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
+
+use super::fault::{Checked, Fault, require};
+
+/// The key that names the file a recipe extends, relative to its own folder.
+const EXTENDS: &str = "extends";
+
+/// Keys of a stage that name a table, and the table of `tables` that they name one of.
+const REFERENCES: [(&str, &str); 4] = [
+    ("training", "trainings"),
+    ("optimizer", "optimizers"),
+    ("questions", "questions"),
+    ("reward", "rewards"),
+];
+
+/// The text of a recipe's file.
+pub(super) struct File {
+    /// `None` for the recipe itself, which errors need not name.
+    name: Option<String>,
+    text: String,
+}
+
+impl File {
+    /// A recipe that is in no file and extends none.
+    pub(super) fn of_text(text: &str) -> File {
+        File { name: None, text: text.to_owned() }
+    }
+
+    /// The recipe at `path`, then the file that it extends, then the file that this one extends, and so on.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or extends itself.
+    pub(super) fn with_extended(path: &Path) -> Result<Vec<File>> {
+        let mut files: Vec<File> = Vec::new();
+        let mut next = Some(None::<String>);
+        while let Some(name) = next {
+            let path =
+                name.as_ref().map_or_else(|| path.to_owned(), |name| path.with_file_name(name));
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("failed to read recipe `{}`", path.display()))?;
+            next = extended(&text).map(Some);
+            files.push(File { name, text });
+            if let Some(Some(name)) = &next {
+                let is_read = |file: &File| file.name.as_ref() == Some(name);
+                ensure!(
+                    !files.iter().any(is_read) && path.file_name() != Some(name.as_ref()),
+                    "`{}` extends `{name}`, which extends it in turn\nhint: leave out one `extends`",
+                    path.display()
+                );
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// The value of `extends`, if the text has one that can be read; what cannot be read is reported later, with its line.
+fn extended(text: &str) -> Option<String> {
+    let root = DeTable::parse(text).ok()?;
+    Some(root.get_ref().get(EXTENDS)?.get_ref().as_str()?.to_owned())
+}
+
+/// Keys and values of all files together. Places count through the texts of the files, one after the other.
+pub(super) struct RawRecipe<'t> {
+    files: &'t [File],
+    root: DeTable<'t>,
+}
+
+impl<'t> RawRecipe<'t> {
+    /// Lays each file over the one that it extends: tables are merged key by key, other values are replaced.
+    ///
+    /// # Errors
+    /// If a text is not TOML; the error names the line.
+    pub(super) fn new(files: &'t [File]) -> Result<RawRecipe<'t>> {
+        let mut raw = RawRecipe { files, root: DeTable::new() };
+        let mut start = 0;
+        for file in files {
+            let table = DeTable::parse(&file.text).map_err(|error| {
+                raw.at(start + error.span().unwrap_or_default().start, error.message())
+            })?;
+            let mut table = moved_table(table.into_inner(), start);
+            // A text without a file has no folder to look in, so that the key is unknown there.
+            if files.len() > 1 {
+                table.remove(EXTENDS);
+            }
+            overlay(&mut raw.root, table);
+            start += file.text.len() + 1;
+        }
+        Ok(raw)
+    }
+
+    /// The values under `key`, as a type.
+    ///
+    /// # Errors
+    /// If they do not fit the type; the error names the line.
+    pub(super) fn table<T: DeserializeOwned + Default>(&self, key: &str) -> Result<T> {
+        match self.root.get(key) {
+            Some(value) if value.get_ref().is_table() => {
+                let DeValue::Table(table) = value.get_ref().clone() else {
+                    return Ok(T::default());
+                };
+                self.read(Spanned::new(value.span(), table))
+            }
+            _ => Ok(T::default()),
+        }
+    }
+
+    /// The whole recipe as a type, with the table that a stage names in the place of the name: `{ name, value }`.
+    ///
+    /// # Errors
+    /// If a table is not there, or the values do not fit the type; the error names the line.
+    pub(super) fn resolved<T: DeserializeOwned>(&self) -> Result<T> {
+        let mut root = self.root.clone();
+        let tables = root.get("tables").and_then(|tables| tables.get_ref().as_table()).cloned();
+        let tables = tables.unwrap_or_default();
+        if let Some(DeValue::Table(stages)) = root.get_mut("stages").map(Spanned::get_mut) {
+            for (name, stage) in stages.iter_mut() {
+                if let DeValue::Table(stage) = stage.get_mut() {
+                    let located = |fault: Fault| self.located(&fault.below(name).below("stages"));
+                    resolve(stage, &tables).map_err(located)?;
+                }
+            }
+        }
+        self.read(Spanned::new(0..0, root))
+    }
+
+    fn read<T: DeserializeOwned>(&self, table: Spanned<DeTable<'_>>) -> Result<T> {
+        T::deserialize(Deserializer::from(table))
+            .map_err(|error| self.at(error.span().unwrap_or_default().start, error.message()))
+    }
+
+    /// The mistake as an error that begins with its line.
+    pub(super) fn located(&self, fault: &Fault) -> Error {
+        let name = match fault.path.as_slice() {
+            [kind, name, ..] if kind == "stages" => format!("stage `{name}`: "),
+            _ => String::new(),
+        };
+        self.at(place(&self.root, &fault.path), &format!("{name}{:#}", fault.cause))
+    }
+
+    /// An error about what stands at `place`.
+    fn at(&self, place: usize, message: &str) -> Error {
+        let mut start = 0;
+        let mut found = "line 1".to_owned();
+        for file in self.files {
+            if place < start {
+                break;
+            }
+            let before = file.text.get(..place - start).unwrap_or(&file.text);
+            let name = file.name.as_ref().map(|name| format!(" of `{name}`"));
+            found =
+                format!("line {}{}", before.matches('\n').count() + 1, name.unwrap_or_default());
+            start += file.text.len() + 1;
+        }
+        anyhow!("{found}: {message}")
+    }
+}
+
+/// Where the deepest part of `path` that `root` has begins.
+fn place(root: &DeTable<'_>, path: &[String]) -> usize {
+    let mut place = 0;
+    let mut inner = &DeValue::Table(root.clone());
+    for key in path {
+        let found = match inner {
+            DeValue::Table(table) => {
+                table.get_key_value(key.as_str()).map(|(key, value)| (key.span().start, value))
+            }
+            DeValue::Array(list) => {
+                let value = key.parse().ok().and_then(|place: usize| list.get(place));
+                value.map(|value| (value.span().start, value))
+            }
+            _ => None,
+        };
+        let Some((start, value)) = found else { break };
+        (place, inner) = (start, value.get_ref());
+    }
+    place
+}
+
+/// Puts the tables that `stage` names in the place of their names.
+fn resolve<'t>(stage: &mut DeTable<'t>, tables: &DeTable<'t>) -> Checked {
+    let kind = stage.get("kind").and_then(|kind| kind.get_ref().as_str());
+    require!(
+        kind != Some("hybrid"),
+        "kind",
+        "stages of kind `hybrid` are stages of kind `grpo` with a table `guidance`\n\
+         hint: docs/REGIMES.md shows one; `rl_on_gated` is `keep_rl`, `sft_weight = 0.1` is `weighting = {{ kind = \"sft\", weight = 0.1 }}`"
+    );
+    for (key, kind) in REFERENCES {
+        let Some(value) = stage.get_mut(key) else { continue };
+        let tables = tables.get(kind).and_then(|tables| tables.get_ref().as_table());
+        let names =
+            tables.iter().flat_map(|tables| tables.keys()).map(|name| name.get_ref().as_ref());
+        let names: Vec<&str> = names.collect();
+        let Some(name) = value.get_ref().as_str().map(str::to_owned) else {
+            return Err(Fault::at(
+                key,
+                anyhow!("`{key}` must be the name of a table in [tables.{kind}]"),
+            ));
+        };
+        let Some(table) = tables.and_then(|tables| tables.get(name.as_str())) else {
+            let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            return Err(Fault::at(key, anyhow!("no {key} `{name}`\nhint: the recipe has {known}")));
+        };
+        let span = value.span();
+        let key = |key: &'static str| Spanned::new(span.clone(), Cow::Borrowed(key));
+        let name = Spanned::new(span.clone(), DeValue::String(Cow::Owned(name)));
+        let named = [(key("name"), name), (key("value"), table.clone())];
+        *value = Spanned::new(span.clone(), DeValue::Table(named.into_iter().collect()));
+    }
+    Ok(())
+}
+
+/// Adds to `table` what it lacks of `base`.
+fn overlay<'t>(table: &mut DeTable<'t>, base: DeTable<'t>) {
+    for (key, value) in base {
+        match table.get_mut(key.get_ref().as_ref()) {
+            None => {
+                table.insert(key, value);
+            }
+            Some(over) => {
+                if let (DeValue::Table(over), DeValue::Table(value)) =
+                    (over.get_mut(), value.into_inner())
+                {
+                    overlay(over, value);
+                }
+            }
+        }
+    }
+}
+
+/// The table with all places `by` further on.
+fn moved_table(table: DeTable<'_>, by: usize) -> DeTable<'_> {
+    let entries = table.into_iter().map(|(key, value)| {
+        let span = moved(key.span(), by);
+        (Spanned::new(span, key.into_inner()), moved_value(value, by))
+    });
+    entries.collect()
+}
+
+fn moved_value(value: Spanned<DeValue<'_>>, by: usize) -> Spanned<DeValue<'_>> {
+    let span = moved(value.span(), by);
+    let value = match value.into_inner() {
+        DeValue::Table(table) => DeValue::Table(moved_table(table, by)),
+        DeValue::Array(list) => {
+            DeValue::Array(list.into_iter().map(|value| moved_value(value, by)).collect())
+        }
+        other => other,
+    };
+    Spanned::new(span, value)
+}
+
+fn moved(span: Range<usize>, by: usize) -> Range<usize> {
+    span.start + by..span.end + by
+}

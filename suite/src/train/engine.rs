@@ -1,0 +1,247 @@
+//! The seam between those who ask and what answers: GRPO, sampling stages, validation, evaluation and the base's gate
+//! ask an [`Engine`]; which program computes the answers, and on which machine, is the engine's affair alone.
+//!
+//! Does not judge answers, nor know why they are asked for.
+
+use anyhow::Result;
+use synergy_benchmarks::sample::Sample;
+use synergy_benchmarks::seed::Seed;
+use synergy_models::generate::{Generated, Sampling};
+use synergy_models::image::Patches;
+use synergy_models::tokenizer::Tokenizer;
+use synergy_models::weights::Parameters;
+use synergy_report::completion::Completion;
+
+use crate::train::sequence::Prompter;
+
+/// A sample ready to be asked.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The question with its pictures and its right answer.
+    pub sample: Sample,
+    /// Token ids of the prompt, its pictures' tokens already expanded, with the model's turn opened.
+    pub input_ids: Vec<u32>,
+    /// Patches of each picture, in the order in which `input_ids` refers to them.
+    pub patches: Vec<Patches>,
+    /// Number of positions that the answer is shifted by, as in [`synergy_models::generate::Prompt::position_gap`].
+    pub position_gap: u32,
+}
+
+impl Question {
+    /// Renders pictures and prompt, with the study's instruction if `template`.
+    ///
+    /// # Errors
+    /// If a picture cannot be read or the chat template fails.
+    pub fn new(prompter: &Prompter, sample: Sample, template: bool) -> Result<Question> {
+        let text = prompter.text(&sample, template);
+        Question::of_text(prompter, sample, &text)
+    }
+
+    /// Renders pictures and prompt, where `text` is the whole of the user's turn.
+    ///
+    /// # Errors
+    /// See [`Question::new`].
+    pub fn of_text(prompter: &Prompter, sample: Sample, text: &str) -> Result<Question> {
+        let patches = prompter.patches(&sample)?;
+        let input_ids = prompter.prompt_ids(text, &patches)?;
+        Ok(Question { sample, input_ids, patches, position_gap: 0 })
+    }
+}
+
+/// Generates answers to questions with the weights that were loaded last.
+///
+/// # Determinism
+/// The same weights, questions, sampling and seed give the same tokens. Each answer draws from a stream of its own,
+/// named after the seed, its question's id and its number among that question's answers; so neither the other questions
+/// of a call, nor their order, nor how many are computed at once changes a token. An engine that cannot promise this (a
+/// server whose batches depend on what else it is asked) says so in its documentation. What trains on its answers checks
+/// the log-probabilities that come with them against its own: see [`crate::train::grpo::LOG_PROB_GAP_MAX`].
+pub trait Engine: Sync {
+    /// Makes `weights` the ones that generate from now on.
+    ///
+    /// # Errors
+    /// If the engine cannot be reached, has no room for the weights, or is made for a model of another shape.
+    fn load(&mut self, weights: &Parameters) -> Result<()>;
+
+    /// Lets go of the loaded weights, so that training can change them in place; [`Engine::load`] must follow before
+    /// anything is generated. By default does nothing, which suits an engine that keeps copies of its own.
+    fn unload(&mut self) {}
+
+    /// Answers to `questions`: `[questions][num_samples]`, in the order of the questions. Each has its token ids, the end
+    /// token included if one was reached, and, for each id, its log-probability in nats under the model itself, before
+    /// temperature or any cut of `sampling`.
+    ///
+    /// # Errors
+    /// If no weights are loaded, the model's logits are not finite, a question does not fit the model, or the engine
+    /// stops answering. Answers are all there or none is: a caller never gets some of them.
+    fn generate(
+        &self,
+        questions: &[Question],
+        num_samples: usize,
+        sampling: &Sampling,
+        seed: Seed,
+    ) -> Result<Vec<Vec<Generated>>>;
+}
+
+/// Answers to `questions` as text: those to one question stand together, in the order of the questions.
+///
+/// # Errors
+/// See [`Engine::generate`].
+pub fn completions(
+    engine: &dyn Engine,
+    tokenizer: &Tokenizer,
+    questions: &[Question],
+    num_samples: usize,
+    sampling: &Sampling,
+    seed: Seed,
+) -> Result<Vec<Completion>> {
+    let generated = engine.generate(questions, num_samples, sampling, seed)?;
+    let mut out = Vec::with_capacity(questions.len() * num_samples);
+    for (question, answers) in questions.iter().zip(generated) {
+        out.extend(answers.into_iter().zip(0..).map(|(answer, k)| {
+            let (text, num_tokens) = (tokenizer.decode(&answer.ids), answer.ids.len() as u32);
+            Completion::new(&question.sample, k, text, num_tokens, answer.finished)
+        }));
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::{ObjectivePreset, TrainingSpec};
+    use crate::train::algorithm::{Draws, Reference};
+    use crate::train::fixture::{BASE, compute, grpo_spec, optimizer, questions};
+    use crate::train::grpo::Grpo;
+    use crate::train::pool::{Files, Pool};
+    use crate::train::rollout::LocalEngine;
+    use crate::train::{Context, StepFigures, Trainer};
+    use anyhow::ensure;
+    use std::collections::{BTreeMap, BTreeSet};
+    use synergy_models::weights::ComputeDtype;
+
+    /// Plays back answers that were recorded before, by the ids of their questions.
+    struct RecordedEngine {
+        answers: BTreeMap<String, Vec<Generated>>,
+        num_loads: usize,
+        is_loaded: bool,
+    }
+
+    impl RecordedEngine {
+        /// Records what the base answers.
+        fn new(questions: &[Question], num_samples: usize, sampling: &Sampling) -> RecordedEngine {
+            let compute = compute();
+            let mut local = LocalEngine::new(&BASE.prompter.config, &compute, ComputeDtype::F32);
+            local.load(&BASE.parameters).unwrap();
+            let answers = local.generate(questions, num_samples, sampling, seed()).unwrap();
+            let ids = questions.iter().map(|question| question.sample.id.clone());
+            RecordedEngine { answers: ids.zip(answers).collect(), num_loads: 0, is_loaded: false }
+        }
+    }
+
+    impl Engine for RecordedEngine {
+        fn load(&mut self, _: &Parameters) -> Result<()> {
+            self.num_loads += 1;
+            self.is_loaded = true;
+            Ok(())
+        }
+
+        fn unload(&mut self) {
+            self.is_loaded = false;
+        }
+
+        fn generate(
+            &self,
+            questions: &[Question],
+            num_samples: usize,
+            _: &Sampling,
+            _: Seed,
+        ) -> Result<Vec<Vec<Generated>>> {
+            ensure!(self.is_loaded, "no weights are loaded");
+            let recorded = |question: &Question| self.answers[&question.sample.id].clone();
+            let answers: Vec<Vec<Generated>> = questions.iter().map(recorded).collect();
+            assert!(answers.iter().all(|samples| samples.len() == num_samples));
+            Ok(answers)
+        }
+    }
+
+    /// What the first step of GRPO draws its rollouts from.
+    fn seed() -> Seed {
+        Seed::root(9).fold_in("rollouts").at(0)
+    }
+
+    fn step(engine: &mut dyn Engine) -> (Parameters, Result<StepFigures>) {
+        let (compute, spec) = (compute(), grpo_spec(ObjectivePreset::GrpoStudy.objective()));
+        let training: &TrainingSpec = &spec.training;
+        let context = Context::new(&BASE.prompter, &compute, training);
+        let start = &BASE.parameters;
+        let mut trainer = Trainer::new(training, &optimizer(), 10, start, Seed::root(1)).unwrap();
+        let reference = Reference { parameters: start, features: None };
+        let pool = Pool { files: &Files::default(), run_seed: 1 };
+        let draws = Draws { pool, stage: Seed::root(9) };
+        let grpo = Grpo::new(&spec, &BTreeSet::new(), BTreeMap::new(), draws).unwrap();
+        let figures = grpo.step(&mut trainer, engine, &context, reference, &questions(), 0);
+        (trainer.parameters, figures)
+    }
+
+    fn sampling() -> Sampling {
+        let spec = grpo_spec(ObjectivePreset::GrpoStudy.objective());
+        let eos = BASE.prompter.tokenizer.ids.eos;
+        Sampling {
+            temperature: spec.temperature,
+            ..Sampling::greedy(spec.max_completion_tokens, eos)
+        }
+    }
+
+    #[test]
+    fn grpo_learns_the_same_from_recorded_answers_as_from_those_of_this_process() {
+        let compute = compute();
+        let mut local = LocalEngine::new(&BASE.prompter.config, &compute, ComputeDtype::F32);
+        let mut recorded = RecordedEngine::new(&questions(), 3, &sampling());
+        let [(own, figures), (other, others)] = [step(&mut local), step(&mut recorded)];
+        assert_eq!(figures.unwrap(), others.unwrap());
+        assert_eq!(own.to_bytes(), other.to_bytes());
+        // The weights of the step are loaded before its rollouts, and free again when they are changed.
+        assert_eq!((recorded.num_loads, recorded.is_loaded), (1, false));
+    }
+
+    #[test]
+    fn log_probabilities_of_another_model_stop_grpo() {
+        let mut recorded = RecordedEngine::new(&questions(), 3, &sampling());
+        let answers = recorded.answers.values_mut().flatten();
+        answers.for_each(|answer| answer.log_probs.iter_mut().for_each(|x| *x -= 0.1));
+        let error = step(&mut recorded).1.unwrap_err().to_string();
+        assert!(error.contains("apart\nhint: "), "{error}");
+    }
+
+    #[test]
+    fn completions_are_the_text_of_what_the_engine_answers() {
+        let questions = questions();
+        let mut recorded = RecordedEngine::new(&questions, 2, &sampling());
+        recorded.load(&BASE.parameters).unwrap();
+        let tokenizer = &BASE.prompter.tokenizer;
+        let texts =
+            completions(&recorded, tokenizer, &questions, 2, &sampling(), Seed::root(9)).unwrap();
+        assert_eq!(texts.len(), 2 * questions.len());
+        for (place, completion) in texts.iter().enumerate() {
+            let question = &questions[place / 2].sample;
+            let answer = &recorded.answers[&question.id][place % 2];
+            assert_eq!(completion.sample_id, question.id);
+            assert_eq!(completion.sample as usize, place % 2);
+            assert_eq!(completion.text, tokenizer.decode(&answer.ids));
+        }
+    }
+
+    #[test]
+    fn an_engine_without_weights_answers_nothing() {
+        let compute = compute();
+        let mut local = LocalEngine::new(&BASE.prompter.config, &compute, ComputeDtype::F32);
+        let ask =
+            |engine: &LocalEngine<'_>| engine.generate(&questions(), 1, &sampling(), Seed::root(1));
+        assert!(ask(&local).unwrap_err().to_string().contains("\nhint: "));
+        local.load(&BASE.parameters).unwrap();
+        ask(&local).unwrap();
+        local.unload();
+        ask(&local).unwrap_err();
+    }
+}
