@@ -2,7 +2,7 @@
 //!
 //! Planning must know them without knowing how anything is trained, so they stand below both.
 
-use synergy_models::config::VlmConfig;
+use synergy_models::qwen2_5_vl::config::VlmConfig;
 pub use synergy_models::qwen2_5_vl::names::TOWER;
 
 /// Questions whose answers are generated, and recorded in the journal, together.
@@ -50,7 +50,7 @@ pub fn forward_flops(config: &VlmConfig) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use synergy_models::config::Preset;
+    use synergy_models::qwen2_5_vl::config::Preset;
     use synergy_models::tokenizer::Tokenizer;
 
     #[test]

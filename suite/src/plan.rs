@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
-use synergy_benchmarks::grade::Grader;
-use synergy_models::config::VlmConfig;
+use synergy_grade::Grader;
+use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_report::rows::control_note;
 use synergy_report::score::RowKind;
 

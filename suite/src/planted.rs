@@ -4,7 +4,7 @@
 //! take its artifacts for its own.
 
 use serde::Serialize;
-use synergy_benchmarks::grade::Grader;
+use synergy_grade::Grader;
 use synergy_models::weights::{Parameter, Parameters};
 use synergy_report::completion::Completion;
 use synergy_report::score::{Score, score};

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::families::Family;
-use synergy_benchmarks::grade::Grader;
-use synergy_models::config::{Preset, SpecialIds, VlmConfig};
+use synergy_grade::Grader;
 use synergy_models::generate::Sampling;
-use synergy_models::weights::{ComputeDtype, NamedShape, shapes};
+use synergy_models::qwen2_5_vl::config::{Preset, SpecialIds, VlmConfig};
+use synergy_models::qwen2_5_vl::shapes::{NamedShape, shapes};
+use synergy_models::weights::ComputeDtype;
 use synergy_report::gate::GateSpec;
 use synergy_report::rows::control_note;
 

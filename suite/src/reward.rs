@@ -5,10 +5,10 @@
 
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use synergy_benchmarks::answer::{Outcome, boxes, equivalent, format_reward};
 use synergy_benchmarks::families::{Family, Split};
-use synergy_benchmarks::grade::{Grader, grade};
 use synergy_benchmarks::sample::Sample;
+use synergy_grade::answer::{Outcome, boxes, equivalent, format_reward};
+use synergy_grade::{Grader, grade};
 
 /// What an answer of RL earns: `accuracy_weight` if it is right, `format_weight` if it has the form.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -30,13 +30,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::seed::Seed;
-use synergy_models::config::VlmConfig;
+use synergy_grade::Grader;
+use synergy_models::batch::index;
 use synergy_models::native::Native;
 use synergy_models::ops::log_probs;
-use synergy_models::rope::Grid;
-use synergy_models::vlm::{Vlm, index};
+use synergy_models::qwen2_5_vl::config::VlmConfig;
+use synergy_models::qwen2_5_vl::rope::Grid;
+use synergy_models::qwen2_5_vl::vlm::Vlm;
 use synergy_models::weights::{ComputeDtype, Parameters};
 pub use synergy_report::cost::StepFigures;
 

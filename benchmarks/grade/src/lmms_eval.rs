@@ -418,32 +418,34 @@ fn math_answer(text: &str) -> String {
     let answer = answer.rsplit('=').next().unwrap_or("");
     let answer = answer.rsplit("\\approx").next().unwrap_or("");
     let mut answer = answer.replace(' ', "").replace("\\,", "").replace('∞', "\\infty");
-    for (from, to) in [
-        ("+\\infty", "\\infty"),
-        ("\\\\", "\\"),
-        ("\n", ""),
-        ("\\text", ""),
-        ("\\mbox", ""),
-        ("bmatrix", "pmatrix"),
-        ("\\left", ""),
-        ("\\right", ""),
-        ("^{\\circ}", ""),
-        ("^\\circ", ""),
-        ("{m}^3", ""),
-        ("m^3", ""),
-        ("{units}", ""),
-        ("units", ""),
-        ("{km}", ""),
-        ("km", ""),
-        // `_strip_string` from here on.
-        ("\\!", ""),
-        ("tfrac", "frac"),
-        ("dfrac", "frac"),
-        ("\\$", ""),
-        ("$", ""),
-    ] {
-        answer = answer.replace(from, to);
-    }
+    // From `\!` on these are the rules of `_strip_string`.
+    answer = python::replace_each(
+        &answer,
+        &[
+            (&["+\\infty"], "\\infty"),
+            (&["\\\\"], "\\"),
+            (&["\n", "\\text", "\\mbox"], ""),
+            (&["bmatrix"], "pmatrix"),
+            (
+                &[
+                    "\\left",
+                    "\\right",
+                    "^{\\circ}",
+                    "^\\circ",
+                    "{m}^3",
+                    "m^3",
+                    "{units}",
+                    "units",
+                    "{km}",
+                    "km",
+                    "\\!",
+                ],
+                "",
+            ),
+            (&["tfrac", "dfrac"], "frac"),
+            (&["\\$", "$"], ""),
+        ],
+    );
     answer = answer.split("\\text{ ").next().unwrap_or("").replace("\\%", "");
     answer = answer.replace("{.", "{0.");
     if answer.is_empty() {

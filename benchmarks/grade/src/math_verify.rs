@@ -554,37 +554,19 @@ fn last_box(text: &str) -> String {
 
 /// Does what the peer's `normalize_latex` does as far as answers need it.
 fn normalize(text: &str) -> String {
-    let mut text = text.to_owned();
-    for (from, to) in [
-        ("\\left", ""),
-        ("\\right", ""),
-        ("\\!", ""),
-        ("\\$", ""),
-        ("$", ""),
-        ("\"", ""),
-        ("'", ""),
-        ("\\displaystyle", ""),
-        ("\\mathrm", "\\text"),
-        ("\\mathbf", "\\text"),
-        ("\\mathit", "\\text"),
-        ("\\textbf", "\\text"),
-        ("\\textrm", "\\text"),
-        ("\\textit", "\\text"),
-        ("\\dfrac", "\\frac"),
-        ("\\tfrac", "\\frac"),
-        ("\\cfrac", "\\frac"),
-        ("{,}", ","),
-        ("\\ ", " "),
-        ("percentage", "\\%"),
-        ("percent", "\\%"),
-        ("\n", " "),
-        ("\t", " "),
-        ("\\\\", "\\"),
-    ] {
-        if text.contains(from) {
-            text = text.replace(from, to);
-        }
-    }
+    let mut text = python::replace_each(
+        text,
+        &[
+            (&["\\left", "\\right", "\\!", "\\$", "$", "\"", "'", "\\displaystyle"], ""),
+            (&["\\mathrm", "\\mathbf", "\\mathit", "\\textbf", "\\textrm", "\\textit"], "\\text"),
+            (&["\\dfrac", "\\tfrac", "\\cfrac"], "\\frac"),
+            (&["{,}"], ","),
+            (&["\\ "], " "),
+            (&["percentage", "percent"], "\\%"),
+            (&["\n", "\t"], " "),
+            (&["\\\\"], "\\"),
+        ],
+    );
     text = joined(&text);
     text = without_units(text.trim());
     if text.starts_with('.') {

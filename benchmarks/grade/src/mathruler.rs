@@ -114,21 +114,15 @@ fn unwrap_text(text: &str) -> Option<&str> {
 
 /// Does what the peer's `_strip_string` does, `None` where it raises.
 fn strip(text: &str) -> Option<String> {
-    let mut text = text.to_owned();
-    for (from, to) in [
-        ("\n", ""),
-        ("\\!", ""),
-        ("\\\\", "\\"),
-        ("tfrac", "frac"),
-        ("dfrac", "frac"),
-        ("\\left", ""),
-        ("\\right", ""),
-        ("^{\\circ}", ""),
-        ("^\\circ", ""),
-        ("\\$", ""),
-    ] {
-        text = text.replace(from, to);
-    }
+    let mut text = python::replace_each(
+        text,
+        &[
+            (&["\n", "\\!"], ""),
+            (&["\\\\"], "\\"),
+            (&["tfrac", "dfrac"], "frac"),
+            (&["\\left", "\\right", "^{\\circ}", "^\\circ", "\\$"], ""),
+        ],
+    );
     let mut parts = text.split("\\text{ ");
     let first = parts.next()?.to_owned();
     if parts.clone().count() > 1 {
@@ -157,20 +151,18 @@ fn strip(text: &str) -> Option<String> {
 
 /// Does what the peer's `_normalize` does: what PRM800K's grader compares.
 fn normal(text: &str) -> String {
-    let mut text = unwrap_text(text).unwrap_or(text).to_owned();
-    for (from, to) in [
-        ("\\%", "%"),
-        ("\\$", "$"),
-        ("$", ""),
-        ("%", ""),
-        (" or ", " , "),
-        (" and ", " , "),
-        ("million", "*10^6"),
-        ("billion", "*10^9"),
-        ("trillion", "*10^12"),
-    ] {
-        text = text.replace(from, to);
-    }
+    let mut text = python::replace_each(
+        unwrap_text(text).unwrap_or(text),
+        &[
+            (&["\\%"], "%"),
+            (&["\\$"], "$"),
+            (&["$", "%"], ""),
+            (&[" or ", " and "], " , "),
+            (&["million"], "*10^6"),
+            (&["billion"], "*10^9"),
+            (&["trillion"], "*10^12"),
+        ],
+    );
     for unit in UNIT_PATTERNS.iter() {
         text = unit.replace_all(&text, "").into_owned();
     }

@@ -68,6 +68,18 @@ pub(super) fn str_of_float(value: f64) -> String {
     format!("{value:?}")
 }
 
+/// Replaces the texts on the left by the text on the right, one after another.
+pub(super) fn replace_each(text: &str, table: &[(&[&str], &str)]) -> String {
+    let mut text = text.to_owned();
+    for (from, to) in table.iter().flat_map(|(froms, to)| froms.iter().map(move |from| (from, to)))
+    {
+        if text.contains(from) {
+            text = text.replace(from, to);
+        }
+    }
+    text
+}
+
 /// Does what Python's `text.strip(symbol)` does for each symbol in turn.
 pub(super) fn strip_each<'a>(text: &'a str, symbols: &[char]) -> &'a str {
     symbols.iter().fold(text, |text, symbol| text.trim_matches(*symbol))

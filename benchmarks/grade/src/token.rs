@@ -3,6 +3,8 @@
 //! This module does not know grammar: it names what is there and drops what only changes the looks.
 //! Takes linear time and gives up on text that is too long for an answer.
 
+use strum::EnumString;
+
 use crate::scalar::Scalar;
 
 /// Longer answers are compared as text only; the longest answer key of the public benchmarks that is
@@ -15,7 +17,8 @@ const BYTES_MAX: usize = 2048;
 /// Digits of a number beyond this are more than 128 bits hold.
 const DIGITS_MAX: usize = 36;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub(super) enum Function {
     Sin,
     Cos,
@@ -547,24 +550,11 @@ pub(super) fn matching_brace(text: &str) -> Option<usize> {
 /// Returns what a word means, with or without a backslash.
 fn named(word: &str) -> Option<Kind> {
     Some(match word {
-        "sqrt" => Kind::Function(Function::Sqrt),
-        "sin" => Kind::Function(Function::Sin),
-        "cos" => Kind::Function(Function::Cos),
-        "tan" => Kind::Function(Function::Tan),
-        "cot" => Kind::Function(Function::Cot),
-        "sec" => Kind::Function(Function::Sec),
-        "csc" => Kind::Function(Function::Csc),
-        "arcsin" => Kind::Function(Function::ArcSin),
-        "arccos" => Kind::Function(Function::ArcCos),
-        "arctan" => Kind::Function(Function::ArcTan),
-        "ln" => Kind::Function(Function::Ln),
-        "log" | "lg" => Kind::Function(Function::Log),
-        "exp" => Kind::Function(Function::Exp),
-        "abs" => Kind::Function(Function::Abs),
+        "lg" => Kind::Function(Function::Log),
         "pi" => Kind::Pi,
         "infinity" | "inf" | "oo" => Kind::Infinity,
         "percent" => Kind::Percent,
         "degree" | "degrees" | "deg" => Kind::Degree,
-        _ => return None,
+        _ => Kind::Function(word.parse().ok()?),
     })
 }

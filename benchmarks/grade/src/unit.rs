@@ -8,62 +8,14 @@ use crate::token::{Kind, Token};
 /// More words than this after a number are a sentence, not a unit.
 const WORDS_MAX: usize = 4;
 
-/// Spellings of units, the first of each row being the name; singular, without a power.
-const UNITS: [&[&str]; 53] = [
-    &["mm", "millimeter", "millimetre"],
-    &["cm", "centimeter", "centimetre"],
-    &["dm", "decimeter", "decimetre"],
-    &["m", "meter", "metre"],
-    &["km", "kilometer", "kilometre"],
-    &["in", "inch", "inche"],
-    &["ft", "foot", "feet"],
-    &["yd", "yard"],
-    &["mi", "mile"],
-    &["mg", "milligram"],
-    &["g", "gram"],
-    &["kg", "kilogram"],
-    &["t", "ton", "tonne"],
-    &["lb", "pound"],
-    &["oz", "ounce"],
-    &["ms", "millisecond"],
-    &["s", "sec", "second"],
-    &["min", "minute"],
-    &["h", "hr", "hour"],
-    &["day"],
-    &["week"],
-    &["month"],
-    &["year", "yr"],
-    &["°", "degree", "deg"],
-    &["rad", "radian"],
-    &["%", "percent"],
-    &["l", "liter", "litre"],
-    &["ml", "milliliter", "millilitre"],
-    &["n", "newton"],
-    &["j", "joule"],
-    &["kj", "kilojoule"],
-    &["w", "watt"],
-    &["kw", "kilowatt"],
-    &["v", "volt"],
-    &["a", "amp", "ampere"],
-    &["ω", "ohm"],
-    &["hz", "hertz"],
-    &["pa", "pascal"],
-    &["kpa"],
-    &["k", "kelvin"],
-    &["c", "celsius"],
-    &["f", "fahrenheit"],
-    &["mol", "mole"],
-    &["nm"],
-    &["μm"],
-    &["ma"],
-    &["mph"],
-    &["kph"],
-    &["ev"],
-    &["$", "dollar", "usd"],
-    &["cent"],
-    &["€", "euro"],
-    &["unit"],
-];
+/// Spellings of units, the first of each group being the name; singular, without a power.
+const UNITS: &str = "mm millimeter millimetre|cm centimeter centimetre|dm decimeter decimetre|\
+    m meter metre|km kilometer kilometre|in inch inche|ft foot feet|yd yard|mi mile|\
+    mg milligram|g gram|kg kilogram|t ton tonne|lb pound|oz ounce|ms millisecond|\
+    s sec second|min minute|h hr hour|day|week|month|year yr|° degree deg|rad radian|\
+    % percent|l liter litre|ml milliliter millilitre|n newton|j joule|kj kilojoule|w watt|\
+    kw kilowatt|v volt|a amp ampere|ω ohm|hz hertz|pa pascal|kpa|k kelvin|c celsius|\
+    f fahrenheit|mol mole|nm|μm|ma|mph|kph|ev|$ dollar usd|cent|€ euro|unit";
 
 /// Words that say nothing about the unit.
 const FILLERS: &str = "long wide tall high deep old each total apart away altogether only";
@@ -206,10 +158,11 @@ fn unit(text: &str, tokens: &[Token]) -> Unit {
 /// Returns the name of a unit and whether it is in the list; the singular of any other word.
 fn name(word: &str) -> (String, bool) {
     let word = if word == "omega" { "ω" } else { word };
-    let find = |word: &str| UNITS.iter().find(|names| names.contains(&word));
+    let rows = UNITS.split('|').map(|row| row.split(' '));
+    let find = |word: &str| rows.clone().find(|names| names.clone().any(|name| name == word));
     let singular = word.strip_suffix('s').filter(|singular| singular.len() > 1).unwrap_or(word);
     match find(word).or_else(|| find(singular)) {
-        Some(names) => (names[0].to_owned(), true),
+        Some(mut names) => (names.next().unwrap_or(word).to_owned(), true),
         None => (singular.to_owned(), false),
     }
 }

@@ -232,27 +232,19 @@ pub(super) fn bytes(
     leaf: usize,
     index: usize,
 ) -> Result<Vec<u8>> {
-    without_panic(|| value(file, row_group, row, leaf, index))
-        .map_err(|cause| anyhow!("{cause}"))?
-}
-
-fn value(
-    file: &Arc<Path>,
-    row_group: usize,
-    row: usize,
-    leaf: usize,
-    index: usize,
-) -> Result<Vec<u8>> {
     let stamp = stamp(file)?;
     let goes_on = |last: &Column| {
         (&last.file, last.stamp, last.row_group, last.leaf) == (file, stamp, row_group, leaf)
             && last.row <= row
     };
-    let mut column = match LAST.take().filter(goes_on) {
-        Some(column) => column,
-        None => Column::open(file, row_group, leaf)?,
+    let read = || {
+        let mut column = match LAST.take().filter(goes_on) {
+            Some(column) => column,
+            None => Column::open(file, row_group, leaf)?,
+        };
+        let value = column.value(row, index)?;
+        LAST.set(Some(column));
+        Ok(value)
     };
-    let value = column.value(row, index)?;
-    LAST.set(Some(column));
-    Ok(value)
+    without_panic(read).map_err(|cause| anyhow!("{cause}"))?
 }

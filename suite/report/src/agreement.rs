@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
-use synergy_benchmarks::answer::Outcome;
+use synergy_grade::answer::Outcome;
 
 /// The share of answers in which a grader must find something to judge to count among the compared ones: a grader that
 /// finds nothing in most of them was made for texts of another form, and would disagree with all others everywhere.

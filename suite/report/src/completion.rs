@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use synergy_benchmarks::answer::Outcome;
-use synergy_benchmarks::grade::{Grader, Target, grade};
 use synergy_benchmarks::sample::Sample;
+use synergy_grade::answer::Outcome;
+use synergy_grade::{Grader, Target, grade};
 
 /// One generated answer to one sample.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

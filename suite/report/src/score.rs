@@ -14,10 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use synergy_benchmarks::answer::{self, Outcome};
 use synergy_benchmarks::difficulty::{self, Level};
-use synergy_benchmarks::grade::Grader;
-use synergy_benchmarks::style;
+use synergy_grade::Grader;
+use synergy_grade::answer::{self, Outcome};
+use synergy_grade::style;
 
 use crate::completion::Completion;
 use crate::cost::{Budget, Cost};

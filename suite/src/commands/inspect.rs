@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use synergy_models::batch::{TokenBatch, index};
 use synergy_models::checkpoint::Encoded;
 use synergy_models::image::read_picture;
-use synergy_models::rope::{Position, rope_index};
+use synergy_models::qwen2_5_vl::rope::{Position, rope_index};
 use synergy_models::tokenizer::{Message, Tokenizer};
-use synergy_models::vlm::{TokenBatch, index};
 
 use crate::commands::arguments::ModelArgs;
 use crate::commands::output::put;

@@ -4,9 +4,10 @@
 //! of a plan show is meant to be right within a factor of two, and not too low.
 
 use synergy_benchmarks::families::Family;
-use synergy_models::config::VlmConfig;
+use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_models::qwen2_5_vl::layout::{BlockLayout, Layout};
-use synergy_models::weights::{ComputeDtype, NamedShape, shapes};
+use synergy_models::qwen2_5_vl::shapes::{NamedShape, shapes};
+use synergy_models::weights::ComputeDtype;
 
 use crate::device::Place;
 use crate::limits::{

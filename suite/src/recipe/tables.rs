@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use synergy_benchmarks::datasets::{self, training::Layout};
 use synergy_benchmarks::families::{MAX_HOPS, Split};
 use synergy_models::lora::{LoraConfig, TargetModules};
-use synergy_models::weights::{ComputeDtype, NamedShape};
+use synergy_models::qwen2_5_vl::shapes::NamedShape;
+use synergy_models::weights::ComputeDtype;
 use synergy_report::gate::GateSpec;
 
 use super::fault::{Checked, Fault, require, within};

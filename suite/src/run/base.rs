@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::checkpoint::Checkpoint;
-use synergy_models::config::{GenerationConfig, Preset, VlmConfig};
 use synergy_models::image::ProcessorConfig;
+use synergy_models::qwen2_5_vl::config::{GenerationConfig, Preset, VlmConfig};
 use synergy_models::tokenizer::Tokenizer;
 use synergy_models::weights::{ComputeDtype, Parameters};
 

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
-use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::families::{Family, MAX_HOPS, Split};
-use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
+use synergy_grade::Grader;
+use synergy_grade::answer::Outcome;
 use synergy_models::generate::Sampling;
 use synergy_report::completion::Completion;
 use synergy_report::score::{cut_levels, score};

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
-use synergy_benchmarks::answer::Outcome;
-use synergy_benchmarks::grade::grade;
 use synergy_benchmarks::seed::Seed;
+use synergy_grade::answer::Outcome;
+use synergy_grade::grade;
 use synergy_models::generate::{Generated, Sampling};
 use synergy_report::cost::{Cost, StepFigures};
 

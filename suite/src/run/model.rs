@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use burn::tensor::Tensor;
 use synergy_models::checkpoint::{Checkpoint, Encoded, write_folder};
 use synergy_models::lora::Adapter;
-use synergy_models::vlm::Vlm;
+use synergy_models::qwen2_5_vl::vlm::Vlm;
 use synergy_models::weights::{Parameters, StoredDtype};
 
 use crate::device::Compute;
@@ -99,8 +99,8 @@ pub fn files_hash(dirs: &[&Path]) -> Result<String> {
 mod tests {
     use super::*;
     use burn::tensor::Device;
-    use synergy_models::config::{GenerationConfig, Preset, VlmConfig};
     use synergy_models::image::ProcessorConfig;
+    use synergy_models::qwen2_5_vl::config::{GenerationConfig, Preset, VlmConfig};
     use synergy_models::tokenizer::Tokenizer;
 
     fn model() -> Model {

@@ -80,7 +80,7 @@ mod tests {
     };
     use burn::tensor::Tensor;
     use rand::RngExt;
-    use synergy_models::vlm::Vlm;
+    use synergy_models::qwen2_5_vl::vlm::Vlm;
     use synergy_models::weights::Parameter;
 
     fn training(freeze: &[&str], target_modules: &[&str]) -> TrainingSpec {

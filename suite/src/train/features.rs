@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use burn::tensor::Tensor;
-use synergy_models::rope::Grid;
-use synergy_models::vlm::Vlm;
+use synergy_models::qwen2_5_vl::rope::Grid;
+use synergy_models::qwen2_5_vl::vlm::Vlm;
 use synergy_models::weights::Parameters;
 
 use crate::limits::{FEATURE_CACHE_BYTES, TOWER};

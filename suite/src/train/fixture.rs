@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use synergy_benchmarks::families::Split;
-use synergy_models::config::Preset;
-use synergy_models::rope::rope_index;
+use synergy_models::qwen2_5_vl::config::Preset;
+use synergy_models::qwen2_5_vl::rope::rope_index;
 
 use crate::device::Compute;
 use crate::recipe::{

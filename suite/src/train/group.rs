@@ -4,8 +4,8 @@
 //! costs is paid once.
 
 use anyhow::{Result, ensure};
-use synergy_models::config::VlmConfig;
-use synergy_models::rope::rope_index;
+use synergy_models::qwen2_5_vl::config::VlmConfig;
+use synergy_models::qwen2_5_vl::rope::rope_index;
 
 use crate::train::engine::Question;
 use crate::train::sequence::{Prompter, Sequence};

@@ -10,10 +10,11 @@
 use std::ops::Range;
 
 use burn::tensor::{DType, Device, Gradients as Grads, IndexingUpdateOp, Int, Tensor};
-use synergy_models::config::VlmConfig;
+use synergy_models::batch::index;
 use synergy_models::ops::{attention, block_mask};
+use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_models::qwen2_5_vl::names::{EMBEDDING, TOWER};
-use synergy_models::vlm::{Laid, Vlm, index};
+use synergy_models::qwen2_5_vl::vlm::{DecoderInput, Vlm};
 use synergy_models::weights::Parameters;
 use synergy_report::cost::StepFigures;
 
@@ -84,7 +85,7 @@ struct Piece {
 
 /// What the forward pass through the decoder leaves.
 struct Forward {
-    laid: Laid,
+    laid: DecoderInput,
     /// Hidden states before each layer, and behind the last.
     states: Vec<Tensor<2>>,
     /// Segments of a sequence whose attention is in blocks.
@@ -168,7 +169,7 @@ impl Piece {
 
 impl Passes<'_> {
     /// Embeds `piece`, its pictures' features by `model`, as the decoder sees it.
-    fn lay_out(&self, piece: &Piece, model: &Vlm) -> Laid {
+    fn lay_out(&self, piece: &Piece, model: &Vlm) -> DecoderInput {
         let batch = piece.batch();
         let (tokens, _) = token_batch(&batch.sequences, self.config);
         let pictures = batch.pictures();
@@ -193,7 +194,7 @@ impl Passes<'_> {
         let mut forward = Forward { states: vec![laid.x.clone()], laid, segments };
         for i in 0..self.plain.layout.decoder.num_layers {
             let x = forward.states[i].clone();
-            let Laid { num, rotary, mask, .. } = &forward.laid;
+            let DecoderInput { num, rotary, mask, .. } = &forward.laid;
             let decoder = &self.plain.decoder;
             let y = match mask {
                 Some(mask) => decoder.layer(i, x, *num, rotary, Some(mask), None),
@@ -297,9 +298,15 @@ impl Backward<'_> {
     }
 
     /// Layer `i` from the slope of its output to that of its input `x`.
-    fn layer(&mut self, i: usize, x: Tensor<2>, slope: Tensor<2>, laid: &Laid) -> Tensor<2> {
+    fn layer(
+        &mut self,
+        i: usize,
+        x: Tensor<2>,
+        slope: Tensor<2>,
+        laid: &DecoderInput,
+    ) -> Tensor<2> {
         let (x, tracked) = (state(x), self.trainable.with_grad());
-        let Laid { num, rotary, mask, .. } = laid;
+        let DecoderInput { num, rotary, mask, .. } = laid;
         let y = tracked.model.decoder.layer(i, x.clone(), *num, rotary, mask.as_ref(), None);
         let mut grads = (y * Tensor::from_inner(slope)).sum().backward();
         let dx = x.grad_remove(&mut grads).expect("a layer depends on its input");
@@ -313,7 +320,7 @@ impl Backward<'_> {
         i: usize,
         x: Tensor<2>,
         slope: Tensor<2>,
-        laid: &Laid,
+        laid: &DecoderInput,
         forward: &Forward,
     ) -> Tensor<2> {
         let decoder = &self.passes.plain.decoder;

@@ -8,9 +8,9 @@ use std::ops::Range;
 use anyhow::{Context as _, Result, ensure};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
-use synergy_models::config::VlmConfig;
 use synergy_models::generate::{Generated, Prompt, Sampling, generate, memory_bytes};
-use synergy_models::vlm::Vlm;
+use synergy_models::qwen2_5_vl::config::VlmConfig;
+use synergy_models::qwen2_5_vl::vlm::Vlm;
 use synergy_models::weights::{ComputeDtype, Parameters};
 
 use crate::device::Compute;
@@ -210,7 +210,7 @@ mod tests {
     use crate::run::base::Base;
     use crate::train::fixture::{base, compute, question};
     use proptest::prelude::*;
-    use synergy_models::config::Preset;
+    use synergy_models::qwen2_5_vl::config::Preset;
 
     /// A budget, and what a question's rows take: each a width, padded to the widest.
     fn cut(widths: &[usize], num_samples: usize, budget: usize) -> Vec<Chunk> {

@@ -10,12 +10,12 @@ use rand_chacha::ChaCha8Rng;
 use synergy_benchmarks::families::{Family, MAX_HOPS, NUM_CELLS, Split};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
+use synergy_models::batch::TokenBatch;
 use synergy_models::checkpoint::token_ids;
-use synergy_models::config::VlmConfig;
 use synergy_models::image::{Patches, ProcessorConfig};
-use synergy_models::rope::{Position, rope_index};
+use synergy_models::qwen2_5_vl::config::VlmConfig;
+use synergy_models::qwen2_5_vl::rope::{Position, rope_index};
 use synergy_models::tokenizer::{Message, Tokenizer};
-use synergy_models::vlm::TokenBatch;
 
 use crate::recipe::{Drawn, FAMILIES, PromptSpec};
 use crate::train::prompt::prompt;

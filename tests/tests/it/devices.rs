@@ -10,7 +10,7 @@ use std::path::Path;
 
 use synergy_benchmarks::families::Split;
 use synergy_benchmarks::seed::Seed;
-use synergy_models::vlm::Vlm;
+use synergy_models::qwen2_5_vl::vlm::Vlm;
 use synergy_suite::device::Compute;
 use synergy_suite::recipe::{OptimizerSpec, PromptSpec, TrainingSpec};
 use synergy_suite::run::base::Base;

@@ -170,7 +170,8 @@ fn what_becomes_golden_is_remembered_and_not_lessened() {
     let refused = project.run(&ACCEPT);
     let said = crate::refusal(&refused);
     assert!(
-        said.contains("the run holds less than the previous golden results: ") && said.contains("--replace"),
+        said.contains("the run holds less than the previous golden results: ")
+            && said.contains("--replace"),
         "{said}"
     );
     assert_eq!(project.read("golden/history.jsonl"), first);

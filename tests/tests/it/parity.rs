@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use synergy_benchmarks::seed::Seed;
-use synergy_models::config::VlmConfig;
 use synergy_models::image::{Patches, ProcessorConfig};
-use synergy_models::rope::{Grid, rope_index};
+use synergy_models::qwen2_5_vl::config::VlmConfig;
+use synergy_models::qwen2_5_vl::rope::{Grid, rope_index};
 use synergy_models::tokenizer::Tokenizer;
 use synergy_models::weights::Parameters;
 use synergy_suite::commands::inspect::Receipt;

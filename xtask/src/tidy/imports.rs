@@ -53,7 +53,7 @@ pub(super) fn check(files: &[File], found: &mut Vec<String>) {
                 let Some(inner) = path.strip_prefix(&["crate".to_owned()]) else { continue };
                 let Some((target, length)) = resolve(modules, inner) else { continue };
                 let is_up = inner.get(..length).is_some_and(|above| module.starts_with(above));
-                let counts = !(is_up && length > 0) || STRICT.contains(folder);
+                let counts = !is_up || STRICT.contains(folder);
                 if target.path != file.path && counts {
                     let name = inner.get(length).map_or("*", String::as_str).to_owned();
                     let arrow = arrows.entry((file.path.as_str(), target.path.as_str()));

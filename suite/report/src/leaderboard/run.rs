@@ -208,7 +208,7 @@ pub struct OutcomeShares {
     pub unparsed: f64,
 }
 
-/// A rate for each of [`synergy_benchmarks::style::REASONING_WORDS`], in their order.
+/// A rate for each of [`synergy_grade::style::REASONING_WORDS`], in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "each field is the word itself")]

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::difficulty::Level;
-use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
+use synergy_grade::Grader;
+use synergy_grade::answer::Outcome;
 use synergy_report::agreement::{Agreement, Verdicts};
 use synergy_report::analysis::{Analysis, Judged, analyze};
 use synergy_report::completion::Completion;

@@ -1,7 +1,7 @@
 //! Estimates against measured memory, published sizes and each other.
 
 use super::*;
-use synergy_models::config::{Preset, SpecialIds};
+use synergy_models::qwen2_5_vl::config::{Preset, SpecialIds};
 
 const SMOKE: &str = include_str!("../../../recipes/smoke.toml");
 const RL: &str = "[tables.trainings.rl]\n";
