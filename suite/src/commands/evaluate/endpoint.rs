@@ -67,18 +67,18 @@ pub struct Endpoint {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Drawing {
-    /// Sampling temperature; 0 takes the most probable token.
+    /// At least 0; 0 takes the most probable token.
     #[schemars(range(min = 0))]
     pub temperature: f64,
-    /// Probability mass that tokens are drawn from, above 0 and at most 1.
+    /// Above 0 and at most 1; 1 keeps all tokens.
     #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub top_p: f64,
-    /// Number of tokens that are drawn from; 0: all, and not sent, since not every endpoint knows it.
+    /// Tokens that are kept; 0 keeps all and is not sent, since not every endpoint knows it.
     pub top_k: usize,
-    /// The longest answer in tokens.
+    /// Tokens of the longest answer, at least 1.
     #[schemars(range(min = 1))]
     pub max_new_tokens: usize,
-    /// Seed of what is drawn.
+    /// Seed of all draws.
     pub seed: u64,
 }
 
