@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use synergy_benchmarks::datasets::reader::Skipped;
+use synergy_benchmarks::datasets::Skipped;
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
