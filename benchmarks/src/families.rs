@@ -23,6 +23,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumCount, IntoStaticStr, VariantArray};
+use synergy_hint::hint;
 
 pub use sheet::contact_sheet;
 
@@ -124,7 +125,10 @@ impl FromStr for Family {
 
     fn from_str(name: &str) -> Result<Family, Error> {
         let Some(family) = Family::ALL.into_iter().find(|family| family.name() == name) else {
-            bail!("unknown family `{name}`\nhint: {}", Family::ALL.map(Family::name).join(", "));
+            bail!(hint!(
+                "unknown family `{name}`",
+                ("{}", Family::ALL.map(Family::name).join(", "))
+            ));
         };
         Ok(family)
     }

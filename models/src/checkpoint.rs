@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
+use synergy_hint::{Explain as _, hint};
 
 use crate::generate::{Prompt, Sampling};
 use crate::image::{Patches, ProcessorConfig};
@@ -132,33 +133,36 @@ pub fn write_folder(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Resu
         Ok(mut entries) => entries.next().is_none(),
         Err(_) => !out.exists(),
     };
-    ensure!(is_free, "`{}` is there already\nhint: choose a new folder", out.display());
+    ensure!(is_free, hint!(("`{}` is there already", out.display()), "choose a new folder"));
     let Some(name) = out.file_name() else {
-        bail!("`{}` names no folder\nhint: choose a new folder", out.display());
+        bail!(hint!(("`{}` names no folder", out.display()), "choose a new folder"));
     };
     let part = out.with_file_name(format!("{}.part", name.to_string_lossy()));
     // It may be another's work, or a model's own folder: nothing is removed that was not made here.
     ensure!(
         !part.exists(),
-        "`{}` exists: another program is writing `{}`, or was killed while it did\n\
-         hint: remove it, or choose another folder",
-        part.display(),
-        out.display()
+        hint!(
+            (
+                "`{}` exists: another program is writing `{}`, or was killed while it did",
+                part.display(),
+                out.display()
+            ),
+            "remove it, or choose another folder"
+        )
     );
     let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
     let parents: Vec<&Path> = part.ancestors().skip(1).take_while(is_missing).collect();
     let create = || -> Result<()> {
         fs::create_dir_all(part.parent().unwrap_or(Path::new("")))
             .and_then(|()| fs::create_dir(&part))
-            .with_context(|| {
-                format!("failed to create `{}`\nhint: choose a folder of your own", part.display())
+            .explain(|| {
+                hint!(("failed to create `{}`", part.display()), "choose a folder of your own")
             })
     };
     let fill = || {
         write(&part)?;
-        fs::rename(&part, out).with_context(|| {
-            format!("failed to rename to `{}`\nhint: choose a new folder", out.display())
-        })
+        fs::rename(&part, out)
+            .explain(|| hint!(("failed to rename to `{}`", out.display()), "choose a new folder"))
     };
     // Nothing half-written stays; that removing fails too adds nothing to the error.
     let filled = create().and_then(|()| {
@@ -249,12 +253,12 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "the parents are gone too");
         write(true).unwrap();
         assert!(out.join("file").is_file());
-        assert!(write(true).unwrap_err().to_string().contains("is there already\nhint: "));
+        assert!(synergy_hint::text(&write(true).unwrap_err()).contains("is there already\nhint: "));
 
         // A folder that only looks like ours is somebody's.
         let (next, other) = (dir.path().join("next"), dir.path().join("next.part"));
         fs::create_dir(&other).unwrap();
-        let error = write_folder(&next, |_| Ok(())).unwrap_err().to_string();
+        let error = synergy_hint::text(&write_folder(&next, |_| Ok(())).unwrap_err());
         assert!(error.contains("next.part` exists: another") && other.is_dir(), "{error}");
     }
 
@@ -264,7 +268,9 @@ mod tests {
         let picture = RgbImage::new(60, 40);
         let refusal = |places: usize, pictures: usize| {
             let pictures = vec![picture.clone(); pictures];
-            checkpoint.encode(&[Message::user(places, "?")], &pictures).unwrap_err().to_string()
+            synergy_hint::text(
+                &checkpoint.encode(&[Message::user(places, "?")], &pictures).unwrap_err(),
+            )
         };
         assert!(
             refusal(2, 1).starts_with("prompt has 2 `<|image_pad|>`, pictures given: 1\nhint: ")

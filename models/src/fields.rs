@@ -8,9 +8,9 @@ use std::fmt::Display;
 use anyhow::{Result, anyhow, bail, ensure};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use synergy_hint::hint;
 
-pub(crate) const HINT: &str =
-    "hint: compare with the file that Hugging Face publishes for Qwen2.5-VL";
+pub(crate) const HINT: &str = "compare with the file that Hugging Face publishes for Qwen2.5-VL";
 
 /// One object of a JSON file of a checkpoint. Its fields are taken out by name; those left over are unknown.
 #[derive(Default)]
@@ -24,7 +24,7 @@ impl Section {
     /// Parses the text of a file.
     pub(crate) fn parse(text: &str) -> Result<Section> {
         let fields = serde_json::from_str(text)
-            .map_err(|e| anyhow!("not a whole JSON object: {e}\nhint: restore the file"))?;
+            .map_err(|e| anyhow!(hint!("not a whole JSON object: {e}", "restore the file")))?;
         Ok(Section { path: String::new(), fields })
     }
 
@@ -34,7 +34,7 @@ impl Section {
             None | Some(Value::Null) => Ok(None),
             Some(value) => serde_json::from_value(value)
                 .map(Some)
-                .map_err(|e| anyhow!("field `{}{name}`: {e}\n{HINT}", self.path)),
+                .map_err(|e| anyhow!(hint!(("field `{}{name}`: {e}", self.path), "{HINT}"))),
         }
     }
 
@@ -60,7 +60,7 @@ impl Section {
         {
             let list: Vec<String> = implemented.iter().map(|i| format!("`{i}`")).collect();
             let list = if list.is_empty() { "nothing".into() } else { list.join(" or ") };
-            bail!("`{}{name}` `{value}` is not implemented\nhint: {list} is", self.path);
+            bail!(hint!(("`{}{name}` `{value}` is not implemented", self.path), "{list} is"));
         }
         Ok(())
     }
@@ -72,7 +72,7 @@ impl Section {
 
     /// Makes the error of a field that is not there.
     pub(crate) fn missing(&self, name: &str) -> anyhow::Error {
-        anyhow!("field `{}{name}` is missing\n{HINT}", self.path)
+        anyhow!(hint!(("field `{}{name}` is missing", self.path), "{HINT}"))
     }
 
     /// Refuses fields that were not taken out and are not `inert`.
@@ -83,11 +83,15 @@ impl Section {
         names.sort();
         ensure!(
             names.is_empty(),
-            "unknown {} {}: what {} would change is not implemented\n\
-             hint: remove what changes nothing; a quantized or modified model does not run here",
-            if names.len() == 1 { "field" } else { "fields" },
-            names.join(", "),
-            if names.len() == 1 { "it" } else { "they" }
+            hint!(
+                (
+                    "unknown {} {}: what {} would change is not implemented",
+                    if names.len() == 1 { "field" } else { "fields" },
+                    names.join(", "),
+                    if names.len() == 1 { "it" } else { "they" }
+                ),
+                "remove what changes nothing; a quantized or modified model does not run here"
+            )
         );
         Ok(())
     }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use anyhow::{Result, ensure};
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
+use synergy_hint::hint;
 
 use crate::batch::{TokenBatch, index};
 use crate::generate::draw::{draw, seen};
@@ -88,11 +89,14 @@ impl Sampling {
         ] {
             ensure!(
                 holds && value.is_finite(),
-                "`{name}` is {value}\nhint: temperature must be at least 0, top_p above 0 and at most 1, \
+                hint!(
+                    "`{name}` is {value}",
+                    "temperature must be at least 0, top_p above 0 and at most 1, \
                  repetition_penalty above 0"
+                )
             );
         }
-        ensure!(self.max_new_tokens > 0, "`max_new_tokens` is 0\nhint: it must be at least 1");
+        ensure!(self.max_new_tokens > 0, hint!("`max_new_tokens` is 0", "it must be at least 1"));
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use image::RgbImage;
 use serde::Serialize;
+use synergy_hint::{Explain as _, hint};
 
 use crate::fields::Section;
 use crate::image::resample::bicubic;
@@ -114,8 +115,10 @@ impl ProcessorConfig {
         ] {
             ensure!(
                 ours == theirs,
-                "`{field}` is {ours} in the processor and {theirs} in the model\n\
-                 hint: the files belong to different models"
+                hint!(
+                    "`{field}` is {ours} in the processor and {theirs} in the model",
+                    "the files belong to different models"
+                )
             );
         }
         Ok(())
@@ -136,8 +139,10 @@ impl ProcessorConfig {
         let (long, short) = (height.max(width), height.min(width));
         ensure!(
             short > 0 && long <= short.saturating_mul(200),
-            "picture of {width} x {height} pixels is too thin\n\
-             hint: the longer side may be 200 times the shorter one"
+            hint!(
+                "picture of {width} x {height} pixels is too thin",
+                "the longer side may be 200 times the shorter one"
+            )
         );
         let (h, w, f) = (height as f64, width as f64, factor as f64);
         // Python's round, which the reference uses, sends halves to the even neighbor. A side may
@@ -173,18 +178,20 @@ impl ProcessorConfig {
     /// If there is no frame or they differ in size; see [`ProcessorConfig::smart_resize`].
     pub fn video_patches(&self, frames: &[RgbImage]) -> Result<Patches> {
         let first =
-            frames.first().context("a video has no frames\nhint: give at least one frame")?;
+            frames.first().explain(|| hint!("a video has no frames", "give at least one frame"))?;
         if let Some(index) = frames.iter().position(|f| f.dimensions() != first.dimensions()) {
             let (size, other) = (first.dimensions(), frames[index].dimensions());
-            bail!(
-                "frame 1 of the video has {} x {} pixels and frame {} has {} x {}\n\
-                 hint: all frames must have one size",
-                size.0,
-                size.1,
-                index + 1,
-                other.0,
-                other.1
-            );
+            bail!(hint!(
+                (
+                    "frame 1 of the video has {} x {} pixels and frame {} has {} x {}",
+                    size.0,
+                    size.1,
+                    index + 1,
+                    other.0,
+                    other.1
+                ),
+                "all frames must have one size"
+            ));
         }
         let (height, width) = self.smart_resize(first.height() as usize, first.width() as usize)?;
         let (side, depth) = (self.patch_size, self.temporal_patch_size);

@@ -8,13 +8,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use burn::tensor::{DType, Device, Tensor};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use synergy_hint::{Explain as _, hint};
 
 use crate::qwen2_5_vl::names::{EMBEDDING, module_name};
 use crate::qwen2_5_vl::shapes::NamedShape;
@@ -22,7 +23,7 @@ use crate::weights::{ComputeDtype, Parameter, Parameters, StoredDtype, write_ten
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
-const HINT: &str = "hint: compare with a file that PEFT writes";
+const HINT: &str = "compare with a file that PEFT writes";
 /// The prefix that PEFT puts before the names of modules.
 const PREFIX: &str = "base_model.model.";
 /// Fields of `adapter_config.json` that change nothing here.
@@ -99,22 +100,21 @@ impl LoraConfig {
             };
             ensure!(
                 off,
-                "`{name}` is {value}\nhint: only plain LoRA is implemented, with this field off"
+                hint!("`{name}` is {value}", "only plain LoRA is implemented, with this field off")
             );
         }
-        let field = |name: &str| {
-            fields.get(name).ok_or_else(|| anyhow!("field `{name}` is missing\n{HINT}"))
-        };
+        let field =
+            |name: &str| fields.get(name).explain(|| hint!("field `{name}` is missing", "{HINT}"));
         let r = field("r")?.as_u64().unwrap_or(0) as usize;
         let lora_alpha = field("lora_alpha")?.as_f64().unwrap_or(f64::NAN);
-        ensure!(r > 0, "rank `r` is {}\nhint: give a whole number, at least 1", fields["r"]);
+        ensure!(r > 0, hint!(("rank `r` is {}", fields["r"]), "give a whole number, at least 1"));
         ensure!(
             lora_alpha.is_finite(),
-            "`lora_alpha` is not a finite number\nhint: give a number such as 16"
+            hint!("`lora_alpha` is not a finite number", "give a number such as 16")
         );
-        let target_modules = serde_json::from_value(field("target_modules")?.clone())
-            .with_context(|| {
-                format!("`target_modules` is neither a pattern nor a list of names\n{HINT}")
+        let target_modules =
+            serde_json::from_value(field("target_modules")?.clone()).explain(|| {
+                hint!("`target_modules` is neither a pattern nor a list of names", "{HINT}")
             })?;
         let use_rslora = fields.get("use_rslora").and_then(Value::as_bool).unwrap_or(false);
         Ok(LoraConfig { r, lora_alpha, target_modules, use_rslora })
@@ -160,8 +160,8 @@ impl LoraConfig {
         let pattern = match &self.target_modules {
             TargetModules::Names(_) => None,
             TargetModules::Pattern(text) => {
-                Some(Regex::new(&format!("^(?:{text})$")).with_context(|| {
-                    format!("`target_modules` is not a regular expression: {text}\n{HINT}")
+                Some(Regex::new(&format!("^(?:{text})$")).explain(|| {
+                    hint!("`target_modules` is not a regular expression: {text}", "{HINT}")
                 })?)
             }
         };
@@ -179,9 +179,10 @@ impl LoraConfig {
         let weights: Vec<&NamedShape> = shapes.iter().filter(changes).collect();
         ensure!(
             !weights.is_empty(),
-            "no linear layer matches `target_modules` {}\n\
-             hint: names are like model.language_model.layers.0.self_attn.q_proj",
-            json!(self.target_modules)
+            hint!(
+                ("no linear layer matches `target_modules` {}", json!(self.target_modules)),
+                "names are like model.language_model.layers.0.self_attn.q_proj"
+            )
         );
         Ok(weights)
     }
@@ -471,7 +472,7 @@ mod tests {
                 std::fs::copy(source.join(file), dir.path().join(file)).unwrap();
             }
             edit(dir.path());
-            format!("{:#}", Adapter::read(dir.path(), &base, &fixtures::device()).unwrap_err())
+            synergy_hint::text(&Adapter::read(dir.path(), &base, &fixtures::device()).unwrap_err())
         };
         let field = |name: &'static str, value: Value| {
             refusal(&move |dir| {

@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
+use synergy_hint::hint;
 
 use crate::merge::report::{Figures, MergeReport};
 use crate::weights::{Parameter, Parameters};
@@ -83,18 +84,21 @@ impl MergeSpec {
     pub fn check(&self) -> Result<()> {
         ensure!(
             (0.0..=1.0).contains(&self.share),
-            "share {} is outside its range\nhint: give a number from 0 to 1",
-            self.share
+            hint!(("share {} is outside its range", self.share), "give a number from 0 to 1")
         );
         ensure!(
             self.density > 0.0 && self.density <= 1.0,
-            "density {} is outside its range\nhint: give a number above 0 and at most 1",
-            self.density
+            hint!(
+                ("density {} is outside its range", self.density),
+                "give a number above 0 and at most 1"
+            )
         );
         ensure!(
             self.lambda.is_finite(),
-            "lambda {} is not finite\nhint: 1 leaves the merged difference as it is",
-            self.lambda
+            hint!(
+                ("lambda {} is not finite", self.lambda),
+                "1 leaves the merged difference as it is"
+            )
         );
         Ok(())
     }
@@ -120,7 +124,10 @@ pub fn merge(
     for other in [a, b] {
         ensure!(
             other.names().eq(base.names()),
-            "the models have tensors of different names\nhint: merge models of one architecture and size"
+            hint!(
+                "the models have tensors of different names",
+                "merge models of one architecture and size"
+            )
         );
     }
     let mut figures = Figures::default();
@@ -130,10 +137,14 @@ pub fn merge(
         for other in [of_a, of_b] {
             ensure!(
                 other.shape == p.shape,
-                "`{name}` has shape {:?} in one model and {:?} in another\n\
-                 hint: merge models of one architecture and size",
-                p.shape,
-                other.shape
+                hint!(
+                    (
+                        "`{name}` has shape {:?} in one model and {:?} in another",
+                        p.shape,
+                        other.shape
+                    ),
+                    "merge models of one architecture and size"
+                )
             );
         }
         let (values_a, values_b, values) = (of_a.to_vec(), of_b.to_vec(), p.to_vec());
@@ -401,13 +412,13 @@ mod tests {
     fn models_that_differ_in_shape_and_shares_out_of_range_are_refused() {
         let (_, tied) = crate::tests::fixtures::model("model-tied");
         let (_, untied) = crate::tests::fixtures::model("model-untied");
-        let error = merge(&LINEAR, &tied, &untied, &tied).unwrap_err().to_string();
+        let error = synergy_hint::text(&merge(&LINEAR, &tied, &untied, &tied).unwrap_err());
         assert_eq!(
             error,
             "the models have tensors of different names\nhint: merge models of one architecture and size"
         );
         let much = MergeSpec { share: 1.5, ..LINEAR };
-        let error = merge(&much, &tied, &tied, &tied).unwrap_err().to_string();
+        let error = synergy_hint::text(&merge(&much, &tied, &tied, &tied).unwrap_err());
         assert_eq!(error, "share 1.5 is outside its range\nhint: give a number from 0 to 1");
         let (same, report) = merge(&LINEAR, &tied, &tied, &tied).unwrap();
         assert_eq!(same.to_bytes(), tied.to_bytes());

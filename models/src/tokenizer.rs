@@ -15,6 +15,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value as Json;
+use synergy_hint::hint;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -123,10 +124,14 @@ impl Tokenizer {
         let have = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
         ensure!(
             have <= config.vocab_size,
-            "tokenizer `{}` has {have} entries, the model {}\n\
-             hint: tokenizer.json and config.json belong to different models",
-            path.display(),
-            config.vocab_size
+            hint!(
+                (
+                    "tokenizer `{}` has {have} entries, the model {}",
+                    path.display(),
+                    config.vocab_size
+                ),
+                "tokenizer.json and config.json belong to different models"
+            )
         );
         let video = inner.token_to_id(VIDEO_PAD);
         for (token, id, field, want) in [
@@ -142,9 +147,13 @@ impl Tokenizer {
         ] {
             ensure!(
                 id == want,
-                "tokenizer `{}` numbers `{token}` otherwise than `{field}` of config.json\n\
-                 hint: tokenizer.json and config.json belong to different models",
-                path.display()
+                hint!(
+                    (
+                        "tokenizer `{}` numbers `{token}` otherwise than `{field}` of config.json",
+                        path.display()
+                    ),
+                    "tokenizer.json and config.json belong to different models"
+                )
             );
         }
         Tokenizer::new(inner, ids, settings)
@@ -250,7 +259,7 @@ impl Tokenizer {
             };
             ensure!(
                 places == given,
-                "prompt has {places} `{marker}`, {what}s given: {given}\nhint: {hint}"
+                hint!("prompt has {places} `{marker}`, {what}s given: {given}", "{hint}")
             );
         }
         let (mut images, mut videos) = (num_image_tokens.iter(), num_video_tokens.iter());
@@ -305,16 +314,16 @@ fn vocabulary(json: &str, config: &TokenizerConfig) -> Result<(tokenizers::Token
         added_tokens: Vec<Numbered>,
     }
 
-    let damaged = "hint: the file is damaged or of another kind; copy it from the checkpoint again";
+    let damaged = "the file is damaged or of another kind; copy it from the checkpoint again";
     let mut inner: tokenizers::Tokenizer =
-        json.parse().map_err(|e| anyhow!("does not parse: {e}\n{damaged}"))?;
-    let added: Added =
-        serde_json::from_str(json).map_err(|e| anyhow!("does not parse: {e}\n{damaged}"))?;
+        json.parse().map_err(|e| anyhow!(hint!("does not parse: {e}", "{damaged}")))?;
+    let added: Added = serde_json::from_str(json)
+        .map_err(|e| anyhow!(hint!("does not parse: {e}", "{damaged}")))?;
     inner.with_padding(None);
     inner.with_truncation(None).expect("only a length can be refused");
     let id = |token: &str| {
         inner.token_to_id(token).ok_or_else(|| {
-            anyhow!("lacks `{token}`\nhint: this suite runs tokenizers of Qwen2.5-VL")
+            anyhow!(hint!("lacks `{token}`", "this suite runs tokenizers of Qwen2.5-VL"))
         })
     };
     let ids = SpecialIds {
@@ -333,10 +342,10 @@ fn vocabulary(json: &str, config: &TokenizerConfig) -> Result<(tokenizers::Token
     let numbered = added.added_tokens.iter().map(|token| (token.id, token.content.as_str()));
     for (id, token) in numbered.chain(listed) {
         if inner.token_to_id(token) != Some(id) {
-            bail!(
-                "does not give `{token}` the id {id} that is written for it\n\
-                 hint: tokenizer.json and tokenizer_config.json must list the same added tokens"
-            );
+            bail!(hint!(
+                "does not give `{token}` the id {id} that is written for it",
+                "tokenizer.json and tokenizer_config.json must list the same added tokens"
+            ));
         }
     }
     // With all bytes among its entries it can encode any string.
@@ -347,7 +356,7 @@ fn vocabulary(json: &str, config: &TokenizerConfig) -> Result<(tokenizers::Token
     let decoded = encoded.and_then(|ids| inner.decode(&ids, true));
     ensure!(
         bytes && decoded.is_ok_and(|text| text == probe),
-        "is not a byte-level BPE\nhint: this suite runs tokenizers of Qwen2.5-VL"
+        hint!("is not a byte-level BPE", "this suite runs tokenizers of Qwen2.5-VL")
     );
     Ok((inner, ids))
 }
@@ -531,7 +540,7 @@ mod tests {
             (&[2, 1], &[], "prompt has 1 `<|video_pad|>`, videos given: 0\nhint: give one video"),
             (&[2, 1], &[3, 3], "prompt has 1 `<|video_pad|>`, videos given: 2\nhint: put"),
         ] {
-            let error = QWEN.expand(&marked, images, videos).unwrap_err().to_string();
+            let error = synergy_hint::text(&QWEN.expand(&marked, images, videos).unwrap_err());
             assert!(error.starts_with(cause), "{error}");
         }
     }

@@ -19,6 +19,7 @@ use safetensors::{Dtype, SafeTensorError, View};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use strum::IntoStaticStr;
+use synergy_hint::{Explain as _, hint};
 
 use crate::qwen2_5_vl::config::VlmConfig;
 use crate::qwen2_5_vl::names::{EMBEDDING, HEAD, published_name};
@@ -140,7 +141,7 @@ impl Parameters {
         }
         faults.extend(stored.keys().map(|name| format!("unused `{name}`")));
         if !faults.is_empty() {
-            bail!("{}\nhint: the weights belong to another model", faults.join(", "));
+            bail!(hint!(("{}", faults.join(", ")), "the weights belong to another model"));
         }
         let read = |(name, tensor): (String, StoredTensor)| {
             let values = tensor.read(&name)?;
@@ -457,10 +458,10 @@ pub(crate) fn write_views<'a, V: View>(
         std::fs::set_permissions(&part, usual)?;
         Ok(std::fs::rename(&part, path)?)
     };
-    write().with_context(|| {
-        format!(
-            "failed to write `{}`\nhint: is the folder writable and the disk not full?",
-            path.display()
+    write().explain(|| {
+        hint!(
+            ("failed to write `{}`", path.display()),
+            "is the folder writable and the disk not full?"
         )
     })
 }
@@ -668,7 +669,7 @@ mod tests {
             file.write_all_at(&[byte], at as u64).unwrap();
             match read {
                 Err(error) => {
-                    assert!(format!("{error:#}").contains("\nhint: "), "{error:#}");
+                    assert!(synergy_hint::text(&error).contains("\nhint: "), "{error:#}");
                     num_refused += 1;
                 }
                 Ok(read) => assert_eq!(read.to_bytes(), whole, "bit {bit}"),

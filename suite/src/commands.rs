@@ -28,6 +28,7 @@ use std::sync::Mutex;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
+use synergy_hint::hint;
 
 use crate::run::event::interrupted;
 
@@ -134,11 +135,8 @@ fn within_memory(work: impl FnOnce() -> Result<u8>) -> Result<u8> {
     std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let lacked = LACKED.lock().ok().and_then(|mut lacked| lacked.take());
         match lacked {
-            Some(line) => bail!(
-                "the device has too little memory: {line}\n\
-                 hint: `synergy plan` shows what each stage takes; a smaller micro_batch_size or max_packed_tokens, \
-                 gradient_checkpointing, lora or a larger card"
-            ),
+            Some(line) => bail!(hint!("the device has too little memory: {line}", "`synergy plan` shows what each stage takes; a smaller micro_batch_size or max_packed_tokens, \
+                 gradient_checkpointing, lora or a larger card")),
             None => std::panic::resume_unwind(panic),
         }
     })
@@ -163,7 +161,7 @@ mod tests {
             std::thread::scope(|scope| scope.spawn(|| panic!("{message}")).join())
                 .map_err(|panic| std::panic::resume_unwind(panic))
         };
-        let error = within_memory(in_a_thread).unwrap_err().to_string();
+        let error = synergy_hint::text(&within_memory(in_a_thread).unwrap_err());
         assert!(
             error.starts_with(
                 "the device has too little memory: Internal torch error: CUDA out of memory. Tried to allocate 2.00 \

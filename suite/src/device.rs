@@ -11,9 +11,10 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use burn::tensor::Device;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use synergy_hint::{Explain as _, hint};
 use synergy_models::weights::ComputeDtype;
 
 use crate::limits::{CARD_PARTS, ROLLOUT_BYTES};
@@ -70,7 +71,7 @@ impl FromStr for DeviceName {
             ("libtorch", _) => Ok(DeviceName::LibTorch),
             ("cuda", _) => Ok(DeviceName::Cuda(0)),
             (_, Some(card)) => Ok(DeviceName::Cuda(card)),
-            _ => bail!("unknown device `{name}`\nhint: auto, flex, libtorch, cuda or cuda:N"),
+            _ => bail!(hint!("unknown device `{name}`", "auto, flex, libtorch, cuda or cuda:N")),
         }
     }
 }
@@ -102,8 +103,8 @@ impl Compute {
             if place == Place::Card { 1 } else { num_threads.unwrap_or(cores).max(1) };
         let start = || ThreadPoolBuilder::new().num_threads(num_threads).build().map(Arc::new);
         let pool = (num_threads > 1).then(start).transpose();
-        let pool = pool.with_context(|| {
-            format!("failed to start {num_threads} threads\nhint: ask for fewer with --threads")
+        let pool = pool.explain(|| {
+            hint!("failed to start {num_threads} threads", "ask for fewer with --threads")
         })?;
         let device = device.unwrap_or_else(Device::flex);
         let card_bytes = (place == Place::Card).then(card_bytes).flatten();
@@ -134,7 +135,10 @@ impl Compute {
     pub fn takes(&self, dtype: ComputeDtype) -> Result<()> {
         ensure!(
             dtype == ComputeDtype::F32 || self.name != "flex",
-            "the device flex does not compute in bf16\nhint: bf16 needs --device libtorch or cuda"
+            hint!(
+                "the device flex does not compute in bf16",
+                "bf16 needs --device libtorch or cuda"
+            )
         );
         Ok(())
     }
@@ -210,13 +214,20 @@ mod libtorch {
         let count = cards()?;
         ensure!(
             count > 0,
-            "there is no CUDA device\n\
-             hint: `cargo xtask doctor` says whether driver and libtorch fit; --device libtorch computes on the CPU"
+            hint!(
+                "there is no CUDA device",
+                "`cargo xtask doctor` says whether driver and libtorch fit; --device libtorch computes on the CPU"
+            )
         );
         ensure!(
             card < count,
-            "there is no device cuda:{card}\nhint: cuda:0{}",
-            if count > 1 { format!(" to cuda:{}", count - 1) } else { String::new() }
+            hint!(
+                "there is no device cuda:{card}",
+                (
+                    "cuda:0{}",
+                    if count > 1 { format!(" to cuda:{}", count - 1) } else { String::new() }
+                )
+            )
         );
         Ok(Device::libtorch_cuda(card))
     }
@@ -227,12 +238,13 @@ mod libtorch {
 mod libtorch {
     use anyhow::{Result, bail};
     use burn::tensor::Device;
+    use synergy_hint::hint;
 
     pub(super) fn cards() -> Result<usize> {
-        bail!(
-            "this build has no libtorch\n\
-             hint: `cargo xtask libtorch` provides it; any `cargo xtask …` with --device libtorch builds with it"
-        )
+        bail!(hint!(
+            "this build has no libtorch",
+            "`cargo xtask libtorch` provides it; any `cargo xtask …` with --device libtorch builds with it"
+        ))
     }
 
     pub(super) fn cpu() -> Result<Device> {
@@ -260,11 +272,11 @@ mod tests {
     #[test]
     fn a_device_that_is_not_there_is_refused_with_a_hint() {
         for name in ["abacus", "cuda:", "cuda:-1", "flex:0"] {
-            let error = Compute::open(name, None).unwrap_err().to_string();
+            let error = synergy_hint::text(&Compute::open(name, None).unwrap_err());
             assert!(error.starts_with(&format!("unknown device `{name}`\nhint: ")), "{error}");
         }
         // No machine has so many cards, with libtorch or without.
-        let error = Compute::open("cuda:99", None).unwrap_err().to_string();
+        let error = synergy_hint::text(&Compute::open("cuda:99", None).unwrap_err());
         assert!(error.contains("\nhint: "), "{error}");
     }
 
@@ -286,7 +298,7 @@ mod tests {
     fn flex_refuses_bf16_with_a_hint() {
         let flex = Compute::open("flex", Some(1)).unwrap();
         flex.takes(ComputeDtype::F32).unwrap();
-        let error = flex.takes(ComputeDtype::Bf16).unwrap_err().to_string();
+        let error = synergy_hint::text(&flex.takes(ComputeDtype::Bf16).unwrap_err());
         assert!(error.ends_with("\nhint: bf16 needs --device libtorch or cuda"), "{error}");
     }
 

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::families::Family;
 use synergy_grade::Grader;
+use synergy_hint::{Explain as _, hint};
 use synergy_models::generate::Sampling;
 use synergy_models::qwen2_5_vl::config::{Preset, SpecialIds, VlmConfig};
 use synergy_models::qwen2_5_vl::shapes::{NamedShape, shapes};
@@ -285,10 +286,10 @@ impl Recipe {
     /// # Errors
     /// If a file is missing, has an unknown key or lacks one, or asks for what cannot be done.
     pub fn read(path: &Path) -> Result<Recipe> {
-        Recipe::of(&File::with_extended(path)?).with_context(|| {
-            format!(
-                "unusable recipe `{}`\nhint: suite/src/recipe.rs and suite/src/recipe/ explain every key",
-                path.display()
+        Recipe::of(&File::with_extended(path)?).explain(|| {
+            hint!(
+                ("unusable recipe `{}`", path.display()),
+                "suite/src/recipe.rs and suite/src/recipe/ explain every key"
             )
         })
     }
@@ -306,7 +307,7 @@ impl Recipe {
         // Before stages that name them, so that an error has the line of the table.
         written.table::<Tables>("tables")?;
         let recipe: Recipe = written.resolved()?;
-        recipe.check().map_err(|fault| written.located(&fault))?;
+        recipe.check().map_err(|fault| written.located(fault))?;
         Ok(recipe)
     }
 
@@ -325,7 +326,7 @@ impl Recipe {
         }
         let Some((name, stage)) = self.stages.get_key_value(name) else {
             let known: Vec<&str> = self.stages.keys().map(String::as_str).collect();
-            return Err(anyhow!("no stage `{name}`\nhint: stages are {}", known.join(", ")));
+            return Err(anyhow!(hint!("no stage `{name}`", ("stages are {}", known.join(", ")))));
         };
         if path.contains(&name.as_str()) {
             return Err(anyhow!(
@@ -379,9 +380,7 @@ impl Recipe {
     /// If the recipe has no gate.
     pub fn gate(&self) -> Result<&GateSpec> {
         let name = &self.name;
-        self.gate
-            .as_ref()
-            .with_context(|| format!("recipe `{name}` has no gate\nhint: a table [gate]"))
+        self.gate.as_ref().explain(|| hint!("recipe `{name}` has no gate", "a table [gate]"))
     }
 
     /// Checks a stage by itself and against those that it names.
@@ -389,7 +388,7 @@ impl Recipe {
         require!(
             name != BASE,
             "kind",
-            "a stage cannot be called `{BASE}`\nhint: that is what training starts from"
+            hint!("a stage cannot be called `{BASE}`", "that is what training starts from")
         );
         stage.check()?;
         for input in stage.inputs() {
@@ -405,14 +404,18 @@ impl Recipe {
         require!(
             !uses_muon || stage.training().is_none_or(|t| t.lora.is_none()),
             "optimizer",
-            "Muon is for whole matrices, and the stage learns the factors of an adapter\n\
-             hint: an optimizer with muon_learning_rate = 0.0"
+            hint!(
+                "Muon is for whole matrices, and the stage learns the factors of an adapter",
+                "an optimizer with muon_learning_rate = 0.0"
+            )
         );
         require!(
             !stage.keeps_best() || self.validation.is_some(),
             "checkpoint",
-            "the recipe has no questions to choose the best checkpoint by\n\
-             hint: a table [validation], or checkpoint = \"last\""
+            hint!(
+                "the recipe has no questions to choose the best checkpoint by",
+                "a table [validation], or checkpoint = \"last\""
+            )
         );
         Ok(())
     }
@@ -456,14 +459,17 @@ impl Recipe {
         require!(
             stage == BASE || self.is_base() || !(taken || name == "levels"),
             "name",
-            "regime `{name}` has the name of the baseline or a control\nhint: give it another name"
+            hint!(
+                "regime `{name}` has the name of the baseline or a control",
+                "give it another name"
+            )
         );
         self.walk(stage, &mut Vec::new())
             .map_err(|cause| Fault::at("stage", anyhow!("regime `{name}`: {cause}")))?;
         require!(
             self.stages.get(stage).is_none_or(|s| s.output() == Output::Checkpoint),
             "stage",
-            "regime `{name}` ends with `{stage}`, which is data\nhint: name a stage that trains"
+            hint!("regime `{name}` ends with `{stage}`, which is data", "name a stage that trains")
         );
         Ok(())
     }
@@ -475,7 +481,11 @@ impl Recipe {
             "recipe version {} is not {VERSION}, which this suite reads",
             self.version
         );
-        require!(!self.seeds.is_empty(), "seeds", "the recipe has no seeds\nhint: `seeds = [1]`");
+        require!(
+            !self.seeds.is_empty(),
+            "seeds",
+            hint!("the recipe has no seeds", "`seeds = [1]`")
+        );
         let twice = self.seeds.iter().enumerate().find(|(i, seed)| self.seeds[..*i].contains(seed));
         require!(
             twice.is_none(),
@@ -487,8 +497,10 @@ impl Recipe {
             require!(
                 (VOCAB_MIN..=VOCAB_MAX).contains(&vocab_size),
                 "model",
-                "vocab_size = {vocab_size} is outside its range: {VOCAB_MIN} to {VOCAB_MAX}\n\
-                 hint: every byte has an entry of its own, so the smallest is {VOCAB_MIN}"
+                hint!(
+                    "vocab_size = {vocab_size} is outside its range: {VOCAB_MIN} to {VOCAB_MAX}",
+                    "every byte has an entry of its own, so the smallest is {VOCAB_MIN}"
+                )
             );
         }
         self.check_tables()?;
@@ -511,17 +523,17 @@ fn check_input(stage: &StageSpec, input: &Input<'_>, other: &StageSpec) -> Check
         Role::Start | Role::Parent => require!(
             output == Output::Checkpoint,
             key,
-            "`{name}` is data, not a model\nhint: name a stage that trains"
+            hint!("`{name}` is data, not a model", "name a stage that trains")
         ),
         Role::Examples | Role::Demonstrations => require!(
             output != Output::Checkpoint,
             key,
-            "`{name}` is a model, not data\nhint: name a stage of kind teacher, sample or mix"
+            hint!("`{name}` is a model, not data", "name a stage of kind teacher, sample or mix")
         ),
         Role::Unsolved | Role::Solved => require!(
             output == Output::Sample,
             key,
-            "`{name}` does not ask a model\nhint: name a stage of kind sample"
+            hint!("`{name}` does not ask a model", "name a stage of kind sample")
         ),
     }
     // The two may ask different numbers of the same questions.
@@ -538,7 +550,7 @@ fn check_input(stage: &StageSpec, input: &Input<'_>, other: &StageSpec) -> Check
         require!(
             same(asks, asked),
             key,
-            "its questions are not those of `{name}`\nhint: give both the same split and hops"
+            hint!("its questions are not those of `{name}`", "give both the same split and hops")
         );
     }
     Ok(())
@@ -668,7 +680,7 @@ mod tests {
         assert_eq!(Recipe::parse(&toml::to_string(&recipe).unwrap()).unwrap(), recipe);
         assert!(!toml::to_string(&Recipe::parse(SMALL).unwrap()).unwrap().contains("lora"));
         let muon = good.replacen("muon_learning_rate = 0.0", "muon_learning_rate = 1e-3", 1);
-        let said = Recipe::parse(&muon).unwrap_err().to_string();
+        let said = synergy_hint::text(&Recipe::parse(&muon).unwrap_err());
         let line: usize = said["line ".len()..].split(':').next().unwrap().parse().unwrap();
         assert_eq!(muon.lines().nth(line - 1), Some("optimizer = \"rl\""), "{said}");
         assert!(said.contains("Muon is for whole matrices") && said.contains("\nhint: "), "{said}");

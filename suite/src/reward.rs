@@ -9,6 +9,7 @@ use synergy_benchmarks::families::{Family, Split};
 use synergy_benchmarks::sample::Sample;
 use synergy_grade::answer::{Outcome, boxes, equivalent, format_reward};
 use synergy_grade::{Grader, grade};
+use synergy_hint::hint;
 
 /// What an answer of RL earns: `accuracy_weight` if it is right, `format_weight` if it has the form.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -117,8 +118,10 @@ pub fn audit(spec: &RewardSpec, grader: Grader) -> Result<()> {
             && format_weight >= 0.0
             && accuracy_weight.is_finite()
             && format_weight.is_finite(),
-        "accuracy_weight {accuracy_weight} and format_weight {format_weight} reward no right answer\n\
-         hint: the study's are 0.9 and 0.1"
+        hint!(
+            "accuracy_weight {accuracy_weight} and format_weight {format_weight} reward no right answer",
+            "the study's are 0.9 and 0.1"
+        )
     );
     for family in Family::ALL {
         let samples: Vec<Sample> = (0..AUDITED)
@@ -132,15 +135,19 @@ pub fn audit(spec: &RewardSpec, grader: Grader) -> Result<()> {
             for (trick, text) in degenerate(sample, &prompt, &others) {
                 let earned = reward(spec, grader, &text, sample, true).total;
                 if earned > format_weight + 1e-12 {
-                    bail!(
-                        "the reward pays {earned} for {trick} (`{text}` where `{}` is right)\n\
-                         hint: {}",
-                        sample.answer,
-                        match spec.answer {
-                            AnswerRule::LastBox => "answer = \"only_box\"",
-                            AnswerRule::OnlyBox => "grader = \"synergy-1\" or \"boxed-1\"",
-                        }
-                    );
+                    bail!(hint!(
+                        (
+                            "the reward pays {earned} for {trick} (`{text}` where `{}` is right)",
+                            sample.answer
+                        ),
+                        (
+                            "{}",
+                            match spec.answer {
+                                AnswerRule::LastBox => "answer = \"only_box\"",
+                                AnswerRule::OnlyBox => "grader = \"synergy-1\" or \"boxed-1\"",
+                            }
+                        )
+                    ));
                 }
             }
         }
@@ -186,13 +193,13 @@ mod tests {
             audit(&STUDY, grader).unwrap();
         }
         // A grader that takes the last number of a box pays for listing all.
-        let error = audit(&STUDY, Grader::MathVerify).unwrap_err().to_string();
+        let error = synergy_hint::text(&audit(&STUDY, Grader::MathVerify).unwrap_err());
         assert!(error.starts_with("the reward pays 1 for all options in one box"), "{error}");
         let lenient = RewardSpec { answer: AnswerRule::LastBox, ..STUDY };
-        let error = audit(&lenient, Grader::Boxed1).unwrap_err().to_string();
+        let error = synergy_hint::text(&audit(&lenient, Grader::Boxed1).unwrap_err());
         assert!(error.starts_with("the reward pays 1 for a box for every option"), "{error}");
         let upside_down = RewardSpec { accuracy_weight: 0.0, ..STUDY };
-        let error = audit(&upside_down, Grader::Boxed1).unwrap_err().to_string();
+        let error = synergy_hint::text(&audit(&upside_down, Grader::Boxed1).unwrap_err());
         assert!(error.contains("reward no right answer\nhint: "), "{error}");
     }
 }

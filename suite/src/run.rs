@@ -27,6 +27,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::json;
 use synergy_benchmarks::difficulty::Level;
+use synergy_hint::{Explain as _, hint, text};
 use synergy_models::checkpoint::Checkpoint;
 use synergy_models::qwen2_5_vl::config::{GenerationConfig, VlmConfig};
 use synergy_models::qwen2_5_vl::shapes::shapes;
@@ -141,22 +142,21 @@ pub fn recipe_of(profile: &str) -> Result<Recipe> {
     let path = Path::new(RECIPES).join(format!("{profile}.toml"));
     if !path.is_file() {
         let mut known: Vec<String> = std::fs::read_dir(RECIPES)
-            .with_context(|| {
-                format!("no folder `{RECIPES}`\nhint: run inside the project's folder")
-            })?
+            .explain(|| hint!("no folder `{RECIPES}`", "run inside the project's folder"))?
             .filter_map(|entry| {
                 Some(entry.ok()?.path().file_stem()?.to_string_lossy().into_owned())
             })
             .collect();
         known.sort();
-        bail!("unknown profile `{profile}`\nhint: profiles are {}", known.join(", "));
+        bail!(hint!("unknown profile `{profile}`", ("profiles are {}", known.join(", "))));
     }
     let recipe = Recipe::read(&path)?;
     ensure!(
         recipe.name == profile,
-        "recipe `{}` calls itself `{}`\nhint: its name is the file's",
-        path.display(),
-        recipe.name
+        hint!(
+            ("recipe `{}` calls itself `{}`", path.display(), recipe.name),
+            "its name is the file's"
+        )
     );
     Ok(recipe)
 }
@@ -188,7 +188,7 @@ pub fn dry_run(recipe: &Recipe, options: &Options, as_json: bool) -> Result<Stri
         ModelSpec::Published { path } if path.is_dir() => VlmConfig::read(path)?,
         ModelSpec::Published { path } => {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let config = VlmConfig::published(&name).with_context(|| base::no_checkpoint(path))?;
+            let config = VlmConfig::published(&name).explain(|| base::no_checkpoint(path))?;
             lacking += &format!(
                 "  there is no `{}` yet: sizes are those that its owners publish\n",
                 path.display()
@@ -199,7 +199,7 @@ pub fn dry_run(recipe: &Recipe, options: &Options, as_json: bool) -> Result<Stri
     };
     lacking.extend(evaluation::left_out(recipe).map(|line| line + "\n"));
     if let Err(error) = takes(recipe, &compute) {
-        lacking += &format!("  {}\n", error.to_string().replace("\nhint: ", ": "));
+        lacking += &format!("  {}\n", text(&error).replace("\nhint: ", ": "));
     }
     let plan = plan(recipe, &sketch(recipe, &config, &compute, options.variant, &files)?);
     if as_json {
@@ -276,13 +276,14 @@ pub fn trained(recipe: &Recipe, options: &Options, regime: &str) -> Result<Model
     let plan = plan(recipe, &inputs);
     let Some(row) = plan.rows.iter().find(|row| row.name == regime) else {
         let known: Vec<&str> = recipe.regimes.iter().map(|r| r.name.as_str()).collect();
-        bail!("unknown regime `{regime}`\nhint: regimes are {}", known.join(", "));
+        bail!(hint!("unknown regime `{regime}`", ("regimes are {}", known.join(", "))));
     };
     ensure!(
         row.checkpoint == base.key || store.has(&row.checkpoint),
-        "regime `{regime}` has not been trained with these sources\n\
-         hint: cargo xtask reproduce --profile {}",
-        recipe.name
+        hint!(
+            "regime `{regime}` has not been trained with these sources",
+            ("cargo xtask reproduce --profile {}", recipe.name)
+        )
     );
     let parameters = artifact::checkpoint(&store, &row.checkpoint, &base, &compute.device, None)?;
     let Prompter { config, tokenizer, processor, .. } = base.prompter;
@@ -387,10 +388,10 @@ pub fn train_base(recipe: &Recipe, options: &Options, out: &Path) -> Result<()> 
 /// If the recipe does not start from a kept base, or the base is damaged.
 pub fn gate(recipe: &Recipe, options: &Options, per_family: usize) -> Result<GateReport> {
     let ModelSpec::Kept { path, .. } = &recipe.model else {
-        bail!(
-            "recipe `{}` does not start from a kept base\nhint: --profile small or smoke",
-            recipe.name
-        )
+        bail!(hint!(
+            ("recipe `{}` does not start from a kept base", recipe.name),
+            "--profile small or smoke"
+        ))
     };
     let compute = Compute::open(&options.device, options.num_threads)?;
     let base = Base::read(path, &recipe.prompt, &compute)?;

@@ -32,6 +32,7 @@ use anyhow::{Result, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use synergy_benchmarks::seed::Seed;
 use synergy_grade::Grader;
+use synergy_hint::hint;
 use synergy_models::batch::index;
 use synergy_models::native::Native;
 use synergy_models::ops::log_probs;
@@ -227,9 +228,13 @@ impl Trainer {
         let loss = figures.get("loss").copied().unwrap_or(f64::NAN);
         ensure!(
             norm.is_finite() && loss.is_finite(),
-            "loss {loss} or gradient norm {norm} is not finite at update {}\n\
-             hint: lower the learning rate",
-            self.num_updates
+            hint!(
+                (
+                    "loss {loss} or gradient norm {norm} is not finite at update {}",
+                    self.num_updates
+                ),
+                "lower the learning rate"
+            )
         );
         // What it holds of the parameters would keep them from being changed in place.
         drop(model);
@@ -554,10 +559,11 @@ mod tests {
         assert_eq!(count(r"(visual\.|model\.)").unwrap() + 1, all); // the head is left
         let merger_trains = count(r"visual\.(patch_embed|blocks)").unwrap();
         assert_eq!(merger_trains + 5, count("visual.").unwrap());
-        let nothing = count("layers").unwrap_err().to_string();
+        let nothing = synergy_hint::text(&count("layers").unwrap_err());
         assert!(nothing.contains("`layers`, which no parameter matches\nhint: "), "{nothing}");
         assert!(
-            count("(").unwrap_err().to_string().contains("is not a regular expression\nhint: ")
+            synergy_hint::text(&count("(").unwrap_err())
+                .contains("is not a regular expression\nhint: ")
         );
     }
 

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use strum::IntoStaticStr;
+use synergy_hint::hint;
 
 use crate::datasets::spread;
 use crate::grids::{Grid, Task};
@@ -100,10 +101,10 @@ struct Pair {
 pub fn load(dir: &Path, version: ArcVersion, split: ArcSplit, limit: usize) -> Result<Vec<Sample>> {
     let path = dir.join(format!("{}.json", version.name()));
     let text = fs::read_to_string(&path).map_err(|error| {
-        anyhow::anyhow!(
-            "failed to read ARC-AGI's `{}`: {error}\nhint: run `cargo xtask fetch arc-agi`",
-            path.display()
-        )
+        anyhow::anyhow!(hint!(
+            ("failed to read ARC-AGI's `{}`: {error}", path.display()),
+            "run `cargo xtask fetch arc-agi`"
+        ))
     })?;
     ensure!(limit > 0, "a limit of 0 leaves no question of ARC-AGI");
     let samples = parse(&text, version, split)

@@ -15,6 +15,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use strum::IntoStaticStr;
+use synergy_hint::hint;
 
 use crate::sample::{ImageSource, Sample};
 
@@ -72,7 +73,10 @@ pub fn load(dir: &Path, split: EasyVqaSplit, limit: usize) -> anyhow::Result<Vec
             dir.join("answers.txt").display()
         );
         let image = images.join(format!("{image_id}.png"));
-        ensure!(image.is_file(), "the picture `{}` of `{id}` is missing\n{HINT}", image.display());
+        ensure!(
+            image.is_file(),
+            hint!(("the picture `{}` of `{id}` is missing", image.display()), "{HINT}")
+        );
         Ok(Sample {
             id,
             benchmark: BENCHMARK.to_owned(),
@@ -100,7 +104,7 @@ pub fn rows(dir: &Path, split: EasyVqaSplit) -> anyhow::Result<Vec<Row>> {
     Ok(rows.into_iter().map(row).collect())
 }
 
-const HINT: &str = "hint: run `cargo xtask fetch easy-vqa`";
+const HINT: &str = "run `cargo xtask fetch easy-vqa`";
 
 /// Reads the possible answers, in the owner's order.
 fn choices(dir: &Path) -> anyhow::Result<Vec<String>> {
@@ -112,7 +116,7 @@ fn choices(dir: &Path) -> anyhow::Result<Vec<String>> {
 
 fn read(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).map_err(|error| {
-        anyhow::anyhow!("failed to read EasyVQA's `{}`: {error}\n{HINT}", path.display())
+        anyhow::anyhow!(hint!(("failed to read EasyVQA's `{}`: {error}", path.display()), "{HINT}"))
     })
 }
 

@@ -12,7 +12,7 @@ pub(super) struct Fault {
     pub(super) column: String,
     /// One line.
     pub(super) cause: String,
-    /// One line; empty if there is nothing to say.
+    /// One line.
     pub(super) hint: String,
     /// True if the rows behind this one cannot be read either.
     pub(super) is_end: bool,
@@ -22,13 +22,14 @@ pub(super) type Checked<T> = Result<T, Fault>;
 
 impl Fault {
     pub(super) fn new(column: &str, cause: impl Into<String>) -> Fault {
-        let column = column.to_owned();
-        Fault { column, cause: cause.into(), hint: String::new(), is_end: false }
+        let (column, hint) =
+            (column.to_owned(), "mend the row, or skip it with --skip-bad".to_owned());
+        Fault { column, cause: cause.into(), hint, is_end: false }
     }
 
     /// Makes a fault behind which nothing can be read, because the file is broken or the disk is.
     pub(super) fn end(cause: impl Into<String>) -> Fault {
-        Fault { is_end: true, ..Fault::new("", cause) }
+        Fault { is_end: true, ..Fault::new("", cause) }.hint("mend the file, or fetch it again")
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Fault {
@@ -39,17 +40,18 @@ impl Fault {
 
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Fault {
-        let fault = Fault::end(error.to_string());
-        if error.kind() != io::ErrorKind::FileTooLarge {
-            return fault;
-        }
-        fault.hint("a quote or bracket that is never closed makes one row of the rest of a file")
+        Fault::end(error.to_string()).hint(match error.kind() {
+            io::ErrorKind::FileTooLarge => {
+                "a quote or bracket that is never closed makes one row of the rest of a file"
+            }
+            io::ErrorKind::NotFound => "check the path, or fetch the file",
+            _ => "mend the file, or fetch it again",
+        })
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.cause)?;
-        if self.hint.is_empty() { Ok(()) } else { write!(f, "\nhint: {}", self.hint) }
+        f.write_str(&self.cause)
     }
 }

@@ -21,8 +21,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use serde::Deserialize;
+use synergy_hint::{Explain as _, hint};
 use toml::Spanned;
 
 use crate::datasets::fault::{Checked, Fault};
@@ -88,7 +89,7 @@ impl Mapping {
     /// If the file cannot be read or is no mapping; the message names line and key.
     pub fn read(path: &Path) -> Result<Mapping> {
         let text = std::fs::read_to_string(path)
-            .with_context(|| format!("failed to read mapping `{}`", path.display()))?;
+            .explain(|| hint!(("failed to read mapping `{}`", path.display()), "check the path"))?;
         Mapping::parse(&text, path)
     }
 
@@ -97,29 +98,30 @@ impl Mapping {
     /// # Errors
     /// If it is no mapping; the message names line and key.
     pub fn parse(text: &str, path: &Path) -> Result<Mapping> {
-        let at = |offset: usize, cause: &str| {
+        let at = |offset: usize, cause: &str, help: &str| {
             let line = line_of(text, offset);
-            anyhow!("failed to read mapping `{}`: line {line}: {cause}", path.display())
+            let place = path.display();
+            anyhow!(hint!("failed to read mapping `{place}`: line {line}: {cause}", "{help}"))
         };
         let spec: Spec = toml::from_str(text).map_err(|error| {
             let cause = error.message().lines().collect::<Vec<_>>().join(" ");
-            at(error.span().map_or(0, |span| span.start), &cause)
+            let help = "the keys of a mapping are described in benchmarks/README.md";
+            at(error.span().map_or(0, |span| span.start), &cause, help)
         })?;
         for (key, name) in [("benchmark", Some(&spec.benchmark)), ("split", spec.split.as_ref())] {
             let Some(name) = name else { continue };
             if !is_name(name.get_ref()) {
                 let cause = format!(
-                    "`{}` cannot be the `{key}`, which is a part of ids\n\
-                     hint: use letters, digits, `_`, `-` and `.`",
+                    "`{}` cannot be the `{key}`, which is a part of ids",
                     name.get_ref().escape_debug()
                 );
-                return Err(at(name.span().start, &cause));
+                return Err(at(name.span().start, &cause, "use letters, digits, `_`, `-` and `.`"));
             }
         }
         if let (Some(_), Some(columns)) = (&spec.options_list, &spec.options_columns) {
-            let cause = "`options_columns` and `options_list` are both there\n\
-                         hint: choices are one column with a list, or a column each";
-            return Err(at(columns.span().start, cause));
+            let cause = "`options_columns` and `options_list` are both there";
+            let help = "choices are one column with a list, or a column each";
+            return Err(at(columns.span().start, cause, help));
         }
         let mut named = Vec::new();
         let mut name = |key: &str, offset: usize, column: &str| {
@@ -160,13 +162,13 @@ impl Meaning for Mapping {
             && let Some(Named { key, line, column }) =
                 self.named.iter().find(|named| !columns.contains(&named.column))
         {
-            bail!(
-                "failed to read mapping `{}`: line {line}: `{key}` names the column `{column}`\n\
-                 hint: `{}` has {}",
-                self.path.display(),
-                path.display(),
-                listed(columns)
-            );
+            bail!(hint!(
+                (
+                    "failed to read mapping `{}`: line {line}: `{key}` names the column `{column}`",
+                    self.path.display()
+                ),
+                ("`{}` has {}", path.display(), listed(columns))
+            ));
         }
         Ok(self.spec.split.as_ref().map_or_else(String::new, |split| split.get_ref().clone()))
     }
@@ -295,7 +297,7 @@ mod tests {
     #[test]
     fn a_wrong_mapping_is_refused_with_key_and_line() {
         refused("benchmark = 1", "line 1: invalid type: integer `1`, expected a string");
-        let message = format!("{:#}", mapping(&SPEC.replace("answer", "anwser")).unwrap_err());
+        let message = synergy_hint::text(&mapping(&SPEC.replace("answer", "anwser")).unwrap_err());
         assert!(message.contains("line 4: unknown field `anwser`, expected one of "), "{message}");
         refused(
             &SPEC.replace("\"path\"", "\"file\""),
@@ -315,14 +317,14 @@ mod tests {
 
     #[test]
     fn a_column_that_is_not_there_is_refused_with_the_line_that_names_it() {
-        let message = format!("{:#}", read(SPEC, "set.tsv", "n\tq\ta\tA\td\tp\n").unwrap_err());
+        let message = synergy_hint::text(&read(SPEC, "set.tsv", "n\tq\ta\tA\td\tp\n").unwrap_err());
         assert!(
             message.starts_with(
                 "failed to read mapping `map.toml`: line 5: `options_columns` names the column `B`\nhint: `"
             ),
             "{message}"
         );
-        let message = format!("{:#}", read(SPEC, "set.jsonl", "{\"n\": 1}\n").unwrap_err());
+        let message = synergy_hint::text(&read(SPEC, "set.jsonl", "{\"n\": 1}\n").unwrap_err());
         assert!(
             message.ends_with(
                 "row 1, column `q`: the line has no such key, which the mapping's `question` names\n\
@@ -335,11 +337,11 @@ mod tests {
     #[test]
     fn a_missing_picture_is_an_error_with_file_row_and_column() {
         let tsv = "n\tq\ta\tA\tB\td\tp\n7\tWhich?\tB\tone\ttwo\tL3\tb.png\n";
-        let message = format!("{:#}", read(SPEC, "set.tsv", tsv).unwrap_err());
+        let message = synergy_hint::text(&read(SPEC, "set.tsv", tsv).unwrap_err());
         assert!(message.contains("set.tsv`, row 1, column `p`: the picture `"), "{message}");
         assert!(message.contains("b.png` is missing\nhint: paths begin at `"), "{message}");
         let tsv = "n\tq\ta\tA\tB\td\tp\n7\tWhich?\tB\tone\ttwo\tL3\t\n";
-        let message = format!("{:#}", read(SPEC, "set.tsv", tsv).unwrap_err());
+        let message = synergy_hint::text(&read(SPEC, "set.tsv", tsv).unwrap_err());
         assert!(message.ends_with("row 1, column `p`: there is no picture"), "{message}");
     }
 }

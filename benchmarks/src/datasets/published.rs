@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use synergy_hint::hint;
 
 use crate::datasets::fault::{Checked, Fault};
 use crate::datasets::row::{Layout, Meaning, PictureKind, Row, RowFile, text_of};
@@ -82,11 +83,10 @@ impl Published {
         let (own, owner): (Vec<&str>, &str) = match layout {
             Layout::Tsv => (TSV.iter().chain(self.tsv).copied().collect(), "VLMEvalKit"),
             Layout::Parquet => (self.parquet.to_vec(), "its owners"),
-            Layout::Json | Layout::Jsonl => bail!(
-                "{} is read from .tsv and .parquet, not from `{}`\nhint: a mapping reads any JSONL",
-                self.title,
-                path.display()
-            ),
+            Layout::Json | Layout::Jsonl => bail!(hint!(
+                ("{} is read from .tsv and .parquet, not from `{}`", self.title, path.display()),
+                "a mapping reads any JSONL"
+            )),
         };
         let mut missing = own.into_iter().find(|column| !has(column));
         if layout == Layout::Tsv && !TSV_PICTURES.iter().any(|column| has(column)) {
@@ -94,13 +94,15 @@ impl Published {
         }
         match missing {
             None => Ok(()),
-            Some(column) => bail!(
-                "`{}` has no column `{column}`, as {} by {owner} has; it has {}\n\
-                 hint: is it another benchmark? a mapping reads any columns",
-                path.display(),
-                self.title,
-                listed(columns),
-            ),
+            Some(column) => bail!(hint!(
+                (
+                    "`{}` has no column `{column}`, as {} by {owner} has; it has {}",
+                    path.display(),
+                    self.title,
+                    listed(columns)
+                ),
+                "is it another benchmark? a mapping reads any columns"
+            )),
         }
     }
 

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use synergy_hint::hint;
 
 use crate::datasets::fault::{Checked, Fault};
 use crate::datasets::row::{Kinds, Layout, Meaning, Row, RowFile};
@@ -29,19 +30,18 @@ pub struct Skipped {
     pub column: String,
     /// One line.
     pub cause: String,
-    /// One line on what may help; empty where nothing is known.
+    /// One line on what may help.
     pub hint: String,
 }
 
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Skipped { file, row, column, cause, hint } = self;
+        let Skipped { file, row, column, cause, .. } = self;
         write!(f, "`{}`, row {row}", file.display())?;
         if !column.is_empty() {
             write!(f, ", column `{column}`")?;
         }
-        write!(f, ": {cause}")?;
-        if hint.is_empty() { Ok(()) } else { write!(f, "\nhint: {hint}") }
+        write!(f, ": {cause}")
     }
 }
 
@@ -129,7 +129,10 @@ impl Reader {
                     continue;
                 }
                 if self.num_rows == 0 {
-                    bail!("there is no row to read\nhint: the file is empty or has only a header");
+                    bail!(hint!(
+                        "there is no row to read",
+                        "the file is empty or has only a header"
+                    ));
                 }
                 return Ok(None);
             };
@@ -141,7 +144,7 @@ impl Reader {
                 Ok(Some(cells)) => Ok(cells),
                 Err(fault) if fault.is_end => {
                     let (file, row) = (table.file.path.display(), table.number + 1);
-                    bail!("failed to read `{file}`: row {row}: {fault}");
+                    bail!(hint!("failed to read `{file}`: row {row}: {fault}", ("{}", fault.hint)));
                 }
                 Err(fault) => Err(fault),
             };
@@ -158,7 +161,7 @@ impl Reader {
                 }
             };
             if !self.skip_bad {
-                bail!("failed to read {bad}");
+                bail!(hint!("failed to read {bad}", ("{}", bad.hint)));
             }
             self.skipped.push(bad);
         }
@@ -194,8 +197,9 @@ impl Iterator for Reader {
 }
 
 fn open_rows(path: &Path, layout: Layout) -> Result<Box<dyn Rows>> {
-    RowFile::rows(path, layout)
-        .map_err(|fault| anyhow!("failed to read `{}`: {fault}", path.display()))
+    RowFile::rows(path, layout).map_err(|fault| {
+        anyhow!(hint!(("failed to read `{}`: {fault}", path.display()), ("{}", fault.hint)))
+    })
 }
 
 /// Returns the columns of a file of one of `kinds`, or of the first file of a folder; of JSON the keys of the first
@@ -212,14 +216,17 @@ pub(super) fn columns(path: &Path, kinds: &Kinds) -> Result<Arc<[String]>> {
     match rows.next() {
         Ok(Some(cells)) => Ok(cells.columns),
         Ok(None) => bail!("failed to read `{}`: there is no row to read", path.display()),
-        Err(fault) => bail!("failed to read `{}`: row 1: {fault}", path.display()),
+        Err(fault) => bail!(hint!(
+            ("failed to read `{}`: row 1: {fault}", path.display()),
+            ("{}", fault.hint)
+        )),
     }
 }
 
 /// Returns the layout of a file, by the ending of its name.
 fn layout(path: &Path, kinds: &Kinds) -> Result<Layout> {
     known_layout(path, kinds).ok_or_else(|| {
-        anyhow!("the kind of `{}` is unknown\nhint: {}", path.display(), ends(kinds))
+        anyhow!(hint!(("the kind of `{}` is unknown", path.display()), ("{}", ends(kinds))))
     })
 }
 
@@ -254,15 +261,14 @@ fn files(path: &Path, kinds: &Kinds) -> Result<Vec<PathBuf>> {
         if kinds.iter().any(|(_, layout)| *layout == Layout::Json) {
             hint.push_str("; a .json is read by its own name only");
         }
-        bail!("there is no file to read in `{}`\nhint: {hint}", path.display())
+        bail!(hint!(("there is no file to read in `{}`", path.display()), "{hint}"))
     };
     let other = files.iter().find(|file| known_layout(file, kinds) != known_layout(first, kinds));
     if let Some(other) = other {
-        bail!(
-            "`{}` and `{}` are of two kinds\nhint: name one of them",
-            first.display(),
-            other.display()
-        );
+        bail!(hint!(
+            ("`{}` and `{}` are of two kinds", first.display(), other.display()),
+            "name one of them"
+        ));
     }
     Ok(files)
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, anyhow};
 use serde::Deserialize;
+use synergy_hint::hint;
 
 use crate::datasets::fault::{Checked, Fault};
 use crate::datasets::json::{self, Json};
@@ -140,7 +141,9 @@ impl stored::Source for RowFile {
                 return parquet::bytes(&self.path, row_group, row, leaf, index);
             }
         };
-        let row = self.row(number, start).map_err(|fault| anyhow!("{CHANGED}: {fault}"))?;
+        let row = self
+            .row(number, start)
+            .map_err(|fault| anyhow!(hint!("{CHANGED}: {fault}", ("{}", fault.hint))))?;
         let row = row.context("the file has become shorter since it was read")?;
         // Asks for the pictures in the order in which they were asked for when the row was read first.
         let sample = self.meaning.sample(&row);

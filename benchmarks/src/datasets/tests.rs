@@ -155,7 +155,7 @@ fn the_reference_files_are_small() {
 
 #[test]
 fn a_name_that_is_none_is_refused_with_those_that_are() {
-    let message = format!("{:#}", open("mathvisoin", &fixtures()).err().unwrap());
+    let message = synergy_hint::text(&open("mathvisoin", &fixtures()).err().unwrap());
     assert!(
         message.starts_with("there is no benchmark `mathvisoin`\nhint: there are mathvision, ")
     );
@@ -167,7 +167,7 @@ fn a_name_that_is_none_is_refused_with_those_that_are() {
 fn a_file_of_another_benchmark_is_refused_when_it_is_opened() {
     let open_error = |name: &str, path: &str| {
         let error = open(name, &fixtures().join(path)).err().unwrap();
-        format!("{error:#}").replace(&format!("{}/", fixtures().display()), "")
+        synergy_hint::text(&error).replace(&format!("{}/", fixtures().display()), "")
     };
     let message = open_error("mathvision", "MMStar.tsv");
     assert!(
@@ -189,7 +189,7 @@ fn a_file_of_another_benchmark_is_refused_when_it_is_opened() {
     assert!(wrong("mmstar", &path).starts_with("MMStar is read from .tsv and .parquet, not from"));
     let (folder, path) = file("a.tsv", b"index\n");
     fs::write(folder.path().join("b.parquet"), "").unwrap();
-    let message = format!("{:#}", open("mmstar", path.parent().unwrap()).err().unwrap());
+    let message = synergy_hint::text(&open("mmstar", path.parent().unwrap()).err().unwrap());
     assert!(message.ends_with("are of two kinds\nhint: name one of them"), "{message}");
 }
 
@@ -504,11 +504,11 @@ fn a_split_must_be_named_where_there_are_several() {
     };
     let ids = ["mmmu/dev/1", "mmmu/validation/1", "mmmu/validation/2"].map(with_id).to_vec();
     assert_eq!(of_split(ids.clone(), Some("validation")).unwrap().len(), 2);
-    let error = of_split(ids.clone(), None).unwrap_err().to_string();
+    let error = synergy_hint::text(&of_split(ids.clone(), None).unwrap_err());
     assert!(
         error.ends_with("hint: name one of dev (1 questions), validation (2 questions)"),
         "{error}"
     );
-    let error = of_split(ids, Some("test")).unwrap_err().to_string();
+    let error = synergy_hint::text(&of_split(ids, Some("test")).unwrap_err());
     assert!(error.starts_with("the files hold no split `test`\nhint: there are dev"), "{error}");
 }

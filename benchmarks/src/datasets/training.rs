@@ -34,6 +34,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail, ensure};
 use strum::{EnumCount, EnumString, IntoStaticStr, VariantArray};
 use synergy_grade::answer;
+use synergy_hint::hint;
 
 use crate::datasets::conversation::{Conversation, Example, Role, Turn, pictures, turns};
 use crate::datasets::fault::{Checked, Fault};
@@ -116,17 +117,18 @@ impl Layout {
         let columns = reader::columns(path, &KINDS)?;
         match Layout::candidates(&columns).as_slice() {
             [layout] => Ok(*layout),
-            [] => bail!(
-                "`{}` has the columns of no layout of training data; it has {}\nhint: there are {}",
-                path.display(),
-                listed(&columns),
-                names(&Layout::ALL)
-            ),
-            several => bail!(
-                "the columns of `{}` are those of several layouts\nhint: name one of {}",
-                path.display(),
-                names(several)
-            ),
+            [] => bail!(hint!(
+                (
+                    "`{}` has the columns of no layout of training data; it has {}",
+                    path.display(),
+                    listed(&columns)
+                ),
+                ("there are {}", names(&Layout::ALL))
+            )),
+            several => bail!(hint!(
+                ("the columns of `{}` are those of several layouts", path.display()),
+                ("name one of {}", names(several))
+            )),
         }
     }
 
@@ -195,9 +197,13 @@ fn names(layouts: &[Layout]) -> String {
 pub fn open(layout: Layout, path: &Path, name: &str) -> Result<Reader> {
     ensure!(
         is_name(name),
-        "`{}` cannot be the name of training data, which is a part of ids\n\
-         hint: use letters, digits, `_`, `-` and `.`",
-        name.escape_debug()
+        hint!(
+            (
+                "`{}` cannot be the name of training data, which is a part of ids",
+                name.escape_debug()
+            ),
+            "use letters, digits, `_`, `-` and `.`"
+        )
     );
     Reader::open(Arc::new(Training { layout, name: name.to_owned() }), path)
 }
@@ -233,13 +239,16 @@ impl Meaning for Training {
         let has = |column: &&str| columns.iter().any(|name| name == column);
         match self.layout.needs().iter().find(|group| !group.iter().any(has)) {
             None => Ok(SPLIT.to_owned()),
-            Some(group) => bail!(
-                "`{}` has no column `{}`, as {} has; it has {}\nhint: is it another layout?",
-                path.display(),
-                group.join("` or `"),
-                self.layout.name(),
-                listed(columns)
-            ),
+            Some(group) => bail!(hint!(
+                (
+                    "`{}` has no column `{}`, as {} has; it has {}",
+                    path.display(),
+                    group.join("` or `"),
+                    self.layout.name(),
+                    listed(columns)
+                ),
+                "is it another layout?"
+            )),
         }
     }
 

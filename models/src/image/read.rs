@@ -17,6 +17,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+use synergy_hint::hint;
 
 /// The largest number of pixels of a picture: Pillow warns of decompression bombs from there on.
 const PIXELS_MAX: u64 = 89_478_485;
@@ -51,11 +52,14 @@ fn read(path: &Path) -> Result<Vec<u8>> {
         let length = file.metadata()?.len();
         Ok((file, length))
     };
-    let unreadable = |error| anyhow!("{error}\nhint: check the path and its permissions");
+    let unreadable = |error| anyhow!(hint!("{error}", "check the path and its permissions"));
     let (file, length) = open().map_err(unreadable)?;
     ensure!(
         length <= BYTES_MAX,
-        "{length} bytes are too many, the limit is {BYTES_MAX}\nhint: check that it is a picture"
+        hint!(
+            "{length} bytes are too many, the limit is {BYTES_MAX}",
+            "check that it is a picture"
+        )
     );
     let mut bytes = Vec::new();
     // What is no regular file has no length and may never end.
@@ -66,8 +70,8 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 fn decode(bytes: &[u8]) -> Result<RgbImage> {
     let format = match image::guess_format(bytes) {
         Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => format,
-        Ok(format) => bail!("{format:?} pictures are not supported\nhint: convert it to PNG"),
-        Err(_) => bail!("the content is not a picture\nhint: pictures are PNG or JPEG files"),
+        Ok(format) => bail!(hint!("{format:?} pictures are not supported", "convert it to PNG")),
+        Err(_) => bail!(hint!("the content is not a picture", "pictures are PNG or JPEG files")),
     };
     let mut limits = Limits::no_limits();
     limits.max_image_width = Some(SIDE_MAX);
@@ -80,8 +84,11 @@ fn decode(bytes: &[u8]) -> Result<RgbImage> {
     let num_pixels = u64::from(width) * u64::from(height);
     ensure!(
         num_pixels <= PIXELS_MAX && decoder.total_bytes() <= BYTES_MAX,
-        "{width} x {height} pixels are too many, the limit is {PIXELS_MAX} pixels and {BYTES_MAX} \
-         bytes\nhint: shrink the picture first"
+        hint!(
+            "{width} x {height} pixels are too many, the limit is {PIXELS_MAX} pixels and {BYTES_MAX} \
+         bytes",
+            "shrink the picture first"
+        )
     );
     let orientation = match format {
         ImageFormat::Png => png_orientation(bytes),
@@ -90,7 +97,7 @@ fn decode(bytes: &[u8]) -> Result<RgbImage> {
     // The decoder would paint what is missing gray; Pillow refuses.
     ensure!(
         format == ImageFormat::Png || jpeg_has_an_end(bytes),
-        "the file is cut short\nhint: copy or download it again"
+        hint!("the file is cut short", "copy or download it again")
     );
     let decoded = DynamicImage::from_decoder(decoder).map_err(explain)?;
     // Bit depth and color type of the header, which always comes first.
@@ -103,12 +110,12 @@ fn decode(bytes: &[u8]) -> Result<RgbImage> {
 /// Makes the cause and a hint of an error of the decoder.
 fn explain(error: ImageError) -> anyhow::Error {
     match error {
-        ImageError::Limits(_) => anyhow!(
-            "more than {SIDE_MAX} pixels on a side or {BYTES_MAX} bytes to decode\n\
-             hint: shrink the picture first"
-        ),
+        ImageError::Limits(_) => anyhow!(hint!(
+            "more than {SIDE_MAX} pixels on a side or {BYTES_MAX} bytes to decode",
+            "shrink the picture first"
+        )),
         error => {
-            anyhow!("{}\nhint: copy or export it again", error.to_string().replace('\n', " "))
+            anyhow!(hint!(("{}", error.to_string().replace('\n', " ")), "copy or export it again"))
         }
     }
 }
@@ -248,7 +255,7 @@ mod tests {
     #[track_caller]
     fn refused(bytes: &[u8], cause: &str) {
         let result = decode_picture(bytes, "some.png").map(|picture| picture.dimensions());
-        let error = format!("{:#}", result.unwrap_err());
+        let error = synergy_hint::text(&result.unwrap_err());
         let lines: Vec<_> = error.lines().collect();
         let [line, hint] = lines[..] else { panic!("{error}") };
         assert!(line.starts_with("failed to read picture `some.png`: "), "{error}");
@@ -392,7 +399,7 @@ mod tests {
         File::create(&huge).unwrap().set_len(BYTES_MAX + 1).unwrap();
         let absent = folder.path().join("absent.png");
         for (path, cause) in [(&*huge, "bytes are too many"), (folder.path(), ""), (&*absent, "")] {
-            let error = format!("{:#}", read_picture(path).unwrap_err());
+            let error = synergy_hint::text(&read_picture(path).unwrap_err());
             let (line, hint) = error.split_once('\n').unwrap();
             let name = path.display().to_string();
             assert!(line.contains(&name) && line.contains(cause), "{error}");

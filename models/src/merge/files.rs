@@ -14,6 +14,7 @@ use anyhow::{Context, Error, Result, ensure};
 use safetensors::{Dtype, View};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use synergy_hint::{Explain as _, hint};
 
 use crate::checkpoint::write_folder;
 use crate::merge::folder::{Folder, Named, copied_files, file_name};
@@ -102,8 +103,10 @@ impl FolderMerge {
         spec.check()?;
         ensure!(
             sources.base.is_some() || !spec.method.needs_base(),
-            "the method merges differences from a base, and no base is given\n\
-             hint: --base DIR, the model that both were trained from"
+            hint!(
+                "the method merges differences from a base, and no base is given",
+                "--base DIR, the model that both were trained from"
+            )
         );
         let Sources { a, b, base } = &sources;
         let mut of_a = Folder::open(a)?;
@@ -185,16 +188,15 @@ impl FolderMerge {
     fn copy(&self, name: &str, part: &Path) -> Result<()> {
         let from = self.sources.a.join(name);
         let Some(dtype) = self.dtype.filter(|_| name == CONFIG) else {
-            fs::copy(&from, part.join(name)).with_context(|| {
-                format!("failed to copy `{}`\nhint: can it be read?", from.display())
-            })?;
+            fs::copy(&from, part.join(name))
+                .explain(|| hint!(("failed to copy `{}`", from.display()), "can it be read?"))?;
             return Ok(());
         };
         let mut config: Value = fs::read_to_string(&from)
             .map_err(Error::from)
             .and_then(|text| Ok(serde_json::from_str(&text)?))
-            .with_context(|| {
-                format!("failed to read `{}`\nhint: take the published file", from.display())
+            .explain(|| {
+                hint!(("failed to read `{}`", from.display()), "take the published file")
             })?;
         set_dtype(&mut config, dtype);
         write_json(&part.join(name), &config)
@@ -226,9 +228,13 @@ impl Planned {
             let same = a.dtype == b.dtype && a.with_bytes(|a| b.with_bytes(|b| a == b))??;
             ensure!(
                 same,
-                "`{name}` is of type {:?}, which cannot be merged, and differs between the two\n\
-                 hint: numbers are merged as f32, f16 or bf16; a quantized model has to be made whole first",
-                a.dtype
+                hint!(
+                    (
+                        "`{name}` is of type {:?}, which cannot be merged, and differs between the two",
+                        a.dtype
+                    ),
+                    "numbers are merged as f32, f16 or bf16; a quantized model has to be made whole first"
+                )
             );
             return Ok(None);
         };
@@ -236,10 +242,14 @@ impl Planned {
             let (Some(other), Some(dir)) = (other, dir) else { continue };
             ensure!(
                 StoredDtype::of(other.dtype).is_some(),
-                "`{name}` is of type {:?} in `{}`, which cannot be merged\n\
-                 hint: numbers are merged as f32, f16 or bf16; a quantized model has to be made whole first",
-                other.dtype,
-                dir.display()
+                hint!(
+                    (
+                        "`{name}` is of type {:?} in `{}`, which cannot be merged",
+                        other.dtype,
+                        dir.display()
+                    ),
+                    "numbers are merged as f32, f16 or bf16; a quantized model has to be made whole first"
+                )
             );
         }
         Ok(Some(dtype.unwrap_or(as_in_a)))
@@ -316,7 +326,10 @@ impl Streamed<'_> {
     fn merged(&self, tensor: &Planned, state: &mut State) -> Result<Vec<u8>> {
         ensure!(
             (self.go_on)(state.num_bytes),
-            "stopped before the merge was complete\nhint: nothing was written; run the same command to start again"
+            hint!(
+                "stopped before the merge was complete",
+                "nothing was written; run the same command to start again"
+            )
         );
         let bytes = match tensor.dtype {
             None => tensor.a.with_bytes(<[u8]>::to_vec)?,
@@ -331,10 +344,14 @@ impl Streamed<'_> {
                 let merged = merge_tensor(spec, &tensor.published, a, b, base.unwrap_or_default());
                 ensure!(
                     merged.iter().all(|x| x.abs() <= dtype.largest()),
-                    "the merge of `{}` has numbers too large for {}\n\
-                     hint: write f32 or bf16, or merge with a smaller lambda",
-                    tensor.name,
-                    dtype.into_str()
+                    hint!(
+                        (
+                            "the merge of `{}` has numbers too large for {}",
+                            tensor.name,
+                            dtype.into_str()
+                        ),
+                        "write f32 or bf16, or merge with a smaller lambda"
+                    )
                 );
                 figures.add_merged(&merged);
                 dtype.encode(&merged)
@@ -360,10 +377,10 @@ fn set_dtype(config: &mut Value, dtype: StoredDtype) {
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).context("plain data")? + "\n";
-    fs::write(path, text).with_context(|| {
-        format!(
-            "failed to write `{}`\nhint: is the folder writable and the disk not full?",
-            path.display()
+    fs::write(path, text).explain(|| {
+        hint!(
+            ("failed to write `{}`", path.display()),
+            "is the folder writable and the disk not full?"
         )
     })
 }
@@ -401,7 +418,7 @@ mod tests {
     }
 
     fn refusal(error: &Error) -> String {
-        let said = format!("{error:#}");
+        let said = synergy_hint::text(error);
         assert!(said.contains("\nhint: "), "{said}");
         said
     }

@@ -7,8 +7,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, Result, bail, ensure};
+use anyhow::{Error, Result, bail, ensure};
 use serde_json::Value;
+use synergy_hint::{Explain as _, hint};
 
 use crate::merge::report::Group;
 use crate::qwen2_5_vl::names::{HEAD, published_name};
@@ -53,12 +54,14 @@ impl Folder<'_> {
             for (name, stored) in stored_in(path)? {
                 let published = published_name(&name);
                 if let Some(twin) = tensors.get(&published) {
-                    bail!(
-                        "`{}` holds a tensor twice, as `{}` and `{name}`\n\
-                         hint: fetch the checkpoint again, into an empty folder",
-                        dir.display(),
-                        twin.name
-                    );
+                    bail!(hint!(
+                        (
+                            "`{}` holds a tensor twice, as `{}` and `{name}`",
+                            dir.display(),
+                            twin.name
+                        ),
+                        "fetch the checkpoint again, into an empty folder"
+                    ));
                 }
                 tensors.insert(published, Named { name, shard, stored });
             }
@@ -94,7 +97,7 @@ impl Folder<'_> {
         if more > 0 {
             faults.push(format!("and {more} more"));
         }
-        ensure!(faults.is_empty(), "{}\nhint: {hint}", faults.join(", "));
+        ensure!(faults.is_empty(), hint!(("{}", faults.join(", ")), "{hint}"));
         Ok(())
     }
 
@@ -104,13 +107,15 @@ impl Folder<'_> {
             let mut strangers = one.not_in(two).map(|(published, _)| published);
             let head = strangers.next().filter(|name| name.ends_with(HEAD));
             if let (Some(head), None, None) = (head, strangers.next(), two.not_in(one).next()) {
-                bail!(
-                    "`{}` stores `{head}` and `{}` does not: only the second ties its embeddings\n\
-                     hint: save the first without its head if its config.json says \
-                     `tie_word_embeddings` too (`synergy export` does); else the two cannot be merged",
-                    one.dir.display(),
-                    two.dir.display()
-                );
+                bail!(hint!(
+                    (
+                        "`{}` stores `{head}` and `{}` does not: only the second ties its embeddings",
+                        one.dir.display(),
+                        two.dir.display()
+                    ),
+                    "save the first without its head if its config.json says \
+                     `tie_word_embeddings` too (`synergy export` does); else the two cannot be merged"
+                ));
             }
         }
         Ok(())
@@ -130,16 +135,18 @@ impl Folder<'_> {
         if !path.is_file() {
             return Ok(None);
         }
-        let again = "hint: fetch the checkpoint again, all of its files";
+        let again = "fetch the checkpoint again, all of its files";
         let index: Value = fs::read_to_string(&path)
             .map_err(Error::from)
             .and_then(|text| Ok(serde_json::from_str(&text)?))
-            .with_context(|| format!("failed to read index `{}`\n{again}", path.display()))?;
+            .explain(|| hint!(("failed to read index `{}`", path.display()), "{again}"))?;
         let is_map = |field: &str| index[field].is_object();
         ensure!(
             is_map("weight_map") && (is_map("metadata") || index["metadata"].is_null()),
-            "index `{}` lacks a map of weights, or its metadata is not a map\n{again}",
-            path.display()
+            hint!(
+                ("index `{}` lacks a map of weights, or its metadata is not a map", path.display()),
+                "{again}"
+            )
         );
         let named = index["weight_map"].as_object().into_iter().flatten();
         for (name, file) in named {
@@ -147,8 +154,13 @@ impl Folder<'_> {
             let tensor = self.tensors.get(&published_name(name));
             ensure!(
                 tensor.is_some_and(|t| t.name == *name && file == file_name(&self.paths[t.shard])),
-                "index `{}` names `{name}` in shard `{file}`, which does not hold it\n{again}",
-                path.display()
+                hint!(
+                    (
+                        "index `{}` names `{name}` in shard `{file}`, which does not hold it",
+                        path.display()
+                    ),
+                    "{again}"
+                )
             );
         }
         Ok(Some(index))
@@ -159,28 +171,28 @@ impl Folder<'_> {
 fn no_weights(dir: &Path) -> Result<Error> {
     let place = dir.display();
     if !dir.is_dir() {
-        bail!("`{place}` is not a folder\nhint: name the folder of a checkpoint");
+        bail!(hint!("`{place}` is not a folder", "name the folder of a checkpoint"));
     }
     let files = files_in(dir)?;
     let first = |kinds: &[&str]| files.iter().find(|f| has_extension(f, kinds));
     let has_adapter = files.iter().any(|f| f == "adapter_model.safetensors");
-    Ok(Error::msg(if has_adapter {
-        format!(
-            "`{place}` holds an adapter, not a model\n\
-             hint: `synergy export --model BASE --adapter {place} --out DIR` makes a model of it"
+    Ok(Error::new(if has_adapter {
+        hint!(
+            "`{place}` holds an adapter, not a model",
+            "`synergy export --model BASE --adapter {place} --out DIR` makes a model of it"
         )
     } else if let Some(other) = first(&["safetensors"]) {
-        format!(
-            "`{place}` has `{other}`, but neither `{WHOLE}` nor `{INDEX}`\n\
-             hint: fetch the checkpoint again, all of its files"
+        hint!(
+            "`{place}` has `{other}`, but neither `{WHOLE}` nor `{INDEX}`",
+            "fetch the checkpoint again, all of its files"
         )
     } else if let Some(pickle) = first(&["bin"]).or_else(|| first(&PICKLES)) {
-        format!(
-            "`{place}` has its weights in pickles (`{pickle}`), which can run code and are not read\n\
-             hint: fetch or save it as safetensors (`safe_serialization=True` in transformers)"
+        hint!(
+            "`{place}` has its weights in pickles (`{pickle}`), which can run code and are not read",
+            "fetch or save it as safetensors (`safe_serialization=True` in transformers)"
         )
     } else {
-        format!("`{place}` has no weights: no `{WHOLE}`\nhint: name the folder of a checkpoint")
+        hint!("`{place}` has no weights: no `{WHOLE}`", "name the folder of a checkpoint")
     }))
 }
 
@@ -207,9 +219,8 @@ fn files_in(dir: &Path) -> Result<Vec<String>> {
         files.sort();
         Ok(files)
     };
-    list().with_context(|| {
-        format!("failed to list the files of `{}`\nhint: can all be read?", dir.display())
-    })
+    list()
+        .explain(|| hint!(("failed to list the files of `{}`", dir.display()), "can all be read?"))
 }
 
 pub(crate) fn file_name(path: &Path) -> String {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use strum::IntoStaticStr;
+use synergy_hint::hint;
 
 use crate::fields::{HINT, Section};
 
@@ -283,10 +284,10 @@ impl VlmConfig {
     pub fn read(dir: &Path) -> Result<VlmConfig> {
         let path = dir.join("config.json");
         let text = std::fs::read_to_string(&path).map_err(|e| {
-            anyhow!(
-                "failed to read model config `{}`: {e}\nhint: name the folder of a checkpoint",
-                path.display()
-            )
+            anyhow!(hint!(
+                ("failed to read model config `{}`: {e}", path.display()),
+                "name the folder of a checkpoint"
+            ))
         })?;
         VlmConfig::from_json(&text)
             .with_context(|| format!("unusable model config `{}`", path.display()))
@@ -422,10 +423,10 @@ impl GenerationConfig {
         let text = match std::fs::read_to_string(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             text => text.map_err(|e| {
-                anyhow!(
-                    "failed to read generation config `{}`: {e}\nhint: remove it or make it readable",
-                    path.display()
-                )
+                anyhow!(hint!(
+                    ("failed to read generation config `{}`: {e}", path.display()),
+                    "remove it or make it readable"
+                ))
             })?,
         };
         let config = Section::parse(&text)
@@ -461,7 +462,10 @@ impl GenerationConfig {
             ("repetition_penalty", config.repetition_penalty, config.repetition_penalty > 0.0),
         ];
         for (name, value, holds) in ranges {
-            ensure!(holds, "`{name}` is {value}\nhint: it must be above 0, and `top_p` at most 1");
+            ensure!(
+                holds,
+                hint!("`{name}` is {value}", "it must be above 0, and `top_p` at most 1")
+            );
         }
         Ok(config)
     }
@@ -521,7 +525,7 @@ mod tests {
             (r#"{"eos_token_id": "<|im_end|>"}"#, "`eos_token_id`"),
             (r#"{"top_k": 5"#, "not a whole JSON object"),
         ] {
-            let error = format!("{:#}", generation(text).unwrap_err());
+            let error = synergy_hint::text(&generation(text).unwrap_err());
             assert!(error.contains("generation_config.json"), "{error}");
             assert!(error.contains(cause) && error.contains("\nhint: "), "{error}");
         }

@@ -7,6 +7,7 @@
 //! a picture, this returns an error.
 
 use anyhow::{Result, bail, ensure};
+use synergy_hint::hint;
 
 use crate::qwen2_5_vl::config::{VISION_ROPE_THETA, VisionConfig, VlmConfig};
 
@@ -52,7 +53,10 @@ impl Video {
         let seconds = self.seconds_per_grid;
         ensure!(
             seconds >= 0.0 && seconds.is_finite(),
-            "a video has {seconds} seconds per grid\nhint: give temporal_patch_size / frames per second"
+            hint!(
+                "a video has {seconds} seconds per grid",
+                "give temporal_patch_size / frames per second"
+            )
         );
         Ok((seconds as u64).saturating_mul(config.vision_config.tokens_per_second as u64))
     }
@@ -103,8 +107,10 @@ pub fn batch_rope_index(
     if let Some(mask) = attention_mask {
         ensure!(
             mask.iter().map(Vec::len).eq(input_ids.iter().map(Vec::len)),
-            "the attention mask has another shape than the token ids\n\
-             hint: give one flag for each token"
+            hint!(
+                "the attention mask has another shape than the token ids",
+                "give one flag for each token"
+            )
         );
     }
     let seen = |row: usize, i: usize| attention_mask.is_none_or(|mask| mask[row][i]);
@@ -128,7 +134,7 @@ pub fn batch_rope_index(
         } else {
             ensure!(
                 !ids.is_empty(),
-                "row {row} of the batch is all padding\nhint: leave the row out"
+                hint!("row {row} of the batch is all padding", "leave the row out")
             );
             media.row(&ids)?
         };
@@ -174,16 +180,19 @@ impl Kind {
             let total = tokens.filter(|&n| n > 0).and_then(|n| expected.checked_add(n));
             let Some(total) = total.filter(|_| h.is_multiple_of(merge) && w.is_multiple_of(merge))
             else {
-                bail!(
-                    "{name} grid {t} x {h} x {w} does not divide into blocks of {merge} x {merge}\n\
-                     hint: take grids from the processor of this checkpoint"
-                );
+                bail!(hint!(
+                    "{name} grid {t} x {h} x {w} does not divide into blocks of {merge} x {merge}",
+                    "take grids from the processor of this checkpoint"
+                ));
             };
             expected = total;
         }
         ensure!(
             grids.is_empty() || token.is_some(),
-            "this model has no token for a {name}\nhint: its config.json lacks `{name}_token_id`"
+            hint!(
+                "this model has no token for a {name}",
+                "its config.json lacks `{name}_token_id`"
+            )
         );
         Ok(Kind { name, token, grids, taken: 0, expected, found: 0 })
     }
@@ -221,11 +230,10 @@ impl Media<'_> {
             };
             let kind = &mut self.kinds[k];
             let Some(&(grid, step)) = kind.grids.get(kind.taken) else {
-                bail!(
-                    "more {0}s in the prompt than the {1} given\nhint: give one for each",
-                    kind.name,
-                    kind.taken
-                );
+                bail!(hint!(
+                    ("more {}s in the prompt than the {} given", kind.name, kind.taken),
+                    "give one for each"
+                ));
             };
             kind.taken += 1;
             left[k] -= 1;
@@ -234,20 +242,24 @@ impl Media<'_> {
             let run = rest[ahead..].iter().take(count).take_while(|&&id| kind.is(id)).count();
             ensure!(
                 run == count,
-                "{} {} has {count} tokens by its grid, but {run} stand in the prompt\n\
-                 hint: expand the prompt with the grids it is run with",
-                kind.name,
-                kind.taken
+                hint!(
+                    (
+                        "{} {} has {count} tokens by its grid, but {run} stand in the prompt",
+                        kind.name,
+                        kind.taken
+                    ),
+                    "expand the prompt with the grids it is run with"
+                )
             );
             push_text(&mut positions, &mut next, ahead);
             let (t, h, w) = (grid.t as u64, h as u64, w as u64);
             let last = next.saturating_add(step.saturating_mul(t - 1).max(h.max(w) - 1));
             ensure!(
                 last.saturating_add(ids.len() as u64) < u64::from(u32::MAX),
-                "{} {} is too long: its last position would be {last}\n\
-                 hint: give its seconds per grid in seconds",
-                kind.name,
-                kind.taken
+                hint!(
+                    ("{} {} is too long: its last position would be {last}", kind.name, kind.taken),
+                    "give its seconds per grid in seconds"
+                )
             );
             for t in 0..t {
                 for y in 0..h {
@@ -267,13 +279,15 @@ impl Media<'_> {
     fn finish(&self) -> Result<()> {
         for kind in &self.kinds {
             if !kind.grids.is_empty() && kind.found != kind.expected {
-                bail!(
-                    "the {0}s given have {1} tokens by their grids, but {2} stand in the prompt\n\
-                     hint: give one for each in the prompt, and no more",
-                    kind.name,
-                    kind.expected,
-                    kind.found
-                );
+                bail!(hint!(
+                    (
+                        "the {}s given have {} tokens by their grids, but {} stand in the prompt",
+                        kind.name,
+                        kind.expected,
+                        kind.found
+                    ),
+                    "give one for each in the prompt, and no more"
+                ));
             }
         }
         Ok(())
@@ -453,7 +467,7 @@ mod tests {
         let pictures: Vec<Grid> = pictures.iter().copied().map(grid).collect();
         let error =
             batch_rope_index(&[ids.to_vec()], None, &pictures, videos, &config()).unwrap_err();
-        let error = format!("{error:#}");
+        let error = synergy_hint::text(&error);
         assert!(error.contains(cause) && error.contains("\nhint: "), "{error}");
     }
 

@@ -19,6 +19,7 @@ use minijinja::{Environment, ErrorKind, State, Value, context};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
+use synergy_hint::hint;
 
 /// Qwen2.5-VL's turns without its default system prompt, which a small model cannot use.
 const CHAT_TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n\
@@ -104,8 +105,10 @@ impl Message {
         }
         ensure!(
             num_marks == num_images,
-            "question has {num_marks} `{IMAGE_MARK}`, pictures given: {num_images}\n\
-             hint: give one picture for each mark, or leave the marks out"
+            hint!(
+                "question has {num_marks} `{IMAGE_MARK}`, pictures given: {num_images}",
+                "give one picture for each mark, or leave the marks out"
+            )
         );
         let mut content = Vec::new();
         let piece = |text: &str| Part::Text { text: text.to_owned() };
@@ -136,9 +139,10 @@ impl TokenizerConfig {
         for field in REFUSED {
             ensure!(
                 fields.get(field) != Some(&Json::Bool(true)),
-                "`{field}` in `{}` is not implemented\n\
-                 hint: the published checkpoints have it off; set it to false if it is not needed",
-                path.display()
+                hint!(
+                    ("`{field}` in `{}` is not implemented", path.display()),
+                    "the published checkpoints have it off; set it to false if it is not needed"
+                )
             );
         }
         let (chat_template, file) = if jinja.exists() {
@@ -153,10 +157,10 @@ impl TokenizerConfig {
             fields.insert("chat_template".into(), chat_template.clone().into());
         }
         let eos_token = token_content(&fields, "eos_token").ok_or_else(|| {
-            anyhow!(
-                "no `eos_token` in `{}`\nhint: Qwen2.5-VL's is `<|im_end|>`, the end of a turn",
-                path.display()
-            )
+            anyhow!(hint!(
+                ("no `eos_token` in `{}`", path.display()),
+                "Qwen2.5-VL's is `<|im_end|>`, the end of a turn"
+            ))
         })?;
         let template_file = file.display().to_string();
         Ok(TokenizerConfig {
@@ -202,11 +206,10 @@ impl TokenizerConfig {
         // As Jinja2 reads it: line ends of any system are `\n`.
         let text = self.chat_template.replace("\r\n", "\n").replace('\r', "\n");
         environment.add_template_owned("chat", text).map_err(|e| {
-            anyhow!(
-                "chat template in `{}` does not parse: {e}\n\
-                 hint: take the template from the published checkpoint",
-                self.template_file
-            )
+            anyhow!(hint!(
+                ("chat template in `{}` does not parse: {e}", self.template_file),
+                "take the template from the published checkpoint"
+            ))
         })?;
         let named = |name| Some((name, token_content(&self.fields, name)?.to_owned()));
         let named = NAMED.into_iter().filter_map(named).collect();
@@ -242,11 +245,10 @@ impl ChatTemplate {
         };
         let template = self.environment.get_template("chat");
         template.and_then(|template| template.render(values)).map_err(|e| {
-            anyhow!(
-                "chat template in `{}` failed: {e}\n\
-                 hint: the template may not allow this order of turns, or use what minijinja lacks",
-                self.file
-            )
+            anyhow!(hint!(
+                ("chat template in `{}` failed: {e}", self.file),
+                "the template may not allow this order of turns, or use what minijinja lacks"
+            ))
         })
     }
 }
@@ -254,19 +256,19 @@ impl ChatTemplate {
 /// Reads a file of the checkpoint.
 pub(super) fn text(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|e| {
-        anyhow!(
-            "failed to read `{}`: {e}\nhint: copy all tokenizer files of the checkpoint",
-            path.display()
-        )
+        anyhow!(hint!(
+            ("failed to read `{}`: {e}", path.display()),
+            "copy all tokenizer files of the checkpoint"
+        ))
     })
 }
 
 fn parse<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&text(path)?).map_err(|e| {
-        anyhow!(
-            "failed to parse `{}`: {e}\nhint: the file is damaged; copy it from the checkpoint again",
-            path.display()
-        )
+        anyhow!(hint!(
+            ("failed to parse `{}`: {e}", path.display()),
+            "the file is damaged; copy it from the checkpoint again"
+        ))
     })
 }
 
@@ -279,11 +281,10 @@ fn default_template(fields: &Map<String, Json>, path: &Path) -> Result<String> {
         other => other,
     };
     let template = template.and_then(Json::as_str).ok_or_else(|| {
-        anyhow!(
-            "no chat template in `{}`\n\
-             hint: put the checkpoint's `chat_template.jinja` or `chat_template.json` beside it",
-            path.display()
-        )
+        anyhow!(hint!(
+            ("no chat template in `{}`", path.display()),
+            "put the checkpoint's `chat_template.jinja` or `chat_template.json` beside it"
+        ))
     })?;
     Ok(template.to_owned())
 }

@@ -13,13 +13,14 @@ use half::{bf16, f16};
 use memmap2::{Mmap, MmapOptions};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
+use synergy_hint::{Explain as _, hint};
 
 /// The file that holds all weights of a checkpoint, where there is one.
 pub(crate) const WHOLE: &str = "model.safetensors";
 /// The index of a checkpoint whose weights are in several files.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
-const AGAIN: &str = "hint: fetch the checkpoint again, all of its files";
+const AGAIN: &str = "fetch the checkpoint again, all of its files";
 
 /// Lists the files that hold the weights of `dir`.
 pub(crate) fn shard_paths(dir: &Path) -> Result<Vec<PathBuf>> {
@@ -42,16 +43,18 @@ pub(crate) fn parts_of(whole: &Path) -> Result<Vec<PathBuf>> {
         return Ok(vec![whole.to_owned()]);
     }
     let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("failed to read index `{}`\n{AGAIN}", path.display()))?;
+        .explain(|| hint!(("failed to read index `{}`", path.display()), "{AGAIN}"))?;
     let index: Index = serde_json::from_str(&text)
-        .with_context(|| format!("failed to parse index `{}`\n{AGAIN}", path.display()))?;
+        .explain(|| hint!(("failed to parse index `{}`", path.display()), "{AGAIN}"))?;
     let files: BTreeSet<String> = index.weight_map.into_values().collect();
     for file in &files {
         let plain = Path::new(file).file_name().is_some_and(|name| name == file.as_str());
         ensure!(
             plain && whole.with_file_name(file).is_file(),
-            "index `{}` names shard `{file}`, which is not there\n{AGAIN}",
-            path.display()
+            hint!(
+                ("index `{}` names shard `{file}`, which is not there", path.display()),
+                "{AGAIN}"
+            )
         );
     }
     Ok(files.into_iter().map(|file| whole.with_file_name(file)).collect())
@@ -79,18 +82,18 @@ struct Shard {
 /// length.
 pub(crate) fn stored_in(path: &Path) -> Result<Vec<(String, StoredTensor)>> {
     let file = File::open(path).map_err(|e| {
-        anyhow!(
-            "failed to open weights `{}`: {e}\nhint: name the folder of a checkpoint, with all of its files",
-            path.display()
-        )
+        anyhow!(hint!(
+            ("failed to open weights `{}`: {e}", path.display()),
+            "name the folder of a checkpoint, with all of its files"
+        ))
     })?;
     let bytes = map(&MmapOptions::new(), &file)
         .with_context(|| format!("failed to map weights `{}`", path.display()))?;
     let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| {
-        anyhow!(
-            "unusable `{}`: not a whole safetensors file: {e}\nhint: fetch or train the checkpoint again",
-            path.display()
-        )
+        anyhow!(hint!(
+            ("unusable `{}`: not a whole safetensors file: {e}", path.display()),
+            "fetch or train the checkpoint again"
+        ))
     })?;
     // Eight bytes before the header give its length.
     let start = 8 + header;
@@ -133,7 +136,10 @@ impl StoredTensor {
             let values = self.with_bytes(|bytes| to_f32(self.dtype, bytes))??;
             ensure!(
                 values.iter().all(|x| x.is_finite()),
-                "numbers that are not finite\nhint: the file is damaged; fetch or train it again"
+                hint!(
+                    "numbers that are not finite",
+                    "the file is damaged; fetch or train it again"
+                )
             );
             Ok(values)
         };
@@ -149,9 +155,10 @@ fn to_f32(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>> {
         }
         Dtype::F16 => pairs.map(|c| f16::from_le_bytes(c).to_f32()).collect(),
         Dtype::BF16 => pairs.map(|c| bf16::from_le_bytes(c).to_f32()).collect(),
-        other => bail!(
-            "weights of type {other:?} are not supported\nhint: save them as f32, f16 or bf16"
-        ),
+        other => bail!(hint!(
+            "weights of type {other:?} are not supported",
+            "save them as f32, f16 or bf16"
+        )),
     })
 }
 

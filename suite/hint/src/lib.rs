@@ -145,12 +145,7 @@ pub fn render(error: &Error) -> Rendered {
         if let Some(Hinted { hint, .. }) = error.downcast_ref() {
             hints = vec![one_line(hint)];
         }
-        let whole = error.to_string(); // until every hint is typed
-        let (cause, hint) = whole.split_once("\nhint: ").unwrap_or((&whole, "")); // until every hint is typed
-        outer.push(cause.to_owned());
-        if !hint.is_empty() {
-            hints = vec![one_line(hint)]; // until every hint is typed
-        }
+        outer.push(error.to_string());
     }
     Rendered { causes: vec![one_line(&outer.join(": "))], hints }
 }

@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 use anyhow::{Result, bail, ensure};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use synergy_hint::hint;
 
 use crate::compare::Comparison;
 use crate::score::{Metrics, Results, RowKind};
@@ -42,20 +43,28 @@ pub fn admit(before: Option<&str>, run: &Results, replace: Option<&str>) -> Resu
     let provenance = &run.provenance;
     ensure!(
         !provenance.dirty,
-        "the tree of the run had changes that commit `{}` does not have\nhint: commit them and run again",
-        provenance.commit
+        hint!(
+            ("the tree of the run had changes that commit `{}` does not have", provenance.commit),
+            "commit them and run again"
+        )
     );
     if let Some(reason) = replace {
         ensure!(
             !reason.trim().is_empty() && !reason.contains(['\n', '\r']),
-            "the reason after --replace is empty or has several lines\nhint: --replace \"one sentence\""
+            hint!(
+                "the reason after --replace is empty or has several lines",
+                "--replace \"one sentence\""
+            )
         );
         return Ok(());
     }
     let Some(before) = before else { return Ok(()) };
-    let hint = "\nhint: --replace \"why this is enough\" records it, with the reason";
+    let hint = "--replace \"why this is enough\" records it, with the reason";
     let Ok(before) = serde_json::from_str::<Extent>(before) else {
-        bail!("the previous golden results cannot be read, so what would be lost is unknown{hint}");
+        bail!(hint!(
+            "the previous golden results cannot be read, so what would be lost is unknown",
+            "{hint}"
+        ));
     };
     let mut less = Vec::new();
     if run.questions.len() < before.questions.len() {
@@ -69,8 +78,10 @@ pub fn admit(before: Option<&str>, run: &Results, replace: Option<&str>) -> Resu
     }
     ensure!(
         less.is_empty(),
-        "the run holds less than the previous golden results: {}{hint}",
-        less.join("; ")
+        hint!(
+            ("the run holds less than the previous golden results: {}", less.join("; ")),
+            "{hint}"
+        )
     );
     Ok(())
 }
@@ -187,10 +198,10 @@ impl Record {
 /// # Errors
 /// If the text is cut off or a line is not a valid record; the error names the first such line.
 pub fn read_history(text: &str) -> Result<Vec<Record>> {
-    let hint = "hint: the history only grows: take the file back from the last commit";
-    ensure!(text.is_empty() || text.ends_with('\n'), "the last line is cut off\n{hint}");
+    let hint = "the history only grows: take the file back from the last commit";
+    ensure!(text.is_empty() || text.ends_with('\n'), hint!("the last line is cut off", "{hint}"));
     let read = |(index, line): (usize, &str)| -> Result<Record> {
-        let wrong = |cause: String| format!("line {}: {cause}\n{hint}", index + 1);
+        let wrong = |cause: String| hint!(("line {}: {cause}", index + 1), "{hint}");
         let record: Record = serde_json::from_str(line)
             .map_err(|error| anyhow::anyhow!(wrong(error.to_string())))?;
         record.validate().map_err(|error| anyhow::anyhow!(wrong(error.to_string())))?;
@@ -331,7 +342,7 @@ mod tests {
         assert_eq!(read_history("").unwrap(), []);
         let changed = |from: &str, to: &str, want: &str| {
             assert!(text.contains(from), "{text}");
-            let said = read_history(&text.replacen(from, to, 1)).unwrap_err().to_string();
+            let said = synergy_hint::text(&read_history(&text.replacen(from, to, 1)).unwrap_err());
             assert!(said.starts_with(want) && said.contains("\nhint: "), "{said}");
         };
         changed("2026-01-31", "31.01.2026", "line 1: `31.01.2026` is not a date");
@@ -339,7 +350,7 @@ mod tests {
         changed("\"profile\"", "\"recipe\"", "line 1: unknown field `recipe`");
         changed("\"name\":\"sft\"", "\"name\":\"base\"", "line 1: two rows are named `base`");
         changed("\n", "\n\n", "line 2: EOF");
-        let cut = read_history(&text[..text.len() - 1]).unwrap_err().to_string();
+        let cut = synergy_hint::text(&read_history(&text[..text.len() - 1]).unwrap_err());
         assert!(cut.starts_with("the last line is cut off"), "{cut}");
     }
 

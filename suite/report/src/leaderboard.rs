@@ -52,8 +52,7 @@ pub struct Faults(pub Vec<Fault>);
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let causes: Vec<&str> = self.0.iter().map(|fault| fault.cause.as_str()).collect();
-        let hint = self.0.first().map_or("", |fault| fault.hint);
-        write!(f, "{}\nhint: {hint}", causes.join("; "))
+        f.write_str(&causes.join("; "))
     }
 }
 

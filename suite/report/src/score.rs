@@ -18,6 +18,7 @@ use synergy_benchmarks::difficulty::{self, Level};
 use synergy_grade::Grader;
 use synergy_grade::answer::{self, Outcome};
 use synergy_grade::style;
+use synergy_hint::hint;
 
 use crate::completion::Completion;
 use crate::cost::{Budget, Cost};
@@ -286,7 +287,10 @@ impl Results {
             let level = levels.get(id).copied();
             ensure!(
                 score.hops == 0 || level.is_some(),
-                "question `{id}` has no level\nhint: the samples that cut the levels must cover every question"
+                hint!(
+                    "question `{id}` has no level",
+                    "the samples that cut the levels must cover every question"
+                )
             );
             let question = questions.entry(id).or_insert_with(|| Question {
                 id: id.clone(),
@@ -343,11 +347,13 @@ impl Results {
         let context = || format!("failed to read results `{name}`");
         let version: Version = serde_json::from_str(text).with_context(context)?;
         if version.schema_version != SCHEMA_VERSION {
-            bail!(
-                "golden `{name}` has schema version {}, this suite reads {SCHEMA_VERSION}\n\
-                 hint: use the suite that wrote it, or record it again with `cargo xtask golden accept`",
-                version.schema_version
-            );
+            bail!(hint!(
+                (
+                    "golden `{name}` has schema version {}, this suite reads {SCHEMA_VERSION}",
+                    version.schema_version
+                ),
+                "use the suite that wrote it, or record it again with `cargo xtask golden accept`"
+            ));
         }
         let results: Results = serde_json::from_str(text).with_context(context)?;
         results.validate().with_context(context)?;

@@ -6,10 +6,11 @@ use std::io::{BufRead as _, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use image::RgbImage;
 use synergy_benchmarks::seed::Seed;
+use synergy_hint::{Explain as _, Hinted, hint};
 use synergy_models::generate::{Sampling, generate_with};
 use synergy_models::image::read_picture;
 use synergy_models::tokenizer::Message;
@@ -64,7 +65,9 @@ struct SamplingArgs {
     seed: u64,
 }
 
-const UNWRITTEN: &str = "failed to write the answer to standard output\nhint: is the disk full?";
+fn unwritten() -> Hinted {
+    hint!("failed to write the answer to standard output", "is the disk full?")
+}
 
 pub(super) fn run(args: &ChatArgs) -> Result<u8> {
     let pictures = args.image.iter().map(|path| read_picture(path)).collect::<Result<Vec<_>>>()?;
@@ -121,7 +124,8 @@ impl Chat<'_> {
             }
             line.clear();
             let read = stdin.lock().read_line(&mut line);
-            if read.context("failed to read standard input\nhint: lines are UTF-8 text")? == 0 {
+            if read.explain(|| hint!("failed to read standard input", "lines are UTF-8 text"))? == 0
+            {
                 return Ok(());
             }
             match line.trim() {
@@ -142,7 +146,7 @@ impl Chat<'_> {
         let clock = Instant::now();
         let mut out = std::io::stdout();
         let answer = self.ask(question, &mut out)?;
-        writeln!(out).context(UNWRITTEN)?;
+        writeln!(out).explain(unwritten)?;
         let seconds = clock.elapsed().as_secs_f64();
         let cut = if answer.finished { "" } else { ", cut off by --max-new-tokens" };
         let rate = answer.num_tokens as f64 / seconds;
@@ -198,10 +202,10 @@ impl Chat<'_> {
         );
         ensure!(
             is_finite,
-            "the model's logits are not finite\nhint: its weights are damaged or have diverged"
+            hint!("the model's logits are not finite", "its weights are damaged or have diverged")
         );
         show(&stream.finish(), &mut answer);
-        written.context(UNWRITTEN)?;
+        written.explain(unwritten)?;
         messages.push(Message::assistant(&answer.text));
         self.messages = messages;
         Ok(answer)

@@ -27,6 +27,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use synergy_benchmarks::sample::Sample;
 use synergy_grade::answer::Outcome;
+use synergy_hint::{Explain as _, hint};
 use synergy_models::weights::ComputeDtype;
 use synergy_report::completion::{Completion, to_lines};
 
@@ -223,14 +224,18 @@ pub(super) fn ask(
     purpose: Purpose,
     events: &Events,
 ) -> Result<Answered> {
-    ensure!(num_samples > 0, "--num-samples is 0, so nothing would be asked\nhint: at least 1");
+    ensure!(num_samples > 0, hint!("--num-samples is 0, so nothing would be asked", "at least 1"));
     ensure!(
         args.temperature >= 0.0 && args.top_p > 0.0 && args.top_p <= 1.0 && args.max_new_tokens > 0,
-        "invalid sampling settings: --temperature {}, --top-p {}, --max-new-tokens {}\n\
-         hint: temperature at least 0, top-p above 0 and at most 1, at least 1 token",
-        args.temperature,
-        args.top_p,
-        args.max_new_tokens
+        hint!(
+            (
+                "invalid sampling settings: --temperature {}, --top-p {}, --max-new-tokens {}",
+                args.temperature,
+                args.top_p,
+                args.max_new_tokens
+            ),
+            "temperature at least 0, top-p above 0 and at most 1, at least 1 token"
+        )
     );
     let asked = questions::read(args)?;
     events.say(&format!(
@@ -263,7 +268,7 @@ pub(super) fn ask(
         (Some(url), _) => through_endpoint(&asking, url)?,
         (None, Some(dir)) => local::answer(&asking, dir)?,
         (None, None) => {
-            anyhow::bail!("there is no model to ask\nhint: --model DIR or --endpoint URL")
+            anyhow::bail!(hint!("there is no model to ask", "--model DIR or --endpoint URL"))
         }
     };
     Ok(Answered { asked, answerer, drawing, replies })
@@ -273,15 +278,14 @@ fn through_endpoint(asking: &Asking<'_>, url: &str) -> Result<(Answerer, Vec<Vec
     let &Asking { args, asked, num_samples, purpose, drawing, cache, events } = asking;
     ensure!(
         args.timeout > 0.0 && args.timeout.is_finite(),
-        "--timeout must be above 0 seconds, got {}\nhint: --timeout 600",
-        args.timeout
+        hint!(("--timeout must be above 0 seconds, got {}", args.timeout), "--timeout 600")
     );
     let endpoint = Endpoint {
         url: url.to_owned(),
         model: args
             .model_id
             .clone()
-            .context("the endpoint needs the model's name\nhint: --model-id NAME")?,
+            .explain(|| hint!("the endpoint needs the model's name", "--model-id NAME"))?,
         revision: args.revision.clone(),
         api_key: std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty()),
         concurrency: args.concurrency,

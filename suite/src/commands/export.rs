@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
+use synergy_hint::hint;
 use synergy_models::weights::StoredDtype;
 
 use crate::commands::arguments::{RunArgs, word};
@@ -46,7 +47,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<u8> {
     let gigabytes = args.max_shard_size;
     ensure!(
         gigabytes > 0.0,
-        "--max-shard-size must be above 0 GB, got {gigabytes}\nhint: --max-shard-size 5"
+        hint!("--max-shard-size must be above 0 GB, got {gigabytes}", "--max-shard-size 5")
     );
     let opened = match (&args.model, &args.regime) {
         (Some(dir), _) => {
@@ -55,7 +56,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<u8> {
             Model::open(dir, args.adapter.as_deref(), &compute)?
         }
         (None, Some(regime)) => run::trained(&args.run.recipe()?, &args.run.options(), regime)?,
-        (None, None) => bail!("there is no model to export\nhint: --model DIR or --regime NAME"),
+        (None, None) => bail!(hint!("there is no model to export", "--model DIR or --regime NAME")),
     };
     opened.export(&args.out, args.dtype, (gigabytes * 1e9) as usize)?;
     put(&format!("{}\n", args.out.display()))?;

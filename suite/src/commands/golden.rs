@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, Subcommand};
+use synergy_hint::{Explain as _, hint};
 use synergy_report::compare::compare;
 use synergy_report::golden::comparison_markdown;
 use synergy_report::text::terminal::render_comparison;
@@ -59,8 +60,8 @@ pub(super) fn run(args: &GoldenArgs) -> Result<u8> {
             let profile = &run.profile;
             let golden = golden::read(profile)?;
             let path = run.device.runs_dir.join(profile).join("results.json");
-            let results = golden::read_results(&path).with_context(|| {
-                format!("there is no run to check\nhint: cargo xtask reproduce --profile {profile}")
+            let results = golden::read_results(&path).explain(|| {
+                hint!("there is no run to check", "cargo xtask reproduce --profile {profile}")
             })?;
             let comparison = compare(&golden, &results, gate);
             if let Some(path) = markdown {

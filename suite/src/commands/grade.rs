@@ -9,6 +9,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use synergy_grade::answer::Outcome;
 use synergy_grade::{Grader, Target, grade};
+use synergy_hint::{Explain as _, hint};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,9 +35,9 @@ pub(super) fn run(args: &GradeArgs) -> Result<u8> {
 /// # Errors
 /// If no grader has that name; the error lists those that exist.
 pub(super) fn grader(name: &str) -> Result<Grader> {
-    Grader::from_name(name).with_context(|| {
+    Grader::from_name(name).explain(|| {
         let known: Vec<&str> = Grader::ALL.into_iter().map(Grader::name).collect();
-        format!("there is no grader `{name}`\nhint: graders are {}", known.join(", "))
+        hint!("there is no grader `{name}`", ("graders are {}", known.join(", ")))
     })
 }
 
@@ -76,16 +77,13 @@ struct Graded {
 /// Names the first line that is not a valid record; also if reading or writing fails.
 fn grade_lines(grader: Grader, input: impl BufRead, mut output: impl Write) -> Result<()> {
     for (index, line) in input.lines().enumerate() {
-        let line = line.context("failed to read standard input\nhint: lines are UTF-8 text")?;
+        let line =
+            line.explain(|| hint!("failed to read standard input", "lines are UTF-8 text"))?;
         if line.trim().is_empty() {
             continue;
         }
-        let asked: Request = serde_json::from_str(&line).with_context(|| {
-            format!(
-                "line {} cannot be graded\n\
-                 hint: a line is like {{\"gold\": \"3\", \"response\": \"\\\\boxed{{3}}\", \"choices\": [\"3\", \"4\"]}}",
-                index + 1
-            )
+        let asked: Request = serde_json::from_str(&line).explain(|| {
+            hint!(("line {} cannot be graded", index + 1), "a line is like {{\"gold\": \"3\", \"response\": \"\\\\boxed{{3}}\", \"choices\": [\"3\", \"4\"]}}")
         })?;
         let target = Target {
             gold: &asked.gold,
@@ -97,9 +95,9 @@ fn grade_lines(grader: Grader, input: impl BufRead, mut output: impl Write) -> R
         let graded = Graded { outcome: judgement.outcome, extracted: judgement.extracted };
         let text = serde_json::to_string(&graded).context("plain data")?;
         writeln!(output, "{text}")
-            .context("failed to write to standard output\nhint: is the disk full?")?;
+            .explain(|| hint!("failed to write to standard output", "is the disk full?"))?;
     }
-    output.flush().context("failed to write to standard output\nhint: is the disk full?")
+    output.flush().explain(|| hint!("failed to write to standard output", "is the disk full?"))
 }
 
 #[cfg(test)]
@@ -131,7 +129,10 @@ mod tests {
             "{\"gold\": \"\", \"response\": \"\", \"x\": 1}",
         ] {
             let error = grade_lines(Grader::Synergy1, bad.as_bytes(), Vec::new()).unwrap_err();
-            assert!(error.to_string().starts_with("line 1 cannot be graded\nhint: "), "{error}");
+            assert!(
+                synergy_hint::text(&error).starts_with("line 1 cannot be graded\nhint: "),
+                "{error}"
+            );
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use synergy_hint::hint;
 
 use crate::commands::evaluate::endpoint::Purpose;
 use crate::commands::evaluate::{AskingArgs, ask, completions, levels};
@@ -38,7 +39,7 @@ pub(super) fn run(args: &LevelsArgs) -> Result<u8> {
     let grader = grader(&args.grader)?;
     ensure!(
         args.num_samples > 0,
-        "--num-samples is 0, so nothing would be asked\nhint: the study takes 16"
+        hint!("--num-samples is 0, so nothing would be asked", "the study takes 16")
     );
     let events = Events::open(&args.out.with_extension("events.jsonl"), false)?;
     let answered = ask(&args.asking, args.num_samples, Purpose::Levels, &events)?;

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use synergy_hint::hint;
 use synergy_models::merge::files::{FolderMerge, MergeRecord, RECORD, Sources};
 use synergy_models::merge::report::Summary;
 use synergy_models::merge::{MergeSpec, Method, Rescale};
@@ -120,10 +121,10 @@ impl MergeArgs {
             ("seed", self.seed.is_some(), is_dare),
         ] {
             if is_given && !is_used {
-                bail!(
-                    "--{option} has no effect with method {}\nhint: leave it out, or choose a method that uses it",
-                    text_of(&method)?
-                );
+                bail!(hint!(
+                    ("--{option} has no effect with method {}", text_of(&method)?),
+                    "leave it out, or choose a method that uses it"
+                ));
             }
         }
         Ok(MergeSpec {

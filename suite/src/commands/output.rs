@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Write as _};
 
 use anyhow::{Context as _, Error, Result};
 use serde::Serialize;
+use synergy_hint::{Explain as _, hint};
 
 /// Writes data to standard output; a pipe that its reader has closed (`… | head`) is no error.
 ///
@@ -13,7 +14,7 @@ pub(super) fn put(text: &str) -> Result<()> {
     let mut out = std::io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(error).context("failed to write to standard output\nhint: is the disk full?")
+            Err(error).explain(|| hint!("failed to write to standard output", "is the disk full?"))
         }
         _ => Ok(()),
     }
@@ -34,7 +35,7 @@ pub(super) fn put_json(value: &impl Serialize) -> Result<()> {
 pub(super) fn tell(text: &str) -> Result<()> {
     let mut out = std::io::stderr();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.context("failed to write to standard error\nhint: is the disk full?")
+    written.explain(|| hint!("failed to write to standard error", "is the disk full?"))
 }
 
 /// Reports an error on standard error: a line for the cause, or for each of several, and hints on lines below it.

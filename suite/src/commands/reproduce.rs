@@ -1,7 +1,8 @@
 //! `synergy reproduce`: a whole study, from training to the leaderboard.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
+use synergy_hint::{Explain as _, hint};
 
 use crate::commands::arguments::RunArgs;
 use crate::commands::output::{put, width};
@@ -34,11 +35,8 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<u8> {
     let outcome = run::reproduce(&recipe, &options)?;
     if args.json {
         let path = outcome.dir.join("leaderboard.json");
-        let text = std::fs::read_to_string(&path).with_context(|| {
-            format!(
-                "failed to read `{}`\nhint: the run has just written it; run again",
-                path.display()
-            )
+        let text = std::fs::read_to_string(&path).explain(|| {
+            hint!(("failed to read `{}`", path.display()), "the run has just written it; run again")
         })?;
         put(&text)?;
     } else {

@@ -17,6 +17,7 @@ use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::families::{Family, MAX_HOPS, Split, contact_sheet};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::text_only;
+use synergy_hint::{Explain as _, hint};
 use synergy_report::page::STYLE;
 use synergy_report::page::html::escaped;
 
@@ -79,8 +80,10 @@ fn write(args: &ShowArgs) -> Result<PathBuf> {
         Some("png") => {
             ensure!(
                 args.level.is_none() && args.steps.is_none(),
-                "a sheet shows no questions, so it has no --level or --steps\n\
-                 hint: --out with a name that ends with .html"
+                hint!(
+                    "a sheet shows no questions, so it has no --level or --steps",
+                    "--out with a name that ends with .html"
+                )
             );
             write_atomic(&out, &sheet(&[family], 2)?)?;
         }
@@ -88,10 +91,10 @@ fn write(args: &ShowArgs) -> Result<PathBuf> {
             let shown = questions(args, family)?;
             write_atomic(&out, page(family, &name, &shown)?.as_bytes())?;
         }
-        _ => bail!(
-            "cannot tell what to write to `{}`\nhint: a name that ends with .html or .png",
-            out.display()
-        ),
+        _ => bail!(hint!(
+            ("cannot tell what to write to `{}`", out.display()),
+            "a name that ends with .html or .png"
+        )),
     }
     Ok(out)
 }
@@ -109,7 +112,7 @@ fn sheet(families: &[Family], scale: u32) -> Result<Vec<u8>> {
 type Shown = (Sample, Option<Level>);
 
 fn questions(args: &ShowArgs, family: Family) -> Result<Vec<Shown>> {
-    ensure!(args.count > 0, "--count is 0, so there is nothing to show\nhint: at least 1");
+    ensure!(args.count > 0, hint!("--count is 0, so there is nothing to show", "at least 1"));
     let Some(level) = args.level else {
         let hops = match args.steps {
             Some(steps) => steps..=steps,
@@ -117,8 +120,7 @@ fn questions(args: &ShowArgs, family: Family) -> Result<Vec<Shown>> {
         };
         ensure!(
             *hops.start() > 0 && *hops.end() <= MAX_HOPS,
-            "no question takes {} steps\nhint: 1 to {MAX_HOPS}",
-            hops.end()
+            hint!(("no question takes {} steps", hops.end()), "1 to {MAX_HOPS}")
         );
         let sample = |i| Sample::procedural(family, SEED, Split::Test, i, hops.clone());
         return Ok((0..args.count as u64).map(|i| (sample(i), None)).collect());
@@ -126,9 +128,10 @@ fn questions(args: &ShowArgs, family: Family) -> Result<Vec<Shown>> {
     let path = path(&args.profile);
     ensure!(
         path.is_file(),
-        "profile `{}` has no golden results to take levels from\n\
-         hint: --profile small, or --steps instead of --level",
-        args.profile
+        hint!(
+            ("profile `{}` has no golden results to take levels from", args.profile),
+            "--profile small, or --steps instead of --level"
+        )
     );
     let wanted = Level::ALL[usize::from(level) - 1];
     let results = read_results(&path)?;
@@ -142,8 +145,10 @@ fn questions(args: &ShowArgs, family: Family) -> Result<Vec<Shown>> {
     let shown = drawn.collect::<Result<Vec<Shown>>>()?;
     ensure!(
         !shown.is_empty(),
-        "`{}` holds no question of {family} at level {wanted}\nhint: another level",
-        path.display()
+        hint!(
+            ("`{}` holds no question of {family} at level {wanted}", path.display()),
+            "another level"
+        )
     );
     Ok(shown)
 }
@@ -157,8 +162,11 @@ fn again(family: Family, id: &str, hops: usize) -> Result<Sample> {
     } else {
         None
     };
-    let ((split, seed), index) = sample.with_context(|| {
-        format!("`{id}` is not the id of a procedural question\nhint: restore the golden results with git")
+    let ((split, seed), index) = sample.explain(|| {
+        hint!(
+            "`{id}` is not the id of a procedural question",
+            "restore the golden results with git"
+        )
     })?;
     Ok(Sample::procedural(family, seed, split, index, hops..=hops))
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
+use synergy_hint::hint;
 
 use crate::commands::arguments::DeviceArgs;
 use crate::recipe::{ModelSpec, StageSpec};
@@ -23,18 +24,21 @@ pub(super) fn run(args: &TrainBaseArgs) -> Result<u8> {
     watch_interrupts()?;
     let recipe = run::recipe_of(&args.recipe)?;
     let ModelSpec::Fresh { preset, .. } = &recipe.model else {
-        bail!(
-            "recipe `{}` starts from a finished base or a checkpoint, so it cannot train a base\n\
-             hint: --recipe base or base-nano",
-            recipe.name
-        )
+        bail!(hint!(
+            (
+                "recipe `{}` starts from a finished base or a checkpoint, so it cannot train a base",
+                recipe.name
+            ),
+            "--recipe base or base-nano"
+        ))
     };
     let is_pretraining = |stage: &StageSpec| matches!(stage, StageSpec::Pretrain(_));
     ensure!(
         recipe.stages.values().all(is_pretraining),
-        "recipe `{}` does more than pretraining, so it does not make a base\n\
-         hint: --recipe base or base-nano",
-        recipe.name
+        hint!(
+            ("recipe `{}` does more than pretraining, so it does not make a base", recipe.name),
+            "--recipe base or base-nano"
+        )
     );
     let out = Path::new("golden/base").join(preset.into_str());
     run::train_base(&recipe, &args.device.options(), &out)?;

@@ -10,6 +10,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize, Serializer};
 use synergy_benchmarks::datasets::{self, training::Layout};
 use synergy_benchmarks::families::{MAX_HOPS, Split};
+use synergy_hint::hint;
 use synergy_models::lora::{LoraConfig, TargetModules};
 use synergy_models::qwen2_5_vl::shapes::NamedShape;
 use synergy_models::weights::ComputeDtype;
@@ -160,7 +161,10 @@ impl QuestionsSpec {
                 require!(
                     matches!(split, Split::Train | Split::Pretrain),
                     "split",
-                    "split `{split}` cannot be trained on: models are measured on it\nhint: split = \"train\""
+                    hint!(
+                        "split `{split}` cannot be trained on: models are measured on it",
+                        "split = \"train\""
+                    )
                 );
                 check_hops(*hops)
             }
@@ -174,8 +178,7 @@ impl FilesSpec {
         require!(
             Layout::from_name(&self.layout).is_some(),
             "files.layout",
-            "there is no layout `{}`\nhint: {layouts}",
-            self.layout
+            hint!(("there is no layout `{}`", self.layout), "{layouts}")
         );
         require!(
             self.about_questions > 0,
@@ -264,7 +267,10 @@ impl ValidationSpec {
         require!(
             !is_empty && self.max_new_tokens > 0,
             "questions_per_family",
-            "the validation split is empty\nhint: numbers of questions and max_new_tokens are at least 1"
+            hint!(
+                "the validation split is empty",
+                "numbers of questions and max_new_tokens are at least 1"
+            )
         );
         match &self.questions {
             ValidationQuestions::Drawn(drawn) => check_hops(drawn.hops),
@@ -310,15 +316,15 @@ impl BenchmarkSpec {
         require!(
             known.contains(&self.name.as_str()),
             "name",
-            "there is no published benchmark `{}`\nhint: {}",
-            self.name,
-            known.join(", ")
+            hint!(("there is no published benchmark `{}`", self.name), ("{}", known.join(", ")))
         );
         require!(
             self.num_questions != Some(0) && self.about_questions > 0,
             "num_questions",
-            "no question of `{}` is asked\nhint: num_questions and about_questions are at least 1",
-            self.name
+            hint!(
+                ("no question of `{}` is asked", self.name),
+                "num_questions and about_questions are at least 1"
+            )
         );
         Ok(())
     }
@@ -333,8 +339,10 @@ pub(super) fn check_gate(gate: &GateSpec) -> Checked {
     require!(
         gate.false_alarm > 0.0 && gate.false_alarm < 0.5,
         "false_alarm",
-        "false_alarm = {} is outside its range: above 0 and below 0.5\nhint: 0.05",
-        gate.false_alarm
+        hint!(
+            ("false_alarm = {} is outside its range: above 0 and below 0.5", gate.false_alarm),
+            "0.05"
+        )
     );
     for (key, band) in [
         ("share_band", gate.share_band),
@@ -437,8 +445,10 @@ impl TrainingSpec {
         let config = lora.config(&lora.target_modules).without(shapes, is_frozen)?;
         ensure!(
             config.target_modules != TargetModules::Names(Vec::new()),
-            "`freeze` matches every layer of `target_modules`\n\
-             hint: an adapter leaves all parameters as they are, so `freeze` may be empty"
+            hint!(
+                "`freeze` matches every layer of `target_modules`",
+                "an adapter leaves all parameters as they are, so `freeze` may be empty"
+            )
         );
         Ok(Some(config))
     }
@@ -450,7 +460,10 @@ impl TrainingSpec {
     pub fn freeze_patterns(&self) -> Result<Vec<Regex>> {
         let compile = |text: &String| {
             Regex::new(&format!("^(?:{text})")).map_err(|_| {
-                anyhow!("`{text}` in `freeze` is not a regular expression\nhint: as in `visual.`")
+                anyhow!(hint!(
+                    "`{text}` in `freeze` is not a regular expression",
+                    "as in `visual.`"
+                ))
             })
         };
         self.freeze.iter().map(compile).collect()
@@ -468,12 +481,14 @@ impl TrainingSpec {
             self.max_packed_tokens.is_none()
                 || (self.recompute() && self.max_packed_tokens != Some(0)),
             "max_packed_tokens",
-            "max_packed_tokens is a limit of gradient checkpointing\n\
-             hint: at least 1, with gradient_checkpointing = true"
+            hint!(
+                "max_packed_tokens is a limit of gradient checkpointing",
+                "at least 1, with gradient_checkpointing = true"
+            )
         );
         self.freeze_patterns().map_err(|cause| Fault::at("freeze", cause))?;
         let Some(lora) = &self.lora else { return Ok(()) };
-        require!(lora.r > 0, "lora.r", "rank `r` is 0\nhint: at least 1");
+        require!(lora.r > 0, "lora.r", hint!("rank `r` is 0", "at least 1"));
         within("lora_alpha", lora.lora_alpha, f64::MIN_POSITIVE.., "above 0")
             .map_err(|fault| fault.below("lora"))?;
         self.lora_config(shapes)

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use serde::de::DeserializeOwned;
+use synergy_hint::{Explain as _, Hinted, hint};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
@@ -50,12 +51,15 @@ impl File {
             let is_read = |file: &File| file.name.as_ref() == Some(&name);
             ensure!(
                 !path.ends_with(&name) && !files.iter().any(is_read),
-                "`{name}` extends itself, directly or by another file\nhint: leave out one `extends`"
+                hint!(
+                    "`{name}` extends itself, directly or by another file",
+                    "leave out one `extends`"
+                )
             );
-            let text = std::fs::read_to_string(path.with_file_name(&name)).with_context(|| {
-                format!(
-                    "failed to read `{name}`, which the recipe extends\n\
-                     hint: `extends` names a file in the recipe's own folder"
+            let text = std::fs::read_to_string(path.with_file_name(&name)).explain(|| {
+                hint!(
+                    "failed to read `{name}`, which the recipe extends",
+                    "`extends` names a file in the recipe's own folder"
                 )
             })?;
             next = extended(&text);
@@ -87,7 +91,10 @@ impl<'t> RawRecipe<'t> {
         let mut start = 0;
         for file in files {
             let table = DeTable::parse(&file.text).map_err(|error| {
-                raw.at(start + error.span().unwrap_or_default().start, error.message())
+                raw.at(
+                    start + error.span().unwrap_or_default().start,
+                    anyhow!("{}", error.message()),
+                )
             })?;
             let mut table = moved_table(table.into_inner(), start);
             // A text without a file has no folder to look in, so that the key is unknown there.
@@ -127,7 +134,7 @@ impl<'t> RawRecipe<'t> {
         if let Some(DeValue::Table(stages)) = root.get_mut("stages").map(Spanned::get_mut) {
             for (name, stage) in stages.iter_mut() {
                 if let DeValue::Table(stage) = stage.get_mut() {
-                    let located = |fault: Fault| self.located(&fault.below(name).below("stages"));
+                    let located = |fault: Fault| self.located(fault.below(name).below("stages"));
                     resolve(stage, &tables).map_err(located)?;
                 }
             }
@@ -136,21 +143,27 @@ impl<'t> RawRecipe<'t> {
     }
 
     fn read<T: DeserializeOwned>(&self, table: Spanned<DeTable<'_>>) -> Result<T> {
-        T::deserialize(Deserializer::from(table))
-            .map_err(|error| self.at(error.span().unwrap_or_default().start, error.message()))
+        T::deserialize(Deserializer::from(table)).map_err(|error| {
+            // An error of deserialization carries text only; ours have their hint on a line of its own.
+            let cause = match error.message().split_once("\nhint: ") {
+                Some((cause, hint)) => Hinted::new(cause, hint).into(),
+                None => anyhow!("{}", error.message()),
+            };
+            self.at(error.span().unwrap_or_default().start, cause)
+        })
     }
 
     /// The mistake as an error that begins with its line.
-    pub(super) fn located(&self, fault: &Fault) -> Error {
-        let name = match fault.path.as_slice() {
-            [kind, name, ..] if kind == "stages" => format!("stage `{name}`: "),
-            _ => String::new(),
+    pub(super) fn located(&self, fault: Fault) -> Error {
+        let cause = match fault.path.as_slice() {
+            [kind, name, ..] if kind == "stages" => fault.cause.context(format!("stage `{name}`")),
+            _ => fault.cause,
         };
-        self.at(place(&self.root, &fault.path), &format!("{name}{:#}", fault.cause))
+        self.at(place(&self.root, &fault.path), cause)
     }
 
     /// An error about what stands at `place`.
-    fn at(&self, place: usize, message: &str) -> Error {
+    fn at(&self, place: usize, cause: Error) -> Error {
         let mut start = 0;
         let mut found = "line 1".to_owned();
         for file in self.files {
@@ -163,7 +176,7 @@ impl<'t> RawRecipe<'t> {
                 format!("line {}{}", before.matches('\n').count() + 1, name.unwrap_or_default());
             start += file.text.len() + 1;
         }
-        anyhow!("{found}: {message}")
+        cause.context(found)
     }
 }
 
@@ -194,8 +207,10 @@ fn resolve<'t>(stage: &mut DeTable<'t>, tables: &DeTable<'t>) -> Checked {
     require!(
         kind != Some("hybrid"),
         "kind",
-        "stages of kind `hybrid` are stages of kind `grpo` with a table `guidance`\n\
-         hint: docs/REGIMES.md shows one; `rl_on_gated` is `keep_rl`, `sft_weight = 0.1` is `weighting = {{ kind = \"sft\", weight = 0.1 }}`"
+        hint!(
+            "stages of kind `hybrid` are stages of kind `grpo` with a table `guidance`",
+            "docs/REGIMES.md shows one; `rl_on_gated` is `keep_rl`, `sft_weight = 0.1` is `weighting = {{ kind = \"sft\", weight = 0.1 }}`"
+        )
     );
     for (key, kind) in REFERENCES {
         let Some(value) = stage.get_mut(key) else { continue };
@@ -211,7 +226,10 @@ fn resolve<'t>(stage: &mut DeTable<'t>, tables: &DeTable<'t>) -> Checked {
         };
         let Some(table) = tables.and_then(|tables| tables.get(name.as_str())) else {
             let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            return Err(Fault::at(key, anyhow!("no {key} `{name}`\nhint: the recipe has {known}")));
+            return Err(Fault::at(
+                key,
+                anyhow!(hint!("no {key} `{name}`", "the recipe has {known}")),
+            ));
         };
         let span = value.span();
         let key = |key: &'static str| Spanned::new(span.clone(), Cow::Borrowed(key));
@@ -282,8 +300,8 @@ mod tests {
             ("e.1.g.h", 9),
             ("missing", 1),
         ] {
-            let error = raw.located(&Fault::at(path, anyhow!("x"))).to_string();
-            assert_eq!(error, format!("line {line}: x"), "{path}");
+            let error = raw.located(Fault::at(path, anyhow!("x")));
+            assert_eq!(format!("{error:#}"), format!("line {line}: x"), "{path}");
         }
     }
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use synergy_benchmarks::seed::Seed;
+use synergy_hint::{Explain as _, Hinted, hint};
 use synergy_models::checkpoint::Checkpoint;
 use synergy_models::image::ProcessorConfig;
 use synergy_models::qwen2_5_vl::config::{GenerationConfig, Preset, VlmConfig};
@@ -70,10 +71,10 @@ impl Base {
     /// If a file is missing, changed or does not fit the others.
     pub fn read(dir: &Path, prompt: &PromptSpec, compute: &Compute) -> Result<Base> {
         let path = dir.join("base.json");
-        let text = std::fs::read_to_string(&path).with_context(|| {
-            format!(
-                "there is no kept base in `{}`\nhint: train it with `cargo xtask train-base`",
-                dir.display()
+        let text = std::fs::read_to_string(&path).explain(|| {
+            hint!(
+                ("there is no kept base in `{}`", dir.display()),
+                "train it with `cargo xtask train-base`"
             )
         })?;
         let record: BaseRecord = serde_json::from_str(&text)
@@ -84,8 +85,10 @@ impl Base {
                 .with_context(|| format!("failed to read `{}`", file.display()))?;
             ensure!(
                 blake3::hash(&bytes).to_hex().as_str() == hash,
-                "kept base file `{}` is not the one recorded\nhint: restore it with git, or train it again",
-                file.display()
+                hint!(
+                    ("kept base file `{}` is not the one recorded", file.display()),
+                    "restore it with git, or train it again"
+                )
             );
         }
         let Checkpoint { config, tokenizer, processor, .. } = Checkpoint::read(dir)?;
@@ -159,10 +162,10 @@ impl Base {
 }
 
 /// The error where `dir` has no published checkpoint.
-pub(crate) fn no_checkpoint(dir: &Path) -> String {
-    format!(
-        "there is no checkpoint in `{}`\nhint: `cargo xtask fetch` gets those that recipes start from",
-        dir.display()
+pub(crate) fn no_checkpoint(dir: &Path) -> Hinted {
+    hint!(
+        ("there is no checkpoint in `{}`", dir.display()),
+        "`cargo xtask fetch` gets those that recipes start from"
     )
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::Serialize;
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::families::{Family, MAX_HOPS, Split};
@@ -14,6 +14,7 @@ use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_grade::Grader;
 use synergy_grade::answer::Outcome;
+use synergy_hint::{Explain as _, hint};
 use synergy_models::generate::Sampling;
 use synergy_report::completion::Completion;
 use synergy_report::score::{cut_levels, score};
@@ -148,9 +149,9 @@ impl Gate<'_> {
 
     /// Shares of the levels, L1 first, among validation questions asked as `evaluation` asks its test questions.
     fn level_shares(&self, evaluation: &EvaluationSpec) -> Result<Vec<f64>> {
-        let (drawn, num_samples) = evaluation.drawn().context(
-            "the recipe asks no questions of the families\nhint: --profile small or smoke",
-        )?;
+        let (drawn, num_samples) = evaluation.drawn().explain(|| {
+            hint!("the recipe asks no questions of the families", "--profile small or smoke")
+        })?;
         let drawn = Drawn { per_family: self.per_family, seed: SEED, ..drawn };
         let ask = |sample| Question::new(self.prompter, sample, true);
         let questions: Vec<Question> =

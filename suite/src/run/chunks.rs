@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Serialize, de::DeserializeOwned};
+use synergy_hint::{Explain as _, hint};
 
 use crate::run::event::{Events, interrupted};
 
@@ -62,12 +63,10 @@ impl Chunks<'_> {
             done += chunk.len();
             bar.at(done, message.clone());
             if interrupted() {
-                bail!(
-                    "interrupted while {} ({done} of {} questions done)\n\
-                     hint: the same command goes on from there",
-                    self.doing,
-                    items.len()
-                );
+                bail!(hint!(
+                    ("interrupted while {} ({done} of {} questions done)", self.doing, items.len()),
+                    "the same command goes on from there"
+                ));
             }
         }
         bar.finish(&message);
@@ -98,20 +97,20 @@ impl Journal<'_> {
     /// Opens the journal in `path`, an empty one if there is none; gives the results in it.
     fn open<T: DeserializeOwned>(path: &Path) -> Result<(Journal<'_>, Vec<T>)> {
         let failed = || {
-            format!(
-                "failed to read the journal `{}`\nhint: delete that file; what it holds is then computed again",
-                path.display()
+            hint!(
+                ("failed to read the journal `{}`", path.display()),
+                "delete that file; what it holds is then computed again"
             )
         };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(path).with_context(failed)?;
-        let text = std::fs::read_to_string(path).with_context(failed)?;
+        let mut file = options.open(path).explain(failed)?;
+        let text = std::fs::read_to_string(path).explain(failed)?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         let results = text[..whole].lines().map(serde_json::from_str).collect::<Result<_, _>>();
-        let results = results.with_context(failed)?;
-        file.set_len(whole as u64).with_context(failed)?;
-        file.seek(SeekFrom::End(0)).with_context(failed)?;
+        let results = results.explain(failed)?;
+        file.set_len(whole as u64).explain(failed)?;
+        file.seek(SeekFrom::End(0)).explain(failed)?;
         Ok((Journal { path, file }, results))
     }
 
@@ -119,11 +118,8 @@ impl Journal<'_> {
     fn push(&mut self, result: &impl Serialize) -> Result<()> {
         let line = serde_json::to_string(result).context("results are plain data")? + "\n";
         let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
-        written.with_context(|| {
-            format!(
-                "failed to write the journal `{}`\nhint: is the disk full?",
-                self.path.display()
-            )
+        written.explain(|| {
+            hint!(("failed to write the journal `{}`", self.path.display()), "is the disk full?")
         })
     }
 }
@@ -181,7 +177,7 @@ mod tests {
     fn an_error_about_a_damaged_journal_names_its_file() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("journal"), "1\nnot a number\n2\n").unwrap();
-        let error = sums(dir.path(), 9).0.unwrap_err().to_string();
+        let error = synergy_hint::text(&sums(dir.path(), 9).0.unwrap_err());
         assert!(error.contains("journal`\nhint: delete that file"), "{error}");
     }
 }

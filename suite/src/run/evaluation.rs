@@ -16,6 +16,7 @@ use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_grade::Grader;
 use synergy_grade::answer::Outcome;
+use synergy_hint::{Explain as _, hint};
 use synergy_report::completion::{Completion, from_lines, to_lines};
 use synergy_report::score::{External, Results, Row, RowKind, Score, score};
 use synergy_report::text::report::SampleCompletion;
@@ -150,10 +151,10 @@ pub fn stored(
 ) -> Result<Vec<Evaluated>> {
     let questions = texts(&samples(recipe, files)?);
     let of = |planned: &PlannedRow| {
-        let completions = from_store(store, planned)?.with_context(|| {
-            format!(
-                "completions of `{}` are not in the store\nhint: cargo xtask reproduce --profile {}",
-                planned.name, recipe.name
+        let completions = from_store(store, planned)?.explain(|| {
+            hint!(
+                ("completions of `{}` are not in the store", planned.name),
+                ("cargo xtask reproduce --profile {}", recipe.name)
             )
         })?;
         Ok(Evaluated { planned: planned.clone(), completions, questions: Rc::clone(&questions) })

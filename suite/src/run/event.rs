@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use synergy_hint::{Explain as _, hint};
 
 use crate::run::tensorboard::Scalars;
 use crate::train::StepFigures;
@@ -58,11 +59,8 @@ impl Events {
             }
             OpenOptions::new().create(true).append(true).open(path)
         };
-        let file = open().with_context(|| {
-            format!(
-                "failed to open `{}`\nhint: choose another folder with --runs-dir",
-                path.display()
-            )
+        let file = open().explain(|| {
+            hint!(("failed to open `{}`", path.display()), "choose another folder with --runs-dir")
         })?;
         let curves = path.with_file_name("tensorboard");
         Ok(Events { file, curves, start: Instant::now(), quiet })
@@ -81,7 +79,7 @@ impl Events {
             // Half a line would spoil the next one; the error being reported matters more than this.
             let _ = length.and_then(|length| self.file.set_len(length));
         });
-        written.context("failed to write events\nhint: is the disk full?")
+        written.explain(|| hint!("failed to write events", "is the disk full?"))
     }
 
     /// A file of curves for TensorBoard in the folder `name`.

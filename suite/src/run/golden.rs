@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use synergy_hint::{Explain as _, hint};
 use synergy_report::golden::{Record, admit, logged, read_history};
 use synergy_report::score::Results;
 
@@ -25,9 +26,9 @@ pub fn path(profile: &str) -> PathBuf {
 /// # Errors
 /// If there are none, or they cannot be read.
 pub fn read(profile: &str) -> Result<Results> {
-    read_results(&path(profile)).with_context(|| {
+    read_results(&path(profile)).explain(|| {
         let hint = "record a good run with `cargo xtask golden accept --profile";
-        format!("no golden results for `{profile}`\nhint: {hint} {profile}`")
+        hint!("no golden results for `{profile}`", "{hint} {profile}`")
     })
 }
 
@@ -38,9 +39,8 @@ pub fn read(profile: &str) -> Result<Results> {
 /// If there is no run, it may not become golden, or a file cannot be read or written.
 pub fn accept(profile: &str, runs_dir: &Path, replace: Option<&str>) -> Result<String> {
     let run = runs_dir.join(profile).join("results.json");
-    let results = read_results(&run).with_context(|| {
-        format!("no run to record\nhint: cargo xtask reproduce --profile {profile}")
-    })?;
+    let results = read_results(&run)
+        .explain(|| hint!("no run to record", "cargo xtask reproduce --profile {profile}"))?;
     let golden = path(profile);
     admit(read_if_there(&golden)?.as_deref(), &results, replace)
         .with_context(|| format!("`{}` may not become golden", run.display()))?;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use burn::tensor::Tensor;
+use synergy_hint::hint;
 use synergy_models::checkpoint::{Checkpoint, Encoded, write_folder};
 use synergy_models::lora::Adapter;
 use synergy_models::qwen2_5_vl::vlm::Vlm;
@@ -62,10 +63,12 @@ impl Model {
             (encoded.input_ids.len(), self.checkpoint.config.layout().max_position_embeddings);
         ensure!(
             len < most,
-            "the prompt has {len} tokens, the model takes {most}\n\
-             hint: shorten the text or lower `max_pixels` in preprocessor_config.json"
+            hint!(
+                "the prompt has {len} tokens, the model takes {most}",
+                "shorten the text or lower `max_pixels` in preprocessor_config.json"
+            )
         );
-        ensure!(len > 0, "the prompt is empty\nhint: give it some text");
+        ensure!(len > 0, hint!("the prompt is empty", "give it some text"));
         let vlm = Vlm::new(&self.checkpoint.config, &self.parameters);
         let pictures: Vec<_> =
             encoded.patches.iter().map(|p| (p.values.as_slice(), p.grid)).collect();
@@ -124,7 +127,7 @@ mod tests {
         assert_eq!(again.parameters.to_bytes(), model.parameters.to_bytes());
         assert!(out.join("model.safetensors.index.json").is_file());
 
-        let error = model.export(&out, StoredDtype::F32, 200_000).unwrap_err().to_string();
+        let error = synergy_hint::text(&model.export(&out, StoredDtype::F32, 200_000).unwrap_err());
         assert!(error.contains("is there already\nhint: "), "{error}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }

@@ -6,6 +6,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use synergy_hint::hint;
 
 use crate::key::Key;
 use crate::run::event::{Events, interrupted};
@@ -51,10 +52,10 @@ fn wait(store: &Store, key: &Key, what: &str, events: &Events) -> Result<Lock> {
             has_waited = true;
         }
         if interrupted() {
-            bail!(
-                "interrupted while waiting for {what}\n\
-                 hint: the other process goes on; the same command takes what it has finished"
-            );
+            bail!(hint!(
+                "interrupted while waiting for {what}",
+                "the other process goes on; the same command takes what it has finished"
+            ));
         }
         sleep(WAIT);
     }

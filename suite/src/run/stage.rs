@@ -16,6 +16,7 @@ use synergy_benchmarks::datasets::spread;
 use synergy_benchmarks::families::Split;
 use synergy_benchmarks::seed::Seed;
 use synergy_grade::answer::Outcome;
+use synergy_hint::hint;
 use synergy_models::generate::Sampling;
 use synergy_models::merge::{self, MergeSpec};
 use synergy_models::weights::{Parameters, StoredDtype};
@@ -93,10 +94,10 @@ fn stage_inputs<'a>(planned: &'a PlannedStage, data: &'a [Dataset]) -> Result<St
         }
         ensure!(
             input.role == Role::Solved || !data.examples.is_empty(),
-            "stage `{}` left no answers to learn for `{}`\n\
-             hint: its model was never right; ask more often, or easier questions",
-            input.stage,
-            planned.name
+            hint!(
+                ("stage `{}` left no answers to learn for `{}`", input.stage, planned.name),
+                "its model was never right; ask more often, or easier questions"
+            )
         );
     }
     Ok(inputs)
@@ -420,10 +421,10 @@ impl Run<'_> {
                     events.write(Event::Checkpoint { stage, seed, step: step + 1 })?;
                 }
                 if stop {
-                    bail!(
-                        "interrupted at step {} of `{stage}`\nhint: the same command goes on from there",
-                        step + 1
-                    );
+                    bail!(hint!(
+                        ("interrupted at step {} of `{stage}`", step + 1),
+                        "the same command goes on from there"
+                    ));
                 }
             }
             Ok(())
@@ -570,7 +571,7 @@ mod tests {
         let mut damaged = kept.clone();
         damaged[kept.len() - 1] ^= 1;
         fs::write(shard, damaged).unwrap();
-        let said = go_on().unwrap_err().to_string();
+        let said = synergy_hint::text(&go_on().unwrap_err());
         let name = shard.file_name().unwrap().to_string_lossy();
         assert!(
             said.contains(&format!("damaged: `{name}` is not what was written\nhint: ")),

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
+use synergy_hint::{Explain as _, hint};
 
 use crate::key::{Key, listed};
 
@@ -55,15 +56,12 @@ impl Store {
     /// If the folder cannot be made or written to.
     pub fn open(dir: &Path) -> Result<Store> {
         let unwritable = || {
-            format!(
-                "cannot write to folder `{}`\nhint: choose another with --runs-dir",
-                dir.display()
-            )
+            hint!(("cannot write to folder `{}`", dir.display()), "choose another with --runs-dir")
         };
-        fs::create_dir_all(dir).with_context(unwritable)?;
+        fs::create_dir_all(dir).explain(unwritable)?;
         let probe = dir.join(".probe");
-        fs::write(&probe, b"").with_context(unwritable)?;
-        fs::remove_file(&probe).with_context(unwritable)?;
+        fs::write(&probe, b"").explain(unwritable)?;
+        fs::remove_file(&probe).explain(unwritable)?;
         Ok(Store { dir: dir.to_owned() })
     }
 
@@ -79,16 +77,16 @@ impl Store {
     pub fn try_lock(&self, key: &Key) -> Result<Option<Lock>> {
         let path = self.dir.join(format!("{}.lock", key.as_str()));
         let failed = || {
-            format!(
-                "failed to lock `{}`\nhint: choose a folder on another file system with --runs-dir",
-                path.display()
+            hint!(
+                ("failed to lock `{}`", path.display()),
+                "choose a folder on another file system with --runs-dir"
             )
         };
-        let file = fs::File::create(&path).with_context(failed)?;
+        let file = fs::File::create(&path).explain(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Lock { path, _file: file })),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(error)) => Err(error).with_context(failed),
+            Err(fs::TryLockError::Error(error)) => Err(error).explain(failed),
         }
     }
 
@@ -122,19 +120,18 @@ impl Store {
             return Ok(None);
         }
         let damaged = |what: &str| {
-            format!(
-                "artifact `{}` is damaged: {what}\nhint: delete that folder and run again",
-                dir.display()
+            hint!(
+                ("artifact `{}` is damaged: {what}", dir.display()),
+                "delete that folder and run again"
             )
         };
-        let text =
-            fs::read_to_string(dir.join(MANIFEST)).with_context(|| damaged("no manifest"))?;
+        let text = fs::read_to_string(dir.join(MANIFEST)).explain(|| damaged("no manifest"))?;
         let manifest: Manifest =
-            serde_json::from_str(&text).with_context(|| damaged("manifest does not parse"))?;
+            serde_json::from_str(&text).explain(|| damaged("manifest does not parse"))?;
         for (name, hash) in &manifest.files {
             let found = fs::File::open(dir.join(name))
                 .and_then(hash_of)
-                .with_context(|| damaged(&format!("`{name}` is missing")))?;
+                .explain(|| damaged(&format!("`{name}` is missing")))?;
             if found != *hash {
                 bail!(damaged(&format!("`{name}` is not what was written")));
             }
@@ -171,7 +168,7 @@ impl Store {
         let dir = self.dir.join(key.as_str());
         let aside = self.dir.join(format!(".{}.{}", key.as_str(), std::process::id()));
         let failed =
-            || format!("failed to write artifact `{}`\nhint: is the disk full?", dir.display());
+            || hint!(("failed to write artifact `{}`", dir.display()), "is the disk full?");
         let write = || -> Result<()> {
             // A killed process of the same number may have left half of another one.
             remove_if_there(&aside)?;
@@ -198,7 +195,7 @@ impl Store {
         };
         // What the system said is enough: the file that a writer names beside it lies in a folder that is gone.
         let plain = |e: Error| e.downcast::<io::Error>().map_or_else(|e| e, Error::from);
-        write().map_err(plain).with_context(failed).inspect_err(|_| {
+        write().map_err(plain).explain(failed).inspect_err(|_| {
             // The error being reported matters more than one in cleaning up after it.
             let _ = fs::remove_dir_all(&aside);
         })
@@ -209,14 +206,15 @@ impl Store {
     /// # Errors
     /// If it cannot be removed.
     pub fn remove(&self, key: &Key) -> Result<()> {
-        let failed = || format!("failed to remove artifact `{}`", key.as_str());
+        let failed =
+            || hint!(("failed to remove artifact `{}`", key.as_str()), "is the folder writable?");
         let leftover = format!(".{}.", key.as_str());
-        for entry in fs::read_dir(&self.dir).with_context(failed)? {
-            let entry = entry.with_context(failed)?;
+        for entry in fs::read_dir(&self.dir).explain(failed)? {
+            let entry = entry.explain(failed)?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
             if name == key.as_str() || name.starts_with(&leftover) {
-                fs::remove_dir_all(entry.path()).with_context(failed)?;
+                fs::remove_dir_all(entry.path()).explain(failed)?;
             }
         }
         Ok(())
@@ -281,9 +279,9 @@ fn write_flushed(path: &Path, bytes: &[u8]) -> Result<()> {
 /// If writing fails.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = || {
-        format!(
-            "failed to write `{}`\nhint: is the folder writable and the disk not full?",
-            path.display()
+        hint!(
+            ("failed to write `{}`", path.display()),
+            "is the folder writable and the disk not full?"
         )
     };
     let name = path.file_name().context("a file has a name")?.to_string_lossy();
@@ -298,7 +296,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
         write_flushed(&aside, bytes)?;
         Ok(fs::rename(&aside, path)?)
     };
-    write().with_context(failed).inspect_err(|_| {
+    write().explain(failed).inspect_err(|_| {
         let _ = fs::remove_file(&aside);
     })
 }
@@ -339,7 +337,7 @@ mod tests {
         store.put(&key, &json!({"x": 1}), &files()).unwrap();
         assert_eq!(store.get(&key).unwrap().unwrap(), files());
         fs::write(dir.path().join(key.as_str()).join("a.bin"), [1, 2, 7]).unwrap();
-        let error = store.get(&key).unwrap_err().to_string();
+        let error = synergy_hint::text(&store.get(&key).unwrap_err());
         assert!(
             error.contains("`a.bin` is not what was written") && error.contains("hint: "),
             "{error}"
@@ -374,7 +372,7 @@ mod tests {
         assert!(!dir.path().join(format!("{}.lock", key.as_str())).exists());
         assert!(a.try_lock(&key).unwrap().is_some());
         fs::remove_dir_all(dir.path()).unwrap();
-        let error = a.try_lock(&key).unwrap_err().to_string();
+        let error = synergy_hint::text(&a.try_lock(&key).unwrap_err());
         assert!(error.contains(".lock`\nhint: "), "{error}");
     }
 
@@ -395,10 +393,11 @@ mod tests {
         store.put(&key, &json!(1), &files()).unwrap();
         let artifact = store.open_artifact(&key).unwrap().unwrap();
         assert_eq!(artifact.read("b.txt").unwrap(), b"hello");
-        assert_eq!(artifact.read("c.txt").unwrap_err().to_string(), "artifact lacks `c.txt`");
+        let error = artifact.read("c.txt").unwrap_err();
+        assert_eq!(error.to_string(), "artifact lacks `c.txt`");
         // Another file than the one that is asked for.
         fs::remove_file(artifact.dir().join("a.bin")).unwrap();
-        let error = store.open_artifact(&key).unwrap_err().to_string();
+        let error = synergy_hint::text(&store.open_artifact(&key).unwrap_err());
         assert!(error.contains("damaged: `a.bin` is missing\nhint: "), "{error}");
     }
 
@@ -415,7 +414,7 @@ mod tests {
         });
         let place = dir.path().join(key.as_str());
         assert_eq!(
-            format!("{:#}", error.unwrap_err()),
+            synergy_hint::text(&error.unwrap_err()),
             format!(
                 "failed to write artifact `{}`\nhint: is the disk full?: no storage space",
                 place.display()

@@ -9,7 +9,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use synergy_hint::{Explain as _, hint};
 
 use crate::train::StepFigures;
 
@@ -30,10 +31,10 @@ impl Scalars {
             let name = format!("events.out.tfevents.{}.{}", now() as u64, std::process::id());
             OpenOptions::new().create(true).append(true).open(dir.join(name))
         };
-        let file = create().with_context(|| {
-            format!(
-                "failed to write to `{}`\nhint: choose another folder with --runs-dir",
-                dir.display()
+        let file = create().explain(|| {
+            hint!(
+                ("failed to write to `{}`", dir.display()),
+                "choose another folder with --runs-dir"
             )
         })?;
         let mut scalars = Scalars { file };
@@ -55,7 +56,7 @@ impl Scalars {
     fn append(&mut self, event: &[u8]) -> Result<()> {
         self.file
             .write_all(&record(event))
-            .context("failed to write curves\nhint: is the disk full?")
+            .explain(|| hint!("failed to write curves", "is the disk full?"))
     }
 }
 

@@ -240,7 +240,7 @@ mod tests {
     fn what_matches_nothing_is_refused() {
         let refusal = |training: &TrainingSpec| {
             let shapes = BASE.parameters.shapes();
-            training.lora_config(&shapes).unwrap_err().to_string()
+            synergy_hint::text(&training.lora_config(&shapes).unwrap_err())
         };
         let nothing = refusal(&training(&[], &["q_proj", "q_porj"]));
         assert!(nothing.contains("`target_modules` [\"q_porj\"]\nhint: "), "{nothing}");

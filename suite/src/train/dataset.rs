@@ -9,6 +9,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
+use synergy_hint::hint;
 
 use crate::recipe::{MixSpec, QuestionsSpec, TeacherSpec, Trace};
 use crate::train::pool::Pool;
@@ -120,10 +121,14 @@ pub fn teacher(spec: &TeacherSpec, pool: Pool<'_>) -> Result<Dataset> {
             QuestionsSpec::Files { files, .. } => {
                 ensure!(
                     !trace.is_empty(),
-                    "question `{}` of `{}` has no answer of this kind to learn\n\
-                     hint: `trace = \"verbose\"` and a layout with responses, as sharegpt or trl",
-                    sample.id,
-                    files.path.display()
+                    hint!(
+                        (
+                            "question `{}` of `{}` has no answer of this kind to learn",
+                            sample.id,
+                            files.path.display()
+                        ),
+                        "`trace = \"verbose\"` and a layout with responses, as sharegpt or trl"
+                    )
                 );
                 trace.clone()
             }
@@ -163,7 +168,7 @@ pub fn mix(spec: &MixSpec, data: &[Dataset], seed: Seed) -> Result<Dataset> {
     let examples: Vec<Example> = parts.into_iter().flatten().cloned().collect();
     ensure!(
         !examples.is_empty(),
-        "no example is left of the mix\nhint: look at the filters of its parts"
+        hint!("no example is left of the mix", "look at the filters of its parts")
     );
     Ok(Dataset { examples, asked: Vec::new() })
 }
@@ -249,7 +254,7 @@ mod tests {
         assert_eq!(own.solved().len(), 3);
         own.asked.iter_mut().for_each(|a| a.num_correct = 8);
         let parts = vec![part(Some("own"))];
-        let nothing = mixed(parts, &[long, own]).unwrap_err().to_string();
+        let nothing = synergy_hint::text(&mixed(parts, &[long, own]).unwrap_err());
         assert!(nothing.starts_with("no example is left of the mix\nhint: "), "{nothing}");
     }
 }

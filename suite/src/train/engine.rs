@@ -210,7 +210,7 @@ mod tests {
         let mut recorded = RecordedEngine::new(&questions(), 3, &sampling());
         let answers = recorded.answers.values_mut().flatten();
         answers.for_each(|answer| answer.log_probs.iter_mut().for_each(|x| *x -= 0.1));
-        let error = step(&mut recorded).1.unwrap_err().to_string();
+        let error = synergy_hint::text(&step(&mut recorded).1.unwrap_err());
         assert!(error.contains("apart\nhint: "), "{error}");
     }
 
@@ -238,7 +238,7 @@ mod tests {
         let mut local = LocalEngine::new(&BASE.prompter.config, &compute, ComputeDtype::F32);
         let ask =
             |engine: &LocalEngine<'_>| engine.generate(&questions(), 1, &sampling(), Seed::root(1));
-        assert!(ask(&local).unwrap_err().to_string().contains("\nhint: "));
+        assert!(synergy_hint::text(&ask(&local).unwrap_err()).contains("\nhint: "));
         local.load(&BASE.parameters).unwrap();
         ask(&local).unwrap();
         local.unload();

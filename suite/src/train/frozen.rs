@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
+use synergy_hint::hint;
 use synergy_models::weights::Parameters;
 
 use crate::recipe::TrainingSpec;
@@ -15,8 +16,10 @@ pub(crate) fn frozen(training: &TrainingSpec, parameters: &Parameters) -> Result
         let mut matched = parameters.names().filter(|name| pattern.is_match(name)).peekable();
         ensure!(
             matched.peek().is_some(),
-            "`freeze` has `{text}`, which no parameter matches\n\
-             hint: names are like visual.blocks.0.norm1.weight and model.layers.0.mlp.up_proj.weight"
+            hint!(
+                "`freeze` has `{text}`, which no parameter matches",
+                "names are like visual.blocks.0.norm1.weight and model.layers.0.mlp.up_proj.weight"
+            )
         );
         names.extend(matched.map(str::to_owned));
     }

@@ -4,6 +4,7 @@
 //! costs is paid once.
 
 use anyhow::{Result, ensure};
+use synergy_hint::hint;
 use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_models::qwen2_5_vl::rope::rope_index;
 
@@ -131,15 +132,23 @@ impl Group {
         let found = ids.iter().filter(|id| **id == layout.image_token_id).count();
         ensure!(
             ids.starts_with(prompt) && self.sequence.patches == question.patches,
-            "a group holds the prompt or the pictures of another question than `{}`\n\
-             hint: this is a fault of the suite",
-            question.sample.id
+            hint!(
+                (
+                    "a group holds the prompt or the pictures of another question than `{}`",
+                    question.sample.id
+                ),
+                "this is a fault of the suite"
+            )
         );
         ensure!(
             found == num_image_tokens,
-            "the answers to `{}` are trained with {found} image tokens, but its pictures have {num_image_tokens}\n\
-             hint: an answer holds an image token; this is a fault of the suite",
-            question.sample.id
+            hint!(
+                (
+                    "the answers to `{}` are trained with {found} image tokens, but its pictures have {num_image_tokens}",
+                    question.sample.id
+                ),
+                "an answer holds an image token; this is a fault of the suite"
+            )
         );
         Ok(())
     }

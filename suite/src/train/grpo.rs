@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
 use synergy_benchmarks::seed::Seed;
+use synergy_hint::hint;
 use synergy_models::generate::{Generated, Sampling};
 use synergy_models::weights::ComputeDtype;
 
@@ -89,7 +90,7 @@ impl<'a> Grpo<'a> {
         }
         ensure!(
             !question_indices.is_empty(),
-            "every question is solved already\nhint: harder hops, or more questions"
+            hint!("every question is solved already", "harder hops, or more questions")
         );
         Ok(Grpo { spec, question_indices, demonstrations, draws })
     }
@@ -272,8 +273,10 @@ fn check_gap(gap: f64, dtype: ComputeDtype) -> Result<()> {
     };
     ensure!(
         gap <= most,
-        "sampling and training give a token log-probabilities {gap} apart\n\
-         hint: at most {most} is rounding; the two forms of the model disagree"
+        hint!(
+            "sampling and training give a token log-probabilities {gap} apart",
+            "at most {most} is rounding; the two forms of the model disagree"
+        )
     );
     Ok(())
 }

@@ -12,6 +12,7 @@ use synergy_benchmarks::datasets::training::{self, Layout};
 use synergy_benchmarks::datasets::{self, spread};
 use synergy_benchmarks::families::Split;
 use synergy_benchmarks::sample::{ImageSource, Sample};
+use synergy_hint::{Explain as _, Hinted, hint};
 
 use crate::key::{Key, hash_file, listed};
 use crate::recipe::{BenchmarkSpec, FAMILIES, FilesSpec, QuestionsSpec};
@@ -76,10 +77,13 @@ impl Files {
             let num_unleveled = samples.iter().filter(|s| s.details.level.is_none()).count();
             ensure!(
                 num_unleveled == 0,
-                "{num_unleveled} of {} questions in `{path}` have no published level\n\
-                 hint: `cargo xtask fetch {}-levels` gets the files that have them",
-                samples.len(),
-                spec.name
+                hint!(
+                    (
+                        "{num_unleveled} of {} questions in `{path}` have no published level",
+                        samples.len()
+                    ),
+                    ("`cargo xtask fetch {}-levels` gets the files that have them", spec.name)
+                )
             );
             Ok(spread(samples, spec.num_questions.unwrap_or(usize::MAX)))
         })
@@ -108,12 +112,15 @@ impl Pool<'_> {
             QuestionsSpec::Files { files, .. } => {
                 let samples = self.files.training(files)?;
                 let sample = usize::try_from(index).ok().and_then(|index| samples.get(index));
-                sample.cloned().with_context(|| {
-                    format!(
-                        "`{}` has {} questions, the recipe asks for {}\nhint: lower `num_questions`",
-                        files.path.display(),
-                        samples.len(),
-                        spec.about()
+                sample.cloned().explain(|| {
+                    hint!(
+                        (
+                            "`{}` has {} questions, the recipe asks for {}",
+                            files.path.display(),
+                            samples.len(),
+                            spec.about()
+                        ),
+                        "lower `num_questions`"
                     )
                 })
             }
@@ -150,19 +157,18 @@ pub fn drawn(run_seed: u64, index: u64, split: Split, hops: [usize; 2]) -> Sampl
 pub fn hash(path: &Path) -> Result<Key> {
     let mut hasher = blake3::Hasher::new();
     let paths = if path.is_dir() {
-        let mut paths = listed(path).with_context(|| unreadable(path))?;
+        let mut paths = listed(path).explain(|| unreadable(path))?;
         paths.retain(|path| path.is_file());
         ensure!(
             !paths.is_empty(),
-            "`{}` is empty\nhint: `cargo xtask fetch` gets the data",
-            path.display()
+            hint!(("`{}` is empty", path.display()), "`cargo xtask fetch` gets the data")
         );
         paths
     } else {
         vec![path.to_owned()]
     };
     for path in paths {
-        hash_file(&mut hasher, &path).with_context(|| unreadable(&path))?;
+        hash_file(&mut hasher, &path).explain(|| unreadable(&path))?;
     }
     Ok(Key::of(&serde_json::json!(hasher.finalize().to_hex().as_str())))
 }
@@ -181,16 +187,15 @@ pub fn hash_pictures(samples: &[Sample]) -> Result<Key> {
     }
     let mut hasher = blake3::Hasher::new();
     for path in paths {
-        hash_file(&mut hasher, path).with_context(|| unreadable(path))?;
+        hash_file(&mut hasher, path).explain(|| unreadable(path))?;
     }
     Ok(Key::of(&serde_json::json!(hasher.finalize().to_hex().as_str())))
 }
 
-fn unreadable(path: &Path) -> String {
-    format!(
-        "failed to read the questions `{}`\n\
-         hint: paths start at the project's root; `cargo xtask fetch` gets what others have published",
-        path.display()
+fn unreadable(path: &Path) -> Hinted {
+    hint!(
+        ("failed to read the questions `{}`", path.display()),
+        "paths start at the project's root; `cargo xtask fetch` gets what others have published"
     )
 }
 
@@ -224,7 +229,7 @@ mod tests {
         assert_eq!((second.question.as_str(), second.answer.as_str()), ("What is 1?", "1"));
         assert_eq!(pool(2).sample(&spec, 1).unwrap(), second);
         assert_eq!(pool(1).num_questions(&spec).unwrap(), 3);
-        let error = pool(1).sample(&spec, 3).unwrap_err().to_string();
+        let error = synergy_hint::text(&pool(1).sample(&spec, 3).unwrap_err());
         assert!(error.contains("has 3 questions, the recipe asks for 3\nhint: "), "{error}");
     }
 
@@ -261,6 +266,6 @@ mod tests {
         assert_ne!(picture(b"a"), picture(b"b"));
         assert_eq!(picture(b"a"), picture(b"a"));
         let gone = dir.path().join("none.jsonl");
-        assert!(hash(&gone).unwrap_err().to_string().contains("\nhint: "));
+        assert!(synergy_hint::text(&hash(&gone).unwrap_err()).contains("\nhint: "));
     }
 }

@@ -5,9 +5,10 @@
 
 use std::ops::Range;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
+use synergy_hint::{Explain as _, hint};
 use synergy_models::generate::{Generated, Prompt, Sampling, generate, memory_bytes};
 use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_models::qwen2_5_vl::vlm::Vlm;
@@ -62,9 +63,9 @@ impl Engine for LocalEngine<'_> {
         sampling: &Sampling,
         seed: Seed,
     ) -> Result<Vec<Vec<Generated>>> {
-        let model = self.model.as_ref().context(
-            "an engine was asked before weights were loaded\nhint: this is a fault of the suite",
-        )?;
+        let model = self.model.as_ref().explain(|| {
+            hint!("an engine was asked before weights were loaded", "this is a fault of the suite")
+        })?;
         let memory_bytes = self.compute.memory_bytes;
         let asking =
             Asking { model, features: self.features, memory_bytes, num_samples, sampling, seed };
@@ -86,7 +87,10 @@ impl Engine for LocalEngine<'_> {
         let is_finite = |g: &Generated| g.log_probs.iter().all(|x| x.is_finite());
         ensure!(
             out.iter().flatten().all(is_finite),
-            "the model's logits are not finite\nhint: its weights have diverged; lower the learning rate"
+            hint!(
+                "the model's logits are not finite",
+                "its weights have diverged; lower the learning rate"
+            )
         );
         Ok(out)
     }

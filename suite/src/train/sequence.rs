@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use synergy_benchmarks::families::{Family, MAX_HOPS, NUM_CELLS, Split};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
+use synergy_hint::hint;
 use synergy_models::batch::TokenBatch;
 use synergy_models::checkpoint::token_ids;
 use synergy_models::image::{Patches, ProcessorConfig};
@@ -227,7 +228,10 @@ pub fn token_batch(sequences: &[&Sequence], config: &VlmConfig) -> (TokenBatch, 
 /// If that number is 0.
 pub fn test_samples(drawn: Drawn, split: Split) -> Result<Vec<Sample>> {
     let Drawn { per_family, seed, hops } = drawn;
-    ensure!(per_family > 0, "the {split} split is empty\nhint: questions_per_family is at least 1");
+    ensure!(
+        per_family > 0,
+        hint!("the {split} split is empty", "questions_per_family is at least 1")
+    );
     let of = |family: Family| {
         (0..per_family as u64)
             .map(move |i| Sample::procedural(family, seed, split, i, hops[0]..=hops[1]))

@@ -5,6 +5,7 @@
 use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
 use synergy_benchmarks::seed::Seed;
+use synergy_hint::hint;
 
 use crate::recipe::SftSpec;
 use crate::train::algorithm::{Algorithm, Draws, Step};
@@ -70,9 +71,10 @@ pub fn batch(
             sequence.truncate(spec.max_length.unwrap_or(usize::MAX));
             ensure!(
                 !sequence.predictions.is_empty(),
-                "question `{}` alone has more than max_length tokens\n\
-                 hint: a longer max_length, or smaller pictures",
-                sample.id
+                hint!(
+                    ("question `{}` alone has more than max_length tokens", sample.id),
+                    "a longer max_length, or smaller pictures"
+                )
             );
             Ok(sequence)
         })

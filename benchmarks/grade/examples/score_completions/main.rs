@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use synergy_grade::answer::Outcome;
 use synergy_grade::{Grader, Target, grade};
+use synergy_hint::{Explain as _, hint};
 
 /// A line of the file. Other keys are ignored.
 #[derive(Deserialize)]
@@ -30,10 +31,10 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().unwrap_or_else(|| shipped.to_owned());
     let name = arguments.next().unwrap_or_else(|| Grader::Synergy1.name().to_owned());
-    let grader = Grader::from_name(&name).with_context(|| {
-        format!(
-            "unknown grader `{name}`\nhint: use one of {}",
-            Grader::ALL.map(Grader::name).join(", ")
+    let grader = Grader::from_name(&name).explain(|| {
+        hint!(
+            "unknown grader `{name}`",
+            ("use one of {}", Grader::ALL.map(Grader::name).join(", "))
         )
     })?;
 

@@ -97,7 +97,8 @@ fn every_layout_has_a_name_that_finds_it() {
 
 #[test]
 fn columns_tell_a_layout_or_between_which_to_choose() {
-    let of = |path: &str| Layout::of(&fixtures().join(path)).map_err(|error| format!("{error:#}"));
+    let of =
+        |path: &str| Layout::of(&fixtures().join(path)).map_err(|error| synergy_hint::text(&error));
     assert_eq!(of("sharegpt.json"), Ok(Layout::ShareGpt));
     assert_eq!(of("trl-prompt.jsonl"), Ok(Layout::Trl));
     assert_eq!(of("trl-messages.jsonl"), Ok(Layout::Trl));
@@ -121,10 +122,10 @@ fn columns_tell_a_layout_or_between_which_to_choose() {
     let (_folder, path) = file("set.jsonl", row.to_string().as_bytes());
     assert_eq!(Layout::of(&path).unwrap(), Layout::S1kGemini);
     let (_folder, path) = file("set.jsonl", b"{\"text\": \"x\"}\n");
-    let message = format!("{:#}", Layout::of(&path).unwrap_err());
+    let message = synergy_hint::text(&Layout::of(&path).unwrap_err());
     assert!(message.contains("has the columns of no layout of training data; it has `text`\nhint: there are sharegpt, trl, "));
     let (_folder, path) = file("set.json", b"[");
-    let message = format!("{:#}", Layout::of(&path).unwrap_err());
+    let message = synergy_hint::text(&Layout::of(&path).unwrap_err());
     assert!(message.ends_with("row 1: the file ends in the array\nhint: it may be cut off"));
 }
 
@@ -220,8 +221,9 @@ fn an_array_that_is_cut_off_is_an_error_however_it_is_read() {
 
 #[test]
 fn files_that_are_none_are_refused_when_they_are_opened() {
-    let open =
-        |layout, path: &Path, name: &str| format!("{:#}", open(layout, path, name).err().unwrap());
+    let open = |layout, path: &Path, name: &str| {
+        synergy_hint::text(&open(layout, path, name).err().unwrap())
+    };
     let (folder, path) = file("set.tsv", b"problem\tanswer\nq\t1\n");
     let message = open(Layout::EasyR1, &path, "set");
     assert!(

@@ -10,6 +10,7 @@
 //! then stand at the top level are leftovers and not read.
 
 use anyhow::{Result, bail, ensure};
+use synergy_hint::hint;
 
 use super::{ARCHITECTURE, RopeScaling, VISION_ROPE_THETA, VisionConfig, VlmConfig};
 use crate::fields::{HINT, Section};
@@ -53,12 +54,12 @@ impl VlmConfig {
     pub(super) fn take(mut top: Section) -> Result<VlmConfig> {
         let model_type: String = top.need("model_type")?;
         if model_type != "qwen2_5_vl" {
-            bail!("model type is `{model_type}`\nhint: this suite runs `qwen2_5_vl`");
+            bail!(hint!("model type is `{model_type}`", "this suite runs `qwen2_5_vl`"));
         }
         let architectures: Option<Vec<String>> = top.take("architectures")?;
         let architectures = architectures.unwrap_or_else(|| vec![ARCHITECTURE.into()]);
         if !architectures.iter().any(|a| a == ARCHITECTURE) {
-            bail!("architectures are {architectures:?}\nhint: this suite runs `{ARCHITECTURE}`");
+            bail!(hint!("architectures are {architectures:?}", "this suite runs `{ARCHITECTURE}`"));
         }
         let media = MediaIds::take(&mut top)?;
         let vision = top.object("vision_config")?.ok_or_else(|| top.missing("vision_config"))?;
@@ -161,10 +162,10 @@ impl Shared {
     /// Gives the fields of `text_config` precedence over those at the top level, `outer`.
     fn before(self, outer: &Shared) -> Result<Shared> {
         if (self.tie, outer.tie) == (Some(false), Some(true)) {
-            bail!(
-                "`tie_word_embeddings` is true, `text_config.tie_word_embeddings` false\n\
-                 hint: versions of transformers differ on which one holds; remove one"
-            );
+            bail!(hint!(
+                "`tie_word_embeddings` is true, `text_config.tie_word_embeddings` false",
+                "versions of transformers differ on which one holds; remove one"
+            ));
         }
         // The padding token of the top level is not the decoder's.
         Ok(Shared {
@@ -235,21 +236,20 @@ fn take_rope(text: &mut Section) -> Result<(RopeScaling, f64)> {
     let mut rope = match (text.object("rope_scaling")?, text.object("rope_parameters")?) {
         (Some(rope), None) | (None, Some(rope)) => rope,
         (None, None) => return Err(text.missing("rope_scaling")),
-        (Some(_), Some(_)) => bail!(
-            "both `rope_scaling` and `rope_parameters` are given\n\
-             hint: they are the older and the newer name of one field; remove one"
-        ),
+        (Some(_), Some(_)) => bail!(hint!(
+            "both `rope_scaling` and `rope_parameters` are given",
+            "they are the older and the newer name of one field; remove one"
+        )),
     };
     // "default" says that the frequencies are not scaled, which holds for "mrope" too.
     rope.only::<String, _>("type", &["mrope", "default"])?;
     rope.only::<String, _>("rope_type", &["mrope", "default"])?;
     let mrope_section = rope.need("mrope_section")?;
     let theta = match (outer, rope.take::<f64>("rope_theta")?) {
-        (Some(outer), Some(inner)) if outer.to_bits() != inner.to_bits() => bail!(
-            "`{0}rope_theta` is {outer} and `{1}rope_theta` is {inner}\nhint: remove one",
-            text.path,
-            rope.path
-        ),
+        (Some(outer), Some(inner)) if outer.to_bits() != inner.to_bits() => bail!(hint!(
+            ("`{}rope_theta` is {outer} and `{}rope_theta` is {inner}", text.path, rope.path),
+            "remove one"
+        )),
         (outer, inner) => inner.or(outer).ok_or_else(|| text.missing("rope_theta"))?,
     };
     rope.finish(&INERT)?;
@@ -273,14 +273,16 @@ fn check_windows(text: &mut Section, layers: usize, reach: usize) -> Result<()> 
     if let Some(other) =
         kinds.iter().flatten().find(|k| !["full_attention", "sliding_attention"].contains(&&***k))
     {
-        bail!("layer type `{other}` is not implemented\nhint: `full_attention` is");
+        bail!(hint!("layer type `{other}` is not implemented", "`full_attention` is"));
     }
     let slides =
         kinds.map_or(on && first < layers, |kinds| kinds.contains(&"sliding_attention".into()));
     ensure!(
         !slides || (on && window >= reach),
-        "`sliding_window` attention over {window} of {reach} positions is not implemented\n\
-         hint: set `use_sliding_window` to false if the model was trained without it"
+        hint!(
+            "`sliding_window` attention over {window} of {reach} positions is not implemented",
+            "set `use_sliding_window` to false if the model was trained without it"
+        )
     );
     Ok(())
 }
@@ -490,7 +492,7 @@ mod tests {
 
     #[track_caller]
     fn refused(form: &Value, cause: &str) {
-        let error = format!("{:#}", read(form).unwrap_err());
+        let error = synergy_hint::text(&read(form).unwrap_err());
         let (line, hint) = error.split_once('\n').unwrap();
         assert!(line.contains(cause), "{error}");
         assert!(hint.starts_with("hint: ") && !hint.contains('\n'), "{error}");
@@ -599,11 +601,11 @@ mod tests {
     #[test]
     fn a_broken_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let error = format!("{:#}", VlmConfig::read(dir.path()).unwrap_err());
+        let error = synergy_hint::text(&VlmConfig::read(dir.path()).unwrap_err());
         assert!(error.contains("failed to read model config `"), "{error}");
         assert!(error.contains("config.json`: ") && error.contains("\nhint: "), "{error}");
         std::fs::write(dir.path().join("config.json"), &nano().to_json()[..200]).unwrap();
-        let error = format!("{:#}", VlmConfig::read(dir.path()).unwrap_err());
+        let error = synergy_hint::text(&VlmConfig::read(dir.path()).unwrap_err());
         assert!(error.contains("config.json`: not a whole JSON object"), "{error}");
     }
 }

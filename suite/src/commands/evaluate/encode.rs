@@ -7,6 +7,7 @@ use std::io::Cursor;
 use anyhow::{Context as _, Result};
 use image::ImageFormat;
 use synergy_benchmarks::sample::ImageSource;
+use synergy_hint::{Explain as _, hint};
 
 /// A picture file in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +24,8 @@ pub struct Picture {
 pub fn picture(source: &ImageSource) -> Result<Picture> {
     let bytes = match source {
         ImageSource::Scene(_) | ImageSource::Grids(_) => None,
-        ImageSource::File(path) => Some(std::fs::read(path).with_context(|| {
-            format!("failed to read picture `{}`\nhint: fetch the data again", path.display())
+        ImageSource::File(path) => Some(std::fs::read(path).explain(|| {
+            hint!(("failed to read picture `{}`", path.display()), "fetch the data again")
         })?),
         ImageSource::Cell(cell) => {
             Some(cell.bytes().with_context(|| format!("failed to read {}", cell.place))?)

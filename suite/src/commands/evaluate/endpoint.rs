@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use synergy_benchmarks::sample::ImageSource;
 use synergy_benchmarks::seed::Seed;
+use synergy_hint::{Explain as _, hint};
 
 use crate::commands::evaluate::encode::{Picture, picture};
 use crate::key::Key;
@@ -156,10 +157,10 @@ impl Cache {
                 return Err(error).with_context(|| format!("failed to read `{}`", path.display()));
             }
         };
-        let reply = serde_json::from_str(&text).with_context(|| {
-            format!(
-                "`{}` does not hold a reply\nhint: delete that file; its question is then asked again",
-                path.display()
+        let reply = serde_json::from_str(&text).explain(|| {
+            hint!(
+                ("`{}` does not hold a reply", path.display()),
+                "delete that file; its question is then asked again"
             )
         })?;
         Ok(Some(reply))
@@ -294,20 +295,22 @@ impl Endpoint {
         }
         let num_done = num_done.into_inner();
         if interrupted() {
-            bail!(
-                "interrupted with {num_done} of {} answers\nhint: the same command goes on from there",
-                asks.len()
-            );
+            bail!(hint!(
+                ("interrupted with {num_done} of {} answers", asks.len()),
+                "the same command goes on from there"
+            ));
         }
         let causes = causes.into_inner().expect("no thread panicked");
         if let Some(cause) = causes.first() {
-            bail!(
-                "{num_done} of {} answers arrived; {} are missing after all attempts ({} each), the first with: {cause}\n\
-                 hint: the others are cached; the same command requests the rest",
-                asks.len(),
-                causes.len(),
-                self.num_retries + 1
-            );
+            bail!(hint!(
+                (
+                    "{num_done} of {} answers arrived; {} are missing after all attempts ({} each), the first with: {cause}",
+                    asks.len(),
+                    causes.len(),
+                    self.num_retries + 1
+                ),
+                "the others are cached; the same command requests the rest"
+            ));
         }
         let whole =
             replies.into_iter().map(|reply| reply.into_inner().expect("no thread panicked"));
@@ -365,10 +368,10 @@ impl Endpoint {
         let mut response = match request.send_json(body) {
             Ok(response) => response,
             Err(ureq::Error::BadUri(_) | ureq::Error::Http(_)) => {
-                bail!(
-                    "`{}` is not an address\nhint: http://localhost:8000/v1 would be one",
-                    self.url
-                )
+                bail!(hint!(
+                    ("`{}` is not an address", self.url),
+                    "http://localhost:8000/v1 would be one"
+                ))
             }
             Err(error) => return again(format!("{error}"), None),
         };
@@ -393,11 +396,10 @@ impl Endpoint {
             408 | 425 | 429 | 500..=599 => {
                 again(format!("status {status}: {}", short(&text)), after)
             }
-            _ => bail!(
-                "the endpoint refuses the request with status {status}: {}\n\
-                 hint: check --endpoint, --model-id and the key; answers so far are cached",
-                short(&text)
-            ),
+            _ => bail!(hint!(
+                ("the endpoint refuses the request with status {status}: {}", short(&text)),
+                "check --endpoint, --model-id and the key; answers so far are cached"
+            )),
         }
     }
 }

@@ -12,6 +12,7 @@ use synergy_benchmarks::difficulty::{self, Level};
 use synergy_benchmarks::sample::Sample;
 use synergy_grade::Grader;
 use synergy_grade::answer::Outcome;
+use synergy_hint::{Explain as _, hint};
 use synergy_report::completion::Completion;
 
 use super::Answered;
@@ -81,11 +82,8 @@ pub(super) struct Levels(BTreeMap<String, Cut>);
 /// counts.
 pub(super) fn read(path: &Path) -> Result<Levels> {
     let text = std::fs::read_to_string(path).map_err(Into::into);
-    text.and_then(|text| parse(&text)).with_context(|| {
-        format!(
-            "failed to read levels `{}`\nhint: `synergy levels` writes such a file",
-            path.display()
-        )
+    text.and_then(|text| parse(&text)).explain(|| {
+        hint!(("failed to read levels `{}`", path.display()), "`synergy levels` writes such a file")
     })
 }
 
@@ -118,11 +116,10 @@ impl Levels {
     /// If a sample has no level: levels of another set or of fewer questions would be mistaken for this one's.
     pub(super) fn assign(&self, samples: &mut [Sample], path: &Path) -> Result<()> {
         for sample in samples {
-            let cut = self.0.get(&sample.id).with_context(|| {
-                format!(
-                    "`{}` has no level for question `{}`\nhint: cut levels of the same questions",
-                    path.display(),
-                    sample.id
+            let cut = self.0.get(&sample.id).explain(|| {
+                hint!(
+                    ("`{}` has no level for question `{}`", path.display(), sample.id),
+                    "cut levels of the same questions"
                 )
             })?;
             sample.details.level = Some(cut.level);
@@ -156,7 +153,7 @@ mod tests {
         levels.assign(&mut samples, Path::new("l")).unwrap();
         assert_eq!(samples[0].details.level, Some(Level::L3));
         let few = parse(&line("other", 16, Level::L1)).unwrap();
-        let error = few.assign(&mut samples, Path::new("l")).unwrap_err().to_string();
+        let error = synergy_hint::text(&few.assign(&mut samples, Path::new("l")).unwrap_err());
         assert!(
             error.starts_with(&format!("`l` has no level for question `{id}`\nhint: ")),
             "{error}"

@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
+use synergy_hint::hint;
 use synergy_models::checkpoint::Checkpoint;
 use synergy_models::generate::{Generated, Sampling};
 
@@ -172,9 +173,13 @@ fn question(
     let most = prompter.config.layout().max_position_embeddings;
     ensure!(
         num_tokens + max_new_tokens <= most,
-        "question `{}` has {num_tokens} tokens, but question and answer may have {most} together\n\
-         hint: lower --max-new-tokens, or `max_pixels` in preprocessor_config.json",
-        sample.id
+        hint!(
+            (
+                "question `{}` has {num_tokens} tokens, but question and answer may have {most} together",
+                sample.id
+            ),
+            "lower --max-new-tokens, or `max_pixels` in preprocessor_config.json"
+        )
     );
     Ok(question)
 }

@@ -11,6 +11,7 @@ use synergy_benchmarks::datasets::{self, Skipped, mapped, of_split, spread};
 use synergy_benchmarks::families::{Family, Split};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::text_only;
+use synergy_hint::hint;
 
 use super::AskingArgs;
 use crate::train::prompt::prompt;
@@ -49,7 +50,7 @@ pub(super) struct Asked {
 /// If the benchmark is unknown, a file is bad, or there is nothing left to ask.
 pub(super) fn read(args: &AskingArgs) -> Result<Asked> {
     let limit = args.limit.unwrap_or(usize::MAX);
-    ensure!(limit > 0, "--limit 0 leaves no question\nhint: at least 1");
+    ensure!(limit > 0, hint!("--limit 0 leaves no question", "at least 1"));
     let name = args.benchmark.as_str();
     let mut skipped = Vec::new();
     let mut text_only = None;
@@ -87,12 +88,11 @@ pub(super) fn read(args: &AskingArgs) -> Result<Asked> {
                 published.join(", ")
             )
         };
-        bail!("benchmark `{name}` needs its files\nhint: {hint}")
+        bail!(hint!("benchmark `{name}` needs its files", "{hint}"))
     };
     ensure!(
         !samples.is_empty(),
-        "`{source}` leaves no question to ask\nhint: {} rows were left out",
-        skipped.len()
+        hint!("`{source}` leaves no question to ask", ("{} rows were left out", skipped.len()))
     );
     let template = !args.no_template;
     let texts = samples.iter().map(|sample| prompt(sample, template.then_some(SUFFIX))).collect();

@@ -1,6 +1,7 @@
 //! Stages of kind `grpo`: reinforcement learning from groups of rollouts, with demonstrations where they fail.
 
 use serde::{Deserialize, Serialize};
+use synergy_hint::hint;
 
 use super::kind::{Input, Role, StageKind, few};
 use super::load::{DataLoads, LearningLoad, Load, RolloutLoad, prompt, sampled_answer};
@@ -98,8 +99,7 @@ impl StageKind for GrpoSpec {
         require!(
             self.num_generations > 1,
             "num_generations",
-            "a group of {} has no advantage\nhint: num_generations = 8",
-            self.num_generations
+            hint!(("a group of {} has no advantage", self.num_generations), "num_generations = 8")
         );
         require!(
             self.num_mini_batches > 0 && self.batch_size.is_multiple_of(self.num_mini_batches),
@@ -111,8 +111,13 @@ impl StageKind for GrpoSpec {
         require!(
             (self.temperature - 1.0).abs() < 1e-12,
             "temperature",
-            "rollouts at temperature {} are not of the policy that the loss compares\nhint: temperature = 1.0",
-            self.temperature
+            hint!(
+                (
+                    "rollouts at temperature {} are not of the policy that the loss compares",
+                    self.temperature
+                ),
+                "temperature = 1.0"
+            )
         );
         self.objective.check(self.num_generations).map_err(|fault| fault.below("objective"))?;
         self.guidance
@@ -175,8 +180,10 @@ impl Guidance {
         require!(
             self.prefix_until <= 0.0 || !self.keep_rl,
             "keep_rl",
-            "a guided group is rolled out again from a prefix, so its first rollouts have no loss\n\
-             hint: keep_rl = false"
+            hint!(
+                "a guided group is rolled out again from a prefix, so its first rollouts have no loss",
+                "keep_rl = false"
+            )
         );
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Stages of kind `mix`: several data sets in one.
 
 use serde::{Deserialize, Serialize};
+use synergy_hint::hint;
 
 use super::kind::{Input, Output, Role, StageKind};
 use super::load::{DataLoad, DataLoads, Load};
@@ -51,7 +52,7 @@ impl StageKind for MixSpec {
         require!(
             !self.parts.is_empty(),
             "parts",
-            "the mix has no parts\nhint: parts = [{{ data = \"…\" }}]"
+            hint!("the mix has no parts", "parts = [{{ data = \"…\" }}]")
         );
         let shares: Vec<f64> = self.parts.iter().filter_map(|part| part.share).collect();
         if shares.is_empty() {
@@ -60,13 +61,16 @@ impl StageKind for MixSpec {
         require!(
             shares.len() == self.parts.len(),
             "parts",
-            "only some parts of the mix have a `share`\nhint: give it to all of them or to none"
+            hint!("only some parts of the mix have a `share`", "give it to all of them or to none")
         );
         let sum: f64 = shares.iter().sum();
         require!(
             shares.iter().all(|share| *share > 0.0) && (sum - 1.0).abs() < 1e-9,
             "parts",
-            "the shares of the mix are {shares:?} and do not sum to 1\nhint: shares above 0 that sum to 1"
+            hint!(
+                "the shares of the mix are {shares:?} and do not sum to 1",
+                "shares above 0 that sum to 1"
+            )
         );
         Ok(())
     }

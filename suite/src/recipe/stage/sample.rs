@@ -1,6 +1,7 @@
 //! Stages of kind `sample`: a model's own answers.
 
 use serde::{Deserialize, Serialize};
+use synergy_hint::hint;
 use synergy_models::weights::ComputeDtype;
 
 use super::kind::{Input, Output, Role, StageKind, few};
@@ -69,8 +70,10 @@ impl StageKind for SampleSpec {
         require!(
             low >= 0.0 && low <= high && high <= 1.0,
             "pass_rate",
-            "pass_rate = [{low}, {high}] must be [low, high] within 0 to 1, low <= high\n\
-             hint: [0.0, 1.0] keeps all"
+            hint!(
+                "pass_rate = [{low}, {high}] must be [low, high] within 0 to 1, low <= high",
+                "[0.0, 1.0] keeps all"
+            )
         );
         Ok(())
     }

@@ -226,7 +226,7 @@ fn an_answer_that_stays_out_is_told_and_the_others_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::new(dir.path());
     let error = server.endpoint().answer(&DRAWING, &asks(6), &cache, |_| {}).unwrap_err();
-    let text = error.to_string();
+    let text = synergy_hint::text(&error);
     assert!(
         text.starts_with("4 of 6 answers arrived; 2 are missing after all attempts (5 each), the first with: status 502: busy\nhint: "),
         "{text}"
