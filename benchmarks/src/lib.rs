@@ -29,7 +29,3 @@ pub mod sample;
 pub mod seed;
 pub mod stored;
 pub mod text_only;
-
-// The paths by which the suite still calls the crate `synergy-grade`.
-pub use synergy_grade as grade;
-pub use synergy_grade::{answer, style};

@@ -105,7 +105,7 @@ pub struct Generated {
     /// Log-probability of each id under the model itself, before anything of [`Sampling`] is applied,
     /// in nats.
     pub log_probs: Vec<f32>,
-    /// Whether an end token was reached before `max_new_tokens`.
+    /// True if an end token was reached before `max_new_tokens`.
     pub finished: bool,
 }
 
@@ -197,7 +197,7 @@ pub struct Drawn {
     /// Log-probability in nats, as in [`Generated::log_probs`]. NaN if the model's logits are not finite; the row ends
     /// then.
     pub log_prob: f32,
-    /// Whether it ends its row.
+    /// True if it ends its row.
     pub is_end: bool,
 }
 

@@ -44,8 +44,5 @@ pub mod qwen2_5_vl;
 pub mod tokenizer;
 pub mod weights;
 
-// Old paths of what moved, until their last user has followed.
-pub use qwen2_5_vl::{config, rope, text, vision, vlm};
-
 #[cfg(test)]
 mod tests;

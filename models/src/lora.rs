@@ -63,7 +63,7 @@ pub struct LoraConfig {
     pub lora_alpha: f64,
     /// The layers that are changed.
     pub target_modules: TargetModules,
-    /// Whether to scale by `alpha / sqrt(r)` (arXiv 2312.03732) instead of `alpha / r`.
+    /// Scales by `alpha / sqrt(r)` (arXiv 2312.03732) instead of `alpha / r`.
     pub use_rslora: bool,
 }
 

@@ -58,7 +58,7 @@ pub struct MergeSpec {
     pub share: f64,
     /// Share of a difference's numbers that TIES or DARE keeps; above 0, at most 1.
     pub density: f64,
-    /// Whether the methods with an election divide by the weights that agree.
+    /// True if the methods with an election divide by the weights that agree.
     pub normalize: bool,
     /// Factor of the merged difference; finite.
     pub lambda: f64,

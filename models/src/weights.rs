@@ -22,8 +22,7 @@ use strum::IntoStaticStr;
 
 use crate::qwen2_5_vl::config::VlmConfig;
 use crate::qwen2_5_vl::names::{EMBEDDING, HEAD, published_name};
-// Old paths of what moved, until their last user has followed.
-pub use crate::qwen2_5_vl::shapes::{NamedShape, shapes};
+use crate::qwen2_5_vl::shapes::{NamedShape, shapes};
 use crate::weights::stored::{StoredTensor, index_of, parts_of, shard_paths, stored_in};
 
 pub(crate) mod stored;

@@ -32,12 +32,15 @@ pub enum Place {
 /// A device, and how many shards it computes at once.
 #[derive(Debug, Clone)]
 pub struct Compute {
+    /// The device in burn's terms.
     pub device: Device,
     /// `flex`, `libtorch` or `cuda`, as written into provenance.
     pub name: String,
-    /// Which device it is and why, for people.
+    /// Names the device and says why it was chosen, for people.
     pub description: String,
+    /// Whose memory it is, and which form of the model computes.
     pub place: Place,
+    /// Shards that are computed at once, at least 1.
     pub num_threads: usize,
     /// Bytes that the rollouts of one shard may take at once.
     pub memory_bytes: usize,

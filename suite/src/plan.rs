@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
-use synergy_benchmarks::grade::Grader;
+use synergy_grade::Grader;
 use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_report::rows::control_note;
 use synergy_report::score::RowKind;
@@ -110,9 +110,9 @@ impl PlannedRow {
 /// How an evaluation asks.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Asking {
-    /// With the study's instruction.
+    /// True if the study's instruction is part of the prompt.
     pub template: bool,
-    /// With another question's picture.
+    /// True if every question comes with another question's picture.
     pub shuffled: bool,
     /// At temperature 0.
     pub greedy: bool,
@@ -556,12 +556,5 @@ mod tests {
         assert_eq!(grpo.keys().next().map(String::as_str), Some("from"));
         assert!(!grpo.contains_key("kind") && !grpo.contains_key("guidance"));
         assert_eq!((&stage["kind"], &stage["sft_weight"]), (&json!("hybrid"), &json!(0.1)));
-        let name = |name: &str| {
-            let path = format!("{}/recipes/{name}.toml", env!("CARGO_MANIFEST_DIR"));
-            recipe_hash(&Recipe::read(std::path::Path::new(&path)).unwrap())
-        };
-        for n in ["smoke", "small", "base", "base-nano", "full-3b", "full-7b"] {
-            println!("{n} {}", name(n));
-        }
     }
 }

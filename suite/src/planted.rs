@@ -4,7 +4,7 @@
 //! take its artifacts for its own.
 
 use serde::Serialize;
-use synergy_benchmarks::grade::Grader;
+use synergy_grade::Grader;
 use synergy_models::weights::{Parameter, Parameters};
 use synergy_report::completion::Completion;
 use synergy_report::score::{Score, score};
@@ -89,12 +89,12 @@ impl Planted {
         }
     }
 
-    /// Whether it changes what a stage with rollouts does, beyond its settings.
+    /// Returns whether it changes what a stage with rollouts does, beyond its settings.
     pub fn is_in_rollouts(self) -> bool {
         self == Planted::MixedGroups
     }
 
-    /// Whether it changes what a model answers, beyond the settings.
+    /// Returns whether it changes what a model answers, beyond the settings.
     pub fn is_in_answers(self) -> bool {
         matches!(self, Planted::OtherPicture | Planted::ZeroedTensor)
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::families::Family;
-use synergy_benchmarks::grade::Grader;
+use synergy_grade::Grader;
 use synergy_models::generate::Sampling;
 use synergy_models::qwen2_5_vl::config::{Preset, SpecialIds, VlmConfig};
 use synergy_models::qwen2_5_vl::shapes::{NamedShape, shapes};
@@ -760,9 +760,9 @@ mod tests {
             "{others}"
         );
         let gone = error("extends = \"other.toml\"\n");
-        assert!(gone.contains("failed to read recipe"), "{gone}");
+        assert!(gone.contains("failed to read `other.toml`, which the recipe extends"), "{gone}");
         let itself = error("extends = \"mine.toml\"\n");
-        assert!(itself.contains("extends `mine.toml`, which extends it in turn"), "{itself}");
+        assert!(itself.contains("`mine.toml` extends itself"), "{itself}");
         assert!(error("name = \"unfinished").contains("line 1: "));
         let text = Recipe::parse(mine).unwrap_err().to_string();
         assert!(text.contains("line 2: unknown field `extends`"), "{text}");

@@ -1,21 +1,24 @@
-//! What an answer of RL earns, and whether that can be had without answering.
+//! What an answer of RL earns, and whether it can be earned without answering.
 //!
 //! Does not know models or groups. The study's reward is 0.9 accuracy + 0.1 format, each 0 or 1; what
 //! counts as the answer is stricter here than in evaluation, since a policy finds every leniency.
 
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use synergy_benchmarks::answer::{Outcome, boxes, equivalent, format_reward};
 use synergy_benchmarks::families::{Family, Split};
-use synergy_benchmarks::grade::{Grader, grade};
 use synergy_benchmarks::sample::Sample;
+use synergy_grade::answer::{Outcome, boxes, equivalent, format_reward};
+use synergy_grade::{Grader, grade};
 
 /// What an answer of RL earns: `accuracy_weight` if it is right, `format_weight` if it has the form.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RewardSpec {
+    /// Paid for a right answer; above 0.
     pub accuracy_weight: f64,
+    /// Paid for the form of an answer; 0 or more.
     pub format_weight: f64,
+    /// What counts as the answer.
     pub answer: AnswerRule,
 }
 
@@ -33,8 +36,11 @@ pub enum AnswerRule {
 /// The parts of a reward, each 0 or 1, and their weighted sum.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reward {
+    /// 1 for a right answer.
     pub accuracy: f64,
+    /// 1 for the form of an answer.
     pub format: f64,
+    /// The weighted sum.
     pub total: f64,
 }
 
@@ -99,11 +105,11 @@ fn degenerate(sample: &Sample, prompt: &str, others: &[String]) -> Vec<(&'static
     ]
 }
 
-/// Whether no trick of a fixed list earns more than the format's part by the rules of `grader`, for questions of every
-/// family.
+/// Checks that no trick of a fixed list earns more than the format's part by the rules of `grader`, for questions of
+/// every family.
 ///
 /// # Errors
-/// With the trick that pays, or if the weights are none.
+/// If a trick pays, which the error names, or a weight is outside its range.
 pub fn audit(spec: &RewardSpec, grader: Grader) -> Result<()> {
     let RewardSpec { accuracy_weight, format_weight, .. } = *spec;
     ensure!(

@@ -312,7 +312,7 @@ pub fn rescore(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// What results say of a run besides its rows.
+/// Everything in the results of a run but its rows.
 fn header(
     recipe: &Recipe,
     plan: &Plan,
@@ -489,7 +489,7 @@ fn key_inputs<'a>(
     })
 }
 
-/// The same for a plan that is only shown: its keys are those of no base and no files.
+/// Inputs of a plan that is only shown: its keys are those of no base and no files.
 fn sketch<'a>(
     recipe: &Recipe,
     config: &'a VlmConfig,

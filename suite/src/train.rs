@@ -30,8 +30,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::seed::Seed;
+use synergy_grade::Grader;
 use synergy_models::batch::index;
 use synergy_models::native::Native;
 use synergy_models::ops::log_probs;
@@ -71,24 +71,24 @@ pub struct Loss {
     pub value: f64,
     /// Derivative of the loss along the log-probability of each prediction, `[tokens]`.
     pub slopes: Vec<f32>,
-    /// What is recorded of the step besides the loss; figures of micro-batches add up as well.
+    /// Figures that are recorded besides the loss; those of micro-batches add up as well.
     pub figures: StepFigures,
 }
 
-/// What a stage trains with; the same for all steps.
+/// Everything that a stage trains with and that is the same for all steps.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// Turns samples into tokens and back.
     pub prompter: &'a Prompter,
     /// The device.
     pub compute: &'a Compute,
-    /// What is trained and in which portions.
+    /// Settings of training: what is frozen, in which portions gradients are computed, and in which type.
     pub training: &'a TrainingSpec,
     /// The cache of picture features, where the stage leaves the vision tower as it is.
     pub features: Option<&'a FeatureCache>,
     /// The rules by which an answer is right.
     pub grader: Grader,
-    /// What is broken on purpose in training.
+    /// The fault that is planted in training on purpose, if one is.
     pub planted: Option<Planted>,
 }
 

@@ -325,7 +325,7 @@ impl Parser<'_> {
             | Kind::Fraction
             | Kind::Open(b'(' | b'{' | b'[') => true,
             Kind::Word => self.products,
-            // `(2)3` is a product, `2 3` and `x2` are none.
+            // `(2)3` is a product, `2 3` and `x2` are not.
             Kind::Number { .. } => {
                 matches!(
                     self.tokens.get(self.at.wrapping_sub(1)),

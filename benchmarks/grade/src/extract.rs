@@ -8,7 +8,7 @@
 //! - An empty box says nothing, so the one before it counts.
 //! - Boxes with nothing but a separator between them are one list: "\boxed{1} or \boxed{2}" is no 2.
 //! - A phrase ends with its sentence; what follows "because" is a reason, not the answer.
-//! - The article "A" is no option, and an option that is denied is none either.
+//! - The article "A" is not an option, and neither is an option that is denied.
 
 use crate::answer::boxes;
 use crate::choice::{Options, letter, strip};

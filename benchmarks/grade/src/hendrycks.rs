@@ -1,7 +1,7 @@
 //! Repairs of sloppy LaTeX that several peers share, all from the grader of the MATH data set.
 //!
 //! This module does not know graders. Source of the rules: Hendrycks et al. 2021, `math_equivalence.py`, as the
-//! peers carry it; written anew here.
+//! peers carry it; written independently here.
 
 const FRAC: &str = "\\frac";
 const SQRT: &str = "\\sqrt";

@@ -36,7 +36,7 @@ const EQUALS_GAP: usize = 100;
 const GROUP_MAX: usize = 6;
 /// A formula longer than this is not looked for: finding where each ends would take quadratic time.
 const FORMULA_MAX: usize = 1000;
-/// Of a longer response its last so many bytes are read, for the same reason.
+/// A longer response is read from its end, up to this many bytes, for the same reason.
 const RESPONSE_MAX: usize = 1 << 14;
 /// Boxes further apart than this are no list.
 const BOX_GAP_MAX: usize = 70;

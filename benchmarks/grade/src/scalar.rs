@@ -46,7 +46,7 @@ impl Scalar {
         Scalar::Exact(sign * (numerator / divisor), sign * (denominator / divisor))
     }
 
-    /// Makes a number of a result of doubles: what is infinite has overflowed and is no number.
+    /// Makes a number of a result of doubles: an infinite one has overflowed and is not a number.
     fn float(value: f64) -> Scalar {
         if value.is_finite() { Scalar::Float(value) } else { Scalar::NAN }
     }
@@ -188,7 +188,7 @@ impl Scalar {
         Scalar::float(function(self.to_f64()))
     }
 
-    /// Returns whether both are the same number; NaN is none.
+    /// Returns whether both are the same number; NaN equals nothing.
     ///
     /// Fractions are compared exactly, doubles within `RELATIVE_TOLERANCE`.
     pub(super) fn same(self, other: Scalar) -> bool {

@@ -43,7 +43,7 @@ fn is_right(target: &Target<'_>, options: Option<&Options<'_>>, extracted: &Extr
         };
     };
     let Some(gold) = options.find(target.gold) else {
-        // The answer key is none of the options; what is written there is all there is to compare.
+        // The answer key matches no option; what is written there is all there is to compare.
         return match extracted {
             Extracted::Marked(text) | Extracted::Said(text) => same(text),
             Extracted::Option(_) => false,

@@ -95,7 +95,7 @@ pub(super) struct Token {
     pub(super) kind: Kind,
     pub(super) start: usize,
     pub(super) end: usize,
-    /// Whether there is white space, of either kind, before it.
+    /// True if there is white space, of either kind, before it.
     pub(super) spaced: bool,
 }
 

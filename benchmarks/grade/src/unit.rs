@@ -33,7 +33,7 @@ const LETTERS: [&str; 14] = ["m", "s", "g", "h", "L", "l", "N", "J", "W", "V", "
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Unit {
     words: Vec<String>,
-    /// Whether every word is in the list of units.
+    /// True if every word is in the list of units.
     known: bool,
 }
 

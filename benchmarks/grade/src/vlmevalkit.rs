@@ -26,7 +26,7 @@ use crate::scalar::Scalar;
 use crate::token::tokens;
 use crate::{Benchmark, Target};
 
-/// Which of the two dates.
+/// Selects the date of the emulated rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Edition {
     June2025,

@@ -5,7 +5,7 @@
 //!
 //! Decisions:
 //! - A question is one picture: a row for each example, input left and output right, and the test's input below them.
-//!   A model must see the grids; their numbers are told nowhere.
+//!   A model must see the grids; their numbers are written nowhere.
 //! - An answer is the output grid, row by row as digits of colors, each row ended by a semicolon, and is right only
 //!   as a whole. Such an answer reads as no number, so that no rule of equivalence can touch it.
 //! - A task with several tests is as many questions.

@@ -14,7 +14,7 @@ pub(super) struct Fault {
     pub(super) cause: String,
     /// One line; empty if there is nothing to say.
     pub(super) hint: String,
-    /// Whether the rows behind this one cannot be read either.
+    /// True if the rows behind this one cannot be read either.
     pub(super) is_end: bool,
 }
 

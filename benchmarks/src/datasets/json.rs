@@ -23,7 +23,7 @@ const CUT_OFF: &str = "it may be cut off";
 pub(super) struct Json<R> {
     input: Input<R>,
     is_array: bool,
-    /// Whether an object of the array was read.
+    /// True if an object of the array was read.
     is_behind_first: bool,
     line: Vec<u8>,
 }

@@ -31,7 +31,7 @@ use crate::datasets::reader::Reader;
 use crate::datasets::row::{Layout, Meaning, PictureKind, Row};
 use crate::sample::{Details, Sample};
 
-/// Which column means what.
+/// Maps each column to its meaning.
 #[derive(Debug, Clone)]
 pub struct Mapping {
     path: PathBuf,

@@ -6,7 +6,7 @@
 //!
 //! Decisions:
 //! - The question is `question`. The owners' `query`, the question with instructions, is not read.
-//! - The answers of `test` are not published, so an empty answer is none and stays empty there.
+//! - The answers of `test` are not published, so an empty answer stays empty there.
 //! - VLMEvalKit's `answer_option`, the letter, follows from answer and choices and is not read.
 
 use crate::datasets::fault::Checked;

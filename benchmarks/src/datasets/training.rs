@@ -107,7 +107,7 @@ impl Layout {
 
     /// Guesses the layout of `path`, a file or a folder, from the columns of its first row.
     ///
-    /// This is a help for a person at a terminal. A recipe names its layout: what `messages` are cannot be told from
+    /// This is a help for a person at a terminal. A recipe names its layout: what `messages` are cannot be known from
     /// columns, and another first row may have others.
     ///
     /// # Errors

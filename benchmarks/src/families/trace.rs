@@ -7,7 +7,7 @@
 //! The shallow one is as long, in the same words, and true, but looks at the first cell alone: length
 //! without reasoning.
 //! Terse and verbose say `last` right after the word that the question ends on. Where only the verbose step's
-//! end told it, many words later, the smallest models stopped anywhere (golden/LOG.md, attempt 9).
+//! end reported it, many words later, the smallest models stopped anywhere (golden/LOG.md, attempt 9).
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;

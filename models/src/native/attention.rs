@@ -16,7 +16,7 @@ pub(crate) struct Span {
     pub(crate) len: usize,
     /// Start and length of earlier rows that every row of the span sees.
     pub(crate) prefix: (usize, usize),
-    /// Whether a row sees only itself and the rows before it in the span.
+    /// True if a row sees only itself and the rows before it in the span.
     pub(crate) causal: bool,
 }
 

@@ -83,7 +83,7 @@ pub struct Product {
     pub inner: usize,
     /// Columns of the right side and of the result.
     pub columns: usize,
-    /// Whether the left and the right side are transposed views.
+    /// True if the left and the right side are transposed views.
     pub transposed: [bool; 2],
 }
 

@@ -50,7 +50,7 @@ pub struct VlmConfig {
     pub rope_scaling: RopeScaling,
     /// Base of the rotary frequencies; above 0.
     pub rope_theta: f64,
-    /// Whether the input embedding also serves as the output head.
+    /// True if the input embedding also serves as the output head.
     pub tie_word_embeddings: bool,
     /// Rows of the embedding and of the head; every token id is below it.
     pub vocab_size: usize,
@@ -123,7 +123,7 @@ pub struct GenerationConfig {
     /// The id that begins a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bos_token_id: Option<u32>,
-    /// Whether to draw. If not, the most probable token is taken, and the next three fields have no effect.
+    /// Draws tokens at random. If false, the most probable token is taken, and the next three fields have no effect.
     pub do_sample: bool,
     /// Divisor of the logits; above 0 if `do_sample`.
     pub temperature: f64,

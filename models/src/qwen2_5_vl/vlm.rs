@@ -15,9 +15,7 @@ use crate::native::Native;
 use crate::ops::{causal_mask, segment_mask};
 use crate::weights::{ComputeDtype, Parameters};
 
-// Old paths and names, until their last user has followed.
-pub use self::DecoderInput as Laid;
-pub use crate::batch::{TokenBatch, index};
+use crate::batch::{TokenBatch, index};
 
 /// A model over one set of parameters. Cheap to build, since it holds views of them.
 #[derive(Debug, Clone)]

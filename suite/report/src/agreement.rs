@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
-use synergy_benchmarks::answer::Outcome;
+use synergy_grade::answer::Outcome;
 
 /// The share of answers in which a grader must find something to judge to count among the compared ones: a grader that
 /// finds nothing in most of them was made for texts of another form, and would disagree with all others everywhere.
@@ -47,7 +47,7 @@ pub struct Agreement {
     /// Cohen's kappa of every pair, `[grader][grader]`, at most 1; null where both call every answer the same, so that
     /// chance alone explains all agreement.
     pub kappa: Vec<Vec<Option<f64>>>,
-    /// Whether a grader finds something to judge in at least half of the answers.
+    /// True if a grader finds something to judge in at least half of the answers.
     pub compared: Vec<bool>,
     /// Answers that are right for one of the compared graders and not for another.
     pub parted: Vec<Verdicts>,

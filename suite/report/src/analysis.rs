@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
-use synergy_benchmarks::answer::{Outcome, format_reward};
 use synergy_benchmarks::difficulty::Level;
-use synergy_benchmarks::style::{self, Marker, REASONING_WORDS};
+use synergy_grade::answer::{Outcome, format_reward};
+use synergy_grade::style::{self, Marker, REASONING_WORDS};
 
 use crate::agreement::Agreement;
 

@@ -126,12 +126,12 @@ impl Metric {
         }
     }
 
-    /// Whether it is a share of answers.
+    /// Returns whether it is a share of answers.
     fn is_share(self) -> bool {
         matches!(self, Metric::Accuracy | Metric::Truncated | Metric::Unparsed)
     }
 
-    /// Whether an effect of this sign is bad.
+    /// Returns whether an effect of this sign is bad.
     fn is_bad(self, effect: f64) -> bool {
         match self {
             Metric::Accuracy => effect < 0.0,
@@ -180,7 +180,7 @@ impl Verdict {
         self.into()
     }
 
-    /// Whether the gate fails on it.
+    /// Returns whether the gate fails on it.
     pub fn fails(self) -> bool {
         matches!(self, Verdict::Regressed | Verdict::Missing | Verdict::Invalid)
     }
@@ -336,7 +336,7 @@ impl Test {
 }
 
 impl Measured {
-    /// Whether the cell is over all questions.
+    /// Returns whether the cell is over all questions.
     fn is_whole(&self) -> bool {
         self.cell.benchmark.is_none() && self.cell.level.is_none()
     }
@@ -399,7 +399,7 @@ struct Scope {
     level: Option<Level>,
     golden: Vec<usize>,
     run: Vec<usize>,
-    /// Whether both sides hold the same questions.
+    /// True if both sides hold the same questions.
     paired: bool,
 }
 
@@ -560,7 +560,7 @@ fn binary_pairs(golden: &[Vec<f64>], run: &[Vec<f64>]) -> Option<[u64; 2]> {
     Some([count(run, golden) as u64, count(golden, run) as u64])
 }
 
-/// Whether a row asked any of these questions. Arrays that do not fit count as asked, so that
+/// Returns whether a row asked any of these questions. Arrays that do not fit count as asked, so that
 /// the cell becomes invalid instead of vanishing.
 fn asks(row: &ResultRow, questions: &[usize]) -> bool {
     let asked = |seed: &SeedOutcomes, question: usize| {

@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use synergy_benchmarks::answer::Outcome;
-use synergy_benchmarks::grade::{Grader, Target, grade};
 use synergy_benchmarks::sample::Sample;
+use synergy_grade::answer::Outcome;
+use synergy_grade::{Grader, Target, grade};
 
 /// One generated answer to one sample.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub struct Completion {
     pub text: String,
     /// Tokens of `text`, the end token included where there is one.
     pub num_tokens: u32,
-    /// Whether the model ended by itself; false when the length limit cut it.
+    /// True if the model ended by itself; false when the length limit cut it.
     pub finished: bool,
 }
 

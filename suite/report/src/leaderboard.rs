@@ -391,7 +391,7 @@ pub(crate) mod tests {
         });
         check("L1 to L5", &|v| v["levels"] = json!([]));
         check("maybe", &|v| v["claims"][0]["verdict"] = "maybe".into());
-        check("wall_time_s", &|v| v["rows"][6]["budget"][0]["wall_time_s"] = json!(-1.0));
+        check("wall_time_s", &|v| v["training"][0]["cost"]["wall_time_s"] = json!(-1.0));
     }
 
     #[test]

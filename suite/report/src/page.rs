@@ -351,8 +351,8 @@ mod tests {
     fn analyses(rows: &[&str]) -> Analyses {
         use crate::agreement::{Agreement, Verdicts};
         use crate::analysis::{Judged, RowAccuracy, analyze};
-        use synergy_benchmarks::answer::Outcome::{self, Correct, Wrong};
         use synergy_benchmarks::difficulty::Level;
+        use synergy_grade::answer::Outcome::{self, Correct, Wrong};
         let judged = |outcome| Judged {
             text: "<think>wait</think>",
             num_tokens: 40,

@@ -14,10 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use synergy_benchmarks::answer::{self, Outcome};
 use synergy_benchmarks::difficulty::{self, Level};
-use synergy_benchmarks::grade::Grader;
-use synergy_benchmarks::style;
+use synergy_grade::Grader;
+use synergy_grade::answer::{self, Outcome};
+use synergy_grade::style;
 
 use crate::completion::Completion;
 use crate::cost::{Budget, Cost};
@@ -46,7 +46,7 @@ pub struct Score {
     pub sample: u32,
     /// How the answer turned out.
     pub outcome: Outcome,
-    /// Whether the text has the form the template asks for.
+    /// True if the text has the form the template asks for.
     pub format: bool,
     /// Length in tokens.
     pub num_tokens: u32,
@@ -140,7 +140,7 @@ pub struct Provenance {
     pub date: String,
     /// Commit of the suite.
     pub commit: String,
-    /// Whether the tree had changes that the commit does not have.
+    /// True if the tree had changes that the commit does not have.
     pub dirty: bool,
     /// Command line that made the run.
     pub command: String,
@@ -154,7 +154,7 @@ pub struct Provenance {
     pub wall_time_s: f64,
     /// Hash of the base model's weights.
     pub base_hash: String,
-    /// Whether the base has not passed its gate, so that every figure is provisional.
+    /// True if the base has not passed its gate, so that every figure is provisional.
     pub base_provisional: bool,
     /// Result of the base's gate in one line.
     pub base_note: String,

@@ -14,7 +14,7 @@ use crate::text::terminal::{Grid, NOTHING, draw, verdict_rows};
 pub struct Probe {
     /// The variant of the run that was judged, as JSON names it.
     pub variant: Value,
-    /// Whether something is broken on purpose in it.
+    /// True if something is broken on purpose in it.
     #[serde(skip)]
     pub is_fault: bool,
     /// Name of the variant for people.
@@ -22,7 +22,7 @@ pub struct Probe {
     pub name: String,
     /// What is wrong with the run, in one sentence.
     pub note: String,
-    /// Whether the gate's verdict is the right one: a regression for a fault, no regression for an honest run.
+    /// True if the gate's verdict is the right one: a regression for a fault, no regression for an honest run.
     pub is_right: bool,
     /// Cells and figures that regressed.
     pub num_regressed: usize,
@@ -37,7 +37,7 @@ pub struct Probe {
 pub struct Report {
     /// Name of the recipe.
     pub profile: String,
-    /// Whether the gate was right about every probe.
+    /// True if the gate was right about every probe.
     pub passed: bool,
     /// Every run that was judged, in order.
     pub probes: Vec<Probe>,
@@ -87,7 +87,7 @@ pub struct Variant<'a> {
     pub name: &'a str,
     /// What is wrong with the run, if anything is.
     pub note: &'a str,
-    /// Whether something is broken on purpose.
+    /// True if something is broken on purpose.
     pub is_fault: bool,
 }
 

@@ -25,8 +25,8 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
-use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::sample::Sample;
+use synergy_grade::answer::Outcome;
 use synergy_models::weights::ComputeDtype;
 use synergy_report::completion::{Completion, to_lines};
 

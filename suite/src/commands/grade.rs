@@ -7,8 +7,8 @@ use std::io::{BufRead, Write};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use synergy_benchmarks::answer::Outcome;
-use synergy_benchmarks::grade::{Grader, Target, grade};
+use synergy_grade::answer::Outcome;
+use synergy_grade::{Grader, Target, grade};
 
 const EXAMPLES: &str = "\
 Examples:

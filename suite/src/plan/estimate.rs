@@ -78,8 +78,11 @@ const NATIVE_PROMPTS: f64 = 16.0;
 pub(super) struct Estimate {
     /// Updates or, of data, questions; at most.
     pub(super) num_steps: usize,
+    /// Tokens that are trained and sampled.
     pub(super) num_tokens: f64,
+    /// Memory at its peak.
     pub(super) memory_bytes: f64,
+    /// Time from start to end.
     pub(super) seconds: f64,
 }
 
@@ -88,7 +91,7 @@ pub(super) struct Estimate {
 struct Learning {
     with_gradient: f64,
     factors: Option<f64>,
-    /// Whether any are the tower's: then its graph is kept, and no features are.
+    /// True if any of them belong to the tower: then its graph is kept, and no features are.
     tower: bool,
 }
 
@@ -195,7 +198,7 @@ impl<'a> Estimator<'a> {
     /// Bytes that a finished stage leaves in the store, and those of the checkpoint inside one: what learns and two
     /// moments of it, written before the one that they replace is removed.
     pub(super) fn disk(&self, spec: &StageSpec) -> [f64; 2] {
-        if spec.output() == Output::Data {
+        if spec.output() != Output::Checkpoint {
             return [0.0; 2];
         }
         let learning = spec.training().map(|training| self.learning(training));

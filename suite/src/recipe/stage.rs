@@ -84,6 +84,19 @@ impl DerefMut for StageSpec {
 }
 
 impl StageSpec {
+    /// The word under `kind`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            StageSpec::Pretrain(_) => "pretrain",
+            StageSpec::Sft(_) => "sft",
+            StageSpec::Grpo(_) => "grpo",
+            StageSpec::Merge(_) => "merge",
+            StageSpec::Teacher(_) => "teacher",
+            StageSpec::Sample(_) => "sample",
+            StageSpec::Mix(_) => "mix",
+        }
+    }
+
     /// The stages whose weights it takes in `role`, or `base`.
     pub fn weights(&self, role: Role) -> Vec<&str> {
         self.inputs()

@@ -42,23 +42,24 @@ impl File {
     /// # Errors
     /// If a file cannot be read, or extends itself.
     pub(super) fn with_extended(path: &Path) -> Result<Vec<File>> {
-        let mut files: Vec<File> = Vec::new();
-        let mut next = Some(None::<String>);
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("failed to read recipe `{}`", path.display()))?;
+        let mut next = extended(&text);
+        let mut files = vec![File { name: None, text }];
         while let Some(name) = next {
-            let path =
-                name.as_ref().map_or_else(|| path.to_owned(), |name| path.with_file_name(name));
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("failed to read recipe `{}`", path.display()))?;
-            next = extended(&text).map(Some);
-            files.push(File { name, text });
-            if let Some(Some(name)) = &next {
-                let is_read = |file: &File| file.name.as_ref() == Some(name);
-                ensure!(
-                    !files.iter().any(is_read) && path.file_name() != Some(name.as_ref()),
-                    "`{}` extends `{name}`, which extends it in turn\nhint: leave out one `extends`",
-                    path.display()
-                );
-            }
+            let is_read = |file: &File| file.name.as_ref() == Some(&name);
+            ensure!(
+                !path.ends_with(&name) && !files.iter().any(is_read),
+                "`{name}` extends itself, directly or by another file\nhint: leave out one `extends`"
+            );
+            let text = std::fs::read_to_string(path.with_file_name(&name)).with_context(|| {
+                format!(
+                    "failed to read `{name}`, which the recipe extends\n\
+                     hint: `extends` names a file in the recipe's own folder"
+                )
+            })?;
+            next = extended(&text);
+            files.push(File { name: Some(name), text });
         }
         Ok(files)
     }
@@ -262,4 +263,27 @@ fn moved_value(value: Spanned<DeValue<'_>>, by: usize) -> Spanned<DeValue<'_>> {
 
 fn moved(span: Range<usize>, by: usize) -> Range<usize> {
     span.start + by..span.end + by
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_has_the_line_of_the_deepest_part_that_is_there() {
+        let text = "a = 1\n[b.c]\nd = 2\n\n[[e]]\nf = 3\n[[e]]\nf = 4\ng = { h = 5 }\n";
+        let files = [File::of_text(text)];
+        let raw = RawRecipe::new(&files).unwrap();
+        for (path, line) in [
+            ("a", 1),
+            ("b.c.d", 3),
+            ("b.c.missing", 2),
+            ("e.1.f", 8),
+            ("e.1.g.h", 9),
+            ("missing", 1),
+        ] {
+            let error = raw.located(&Fault::at(path, anyhow!("x"))).to_string();
+            assert_eq!(error, format!("line {line}: x"), "{path}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use rayon::prelude::*;
 use synergy_benchmarks::difficulty::Level;
-use synergy_benchmarks::grade::Grader;
+use synergy_grade::Grader;
 use synergy_report::agreement::{Agreement, Verdicts};
 use synergy_report::analysis::{Analyses, Judged, RowAccuracy, analyze};
 use synergy_report::completion::Completion;
@@ -109,7 +109,7 @@ fn verdicts(
 
 /// Share of right answers of `row`, in [0, 1], by each grader.
 fn accuracy(row: &str, verdicts: &[Verdicts], num_graders: usize) -> Vec<f64> {
-    use synergy_benchmarks::answer::Outcome::Correct;
+    use synergy_grade::answer::Outcome::Correct;
     let own: Vec<&Verdicts> = verdicts.iter().filter(|verdicts| verdicts.row == row).collect();
     let share = |grader: usize| {
         own.iter().filter(|verdicts| verdicts.outcomes[grader] == Correct).count() as f64

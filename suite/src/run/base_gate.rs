@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
-use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::families::{Family, MAX_HOPS, Split};
-use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
+use synergy_grade::Grader;
+use synergy_grade::answer::Outcome;
 use synergy_models::generate::Sampling;
 use synergy_report::completion::Completion;
 use synergy_report::score::{cut_levels, score};
@@ -42,8 +42,8 @@ const MAX_NEW_TOKENS: usize = 256;
 /// The rules that the gate judges by, whatever those of the recipe are.
 const GRADER: Grader = Grader::Boxed1;
 
-/// What the gate measured on the validation split: greedy but for the levels, and on hops 1 to 4
-/// but for accuracy by hops and the levels.
+/// Figures of the validation split: greedy but for the levels, and on hops 1 to 4 but for accuracy by hops and the
+/// levels.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GateReport {
     /// Tells whether there are no faults.

@@ -18,7 +18,7 @@ use crate::run::event::{Events, interrupted};
 pub struct Chunks<'a> {
     /// Name on the progress bar.
     pub title: String,
-    /// What is under way, as in "interrupted while evaluating `base`".
+    /// The work in words that follow "interrupted while", such as "evaluating `base`".
     pub doing: String,
     /// Items of a chunk, at least 1.
     pub chunk_size: usize,

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
-use synergy_benchmarks::answer::Outcome;
-use synergy_benchmarks::grade::grade;
 use synergy_benchmarks::seed::Seed;
+use synergy_grade::answer::Outcome;
+use synergy_grade::grade;
 use synergy_models::generate::{Generated, Sampling};
 use synergy_report::cost::{Cost, StepFigures};
 
@@ -19,7 +19,7 @@ use crate::recipe::{Keep, QuestionsSpec, SampleSpec, StageSpec};
 use crate::run::artifact::{Summary, checkpoint, file};
 use crate::run::base::Base;
 use crate::run::chunks::{Chunks, forget};
-use crate::run::event::{Event, Events};
+use crate::run::event::Events;
 use crate::run::store::Store;
 use crate::train::dataset::{Asked, Dataset, Example, mix, teacher};
 use crate::train::engine::{Engine, Question};
@@ -37,7 +37,7 @@ pub fn run(
     compute: &Compute,
     store: &Store,
     files: &Files,
-    events: &mut Events,
+    events: &Events,
 ) -> Result<Summary> {
     let clock = Instant::now();
     let pool = Pool { files, run_seed: planned.seed };
@@ -49,19 +49,12 @@ pub fn run(
         StageSpec::Sample(spec) => sample(spec, planned, pool, base, compute, store, events)?,
         _ => bail!("stage `{}` makes no data", planned.name),
     };
-    let wall_time_s = made.wall_time_s;
     let (data, summary) = made.finish(forward_flops(&base.prompter.config));
     let mut files = data.to_files()?;
     let bytes = serde_json::to_vec_pretty(&summary).context("a summary is plain data")?;
     files.insert("summary.json".into(), bytes);
     store.put(&planned.key, &planned.depends_on, &files)?;
     forget(&store.journal(&planned.key))?;
-    events.write(Event::StageDone {
-        stage: &planned.name,
-        seed: planned.seed,
-        key: planned.key.as_str(),
-        wall_time_s,
-    })?;
     Ok(summary)
 }
 

@@ -9,13 +9,13 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::datasets::easy_vqa::{self, EasyVqaSplit};
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::families::Split;
-use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
+use synergy_grade::Grader;
+use synergy_grade::answer::Outcome;
 use synergy_report::completion::{Completion, from_lines, to_lines};
 use synergy_report::score::{External, Results, Row, RowKind, Score, score};
 use synergy_report::text::report::SampleCompletion;

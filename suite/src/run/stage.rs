@@ -12,10 +12,10 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::datasets::spread;
 use synergy_benchmarks::families::Split;
 use synergy_benchmarks::seed::Seed;
+use synergy_grade::answer::Outcome;
 use synergy_models::generate::Sampling;
 use synergy_models::merge::{self, MergeSpec};
 use synergy_models::weights::{Parameters, StoredDtype};
@@ -284,20 +284,25 @@ pub fn run(
 /// Runs `planned`, which the store lacks.
 fn run_in(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Result<Summary> {
     let Place { base, compute, store, .. } = place;
-    match &planned.spec {
-        StageSpec::Merge(spec) => merge(&spec.merge, planned, place, events),
-        spec if spec.training().is_some() => train(place, planned, events),
-        _ => data::run(planned, base, compute, store, place.files, events),
-    }
+    let summary = match &planned.spec {
+        StageSpec::Merge(spec) => merge(&spec.merge, planned, place)?,
+        spec if spec.training().is_some() => train(place, planned, events)?,
+        _ => data::run(planned, base, compute, store, place.files, events)?,
+    };
+    events.write(Event::StageDone {
+        stage: &planned.name,
+        seed: planned.seed,
+        key: planned.key.as_str(),
+        wall_time_s: summary.cost.wall_time_s,
+    })?;
+    Ok(summary)
 }
 
 /// Trains `planned` to its end and leaves it in the store.
 fn train(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Result<Summary> {
     let Place { base, compute, store, .. } = place;
     let spec = &planned.spec;
-    let (Some(from), Some(training), Some(optimizer)) =
-        (&planned.from, spec.training(), spec.optimizer())
-    else {
+    let (Some(from), Some((training, optimizer))) = (&planned.from, spec.trained()) else {
         bail!("stage `{}` does not train", planned.name)
     };
     let start = checkpoint(store, from, base, &compute.device, None)?;
@@ -352,7 +357,6 @@ fn train(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Resul
         Ok(fs::write(dir.join("curve.jsonl"), to_lines(&state.curve)?)?)
     })?;
     store.remove(&partial)?;
-    done(planned, &summary, events)?;
     run.bar.finish(&format!("done in {:.0} s", summary.cost.wall_time_s));
     Ok(summary)
 }
@@ -436,23 +440,8 @@ fn stopped(planned: &PlannedStage, step: usize, last_kept: usize) -> String {
     format!("stage `{}` (seed {}) stopped at step {}; {kept}", planned.name, planned.seed, step + 1)
 }
 
-/// Records that `planned` is finished.
-fn done(planned: &PlannedStage, summary: &Summary, events: &mut Events) -> Result<()> {
-    events.write(Event::StageDone {
-        stage: &planned.name,
-        seed: planned.seed,
-        key: planned.key.as_str(),
-        wall_time_s: summary.cost.wall_time_s,
-    })
-}
-
 /// Merges the parents of `planned` and leaves the model in the store.
-fn merge(
-    spec: &MergeSpec,
-    planned: &PlannedStage,
-    place: Place<'_>,
-    events: &mut Events,
-) -> Result<Summary> {
+fn merge(spec: &MergeSpec, planned: &PlannedStage, place: Place<'_>) -> Result<Summary> {
     let Place { base, store, .. } = place;
     let clock = Instant::now();
     // Numbers are merged on the host, a tensor at a time.
@@ -472,7 +461,6 @@ fn merge(
     store.put_with(&planned.key, &planned.depends_on, |dir| {
         write_finished(dir, &merged, &summary, place.max_shard_bytes)
     })?;
-    done(planned, &summary, events)?;
     Ok(summary)
 }
 

@@ -92,7 +92,7 @@ impl Store {
         }
     }
 
-    /// Whether `key` is there; says nothing about its health.
+    /// Returns whether `key` is there; says nothing about its health.
     pub fn has(&self, key: &Key) -> bool {
         self.dir.join(key.as_str()).exists()
     }

@@ -15,7 +15,7 @@ use crate::train::sequence::{Prompter, Sequence};
 pub(super) struct Rollout {
     /// Tokens of a demonstration that the answer begins with.
     pub(super) given: Vec<u32>,
-    /// Whether the given tokens are learned.
+    /// True if the given tokens are learned.
     pub(super) is_learned: bool,
     /// Tokens that the policy wrote.
     pub(super) ids: Vec<u32>,

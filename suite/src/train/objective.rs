@@ -1,14 +1,12 @@
 //! The losses as pure functions of log-probabilities: SFT, group advantages, clipped policy loss, KL.
 //!
-//! Knows no model, no text and no tensors: what it gets is a number for each token, what it gives is the
-//! loss and its slope along each of them, in f64. Which formula is used stands in the recipe
-//! ([`ObjectiveSpec`]); all of them are compared with other implementations
+//! Knows no model, no text and no tensors: it takes a number for each token and returns the loss and its slope along each
+//! of them, in f64. The recipe chooses the formula ([`ObjectiveSpec`]); all of them are compared with other implementations
 //! (`golden/parity/losses.py`).
 
 use crate::recipe::{Advantage, Aggregation, KlEstimator, KlPlace, ObjectiveSpec, RatioLevel};
 
-/// Advantages of the answers in each group, from their rewards. Zero where all rewards of a group are
-/// equal.
+/// Turns the rewards of each group into advantages, which are 0 where all rewards of a group are equal.
 pub fn advantages(spec: &ObjectiveSpec, groups: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let all: Vec<f64> = groups.concat();
     let over_all = deviation(&all, spec.advantage_ddof);
@@ -39,8 +37,8 @@ fn deviation(values: &[f64], ddof: usize) -> f64 {
     (squares / values.len().saturating_sub(ddof).max(1) as f64).sqrt()
 }
 
-/// What `KlPlace::Reward` takes from an answer's reward before `beta`: the sum over its tokens, when they
-/// were sampled. `old` and `reference` hold a log-probability each.
+/// Sums the estimated KL over an answer's tokens when they were sampled: what `KlPlace::Reward` takes from its reward,
+/// before `beta`. `old` and `reference` hold a log-probability (nats) for each token.
 pub fn kl_of_answer(estimator: KlEstimator, old: &[f64], reference: &[f64]) -> f64 {
     old.iter().zip(reference).map(|(old, reference)| kl(estimator, old - reference).0).sum()
 }
@@ -54,15 +52,18 @@ fn kl(estimator: KlEstimator, d: f64) -> (f64, f64) {
     }
 }
 
-/// What an update is divided by.
+/// The numbers that the loss of an update is divided by.
 #[derive(Debug, Clone, Copy)]
 pub struct Denominators {
     /// Answers of the update, those of groups that teach otherwise included.
     pub num_answers: usize,
-    /// Sampled tokens of the update and of this micro-batch.
+    /// Sampled tokens of the update.
     pub update_tokens: usize,
+    /// Sampled tokens of this micro-batch.
     pub micro_batch_tokens: usize,
+    /// Micro-batches of the update.
     pub num_micro_batches: usize,
+    /// Tokens that an answer may have.
     pub max_completion_tokens: usize,
 }
 
@@ -87,6 +88,7 @@ pub struct PolicyAnswer<'a> {
     pub old_log_probs: &'a [f64],
     /// Under the frozen reference policy.
     pub reference_log_probs: &'a [f64],
+    /// What the answer earned compared with its group.
     pub advantage: f64,
     /// See [`token_weight`].
     pub token_weight: f64,
@@ -95,8 +97,9 @@ pub struct PolicyAnswer<'a> {
 /// The loss of one answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnswerLoss {
+    /// The loss, weighted so that answers add up.
     pub value: f64,
-    /// Along the log-probability of each token.
+    /// Slope of the loss along the log-probability of each token.
     pub slopes: Vec<f64>,
     /// KL from the reference, summed over tokens, whatever its weight.
     pub kl: f64,

@@ -105,7 +105,7 @@ struct Work {
 #[derive(Debug, Clone, Copy)]
 struct Rates {
     step: usize,
-    /// What gradients are multiplied by, so that their norm is not above the recipe's.
+    /// Factor of all gradients, at most 1, so that their norm is not above the recipe's.
     scale: f64,
     /// Share of the peak learning rate.
     schedule: f64,
@@ -121,7 +121,7 @@ struct AdamW {
     corrections: [f64; 2],
     epsilon: f64,
     learning_rate: f64,
-    /// What is left of a value after decay.
+    /// Share of a value that decay leaves.
     kept: f64,
 }
 

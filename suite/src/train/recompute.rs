@@ -25,7 +25,7 @@ use crate::train::features::FeatureCache;
 use crate::train::optimizer::Gradients;
 use crate::train::sequence::{Sequence, token_batch};
 
-/// What the forward and the backward pass share.
+/// The model and the limits that the forward and the backward pass share.
 struct Passes<'a> {
     config: &'a VlmConfig,
     /// The model without gradient tracking.
@@ -83,7 +83,7 @@ struct Piece {
     predictions: Vec<(usize, u32)>,
 }
 
-/// What the forward pass through the decoder leaves.
+/// Results of a forward pass through the decoder that the backward pass needs.
 struct Forward {
     laid: DecoderInput,
     /// Hidden states before each layer, and behind the last.

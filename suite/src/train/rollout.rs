@@ -38,7 +38,7 @@ impl<'a> LocalEngine<'a> {
         LocalEngine { config, compute, dtype, features: None, model: None }
     }
 
-    /// The same engine with a cache of picture features, for weights whose vision tower is the cache's.
+    /// Gives the engine a cache of picture features, which is valid for weights whose vision tower is the cache's.
     #[must_use]
     pub fn with_features(self, features: Option<&'a FeatureCache>) -> LocalEngine<'a> {
         LocalEngine { features, ..self }

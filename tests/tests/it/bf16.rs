@@ -8,11 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::families::{Family, Split};
-use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
+use synergy_grade::Grader;
+use synergy_grade::answer::Outcome;
 use synergy_models::generate::Sampling;
 use synergy_models::qwen2_5_vl::vlm::Vlm;
 use synergy_models::weights::ComputeDtype;

@@ -117,7 +117,7 @@ fn files_that_do_not_fit_are_refused_in_a_line() {
     hint: `trace = "verbose"` and a layout with responses, as sharegpt or trl
     "#);
     assert_refused!(with("num_questions = 4\n", "num_questions = 4\nhops = [1, 2]\n"), @"
-    error: unusable recipe `suite/recipes/own.toml`: line 22: questions come from files or from the families, not from both
+    error: unusable recipe `suite/recipes/own.toml`: line 19: questions come from files or from the families, not from both
     hint: `files` without `split` and `hops`
     ");
 }

@@ -2,7 +2,7 @@
 //!
 //! This module does not know where a table is shown. Numbers are rounded here and nowhere before.
 
-use synergy_benchmarks::style::Marker;
+use synergy_grade::style::Marker;
 
 use super::{Analyses, Analysis, Budget, Group, RowAccuracy};
 use crate::agreement::{Agreement, Verdicts};

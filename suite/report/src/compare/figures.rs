@@ -56,12 +56,12 @@ impl Figure {
         self.into()
     }
 
-    /// Whether it lies between 0 and 1 and is compared as it is.
+    /// Returns whether it lies between 0 and 1 and is compared as it is.
     pub fn is_share(self) -> bool {
         matches!(self, Figure::Reward | Figure::Format | Figure::Truncated | Figure::ZeroAdvantage)
     }
 
-    /// Whether an effect of this sign is bad.
+    /// Returns whether an effect of this sign is bad.
     fn is_bad(self, effect: f64) -> bool {
         match self {
             Figure::Reward | Figure::Format => effect < 0.0,

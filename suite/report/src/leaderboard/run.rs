@@ -93,7 +93,7 @@ pub struct Origin {
     /// Commit of the suite.
     #[schemars(length(min = 1))]
     pub commit: String,
-    /// Whether the tree had changes that the commit does not have.
+    /// True if the tree had changes that the commit does not have.
     pub dirty: bool,
     /// Command line that made the run.
     #[schemars(length(min = 1))]
@@ -118,7 +118,7 @@ pub struct Base {
     /// Hash of the weights.
     #[schemars(length(min = 1))]
     pub hash: String,
-    /// Whether the base model has not passed its gate, so that every figure is provisional.
+    /// True if the base model has not passed its gate, so that every figure is provisional.
     pub provisional: bool,
     /// Result of the gate in one line.
     pub note: String,
@@ -208,7 +208,7 @@ pub struct OutcomeShares {
     pub unparsed: f64,
 }
 
-/// A rate for each of [`synergy_benchmarks::style::REASONING_WORDS`], in their order.
+/// A rate for each of [`synergy_grade::style::REASONING_WORDS`], in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "each field is the word itself")]

@@ -6,7 +6,7 @@
 use maud::{Markup, html};
 use strum::VariantArray as _;
 use synergy_benchmarks::difficulty::Level;
-use synergy_benchmarks::style::REASONING_WORDS;
+use synergy_grade::style::REASONING_WORDS;
 
 use super::html::scroller;
 use crate::score::{Cell, Metrics, ResultRow, Results, RowKind, all_and_levels, level_name};

@@ -66,7 +66,7 @@ pub(super) struct Panel<'a> {
     pub(super) ticks: Vec<(f64, String)>,
     pub(super) axis: &'a Axis,
     pub(super) unit: &'static str,
-    /// Whether values carry their sign and zero is a line to read from.
+    /// True if values carry their sign and zero is a line to read from.
     pub(super) is_difference: bool,
     /// Shaded: from x to x, and from low to high.
     pub(super) bands: Vec<(f64, f64, Interval)>,

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
-use synergy_benchmarks::answer::{Judgement, Outcome, boxes, format_reward};
-use synergy_benchmarks::grade::{Grader, grade};
+use synergy_grade::answer::{Judgement, Outcome, boxes, format_reward};
+use synergy_grade::{Grader, grade};
 
 use super::PageData;
 use super::html::shortened;

@@ -32,7 +32,7 @@ pub(super) struct Line {
     pub(super) name: String,
     pub(super) note: String,
     pub(super) group: Group,
-    /// Whether it is shown before anybody asks.
+    /// True if it is shown before anybody asks.
     pub(super) is_shown: bool,
     /// Index among all lines, which names its classes.
     pub(super) index: usize,

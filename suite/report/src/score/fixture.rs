@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use rand::{Rng, RngExt as _};
 use synergy_benchmarks::difficulty::Level;
-use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::seed::Seed;
+use synergy_grade::Grader;
 
 use super::{External, Header, Machine, Provenance, Results, Row, RowKind, Training, score};
 use crate::completion::Completion;

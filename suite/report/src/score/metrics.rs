@@ -97,7 +97,7 @@ impl Metrics {
 /// A benchmark (or all) and a level (or all).
 type Scope = (Option<String>, Option<Level>);
 
-/// Which questions, by index, belong to which cell. `None` sorts first.
+/// Returns which questions, by index, belong to which cell. `None` sorts first.
 fn scopes(results: &Results) -> BTreeMap<Scope, Vec<usize>> {
     let mut scopes: BTreeMap<Scope, Vec<usize>> = BTreeMap::new();
     for (index, question) in results.questions.iter().enumerate() {

@@ -4,8 +4,8 @@
 
 use std::fmt::Write as _;
 
-use synergy_benchmarks::answer::Outcome;
-use synergy_benchmarks::style::REASONING_WORDS;
+use synergy_grade::answer::Outcome;
+use synergy_grade::style::REASONING_WORDS;
 
 use crate::analysis::{Analyses, grids, written};
 use crate::claims::{self, ClaimVerdict, ledger};

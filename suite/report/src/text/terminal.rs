@@ -11,8 +11,8 @@ use comfy_table::{CellAlignment, ContentArrangement, Row as TableRow, Table, pre
 use strum::VariantArray as _;
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::families::Family;
-use synergy_benchmarks::style::REASONING_WORDS;
 use synergy_benchmarks::text_only;
+use synergy_grade::style::REASONING_WORDS;
 
 use crate::compare::{CellVerdict, Comparison, FigureVerdict, Metric, Verdict};
 use crate::score::{Cell, Metrics, ResultRow, Results, RowKind};

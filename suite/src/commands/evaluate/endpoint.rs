@@ -49,7 +49,7 @@ pub struct Endpoint {
     pub url: String,
     /// The model's name at the endpoint.
     pub model: String,
-    /// What is served under that name, where it is known; part of every key.
+    /// Revision that is served under that name, where it is known; part of every key.
     pub revision: String,
     /// Sent as a bearer token, if there is one.
     pub api_key: Option<String>,
@@ -67,18 +67,18 @@ pub struct Endpoint {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Drawing {
-    /// Sampling temperature; 0 takes the most probable token.
+    /// At least 0; 0 takes the most probable token.
     #[schemars(range(min = 0))]
     pub temperature: f64,
-    /// Probability mass that tokens are drawn from, above 0 and at most 1.
+    /// Above 0 and at most 1; 1 keeps all tokens.
     #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub top_p: f64,
-    /// Number of tokens that are drawn from; 0: all, and not sent, since not every endpoint knows it.
+    /// Tokens that are kept; 0 keeps all and is not sent, since not every endpoint knows it.
     pub top_k: usize,
-    /// The longest answer in tokens.
+    /// Tokens of the longest answer, at least 1.
     #[schemars(range(min = 1))]
     pub max_new_tokens: usize,
-    /// Seed of what is drawn.
+    /// Seed of all draws.
     pub seed: u64,
 }
 
@@ -91,7 +91,7 @@ pub struct Ask<'a> {
     pub images: &'a [ImageSource],
     /// Number of this answer among those to the question, from 0.
     pub sample: u32,
-    /// What the answer is for.
+    /// The use of the answer.
     pub purpose: Purpose,
 }
 
@@ -413,7 +413,7 @@ impl UnderWay {
     }
 }
 
-/// What came of all attempts at one answer.
+/// Outcome of all attempts at one answer.
 enum Attempted {
     Reply(Reply),
     /// No reply after all attempts; holds the last error.
@@ -421,7 +421,7 @@ enum Attempted {
     Interrupted,
 }
 
-/// What came of one attempt.
+/// Outcome of one attempt.
 enum Attempt {
     Reply(Reply),
     /// Worth another attempt, not before `after` if the endpoint said so.

@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
-use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::sample::Sample;
+use synergy_grade::answer::Outcome;
 use synergy_report::completion::Completion;
 use synergy_report::statistics::Interval;
 

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use synergy_benchmarks::answer::Outcome;
+use synergy_benchmarks::datasets::Skipped;
 use synergy_benchmarks::difficulty::Level;
-use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
+use synergy_grade::Grader;
+use synergy_grade::answer::Outcome;
 use synergy_report::agreement::{Agreement, Verdicts};
 use synergy_report::analysis::{Analysis, Judged, analyze};
 use synergy_report::completion::Completion;
@@ -45,7 +46,7 @@ pub struct Report {
     pub answerer: Answerer,
     /// How answers were drawn.
     pub drawing: Drawing,
-    /// Whether the study's instruction was added to every question.
+    /// True if the study's instruction was added to every question.
     pub template: bool,
     /// Name of the grader that everything but `agreement` is judged by.
     pub grader: String,
@@ -89,7 +90,7 @@ pub struct Provenance {
     pub date: String,
     /// Commit of the suite.
     pub commit: String,
-    /// Whether the tree had changes that the commit does not have.
+    /// True if the tree had changes that the commit does not have.
     pub dirty: bool,
     /// Machine that the evaluation was made on.
     pub machine: Machine,
@@ -136,19 +137,7 @@ pub(super) fn report(
     let asked = &answered.asked;
     let num_samples = answered.replies.first().map_or(0, Vec::len);
     let graders = grader.before_others();
-    let verdicts: Vec<Verdicts> = asked
-        .samples
-        .iter()
-        .zip(completions.chunks(num_samples.max(1)))
-        .flat_map(|(sample, answers)| answers.iter().map(move |answer| (sample, answer)))
-        .map(|(sample, answer)| Verdicts {
-            row: answered.answerer.id.clone(),
-            seed: answered.drawing.seed,
-            sample_id: sample.id.clone(),
-            sample: answer.sample,
-            outcomes: graders.iter().map(|grader| answer.outcome(*grader)).collect(),
-        })
-        .collect();
+    let verdicts = verdicts(answered, completions, &graders);
     let outcomes: Vec<Outcome> = verdicts.iter().map(|verdicts| verdicts.outcomes[0]).collect();
     let share = |outcome: Outcome| {
         outcomes.iter().filter(|other| **other == outcome).count() as f64
@@ -192,16 +181,7 @@ pub(super) fn report(
         num_questions: questions.len(),
         num_samples,
         num_uncounted: replies.filter(|reply| reply.num_tokens.is_none()).count(),
-        skipped: asked
-            .skipped
-            .iter()
-            .map(|skipped| SkippedRow {
-                file: skipped.file.display().to_string(),
-                row: skipped.row,
-                column: skipped.column.clone(),
-                cause: skipped.cause.clone(),
-            })
-            .collect(),
+        skipped: asked.skipped.iter().map(SkippedRow::of).collect(),
         accuracy: accuracy("all", &questions.iter().collect::<Vec<_>>()),
         outcomes: OutcomeShares {
             correct: share(Outcome::Correct),
@@ -217,6 +197,33 @@ pub(super) fn report(
         agreement: Agreement::of(&names, verdicts),
     };
     (report, outcomes)
+}
+
+/// Judges every answer by every one of `graders`, in order of the questions and their answers.
+fn verdicts(answered: &Answered, completions: &[Completion], graders: &[Grader]) -> Vec<Verdicts> {
+    let num_samples = answered.replies.first().map_or(0, Vec::len);
+    let samples = answered.asked.samples.iter().zip(completions.chunks(num_samples.max(1)));
+    samples
+        .flat_map(|(sample, answers)| answers.iter().map(move |answer| (sample, answer)))
+        .map(|(sample, answer)| Verdicts {
+            row: answered.answerer.id.clone(),
+            seed: answered.drawing.seed,
+            sample_id: sample.id.clone(),
+            sample: answer.sample,
+            outcomes: graders.iter().map(|grader| answer.outcome(*grader)).collect(),
+        })
+        .collect()
+}
+
+impl SkippedRow {
+    fn of(skipped: &Skipped) -> SkippedRow {
+        SkippedRow {
+            file: skipped.file.display().to_string(),
+            row: skipped.row,
+            column: skipped.column.clone(),
+            cause: skipped.cause.clone(),
+        }
+    }
 }
 
 /// A question with what its answers came to.

@@ -8,10 +8,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
-use synergy_benchmarks::answer::Outcome;
 use synergy_benchmarks::difficulty::{self, Level};
-use synergy_benchmarks::grade::Grader;
 use synergy_benchmarks::sample::Sample;
+use synergy_grade::Grader;
+use synergy_grade::answer::Outcome;
 use synergy_report::completion::Completion;
 
 use super::Answered;

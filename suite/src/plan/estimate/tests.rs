@@ -114,5 +114,7 @@ fn a_checkpoint_inside_a_stage_is_of_what_learns() {
     assert_eq!(disk("sft"), [model, 6 * model]);
     assert_eq!(disk("grpo"), [model + factors, 6 * factors]);
     assert_eq!(disk("merge_linear_25"), [model, 0]);
-    assert_eq!(disk("traces"), [0; 2]);
+    for data in ["traces", "rl_answers", "mixed"] {
+        assert_eq!(disk(data), [0; 2], "{data}");
+    }
 }

@@ -53,7 +53,7 @@ pub struct Guidance {
     pub data: String,
     /// Greatest pass rate at which a group is guided, 0 to 1: 0 guides groups without a right answer, 1 all.
     pub gate: f64,
-    /// Whether a guided group keeps its RL loss in addition to the demonstration's.
+    /// True if a guided group keeps its RL loss in addition to the demonstration's.
     pub keep_rl: bool,
     /// The loss of the demonstrations' tokens.
     pub weighting: Weighting,
@@ -75,10 +75,6 @@ pub enum Weighting {
 }
 
 impl StageKind for GrpoSpec {
-    fn kind(&self) -> &'static str {
-        "grpo"
-    }
-
     fn inputs(&self) -> Vec<Input<'_>> {
         let demonstrations = self.guidance.as_ref().map(|guidance| guidance.data.as_str());
         let solved = self.skip_solved_by.as_deref();
@@ -157,12 +153,8 @@ impl StageKind for GrpoSpec {
         self.training.checkpoint_every = 1;
     }
 
-    fn training(&self) -> Option<&TrainingSpec> {
-        Some(&self.training)
-    }
-
-    fn optimizer(&self) -> Option<&OptimizerSpec> {
-        Some(&self.optimizer)
+    fn trained(&self) -> Option<(&TrainingSpec, &OptimizerSpec)> {
+        Some((&self.training, &self.optimizer))
     }
 
     fn questions(&self) -> Option<&QuestionsSpec> {

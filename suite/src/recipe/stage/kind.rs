@@ -11,9 +11,6 @@ use crate::reward::RewardSpec;
 
 /// The settings of a stage of one kind.
 pub trait StageKind {
-    /// The word under `kind`.
-    fn kind(&self) -> &'static str;
-
     /// What the stage leaves behind.
     fn output(&self) -> Output {
         Output::Checkpoint
@@ -37,14 +34,19 @@ pub trait StageKind {
     /// Lowers every count, for a rehearsal.
     fn rehearse(&mut self);
 
-    /// Settings of a stage that trains, but for its optimizer.
-    fn training(&self) -> Option<&TrainingSpec> {
+    /// The settings of training and the optimizer of a stage that trains.
+    fn trained(&self) -> Option<(&TrainingSpec, &OptimizerSpec)> {
         None
+    }
+
+    /// The settings of training of a stage that trains.
+    fn training(&self) -> Option<&TrainingSpec> {
+        self.trained().map(|(training, _)| training)
     }
 
     /// The optimizer of a stage that trains.
     fn optimizer(&self) -> Option<&OptimizerSpec> {
-        None
+        self.trained().map(|(_, optimizer)| optimizer)
     }
 
     /// The questions that the stage itself asks.

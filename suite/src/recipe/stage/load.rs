@@ -101,7 +101,7 @@ pub struct RolloutLoad {
     pub answer: f64,
     /// Greatest length of an answer in tokens.
     pub cap: f64,
-    /// Whether pictures of one size come together, which the tower then computes together.
+    /// True if pictures of one size come together, which the tower then computes together.
     pub alike: bool,
 }
 

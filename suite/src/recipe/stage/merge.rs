@@ -18,10 +18,6 @@ pub struct MergeStageSpec {
 }
 
 impl StageKind for MergeStageSpec {
-    fn kind(&self) -> &'static str {
-        "merge"
-    }
-
     fn inputs(&self) -> Vec<Input<'_>> {
         let input = |(i, name)| Input::new(Role::Parent, format!("parents.{i}"), name);
         self.parents.iter().map(String::as_str).enumerate().map(input).collect()

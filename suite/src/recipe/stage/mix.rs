@@ -30,10 +30,6 @@ pub struct MixPart {
 }
 
 impl StageKind for MixSpec {
-    fn kind(&self) -> &'static str {
-        "mix"
-    }
-
     fn output(&self) -> Output {
         Output::Data
     }

@@ -58,10 +58,6 @@ pub struct RegisterWeights {
 }
 
 impl StageKind for PretrainSpec {
-    fn kind(&self) -> &'static str {
-        "pretrain"
-    }
-
     fn inputs(&self) -> Vec<Input<'_>> {
         vec![Input::new(Role::Start, "from", &self.from)]
     }
@@ -116,11 +112,7 @@ impl StageKind for PretrainSpec {
         self.training.checkpoint_every = 1;
     }
 
-    fn training(&self) -> Option<&TrainingSpec> {
-        Some(&self.training)
-    }
-
-    fn optimizer(&self) -> Option<&OptimizerSpec> {
-        Some(&self.optimizer)
+    fn trained(&self) -> Option<(&TrainingSpec, &OptimizerSpec)> {
+        Some((&self.training, &self.optimizer))
     }
 }

@@ -15,7 +15,7 @@ use crate::recipe::tables::{Named, QuestionsSpec};
 pub struct SampleSpec {
     /// The stage whose model answers, or `base`.
     pub from: String,
-    /// Which of a question's answers are kept.
+    /// Selects which of a question's answers are kept.
     pub keep: Keep,
     /// Only questions whose share of right answers is within these are kept; `[low, high]` within 0 to 1.
     pub pass_rate: [f64; 2],
@@ -36,7 +36,7 @@ pub struct SampleSpec {
     pub dtype: Option<ComputeDtype>,
 }
 
-/// Which of a question's answers are kept.
+/// Selects which of a question's answers are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Keep {
@@ -49,10 +49,6 @@ pub enum Keep {
 }
 
 impl StageKind for SampleSpec {
-    fn kind(&self) -> &'static str {
-        "sample"
-    }
-
     fn output(&self) -> Output {
         Output::Sample
     }

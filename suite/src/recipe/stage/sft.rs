@@ -24,7 +24,7 @@ pub struct SftSpec {
     /// Tokens of a sequence at most: the rest of a longer answer is not learned. No limit without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,
-    /// Which checkpoint of its epochs the stage leaves behind.
+    /// Selects which checkpoint of its epochs the stage leaves behind.
     pub checkpoint: KeptCheckpoint,
     /// Settings of training, by the name of their table.
     pub training: Named<TrainingSpec>,
@@ -32,7 +32,7 @@ pub struct SftSpec {
     pub optimizer: Named<OptimizerSpec>,
 }
 
-/// Which checkpoint of its epochs a stage leaves behind.
+/// Selects which checkpoint of its epochs a stage leaves behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeptCheckpoint {
@@ -50,10 +50,6 @@ impl SftSpec {
 }
 
 impl StageKind for SftSpec {
-    fn kind(&self) -> &'static str {
-        "sft"
-    }
-
     fn inputs(&self) -> Vec<Input<'_>> {
         vec![
             Input::new(Role::Start, "from", &self.from),
@@ -97,12 +93,8 @@ impl StageKind for SftSpec {
         self.training.checkpoint_every = 1;
     }
 
-    fn training(&self) -> Option<&TrainingSpec> {
-        Some(&self.training)
-    }
-
-    fn optimizer(&self) -> Option<&OptimizerSpec> {
-        Some(&self.optimizer)
+    fn trained(&self) -> Option<(&TrainingSpec, &OptimizerSpec)> {
+        Some((&self.training, &self.optimizer))
     }
 
     fn keeps_best(&self) -> bool {

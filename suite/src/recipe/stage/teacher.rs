@@ -11,13 +11,13 @@ use crate::recipe::tables::{Named, QuestionsSpec};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TeacherSpec {
-    /// Which trace of each question.
+    /// Selects which trace of each question.
     pub trace: Trace,
     /// The questions, by the name of their table.
     pub questions: Named<QuestionsSpec>,
 }
 
-/// Which trace of a question.
+/// Selects which trace of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trace {
@@ -30,10 +30,6 @@ pub enum Trace {
 }
 
 impl StageKind for TeacherSpec {
-    fn kind(&self) -> &'static str {
-        "teacher"
-    }
-
     fn output(&self) -> Output {
         Output::Data
     }
