@@ -1,4 +1,4 @@
-"""Times the work of `speed.rs` on PyTorch: transformers trains and generates, TRL does GRPO.
+"""Times the work of `speed/main.rs` on PyTorch: transformers trains and generates, TRL does GRPO.
 
 It does not know our code: it reads the folder that `speed --dump DIR` wrote and the kept base itself,
 and prints the JSON lines that `speed --json` prints.
@@ -50,7 +50,7 @@ NO_LEARNING = 1e-12
 
 
 def main():
-    arguments = argparse.ArgumentParser(description="The work of speed.rs on PyTorch.")
+    arguments = argparse.ArgumentParser(description="The work of speed/main.rs on PyTorch.")
     arguments.add_argument("folder", type=Path, nargs="?", help="what `speed --dump` wrote")
     names = ", ".join(PARTS)
     arguments.add_argument("parts", nargs="*", metavar="PART", help=f"what is in one of: {names}")
@@ -123,7 +123,7 @@ def train(folder, work):
 
     loss, ours = step(), settings["loss"]
     if abs(loss - ours) > LOSS_TOLERANCE:
-        sys.exit(f"error: the loss is {loss} here and {ours} in speed.rs: not the same work")
+        sys.exit(f"error: the loss is {loss} here and {ours} in speed/main.rs: not the same work")
     yield "train step", "pytorch", [settings["num_tokens"] / t for t in times(step)], "tokens/s"
 
 
@@ -154,7 +154,7 @@ def decode(folder, work):
     same = (answers == ours)[open_].float().mean().item()
     print(f"{same:.1%} of {open_.sum().item()} greedy tokens are the same", file=sys.stderr)
     if same < SAME_ANSWERS:
-        sys.exit(f"error: {same:.1%} of the greedy tokens are those of speed.rs: not the same work")
+        sys.exit(f"error: {same:.1%} of the greedy tokens are those of speed/main.rs: not the same work")
     yield "decoding", "pytorch", [answers.numel() / t for t in times(run)], "tokens/s"
 
 
@@ -218,7 +218,7 @@ def text(folder, work):
     tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
     for question in questions:
         if len(tokenizer(question["text"])["input_ids"]) != question["num_tokens"]:
-            sys.exit("error: a prompt has another length than in speed.rs: not the same work")
+            sys.exit("error: a prompt has another length than in speed/main.rs: not the same work")
     base = AutoConfig.from_pretrained(path).get_text_config()
     shape = Qwen2Config(
         vocab_size=base.vocab_size,
@@ -247,7 +247,7 @@ def text(folder, work):
 def grpo_times(model, processing_class, dataset, work, cap, mean_length):
     """Seconds of each step of GRPO: rollouts of all questions, then its updates.
 
-    `mean_length` is that of the completions of speed.rs.
+    `mean_length` is that of the completions of speed/main.rs.
     """
     from transformers import PrinterCallback, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
@@ -319,7 +319,7 @@ def grpo_times(model, processing_class, dataset, work, cap, mean_length):
     if abs(lengths[-1] - mean_length) > SAME_LENGTH * mean_length:
         sys.exit(
             f"error: completions have {lengths[-1]:.1f} tokens on average and {mean_length:.1f} in "
-            "speed.rs: not the same work"
+            "speed/main.rs: not the same work"
         )
     ends = stamps[num_updates - 1 :: num_updates]
     return [end - start for start, end in zip(ends, ends[1:])]
@@ -362,7 +362,7 @@ def times(run):
 
 
 def machine():
-    """Processor and cores, in the words of speed.rs."""
+    """Processor and cores, in the words of speed/main.rs."""
     name = platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
@@ -381,7 +381,7 @@ def commit():
     return ", ".join(f"{name} {version(name)}" for name in ["torch", "transformers", "trl"])
 
 
-# Named as in speed.rs.
+# Named as in speed/main.rs.
 PARTS = {
     "grpo/step": grpo,
     "grpo/text only": text,
