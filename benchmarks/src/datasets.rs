@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
+use synergy_hint::hint;
 
 use crate::datasets::published::Published;
 use crate::sample::Sample;
@@ -77,13 +78,11 @@ pub fn of_split(samples: Vec<Sample>, split: Option<&str>) -> Result<Vec<Sample>
     match split {
         Some(name) => ensure!(
             counts.contains_key(name),
-            "the files hold no split `{name}`\nhint: there are {}",
-            known.join(", ")
+            hint!("the files hold no split `{name}`", ("there are {}", known.join(", ")))
         ),
         None => ensure!(
             counts.len() < 2,
-            "the files hold several splits\nhint: name one of {}",
-            known.join(", ")
+            hint!("the files hold several splits", ("name one of {}", known.join(", ")))
         ),
     }
     Ok(samples.into_iter().filter(|sample| split.is_none_or(|name| own(sample) == name)).collect())
@@ -108,9 +107,12 @@ pub fn open(name: &str, path: &Path) -> Result<Reader> {
     let plain = lower.strip_suffix("_with_difficulty_level").unwrap_or(&lower);
     match ALL.into_iter().find(|published| published.name == plain) {
         Some(published) => Reader::open(Arc::new(*published), path),
-        None => bail!(
-            "there is no benchmark `{name}`\nhint: there are {}; a mapping reads any other file",
-            names().collect::<Vec<_>>().join(", ")
-        ),
+        None => bail!(hint!(
+            "there is no benchmark `{name}`",
+            (
+                "there are {}; a mapping reads any other file",
+                names().collect::<Vec<_>>().join(", ")
+            )
+        )),
     }
 }

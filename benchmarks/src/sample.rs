@@ -224,7 +224,7 @@ mod tests {
         // Forty thousand by one thousand and one: a few kilobytes on disk, a bomb in memory.
         image::GrayImage::new(40_000, 1_001).save(&huge).unwrap();
         for path in [text, huge, folder.path().join("absent.png")] {
-            let message = format!("{:#}", from_file(path.clone()).load_images().unwrap_err());
+            let message = synergy_hint::text(&from_file(path.clone()).load_images().unwrap_err());
             assert!(message.contains(&format!("failed to read picture `{}`", path.display())));
             assert!(!message.contains('\n'), "{message}");
         }

@@ -284,7 +284,7 @@ mod tests {
     fn a_processor_that_cuts_other_patches_than_the_tower_takes_is_refused() {
         let mut checkpoint = small();
         checkpoint.processor.patch_size += 2;
-        let error = format!("{:#}", Checkpoint::read(write(&checkpoint).path()).unwrap_err());
+        let error = synergy_hint::text(&Checkpoint::read(write(&checkpoint).path()).unwrap_err());
         assert!(error.contains("disagree") && error.contains("`patch_size`"), "{error}");
     }
 

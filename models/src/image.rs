@@ -499,7 +499,7 @@ mod tests {
             if let Some(text) = text {
                 fs::write(&path, text).unwrap();
             }
-            let error = format!("{:#}", ProcessorConfig::read(folder.path()).unwrap_err());
+            let error = synergy_hint::text(&ProcessorConfig::read(folder.path()).unwrap_err());
             assert!(error.contains(cause), "{error}");
             assert!(error.contains("preprocessor_config.json"), "{error}");
         }

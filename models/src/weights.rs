@@ -503,7 +503,7 @@ mod tests {
     }
 
     fn refusal(dir: &TempDir) -> String {
-        format!("{:#}", load(dir).unwrap_err())
+        synergy_hint::text(&load(dir).unwrap_err())
     }
 
     /// A copy of the recorded checkpoint `name` with other weights.
@@ -548,10 +548,7 @@ mod tests {
         let gone = &files[1];
         std::fs::remove_file(gone).unwrap();
         let (said, name) = (refusal(&dir), gone.file_name().unwrap().to_string_lossy().to_string());
-        assert!(
-            said.contains(&format!("names shard `{name}`, which is not there\nhint: ")),
-            "{said}"
-        );
+        assert!(said.contains(&format!("names shard `{name}`, which is not there")), "{said}");
     }
 
     #[test]
@@ -633,12 +630,11 @@ mod tests {
                 }
             });
         let error = load(&stored("model-untied", &other.collect())).unwrap_err();
-        assert_eq!(
-            error.root_cause().to_string(),
+        assert!(synergy_hint::text(&error).ends_with(
             "missing `visual.merger.ln_q.weight`, missing `model.norm.weight`, \
              `lm_head.weight` has shape [72, 700], expected [700, 72], unused `visual.stranger`\n\
              hint: the weights belong to another model"
-        );
+        ));
     }
 
     #[test]

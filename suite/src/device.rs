@@ -193,6 +193,7 @@ fn least_bytes(lines: &str) -> Option<usize> {
 mod libtorch {
     use anyhow::{Result, ensure};
     use burn::tensor::Device;
+    use synergy_hint::hint;
 
     /// How many cards there are.
     pub(super) fn cards() -> Result<usize> {

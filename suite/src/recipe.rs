@@ -465,7 +465,7 @@ impl Recipe {
             )
         );
         self.walk(stage, &mut Vec::new())
-            .map_err(|cause| Fault::at("stage", anyhow!("regime `{name}`: {cause}")))?;
+            .map_err(|cause| Fault::at("stage", cause.context(format!("regime `{name}`"))))?;
         require!(
             self.stages.get(stage).is_none_or(|s| s.output() == Output::Checkpoint),
             "stage",
@@ -609,7 +609,7 @@ mod tests {
     fn refused(from: &str, to: &str, cause: &str) {
         assert!(SMALL.contains(from), "`{from}` is not in the recipe");
         let read = Recipe::parse(&SMALL.replacen(from, to, 1));
-        let error = read.err().map_or_else(String::new, |error| format!("{error:#}"));
+        let error = read.err().map_or_else(String::new, |error| synergy_hint::text(&error));
         assert!(error.contains(cause), "`{to}` for `{from}`: {error}");
     }
 
@@ -755,7 +755,7 @@ mod tests {
 
     #[test]
     fn a_mistake_in_either_file_is_reported_with_file_and_line() {
-        let error = |text: &str| format!("{:#}", extending(text).unwrap_err());
+        let error = |text: &str| synergy_hint::text(&extending(text).unwrap_err());
         let mine = "name = \"mine\"\nextends = \"small.toml\"\n";
         let own = error(&format!("{mine}[stages.sft]\nnum_epochs = 0\n"));
         assert!(own.contains("line 4: stage `sft`: num_epochs = 0"), "{own}");
@@ -775,8 +775,9 @@ mod tests {
         assert!(gone.contains("failed to read `other.toml`, which the recipe extends"), "{gone}");
         let itself = error("extends = \"mine.toml\"\n");
         assert!(itself.contains("`mine.toml` extends itself"), "{itself}");
-        assert!(error("name = \"unfinished").contains("line 1: "));
-        let text = Recipe::parse(mine).unwrap_err().to_string();
+        let unfinished = error("name = \"unfinished");
+        assert!(unfinished.contains("line 1: "), "{unfinished}");
+        let text = synergy_hint::text(&Recipe::parse(mine).unwrap_err());
         assert!(text.contains("line 2: unknown field `extends`"), "{text}");
     }
 }

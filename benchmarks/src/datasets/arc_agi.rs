@@ -201,7 +201,7 @@ mod tests {
             ("[[1, 2]]", "[[1, 12]]", "a color is not 0 to 9"),
             ("\"eval\"", "\"other\"", "there is no part `eval`"),
         ] {
-            let error = format!("{:#}", eval(&FILE.replace(from, to)).unwrap_err());
+            let error = synergy_hint::text(&eval(&FILE.replace(from, to)).unwrap_err());
             assert!(error.contains(cause), "{error}");
         }
         assert!(parse(FILE, ArcVersion::One, ArcSplit::Train).is_err());

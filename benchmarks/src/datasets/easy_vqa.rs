@@ -153,7 +153,8 @@ mod tests {
     #[track_caller]
     fn refused(dir: &Path, limit: usize, want: &str) {
         let error = load(dir, EasyVqaSplit::Test, limit).unwrap_err();
-        assert!(format!("{error:#}").contains(want), "{error:#}");
+        let error = synergy_hint::text(&error);
+        assert!(error.contains(want), "{error}");
     }
 
     #[test]

@@ -241,10 +241,16 @@ mod tests {
                     rows.push(Ok(json(&Value::Struct(fields.collect()))));
                 }
                 Ok(None) => return (rows, None),
-                Err(fault) if fault.is_end => return (rows, Some(fault.cause + &fault.hint)),
-                Err(fault) => rows.push(Err(fault.cause + &fault.hint)),
+                Err(fault) if fault.is_end => return (rows, Some(written(fault))),
+                Err(fault) => rows.push(Err(written(fault))),
             }
         }
+    }
+
+    /// Returns a fault's cause, and its hint where it has one of its own.
+    fn written(fault: Fault) -> String {
+        let general = [Fault::new("", ""), Fault::end("")].map(|fault| fault.hint);
+        if general.contains(&fault.hint) { fault.cause } else { fault.cause + &fault.hint }
     }
 
     /// Returns the value as serde_json has it.

@@ -4,7 +4,8 @@
 //! the versions of `transformers`. Every field is known here: read, proven to change nothing, or
 //! refused by name when it asks for something that is not implemented.
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
+use synergy_hint::{Explain as _, hint};
 
 use crate::fields::{HINT, Section};
 use crate::image::{ProcessorConfig, RESCALE_FACTOR};
@@ -51,9 +52,9 @@ impl ProcessorConfig {
         let mut size = fields.object("size")?.unwrap_or_default();
         let mut pixels = |name: &str, edge: &str| {
             let older = fields.take(name)?;
-            older.or(size.take(edge)?).with_context(|| {
-                format!("neither `{name}` nor a `size` with `{edge}` is given\n{HINT}")
-            })
+            older
+                .or(size.take(edge)?)
+                .explain(|| hint!("neither `{name}` nor a `size` with `{edge}` is given", "{HINT}"))
         };
         let config = ProcessorConfig {
             min_pixels: pixels("min_pixels", "shortest_edge")?,
@@ -66,7 +67,7 @@ impl ProcessorConfig {
             image_std: fields.need("image_std")?,
         };
         fields.finish(&INERT)?;
-        config.check_ranges().map_err(|e| anyhow!("{e}\n{HINT}"))?;
+        config.check_ranges().map_err(|e| anyhow!(hint!("{e}", "{HINT}")))?;
         Ok(config)
     }
 
@@ -198,11 +199,11 @@ mod tests {
             ("image_processor_type", json!("CLIPImageProcessor")),
             ("vertical_flip", json!(false)),
         ] {
-            let error = parse(json!({ field: value.clone() })).unwrap_err().to_string();
+            let error = synergy_hint::text(&parse(json!({ field: value.clone() })).unwrap_err());
             assert!(error.contains(field), "{field} {value}: {error}");
             assert!(error.contains("\nhint: "), "{error}");
         }
-        let none = parse(json!({"min_pixels": null})).unwrap_err().to_string();
+        let none = synergy_hint::text(&parse(json!({"min_pixels": null})).unwrap_err());
         assert!(none.contains("`min_pixels`") && none.contains("`shortest_edge`"), "{none}");
     }
 }

@@ -299,7 +299,7 @@ impl VlmConfig {
     /// See [`VlmConfig::read`].
     pub fn from_json(text: &str) -> Result<VlmConfig> {
         let config = VlmConfig::take(Section::parse(text)?)?;
-        config.check().map_err(|e| anyhow!("{e}\n{HINT}"))?;
+        config.check().map_err(|e| anyhow!(hint!("{e}", "{HINT}")))?;
         Ok(config)
     }
 

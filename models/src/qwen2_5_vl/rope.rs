@@ -496,7 +496,7 @@ mod tests {
         refused(&ids, &[[1, 4, 4]], &[], "more videos in the prompt than the 0 given");
         let config = VlmConfig { video_token_id: None, ..config() };
         let error = batch_rope_index(&[ids], None, &[], &[clip(1.0)], &config).unwrap_err();
-        assert!(error.to_string().contains("`video_token_id`"), "{error}");
+        assert!(synergy_hint::text(&error).contains("`video_token_id`"), "{error}");
     }
 
     #[test]

@@ -355,7 +355,7 @@ pub(super) mod tests {
         file: &str,
         cause: &str,
     ) {
-        let text = format!("{error:#}");
+        let text = synergy_hint::text(error);
         let lines: Vec<&str> = text.lines().collect();
         assert!(
             lines.len() == 2 && lines[1].starts_with("hint: "),

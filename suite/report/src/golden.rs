@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use anyhow::{Result, bail, ensure};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use synergy_hint::hint;
+use synergy_hint::{Explain as _, hint};
 
 use crate::compare::Comparison;
 use crate::score::{Metrics, Results, RowKind};
@@ -201,10 +201,9 @@ pub fn read_history(text: &str) -> Result<Vec<Record>> {
     let hint = "the history only grows: take the file back from the last commit";
     ensure!(text.is_empty() || text.ends_with('\n'), hint!("the last line is cut off", "{hint}"));
     let read = |(index, line): (usize, &str)| -> Result<Record> {
-        let wrong = |cause: String| hint!(("line {}: {cause}", index + 1), "{hint}");
-        let record: Record = serde_json::from_str(line)
-            .map_err(|error| anyhow::anyhow!(wrong(error.to_string())))?;
-        record.validate().map_err(|error| anyhow::anyhow!(wrong(error.to_string())))?;
+        let wrong = || hint!(("line {}", index + 1), "{hint}");
+        let record: Record = serde_json::from_str(line).explain(wrong)?;
+        record.validate().explain(wrong)?;
         Ok(record)
     };
     text.lines().enumerate().map(read).collect()
@@ -287,7 +286,7 @@ mod tests {
 
     #[track_caller]
     fn refused(before: Option<&str>, run: &Results, replace: Option<&str>) -> String {
-        admit(before, run, replace).unwrap_err().to_string()
+        synergy_hint::text(&admit(before, run, replace).unwrap_err())
     }
 
     #[test]

@@ -627,7 +627,7 @@ mod tests {
         let mut value = serde_json::to_value(study(20, &[1])).unwrap();
         change(&mut value);
         let error = Results::from_json(&value.to_string(), "golden.json").unwrap_err();
-        format!("{error:#}")
+        synergy_hint::text(&error)
     }
 
     #[test]

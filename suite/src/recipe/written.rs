@@ -91,10 +91,8 @@ impl<'t> RawRecipe<'t> {
         let mut start = 0;
         for file in files {
             let table = DeTable::parse(&file.text).map_err(|error| {
-                raw.at(
-                    start + error.span().unwrap_or_default().start,
-                    anyhow!("{}", error.message()),
-                )
+                let cause = anyhow!("{}", error.message());
+                raw.at(start + error.span().unwrap_or_default().start, cause)
             })?;
             let mut table = moved_table(table.into_inner(), start);
             // A text without a file has no folder to look in, so that the key is unknown there.
@@ -300,8 +298,8 @@ mod tests {
             ("e.1.g.h", 9),
             ("missing", 1),
         ] {
-            let error = raw.located(Fault::at(path, anyhow!("x")));
-            assert_eq!(format!("{error:#}"), format!("line {line}: x"), "{path}");
+            let error = synergy_hint::text(&raw.located(Fault::at(path, anyhow!("x"))));
+            assert_eq!(error, format!("line {line}: x"), "{path}");
         }
     }
 }

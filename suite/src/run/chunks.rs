@@ -178,6 +178,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("journal"), "1\nnot a number\n2\n").unwrap();
         let error = synergy_hint::text(&sums(dir.path(), 9).0.unwrap_err());
-        assert!(error.contains("journal`\nhint: delete that file"), "{error}");
+        assert!(
+            error.contains("journal`: ") && error.contains("\nhint: delete that file"),
+            "{error}"
+        );
     }
 }

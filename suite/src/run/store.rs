@@ -194,7 +194,16 @@ impl Store {
             Ok(remove_if_there(&old)?)
         };
         // What the system said is enough: the file that a writer names beside it lies in a folder that is gone.
-        let plain = |e: Error| e.downcast::<io::Error>().map_or_else(|e| e, Error::from);
+        let plain = |error: Error| {
+            let system = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+            let number = system.map(io::Error::raw_os_error);
+            let kind = system.map(io::Error::kind);
+            match (number, kind) {
+                (Some(Some(number)), _) => io::Error::from_raw_os_error(number).into(),
+                (_, Some(kind)) => io::Error::from(kind).into(),
+                _ => error,
+            }
+        };
         write().map_err(plain).explain(failed).inspect_err(|_| {
             // The error being reported matters more than one in cleaning up after it.
             let _ = fs::remove_dir_all(&aside);
@@ -206,8 +215,12 @@ impl Store {
     /// # Errors
     /// If it cannot be removed.
     pub fn remove(&self, key: &Key) -> Result<()> {
-        let failed =
-            || hint!(("failed to remove artifact `{}`", key.as_str()), "is the folder writable?");
+        let failed = || {
+            hint!(
+                ("failed to remove artifact `{}`", key.as_str()),
+                "check who owns that folder of --runs-dir"
+            )
+        };
         let leftover = format!(".{}.", key.as_str());
         for entry in fs::read_dir(&self.dir).explain(failed)? {
             let entry = entry.explain(failed)?;
@@ -393,12 +406,17 @@ mod tests {
         store.put(&key, &json!(1), &files()).unwrap();
         let artifact = store.open_artifact(&key).unwrap().unwrap();
         assert_eq!(artifact.read("b.txt").unwrap(), b"hello");
-        let error = artifact.read("c.txt").unwrap_err();
-        assert_eq!(error.to_string(), "artifact lacks `c.txt`");
+        assert_eq!(
+            synergy_hint::text(&artifact.read("c.txt").unwrap_err()),
+            "artifact lacks `c.txt`"
+        );
         // Another file than the one that is asked for.
         fs::remove_file(artifact.dir().join("a.bin")).unwrap();
         let error = synergy_hint::text(&store.open_artifact(&key).unwrap_err());
-        assert!(error.contains("damaged: `a.bin` is missing\nhint: "), "{error}");
+        assert!(
+            error.contains("damaged: `a.bin` is missing: ") && error.contains("\nhint: "),
+            "{error}"
+        );
     }
 
     #[test]
@@ -410,13 +428,13 @@ mod tests {
         let error = store.put_with(&key, &json!(1), |dir| {
             fs::write(dir.join("a.bin"), "half")?;
             let full = io::Error::from(io::ErrorKind::StorageFull);
-            Err(full).with_context(|| format!("failed to write `{}`\nhint: none", dir.display()))
+            Err(full).explain(|| hint!(("failed to write `{}`", dir.display()), "none"))
         });
         let place = dir.path().join(key.as_str());
         assert_eq!(
             synergy_hint::text(&error.unwrap_err()),
             format!(
-                "failed to write artifact `{}`\nhint: is the disk full?: no storage space",
+                "failed to write artifact `{}`: no storage space\nhint: is the disk full?",
                 place.display()
             )
         );

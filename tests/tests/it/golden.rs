@@ -122,7 +122,7 @@ fn a_check_without_golden_or_run_could_not_finish() {
     hint: cargo xtask reproduce --profile tiny
     ");
     assert_refused!(project.run(&["score", "--profile", "tiny"]), @r"
-    error: completions of `levels` are not kept
+    error: completions of `levels` are not in the store
     hint: cargo xtask reproduce --profile tiny
     ");
 }
@@ -180,7 +180,7 @@ fn what_becomes_golden_is_remembered_and_not_lessened() {
     assert!(second.starts_with(&first) && second.lines().count() == 2, "it only grows");
     let log = project.read("golden/LOG.md");
     let lines: Vec<&str> = log.lines().filter(|line| line.contains("golden `tiny`")).collect();
-    assert!(lines.len() == 2 && lines[1].ends_with("before: one is enough."), "{log}");
+    assert!(lines.len() == 2 && lines[1].ends_with("results: one is enough."), "{log}");
 
     project.write("golden/history.jsonl", first.replace("commit", "omit"));
     let said = crate::refusal(&project.run(&ACCEPT));

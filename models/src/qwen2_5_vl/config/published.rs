@@ -185,9 +185,14 @@ fn check_decoder(mut text: Section, config: &VlmConfig) -> Result<()> {
     if let Some(head_dim) = text.take::<usize>("head_dim")? {
         ensure!(
             head_dim.checked_mul(config.num_attention_heads) == Some(config.hidden_size),
-            "`head_dim` {head_dim} is not hidden_size {} / num_attention_heads {}\n{HINT}",
-            config.hidden_size,
-            config.num_attention_heads
+            hint!(
+                (
+                    "`head_dim` {head_dim} is not hidden_size {} / num_attention_heads {}",
+                    config.hidden_size,
+                    config.num_attention_heads
+                ),
+                "{HINT}"
+            )
         );
     }
     text.finish(&INERT)
@@ -266,8 +271,7 @@ fn check_windows(text: &mut Section, layers: usize, reach: usize) -> Result<()> 
     if let Some(kinds) = &kinds {
         ensure!(
             kinds.len() == layers,
-            "`layer_types` has {} entries for {layers} layers\n{HINT}",
-            kinds.len()
+            hint!(("`layer_types` has {} entries for {layers} layers", kinds.len()), "{HINT}")
         );
     }
     if let Some(other) =

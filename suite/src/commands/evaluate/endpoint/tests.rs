@@ -271,11 +271,8 @@ fn a_refusal_ends_the_run_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let endpoint = Endpoint { concurrency: 1, ..server.endpoint() };
     let error = endpoint.answer(&DRAWING, &asks(6), &Cache::new(dir.path()), |_| {}).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("the endpoint refuses the request with status 401: busy\nhint: ")
-    );
+    let want = "the endpoint refuses the request with status 401: busy\nhint: ";
+    assert!(synergy_hint::text(&error).starts_with(want), "{error}");
     assert_eq!(server.num_asked("question 0"), 1);
 }
 
