@@ -386,7 +386,7 @@ mod tests {
         assert!(a.try_lock(&key).unwrap().is_some());
         fs::remove_dir_all(dir.path()).unwrap();
         let error = synergy_hint::text(&a.try_lock(&key).unwrap_err());
-        assert!(error.contains(".lock`\nhint: "), "{error}");
+        assert!(error.contains(".lock`: ") && error.contains("\nhint: "), "{error}");
     }
 
     #[test]
