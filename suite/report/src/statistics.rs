@@ -130,7 +130,7 @@ pub fn mean(values: &[Vec<f64>]) -> f64 {
 ///
 /// `SE^2 = s_q^2 / n + t_a^2 / S_a + t_b^2 / S_b`: `s_q^2` is the sample variance over the `n`
 /// questions of the difference of the two seed means, which holds the interaction of seed and question
-/// once, and `t^2` each group's [`seed_variance`], which does not hold it.
+/// once, and `t^2` each group's `seed_variance`, which does not hold it.
 ///
 /// # Shapes
 /// `a[seed][question]`, `b[seed][question]`, the same questions.

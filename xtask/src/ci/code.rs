@@ -125,7 +125,7 @@ fn manifest(folder: &Path) -> anyhow::Result<Manifest> {
     toml::from_str(&text).with_context(|| format!("`{}` is invalid", path.display()))
 }
 
-/// Lists the examples that are documentation, each behind its package, in order.
+/// Lists the examples that are documentation, files and folders, each behind its package, in order.
 fn all_examples(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let workspace = manifest(root)?.workspace.context("the root is not a workspace")?;
     let mut examples = Vec::new();
@@ -134,10 +134,12 @@ fn all_examples(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
         let package = manifest(&folder)?.package;
         let package = package.with_context(|| format!("`{member}` is not a package"))?.name;
         for entry in fs::read_dir(folder.join("examples")).into_iter().flatten() {
-            let name = entry.with_context(|| unread(&folder))?.file_name();
-            let name = name.to_string_lossy();
-            if let Some(example) = name.strip_suffix(".rs").filter(|name| !TOOLS.contains(name)) {
-                examples.push((package.clone(), example.to_owned()));
+            let path = entry.with_context(|| unread(&folder))?.path();
+            let is_example =
+                path.join("main.rs").is_file() || path.extension().is_some_and(|end| end == "rs");
+            let example = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            if is_example && !TOOLS.contains(&example.as_str()) {
+                examples.push((package.clone(), example));
             }
         }
     }
