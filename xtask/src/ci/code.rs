@@ -20,7 +20,7 @@ const RUSTDOCFLAGS: &str = "-D rustdoc::broken_intra_doc_links -D rustdoc::priva
                             -D rustdoc::invalid_html_tags -D rustdoc::bare_urls -D rustdoc::invalid_codeblock_attributes";
 
 /// Examples that are tools: they run long or need arguments, so that clippy alone reads them.
-const TOOLS: [&str; 4] = ["fuzz_grade", "fuzz_readers", "read_tsv", "text_only"];
+const TOOLS: [&str; 2] = ["fuzz_grade", "text_only"];
 
 /// Checks the format.
 ///
