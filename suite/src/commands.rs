@@ -90,7 +90,7 @@ enum Command {
 
 /// Runs the verb on the command line and reports its error, if it has one.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| output::refuse(&error));
     match within_memory(|| dispatch(&cli.command)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

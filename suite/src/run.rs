@@ -170,7 +170,15 @@ pub fn recipe_at(path: &Path) -> Result<Recipe> {
         return Recipe::read(path);
     }
     let name = path.to_string_lossy();
-    recipe_of(name.strip_suffix(".toml").unwrap_or(&name))
+    let name = name.strip_suffix(".toml").unwrap_or(&name);
+    ensure!(
+        Path::new(name).file_name() == Some(name.as_ref()),
+        hint!(
+            ("there is no recipe file `{}`", path.display()),
+            "give a TOML file, or a name of {RECIPES}"
+        )
+    );
+    recipe_of(name)
 }
 
 /// Plans `recipe` without doing anything; gives the text that a run prints first, with a list of what is missing for a

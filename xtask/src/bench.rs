@@ -20,9 +20,9 @@ use serde::Deserialize;
 use xshell::{Shell, cmd};
 
 use crate::files::{create_folder, uncreated};
-use crate::hint::hinted;
 use crate::units::columns;
 use crate::{process, python, synergy};
+use synergy_hint::Hinted;
 
 /// The folder in which the peer is installed and figures are kept; git ignores it.
 const WORK: &str = "target/bench";
@@ -82,7 +82,7 @@ pub(crate) fn run(
     eprintln!("writing the work in `{}`", dumped.display());
     let dump = ["--dump".to_owned(), dumped.display().to_string()];
     let dumped_all = process::wait(speed(&sh, &dump))? == 0;
-    ensure!(dumped_all, hinted("the work was not written", "see above"));
+    ensure!(dumped_all, Hinted::new("the work was not written", "see above"));
     let names = cmd!(sh, "{python} {script} --names").quiet().read()?;
     let mut figures = Vec::new();
     for name in names.lines().filter(|name| is_asked(name, parts)) {
@@ -96,7 +96,7 @@ pub(crate) fn run(
         }
     }
     let known = format!("it has `{}`", names.replace('\n', "`, `"));
-    ensure!(!figures.is_empty(), hinted("the peer has no such work", known));
+    ensure!(!figures.is_empty(), Hinted::new("the peer has no such work", known));
     print!("{}", table(&figures));
     Ok(ExitCode::SUCCESS)
 }
@@ -138,7 +138,7 @@ fn measure(mut command: Command, file: &mut File) -> anyhow::Result<Vec<Figure>>
         }
     }
     let status = child.wait().with_context(|| format!("failed to wait for `{program}`"))?;
-    let failed = || hinted(format!("`{program}` failed while measuring"), "see above");
+    let failed = || Hinted::new(format!("`{program}` failed while measuring"), "see above");
     ensure!(status.success(), failed());
     Ok(figures)
 }
@@ -193,7 +193,6 @@ fn median(values: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hint;
 
     fn figure(figure: &str, program: &str, value: f64, unit: &str) -> Figure {
         let owned = str::to_owned;
@@ -257,7 +256,7 @@ mod tests {
             let error = measure(print(broken), &mut file).unwrap_err().to_string();
             assert_eq!(error, format!("`{broken}` is not a figure"));
         }
-        let error = hint::lines(&measure(Command::new("false"), &mut file).unwrap_err());
+        let error = synergy_hint::text(&measure(Command::new("false"), &mut file).unwrap_err());
         assert_eq!(error, "`false` failed while measuring\nhint: see above");
         fs::remove_file(&path).unwrap();
     }

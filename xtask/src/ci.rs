@@ -15,12 +15,12 @@ use clap::ValueEnum;
 use xshell::Shell;
 
 use crate::ci::outcome::Outcome;
-use crate::hint;
 use crate::synergy;
 use crate::units::clock;
 
 mod code;
 mod devices;
+mod docs;
 mod evaluate;
 mod full;
 pub(crate) mod gate;
@@ -47,6 +47,8 @@ pub(crate) enum Job {
     Test,
     /// Every example that is documentation
     Examples,
+    /// Every command that the documents show, but for those that need hours, a network, a card or a server
+    Docs,
     /// The smoke gate: reproduce the smallest profile and compare it with the golden results
     Smoke,
     /// The smoke run's page in headless Chromium, where node and Chromium are installed
@@ -87,7 +89,7 @@ pub(crate) fn run(root: &Path, job: Option<Job>, device: Option<&str>) -> anyhow
         let start = Instant::now();
         // A job that breaks is a line of the summary, not the end of the others.
         let outcome = perform(&sh, root, job, device)
-            .unwrap_or_else(|error| Outcome::Broken(hint::line(&error)));
+            .unwrap_or_else(|error| Outcome::Broken(synergy_hint::line(&error)));
         summary.push((job, outcome, start.elapsed().as_secs()));
     }
     println!();
@@ -108,6 +110,7 @@ fn perform(sh: &Shell, root: &Path, job: Job, device: Option<&str>) -> anyhow::R
         Job::Workflows => workflows::check(sh, root),
         Job::Test => code::tests(sh, device),
         Job::Examples => code::examples(sh, root),
+        Job::Docs => docs::run(sh, root, device),
         Job::Smoke => gate::run(sh, root, "smoke", device),
         Job::Page => gate::check_page(sh, root, device),
         Job::SelfTest => gate::few_faults(sh, root, device),

@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 
 use crate::doctor::memory::Stage;
 use crate::files::{bytes_free, unread};
-use crate::hint;
 use crate::libtorch::{self, Found, Gpu};
 use crate::units::size;
 use crate::{fetch, page, process, python, synergy};
@@ -270,7 +269,8 @@ fn library(found: &anyhow::Result<Option<Found>>) -> Finding {
     let fix = "cargo xtask libtorch";
     match found {
         Err(error) => {
-            let fix = hint::of(error).unwrap_or(fix);
+            let hint = synergy_hint::hint_of(error);
+            let fix = hint.as_deref().unwrap_or(fix);
             Finding::missing("libtorch", format!("{error:#}"), fix)
         }
         Ok(None) => {

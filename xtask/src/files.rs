@@ -10,8 +10,8 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 
-use crate::hint::hinted;
 use crate::units::size;
+use synergy_hint::Hinted;
 
 /// Lists all files below `folder`, by their paths from there with `/`, in order.
 ///
@@ -183,7 +183,7 @@ pub(crate) fn require_room(
     match free {
         Some(free) if free < needed => {
             let (folder, free, needed) = (folder.display(), size(free), size(needed));
-            bail!(hinted(
+            bail!(Hinted::new(
                 format!("the disk of `{folder}` has {free} free, but {needed} are needed"),
                 hint
             ))
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(free_in("df: no such folder"), None);
         let room = |free| require_room(Path::new("data"), free, 2_500_000_000, "make room");
         assert!(room(Some(2_500_000_000)).is_ok() && room(None).is_ok());
-        let error = crate::hint::lines(&room(Some(1_000_000)).unwrap_err());
+        let error = synergy_hint::text(&room(Some(1_000_000)).unwrap_err());
         let want = "the disk of `data` has 1.0 MB free, but 2.5 GB are needed\nhint: make room";
         assert_eq!(error, want);
     }

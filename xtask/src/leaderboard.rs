@@ -13,9 +13,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 
 use crate::files::{bytes_below, unread};
-use crate::hint::hinted;
 use crate::synergy::Arguments;
 use crate::{process, synergy};
+use synergy_hint::Hinted;
 
 /// The folder to which a contributor adds the leaderboard.json of a run.
 const RUNS: &str = "golden/leaderboard";
@@ -82,7 +82,7 @@ fn kept(root: &Path) -> anyhow::Result<Vec<String>> {
         }
     }
     let hint = "copy the leaderboard.json of a run there, as the README beside it describes";
-    ensure!(!files.is_empty(), hinted(format!("no run is kept in `{RUNS}`"), hint));
+    ensure!(!files.is_empty(), Hinted::new(format!("no run is kept in `{RUNS}`"), hint));
     files.sort();
     Ok(files)
 }
@@ -96,7 +96,7 @@ mod tests {
     fn kept_runs_are_sorted_and_checked() {
         let root = Folder::new("kept");
         let error = kept(&root.0).unwrap_err();
-        let error = crate::hint::lines(&error);
+        let error = synergy_hint::text(&error);
         assert!(error.starts_with("no run is kept in `golden/leaderboard`\nhint: "), "{error}");
         fs::create_dir_all(root.0.join(RUNS)).unwrap();
         for name in ["b.json", "README.md", "a.json"] {

@@ -20,8 +20,8 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
-use crate::hint::{self, WithHint as _, hinted};
 use crate::python;
+use synergy_hint::{Hint as _, Hinted};
 
 /// The version that torch-sys 0.22 links and checks for.
 pub(crate) const VERSION: &str = "2.9.0";
@@ -135,7 +135,7 @@ pub(crate) fn for_device(root: &Path, device: Option<&str>) -> anyhow::Result<Op
         None | Some("auto") => {
             let found = environment(root).unwrap_or_else(|error| {
                 // A build without it needs none.
-                eprintln!("libtorch is not used: {}", hint::line(&error));
+                eprintln!("libtorch is not used: {}", synergy_hint::line(&error));
                 None
             });
             Ok(found.filter(|found| found.has_cuda && !gpus().is_empty()))
@@ -159,11 +159,14 @@ fn chosen(device: &str, found: Option<Found>) -> anyhow::Result<Found> {
                 Source::Pytorch => "install PyTorch with CUDA, or unset LIBTORCH_USE_PYTORCH",
             };
             let found = found.describe();
-            bail!(hinted(format!("the device `{device}` needs CUDA, but there is {found}"), way))
+            bail!(Hinted::new(
+                format!("the device `{device}` needs CUDA, but there is {found}"),
+                way
+            ))
         }
         None => {
             let flavor = if wants_cuda { " --flavor cuda" } else { "" };
-            bail!(hinted(
+            bail!(Hinted::new(
                 format!("the device `{device}` needs libtorch, which is missing"),
                 format!("cargo xtask libtorch{flavor}")
             ))
@@ -188,7 +191,7 @@ fn find(
         let folder = PathBuf::from(folder);
         if core_library(&lib).is_none() {
             let lib = lib.display();
-            bail!(hinted(
+            bail!(Hinted::new(
                 format!("the variable LIBTORCH is set, but there is no libtorch in `{lib}`"),
                 UNSET
             ));
@@ -365,10 +368,10 @@ pub(crate) mod tests {
     fn a_variable_that_leads_nowhere_is_an_error_with_a_hint() {
         let root = folders("libtorch-nowhere", &[Flavor::Cpu]);
         let nowhere = root.0.join("nowhere").into_os_string();
-        let error = hint::lines(&found(&root.0, &[("LIBTORCH", nowhere)]).unwrap_err());
+        let error = synergy_hint::text(&found(&root.0, &[("LIBTORCH", nowhere)]).unwrap_err());
         assert!(error.contains("LIBTORCH is set") && error.contains("\nhint: "), "{error}");
         let set = [("LIBTORCH_USE_PYTORCH", "1".into()), ("VIRTUAL_ENV", "venv".into())];
-        let error = hint::lines(&found(&root.0, &set).unwrap_err());
+        let error = synergy_hint::text(&found(&root.0, &set).unwrap_err());
         assert!(error.contains("`python` has no PyTorch: it is not installed\nhint: "), "{error}");
     }
 
@@ -376,7 +379,7 @@ pub(crate) mod tests {
     fn a_device_without_its_library_is_refused_with_the_command_that_gets_it() {
         let hint = |device: &str, found: Option<&Found>| {
             let error = chosen(device, found.cloned()).unwrap_err();
-            hint::of(&error).unwrap().to_owned()
+            synergy_hint::hint_of(&error).unwrap().to_owned()
         };
         assert_eq!(hint("libtorch", None), "cargo xtask libtorch");
         assert_eq!(hint("cuda:1", None), "cargo xtask libtorch --flavor cuda");

@@ -15,7 +15,6 @@ mod ci;
 mod doctor;
 mod fetch;
 mod files;
-mod hint;
 mod leaderboard;
 mod libtorch;
 mod page;
@@ -38,9 +37,9 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::ci::gate;
-use crate::hint::WithHint as _;
 use crate::process::EXIT_BROKEN;
 use crate::synergy::Arguments;
+use synergy_hint::Hint as _;
 
 /// Automation of the Synergy suite.
 #[derive(Debug, Parser)]
@@ -246,7 +245,7 @@ fn main() -> ExitCode {
         std::process::exit(EXIT_BROKEN.into())
     });
     run(cli.command).unwrap_or_else(|error| {
-        eprintln!("error: {}", hint::lines(&error));
+        eprintln!("error: {}", synergy_hint::text(&error));
         ExitCode::from(EXIT_BROKEN)
     })
 }

@@ -11,8 +11,8 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context as _, ensure};
 
 use crate::files::create_folder;
-use crate::hint::{self, hinted};
 use crate::process::{self, EXIT_BROKEN};
+use synergy_hint::Hinted;
 
 /// The folder of the script, its packages and the screenshots while it runs.
 const WORK: &str = "target/page-check";
@@ -29,7 +29,7 @@ const BROWSERS: [&str; 4] =
 /// If there is no such page, or npm fails.
 pub(crate) fn check(root: &Path, report: &Path, skip_missing: bool) -> anyhow::Result<ExitCode> {
     if let Err(missing) = require_programs() {
-        println!("skipped: {}", hint::lines(&missing));
+        println!("skipped: {}", synergy_hint::text(&missing));
         return Ok(ExitCode::from(if skip_missing { 0 } else { EXIT_BROKEN }));
     }
     open(root, report).map(ExitCode::from)
@@ -41,7 +41,7 @@ pub(crate) fn check(root: &Path, report: &Path, skip_missing: bool) -> anyhow::R
 /// As [`check`].
 pub(crate) fn open(root: &Path, report: &Path) -> anyhow::Result<u8> {
     let missing = format!("there is no page `{}`", report.display());
-    ensure!(report.is_file(), hinted(missing, "cargo xtask reproduce --profile smoke"));
+    ensure!(report.is_file(), Hinted::new(missing, "cargo xtask reproduce --profile smoke"));
     let work = root.join(WORK);
     create_folder(&work)?;
     for file in FILES {
@@ -52,7 +52,7 @@ pub(crate) fn open(root: &Path, report: &Path) -> anyhow::Result<u8> {
     npm.args(["ci", "--no-audit", "--no-fund", "--silent"]).current_dir(&work);
     ensure!(
         process::wait(npm)? == 0,
-        hinted(
+        Hinted::new(
             format!("failed to install the packages of `{SCRIPTS}`"),
             "npm needs the network or a registry"
         )
@@ -70,9 +70,9 @@ pub(crate) fn open(root: &Path, report: &Path) -> anyhow::Result<u8> {
 pub(crate) fn require_programs() -> anyhow::Result<()> {
     let has_node = starts("node") && starts("npm");
     let hint = "apt-get install nodejs npm, version 20 or later";
-    ensure!(has_node, hinted("node or npm is missing", hint));
+    ensure!(has_node, Hinted::new("node or npm is missing", hint));
     let hint = "apt-get install chromium";
-    ensure!(browser().is_some(), hinted("Chromium is missing", hint));
+    ensure!(browser().is_some(), Hinted::new("Chromium is missing", hint));
     Ok(())
 }
 

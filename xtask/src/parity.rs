@@ -15,12 +15,12 @@ use anyhow::{Context as _, bail, ensure};
 use xshell::cmd;
 
 use crate::files;
-use crate::hint::{WithHint as _, hinted};
 use crate::process;
 use crate::python;
 use crate::synergy;
 use crate::test;
 use crate::units::size;
+use synergy_hint::{Hint as _, Hinted};
 
 /// Every test that replays a fixture has this in its name.
 const TESTS: &str = "reference";
@@ -102,11 +102,11 @@ pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
     let (file, out) = (scripts.join("graders.py"), new.join("graders.json"));
     step("recording graders", cmd!(sh, "python3 {file} --work {work} --out {out}").into())?;
     let is_built = synergy::build(&sh, root, None)? == 0;
-    ensure!(is_built, hinted("synergy does not compile", "see above"));
+    ensure!(is_built, Hinted::new("synergy does not compile", "see above"));
     let written = new.join("written");
     let arguments = synergy::Arguments::new(WRITTEN).option("--out", Some(&written));
     let is_written = synergy::run(&sh, &arguments)? == 0;
-    ensure!(is_written, hinted("the checkpoint was not written", "see above"));
+    ensure!(is_written, Hinted::new("the checkpoint was not written", "see above"));
     let (pictures, receipts) = (new.join("processor"), new.join("written.json"));
     step(
         "having the reference read our checkpoint",
@@ -117,7 +117,7 @@ pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
     for (name, max) in SETS {
         let bytes = files::bytes_below(&work.join(name))?;
         let over = format!("{name} takes {bytes} bytes, more than {max}");
-        ensure!(bytes <= max, hinted(over, "record less"));
+        ensure!(bytes <= max, Hinted::new(over, "record less"));
         println!("{} of {name}", size(bytes));
     }
     for (name, _) in SETS {
@@ -147,7 +147,7 @@ fn tokenizer(work: &Path) -> anyhow::Result<std::path::PathBuf> {
         .find(|path| path.extension().is_some_and(|extension| extension == "tgz"));
     let Some(packed) = packed else {
         let hint = format!("`npm pack {package}` must leave a .tgz file");
-        bail!(hinted("npm packed nothing", hint))
+        bail!(Hinted::new("npm packed nothing", hint))
     };
     let mut command = Command::new("tar");
     command.arg("-xzf").arg(&packed).arg("-C").arg(work);
@@ -160,7 +160,10 @@ fn step(what: &str, command: Command) -> anyhow::Result<()> {
     let program = command.get_program().display().to_string();
     let code = process::wait(command).hint("recording needs python3, pip, npm and tar")?;
     let failed = || {
-        hinted(format!("`{program}` failed while {what}"), "see above; the old fixtures are kept")
+        Hinted::new(
+            format!("`{program}` failed while {what}"),
+            "see above; the old fixtures are kept",
+        )
     };
     ensure!(code == 0, failed());
     Ok(())
@@ -195,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_failed_step_names_its_program() {
-        let error = crate::hint::lines(&step("trying", Command::new("false")).unwrap_err());
+        let error = synergy_hint::text(&step("trying", Command::new("false")).unwrap_err());
         assert!(error.starts_with("`false` failed while trying\nhint: "), "{error}");
     }
 }

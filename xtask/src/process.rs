@@ -2,6 +2,7 @@
 //!
 //! Does not know which programs are run or what their exit codes mean beyond 0, 1 and 2.
 
+use std::ffi::OsStr;
 use std::process::{Child, Command, ExitCode};
 
 use anyhow::Context as _;
@@ -22,6 +23,7 @@ pub(crate) fn exit_code(finding: bool) -> ExitCode {
 /// # Errors
 /// If the program cannot be started.
 pub(crate) fn wait(mut command: Command) -> anyhow::Result<u8> {
+    forget_package(&mut command);
     let status = command.status().with_context(|| not_started(&command))?;
     Ok(status.code().map_or(EXIT_BROKEN, |code| u8::try_from(code).unwrap_or(EXIT_BROKEN)))
 }
@@ -34,6 +36,7 @@ pub(crate) fn wait(mut command: Command) -> anyhow::Result<u8> {
 #[cfg(unix)]
 pub(crate) fn replace(mut command: Command) -> anyhow::Result<ExitCode> {
     use std::os::unix::process::CommandExt as _;
+    forget_package(&mut command);
     let error = command.exec();
     Err(error).with_context(|| not_started(&command))
 }
@@ -42,6 +45,19 @@ pub(crate) fn replace(mut command: Command) -> anyhow::Result<ExitCode> {
 #[cfg(not(unix))]
 pub(crate) fn replace(command: Command) -> anyhow::Result<ExitCode> {
     wait(command).map(ExitCode::from)
+}
+
+/// Takes away what cargo says about the package of xtask: build scripts that watch these variables would run, and
+/// their crates compile, whenever cargo is called by xtask after a call by hand, and the other way round.
+pub(crate) fn forget_package(command: &mut Command) {
+    let is_given = |name: &OsStr, command: &Command| command.get_envs().any(|(key, _)| key == name);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let is_of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|p| text.starts_with(p));
+        if is_of_package && !is_given(&name, command) {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// A program in the background, which ends when this value is dropped.
@@ -77,6 +93,16 @@ mod tests {
         check("exit 1", 1);
         check("exit 100", 100);
         check("kill -TERM $$", EXIT_BROKEN);
+    }
+
+    #[test]
+    fn a_program_does_not_see_the_package_that_cargo_runs() {
+        // Cargo sets both for every test.
+        check("test -z \"$CARGO_PKG_NAME$CARGO_MANIFEST_DIR\"", 0);
+        let mut given = Command::new("sh");
+        given.args(["-c", "test \"$CARGO_MANIFEST_DIR\" = given"]);
+        given.env("CARGO_MANIFEST_DIR", "given");
+        assert_eq!(wait(given).unwrap(), 0);
     }
 
     #[test]

@@ -24,11 +24,11 @@ use crate::files::{
     bytes_below, bytes_free, create_folder, is_hex, remove_folder, replace_folder, require_room,
     sha256, unread,
 };
-use crate::hint::{WithHint as _, hinted};
 use crate::libtorch::{self, Flavor, Found, PROVISIONED, Source, VERSION, core_library};
 use crate::units::{clock, size};
 use crate::wheel::Wheel;
 use crate::{process, python};
+use synergy_hint::{Hint as _, Hinted};
 
 /// The lock's path from the root.
 const LOCK: &str = "xtask/libtorch.lock";
@@ -175,7 +175,7 @@ fn provision(root: &Path, flavor: Flavor, check: bool) -> anyhow::Result<ExitCod
     // A disk without locks is no reason to refuse.
     let is_held = matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock));
     let busy = "another `cargo xtask libtorch` is at work in this folder";
-    ensure!(!is_held, hinted(busy, "wait until it has finished"));
+    ensure!(!is_held, Hinted::new(busy, "wait until it has finished"));
     let python = python::with_pip(python::NAMES)?;
     // What an interrupted command left.
     remove_folder(&download.join("unfinished"))?;
@@ -314,7 +314,7 @@ fn is_kept(locked: &Locked, name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::files::{Folder, names};
-    use crate::{hint, wheel};
+    use crate::wheel;
 
     const LOCK_TEXT: &str = include_str!("../libtorch.lock");
     const TABLES: [(&str, Flavor); 4] = [
@@ -347,7 +347,7 @@ mod tests {
     #[test]
     fn what_is_not_locked_and_what_is_no_lock_is_refused() {
         let error = |lock: &str, platform: &str, flavor| {
-            hint::lines(&Locked::read(lock, platform, flavor).unwrap_err())
+            synergy_hint::text(&Locked::read(lock, platform, flavor).unwrap_err())
         };
         let said = error(LOCK_TEXT, "linux-riscv64", Flavor::Cpu);
         assert!(

@@ -8,8 +8,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::hint::{WithHint as _, hinted};
 use crate::process;
+use synergy_hint::{Hint as _, Hinted};
 
 /// The names under which Python is looked for.
 pub(crate) const NAMES: &[&str] = &["python3", "python"];
@@ -33,13 +33,13 @@ pub(crate) fn environment(
         let mut command = Command::new("python3");
         command.args(["-m", "venv"]).arg(&environment);
         let code = process::wait(command).hint(HINT)?;
-        ensure!(code == 0, hinted("failed to make an environment for Python", HINT));
+        ensure!(code == 0, Hinted::new("failed to make an environment for Python", HINT));
     }
     eprintln!("installing {what} with pip ({size} the first time)");
     let mut command = Command::new(&python);
     command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
     command.arg(requirements);
-    ensure!(process::wait(command)? == 0, hinted(format!("failed to install {what}"), HINT));
+    ensure!(process::wait(command)? == 0, Hinted::new(format!("failed to install {what}"), HINT));
     Ok(python)
 }
 
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_missing_python_is_an_error_with_a_hint() {
-        let error = crate::hint::lines(&with_pip(&["no-such-python"]).unwrap_err());
+        let error = synergy_hint::text(&with_pip(&["no-such-python"]).unwrap_err());
         assert!(error.contains("`no-such-python`") && error.contains("\nhint: "), "{error}");
     }
 }

@@ -18,8 +18,8 @@ use flate2::read::DeflateDecoder;
 use rawzip::{CompressionMethod, RECOMMENDED_BUFFER_SIZE, ZipArchive};
 
 use crate::files::{self, copy_hashed, create_folder, hex, remove_folder, sha256};
-use crate::hint::hinted;
 use crate::python;
+use synergy_hint::Hinted;
 
 /// A file of the index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Wheel {
         let path = download.join(&self.file);
         ensure!(
             path.is_file(),
-            hinted(
+            Hinted::new(
                 format!("pip saved another file than `{}`", self.file),
                 "look at pip's configuration"
             )
@@ -96,10 +96,11 @@ impl Wheel {
     }
 
     fn differs(&self, found: &str) -> anyhow::Error {
-        hinted(
+        Hinted::new(
             format!("`{}` has SHA-256 {found}, but the lock has {}", self.file, self.sha256),
             "run it again; if the hash stays the same, the published package has changed and must not be trusted",
         )
+        .into()
     }
 
     fn run_pip(&self, python: &str, download: &Path) -> anyhow::Result<()> {
@@ -130,7 +131,7 @@ impl Wheel {
             let complaint = String::from_utf8_lossy(&output.stderr);
             let cause = complaint.lines().rev().find(|line| !line.trim().is_empty());
             let cause = cause.unwrap_or("pip gave no reason");
-            bail!(hinted(
+            bail!(Hinted::new(
                 format!("failed to download `{}` with pip: {cause}", self.file),
                 format!(
                     "`{python} -m pip --version` must work, and pip needs the network or an index in its \

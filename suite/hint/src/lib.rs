@@ -95,6 +95,21 @@ pub trait Explain<T> {
     fn explain(self, explanation: impl FnOnce() -> Hinted) -> Result<T>;
 }
 
+/// Gives an error that says enough by itself a hint.
+pub trait Hint<T> {
+    /// The value, or the error as one cause with `hint`, in the place of any hint that it has.
+    ///
+    /// # Errors
+    /// If there is no value.
+    fn hint(self, hint: impl Into<String>) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> Hint<T> for Result<T, E> {
+    fn hint(self, hint: impl Into<String>) -> Result<T> {
+        self.map_err(|error| Hinted::new(format!("{:#}", error.into()), hint).into())
+    }
+}
+
 impl<T, E: Into<Error>> Explain<T> for Result<T, E> {
     fn explain(self, explanation: impl FnOnce() -> Hinted) -> Result<T> {
         self.map_err(|source| Hinted { source: Some(source.into()), ..explanation() }.into())
@@ -150,6 +165,25 @@ pub fn render(error: &Error) -> Rendered {
     Rendered { causes: vec![one_line(&outer.join(": "))], hints }
 }
 
+/// The first hint that a person who reads `error` sees.
+pub fn hint_of(error: &Error) -> Option<String> {
+    render(error).hints.into_iter().next()
+}
+
+/// The innermost error of a chain by itself, without what was said around it.
+pub fn innermost(error: &Error) -> Error {
+    let inner = error.root_cause();
+    match inner.downcast_ref() {
+        Some(Hinted { cause, hint, .. }) => Hinted::new(cause, hint).into(),
+        None => Error::msg(inner.to_string()),
+    }
+}
+
+/// [`text`] on one line, for a summary.
+pub fn line(error: &Error) -> String {
+    one_line(&text(error))
+}
+
 /// [`render`] as one text: each cause on a line, then each hint on a line after `hint: `.
 pub fn text(error: &Error) -> String {
     render(error).to_string()
@@ -181,6 +215,20 @@ mod tests {
         let error = None::<u8>.explain(|| hint!("missing", "add it")).unwrap_err();
         assert_eq!(text(&error), "missing\nhint: add it");
         assert!(render(&anyhow!("bare")).hints.is_empty());
+    }
+
+    #[test]
+    fn a_hint_given_later_takes_the_place_of_the_first() {
+        let error = Err::<(), _>(hint!("no disk", "buy one").into());
+        let error: Error = error.context("failed to save").unwrap_err();
+        assert_eq!(hint_of(&error).as_deref(), Some("buy one"));
+        assert_eq!(line(&error), "failed to save: no disk; hint: buy one");
+        assert_eq!(text(&innermost(&error)), "no disk\nhint: buy one");
+        let error = Err::<(), _>(error).hint("use another").unwrap_err();
+        assert_eq!(text(&error), "failed to save: no disk\nhint: use another");
+        let error = Err::<(), _>(anyhow!("plain")).explain(|| hint!("around", "b")).unwrap_err();
+        assert_eq!(text(&innermost(&error)), "plain");
+        assert_eq!(hint_of(&innermost(&error)), None);
     }
 
     #[test]

@@ -12,11 +12,11 @@
 //! - All causes are collected, so that one look shows everything that needs repair.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use synergy_hint::{Hinted, Several};
 
 mod page;
 mod run;
@@ -35,28 +35,6 @@ pub const KIND: &str = "leaderboards";
 
 /// More faults of one file than a person reads.
 const FAULTS_SHOWN: usize = 5;
-
-/// One thing that is wrong, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fault {
-    /// What is wrong and where, in one line.
-    pub cause: String,
-    /// What to do about it.
-    pub hint: &'static str,
-}
-
-/// Everything that is wrong; at least one thing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Faults(pub Vec<Fault>);
-
-impl fmt::Display for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let causes: Vec<&str> = self.0.iter().map(|fault| fault.cause.as_str()).collect();
-        f.write_str(&causes.join("; "))
-    }
-}
-
-impl std::error::Error for Faults {}
 
 const HINT_FILE: &str = "take leaderboard.json from the run's folder again";
 const HINT_VERSION: &str =
@@ -126,8 +104,8 @@ impl Leaderboards {
 /// # Errors
 /// If the text is cut off, has a number that is not finite, has another version or form, or contradicts itself; every
 /// contradiction is listed.
-pub fn read(text: &str, source: &str) -> Result<Vec<Sourced>, Faults> {
-    let fault = |cause: String, hint| Faults(vec![Fault { cause, hint }]);
+pub fn read(text: &str, source: &str) -> Result<Vec<Sourced>, Several> {
+    let fault = |cause: String, hint| Several(vec![Hinted::new(cause, hint)]);
     let typed = |error: serde_json::Error| fault(unparsed(text, source, &error), HINT_FILE);
     let value: Value = serde_json::from_str(text).map_err(typed)?;
     let (is_many, reads) = match value.get("kind") {
@@ -170,11 +148,11 @@ pub fn read(text: &str, source: &str) -> Result<Vec<Sourced>, Faults> {
         }
         if !wrong.is_empty() {
             let place = if is_many { format!("{source}: run `{id}`") } else { source.to_owned() };
-            faults.push(Fault { cause: shortened(&place, &wrong), hint: HINT_FILE });
+            faults.push(Hinted::new(shortened(&place, &wrong), HINT_FILE));
         }
     }
     if !faults.is_empty() {
-        return Err(Faults(faults));
+        return Err(Several(faults));
     }
     Ok(runs.into_iter().map(|(_, run)| Sourced { source: source.to_owned(), run }).collect())
 }
@@ -184,7 +162,7 @@ pub fn read(text: &str, source: &str) -> Result<Vec<Sourced>, Faults> {
 /// # Errors
 /// If `runs` is empty, a run occurs twice, or a run differs from the first one in a field that decides whether the two
 /// can be compared; there is one cause for each such run and field.
-pub fn merge(runs: Vec<Sourced>) -> Result<Leaderboards, Faults> {
+pub fn merge(runs: Vec<Sourced>) -> Result<Leaderboards, Several> {
     let mut runs: Vec<(String, Sourced)> =
         runs.into_iter().map(|run| (run.run.id(), run)).collect();
     // The file's name last: it decides only which of two equal runs a message names first.
@@ -195,8 +173,8 @@ pub fn merge(runs: Vec<Sourced>) -> Result<Leaderboards, Faults> {
         key(a_id, a).cmp(&key(b_id, b))
     });
     let Some((first_id, first)) = runs.first() else {
-        let cause = "no run was given".to_owned();
-        return Err(Faults(vec![Fault { cause, hint: HINT_NONE }]));
+        let cause = "no run was given";
+        return Err(Several(vec![Hinted::new(cause, HINT_NONE)]));
     };
     let mut faults = Vec::new();
     let mut seen: BTreeMap<&str, &Sourced> = BTreeMap::new();
@@ -207,18 +185,18 @@ pub fn merge(runs: Vec<Sourced>) -> Result<Leaderboards, Faults> {
                 "run `{id}` occurs twice, in `{}` and `{}`{other}",
                 known.source, run.source
             );
-            faults.push(Fault { cause, hint: HINT_TWICE });
+            faults.push(Hinted::new(cause, HINT_TWICE));
         }
         for (field, theirs, ours) in first.run.differences(&run.run) {
             let cause = format!(
                 "runs `{first_id}` (`{}`) and `{id}` (`{}`) differ in {field}: {theirs} and {ours}",
                 first.source, run.source
             );
-            faults.push(Fault { cause, hint: HINT_APART });
+            faults.push(Hinted::new(cause, HINT_APART));
         }
     }
     if !faults.is_empty() {
-        return Err(Faults(faults));
+        return Err(Several(faults));
     }
     let runs = runs.into_iter().map(|(run, sourced)| Entry { run, leaderboard: sourced.run });
     Ok(Leaderboards {
@@ -280,7 +258,7 @@ pub(crate) mod tests {
         read(&value.to_string(), source).unwrap().remove(0)
     }
 
-    fn causes(faults: &Faults) -> Vec<&str> {
+    fn causes(faults: &Several) -> Vec<&str> {
         faults.0.iter().map(|fault| fault.cause.as_str()).collect()
     }
 

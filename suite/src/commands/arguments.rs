@@ -1,5 +1,6 @@
 //! Arguments that several verbs share.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -47,7 +48,7 @@ pub(super) struct DeviceArgs {
     pub(super) device: String,
     /// Number of shards computed at the same time; results do not depend on it [default: all cores]
     #[arg(long)]
-    pub(super) threads: Option<usize>,
+    pub(super) threads: Option<NonZeroUsize>,
     /// Folder for artifacts and results
     #[arg(long, default_value = "runs")]
     pub(super) runs_dir: PathBuf,
@@ -59,7 +60,7 @@ impl DeviceArgs {
         Options {
             runs_dir: self.runs_dir.clone(),
             device: self.device.clone(),
-            num_threads: self.threads,
+            num_threads: self.threads.map(NonZeroUsize::get),
             from_scratch: false,
             quiet: false,
             variant: Variant::Usual,

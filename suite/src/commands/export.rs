@@ -52,7 +52,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<u8> {
     let opened = match (&args.model, &args.regime) {
         (Some(dir), _) => {
             let device = &args.run.device;
-            let compute = Compute::open(&device.device, device.threads)?;
+            let compute = Compute::open(&device.device, device.options().num_threads)?;
             Model::open(dir, args.adapter.as_deref(), &compute)?
         }
         (None, Some(regime)) => run::trained(&args.run.recipe()?, &args.run.options(), regime)?,

@@ -4,12 +4,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 use synergy_hint::{Hinted, Several};
-use synergy_report::leaderboard::{
-    Fault, Faults, HINT_NONE, Leaderboards, Sourced, merge, page, read,
-};
+use synergy_report::leaderboard::{HINT_NONE, Leaderboards, Sourced, merge, page, read};
 
 use crate::commands::output::put;
 use crate::run::store::write_atomic;
@@ -101,13 +99,10 @@ fn joined(files: &[PathBuf]) -> Result<Leaderboards> {
             },
             Err(error) => {
                 let cause = format!("failed to read leaderboard `{}`: {error}", path.display());
-                faults.push(Fault { cause, hint: HINT_NONE });
+                faults.push(Hinted::new(cause, HINT_NONE));
             }
         }
     }
-    let joined = if faults.is_empty() { merge(runs) } else { Err(Faults(faults)) };
-    joined.map_err(|Faults(faults)| {
-        Several(faults.into_iter().map(|fault| Hinted::new(fault.cause, fault.hint)).collect())
-            .into()
-    })
+    ensure!(faults.is_empty(), Several(faults));
+    Ok(merge(runs)?)
 }

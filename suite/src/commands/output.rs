@@ -1,19 +1,20 @@
 //! What a person or a program sees of a verb: data on standard output, words and errors on standard error.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Error, Result};
+use clap::error::ErrorKind;
 use serde::Serialize;
-use synergy_hint::{Explain as _, hint};
+use synergy_hint::{Explain as _, Hinted, hint};
 
 /// Writes data to standard output; a pipe that its reader has closed (`… | head`) is no error.
 ///
 /// # Errors
 /// If it cannot be written for another reason.
 pub(super) fn put(text: &str) -> Result<()> {
-    let mut out = std::io::stdout();
+    let mut out = io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(error).explain(|| hint!("failed to write to standard output", "is the disk full?"))
         }
         _ => Ok(()),
@@ -33,7 +34,7 @@ pub(super) fn put_json(value: &impl Serialize) -> Result<()> {
 /// # Errors
 /// If they cannot be written.
 pub(super) fn tell(text: &str) -> Result<()> {
-    let mut out = std::io::stderr();
+    let mut out = io::stderr();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.explain(|| hint!("failed to write to standard error", "is the disk full?"))
 }
@@ -48,6 +49,34 @@ pub(super) fn report(error: &Error) {
     for hint in rendered.hints {
         eprintln!("hint: {hint}");
     }
+}
+
+/// Reports a command line that cannot be read as any other error, and ends with exit code 2; help that was asked for is
+/// printed as clap prints it.
+pub(super) fn refuse(error: &clap::Error) -> ! {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        error.exit();
+    }
+    report(&explained(&error.to_string()).into());
+    std::process::exit(2)
+}
+
+/// The cause and the hint in what clap says: a first paragraph, perhaps a tip, and how to get help.
+fn explained(text: &str) -> Hinted {
+    let cause: Vec<&str> =
+        text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let cause = cause.join(" ");
+    let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+    // `Usage: synergy show [OPTIONS]` names the verb that was read.
+    let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: "));
+    let verb = usage
+        .and_then(|usage| usage.split([' ']).nth(1))
+        .filter(|word| word.chars().all(char::is_alphanumeric));
+    let help = format!(
+        "`synergy{} --help` shows what it takes",
+        verb.map_or(String::new(), |verb| format!(" {verb}"))
+    );
+    Hinted::new(cause.trim_start_matches("error: "), tip.map_or(help, str::to_owned))
 }
 
 /// Columns of the terminal, at least 100; 120 if unknown.

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use clap::builder::{PossibleValuesParser as FamilyParser, TypedValueParser as _};
 use image::ImageFormat;
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::families::{Family, MAX_HOPS, Split, contact_sheet};
@@ -39,7 +40,8 @@ const PER_FAMILY: usize = 4;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ShowArgs {
-    /// path, sum, count, chart or swap; without it a sheet of all
+    /// Questions of this family; without it a sheet of all
+    #[arg(value_parser = FamilyParser::new(Family::ALL.map(Family::name)).try_map(|name| name.parse::<Family>()))]
     family: Option<Family>,
     /// Only questions of this level, 1 (easy) to 5 (hard), by the golden results of --profile
     #[arg(long, value_name = "N", requires = "family", value_parser = clap::value_parser!(u8).range(1..=5))]

@@ -10,7 +10,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Error, Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use synergy_hint::{Explain as _, hint};
 
@@ -113,8 +113,12 @@ impl Store {
         let dir = self.dir.join(key.as_str());
         if !dir.exists() && self.old(key).exists() {
             // Killed between the two renames of a replacement: the old one is whole and counts.
-            fs::rename(self.old(key), &dir)
-                .with_context(|| format!("failed to restore artifact `{}`", dir.display()))?;
+            fs::rename(self.old(key), &dir).explain(|| {
+                hint!(
+                    ("failed to restore artifact `{}`", dir.display()),
+                    "check who owns that folder of --runs-dir"
+                )
+            })?;
         }
         if !dir.exists() {
             return Ok(None);
@@ -194,16 +198,7 @@ impl Store {
             Ok(remove_if_there(&old)?)
         };
         // What the system said is enough: the file that a writer names beside it lies in a folder that is gone.
-        let plain = |error: Error| {
-            let system = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
-            let number = system.map(io::Error::raw_os_error);
-            let kind = system.map(io::Error::kind);
-            match (number, kind) {
-                (Some(Some(number)), _) => io::Error::from_raw_os_error(number).into(),
-                (_, Some(kind)) => io::Error::from(kind).into(),
-                _ => error,
-            }
-        };
+        let plain = |error| synergy_hint::innermost(&error);
         write().map_err(plain).explain(failed).inspect_err(|_| {
             // The error being reported matters more than one in cleaning up after it.
             let _ = fs::remove_dir_all(&aside);
@@ -265,9 +260,15 @@ impl Artifact {
     /// # Errors
     /// If there is none or it cannot be read.
     pub fn read(&self, name: &str) -> Result<Vec<u8>> {
-        let lacks = || format!("artifact lacks `{name}`");
+        let lacks = || {
+            let dir = self.dir.display();
+            hint!(
+                "artifact `{dir}` lacks `{name}`",
+                "remove that folder; the next run makes it again"
+            )
+        };
         ensure!(self.names.contains(name), lacks());
-        fs::read(self.dir.join(name)).with_context(lacks)
+        fs::read(self.dir.join(name)).explain(lacks)
     }
 }
 
@@ -406,10 +407,8 @@ mod tests {
         store.put(&key, &json!(1), &files()).unwrap();
         let artifact = store.open_artifact(&key).unwrap().unwrap();
         assert_eq!(artifact.read("b.txt").unwrap(), b"hello");
-        assert_eq!(
-            synergy_hint::text(&artifact.read("c.txt").unwrap_err()),
-            "artifact lacks `c.txt`"
-        );
+        let error = synergy_hint::text(&artifact.read("c.txt").unwrap_err());
+        assert!(error.contains("` lacks `c.txt`\nhint: remove that folder"), "{error}");
         // Another file than the one that is asked for.
         fs::remove_file(artifact.dir().join("a.bin")).unwrap();
         let error = synergy_hint::text(&store.open_artifact(&key).unwrap_err());

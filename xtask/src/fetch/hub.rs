@@ -36,8 +36,8 @@ use crate::files::{
     below, bytes, bytes_free, create_folder, is_hex, remove_file, replace_folder, require_room,
     sha256, uncreated, unread,
 };
-use crate::hint::{WithHint as _, hinted};
 use crate::units::size;
+use synergy_hint::{Hint as _, Hinted};
 
 pub(super) mod items;
 mod refusal;
@@ -132,7 +132,7 @@ impl Repository {
                 check_revision(&revision)?;
                 Some(Pinned { revision, sha256 })
             }
-            _ => bail!(hinted(
+            _ => bail!(Hinted::new(
                 format!("`[{name}]` of the lock has only one of `revision` and `[{name}.sha256]`"),
                 "remove both to lock it again, or take both from the last commit"
             )),
@@ -420,13 +420,14 @@ fn bring(
 }
 
 fn not_a_checkpoint(repository: &Repository, fault: &str) -> anyhow::Error {
-    hinted(
+    Hinted::new(
         format!("`{}` is not a whole checkpoint: {fault}", repository.hub),
         format!(
             "the repository itself is incomplete, or `files` in {} leaves something out",
             lock::PATH
         ),
     )
+    .into()
 }
 
 /// Plans a locked set. The hub is asked only for what the cache lacks.
@@ -470,7 +471,7 @@ fn plan_newest(hub: &Hub, repository: &Repository) -> anyhow::Result<Plan> {
         let there: Vec<_> = there.take(8).collect();
         let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
         let (id, patterns) = (&repository.hub, repository.files.join(" "));
-        bail!(hinted(
+        bail!(Hinted::new(
             format!("no {wanted} file of `{id}` fits `{patterns}`; its {wanted} files: {there}"),
             format!("correct `files` in {}; pickles are never fetched", lock::PATH)
         ));
@@ -609,13 +610,13 @@ fn judge(file: &Planned, hash: &str, bytes: u64) -> anyhow::Result<()> {
     if let Some((want, who)) = &file.sha256
         && want != hash
     {
-        bail!(hinted(
+        bail!(Hinted::new(
             format!("`{name}` has SHA-256 {hash}, but {who} has {want}; it was removed"),
             "run it again; if the hash stays the same, the file must not be trusted"
         ));
     }
     let other = format!("`{name}` has {bytes} bytes instead of {}; it was removed", file.bytes);
-    ensure!(bytes == file.bytes, hinted(other, "run it again"));
+    ensure!(bytes == file.bytes, Hinted::new(other, "run it again"));
     Ok(())
 }
 

@@ -64,7 +64,7 @@ pub(super) fn pin(
     let section: toml::Table = section(lock, name)?;
     anyhow::ensure!(
         !section.contains_key("revision") && !section.contains_key("sha256"),
-        crate::hint::hinted(
+        synergy_hint::Hinted::new(
             format!("another command has added a revision to `[{name}]` of the lock meanwhile"),
             "run it again"
         )

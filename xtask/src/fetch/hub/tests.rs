@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::*;
 use crate::files::{Folder, copy_hashed, names};
-use crate::hint;
 
 mod whole_profile;
 
@@ -255,8 +254,8 @@ impl Place {
     #[track_caller]
     fn refused(&self, left: &[&str]) -> String {
         let error = self.fetch().unwrap_err();
-        assert!(hint::of(&error).is_some(), "{error:#}");
-        let error = hint::lines(&error);
+        assert!(synergy_hint::hint_of(&error).is_some(), "{error:#}");
+        let error = synergy_hint::text(&error);
         let there = if self.data().exists() { names(&self.data()) } else { Vec::new() };
         assert_eq!(there, left, "something half-done was left");
         error
@@ -433,11 +432,12 @@ fn what_the_hub_refuses_is_an_error_with_a_hint() {
     place.fetch_with(&place.hub(Some("secret"), 1), "set").unwrap();
     place.server.state().token = None;
 
-    let other = hint::lines(&place.fetch_with(&place.hub(None, 1), "other").unwrap_err());
+    let other = synergy_hint::text(&place.fetch_with(&place.hub(None, 1), "other").unwrap_err());
     assert!(other.contains("`owner/other` (status 404)\nhint: "), "{other}");
     for (status, says) in [("403 Forbidden", "terms"), ("429 Too Many Requests", "too many")] {
         place.server.state().status = Some(status);
-        let error = hint::lines(&place.fetch_with(&place.hub(None, 1), "other").unwrap_err());
+        let error =
+            synergy_hint::text(&place.fetch_with(&place.hub(None, 1), "other").unwrap_err());
         assert!(error.contains(says) && error.contains("\nhint: "), "{error}");
     }
     // Nobody listens where a listener just went away.
@@ -449,7 +449,7 @@ fn what_the_hub_refuses_is_an_error_with_a_hint() {
             .unwrap(),
         ..place.hub(None, 1)
     };
-    let error = hint::lines(&place.fetch_with(&hub, "other").unwrap_err());
+    let error = synergy_hint::text(&place.fetch_with(&hub, "other").unwrap_err());
     assert!(error.starts_with("failed to reach the hub") && error.contains("\nhint: "), "{error}");
     assert_eq!(names(&place.data()), ["set"]);
 }
@@ -486,7 +486,7 @@ fn names_that_lead_out_of_the_folder_are_refused() {
 fn half_of_a_lock_is_refused() {
     let revision = format!("license = \"MIT\"\nrevision = \"{REVISION}\"\n");
     let half = LOCK.replacen("license = \"MIT\"\n", &revision, 1);
-    let error = hint::lines(&Repository::read(&half, "set").unwrap_err());
+    let error = synergy_hint::text(&Repository::read(&half, "set").unwrap_err());
     assert!(error.contains("only one of `revision` and `[set.sha256]`\nhint: "), "{error}");
     let table = format!("{LOCK}\n[set.sha256]\n\"x\" = \"{}\"\n", "0".repeat(64));
     assert!(Repository::read(&table, "set").is_err());

@@ -137,8 +137,8 @@ impl Place {
     fn model_refused(&self) -> String {
         let lock = self.lock();
         let error = self.fetch_model().unwrap_err();
-        assert!(hint::of(&error).is_some(), "{error:#}");
-        let error = hint::lines(&error);
+        assert!(synergy_hint::hint_of(&error).is_some(), "{error:#}");
+        let error = synergy_hint::text(&error);
         assert_eq!(self.lock(), lock);
         assert!(
             !self.model().exists()
@@ -286,7 +286,7 @@ fn all_of_a_profile_comes_though_it_breaks_and_then_the_hub_is_not_asked() {
     assert!(!place.are_whole(&NAMES));
     // The largest file of the model breaks off; the rest comes.
     place.server.state().breaks = vec![700];
-    let error = hint::lines(&place.fetch_all().unwrap_err());
+    let error = synergy_hint::text(&place.fetch_all().unwrap_err());
     assert!(error.starts_with("1 of 9 of full-3b did not come (qwen2.5-vl-3b); "), "{error}");
     assert!(error.contains("it resumes where it broke"), "{error}");
     assert!(!place.model().exists() && !place.are_whole(&NAMES) && place.are_whole(&NAMES[1..]));
@@ -364,7 +364,7 @@ fn what_is_refused_is_told_with_its_page_and_the_rest_comes() {
     ] {
         let place = Place::with_profile("gated");
         place.server.state().refused.insert(MODEL_ID.to_owned(), status);
-        let error = hint::lines(&place.fetch_all().unwrap_err());
+        let error = synergy_hint::text(&place.fetch_all().unwrap_err());
         assert!(error.contains(&format!("{says} `{MODEL_ID}`")), "{error}");
         assert!(error.contains("HF_TOKEN") && !error.contains("http"), "{error}");
         assert!(place.are_whole(&NAMES[1..]) && !place.model().exists());
@@ -376,7 +376,7 @@ fn a_profile_that_does_not_fit_is_refused_before_anything_comes() {
     let place = Place::with_profile("room");
     let size = 1 << 60;
     place.server.state().wrong_sizes.insert(format!("{MODEL_ID}/{SECOND}"), size);
-    let error = hint::lines(&place.fetch_all().unwrap_err());
+    let error = synergy_hint::text(&place.fetch_all().unwrap_err());
     assert!(error.contains(" are needed\nhint: make room"), "{error}");
     assert_eq!(names(&place.data()), [""; 0]);
     assert_eq!(place.lock(), unlocked());
