@@ -9,7 +9,6 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use synergy_models::batch::{TokenBatch, index};
 use synergy_models::checkpoint::Encoded;
-use synergy_models::image::read_picture;
 use synergy_models::qwen2_5_vl::rope::{Position, rope_index};
 use synergy_models::tokenizer::{Message, Tokenizer};
 
@@ -99,7 +98,8 @@ fn inspect(
     raw: bool,
     top: usize,
 ) -> Result<Receipt> {
-    let pictures = images.iter().map(|path| read_picture(path)).collect::<Result<Vec<_>>>()?;
+    let pictures = images.iter().map(|path| synergy_picture::read(path));
+    let pictures = pictures.collect::<Result<Vec<_>>>()?;
     let checkpoint = &model.checkpoint;
     let encoded = if raw {
         checkpoint.encode_raw(prompt.to_owned(), &pictures)?
