@@ -38,14 +38,15 @@ impl ImageSource {
     /// # Errors
     /// If the file or the row cannot be read, or [`synergy_picture::decode`] refuses it. The error names the picture.
     pub fn load(&self) -> Result<RgbImage> {
+        self.pixels().with_context(|| format!("failed to read {self}"))
+    }
+
+    fn pixels(&self) -> Result<RgbImage> {
         match self {
             ImageSource::Scene(scene) => Ok(scene.render()),
             ImageSource::Grids(task) => Ok(task.render()),
-            ImageSource::File(path) => synergy_picture::read(path),
-            ImageSource::Cell(cell) => cell
-                .bytes()
-                .and_then(|bytes| synergy_picture::decode(&bytes))
-                .with_context(|| format!("failed to read {self}")),
+            ImageSource::File(path) => synergy_picture::decode(&synergy_picture::bytes(path)?),
+            ImageSource::Cell(cell) => synergy_picture::decode(&cell.bytes()?),
         }
     }
 }
@@ -155,10 +156,20 @@ impl Sample {
     /// Draws or reads the pixels of all pictures of the sample.
     ///
     /// # Errors
-    /// See [`ImageSource::load`]; the error names the question and its row too.
+    /// See [`ImageSource::load`]; the error names the question's row too.
     pub fn load_images(&self) -> Result<Vec<RgbImage>> {
-        let pictures = self.images.iter().map(ImageSource::load);
-        pictures.collect::<Result<_>>().with_context(|| self.title())
+        let named = |source: &ImageSource| {
+            source.pixels().with_context(|| format!("failed to read {}", self.picture_title(source)))
+        };
+        self.images.iter().map(named).collect()
+    }
+
+    /// Names one of the sample's pictures and the row that it belongs to, for a message.
+    pub fn picture_title(&self, source: &ImageSource) -> String {
+        match source {
+            ImageSource::Cell(_) => source.to_string(),
+            _ => format!("{source} of {}", self.title()),
+        }
     }
 
     /// Names the question and, if it was read from a file, its row, for a message.
@@ -174,6 +185,7 @@ impl Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn from_file(path: PathBuf) -> Sample {
         let mut sample = Sample::procedural(Family::Path, 1, Split::Test, 0, 1..=1);
@@ -223,12 +235,20 @@ mod tests {
         let text = folder.path().join("text.png");
         std::fs::write(&text, "no picture").unwrap();
         let huge = folder.path().join("huge.png");
-        // Forty thousand by one thousand and one: a few kilobytes on disk, a bomb in memory.
+        // A few kilobytes on disk, a bomb in memory.
         image::GrayImage::new(40_000, 1_001).save(&huge).unwrap();
         for path in [text, huge, folder.path().join("absent.png")] {
-            let message = synergy_hint::text(&from_file(path.clone()).load_images().unwrap_err());
-            assert!(message.contains(&format!("failed to read picture `{}`", path.display())));
-            assert!(!message.contains('\n'), "{message}");
+            let mut sample = from_file(path.clone());
+            let named = |sample: &Sample, owner: &str| {
+                let message = synergy_hint::text(&sample.load_images().unwrap_err());
+                let start = format!("failed to read picture `{}` of {owner}: ", path.display());
+                let (line, hint) = message.split_once('\n').unwrap();
+                assert!(line.starts_with(&start), "{message}");
+                assert!(hint.starts_with("hint: ") && !hint.contains('\n'), "{message}");
+            };
+            named(&sample, "question `path/test/1/00000`");
+            sample.origin = Some(Origin { file: Path::new("rows.jsonl").into(), row: 3 });
+            named(&sample, "question `path/test/1/00000` (`rows.jsonl`, row 3)");
         }
     }
 }

@@ -65,8 +65,11 @@ pub fn to_png(picture: &RgbImage) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the bytes of a picture file.
-fn bytes(path: &Path) -> Result<Vec<u8>> {
+/// Reads a picture file, still encoded. The error does not name it.
+///
+/// # Errors
+/// If the file cannot be read, or is larger than any picture.
+pub fn bytes(path: &Path) -> Result<Vec<u8>> {
     let open = || -> std::io::Result<(File, u64)> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();

@@ -99,9 +99,9 @@ impl Prompter {
     pub fn patches(&self, sample: &Sample) -> Result<Vec<Patches>> {
         let pictures = sample.load_images()?;
         let patches = pictures.iter().zip(&sample.images).map(|(picture, source)| {
-            self.processor.patches(picture).with_context(|| source.to_string())
+            self.processor.patches(picture).with_context(|| sample.picture_title(source))
         });
-        patches.collect::<Result<_>>().with_context(|| sample.title())
+        patches.collect()
     }
 
     /// The answer to a question with these traces, written in `register`.
