@@ -37,14 +37,19 @@ pub fn is_of_the_question(obstacle: Obstacle) -> bool {
 }
 
 /// The questions since the last one that was answered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Streak {
     /// True if questions that cannot be asked are left out on purpose, and do not count here.
-    pub skip_bad: bool,
+    skip_bad: bool,
     ids: BTreeSet<String>,
 }
 
 impl Streak {
+    /// No question yet; with `skip_bad` those that cannot be asked are left out on purpose, and do not count.
+    pub fn new(skip_bad: bool) -> Streak {
+        Streak { skip_bad, ids: BTreeSet::new() }
+    }
+
     /// Hears of an answer to the question `id`, or why there is none. Several answers to one question count once.
     ///
     /// # Errors
@@ -112,7 +117,7 @@ pub fn answers(
     let room = |question: &Question| positions(prompter) - question.input_ids.len();
     let mut asked = Vec::with_capacity(questions.len());
     let all: Vec<Result<(), Unanswered>> =
-        questions.into_iter().map(|question| Ok(asked.push(question?))).collect();
+        questions.into_iter().map(|question| question.map(|q| asked.push(q))).collect();
     let longest = asked.iter().map(room).max().unwrap_or_default();
     let limit = sampling.max_new_tokens.min(longest);
     let sampling = Sampling { max_new_tokens: limit, ..sampling.clone() };
@@ -171,7 +176,7 @@ mod tests {
 
     #[test]
     fn only_questions_in_a_row_end_a_run_and_each_counts_once() {
-        let mut streak = Streak::default();
+        let mut streak = Streak::new(false);
         let why = unanswered(Obstacle::Refused);
         let mut hear = |id: usize, answer: Result<(), &Unanswered>| {
             streak.hear(&id.to_string(), answer).map_err(|error| synergy_hint::text(&error))
@@ -195,7 +200,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_on_purpose_ends_no_run_but_a_server_that_is_gone_does() {
-        let mut streak = Streak { skip_bad: true, ..Streak::default() };
+        let mut streak = Streak::new(true);
         let (picture, gone) = (unanswered(Obstacle::Picture), unanswered(Obstacle::NoReply));
         let mut hear = |why: &Unanswered| {
             (0..20).try_for_each(|id: usize| streak.hear::<()>(&id.to_string(), Err(why)))

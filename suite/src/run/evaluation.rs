@@ -267,7 +267,7 @@ fn ask(
     let places: Vec<usize> = (0..samples.len()).collect();
     let (mut num_right, mut num_answers) = (0, 0);
     let num_samples = asking.num_samples;
-    let mut streak = Streak::default();
+    let mut streak = Streak::new(false);
     let lines = chunks.run(
         &places,
         |places| {
