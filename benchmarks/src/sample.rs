@@ -4,23 +4,20 @@
 //! Pictures are kept as their source, not as pixels: a run plans, shuffles and grades far more
 //! samples than it looks at, and a procedural picture costs less to draw again than to keep.
 
-use std::io::{BufReader, Cursor, Seek};
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
-use image::{ImageReader, RgbImage};
+use anyhow::{Context as _, Result};
+use image::RgbImage;
 use synergy_grade::Target;
 
 use crate::difficulty::Level;
 use crate::families::{Family, Scene, Split};
 use crate::grids::Task;
 use crate::seed::Seed;
-use crate::stored::Cell;
-
-/// The most pixels a picture file may have; more is refused before it is decoded.
-pub const PIXELS_MAX: u64 = 40_000_000;
+use crate::stored::{Cell, Origin};
 
 /// Where a picture comes from.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,23 +33,30 @@ pub enum ImageSource {
 }
 
 impl ImageSource {
-    /// Draws or reads the pixels.
+    /// Draws or reads the pixels. Files and cells are decoded by [`synergy_picture`], as everywhere.
     ///
     /// # Errors
-    /// If the file cannot be read, the file or the cell is not a picture, or the picture has more than
-    /// [`PIXELS_MAX`] pixels.
+    /// If the file or the row cannot be read, or [`synergy_picture::decode`] refuses it. The error names the picture.
     pub fn load(&self) -> Result<RgbImage> {
+        self.pixels().with_context(|| format!("failed to read {self}"))
+    }
+
+    fn pixels(&self) -> Result<RgbImage> {
         match self {
             ImageSource::Scene(scene) => Ok(scene.render()),
             ImageSource::Grids(task) => Ok(task.render()),
-            ImageSource::File(path) => {
-                let read = || decode(BufReader::new(std::fs::File::open(path)?));
-                read().with_context(|| format!("failed to read picture `{}`", path.display()))
-            }
-            ImageSource::Cell(cell) => {
-                let read = || decode(Cursor::new(cell.bytes()?));
-                read().with_context(|| format!("failed to read the picture in {}", cell.place))
-            }
+            ImageSource::File(path) => synergy_picture::decode(&synergy_picture::bytes(path)?),
+            ImageSource::Cell(cell) => synergy_picture::decode(&cell.bytes()?),
+        }
+    }
+}
+
+impl fmt::Display for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ImageSource::Scene(_) | ImageSource::Grids(_) => f.write_str("the drawn picture"),
+            ImageSource::File(path) => write!(f, "picture `{}`", path.display()),
+            ImageSource::Cell(cell) => write!(f, "the picture in {}", cell.place),
         }
     }
 }
@@ -99,6 +103,8 @@ pub struct Sample {
     pub shallow: String,
     /// What the published data set says of the question.
     pub details: Details,
+    /// Where the question was read; `None` if it was drawn.
+    pub origin: Option<Origin>,
 }
 
 impl Sample {
@@ -150,28 +156,36 @@ impl Sample {
     /// Draws or reads the pixels of all pictures of the sample.
     ///
     /// # Errors
-    /// If a picture file cannot be read, is not a picture or has more than [`PIXELS_MAX`] pixels.
+    /// See [`ImageSource::load`]; the error names the question's row too.
     pub fn load_images(&self) -> Result<Vec<RgbImage>> {
-        self.images.iter().map(ImageSource::load).collect()
+        let named = |source: &ImageSource| {
+            source.pixels().with_context(|| format!("failed to read {}", self.picture_title(source)))
+        };
+        self.images.iter().map(named).collect()
     }
-}
 
-fn decode(mut file: impl std::io::BufRead + Seek) -> Result<RgbImage> {
-    // The dimensions stand in the header: a picture bomb is refused before memory is taken.
-    let (width, height) = ImageReader::new(&mut file).with_guessed_format()?.into_dimensions()?;
-    let num_pixels = u64::from(width) * u64::from(height);
-    ensure!(
-        num_pixels <= PIXELS_MAX,
-        "{width} x {height} pixels are more than {} megapixels",
-        PIXELS_MAX / 1_000_000
-    );
-    file.rewind()?;
-    Ok(ImageReader::new(file).with_guessed_format()?.decode()?.to_rgb8())
+    /// Names one of the sample's pictures and the row that it belongs to, for a message.
+    pub fn picture_title(&self, source: &ImageSource) -> String {
+        match source {
+            ImageSource::Cell(_) => source.to_string(),
+            _ => format!("{source} of {}", self.title()),
+        }
+    }
+
+    /// Names the question and, if it was read from a file, its row, for a message.
+    pub fn title(&self) -> String {
+        let Sample { id, origin, .. } = self;
+        match origin {
+            Some(origin) => format!("question `{id}` ({origin})"),
+            None => format!("question `{id}`"),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn from_file(path: PathBuf) -> Sample {
         let mut sample = Sample::procedural(Family::Path, 1, Split::Test, 0, 1..=1);
@@ -221,12 +235,20 @@ mod tests {
         let text = folder.path().join("text.png");
         std::fs::write(&text, "no picture").unwrap();
         let huge = folder.path().join("huge.png");
-        // Forty thousand by one thousand and one: a few kilobytes on disk, a bomb in memory.
+        // A few kilobytes on disk, a bomb in memory.
         image::GrayImage::new(40_000, 1_001).save(&huge).unwrap();
         for path in [text, huge, folder.path().join("absent.png")] {
-            let message = synergy_hint::text(&from_file(path.clone()).load_images().unwrap_err());
-            assert!(message.contains(&format!("failed to read picture `{}`", path.display())));
-            assert!(!message.contains('\n'), "{message}");
+            let mut sample = from_file(path.clone());
+            let named = |sample: &Sample, owner: &str| {
+                let message = synergy_hint::text(&sample.load_images().unwrap_err());
+                let start = format!("failed to read picture `{}` of {owner}: ", path.display());
+                let (line, hint) = message.split_once('\n').unwrap();
+                assert!(line.starts_with(&start), "{message}");
+                assert!(hint.starts_with("hint: ") && !hint.contains('\n'), "{message}");
+            };
+            named(&sample, "question `path/test/1/00000`");
+            sample.origin = Some(Origin { file: Path::new("rows.jsonl").into(), row: 3 });
+            named(&sample, "question `path/test/1/00000` (`rows.jsonl`, row 3)");
         }
     }
 }

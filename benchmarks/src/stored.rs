@@ -18,18 +18,30 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
 
-/// A cell of a file: the row's number from 1, without the header, and the column's name.
+/// A row of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Origin {
     pub file: Arc<Path>,
     /// From 1, without the header.
     pub row: u64,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`, row {}", self.file.display(), self.row)
+    }
+}
+
+/// A cell of a file: its row and the column's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub origin: Origin,
     pub column: Arc<str>,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`, row {}, column `{}`", self.file.display(), self.row, self.column)
+        write!(f, "{}, column `{}`", self.origin, self.column)
     }
 }
 
@@ -69,7 +81,7 @@ impl Cell {
     /// # Errors
     /// If the file cannot be read or is no longer the one in which the cell was found.
     pub fn bytes(&self) -> Result<Vec<u8>> {
-        Arc::clone(&self.source).picture(self.place.row, self.at)
+        Arc::clone(&self.source).picture(self.place.origin.row, self.at)
     }
 }
 

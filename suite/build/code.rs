@@ -17,6 +17,7 @@ use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 pub(crate) const PLACES: &[&str] = &[
     "models/src",
     "benchmarks/grade/src",
+    "benchmarks/picture/src",
     "benchmarks/src",
     "suite/report/src/completion.rs",
     "suite/src/device.rs",

@@ -46,9 +46,10 @@ const BACKENDS: [&str; 9] =
 const BACKEND_FILE: &str = "suite/src/device.rs";
 
 /// The crates that a crate must not know: they stand neither in its manifest nor, with `_` for `-`, in its sources.
-const LAYERS: [(&str, &[&str]); 6] = [
+const LAYERS: [(&str, &[&str]); 7] = [
     ("benchmarks", &["burn", "synergy-models", "synergy-suite", "synergy-tests"]),
     ("benchmarks/grade", &["burn", "synergy-benchmarks", "synergy-models", "synergy-suite"]),
+    ("benchmarks/picture", &["burn", "synergy-benchmarks", "synergy-models", "synergy-suite"]),
     ("suite/report", &["burn", "clap", "synergy-models", "synergy-suite"]),
     ("models", &["synergy-benchmarks", "synergy-suite", "synergy-tests"]),
     ("suite", &["synergy-tests"]),

@@ -11,13 +11,15 @@
 //!   so that as many pictures as possible are seen and the subset is the same on every machine.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use strum::IntoStaticStr;
 use synergy_hint::hint;
 
 use crate::sample::{ImageSource, Sample};
+use crate::stored::Origin;
 
 /// The name that samples carry.
 pub const BENCHMARK: &str = "easy_vqa";
@@ -64,6 +66,7 @@ pub fn load(dir: &Path, split: EasyVqaSplit, limit: usize) -> anyhow::Result<Vec
     ensure!(limit > 0, "a limit of 0 leaves no question of EasyVQA");
     let choices = choices(dir)?;
     let images = dir.join(split.name()).join("images");
+    let file: Arc<Path> = questions(dir, split).into();
     let sample = |index: usize| {
         let Row { question, answer, image_id } = &rows[index];
         let id = format!("{BENCHMARK}/{}/{index:05}", split.name());
@@ -84,6 +87,7 @@ pub fn load(dir: &Path, split: EasyVqaSplit, limit: usize) -> anyhow::Result<Vec
             question: question.clone(),
             choices: choices.clone(),
             answer: answer.clone(),
+            origin: Some(Origin { file: Arc::clone(&file), row: index as u64 + 1 }),
             ..Sample::default()
         })
     };
@@ -95,13 +99,18 @@ pub fn load(dir: &Path, split: EasyVqaSplit, limit: usize) -> anyhow::Result<Vec
 /// # Errors
 /// If the set is not in `dir` or its questions are not what the owner publishes.
 pub fn rows(dir: &Path, split: EasyVqaSplit) -> anyhow::Result<Vec<Row>> {
-    let path = dir.join(split.name()).join("questions.json");
+    let path = questions(dir, split);
     let text = read(&path)?;
     let rows: Vec<(String, String, u32)> = serde_json::from_str(&text)
         .with_context(|| format!("failed to read the questions `{}`", path.display()))?;
     ensure!(!rows.is_empty(), "there is no question in `{}`", path.display());
     let row = |(question, answer, image_id)| Row { question, answer, image_id };
     Ok(rows.into_iter().map(row).collect())
+}
+
+/// The file of the questions of `split`.
+fn questions(dir: &Path, split: EasyVqaSplit) -> PathBuf {
+    dir.join(split.name()).join("questions.json")
 }
 
 const HINT: &str = "run `cargo xtask fetch easy-vqa`";

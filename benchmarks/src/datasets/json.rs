@@ -6,12 +6,16 @@
 //! - A line that is not a JSON object is one bad row. In an array nobody knows where a broken object ends, so the rest
 //!   of the file cannot be read.
 //! - A key that comes twice is an error: readers disagree on which of its values counts.
+//! - As Python reads JSON: whole numbers of any length keep their digits, `NaN`, `Infinity` and `-Infinity` are numbers,
+//!   and so is one too large for 64 bits with a point or an exponent, which is infinite.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::datasets::fault::{Checked, Fault};
 use crate::datasets::input::Input;
@@ -25,7 +29,8 @@ pub(super) struct Json<R> {
     is_array: bool,
     /// True if an object of the array was read.
     is_behind_first: bool,
-    line: Vec<u8>,
+    /// The text of the row.
+    text: Vec<u8>,
 }
 
 impl<R: Read> Json<R> {
@@ -37,29 +42,29 @@ impl<R: Read> Json<R> {
         let mut input = Input::new(bytes)?;
         let ahead = input.fill_buf()?.trim_ascii_start();
         let is_array = may_be_array && ahead.starts_with(b"[");
-        Ok(Json { input, is_array, is_behind_first: false, line: Vec::new() })
+        Ok(Json { input, is_array, is_behind_first: false, text: Vec::new() })
     }
 
     /// Reads the next line that is not blank.
     fn line(&mut self) -> Checked<Option<Cells>> {
         let start = loop {
-            self.line.clear();
+            self.text.clear();
             let start = self.input.offset;
-            if self.input.read_until(b'\n', &mut self.line)? == 0 {
+            if self.input.read_until(b'\n', &mut self.text)? == 0 {
                 return Ok(None);
             }
-            if !self.line.trim_ascii().is_empty() {
+            if !self.text.trim_ascii().is_empty() {
                 break start;
             }
         };
-        let value = serde_json::from_slice(&self.line).map_err(|error| {
+        let value = parse(&mut self.text).map_err(|error| {
             // The parser counts lines, and here there is one.
             format!("the line is not valid JSON: {} at character {}", cause(&error), error.column())
         });
         let cells = value.and_then(|value| {
             cells(start, value).ok_or_else(|| "the line is not a JSON object".to_owned())
         });
-        cells.map(Some).map_err(|cause| match self.line.last() {
+        cells.map(Some).map_err(|cause| match self.text.last() {
             Some(b'\n') => Fault::new("", cause),
             _ => Fault::new("", cause).hint("the file ends in this line: it may be cut off"),
         })
@@ -88,15 +93,14 @@ impl<R: Read> Json<R> {
         }
         self.is_behind_first = true;
         let start = self.input.offset;
-        let value = value_of(&mut self.input).map_err(|error| match error.io_error_kind() {
-            Some(_) => std::io::Error::from(error).into(),
-            None => Fault::end(format!("the row is not valid JSON: {}", placed(&error))).hint(
-                if error.is_eof() {
-                    CUT_OFF.to_owned()
-                } else {
-                    format!("the row begins at byte {start}")
-                },
-            ),
+        self.text.clear();
+        read_object(&mut self.input, &mut self.text)?;
+        let value = parse(&mut self.text).map_err(|error| {
+            let hint = match error.is_eof() {
+                true => CUT_OFF.to_owned(),
+                false => format!("the row begins at byte {start}"),
+            };
+            Fault::end(format!("the row is not valid JSON: {}", placed(&error))).hint(hint)
         })?;
         Ok(cells(start, value))
     }
@@ -135,12 +139,113 @@ impl<R: Read> Rows for Json<R> {
 /// # Errors
 /// If there is no object.
 pub(super) fn object_at(bytes: impl Read, start: u64) -> Checked<Option<Cells>> {
-    let value = value_of(BufReader::new(bytes)).map_err(|error| Fault::end(placed(&error)))?;
+    let mut text = Vec::new();
+    read_object(&mut Input::new(bytes)?, &mut text)?;
+    let value = parse(&mut text).map_err(|error| Fault::end(placed(&error)))?;
     Ok(cells(start, value))
 }
 
-fn value_of(bytes: impl Read) -> serde_json::Result<Value> {
-    Value::deserialize(&mut serde_json::Deserializer::from_reader(bytes))
+/// Reads up to the bracket that closes the first one into `text`, or to the end of the file.
+fn read_object(input: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<()> {
+    let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
+    let mut closes = |byte: &u8| {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_text => is_escaped = true,
+            b'"' => is_text = !is_text,
+            _ if is_text => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                return depth == 0;
+            }
+            _ => {}
+        }
+        false
+    };
+    loop {
+        let ahead = input.fill_buf()?;
+        let end = ahead.iter().position(&mut closes);
+        let num = end.map_or(ahead.len(), |end| end + 1);
+        text.extend_from_slice(&ahead[..num]);
+        input.consume(num);
+        if end.is_some() || num == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Returns the value that `text` spells, which is written over where serde_json cannot read a number.
+///
+/// # Errors
+/// If it spells none.
+pub(super) fn parse(text: &mut [u8]) -> serde_json::Result<Value> {
+    let numbers = Numbers { kept: set_aside(text), count: Cell::new(0) };
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let value = numbers.deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(value)
+}
+
+/// Numbers as they are to be read, by their place among all numbers of a text.
+type Kept = BTreeMap<usize, String>;
+
+/// Puts a zero of the same length, so that places in messages stay right, where serde_json would refuse a number or
+/// round it. Returns the numbers that stood there.
+fn set_aside(text: &mut [u8]) -> Kept {
+    let (mut kept, mut count, mut at) = (Kept::new(), 0, 0);
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'"' => {
+                at += 1;
+                while let Some(inside) = text.get(at).filter(|byte| **byte != b'"') {
+                    at += if *inside == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+            }
+            b'-' | b'0'..=b'9' | b'N' | b'I' => {
+                let is_inside = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+                let length = text[at..].iter().take_while(is_inside).count();
+                let number = &mut text[at..at + length];
+                if let Some(value) = out_of_range(number) {
+                    kept.insert(count, value);
+                    number.fill(b'0');
+                    number[1] = b'.';
+                }
+                count += 1;
+                at += length;
+            }
+            _ => at += 1,
+        }
+    }
+    kept
+}
+
+/// Returns the value of a number that Python reads and serde_json does not; it has at least three characters.
+fn out_of_range(number: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(number).ok()?;
+    match text {
+        "NaN" => return Some("NaN".to_owned()),
+        "Infinity" => return Some("inf".to_owned()),
+        "-Infinity" => return Some("-inf".to_owned()),
+        _ => {}
+    }
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+    let is_number = digits(whole)
+        && (whole == "0" || !whole.starts_with('0'))
+        && digits(fraction)
+        && digits(exponent.strip_prefix(['+', '-']).unwrap_or(exponent));
+    if !is_number {
+        return None;
+    }
+    if whole == unsigned {
+        let is_in_range = text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok();
+        return (!is_in_range).then(|| text.to_owned());
+    }
+    text.parse().ok().filter(|value: &f64| value.is_infinite()).map(|value| value.to_string())
 }
 
 /// Returns the keys of an object as columns; `None` if `value` is not an object.
@@ -161,15 +266,30 @@ fn cause(error: &serde_json::Error) -> String {
     message.split(" at line ").next().unwrap_or_default().to_owned()
 }
 
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(AnyValue)
+/// Reads values, numbers that were set aside among them.
+struct Numbers {
+    kept: Kept,
+    /// The numbers read so far.
+    count: Cell<usize>,
+}
+
+impl Numbers {
+    /// Returns the number that comes next, which reads `as_read` if it was not set aside.
+    fn next(&self, as_read: String) -> Value {
+        let place = self.count.replace(self.count.get() + 1);
+        Value::Number(self.kept.get(&place).cloned().unwrap_or(as_read))
     }
 }
 
-struct AnyValue;
+impl<'de> DeserializeSeed<'de> for &Numbers {
+    type Value = Value;
 
-impl<'de> Visitor<'de> for AnyValue {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &Numbers {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -185,16 +305,16 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Number(value.to_string()))
+        Ok(self.next(value.to_string()))
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Number(value.to_string()))
+        Ok(self.next(value.to_string()))
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
         // Debug writes `1.0` for what Display writes as `1`, and `1e300` in short.
-        Ok(Value::Number(format!("{value:?}")))
+        Ok(self.next(format!("{value:?}")))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
@@ -203,7 +323,7 @@ impl<'de> Visitor<'de> for AnyValue {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(value) = list.next_element()? {
+        while let Some(value) = list.next_element_seed(self)? {
             values.push(value);
         }
         Ok(Value::List(values))
@@ -215,7 +335,7 @@ impl<'de> Visitor<'de> for AnyValue {
             if fields.iter().any(|(name, _)| *name == key) {
                 return Err(A::Error::custom(format!("the key `{key}` is there twice")));
             }
-            fields.push((key, map.next_value()?));
+            fields.push((key, map.next_value_seed(self)?));
         }
         Ok(Value::Struct(fields))
     }
@@ -258,7 +378,10 @@ mod tests {
         match value {
             Value::Null => serde_json::Value::Null,
             Value::Boolean(value) => (*value).into(),
-            Value::Number(number) => serde_json::from_str(number).unwrap(),
+            // What JSON has no number for is compared as text.
+            Value::Number(number) => {
+                serde_json::from_str(number).unwrap_or_else(|_| number.as_str().into())
+            }
             Value::Text(text) => text.as_str().into(),
             Value::List(values) => values.iter().map(json).collect(),
             Value::Struct(fields) => {
@@ -307,6 +430,66 @@ mod tests {
         refused("{\"a\": \"b", &format!("{cause}{hint}"));
         let deep = format!("{{\"a\": {}\n", "[".repeat(1000));
         assert!(read(deep.as_bytes()).0[0].as_ref().unwrap_err().contains("recursion limit"));
+    }
+
+    /// Reads `{"n": number}` and returns the number as text.
+    fn number(written: &str) -> Result<String, String> {
+        match parse(&mut format!("{{\"n\": {written}}}").into_bytes()) {
+            Ok(value) => match value.get("n") {
+                Some(Value::Number(number)) => Ok(number.clone()),
+                other => panic!("{other:?}"),
+            },
+            Err(error) => Err(cause(&error)),
+        }
+    }
+
+    #[test]
+    fn numbers_are_those_that_python_reads() {
+        for (written, want) in [
+            ("18446744073709551615", "18446744073709551615"),
+            ("18446744073709551616", "18446744073709551616"),
+            ("-9223372036854775808", "-9223372036854775808"),
+            ("-9223372036854775809", "-9223372036854775809"),
+            ("123456789012345678901", "123456789012345678901"),
+            ("1e5", "100000.0"),
+            ("2.50", "2.5"),
+            ("0.1234567890123456789012345", "0.12345678901234568"),
+            ("1E400", "inf"),
+            ("-1.5e+999", "-inf"),
+            ("NaN", "NaN"),
+            ("Infinity", "inf"),
+            ("-Infinity", "-inf"),
+        ] {
+            assert_eq!(number(written).as_deref(), Ok(want), "{written}");
+        }
+        let long = "9".repeat(400);
+        assert_eq!(number(&long), Ok(long));
+        // Not even Python takes these.
+        for written in ["-NaN", "nan", "inf", "Inf", "+1", "0123456789012345678901", "1e", "1.e999"]
+        {
+            number(written).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_set_aside_is_put_back_in_its_own_place() {
+        let text = r#"{"a NaN \" 1": [1, NaN, 2.5, {"b": 99999999999999999999}], "c": 7, "d": "NaN"}"#;
+        let (rows, end) = read(format!("[{text}, {text}]").as_bytes());
+        // The comparison rounds.
+        let want = serde_json::json!({
+            "a NaN \" 1": [1, "NaN", 2.5, { "b": 1e20 }], "c": 7, "d": "NaN",
+        });
+        assert_eq!((rows, end), (vec![Ok(want.clone()), Ok(want)], None));
+        let Value::Struct(fields) = parse(&mut text.as_bytes().to_vec()).unwrap() else {
+            panic!("an object")
+        };
+        let Value::List(values) = &fields[0].1 else { panic!("a list") };
+        let digits = Value::Number("99999999999999999999".to_owned());
+        assert_eq!(values[3].get("b"), Some(&digits));
+        // The place of a mistake behind such a number is its own.
+        let (rows, _) = read(b"{\"a\": 123456789012345678901, \"b\" 1}\n");
+        let want = "the line is not valid JSON: expected `:` at character 34";
+        assert_eq!(rows, [Err(want.to_owned())]);
     }
 
     #[test]

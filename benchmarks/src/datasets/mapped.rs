@@ -16,7 +16,12 @@
 //! unit = "unit"
 //! version = "version"
 //! pictures = [{ column = "image", kind = "base64" }]   # or "path", or "bytes"
+//! optional_pictures = true          # else every question must have one
 //! ```
+//!
+//! Decisions:
+//! - Where pictures are named, a question without any is a bad row unless `optional_pictures` says otherwise: a picture
+//!   that was lost on the way is the usual reason, and a model that is asked without it guesses, which no accuracy shows.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,6 +70,9 @@ struct Spec {
     unit: Option<Spanned<String>>,
     version: Option<Spanned<String>>,
     pictures: Vec<Picture>,
+    /// True if questions without a picture are asked as they are.
+    #[serde(default)]
+    optional_pictures: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -208,8 +216,11 @@ impl Meaning for Mapping {
             images.extend(row.pictures(column, picture.kind)?);
         }
         // One picture may stand in any of several columns, and there must be one.
-        if let (true, Some(first)) = (images.is_empty(), spec.pictures.first()) {
-            images = Row::some(images, first.column.get_ref())?;
+        if let (true, Some(first)) = (images.is_empty() && !spec.optional_pictures, spec.pictures.first()) {
+            let column = first.column.get_ref();
+            images = Row::some(images, column).map_err(|fault| {
+                fault.hint("`optional_pictures = true` in the mapping asks such questions as they are")
+            })?;
         }
         let sample = Sample {
             id: match &spec.id {
@@ -337,6 +348,24 @@ mod tests {
     }
 
     #[test]
+    fn questions_without_a_picture_are_read_where_the_mapping_allows_them() {
+        let spec = format!("{SPEC}optional_pictures = true\n");
+        let folder = tempfile::tempdir().unwrap();
+        image::RgbImage::new(2, 3).save(folder.path().join("a.png")).unwrap();
+        let path = folder.path().join("set.tsv");
+        let rows = "7\tWhich?\tB\tone\ttwo\tL3\ta.png\n8\tWhat?\t5\t\t\t\t\n";
+        std::fs::write(&path, format!("n\tq\ta\tA\tB\td\tp\n{rows}")).unwrap();
+        let samples: Vec<Sample> =
+            open(&mapping(&spec).unwrap(), &path).unwrap().map(Result::unwrap).collect();
+        let counts: Vec<usize> = samples.iter().map(|sample| sample.images.len()).collect();
+        assert_eq!(counts, [1, 0]);
+        // A picture that is named must be there all the same.
+        std::fs::write(&path, "n\tq\ta\tA\tB\td\tp\n7\tWhich?\tB\tone\ttwo\tL3\tb.png\n").unwrap();
+        let lost = open(&mapping(&spec).unwrap(), &path).unwrap().next().unwrap();
+        assert!(synergy_hint::text(&lost.unwrap_err()).contains("b.png` is missing"));
+    }
+
+    #[test]
     fn a_missing_picture_is_an_error_with_file_row_and_column() {
         let tsv = "n\tq\ta\tA\tB\td\tp\n7\tWhich?\tB\tone\ttwo\tL3\tb.png\n";
         let message = synergy_hint::text(&read(SPEC, "set.tsv", tsv).unwrap_err());
@@ -344,6 +373,12 @@ mod tests {
         assert!(message.contains("b.png` is missing\nhint: paths begin at `"), "{message}");
         let tsv = "n\tq\ta\tA\tB\td\tp\n7\tWhich?\tB\tone\ttwo\tL3\t\n";
         let message = synergy_hint::text(&read(SPEC, "set.tsv", tsv).unwrap_err());
-        assert!(message.contains("row 1, column `p`: there is no picture\nhint: "), "{message}");
+        assert!(
+            message.ends_with(
+                "row 1, column `p`: there is no picture\n\
+                 hint: `optional_pictures = true` in the mapping asks such questions as they are"
+            ),
+            "{message}"
+        );
     }
 }

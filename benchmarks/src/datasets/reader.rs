@@ -13,12 +13,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use synergy_hint::hint;
+use synergy_hint::{Rendered, hint};
 
 use crate::datasets::fault::{Checked, Fault};
 use crate::datasets::row::{Kinds, Layout, Meaning, Row, RowFile};
 use crate::datasets::value::Rows;
 use crate::sample::Sample;
+use crate::stored::Origin;
 
 /// A row that is not a sample, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,22 @@ pub struct Skipped {
     pub cause: String,
     /// One line on what may help.
     pub hint: String,
+}
+
+impl Skipped {
+    /// Makes an entry of a question that was read but cannot be asked, for the reason `error`; `None` if it was not read
+    /// from a row.
+    pub fn of(sample: &Sample, error: &anyhow::Error) -> Option<Skipped> {
+        let Origin { file, row } = sample.origin.as_ref()?;
+        let Rendered { causes, hints } = synergy_hint::render(error);
+        Some(Skipped {
+            file: file.to_path_buf(),
+            row: *row,
+            column: String::new(),
+            cause: causes.join("; "),
+            hint: hints.join("; "),
+        })
+    }
 }
 
 impl fmt::Display for Skipped {
@@ -168,7 +185,8 @@ impl Reader {
     }
 
     fn sample(&mut self, row: &Row) -> Checked<Sample> {
-        let sample = self.meaning.sample(row)?;
+        let mut sample = self.meaning.sample(row)?;
+        sample.origin = Some(row.origin());
         let mut key = [0; 16];
         key.copy_from_slice(&blake3::hash(sample.id.as_bytes()).as_bytes()[..16]);
         let path = &row.file.path;

@@ -22,7 +22,7 @@ use crate::datasets::tsv::Tsv;
 use crate::datasets::value::{Cells, Rows, Value, shown};
 use crate::difficulty::Level;
 use crate::sample::{Details, ImageSource, Sample};
-use crate::stored::{self, At, Cell, Place};
+use crate::stored::{self, At, Cell, Origin, Place};
 
 /// How the cells of a column hold pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -158,6 +158,11 @@ impl stored::Source for RowFile {
 impl Row {
     pub(super) fn new(file: Arc<RowFile>, number: u64, number_overall: u64, cells: Cells) -> Row {
         Row { file, number, number_overall, cells, pictures: RefCell::default() }
+    }
+
+    /// Returns where the row stands.
+    pub(super) fn origin(&self) -> Origin {
+        Origin { file: Arc::clone(&self.file.path), row: self.number }
     }
 
     /// Returns the value of a column; an empty one if there is no such column.
@@ -372,8 +377,7 @@ impl Row {
     }
 
     fn cell(&self, column: &str, at: At) -> ImageSource {
-        let file = Arc::clone(&self.file.path);
-        let place = Place { file, row: self.number, column: Arc::from(column) };
+        let place = Place { origin: self.origin(), column: Arc::from(column) };
         ImageSource::Cell(Box::new(Cell { place, at, source: Arc::clone(&self.file) as _ }))
     }
 

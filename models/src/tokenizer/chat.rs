@@ -8,14 +8,21 @@
 //! change ids or text and are refused when on. The rest (`add_prefix_space`, `add_bos_token`,
 //! `errors`, `model_max_length`, `tokenizer_class`, ..) changes nothing for a `tokenizer.json` of this
 //! family and is only written back when the checkpoint is saved again.
+//!
+//! Templates are Jinja as the reference renders it: blocks trimmed, `break` and `continue`, methods of Python's texts, and
+//! the tag `generation`, which marks what the assistant says for trainers that learn from it alone and renders what it
+//! holds.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, from_args};
 use minijinja::{Environment, ErrorKind, State, Value, context};
+use regex::{Captures, Regex};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
@@ -205,6 +212,7 @@ impl TokenizerConfig {
         });
         // As Jinja2 reads it: line ends of any system are `\n`.
         let text = self.chat_template.replace("\r\n", "\n").replace('\r', "\n");
+        let text = without_generation(&text).into_owned();
         environment.add_template_owned("chat", text).map_err(|e| {
             anyhow!(hint!(
                 ("chat template in `{}` does not parse: {e}", self.template_file),
@@ -251,6 +259,23 @@ impl ChatTemplate {
             ))
         })
     }
+}
+
+/// Puts blocks of `with` in the place of blocks of `generation`, which minijinja does not know: either renders what it
+/// holds, in a scope of its own, and both cut white space as their signs say. Comments, expressions and raw text stay.
+fn without_generation(template: &str) -> Cow<'_, str> {
+    static TAGS: LazyLock<Regex> = LazyLock::new(|| {
+        const TAGS: &str = r"(?xs) \{\# .*? \#\} | \{\{ .*? \}\}
+            | \{% [-+]? \s* raw \s* [-+]? %\} .*? \{% [-+]? \s* endraw \s* [-+]? %\}
+            | (?<open> \{% [-+]? \s* (?:end)? ) generation (?<close> \s* [-+]? %\})";
+        Regex::new(TAGS).expect("a valid pattern")
+    });
+    TAGS.replace_all(template, |found: &Captures<'_>| {
+        match (found.name("open"), found.name("close")) {
+            (Some(open), Some(close)) => format!("{}with{}", open.as_str(), close.as_str()),
+            _ => found[0].to_owned(),
+        }
+    })
 }
 
 /// Reads a file of the checkpoint.
@@ -439,6 +464,32 @@ pub(super) mod tests {
         let template = "{% if tools is none and documents is none %}\r\n  {# why #}\r\n  \
                         {%- set x = 1 %}\r\n\t{% if x %}\r\n a\r\n{% endif %}{% endif %}";
         assert_eq!(render(template, &[(); 0]).unwrap(), " a\n");
+    }
+
+    #[test]
+    fn a_template_may_mark_what_is_generated() {
+        for (template, want) in [
+            ("a{% generation %}b{% endgeneration %}c", "abc"),
+            ("a {%- generation -%} b {%- endgeneration +%}\nc", "ab\nc"),
+            // Lines that hold a block alone leave no trace, as for any block.
+            ("a\n  {% generation %}\nb\n  {% endgeneration %}\nc", "a\nb\nc"),
+            ("{% generation %}{{ messages[0].role }}{% endgeneration %}", "user"),
+            // A scope of its own, as in the reference.
+            ("{% set x = 1 %}{% generation %}{% set x = 2 %}{% endgeneration %}{{ x }}", "1"),
+            ("{# {% generation %} #}{{ '{% generation %}' }}", "{% generation %}"),
+            ("{% raw %}{% generation %}{% endraw %}", "{% generation %}"),
+        ] {
+            assert_eq!(render(template, &[Message::user(0, "hi")]).unwrap(), want, "{template}");
+        }
+        let open = render("{% generation %}", &[(); 0]).unwrap_err();
+        names_file_and_cause(&open, "tokenizer_config.json", "not parse: syntax error");
+    }
+
+    #[test]
+    fn a_loop_of_a_template_may_end_early_and_go_on() {
+        let loops = "{% for k in [1, 2, 3, 4] %}{% if k == 1 %}{% continue %}{% endif %}\
+                     {% if k == 4 %}{% break %}{% endif %}{{ k }}{% endfor %}";
+        assert_eq!(render(loops, &[(); 0]).unwrap(), "23");
     }
 
     #[test]

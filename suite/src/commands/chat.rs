@@ -12,7 +12,6 @@ use image::RgbImage;
 use synergy_benchmarks::seed::Seed;
 use synergy_hint::{Explain as _, Hinted, hint};
 use synergy_models::generate::{Sampling, generate_with};
-use synergy_models::image::read_picture;
 use synergy_models::tokenizer::Message;
 
 use crate::commands::arguments::ModelArgs;
@@ -70,7 +69,8 @@ fn unwritten() -> Hinted {
 }
 
 pub(super) fn run(args: &ChatArgs) -> Result<u8> {
-    let pictures = args.image.iter().map(|path| read_picture(path)).collect::<Result<Vec<_>>>()?;
+    let pictures = args.image.iter().map(|path| synergy_picture::read(path));
+    let pictures = pictures.collect::<Result<Vec<_>>>()?;
     let opened = args.model.open()?;
     let asked = &args.sampling;
     let mut sampling = opened.checkpoint.sampling(asked.max_new_tokens);

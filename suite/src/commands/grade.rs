@@ -79,10 +79,12 @@ fn grade_lines(grader: Grader, input: impl BufRead, mut output: impl Write) -> R
     for (index, line) in input.lines().enumerate() {
         let line =
             line.explain(|| hint!("failed to read standard input", "lines are UTF-8 text"))?;
+        // Some editors and tables begin a file with a byte order mark.
+        let line = if index == 0 { line.trim_start_matches('\u{feff}') } else { line.as_str() };
         if line.trim().is_empty() {
             continue;
         }
-        let asked: Request = serde_json::from_str(&line).explain(|| {
+        let asked: Request = serde_json::from_str(line).explain(|| {
             hint!(("line {} cannot be graded", index + 1), "a line is like {{\"gold\": \"3\", \"response\": \"\\\\boxed{{3}}\", \"choices\": [\"3\", \"4\"]}}")
         })?;
         let target = Target {
@@ -107,7 +109,7 @@ mod tests {
     #[test]
     fn lines_are_graded_in_order_and_a_bad_one_is_named() {
         let input = concat!(
-            "{\"gold\": \"1/2\", \"response\": \"so \\\\boxed{0.5}\"}\n\n",
+            "\u{feff}{\"gold\": \"1/2\", \"response\": \"so \\\\boxed{0.5}\"}\n\n",
             "{\"gold\": \"B\", \"response\": \"no idea\", \"choices\": [\"1\", \"2\"]}\n",
             "{\"gold\": \"3\", \"response\": \"\\\\boxed{3}\", \"finished\": false}\n",
         );

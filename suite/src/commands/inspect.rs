@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use synergy_models::batch::{TokenBatch, index};
-use synergy_models::checkpoint::Encoded;
-use synergy_models::image::read_picture;
+use synergy_models::checkpoint::{Checkpoint, Encoded};
 use synergy_models::qwen2_5_vl::rope::{Position, rope_index};
 use synergy_models::tokenizer::{Message, Tokenizer};
 
@@ -99,13 +99,8 @@ fn inspect(
     raw: bool,
     top: usize,
 ) -> Result<Receipt> {
-    let pictures = images.iter().map(|path| read_picture(path)).collect::<Result<Vec<_>>>()?;
     let checkpoint = &model.checkpoint;
-    let encoded = if raw {
-        checkpoint.encode_raw(prompt.to_owned(), &pictures)?
-    } else {
-        checkpoint.encode(&[Message::user_marked(pictures.len(), prompt)?], &pictures)?
-    };
+    let (pictures, encoded) = encode(checkpoint, images, prompt, raw)?;
     let grids: Vec<_> = encoded.patches.iter().map(|p| p.grid).collect();
     let positions = rope_index(&encoded.input_ids, &grids, &checkpoint.config)?;
     let top = next(model, &encoded, &positions, top)?;
@@ -131,6 +126,23 @@ fn inspect(
         input_ids: encoded.input_ids,
         top,
     })
+}
+
+/// Reads the pictures in `images` and makes of them and of `prompt` what the model is given.
+fn encode(
+    checkpoint: &Checkpoint,
+    images: &[PathBuf],
+    prompt: &str,
+    raw: bool,
+) -> Result<(Vec<RgbImage>, Encoded)> {
+    let pictures = images.iter().map(|path| synergy_picture::read(path));
+    let pictures = pictures.collect::<Result<Vec<_>>>()?;
+    let encoded = if raw {
+        checkpoint.encode_raw(prompt.to_owned(), &pictures)?
+    } else {
+        checkpoint.encode(&[Message::user_marked(pictures.len(), prompt)?], &pictures)?
+    };
+    Ok((pictures, encoded))
 }
 
 /// Finds the `top` most probable tokens after `encoded`; of equals the one with the smaller id comes first.
@@ -226,4 +238,66 @@ fn token_lines(receipt: &Receipt, tokenizer: &Tokenizer) -> Vec<String> {
         start = end;
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+    use synergy_benchmarks::datasets::mapped::{self, Mapping};
+
+    use crate::recipe::PromptSpec;
+    use crate::train::engine::Question;
+    use crate::train::sequence::Prompter;
+
+    const PARITY: &str =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/parity/fixtures/processor");
+    const MAPPING: &str = "benchmark = \"mine\"\nquestion = \"q\"\nanswer = \"a\"\n\
+                           pictures = [{ column = \"path\", kind = \"path\" }, { column = \"cell\", kind = \"base64\" }]\n";
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/base/nano")))
+            .unwrap()
+    }
+
+    /// Every kind of picture file that the reference was recorded on.
+    fn pictures() -> Vec<PathBuf> {
+        let files = std::fs::read_dir(PARITY).unwrap().map(|entry| entry.unwrap().path());
+        let is_picture = |path: &PathBuf| {
+            path.extension().is_some_and(|end| end == "png" || end == "jpg")
+        };
+        let mut pictures: Vec<PathBuf> = files.filter(is_picture).collect();
+        pictures.sort();
+        pictures
+    }
+
+    #[test]
+    fn a_model_is_given_the_same_by_inspect_and_by_an_evaluation() {
+        const TEXT: &str = "What is this?";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.jsonl");
+        let row = |picture: &PathBuf| {
+            let cell = BASE64_STANDARD.encode(std::fs::read(picture).unwrap());
+            serde_json::json!({ "q": TEXT, "a": "4", "path": picture, "cell": cell }).to_string()
+        };
+        let pictures = pictures();
+        assert_eq!(pictures.len(), 14);
+        let rows: Vec<String> = pictures.iter().map(row).collect();
+        std::fs::write(&path, rows.join("\n")).unwrap();
+        let mapping = Mapping::parse(MAPPING, Path::new("map.toml")).unwrap();
+        let Checkpoint { config, tokenizer, processor, .. } = checkpoint();
+        let prompt = PromptSpec { suffix: String::new(), verbose_suffix: String::new() };
+        let prompter = Prompter { config, tokenizer, processor, prompt };
+        let checkpoint = checkpoint();
+        let mut samples = mapped::open(&mapping, &path).unwrap();
+        for picture in pictures {
+            let sample = samples.next().unwrap().unwrap();
+            let question = Question::of_text(&prompter, sample, TEXT).unwrap();
+            let images = [picture.clone(), picture.clone()];
+            let (_, encoded) = encode(&checkpoint, &images, TEXT, false).unwrap();
+            assert!(question.patches == encoded.patches, "{}: tensors differ", picture.display());
+            assert_eq!(question.input_ids, encoded.input_ids, "{}", picture.display());
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //!
 //! Does not judge answers, nor know why they are asked for.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::{Generated, Sampling};
@@ -43,7 +43,8 @@ impl Question {
     /// See [`Question::new`].
     pub fn of_text(prompter: &Prompter, sample: Sample, text: &str) -> Result<Question> {
         let patches = prompter.patches(&sample)?;
-        let input_ids = prompter.prompt_ids(text, &patches)?;
+        let input_ids =
+            prompter.prompt_ids(text, &patches).with_context(|| sample.title())?;
         Ok(Question { sample, input_ids, patches, position_gap: 0 })
     }
 }

@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use synergy_benchmarks::families::{Family, MAX_HOPS, NUM_CELLS, Split};
@@ -95,9 +95,13 @@ impl Prompter {
     /// Patches of each picture of a sample.
     ///
     /// # Errors
-    /// If a picture cannot be read.
+    /// If a picture cannot be read or is too thin; the error names the picture, the question and its row.
     pub fn patches(&self, sample: &Sample) -> Result<Vec<Patches>> {
-        sample.load_images()?.iter().map(|picture| self.processor.patches(picture)).collect()
+        let pictures = sample.load_images()?;
+        let patches = pictures.iter().zip(&sample.images).map(|(picture, source)| {
+            self.processor.patches(picture).with_context(|| sample.picture_title(source))
+        });
+        patches.collect()
     }
 
     /// The answer to a question with these traces, written in `register`.

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of rewards, nor where the answers come from; the update itself is pretraining's.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rand::seq::SliceRandom;
 use synergy_benchmarks::seed::Seed;
 use synergy_hint::hint;
@@ -66,13 +66,14 @@ pub fn batch(
             let sample = example.sample(pool)?;
             let turn = (prompter.text(&sample, true), example.answer.clone());
             let patches = prompter.patches(&sample)?;
-            let mut sequence =
-                prompter.conversation(&[turn], patches, spec.position_gap_max, rng)?;
+            let mut sequence = prompter
+                .conversation(&[turn], patches, spec.position_gap_max, rng)
+                .with_context(|| sample.title())?;
             sequence.truncate(spec.max_length.unwrap_or(usize::MAX));
             ensure!(
                 !sequence.predictions.is_empty(),
                 hint!(
-                    ("question `{}` alone has more than max_length tokens", sample.id),
+                    ("{} alone has more than max_length tokens", sample.title()),
                     "a longer max_length, or smaller pictures"
                 )
             );

@@ -1,20 +1,31 @@
-//! Picture files to 8-bit RGB, as the reference's loader and Pillow's `convert("RGB")` make it.
+//! Picture files to 8-bit RGB: the one decoder, which evaluation, training, `chat` and `inspect` share.
 //!
-//! Does not know models or sizes they want. What is done to a file, in order:
+//! Does not know models or sizes they want, nor which question a picture belongs to. What is done to a file, in order:
 //! 1. The header is checked against limits before memory is taken.
-//! 2. Alpha is dropped (a transparent pixel keeps the color stored under it), also that of palettes
-//!    and of a transparent color; 1, 2 and 4-bit gray is stretched to 0..=255; of 16-bit color the
-//!    high byte counts, but 16-bit gray is clipped at 255, which is what Pillow does to it.
-//! 3. The picture is turned as its EXIF orientation says.
+//! 2. Every channel becomes one of 8 bits: 1, 2 and 4-bit gray is stretched to 0..=255; of 16-bit color the high byte
+//!    counts, but 16-bit gray is clipped at 255, which is what Pillow's `convert("RGB")` does to it.
+//! 3. RGBA is put on white. Any other transparency is dropped, and a transparent pixel keeps the color stored under it:
+//!    gray with alpha, palettes with transparent colors, one transparent color.
+//! 4. The picture is turned as its EXIF orientation says.
 //!
-//! Color profiles and gamma are ignored, as there. An orientation that stands only in XMP is ignored
-//! too, which Pillow would follow.
+//! Decisions:
+//! - The peers do not agree on alpha. `qwen-vl-utils` (the published model's own loader, also VLMEvalKit's and verl's) and
+//!   vLLM put RGBA on white; `load_image` of transformers, SGLang, EasyR1 and LLaMA-Factory drop alpha, and so turn
+//!   a drawing in black on nothing into a black picture. White is put where both `qwen-vl-utils` and vLLM put it; since
+//!   June 2026 vLLM alone (#44974) puts any other transparency on white too.
+//! - EXIF: transformers turns and so does vLLM since then, `qwen-vl-utils` and SGLang do not. A person who wrote or
+//!   reads a question sees the picture turned, so it is turned.
+//! - A JPEG that is cut short is refused, as by Pillow; its decoder here would paint what is missing gray.
+//! - Color profiles and gamma are ignored, as by the peers. An orientation that stands only in XMP is ignored
+//!   too, which Pillow would follow.
+//! - Only the two decoders that are named here are called, so that a picture is the same whichever formats of the
+//!   crate `image` another part of a build switches on.
 
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 use synergy_hint::hint;
@@ -28,25 +39,37 @@ const SIDE_MAX: u32 = 32_768;
 /// The largest size of a decoded picture and of a file, in bytes.
 const BYTES_MAX: u64 = 512 * 1024 * 1024;
 
+/// Types of color in the header of a PNG.
+const GRAY: u8 = 0;
+const RGB: u8 = 2;
+const RGBA: u8 = 6;
+
 /// Reads the picture in the file `path`, as RGB.
 ///
 /// # Errors
-/// If the file cannot be read; see also [`decode_picture`].
-pub fn read_picture(path: &Path) -> Result<RgbImage> {
-    let name = path.display().to_string();
-    let bytes = read(path).with_context(|| format!("failed to read picture `{name}`"))?;
-    decode_picture(&bytes, &name)
+/// If the file cannot be read; see also [`decode`]. The error names the file.
+pub fn read(path: &Path) -> Result<RgbImage> {
+    let picture = bytes(path).and_then(|bytes| decode(&bytes));
+    picture.with_context(|| format!("failed to read picture `{}`", path.display()))
 }
 
-/// Decodes `bytes`, a PNG or a JPEG, to RGB; errors call the picture `name`.
+/// Encodes `picture` as a PNG file in memory: upright, 8-bit RGB, without alpha, so that whoever decodes it sees what
+/// was decoded here.
 ///
 /// # Errors
-/// If `bytes` are not such a picture, are damaged or cut short, or the picture is larger than the limits.
-pub fn decode_picture(bytes: &[u8], name: &str) -> Result<RgbImage> {
-    decode(bytes).with_context(|| format!("failed to read picture `{name}`"))
+/// If the picture has no pixels.
+pub fn to_png(picture: &RgbImage) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let written = picture.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png);
+    written.context("failed to encode a picture as PNG")?;
+    Ok(bytes)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+/// Reads a picture file, still encoded. The error does not name it.
+///
+/// # Errors
+/// If the file cannot be read, or is larger than any picture.
+pub fn bytes(path: &Path) -> Result<Vec<u8>> {
     let open = || -> std::io::Result<(File, u64)> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
@@ -67,7 +90,11 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn decode(bytes: &[u8]) -> Result<RgbImage> {
+/// Decodes `bytes`, a PNG or a JPEG, to RGB. The error does not name the picture, which only the caller knows.
+///
+/// # Errors
+/// If `bytes` are not such a picture, are damaged or cut short, or the picture is larger than the limits.
+pub fn decode(bytes: &[u8]) -> Result<RgbImage> {
     let format = match image::guess_format(bytes) {
         Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => format,
         Ok(format) => bail!(hint!("{format:?} pictures are not supported", "convert it to PNG")),
@@ -101,8 +128,12 @@ fn decode(bytes: &[u8]) -> Result<RgbImage> {
     );
     let decoded = DynamicImage::from_decoder(decoder).map_err(explain)?;
     // Bit depth and color type of the header, which always comes first.
-    let is_gray16 = format == ImageFormat::Png && bytes.get(24..26) == Some(&[16, 0]);
-    let mut picture = DynamicImage::ImageRgb8(to_rgb(decoded, is_gray16)?);
+    let (depth, color) = match bytes.get(24..26) {
+        Some(&[depth, color]) if format == ImageFormat::Png => (depth, color),
+        _ => (8, RGB),
+    };
+    let picture = to_rgb(decoded, depth == 16 && color == GRAY, color == RGBA)?;
+    let mut picture = DynamicImage::ImageRgb8(picture);
     picture.apply_orientation(orientation);
     Ok(picture.into_rgb8())
 }
@@ -120,19 +151,21 @@ fn explain(error: ImageError) -> anyhow::Error {
     }
 }
 
-/// Drops alpha and converts every channel to 8 bits. `is_gray16` says that the file holds 16-bit gray, perhaps
-/// with a transparent level, for which the decoder adds an alpha channel.
-fn to_rgb(picture: DynamicImage, is_gray16: bool) -> Result<RgbImage> {
+/// Converts every channel to 8 bits and takes alpha away. `is_gray16` says that the file holds 16-bit gray, perhaps
+/// with a transparent level, for which the decoder adds an alpha channel; `on_white` that alpha is the file's own.
+fn to_rgb(picture: DynamicImage, is_gray16: bool, on_white: bool) -> Result<RgbImage> {
     let (width, height) = (picture.width(), picture.height());
     let high = |value: u16| (value >> 8) as u8;
     let gray = |value: u16| if is_gray16 { value.min(255) as u8 } else { high(value) };
+    let flat = |[r, g, b, a]: [u8; 4]| {
+        let over = |level| if on_white { over_white(level, a) } else { level };
+        [r, g, b].map(over)
+    };
     let pixels: Vec<u8> = match picture {
         DynamicImage::ImageRgb8(picture) => return Ok(picture),
         DynamicImage::ImageLuma8(picture) => picture.pixels().flat_map(|p| [p.0[0]; 3]).collect(),
         DynamicImage::ImageLumaA8(picture) => picture.pixels().flat_map(|p| [p.0[0]; 3]).collect(),
-        DynamicImage::ImageRgba8(picture) => {
-            picture.pixels().flat_map(|p| [p.0[0], p.0[1], p.0[2]]).collect()
-        }
+        DynamicImage::ImageRgba8(picture) => picture.pixels().flat_map(|p| flat(p.0)).collect(),
         DynamicImage::ImageLuma16(picture) => {
             picture.pixels().flat_map(|p| [gray(p.0[0]); 3]).collect()
         }
@@ -141,11 +174,22 @@ fn to_rgb(picture: DynamicImage, is_gray16: bool) -> Result<RgbImage> {
         }
         DynamicImage::ImageRgb16(picture) => picture.pixels().flat_map(|p| p.0.map(high)).collect(),
         DynamicImage::ImageRgba16(picture) => {
-            picture.pixels().flat_map(|p| [p.0[0], p.0[1], p.0[2]].map(high)).collect()
+            picture.pixels().flat_map(|p| flat(p.0.map(high))).collect()
         }
-        other => bail!("pixels of type {:?} are not supported", other.color()),
+        other => bail!(hint!(
+            ("pixels of type {:?} are not supported", other.color()),
+            "convert it to PNG with 8 bits a channel"
+        )),
     };
     RgbImage::from_raw(width, height, pixels).context("fewer pixels than the header says")
+}
+
+/// Mixes a level with white by its alpha, in the integers with which Pillow pastes under a mask: the quotient by 255,
+/// rounded to the nearest.
+fn over_white(level: u8, alpha: u8) -> u8 {
+    let (level, alpha) = (u32::from(level), u32::from(alpha));
+    let sum = 255 * (255 - alpha) + level * alpha + 128;
+    (((sum >> 8) + sum) >> 8) as u8
 }
 
 /// Finds the orientation in the `eXIf` chunk of `png`. The decoder finds it before the pixels only, but it
@@ -195,6 +239,10 @@ mod tests {
 
     fn picture(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| Rgb([(9 * x) as u8, (13 * y) as u8, 77]))
+    }
+
+    fn picture_of(color: [u8; 3]) -> RgbImage {
+        RgbImage::from_pixel(3, 2, Rgb(color))
     }
 
     fn encode(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
@@ -249,26 +297,59 @@ mod tests {
     }
 
     fn first(bytes: &[u8]) -> [u8; 3] {
-        decode_picture(bytes, "test").unwrap().get_pixel(0, 0).0
+        decode(bytes).unwrap().get_pixel(0, 0).0
     }
 
     #[track_caller]
     fn refused(bytes: &[u8], cause: &str) {
-        let result = decode_picture(bytes, "some.png").map(|picture| picture.dimensions());
+        let result = decode(bytes).map(|picture| picture.dimensions());
         let error = synergy_hint::text(&result.unwrap_err());
         let lines: Vec<_> = error.lines().collect();
         let [line, hint] = lines[..] else { panic!("{error}") };
-        assert!(line.starts_with("failed to read picture `some.png`: "), "{error}");
         assert!(line.contains(cause) && hint.starts_with("hint: "), "{error}");
     }
 
     #[test]
-    fn alpha_is_dropped_and_the_color_under_it_stays() {
-        let color = Rgba([1, 200, 30, 0]);
-        let picture = DynamicImage::ImageRgba8(ImageBuffer::from_pixel(3, 2, color));
-        assert_eq!(first(&encode(&picture, ImageFormat::Png)), [1, 200, 30]);
+    fn color_with_alpha_is_put_on_white() {
+        let pixel = |color| {
+            let picture = DynamicImage::ImageRgba8(ImageBuffer::from_pixel(3, 2, Rgba(color)));
+            first(&encode(&picture, ImageFormat::Png))
+        };
+        assert_eq!(pixel([1, 200, 30, 255]), [1, 200, 30]);
+        assert_eq!(pixel([1, 200, 30, 0]), [255; 3]);
+        // 255 x (255 - 128) + level x 128, over 255: 127.5 is 128, 227.39 and 142.06.
+        assert_eq!(pixel([1, 200, 30, 128]), [128, 227, 142]);
+        let deep = Rgba([0x01FF, 0xC8FF, 0x1EFF, 0x80FF]);
+        let picture = DynamicImage::ImageRgba16(ImageBuffer::from_pixel(3, 2, deep));
+        assert_eq!(first(&encode(&picture, ImageFormat::Png)), [128, 227, 142]);
+    }
+
+    #[test]
+    fn mixing_with_white_is_the_quotient_rounded_to_the_nearest() {
+        for (level, alpha) in (0..=255_u8).flat_map(|level| (0..=255).map(move |a| (level, a))) {
+            let (l, a) = (f64::from(level), f64::from(alpha));
+            let want = (255.0 * (255.0 - a) + l * a) / 255.0;
+            assert_eq!(f64::from(over_white(level, alpha)), want.round(), "{level} {alpha}");
+        }
+    }
+
+    #[test]
+    fn other_transparency_is_dropped_and_the_color_under_it_stays() {
         let picture = DynamicImage::ImageLumaA8(ImageBuffer::from_pixel(3, 2, LumaA([90, 3])));
         assert_eq!(first(&encode(&picture, ImageFormat::Png)), [90; 3]);
+        // One transparent color, for which the decoder adds alpha.
+        let color = picture_of([1, 200, 30]);
+        let transparent = chunk(b"tRNS", &[0, 1, 0, 200, 0, 30]);
+        assert_eq!(first(&with_chunk(&png(color), &transparent, false)), [1, 200, 30]);
+    }
+
+    #[test]
+    fn what_is_encoded_is_seen_again_as_it_was() {
+        let bytes = to_png(&picture(7, 4)).unwrap();
+        assert_eq!(decode(&bytes).unwrap(), picture(7, 4));
+        // Depth and type of color.
+        assert_eq!(bytes[24..26], [8, RGB]);
+        assert!(to_png(&RgbImage::new(0, 3)).is_err());
     }
 
     #[test]
@@ -285,9 +366,6 @@ mod tests {
         assert_eq!(first(&png(picture)), [0x12; 3]);
         let pixel = Rgb([0x01FF, 0x80, 0xFFFF]);
         let picture = DynamicImage::ImageRgb16(ImageBuffer::from_pixel(3, 2, pixel));
-        assert_eq!(first(&png(picture)), [1, 0, 255]);
-        let pixel = Rgba([0x01FF, 0x80, 0xFFFF, 3]);
-        let picture = DynamicImage::ImageRgba16(ImageBuffer::from_pixel(3, 2, pixel));
         assert_eq!(first(&png(picture)), [1, 0, 255]);
     }
 
@@ -320,16 +398,16 @@ mod tests {
         for (turned, orientation) in turned.iter().zip(1..) {
             let chunk = chunk(b"eXIf", &exif(orientation));
             for late in [false, true] {
-                let found = decode_picture(&with_chunk(&bytes, &chunk, late), "test").unwrap();
+                let found = decode(&with_chunk(&bytes, &chunk, late)).unwrap();
                 assert_eq!(found, *turned, "orientation {orientation}, late: {late}");
             }
         }
         for unusable in [exif(0), exif(9), b"MM".to_vec()] {
             let bytes = with_chunk(&bytes, &chunk(b"eXIf", &unusable), false);
-            assert_eq!(decode_picture(&bytes, "test").unwrap(), upright);
+            assert_eq!(decode(&bytes).unwrap(), upright);
         }
-        let plain = decode_picture(&jpeg(), "test").unwrap();
-        let found = decode_picture(&with_exif(&jpeg(), 8, &[]), "test").unwrap();
+        let plain = decode(&jpeg()).unwrap();
+        let found = decode(&with_exif(&jpeg(), 8, &[])).unwrap();
         assert_eq!(found, rotate270(&plain));
     }
 
@@ -338,7 +416,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("picture.jpg");
         fs::write(&path, png(picture(5, 4))).unwrap();
-        assert_eq!(read_picture(&path).unwrap(), picture(5, 4));
+        assert_eq!(read(&path).unwrap(), picture(5, 4));
     }
 
     #[test]
@@ -357,7 +435,7 @@ mod tests {
         }
         // A thumbnail has an end of its own.
         let jpeg = with_exif(&jpeg, 1, &jpeg);
-        assert!(decode_picture(&jpeg, "test").is_ok());
+        assert!(decode(&jpeg).is_ok());
         for keep in 3..jpeg.len() {
             refused(&jpeg[..keep], "");
         }
@@ -375,7 +453,7 @@ mod tests {
             let mut damaged = jpeg();
             damaged[at] ^= 0x10;
             // Compressed pixels have no checksum: some damage is another picture.
-            drop(decode_picture(&damaged, "test"));
+            drop(decode(&damaged));
         }
     }
 
@@ -399,7 +477,7 @@ mod tests {
         File::create(&huge).unwrap().set_len(BYTES_MAX + 1).unwrap();
         let absent = folder.path().join("absent.png");
         for (path, cause) in [(&*huge, "bytes are too many"), (folder.path(), ""), (&*absent, "")] {
-            let error = synergy_hint::text(&read_picture(path).unwrap_err());
+            let error = synergy_hint::text(&read(path).unwrap_err());
             let (line, hint) = error.split_once('\n').unwrap();
             let name = path.display().to_string();
             assert!(line.contains(&name) && line.contains(cause), "{error}");
