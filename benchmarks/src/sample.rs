@@ -159,7 +159,9 @@ impl Sample {
     /// See [`ImageSource::load`]; the error names the question's row too.
     pub fn load_images(&self) -> Result<Vec<RgbImage>> {
         let named = |source: &ImageSource| {
-            source.pixels().with_context(|| format!("failed to read {}", self.picture_title(source)))
+            source
+                .pixels()
+                .with_context(|| format!("failed to read {}", self.picture_title(source)))
         };
         self.images.iter().map(named).collect()
     }

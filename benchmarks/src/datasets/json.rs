@@ -473,7 +473,8 @@ mod tests {
 
     #[test]
     fn a_number_that_is_set_aside_is_put_back_in_its_own_place() {
-        let text = r#"{"a NaN \" 1": [1, NaN, 2.5, {"b": 99999999999999999999}], "c": 7, "d": "NaN"}"#;
+        let text =
+            r#"{"a NaN \" 1": [1, NaN, 2.5, {"b": 99999999999999999999}], "c": 7, "d": "NaN"}"#;
         let (rows, end) = read(format!("[{text}, {text}]").as_bytes());
         // The comparison rounds.
         let want = serde_json::json!({

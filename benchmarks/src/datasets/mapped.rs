@@ -216,10 +216,14 @@ impl Meaning for Mapping {
             images.extend(row.pictures(column, picture.kind)?);
         }
         // One picture may stand in any of several columns, and there must be one.
-        if let (true, Some(first)) = (images.is_empty() && !spec.optional_pictures, spec.pictures.first()) {
+        if let (true, Some(first)) =
+            (images.is_empty() && !spec.optional_pictures, spec.pictures.first())
+        {
             let column = first.column.get_ref();
             images = Row::some(images, column).map_err(|fault| {
-                fault.hint("`optional_pictures = true` in the mapping asks such questions as they are")
+                fault.hint(
+                    "`optional_pictures = true` in the mapping asks such questions as they are",
+                )
             })?;
         }
         let sample = Sample {

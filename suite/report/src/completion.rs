@@ -14,7 +14,9 @@ use synergy_grade::answer::{Judgement, Outcome};
 use synergy_grade::{Grader, Target, grade};
 
 /// What kept a question from being answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Obstacle {
     /// A picture cannot be read, or has a shape that the model does not take.

@@ -24,10 +24,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
+use synergy_benchmarks::datasets::Skipped;
 use synergy_benchmarks::sample::Sample;
 use synergy_grade::answer::Outcome;
 use synergy_hint::{Explain as _, hint};
@@ -40,7 +41,7 @@ use crate::commands::evaluate::endpoint::Endpoint;
 use crate::commands::evaluate::replies::{Answer, Cache, Reply};
 use crate::commands::grade;
 use crate::commands::output::{put, put_json, width};
-use crate::run::asking::Streak;
+use crate::run::asking::{Streak, is_of_the_question};
 use crate::run::event::{Events, watch_interrupts};
 use crate::run::machine;
 use crate::run::store::write_atomic;
@@ -283,9 +284,13 @@ pub(super) fn ask(
             anyhow::bail!(hint!("there is no model to ask", "--model DIR or --endpoint URL"))
         }
     };
-    let first = asked.samples.iter().zip(&answers).find_map(|(sample, answers)| {
-        Some((&sample.id, answers.first()?.as_ref().err()?))
-    });
+    let (asked, answers) =
+        if args.skip_bad { without_bad(asked, answers, events)? } else { (asked, answers) };
+    let first = asked
+        .samples
+        .iter()
+        .zip(&answers)
+        .find_map(|(sample, answers)| Some((&sample.id, answers.first()?.as_ref().err()?)));
     if let Some((id, why)) = first.filter(|_| answers.iter().flatten().all(Result::is_err)) {
         anyhow::bail!(hint!(
             (
@@ -297,6 +302,44 @@ pub(super) fn ask(
         ));
     }
     Ok(Answered { asked, answerer, drawing, answers })
+}
+
+/// Leaves out every question that was read from a file and cannot be asked, and lists it among the rows that were left
+/// out.
+///
+/// # Errors
+/// If no question is left.
+fn without_bad(
+    asked: Asked,
+    answers: Vec<Vec<Answer>>,
+    events: &Events,
+) -> Result<(Asked, Vec<Vec<Answer>>)> {
+    let mut kept = Asked { samples: Vec::new(), texts: Vec::new(), ..asked };
+    let mut kept_answers = Vec::with_capacity(answers.len());
+    let num_skipped = kept.skipped.len();
+    for ((sample, text), answers) in asked.samples.into_iter().zip(asked.texts).zip(answers) {
+        let why = answers.iter().filter_map(|answer| answer.as_ref().err());
+        let why = why.into_iter().find(|why| is_of_the_question(why.obstacle));
+        if let Some(skipped) = why.and_then(|why| Skipped::of(&sample, &anyhow!("{}", why.cause))) {
+            kept.skipped.push(skipped);
+            continue;
+        }
+        kept.samples.push(sample);
+        kept.texts.push(text);
+        kept_answers.push(answers);
+    }
+    let num_left_out = kept.skipped.len() - num_skipped;
+    if num_left_out > 0 {
+        events.say(&format!("{num_left_out} rows cannot be asked and are left out"));
+    }
+    ensure!(
+        !kept.samples.is_empty(),
+        hint!(
+            ("`{}` leaves no question to ask", kept.source),
+            ("{} rows were left out", kept.skipped.len())
+        )
+    );
+    Ok((kept, kept_answers))
 }
 
 fn through_endpoint(asking: &Asking<'_>, url: &str) -> Result<(Answerer, Vec<Vec<Answer>>)> {

@@ -264,9 +264,8 @@ mod tests {
     /// Every kind of picture file that the reference was recorded on.
     fn pictures() -> Vec<PathBuf> {
         let files = std::fs::read_dir(PARITY).unwrap().map(|entry| entry.unwrap().path());
-        let is_picture = |path: &PathBuf| {
-            path.extension().is_some_and(|end| end == "png" || end == "jpg")
-        };
+        let is_picture =
+            |path: &PathBuf| path.extension().is_some_and(|end| end == "png" || end == "jpg");
         let mut pictures: Vec<PathBuf> = files.filter(is_picture).collect();
         pictures.sort();
         pictures

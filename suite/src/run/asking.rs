@@ -68,10 +68,18 @@ impl Streak {
         }
         let advice = match obstacle {
             Obstacle::Picture => "mend the pictures, or leave them out of the file",
-            Obstacle::Prompt => "mend the texts: tokens of pictures and marks must fit the pictures",
-            Obstacle::TooLong => "lower `max_pixels` in preprocessor_config.json, or shorten the questions",
-            Obstacle::Refused => "check --endpoint, --model-id and the key; answers so far are cached",
-            Obstacle::Empty | Obstacle::NoReply => "is the server well? Answers so far are cached, and the same command requests the rest",
+            Obstacle::Prompt => {
+                "mend the texts: tokens of pictures and marks must fit the pictures"
+            }
+            Obstacle::TooLong => {
+                "lower `max_pixels` in preprocessor_config.json, or shorten the questions"
+            }
+            Obstacle::Refused => {
+                "check --endpoint, --model-id and the key; answers so far are cached"
+            }
+            Obstacle::Empty | Obstacle::NoReply => {
+                "is the server well? Answers so far are cached, and the same command requests the rest"
+            }
         };
         bail!(hint!(
             ("{UNANSWERED_MAX} questions in a row have no answer, the last, `{id}`: {cause}"),
@@ -86,12 +94,20 @@ impl Streak {
 /// Says why it cannot be asked: a picture cannot be read or is too thin, its text and pictures make no prompt, or it
 /// leaves no room for an answer.
 pub fn prepared(prompter: &Prompter, sample: Sample, text: &str) -> Result<Question, Unanswered> {
-    let patches = prompter.patches(&sample).map_err(|error| why(Obstacle::Picture, &error))?;
-    let input_ids =
-        prompter.prompt_ids(text, &patches).map_err(|error| why(Obstacle::Prompt, &error))?;
+    let because = |obstacle| {
+        // Whoever lists causes names the question.
+        let title = format!(" of {}", sample.title());
+        move |error| {
+            let Unanswered { obstacle, cause } = why(obstacle, &error);
+            Unanswered { obstacle, cause: cause.replace(&title, "") }
+        }
+    };
+    let patches = prompter.patches(&sample).map_err(because(Obstacle::Picture))?;
+    let input_ids = prompter.prompt_ids(text, &patches).map_err(because(Obstacle::Prompt))?;
     let (num_tokens, most) = (input_ids.len(), positions(prompter));
     if num_tokens >= most {
-        let cause = format!("it has {num_tokens} tokens, but question and answer may have {most} together");
+        let cause =
+            format!("it has {num_tokens} tokens, but question and answer may have {most} together");
         return Err(Unanswered { obstacle: Obstacle::TooLong, cause });
     }
     Ok(Question { sample, input_ids, patches, position_gap: 0 })
@@ -238,8 +254,7 @@ mod tests {
         let mut engine = LocalEngine::new(&prompter.config, &compute, ComputeDtype::F32);
         engine.load(&BASE.parameters).unwrap();
         let sampling = Sampling::greedy(4, prompter.tokenizer.ids.eos);
-        let answers =
-            answers(&engine, prompter, questions, 2, &sampling, Seed::root(1)).unwrap();
+        let answers = answers(&engine, prompter, questions, 2, &sampling, Seed::root(1)).unwrap();
         let lines: Vec<Completion> =
             answers.into_iter().flat_map(|a| completions(prompter, &whole, a, 2)).collect();
         assert_eq!(lines.len(), 8);
@@ -262,8 +277,10 @@ mod tests {
         let mut engine = LocalEngine::new(&prompter.config, &compute, ComputeDtype::F32);
         engine.load(&BASE.parameters).unwrap();
         // No end token: every answer is as long as it may be.
-        let sampling =
-            Sampling { eos_token_id: Vec::new(), ..Sampling::greedy(5, prompter.tokenizer.ids.eos) };
+        let sampling = Sampling {
+            eos_token_id: Vec::new(),
+            ..Sampling::greedy(5, prompter.tokenizer.ids.eos)
+        };
         let of = |questions: Vec<Result<Question, Unanswered>>| -> Vec<Generated> {
             let seed = Seed::root(1);
             let answers = answers(&engine, prompter, questions, 1, &sampling, seed).unwrap();

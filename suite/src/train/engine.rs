@@ -43,8 +43,7 @@ impl Question {
     /// See [`Question::new`].
     pub fn of_text(prompter: &Prompter, sample: Sample, text: &str) -> Result<Question> {
         let patches = prompter.patches(&sample)?;
-        let input_ids =
-            prompter.prompt_ids(text, &patches).with_context(|| sample.title())?;
+        let input_ids = prompter.prompt_ids(text, &patches).with_context(|| sample.title())?;
         Ok(Question { sample, input_ids, patches, position_gap: 0 })
     }
 }

@@ -237,18 +237,33 @@ fn a_question_that_cannot_be_asked_is_counted_and_listed_and_the_others_are_meas
     let told: Vec<_> = unanswered.iter().map(|one| (&one["id"], &one["obstacle"])).collect();
     let ids = [json!("mine/2"), json!("mine/3")];
     assert_eq!(told, [(&ids[0], &json!("prompt")), (&ids[1], &json!("too_long"))]);
-    assert_eq!(unanswered[0]["pictures"], json!(["mine/one.png"]));
+    let place = (&unanswered[0]["file"], &unanswered[0]["row"]);
+    assert_eq!(place, (&json!("mine/rows.jsonl"), &json!(2)));
     assert_eq!(unanswered[0]["num_answers"], 2);
-    let line = "mine/2 (mine/one.png) (2 of 2 answers): prompt has 2 `<|image_pad|>`, pictures given: 1";
+    let line = "mine/2, mine/rows.jsonl, row 2, 2 of 2 answers: prompt has 2 `<|image_pad|>`, pictures given: 1";
     assert!(finished.stdout.contains(line), "{}", finished.stdout);
     assert!(project.read("runs/evaluations/mine/report.md").contains("never came"));
     let lines = project.read("runs/evaluations/mine/completions.jsonl");
     assert_eq!(lines.lines().filter(|line| line.contains("\"unanswered\"")).count(), 4);
+    // Left out, they are rows like other bad ones, and no answer is missing.
+    succeed(&project, &[&arguments.split(' ').collect::<Vec<_>>()[..], &["--skip-bad"]].concat());
+    let evaluation = project.json("runs/evaluations/mine/evaluation.json");
+    assert_follows_schema("evaluation", &evaluation);
+    assert_eq!((&evaluation["num_questions"], &evaluation["unanswered"]), (&json!(2), &json!([])));
+    let rows: Vec<_> =
+        evaluation["skipped"].as_array().unwrap().iter().map(|s| &s["row"]).collect();
+    assert_eq!(rows, [&json!(2), &json!(3)]);
     // Of eight in a row nothing is learned.
     project.write("mine/rows.jsonl", (0..9).map(|id| row(id, &long)).collect::<String>());
     let error = project.run(&arguments.split(' ').collect::<Vec<_>>());
     assert_eq!(error.code, 2);
-    assert!(error.stderr.contains("error: 8 questions in a row have no answer, the last, `mine/7`: it has"), "{}", error.stderr);
+    assert!(
+        error
+            .stderr
+            .contains("error: 8 questions in a row have no answer, the last, `mine/7`: it has"),
+        "{}",
+        error.stderr
+    );
 }
 
 #[test]

@@ -504,7 +504,10 @@ mod tests {
         let sum = cell.accuracy.mean + cell.wrong() + cell.truncated + cell.unparsed;
         assert!((cell.unanswered - 9.0 / 400.0).abs() < 1e-12);
         assert!((sum + cell.unanswered - 1.0).abs() < 1e-12);
-        assert_eq!(results.to_json().map(|json| Results::from_json(&json, "a").unwrap()).unwrap(), results);
+        assert_eq!(
+            results.to_json().map(|json| Results::from_json(&json, "a").unwrap()).unwrap(),
+            results
+        );
     }
 
     #[test]

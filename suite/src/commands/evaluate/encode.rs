@@ -3,27 +3,20 @@
 //! Does not know what they are for. An endpoint gets every picture as the engine here would see it, since servers treat
 //! transparency, orientation and 16-bit gray each in their own way.
 
-use std::io::Cursor;
-
 use anyhow::{Context as _, Result};
-use image::ImageFormat;
 use synergy_benchmarks::sample::ImageSource;
-use synergy_hint::{Explain as _, hint};
 
 /// Returns bytes that differ where pictures do: those of the owner's file, or those of the drawn picture.
 ///
 /// # Errors
 /// If the picture cannot be read.
 pub fn bytes(source: &ImageSource) -> Result<Vec<u8>> {
-    match source {
-        ImageSource::Scene(_) | ImageSource::Grids(_) => png(source),
-        ImageSource::File(path) => std::fs::read(path).explain(|| {
-            hint!(("failed to read picture `{}`", path.display()), "fetch the data again")
-        }),
-        ImageSource::Cell(cell) => {
-            cell.bytes().with_context(|| format!("failed to read {}", cell.place))
-        }
-    }
+    let read = match source {
+        ImageSource::Scene(_) | ImageSource::Grids(_) => return png(source),
+        ImageSource::File(path) => synergy_picture::bytes(path),
+        ImageSource::Cell(cell) => cell.bytes(),
+    };
+    read.with_context(|| format!("failed to read {source}"))
 }
 
 /// Returns the PNG of a picture as the engine here sees it: upright, without alpha, 8 bits for each color.
@@ -31,18 +24,13 @@ pub fn bytes(source: &ImageSource) -> Result<Vec<u8>> {
 /// # Errors
 /// If the picture cannot be read.
 pub fn png(source: &ImageSource) -> Result<Vec<u8>> {
-    let mut bytes = Cursor::new(Vec::new());
-    source
-        .load()?
-        .write_to(&mut bytes, ImageFormat::Png)
-        .context("failed to encode a picture as PNG")?;
-    Ok(bytes.into_inner())
+    synergy_picture::to_png(&source.load()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{Rgba, RgbaImage};
+    use image::{ImageFormat, Rgba, RgbaImage};
     use synergy_benchmarks::families::{Family, Split};
     use synergy_benchmarks::sample::Sample;
 

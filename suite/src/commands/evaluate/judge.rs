@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use synergy_benchmarks::datasets::Skipped;
 use synergy_benchmarks::difficulty::Level;
-use synergy_benchmarks::sample::{ImageSource, Sample};
+use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_grade::Grader;
 use synergy_grade::answer::Outcome;
@@ -21,8 +21,8 @@ use synergy_report::score::Machine;
 use synergy_report::statistics::{self, Interval};
 
 use super::{Answered, Answerer};
-use crate::commands::evaluate::replies::Answer;
 use crate::commands::evaluate::ask::Drawing;
+use crate::commands::evaluate::replies::Answer;
 use crate::run::machine;
 
 /// Version of [`Report`] on disk. A change of its meaning raises it.
@@ -107,7 +107,7 @@ pub struct SkippedRow {
     pub file: String,
     /// The row in it.
     pub row: u64,
-    /// The column that is at fault.
+    /// The column that is at fault; empty where it is the question as a whole.
     pub column: String,
     /// What is wrong with it.
     pub cause: String,
@@ -119,8 +119,10 @@ pub struct SkippedRow {
 pub struct UnansweredQuestion {
     /// Id of the question.
     pub id: String,
-    /// Where its pictures are: files, or rows of files. Empty for drawn ones.
-    pub pictures: Vec<String>,
+    /// The file that it was read from; null for a drawn one.
+    pub file: Option<String>,
+    /// The row in it, from 1, without the header.
+    pub row: Option<u64>,
     /// Answers that never came.
     #[schemars(range(min = 1))]
     pub num_answers: usize,
@@ -257,14 +259,10 @@ impl UnansweredQuestion {
     fn of(sample: &Sample, answers: &[Answer]) -> Option<UnansweredQuestion> {
         let mut missing = answers.iter().filter_map(|answer| answer.as_ref().err()).peekable();
         let Unanswered { obstacle, cause } = (*missing.peek()?).clone();
-        let place = |image: &ImageSource| match image {
-            ImageSource::File(path) => Some(path.display().to_string()),
-            ImageSource::Cell(cell) => Some(cell.place.to_string()),
-            ImageSource::Scene(_) | ImageSource::Grids(_) => None,
-        };
         Some(UnansweredQuestion {
             id: sample.id.clone(),
-            pictures: sample.images.iter().filter_map(place).collect(),
+            file: sample.origin.as_ref().map(|origin| origin.file.display().to_string()),
+            row: sample.origin.as_ref().map(|origin| origin.row),
             num_answers: missing.count(),
             obstacle,
             cause,
@@ -291,8 +289,7 @@ impl Question {
             level: sample.details.level,
             category: sample.details.category.clone(),
             accuracy: right as f64 / outcomes.len().max(1) as f64,
-            tokens: (!tokens.is_empty())
-                .then(|| tokens.iter().sum::<f64>() / tokens.len() as f64),
+            tokens: (!tokens.is_empty()).then(|| tokens.iter().sum::<f64>() / tokens.len() as f64),
         }
     }
 }

@@ -70,8 +70,14 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
     // In bf16 the engine has copies of its own.
     drop(parameters);
     let seed = Seed::root(drawing.seed).fold_in(purpose.name());
-    let local =
-        Local { asking, answerer: &answerer, prompter: &prompter, engine: &engine, sampling: &sampling, seed };
+    let local = Local {
+        asking,
+        answerer: &answerer,
+        prompter: &prompter,
+        engine: &engine,
+        sampling: &sampling,
+        seed,
+    };
     events.say(&format!("device {}", compute.description));
     let chunks = Chunks {
         title: answerer.id.clone(),

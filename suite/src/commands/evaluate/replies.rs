@@ -89,8 +89,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(dir.path());
         let [old, new] = ["old", "new"].map(|name| Key::of(&json!(name)));
-        let reply =
-            Reply { text: "a".to_owned(), num_tokens: Some(1), finished: true, left_out: Vec::new() };
+        let reply = Reply {
+            text: "a".to_owned(),
+            num_tokens: Some(1),
+            finished: true,
+            left_out: Vec::new(),
+        };
         write_atomic(&cache.path(&old), br#"{"text":"a","num_tokens":1,"finished":true}"#).unwrap();
         assert_eq!(cache.get(&old).unwrap(), Some(reply.clone()));
         let reply = Reply { left_out: vec!["min_p".to_owned()], ..reply };
@@ -98,6 +102,9 @@ mod tests {
         assert_eq!(cache.get(&new).unwrap(), Some(reply));
         write_atomic(&cache.path(&old), b"{").unwrap();
         let error = synergy_hint::text(&cache.get(&old).unwrap_err());
-        assert!(error.contains("does not hold a reply") && error.contains("\nhint: delete"), "{error}");
+        assert!(
+            error.contains("does not hold a reply") && error.contains("\nhint: delete"),
+            "{error}"
+        );
     }
 }

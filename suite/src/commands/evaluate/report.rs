@@ -7,7 +7,7 @@ use synergy_report::analysis::{grids, written};
 use synergy_report::text::markdown::{inline, markdown_table};
 use synergy_report::text::terminal::{Grid, draw, percent, plus_minus, unanswered_title};
 
-use super::judge::{Part, Report, UnansweredQuestion};
+use super::judge::{Part, Report, SkippedRow, UnansweredQuestion};
 
 /// The report for a terminal of `width` columns.
 pub(super) fn render(report: &Report, width: u16) -> String {
@@ -126,7 +126,10 @@ fn remarks(report: &Report) -> Vec<String> {
     if !report.skipped.is_empty() {
         lines.push(format!("{} rows were left out:", report.skipped.len()));
         lines.extend(report.skipped.iter().map(|row| {
-            format!("{}, row {}, column {}: {}", row.file, row.row, row.column, row.cause)
+            let SkippedRow { file, row, column, cause } = row;
+            let column =
+                if column.is_empty() { String::new() } else { format!(", column {column}") };
+            format!("{file}, row {row}{column}: {cause}")
         }));
     }
     lines
@@ -134,14 +137,14 @@ fn remarks(report: &Report) -> Vec<String> {
 
 /// A question with answers that never came, in one line.
 fn unanswered(question: &UnansweredQuestion, report: &Report) -> String {
-    let UnansweredQuestion { id, pictures, num_answers, cause, .. } = question;
-    let place = match pictures.as_slice() {
-        [] => String::new(),
-        places => format!(" ({})", places.join(", ")),
+    let UnansweredQuestion { id, file, row, num_answers, cause, .. } = question;
+    let place = match (file, row) {
+        (Some(file), Some(row)) => format!(", {file}, row {row}"),
+        _ => String::new(),
     };
     let count = match report.num_samples {
         1 => String::new(),
-        all => format!(" ({num_answers} of {all} answers)"),
+        all => format!(", {num_answers} of {all} answers"),
     };
     format!("{id}{place}{count}: {cause}")
 }

@@ -179,7 +179,8 @@ impl Gathered {
     fn part(&mut self, part: &Value) {
         match part.get("type").and_then(Value::as_str) {
             Some("thinking" | "reasoning") => {
-                let words = ["thinking", "reasoning", "text"].iter().find_map(|name| part.get(name));
+                let words =
+                    ["thinking", "reasoning", "text"].iter().find_map(|name| part.get(name));
                 self.thought.push_str(&words_of(words.unwrap_or(&Value::Null)));
             }
             Some("refusal") => {
@@ -295,7 +296,9 @@ mod tests {
     #[test]
     fn every_finish_reason_is_known_or_left_to_the_count() {
         let end = |reason: Value| answer(&reply(json!({"content": "3"}), reason)).2;
-        for reason in ["stop", "eos", "eos_token", "stop_sequence", "tool_calls", "STOP", "content_filter"] {
+        for reason in
+            ["stop", "eos", "eos_token", "stop_sequence", "tool_calls", "STOP", "content_filter"]
+        {
             assert_eq!(end(json!(reason)), End::Ended, "{reason}");
         }
         for reason in ["length", "max_tokens", "model_length", "MAX_TOKENS"] {
@@ -367,7 +370,10 @@ mod tests {
         for bad in [delta, "", "[]", "<html/>", "{\"choices\": []}", "data: {\"choi"] {
             read(bad).unwrap_err();
         }
-        assert_eq!(answer(&format!("\u{feff}{}", reply(json!({"content": "3"}), "stop"))).2, End::Ended);
+        assert_eq!(
+            answer(&format!("\u{feff}{}", reply(json!({"content": "3"}), "stop"))).2,
+            End::Ended
+        );
     }
 
     #[test]

@@ -50,15 +50,20 @@ const LENGTH: [&str; 10] = [
 ];
 
 /// `maximum context length is 4096`, `context size (4096 tokens)`, `maximum model length of 4096`.
-static CONTEXT: LazyLock<Regex> =
-    LazyLock::new(|| expression(r"(?:context length|context window|context size|model length)\D{0,16}?(\d+)"));
+static CONTEXT: LazyLock<Regex> = LazyLock::new(|| {
+    expression(r"(?:context length|context window|context size|model length)\D{0,16}?(\d+)")
+});
 /// `has 65 input tokens`, `65 tokens from the input`, `(65 in the messages`, `65 of text input`.
 static PROMPT: LazyLock<Regex> = LazyLock::new(|| {
-    expression(r"(\d+) (?:input tokens|tokens from the input|in the (?:messages|prompt)|of text input)")
+    expression(
+        r"(\d+) (?:input tokens|tokens from the input|in the (?:messages|prompt)|of text input)",
+    )
 });
 /// `the input (65 tokens)`, `Input length (65)`, `prompt (length 65)`, `request (65 tokens)`, `prompt contains 65`.
 static PROMPT_BEFORE: LazyLock<Regex> = LazyLock::new(|| {
-    expression(r"(?:input|input length|prompt|request)(?: \((?:length )?| (?:contains|has) (?:at least )?)(\d+)")
+    expression(
+        r"(?:input|input length|prompt|request)(?: \((?:length )?| (?:contains|has) (?:at least )?)(\d+)",
+    )
 });
 /// `you requested 5010 tokens`, `requested a total of 5010 tokens`, `requested about 5010 tokens`.
 static TOTAL: LazyLock<Regex> =
@@ -186,12 +191,32 @@ mod tests {
                 30000,
                 left(12768),
             ),
-            ("This model's maximum context length is 4096 tokens. However, you requested 9000 tokens.", 2048, Some(Room::None)),
-            ("The input (5000 tokens) is longer than the model's context length (2048 tokens).", 64, Some(Room::None)),
-            ("The decoder prompt (length 5000) is longer than the maximum model length of 2048.", 64, Some(Room::None)),
-            ("the request (4080 tokens) exceeds the available context size (4096 tokens), try increasing it", 64, left(16)),
+            (
+                "This model's maximum context length is 4096 tokens. However, you requested 9000 tokens.",
+                2048,
+                Some(Room::None),
+            ),
+            (
+                "The input (5000 tokens) is longer than the model's context length (2048 tokens).",
+                64,
+                Some(Room::None),
+            ),
+            (
+                "The decoder prompt (length 5000) is longer than the maximum model length of 2048.",
+                64,
+                Some(Room::None),
+            ),
+            (
+                "the request (4080 tokens) exceeds the available context size (4096 tokens), try increasing it",
+                64,
+                left(16),
+            ),
             ("prompt is too long: 213462 tokens > 200000 maximum", 64, Some(Room::None)),
-            ("max_tokens is too large: 32000. This model supports at most 16384 completion tokens.", 32000, left(16384)),
+            (
+                "max_tokens is too large: 32000. This model supports at most 16384 completion tokens.",
+                32000,
+                left(16384),
+            ),
             ("height:1 or width:250 must be larger than factor:28", 64, None),
         ] {
             assert_eq!(room(message, limit, None), want, "{message}");

@@ -61,9 +61,7 @@ impl Server {
     }
 
     /// A server that refuses some requests, and says what it serves.
-    fn polite(
-        manners: Manners<impl Fn(&str, usize) -> Mood + Send + Sync + 'static>,
-    ) -> Server {
+    fn polite(manners: Manners<impl Fn(&str, usize) -> Mood + Send + Sync + 'static>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Server::at(format!("http://{}/v1", listener.local_addr().unwrap()));
         let (asked, taken) = (Arc::clone(&server.asked), Arc::clone(&server.taken));
@@ -324,8 +322,7 @@ fn a_request_that_is_refused_is_the_outcome_of_its_question_unless_all_are() {
     let dir = tempfile::tempdir().unwrap();
     let asks = asks(40);
     let answers = answer(&server.endpoint(), &asks, &dir).unwrap();
-    let why =
-        Unanswered { obstacle: Obstacle::Refused, cause: "status 400: too thin".to_owned() };
+    let why = Unanswered { obstacle: Obstacle::Refused, cause: "status 400: too thin".to_owned() };
     for (ask, answer) in asks.iter().zip(&answers) {
         match ask.text {
             "question 1" | "question 3" => assert_eq!(*answer, Err(why.clone())),
@@ -436,7 +433,10 @@ fn an_endpoint_that_is_gone_is_not_waited_for() {
     let endpoint = Endpoint { concurrency: 2, num_retries: 1, ..server.endpoint() };
     let error = answer(&endpoint, &asks(40), &dir).unwrap_err();
     let text = synergy_hint::text(&error);
-    assert!(text.starts_with("8 questions in a row have no answer, the last, `question "), "{text}");
+    assert!(
+        text.starts_with("8 questions in a row have no answer, the last, `question "),
+        "{text}"
+    );
     assert!(text.contains("\nhint: is the server well?"), "{text}");
     let asked: usize = server.asked.lock().unwrap().values().sum();
     assert!(asked <= 2 * 2 * 9, "{asked}");
