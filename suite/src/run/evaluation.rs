@@ -289,17 +289,21 @@ fn ask(
         },
     )?;
     let completions = lines.concat();
-    for line in completions.iter().filter(|line| line.sample == 0) {
-        if let Some(why) = &line.unanswered {
-            let id = &line.sample_id;
-            events.say(&format!("  question `{id}` has no answer: {}", why.cause));
-        }
-    }
+    tell_unanswered(&completions, events);
     let files =
         BTreeMap::from([("completions.jsonl".to_owned(), to_lines(&completions)?.into_bytes())]);
     store.put(&planned.key, &planned.depends_on, &files)?;
     forget(&journal)?;
     Ok(completions)
+}
+
+/// Says which questions have no answer, and why.
+fn tell_unanswered(completions: &[Completion], events: &Events) {
+    for line in completions.iter().filter(|line| line.sample == 0) {
+        if let Some(why) = &line.unanswered {
+            events.say(&format!("  question `{}` has no answer: {}", line.sample_id, why.cause));
+        }
+    }
 }
 
 /// The questions of EasyVQA; empty if it has not been fetched.
