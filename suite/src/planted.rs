@@ -175,6 +175,7 @@ mod tests {
             text: "<think>a1 3 + 4</think>\\boxed{7}".into(),
             num_tokens: 9,
             finished: true,
+            unanswered: None,
         };
         let usual = score(&completion, Grader::Boxed1);
         assert_eq!(usual.outcome.code(), 'c');

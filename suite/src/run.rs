@@ -4,6 +4,7 @@
 
 mod analysis;
 pub mod artifact;
+pub mod asking;
 pub mod base;
 pub mod base_gate;
 pub mod chunks;

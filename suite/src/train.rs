@@ -9,7 +9,7 @@ pub mod dataset;
 pub mod engine;
 pub mod features;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod frozen;
 mod group;
 pub mod grpo;

@@ -36,6 +36,8 @@ pub enum Outcome {
     Truncated,
     /// The completion ended by itself and holds no answer.
     Unparsed,
+    /// There is no completion: the question could not be asked, or nothing came back. No grader gives this.
+    Unanswered,
 }
 
 impl Outcome {
@@ -43,13 +45,15 @@ impl Outcome {
     pub const ALL: [Outcome; Outcome::COUNT] =
         *Outcome::VARIANTS.first_chunk().expect("a variant for each of the count");
 
-    /// Returns the letter that stands for the outcome in compact records: `c`, `w`, `t` or `u`.
+    /// Returns the letter that stands for the outcome in compact records: `c`, `w`, `t`, `u` or, without
+    /// an answer, `n`.
     pub fn code(self) -> char {
         match self {
             Outcome::Correct => 'c',
             Outcome::Wrong => 'w',
             Outcome::Truncated => 't',
             Outcome::Unparsed => 'u',
+            Outcome::Unanswered => 'n',
         }
     }
 

@@ -139,12 +139,15 @@ struct Measured {
     formatted: bool,
 }
 
-/// Analyses the answers of `row`; `None` if there are no answers.
+/// Analyses the answers of `row`; `None` if there are none. One that never came has no length and no style, and counts
+/// as not right under every budget.
 pub fn analyze(row: &str, answers: &[Judged<'_>]) -> Option<Analysis> {
-    if answers.is_empty() {
+    let came: Vec<&Judged<'_>> =
+        answers.iter().filter(|answer| answer.outcome != Outcome::Unanswered).collect();
+    if came.is_empty() {
         return None;
     }
-    let measured: Vec<Measured> = answers
+    let measured: Vec<Measured> = came
         .iter()
         .map(|answer| {
             let style = style::measure(answer.text);
@@ -156,7 +159,7 @@ pub fn analyze(row: &str, answers: &[Judged<'_>]) -> Option<Analysis> {
             }
         })
         .collect();
-    let all: Vec<(&Judged<'_>, &Measured)> = answers.iter().zip(&measured).collect();
+    let all: Vec<(&Judged<'_>, &Measured)> = came.into_iter().zip(&measured).collect();
     let of_level = Level::ALL.into_iter().map(|level| (Some(level), None));
     let of_outcome = Outcome::ALL.into_iter().map(|outcome| (None, Some(outcome)));
     let groups = [(None, None)].into_iter().chain(of_level).chain(of_outcome);
@@ -237,6 +240,17 @@ mod tests {
 
     fn answer(text: &str, num_tokens: u32, outcome: Outcome, level: Level) -> Judged<'_> {
         Judged { text, num_tokens, outcome, level: Some(level) }
+    }
+
+    #[test]
+    fn an_answer_that_never_came_has_no_style_and_is_not_right() {
+        let came = answer("\\boxed{3}", 10, Outcome::Correct, Level::L1);
+        let missing = || answer("", 0, Outcome::Unanswered, Level::L2);
+        let analysis = analyze("a", &[came, missing()]).unwrap();
+        assert!(analysis.groups.iter().all(|group| group.num_answers == 1));
+        assert!((analysis.groups[0].tokens.mean - 10.0).abs() < 1e-12);
+        assert!((analysis.budgets.last().unwrap().accuracy - 0.5).abs() < 1e-12);
+        assert!(analyze("a", &[missing()]).is_none());
     }
 
     #[test]

@@ -7,10 +7,41 @@
 use std::fmt::Write as _;
 
 use anyhow::Context as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::sample::Sample;
-use synergy_grade::answer::Outcome;
+use synergy_grade::answer::{Judgement, Outcome};
 use synergy_grade::{Grader, Target, grade};
+
+/// What kept a question from being answered.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Obstacle {
+    /// A picture cannot be read, or has a shape that the model does not take.
+    Picture,
+    /// The text and its pictures make no prompt, for example because it holds the token that stands for a picture.
+    Prompt,
+    /// The question leaves the model no room for an answer.
+    TooLong,
+    /// The endpoint refused the request.
+    Refused,
+    /// The endpoint's answer has no text.
+    Empty,
+    /// The endpoint gave no answer that could be read, after all attempts.
+    NoReply,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unanswered {
+    /// The kind of cause.
+    pub obstacle: Obstacle,
+    /// The cause in one line.
+    pub cause: String,
+}
 
 /// One generated answer to one sample.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +69,9 @@ pub struct Completion {
     pub num_tokens: u32,
     /// True if the model ended by itself; false when the length limit cut it.
     pub finished: bool,
+    /// Why there is no answer; `text` is empty then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unanswered: Option<Unanswered>,
 }
 
 impl Completion {
@@ -60,12 +94,26 @@ impl Completion {
             text,
             num_tokens,
             finished,
+            unanswered: None,
         }
+    }
+
+    /// Describes the `k`-th answer to `sample`, counted from 0, as one that never came.
+    pub fn missing(sample: &Sample, k: u32, why: Unanswered) -> Completion {
+        Completion { unanswered: Some(why), ..Completion::new(sample, k, String::new(), 0, true) }
     }
 
     /// Judges the completion by the rules of `grader`.
     pub fn outcome(&self, grader: Grader) -> Outcome {
-        grade(grader, &self.target(), &self.text, self.finished).outcome
+        self.judgement(grader).outcome
+    }
+
+    /// Judges the completion by the rules of `grader`, with what they took for its answer.
+    pub fn judgement(&self, grader: Grader) -> Judgement {
+        match self.unanswered {
+            Some(_) => Judgement { outcome: Outcome::Unanswered, extracted: None },
+            None => grade(grader, &self.target(), &self.text, self.finished),
+        }
     }
 
     /// The target that the completion is judged against.
@@ -125,6 +173,7 @@ pub(crate) mod tests {
             text: text.to_owned(),
             num_tokens: 9,
             finished: true,
+            unanswered: None,
         }
     }
 
@@ -136,6 +185,21 @@ pub(crate) mod tests {
             prop_assert_eq!(lines.matches('\n').count(), written.len());
             prop_assert_eq!(from_lines(&lines).unwrap(), written);
         }
+    }
+
+    #[test]
+    fn an_answer_that_never_came_is_no_answer_to_any_grader_and_survives_a_line() {
+        let sample = Sample { id: "a/1".to_owned(), answer: String::new(), ..Sample::default() };
+        let why = Unanswered { obstacle: Obstacle::TooLong, cause: "9 tokens".to_owned() };
+        let missing = Completion::missing(&sample, 2, why);
+        for grader in Grader::ALL {
+            assert_eq!(missing.outcome(grader), Outcome::Unanswered);
+        }
+        let line = to_lines(std::slice::from_ref(&missing)).unwrap();
+        assert!(line.contains(r#""unanswered":{"obstacle":"too_long","cause":"9 tokens"}"#));
+        assert_eq!(from_lines(&line).unwrap(), [missing]);
+        // Lines of before there were such answers are as they were.
+        assert!(!to_lines(&[completion("a")]).unwrap().contains("unanswered"));
     }
 
     #[test]

@@ -381,6 +381,18 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn answers_that_never_came_are_published_and_read_back() {
+        let mut results = study(20, &[1]);
+        results.rows[0].seeds[0].outcomes[0].replace_range(.., "nnnn");
+        let value = Run::of(&results, &Metrics::of(&results)).unwrap();
+        let value = serde_json::to_value(value).unwrap();
+        let share = |row: usize| value["rows"][row]["cells"][0]["outcomes"].get("unanswered");
+        assert_eq!((share(0), share(1)), (Some(&json!(0.01)), None));
+        assert!(satisfies_the_schema(&value, &crate::text::schema::<Run>()));
+        assert_eq!(serde_json::to_value(&sourced(&value, "a").run).unwrap(), value);
+    }
+
+    #[test]
     fn contradictions_within_a_file_are_named() {
         let twice = changed(|v| {
             let row = v["rows"][1].clone();

@@ -5,7 +5,7 @@
 //! [`Results`] is both a run's record and the golden format: per question and sample it keeps
 //! the outcome, the length and the reasoning words, never only a mean, so that two results can
 //! be compared question by question and every metric can be computed again from the record.
-//! The four outcomes stay apart: a cut answer and an answer without a box are not wrong answers.
+//! The outcomes stay apart: a cut answer, an answer without a box and one that never came are not wrong answers.
 //! Samples that cut the levels never measure the baseline: an unchanged model would otherwise
 //! seem to lose on easy and to gain on hard questions.
 
@@ -240,11 +240,11 @@ pub struct ResultRow {
 pub struct SeedOutcomes {
     /// The seed.
     pub seed: u64,
-    /// One letter per sample: c(orrect), w(rong), t(runcated), u(nparsed).
+    /// One letter per sample: c(orrect), w(rong), t(runcated), u(nparsed), n(o answer).
     pub outcomes: Vec<String>,
     /// Number of samples in the form the template asks for, per question.
     pub num_formatted: Vec<u32>,
-    /// Length of each sample in tokens, `[question][sample]`.
+    /// Length of each sample in tokens, `[question][sample]`; 0 where there is no answer.
     pub num_tokens: Vec<Vec<u32>>,
     /// Count of each reasoning word, summed over the samples, `[question][word]`.
     pub words: Vec<[u32; 5]>,

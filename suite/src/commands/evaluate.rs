@@ -9,6 +9,7 @@
 //! - Answers that cut levels and answers that are measured have different purposes, which is part of their hash and of
 //!   their seed: they are never the same answers.
 
+pub mod ask;
 pub mod encode;
 pub mod endpoint;
 mod export;
@@ -16,15 +17,18 @@ mod judge;
 pub(super) mod levels;
 mod local;
 mod questions;
+pub mod replies;
 mod report;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
+use synergy_benchmarks::datasets::Skipped;
 use synergy_benchmarks::sample::Sample;
 use synergy_grade::answer::Outcome;
 use synergy_hint::{Explain as _, hint};
@@ -32,9 +36,12 @@ use synergy_models::weights::ComputeDtype;
 use synergy_report::completion::{Completion, to_lines};
 
 use crate::commands::arguments::word;
-use crate::commands::evaluate::endpoint::{Ask, Cache, Drawing, Endpoint, Purpose, Reply};
+use crate::commands::evaluate::ask::{Ask, Drawing, Purpose};
+use crate::commands::evaluate::endpoint::Endpoint;
+use crate::commands::evaluate::replies::{Answer, Cache, Reply};
 use crate::commands::grade;
 use crate::commands::output::{put, put_json, width};
+use crate::run::asking::{Streak, is_of_the_question};
 use crate::run::event::{Events, watch_interrupts};
 use crate::run::machine;
 use crate::run::store::write_atomic;
@@ -129,10 +136,10 @@ pub(super) struct AskingArgs {
     /// 1 keeps all
     #[arg(long, default_value_t = 0.95)]
     top_p: f64,
-    /// 0 keeps all [default: 20; sent to an endpoint only if given, since some refuse it]
-    #[arg(long)]
-    top_k: Option<usize>,
-    /// Length limit of an answer, in tokens
+    /// 0 keeps all
+    #[arg(long, default_value_t = 20)]
+    top_k: usize,
+    /// Length limit of an answer, in tokens; lower where question and answer together would not fit the model
     #[arg(long, default_value_t = 2048)]
     max_new_tokens: usize,
     /// Seed of the sampling
@@ -163,6 +170,12 @@ pub struct Answerer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", extend("enum" = [ComputeDtype::F32, ComputeDtype::Bf16]))]
     pub dtype: Option<ComputeDtype>,
+    /// Tokens that question and answer may have together; absent for an endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "usize", range(min = 1))]
+    pub max_position_embeddings: Option<usize>,
+    /// Fields of the requests that an endpoint does not take, so that its own values held.
+    pub left_out: Vec<String>,
 }
 
 /// Everything besides the model that answers depend on, where they are stored and where progress is shown.
@@ -182,7 +195,7 @@ pub(super) struct Answered {
     answerer: Answerer,
     drawing: Drawing,
     /// `[questions][samples]`.
-    replies: Vec<Vec<Reply>>,
+    answers: Vec<Vec<Answer>>,
 }
 
 pub(super) fn run(args: &EvaluateArgs) -> Result<u8> {
@@ -214,10 +227,10 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// Asks every question and returns all answers.
+/// Asks every question and returns all answers, or why there is none.
 ///
 /// # Errors
-/// If the arguments do not fit each other, a file is bad, or not every question is answered.
+/// If the arguments do not fit each other, a file is bad, several questions in a row are not answered, or none is.
 pub(super) fn ask(
     args: &AskingArgs,
     num_samples: u32,
@@ -250,7 +263,7 @@ pub(super) fn ask(
     let drawing = Drawing {
         temperature: args.temperature,
         top_p: args.top_p,
-        top_k: args.top_k.unwrap_or(if args.endpoint.is_some() { 0 } else { 20 }),
+        top_k: args.top_k,
         max_new_tokens: args.max_new_tokens,
         seed: args.seed,
     };
@@ -264,17 +277,72 @@ pub(super) fn ask(
         cache: &cache,
         events,
     };
-    let (answerer, replies) = match (&args.endpoint, &args.model) {
+    let (answerer, answers) = match (&args.endpoint, &args.model) {
         (Some(url), _) => through_endpoint(&asking, url)?,
         (None, Some(dir)) => local::answer(&asking, dir)?,
         (None, None) => {
             anyhow::bail!(hint!("there is no model to ask", "--model DIR or --endpoint URL"))
         }
     };
-    Ok(Answered { asked, answerer, drawing, replies })
+    let (asked, answers) =
+        if args.skip_bad { without_bad(asked, answers, events)? } else { (asked, answers) };
+    let first = asked
+        .samples
+        .iter()
+        .zip(&answers)
+        .find_map(|(sample, answers)| Some((&sample.id, answers.first()?.as_ref().err()?)));
+    if let Some((id, why)) = first.filter(|_| answers.iter().flatten().all(Result::is_err)) {
+        anyhow::bail!(hint!(
+            (
+                "none of {} questions has an answer; the first is missing, `{id}`: {}",
+                asked.samples.len(),
+                why.cause
+            ),
+            "mend that cause; the same command asks again"
+        ));
+    }
+    Ok(Answered { asked, answerer, drawing, answers })
 }
 
-fn through_endpoint(asking: &Asking<'_>, url: &str) -> Result<(Answerer, Vec<Vec<Reply>>)> {
+/// Leaves out every question that was read from a file and cannot be asked, and lists it among the rows that were left
+/// out.
+///
+/// # Errors
+/// If no question is left.
+fn without_bad(
+    asked: Asked,
+    answers: Vec<Vec<Answer>>,
+    events: &Events,
+) -> Result<(Asked, Vec<Vec<Answer>>)> {
+    let mut kept = Asked { samples: Vec::new(), texts: Vec::new(), ..asked };
+    let mut kept_answers = Vec::with_capacity(answers.len());
+    let num_skipped = kept.skipped.len();
+    for ((sample, text), answers) in asked.samples.into_iter().zip(asked.texts).zip(answers) {
+        let why = answers.iter().filter_map(|answer| answer.as_ref().err());
+        let why = why.into_iter().find(|why| is_of_the_question(why.obstacle));
+        if let Some(skipped) = why.and_then(|why| Skipped::of(&sample, &anyhow!("{}", why.cause))) {
+            kept.skipped.push(skipped);
+            continue;
+        }
+        kept.samples.push(sample);
+        kept.texts.push(text);
+        kept_answers.push(answers);
+    }
+    let num_left_out = kept.skipped.len() - num_skipped;
+    if num_left_out > 0 {
+        events.say(&format!("{num_left_out} rows cannot be asked and are left out"));
+    }
+    ensure!(
+        !kept.samples.is_empty(),
+        hint!(
+            ("`{}` leaves no question to ask", kept.source),
+            ("{} rows were left out", kept.skipped.len())
+        )
+    );
+    Ok((kept, kept_answers))
+}
+
+fn through_endpoint(asking: &Asking<'_>, url: &str) -> Result<(Answerer, Vec<Vec<Answer>>)> {
     let &Asking { args, asked, num_samples, purpose, drawing, cache, events } = asking;
     ensure!(
         args.timeout > 0.0 && args.timeout.is_finite(),
@@ -295,40 +363,45 @@ fn through_endpoint(asking: &Asking<'_>, url: &str) -> Result<(Answerer, Vec<Vec
     };
     let mut asks = Vec::with_capacity(asked.samples.len() * num_samples as usize);
     for (question, text) in asked.samples.iter().zip(&asked.texts) {
-        let images = &question.images;
-        asks.extend((0..num_samples).map(|sample| Ask { text, images, sample, purpose }));
+        let (id, images) = (question.id.as_str(), question.images.as_slice());
+        asks.extend((0..num_samples).map(|sample| Ask { id, text, images, sample, purpose }));
     }
     let bar = std::sync::Mutex::new(events.bar(&endpoint.model, asks.len(), 0));
     let clock = Instant::now();
-    let replies = endpoint.answer(drawing, &asks, cache, |done| {
+    let streak = Streak::new(args.skip_bad);
+    let answers = endpoint.answer(drawing, &asks, cache, streak, |done| {
         let rate = done as f64 / clock.elapsed().as_secs_f64();
         bar.lock().expect("no thread panics with it").at(done, format!("{rate:.1} answers/s"));
     });
     bar.into_inner().expect("no thread panicked").finish("");
-    let mut replies = replies?.into_iter();
-    let grouped =
-        asked.samples.iter().map(|_| replies.by_ref().take(num_samples as usize).collect());
+    let answers = answers?;
+    let left_out: BTreeSet<&String> =
+        answers.iter().flatten().flat_map(|reply| &reply.left_out).collect();
     let answerer = Answerer {
         id: endpoint.model.clone(),
         revision: endpoint.revision.clone(),
         backend: "endpoint".to_owned(),
         dtype: None,
+        max_position_embeddings: None,
+        left_out: left_out.into_iter().cloned().collect(),
     };
-    Ok((answerer, grouped.collect()))
+    Ok((answerer, answers.chunks(num_samples as usize).map(<[Answer]>::to_vec).collect()))
 }
 
 /// Turns the answers into completions, in the order of the questions.
 pub(super) fn completions(answered: &Answered) -> Vec<Completion> {
-    let of = |(sample, replies): (&Sample, &Vec<Reply>)| {
-        let completion = |(k, reply): (usize, &Reply)| {
+    let completion = |sample: &Sample, k: u32, answer: &Answer| match answer {
+        Ok(Reply { text, num_tokens, finished, .. }) => {
             // Where a server does not count tokens, words are counted.
-            let words = || reply.text.split_whitespace().count() as u32;
-            let num_tokens = reply.num_tokens.unwrap_or_else(words);
-            Completion::new(sample, k as u32, reply.text.clone(), num_tokens, reply.finished)
-        };
-        replies.iter().enumerate().map(completion).collect::<Vec<_>>()
+            let num_tokens = num_tokens.unwrap_or_else(|| text.split_whitespace().count() as u32);
+            Completion::new(sample, k, text.clone(), num_tokens, *finished)
+        }
+        Err(why) => Completion::missing(sample, k, why.clone()),
     };
-    answered.asked.samples.iter().zip(&answered.replies).flat_map(of).collect()
+    let of = |(sample, answers): (&Sample, &Vec<Answer>)| -> Vec<Completion> {
+        (0..).zip(answers).map(|(k, answer)| completion(sample, k, answer)).collect()
+    };
+    answered.asked.samples.iter().zip(&answered.answers).flat_map(of).collect()
 }
 
 fn write_all(

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use synergy_hint::hint;
 
-use crate::commands::evaluate::endpoint::Purpose;
+use crate::commands::evaluate::ask::Purpose;
 use crate::commands::evaluate::{AskingArgs, ask, completions, levels};
 use crate::commands::grade::grader;
 use crate::commands::output::put;

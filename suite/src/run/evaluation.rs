@@ -28,12 +28,13 @@ use crate::plan::{Plan, PlannedRow};
 use crate::planted::Planted;
 use crate::recipe::{BenchmarkSpec, Recipe};
 use crate::run::artifact;
+use crate::run::asking::{Streak, answers, completions, prepared};
 use crate::run::base::Base;
 use crate::run::chunks::{Chunks, forget};
 use crate::run::event::{Event, Events};
 use crate::run::once::once;
 use crate::run::store::Store;
-use crate::train::engine::{Engine, Question, completions};
+use crate::train::engine::Engine;
 use crate::train::pool::{self, Files};
 use crate::train::rollout::{LocalEngine, with_another_picture};
 use crate::train::sequence::test_samples;
@@ -98,10 +99,11 @@ impl Evaluated {
     }
 }
 
-/// Evaluates every row of `plan` that the store lacks; gives all rows.
+/// Evaluates every row of `plan` that the store lacks; gives all rows. A question that cannot be asked becomes an outcome
+/// of its own.
 ///
 /// # Errors
-/// If generation or the disk fails, or somebody asked to stop.
+/// If generation or the disk fails, several questions in a row cannot be asked, or somebody asked to stop.
 pub fn all(
     recipe: &Recipe,
     plan: &Plan,
@@ -251,7 +253,8 @@ fn ask(
             true => with_another_picture(&samples, place),
             false => samples[place].clone(),
         };
-        Question::new(prompter, sample, asking.template)
+        let text = prompter.text(&sample, asking.template);
+        prepared(prompter, sample, &text)
     };
     let journal = store.journal(&planned.key);
     let chunks = Chunks {
@@ -263,27 +266,44 @@ fn ask(
     };
     let places: Vec<usize> = (0..samples.len()).collect();
     let (mut num_right, mut num_answers) = (0, 0);
-    let answers = chunks.run(
+    let num_samples = asking.num_samples;
+    let mut streak = Streak::new(false);
+    let lines = chunks.run(
         &places,
         |places| {
             // Pictures are read when they are asked about: those of a whole benchmark do not fit into memory.
-            let questions = places.iter().map(question).collect::<Result<Vec<_>>>()?;
-            let num_samples = asking.num_samples;
-            completions(&engine, &prompter.tokenizer, &questions, num_samples, &sampling, seed)
+            let questions: Vec<_> = places.iter().map(question).collect();
+            let answers = answers(&engine, prompter, questions, num_samples, &sampling, seed)?;
+            let mut lines = Vec::with_capacity(places.len() * num_samples);
+            for (&place, answers) in places.iter().zip(answers) {
+                streak.hear(&samples[place].id, answers.as_ref())?;
+                lines.extend(completions(prompter, &samples[place], answers, num_samples));
+            }
+            Ok(lines)
         },
-        |answers: &Vec<Completion>| {
+        |lines: &Vec<Completion>| {
             let is_right = |c: &&Completion| c.outcome(recipe.grader()) == Outcome::Correct;
-            num_right += answers.iter().filter(is_right).count();
-            num_answers += answers.len();
+            num_right += lines.iter().filter(is_right).count();
+            num_answers += lines.len();
             format!("accuracy {:.3}", num_right as f64 / num_answers as f64)
         },
     )?;
-    let completions = answers.concat();
+    let completions = lines.concat();
+    tell_unanswered(&completions, events);
     let files =
         BTreeMap::from([("completions.jsonl".to_owned(), to_lines(&completions)?.into_bytes())]);
     store.put(&planned.key, &planned.depends_on, &files)?;
     forget(&journal)?;
     Ok(completions)
+}
+
+/// Says which questions have no answer, and why.
+fn tell_unanswered(completions: &[Completion], events: &Events) {
+    for line in completions.iter().filter(|line| line.sample == 0) {
+        if let Some(why) = &line.unanswered {
+            events.say(&format!("  question `{}` has no answer: {}", line.sample_id, why.cause));
+        }
+    }
 }
 
 /// The questions of EasyVQA; empty if it has not been fetched.

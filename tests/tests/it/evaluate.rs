@@ -111,6 +111,10 @@ fn server(wait: Duration) -> (String, Arc<AtomicUsize>) {
                 }
                 text.push_str(&String::from_utf8_lossy(&bytes[..read]));
             }
+            if text.starts_with("GET ") {
+                let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+                continue;
+            }
             counted.fetch_add(1, Ordering::Relaxed);
             std::thread::sleep(wait);
             let body = json!({
@@ -206,6 +210,63 @@ fn rows_of_ones_own_are_asked_and_a_bad_one_is_told() {
 }
 
 #[test]
+fn a_question_that_cannot_be_asked_is_counted_and_listed_and_the_others_are_measured() {
+    let project = with_model();
+    let picture = include_bytes!("../../../golden/parity/datasets/one.png");
+    project.write("mine/one.png", picture);
+    project.write(
+        "mine.toml",
+        "benchmark = \"mine\"\nid = \"id\"\nquestion = \"q\"\nanswer = \"a\"\n\
+         pictures = [{ column = \"p\", kind = \"path\" }]\n",
+    );
+    let row = |id: u32, question: &str| {
+        format!("{{\"id\": {id}, \"q\": \"{question}\", \"a\": \"3\", \"p\": \"one.png\"}}\n")
+    };
+    let long = "on and ".repeat(2000);
+    let rows = [row(1, "What?"), row(2, "Is it <|image_pad|>?"), row(3, &long), row(4, "Or?")];
+    project.write("mine/rows.jsonl", rows.concat());
+    let files = "--benchmark mine --data mine/rows.jsonl --mapping mine.toml";
+    // The default limit is all that the base can hold.
+    let arguments = format!("evaluate {files} --model model --temperature 0 --num-samples 2");
+    let finished = succeed(&project, &arguments.split(' ').collect::<Vec<_>>());
+    let evaluation = project.json("runs/evaluations/mine/evaluation.json");
+    assert_follows_schema("evaluation", &evaluation);
+    assert_eq!(evaluation["num_questions"], 4);
+    assert_eq!(evaluation["outcomes"]["unanswered"], 0.5);
+    let unanswered = evaluation["unanswered"].as_array().unwrap();
+    let told: Vec<_> = unanswered.iter().map(|one| (&one["id"], &one["obstacle"])).collect();
+    let ids = [json!("mine/2"), json!("mine/3")];
+    assert_eq!(told, [(&ids[0], &json!("prompt")), (&ids[1], &json!("too_long"))]);
+    let place = (&unanswered[0]["file"], &unanswered[0]["row"]);
+    assert_eq!(place, (&json!("mine/rows.jsonl"), &json!(2)));
+    assert_eq!(unanswered[0]["num_answers"], 2);
+    let line = "mine/2, mine/rows.jsonl, row 2, 2 of 2 answers: prompt has 2 `<|image_pad|>`, pictures given: 1";
+    assert!(finished.stdout.contains(line), "{}", finished.stdout);
+    assert!(project.read("runs/evaluations/mine/report.md").contains("never came"));
+    let lines = project.read("runs/evaluations/mine/completions.jsonl");
+    assert_eq!(lines.lines().filter(|line| line.contains("\"unanswered\"")).count(), 4);
+    // Left out, they are rows like other bad ones, and no answer is missing.
+    succeed(&project, &[&arguments.split(' ').collect::<Vec<_>>()[..], &["--skip-bad"]].concat());
+    let evaluation = project.json("runs/evaluations/mine/evaluation.json");
+    assert_follows_schema("evaluation", &evaluation);
+    assert_eq!((&evaluation["num_questions"], &evaluation["unanswered"]), (&json!(2), &json!([])));
+    let rows: Vec<_> =
+        evaluation["skipped"].as_array().unwrap().iter().map(|s| &s["row"]).collect();
+    assert_eq!(rows, [&json!(2), &json!(3)]);
+    // Of eight in a row nothing is learned.
+    project.write("mine/rows.jsonl", (0..9).map(|id| row(id, &long)).collect::<String>());
+    let error = project.run(&arguments.split(' ').collect::<Vec<_>>());
+    assert_eq!(error.code, 2);
+    assert!(
+        error
+            .stderr
+            .contains("error: 8 questions in a row have no answer, the last, `mine/7`: it has"),
+        "{}",
+        error.stderr
+    );
+}
+
+#[test]
 fn what_cannot_be_evaluated_is_refused_in_a_line() {
     let project = with_model();
     assert_refused!(project.run(&["evaluate", "--benchmark", "mathvision", "--model", "model"]), @"
@@ -232,7 +293,7 @@ fn what_cannot_be_evaluated_is_refused_in_a_line() {
     ");
     let nowhere = "--endpoint http://127.0.0.1:9/v1 --model-id m --retries 0 --timeout 2";
     assert_refused!(project.run(&evaluate(&nowhere.split(' ').collect::<Vec<_>>())), @"
-    error: 0 of 12 answers arrived; 12 are missing after all attempts (1 each), the first with: io: Connection refused
-    hint: the others are cached; the same command requests the rest
+    error: none of 6 questions has an answer; the first is missing, `sum/test/9001/00000`: io: Connection refused
+    hint: mend that cause; the same command asks again
     ");
 }

@@ -206,6 +206,16 @@ pub struct OutcomeShares {
     /// Share of whole answers without anything to judge.
     #[schemars(range(min = 0, max = 1))]
     pub unparsed: f64,
+    /// Share of answers that never came; left out where all came.
+    #[serde(default, skip_serializing_if = "is_none")]
+    #[schemars(range(min = 0, max = 1))]
+    pub unanswered: f64,
+}
+
+/// Tells whether a share is that of nothing.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_none(share: &f64) -> bool {
+    *share <= 0.0
 }
 
 /// A rate for each of [`synergy_grade::style::REASONING_WORDS`], in their order.
@@ -290,6 +300,7 @@ impl BoardCell {
                 wrong: rounded(cell.wrong()),
                 truncated: rounded(cell.truncated),
                 unparsed: rounded(cell.unparsed),
+                unanswered: rounded(cell.unanswered),
             },
             formatted: rounded(cell.formatted),
             words_per_1000_tokens: WordRates { wait, check, mistake, alternative, however },
@@ -495,14 +506,14 @@ impl Run {
                 found.push(format!("{place}: the interval of {what} does not hold its mean"));
             }
         }
-        let OutcomeShares { correct, wrong, truncated, unparsed } = cell.outcomes;
-        for share in [correct, wrong, truncated, unparsed, cell.formatted] {
+        let OutcomeShares { correct, wrong, truncated, unparsed, unanswered } = cell.outcomes;
+        for share in [correct, wrong, truncated, unparsed, unanswered, cell.formatted] {
             check(found, &format!("{place}: a share of answers"), share, SHARE);
         }
         for rate in cell.words_per_1000_tokens.values() {
             check(found, &format!("{place}: a rate of words"), rate, POSITIVE);
         }
-        if (correct + wrong + truncated + unparsed - 1.0).abs() > 4.0 * ROUNDING {
+        if (correct + wrong + truncated + unparsed + unanswered - 1.0).abs() > 5.0 * ROUNDING {
             found.push(format!("{place}: the outcomes do not sum to 1"));
         }
         if (correct - cell.accuracy.mean).abs() > ROUNDING {

@@ -47,11 +47,18 @@ pub(super) fn board(results: &Results, metrics: &Metrics) -> Markup {
         }
     };
     let lines = external.iter().map(|benchmark| table::external_line(results, metrics, benchmark));
+    let unanswered = table::unanswered(results);
     html! {
         (filters(results))
         (scroller("Accuracy of every row by family and level", &table))
         @for line in table::text_only_line(results).into_iter().chain(lines) {
             p.external { (line) "." }
+        }
+        @if !unanswered.is_empty() {
+            details.external {
+                summary { (table::unanswered_title(unanswered.len())) }
+                ul { @for line in &unanswered { li { (line) } } }
+            }
         }
     }
 }

@@ -8,13 +8,13 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
+use synergy_grade::Grader;
 use synergy_grade::answer::{Judgement, Outcome, boxes, format_reward};
-use synergy_grade::{Grader, grade};
 
 use super::PageData;
 use super::html::shortened;
 use super::lines::Line;
-use crate::completion::Completion;
+use crate::completion::{Completion, Unanswered};
 use crate::score::{BASE, Question, Results, RowKind, outcome_name};
 
 /// A question with its picture and each row's answer to it.
@@ -119,8 +119,8 @@ fn asked(place: usize, exhibit: &Exhibit, results: &Results) -> Markup {
 /// A row's answer, folded, with its trace.
 fn answered(answer: &Answer, results: &Results, lines: &[Line]) -> Markup {
     let completion = &answer.completion;
-    let Completion { text, finished, num_tokens, .. } = completion;
-    let judgement = grade(results.grader(), &completion.target(), text, *finished);
+    let Completion { text, num_tokens, .. } = completion;
+    let judgement = completion.judgement(results.grader());
     let outcome = outcome_name(judgement.outcome);
     let extracted = judgement.extracted.as_deref().unwrap_or("no box");
     let is_shown = lines.iter().any(|line| line.name == answer.row && line.is_shown);
@@ -137,7 +137,11 @@ fn answered(answer: &Answer, results: &Results, lines: &[Line]) -> Markup {
                 "Grader " (results.grader().name()) ", seed " (answer.seed) ", sample " (completion.sample)
             }
             ol.trace {
-                @for step in trace(results.grader(), completion, &judgement) { li { (shortened(&step)) } }
+                @if let Some(Unanswered { cause, .. }) = &completion.unanswered {
+                    li { "There is no answer: " (shortened(cause)) }
+                } @else {
+                    @for step in trace(results.grader(), completion, &judgement) { li { (shortened(&step)) } }
+                }
             }
         }
     }
@@ -196,6 +200,7 @@ fn symbol(outcome: Outcome) -> &'static str {
         Outcome::Wrong => "✗",
         Outcome::Truncated => "✂",
         Outcome::Unparsed => "?",
+        Outcome::Unanswered => "∅",
     }
 }
 

@@ -100,6 +100,7 @@ fn completion(
         text: format!("<think> b2 up 1 b1 red{waits} </think> {boxed}"),
         num_tokens: behavior.num_tokens + rng.random_range(0..5),
         finished,
+        unanswered: None,
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Cell {
     pub truncated: f64,
     /// Share of whole samples without anything to judge, 0 to 1.
     pub unparsed: f64,
+    /// Share of samples without an answer, 0 to 1.
+    pub unanswered: f64,
     /// Share of samples in the form the template asks for, 0 to 1.
     pub formatted: f64,
     /// Each of the reasoning words per 1000 tokens: all words over all tokens.
@@ -63,7 +65,8 @@ pub fn level_name(level: Option<Level>) -> String {
 impl Cell {
     /// Share of answers that are whole, hold an answer, and are not correct.
     pub fn wrong(&self) -> f64 {
-        (1.0 - self.accuracy.mean - self.truncated - self.unparsed).max(0.0)
+        let others = self.truncated + self.unparsed + self.unanswered;
+        (1.0 - self.accuracy.mean - others).max(0.0)
     }
 }
 
@@ -164,6 +167,7 @@ fn scope_cells(
             length: interval(length),
             truncated: sums.truncated as f64 / samples,
             unparsed: sums.unparsed as f64 / samples,
+            unanswered: sums.unanswered as f64 / samples,
             formatted: sums.formatted as f64 / samples,
             words_per_1000_tokens: sums.words.map(|n| 1000.0 * n as f64 / tokens.max(1.0)),
             words_per_answer: sums.words.map(|n| n as f64 / samples),
@@ -179,6 +183,7 @@ struct Sums {
     samples: u64,
     truncated: u64,
     unparsed: u64,
+    unanswered: u64,
     formatted: u64,
     tokens: u64,
     words: [u64; 5],
@@ -186,14 +191,14 @@ struct Sums {
 
 impl Sums {
     fn of(row: &ResultRow, questions: &[usize]) -> Sums {
-        let mut sums =
-            Sums { samples: 0, truncated: 0, unparsed: 0, formatted: 0, tokens: 0, words: [0; 5] };
+        let mut sums = Sums::default();
         for seed in &row.seeds {
             for &question in questions {
                 let letters = &seed.outcomes[question];
                 sums.samples += letters.len() as u64;
                 sums.truncated += letters.matches('t').count() as u64;
                 sums.unparsed += letters.matches('u').count() as u64;
+                sums.unanswered += letters.matches('n').count() as u64;
                 sums.formatted += u64::from(seed.num_formatted[question]);
                 sums.tokens += seed.num_tokens[question].iter().map(|n| u64::from(*n)).sum::<u64>();
                 for (sum, count) in sums.words.iter_mut().zip(seed.words[question]) {

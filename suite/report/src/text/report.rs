@@ -71,6 +71,14 @@ pub fn report_markdown(
     markdown_table(&mut text, &by_level(results, metrics, |cell| table::plus_minus(cell.length)));
     section(&mut text, "Outcomes", "In percent of all answers.");
     markdown_table(&mut text, &outcomes_grid(results, metrics));
+    let unanswered = table::unanswered(results);
+    if !unanswered.is_empty() {
+        let title = table::unanswered_title(unanswered.len());
+        let _ = writeln!(text, "\n{title}; their causes are in the completions:\n");
+        for line in unanswered {
+            let _ = writeln!(text, "- {}", inline(&line));
+        }
+    }
     section(&mut text, "Style", "Reasoning words per 1000 tokens.");
     markdown_table(&mut text, &style_grid(results, metrics));
     if let Some(analyses) = analyses {
@@ -186,11 +194,14 @@ fn claims_grid(results: &Results) -> Grid {
 }
 
 fn outcomes_grid(results: &Results, metrics: &Metrics) -> Grid {
-    let names = ["correct", "wrong", "truncated", "unparsed", "in the form asked for"];
+    let mut names = vec!["correct", "wrong", "truncated", "unparsed", "in the form asked for"];
+    let some_never_came = metrics.cells.iter().any(|cell| cell.unanswered > 0.0);
+    names.extend(some_never_came.then_some("unanswered"));
     averages(results, metrics, &names, |cell| {
-        [cell.accuracy.mean, cell.wrong(), cell.truncated, cell.unparsed, cell.formatted]
-            .map(table::percent)
-            .to_vec()
+        let Cell { accuracy, truncated, unparsed, formatted, unanswered, .. } = cell;
+        let mut shares = vec![accuracy.mean, cell.wrong(), *truncated, *unparsed, *formatted];
+        shares.extend(some_never_came.then_some(*unanswered));
+        shares.into_iter().map(table::percent).collect()
     })
 }
 
@@ -298,6 +309,19 @@ mod tests {
         let report = report_markdown(&results, &Metrics::of(&results), None, &[sample(text)]);
         assert!(report.contains(&format!("`````text\n{text}\n`````\n")));
         assert!(report.contains("Start at b2 \\| follow 2 arrows. Which color?"));
+    }
+
+    #[test]
+    fn answers_that_never_came_have_a_column_and_a_list() {
+        let mut results = study(20, &[1]);
+        let whole = report_markdown(&results, &Metrics::of(&results), None, &[]);
+        assert!(!whole.contains("never came") && !whole.contains("unanswered"));
+        results.rows[0].seeds[0].outcomes[2].replace_range(.., "nnnn");
+        let report = report_markdown(&results, &Metrics::of(&results), None, &[]);
+        assert!(report.contains("| in the form asked for | unanswered |"), "{report}");
+        assert!(report.contains("| 1.0 |\n"), "{report}");
+        let line = format!("\n- {}: base (4 of 4)\n", results.questions[2].id);
+        assert!(report.contains(&line), "{line} in {report}");
     }
 
     #[test]

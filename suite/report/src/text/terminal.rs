@@ -15,8 +15,11 @@ use synergy_benchmarks::text_only;
 use synergy_grade::style::REASONING_WORDS;
 
 use crate::compare::{CellVerdict, Comparison, FigureVerdict, Metric, Verdict};
-use crate::score::{Cell, Metrics, ResultRow, Results, RowKind};
+use crate::score::{Cell, Metrics, Question, ResultRow, Results, RowKind};
 use crate::statistics::{CONFIDENCE, Interval};
+
+/// More questions without an answer than a terminal shows.
+const UNANSWERED_SHOWN: usize = 8;
 
 /// The text of a cell without a value.
 pub const NOTHING: &str = "–";
@@ -60,7 +63,40 @@ pub fn render_table(results: &Results, metrics: &Metrics, width: u16) -> String 
         text.push_str(&filled(&line, usize::from(width)));
         text.push('\n');
     }
+    let unanswered = unanswered(results);
+    if !unanswered.is_empty() {
+        let _ = writeln!(text, "{}:", unanswered_title(unanswered.len()));
+        for line in unanswered.iter().take(UNANSWERED_SHOWN) {
+            let _ = writeln!(text, "{}", filled(&format!("- {line}"), usize::from(width)));
+        }
+        let num_more = unanswered.len().saturating_sub(UNANSWERED_SHOWN);
+        if num_more > 0 {
+            let _ = writeln!(text, "- and {num_more} more, in report.md");
+        }
+    }
     text
+}
+
+/// Says what questions without an answer are and how they count.
+pub fn unanswered_title(count: usize) -> String {
+    let (questions, have) = if count == 1 { ("question", "has") } else { ("questions", "have") };
+    format!("{count} {questions} {have} answers that never came, which count as not correct")
+}
+
+/// The questions with answers that never came, a line each: the question, then the rows with the number of such answers.
+pub fn unanswered(results: &Results) -> Vec<String> {
+    let of_row = |row: &ResultRow, place: usize| {
+        let letters = || row.seeds.iter().filter_map(move |seed| seed.outcomes.get(place));
+        let missing: usize = letters().map(|letters| letters.matches('n').count()).sum();
+        let all: usize = letters().map(String::len).sum();
+        (missing > 0).then(|| format!("{} ({missing} of {all})", row.name))
+    };
+    let of_question = |(place, question): (usize, &Question)| {
+        let rows: Vec<String> =
+            ordered_rows(results).into_iter().filter_map(|row| of_row(row, place)).collect();
+        (!rows.is_empty()).then(|| format!("{}: {}", question.id, rows.join(", ")))
+    };
+    results.questions.iter().enumerate().filter_map(of_question).collect()
 }
 
 /// A comparison: how many cells got which verdict, each cell that is not the same, what a reader
@@ -446,6 +482,32 @@ mod tests {
         easy_vqa, 40 questions, accuracy in %: base 82.5 ±11.2, sft 77.5 ±7.9, rl 80.0 ±9.3, two_stage 76.2 ±8.9, question only
         67.1
         ");
+    }
+
+    #[test]
+    fn answers_that_never_came_are_counted_and_listed() {
+        let mut results = study(20, &[1]);
+        for row in [0, 5] {
+            let outcomes = &mut results.rows[row].seeds[0].outcomes;
+            outcomes.iter_mut().skip(3).take(9).for_each(|letters| letters.replace_range(..1, "n"));
+        }
+        let id = results.questions[3].id.clone();
+        let metrics = Metrics::of(&results);
+        let text = render_table(&results, &metrics, 120);
+        let title = "9 questions have answers that never came, which count as not correct:\n";
+        assert!(text.contains(title), "{text}");
+        let names = [&results.rows[0].name, &results.rows[5].name];
+        let line = format!("- {id}: {} (1 of 4), {} (1 of 4)\n", names[0], names[1]);
+        assert!(text.contains(&line), "{line} in {text}");
+        assert!(text.ends_with("- and 1 more, in report.md\n"), "{text}");
+        let cell = metrics.average(names[0]).unwrap();
+        let sum = cell.accuracy.mean + cell.wrong() + cell.truncated + cell.unparsed;
+        assert!((cell.unanswered - 9.0 / 400.0).abs() < 1e-12);
+        assert!((sum + cell.unanswered - 1.0).abs() < 1e-12);
+        assert_eq!(
+            results.to_json().map(|json| Results::from_json(&json, "a").unwrap()).unwrap(),
+            results
+        );
     }
 
     #[test]

@@ -1,68 +1,60 @@
-//! Picture files in memory, as they are sent to an endpoint or written into an export.
+//! Pictures in memory: the bytes that tell them apart, and the files that an endpoint gets.
 //!
-//! Does not know what they are for.
-
-use std::io::Cursor;
+//! Does not know what they are for. An endpoint gets every picture as the engine here would see it, since servers treat
+//! transparency, orientation and 16-bit gray each in their own way.
 
 use anyhow::{Context as _, Result};
-use image::ImageFormat;
 use synergy_benchmarks::sample::ImageSource;
-use synergy_hint::{Explain as _, hint};
 
-/// A picture file in memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
-    /// For example `image/png`.
-    pub media_type: &'static str,
-    pub bytes: Vec<u8>,
-}
-
-/// Encodes a picture as a file in memory: the owner's bytes if they are PNG or JPEG, else drawn as PNG.
+/// Returns bytes that differ where pictures do: those of the owner's file, or those of the drawn picture.
 ///
 /// # Errors
 /// If the picture cannot be read.
-pub fn picture(source: &ImageSource) -> Result<Picture> {
-    let bytes = match source {
-        ImageSource::Scene(_) | ImageSource::Grids(_) => None,
-        ImageSource::File(path) => Some(std::fs::read(path).explain(|| {
-            hint!(("failed to read picture `{}`", path.display()), "fetch the data again")
-        })?),
-        ImageSource::Cell(cell) => {
-            Some(cell.bytes().with_context(|| format!("failed to read {}", cell.place))?)
-        }
+pub fn bytes(source: &ImageSource) -> Result<Vec<u8>> {
+    let read = match source {
+        ImageSource::Scene(_) | ImageSource::Grids(_) => return png(source),
+        ImageSource::File(path) => synergy_picture::bytes(path),
+        ImageSource::Cell(cell) => cell.bytes(),
     };
-    let known = bytes.and_then(|bytes| match image::guess_format(&bytes).ok()? {
-        ImageFormat::Png => Some(Picture { media_type: "image/png", bytes }),
-        ImageFormat::Jpeg => Some(Picture { media_type: "image/jpeg", bytes }),
-        _ => None,
-    });
-    if let Some(picture) = known {
-        return Ok(picture);
-    }
-    let mut bytes = Vec::new();
-    let picture = source.load()?;
-    picture
-        .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)
-        .context("failed to encode a picture as PNG")?;
-    Ok(Picture { media_type: "image/png", bytes })
+    read.with_context(|| format!("failed to read {source}"))
+}
+
+/// Returns the PNG of a picture as the engine here sees it: upright, without alpha, 8 bits for each color.
+///
+/// # Errors
+/// If the picture cannot be read.
+pub fn png(source: &ImageSource) -> Result<Vec<u8>> {
+    synergy_picture::to_png(&source.load()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use image::{ImageFormat, Rgba, RgbaImage};
     use synergy_benchmarks::families::{Family, Split};
     use synergy_benchmarks::sample::Sample;
 
     #[test]
-    fn a_picture_is_sent_as_it_was_found_or_as_png() {
-        let sample = Sample::procedural(Family::Path, 1, Split::Test, 0, 1..=1);
-        let drawn = picture(&sample.images[0]).unwrap();
-        assert_eq!(drawn.media_type, "image/png");
+    fn a_picture_is_sent_as_the_engine_here_sees_it() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.bin");
-        std::fs::write(&path, &drawn.bytes).unwrap();
-        assert_eq!(picture(&ImageSource::File(path)).unwrap(), drawn);
-        let error = picture(&ImageSource::File(dir.path().join("none.png"))).unwrap_err();
-        assert!(error.to_string().starts_with("failed to read picture `"));
+        let path = dir.path().join("a.png");
+        let clear = |x: u32, _| Rgba([10, 200, 30, if x < 2 { 0 } else { 255 }]);
+        RgbaImage::from_fn(4, 3, clear).save(&path).unwrap();
+        let source = ImageSource::File(path.clone());
+        assert_eq!(bytes(&source).unwrap(), std::fs::read(&path).unwrap());
+        let sent = image::load_from_memory_with_format(&png(&source).unwrap(), ImageFormat::Png);
+        let sent = sent.unwrap();
+        assert!(!sent.color().has_alpha());
+        assert_eq!(sent.into_rgb8(), source.load().unwrap());
+    }
+
+    #[test]
+    fn a_drawn_picture_is_told_by_its_pixels_and_a_missing_file_is_an_error() {
+        let sample = |seed| Sample::procedural(Family::Path, seed, Split::Test, 0, 1..=1);
+        let of = |seed| bytes(&sample(seed).images[0]).unwrap();
+        assert_eq!(of(1), of(1));
+        assert_ne!(of(1), of(2));
+        let error = bytes(&ImageSource::File("none.png".into())).unwrap_err();
+        assert!(error.to_string().starts_with("failed to read picture `none.png`"));
     }
 }

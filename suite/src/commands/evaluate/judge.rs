@@ -15,13 +15,14 @@ use synergy_grade::Grader;
 use synergy_grade::answer::Outcome;
 use synergy_report::agreement::{Agreement, Verdicts};
 use synergy_report::analysis::{Analysis, Judged, analyze};
-use synergy_report::completion::Completion;
+use synergy_report::completion::{Completion, Obstacle, Unanswered};
 use synergy_report::leaderboard::OutcomeShares;
 use synergy_report::score::Machine;
 use synergy_report::statistics::{self, Interval};
 
 use super::{Answered, Answerer};
-use crate::commands::evaluate::endpoint::Drawing;
+use crate::commands::evaluate::ask::Drawing;
+use crate::commands::evaluate::replies::Answer;
 use crate::run::machine;
 
 /// Version of [`Report`] on disk. A change of its meaning raises it.
@@ -62,6 +63,8 @@ pub struct Report {
     pub num_uncounted: usize,
     /// Rows of the files that are not questions and were left out.
     pub skipped: Vec<SkippedRow>,
+    /// Questions with answers that never came; these count as not correct.
+    pub unanswered: Vec<UnansweredQuestion>,
     /// Share of right answers, mean over questions, with its 95 % interval over questions.
     pub accuracy: Interval,
     /// Shares of all answers by outcome.
@@ -104,9 +107,28 @@ pub struct SkippedRow {
     pub file: String,
     /// The row in it.
     pub row: u64,
-    /// The column that is at fault.
+    /// The column that is at fault; empty where it is the question as a whole.
     pub column: String,
     /// What is wrong with it.
+    pub cause: String,
+}
+
+/// A question with answers that never came.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct UnansweredQuestion {
+    /// Id of the question.
+    pub id: String,
+    /// The file that it was read from; null for a drawn one.
+    pub file: Option<String>,
+    /// The row in it, from 1, without the header.
+    pub row: Option<u64>,
+    /// Answers that never came.
+    #[schemars(range(min = 1))]
+    pub num_answers: usize,
+    /// The kind of cause of the first.
+    pub obstacle: Obstacle,
+    /// The cause of the first in one line.
     pub cause: String,
 }
 
@@ -121,7 +143,7 @@ pub struct Part {
     pub num_questions: usize,
     /// Share of right answers, mean over its questions, with its 95 % interval.
     pub accuracy: Interval,
-    /// Mean tokens of an answer.
+    /// Mean tokens of an answer that came.
     #[schemars(range(min = 0))]
     pub tokens: f64,
 }
@@ -135,7 +157,7 @@ pub(super) fn report(
     levels_from: Option<String>,
 ) -> (Report, Vec<Outcome>) {
     let asked = &answered.asked;
-    let num_samples = answered.replies.first().map_or(0, Vec::len);
+    let num_samples = answered.answers.first().map_or(0, Vec::len);
     let graders = grader.before_others();
     let verdicts = verdicts(answered, completions, &graders);
     let outcomes: Vec<Outcome> = verdicts.iter().map(|verdicts| verdicts.outcomes[0]).collect();
@@ -161,7 +183,7 @@ pub(super) fn report(
             level: questions[i / num_samples.max(1)].level,
         })
         .collect();
-    let replies = answered.replies.iter().flatten();
+    let replies = answered.answers.iter().flatten().flatten();
     let names: Vec<&str> = graders.iter().map(|grader| grader.name()).collect();
     let (commit, dirty) = machine::commit();
     let report = Report {
@@ -182,12 +204,19 @@ pub(super) fn report(
         num_samples,
         num_uncounted: replies.filter(|reply| reply.num_tokens.is_none()).count(),
         skipped: asked.skipped.iter().map(SkippedRow::of).collect(),
+        unanswered: asked
+            .samples
+            .iter()
+            .zip(&answered.answers)
+            .filter_map(|(sample, answers)| UnansweredQuestion::of(sample, answers))
+            .collect(),
         accuracy: accuracy("all", &questions.iter().collect::<Vec<_>>()),
         outcomes: OutcomeShares {
             correct: share(Outcome::Correct),
             wrong: share(Outcome::Wrong),
             truncated: share(Outcome::Truncated),
             unparsed: share(Outcome::Unparsed),
+            unanswered: share(Outcome::Unanswered),
         },
         text_only: asked.text_only,
         levels_from,
@@ -201,7 +230,7 @@ pub(super) fn report(
 
 /// Judges every answer by every one of `graders`, in order of the questions and their answers.
 fn verdicts(answered: &Answered, completions: &[Completion], graders: &[Grader]) -> Vec<Verdicts> {
-    let num_samples = answered.replies.first().map_or(0, Vec::len);
+    let num_samples = answered.answers.first().map_or(0, Vec::len);
     let samples = answered.asked.samples.iter().zip(completions.chunks(num_samples.max(1)));
     samples
         .flat_map(|(sample, answers)| answers.iter().map(move |answer| (sample, answer)))
@@ -226,25 +255,41 @@ impl SkippedRow {
     }
 }
 
+impl UnansweredQuestion {
+    fn of(sample: &Sample, answers: &[Answer]) -> Option<UnansweredQuestion> {
+        let mut missing = answers.iter().filter_map(|answer| answer.as_ref().err()).peekable();
+        let Unanswered { obstacle, cause } = (*missing.peek()?).clone();
+        Some(UnansweredQuestion {
+            id: sample.id.clone(),
+            file: sample.origin.as_ref().map(|origin| origin.file.display().to_string()),
+            row: sample.origin.as_ref().map(|origin| origin.row),
+            num_answers: missing.count(),
+            obstacle,
+            cause,
+        })
+    }
+}
+
 /// A question with what its answers came to.
 struct Question {
     level: Option<Level>,
     category: Option<String>,
     /// Share of right answers.
     accuracy: f64,
-    tokens: f64,
+    /// Mean tokens of the answers that came, if any did.
+    tokens: Option<f64>,
 }
 
 impl Question {
     fn of(sample: &Sample, outcomes: &[Outcome], answers: &[Completion]) -> Question {
         let right = outcomes.iter().filter(|outcome| **outcome == Outcome::Correct).count();
-        let tokens: u64 = answers.iter().map(|answer| u64::from(answer.num_tokens)).sum();
-        let count = outcomes.len().max(1) as f64;
+        let came = answers.iter().filter(|answer| answer.unanswered.is_none());
+        let tokens: Vec<f64> = came.map(|answer| f64::from(answer.num_tokens)).collect();
         Question {
             level: sample.details.level,
             category: sample.details.category.clone(),
-            accuracy: right as f64 / count,
-            tokens: tokens as f64 / count,
+            accuracy: right as f64 / outcomes.len().max(1) as f64,
+            tokens: (!tokens.is_empty()).then(|| tokens.iter().sum::<f64>() / tokens.len() as f64),
         }
     }
 }
@@ -256,11 +301,14 @@ fn parts(questions: &[Question], name: impl Fn(&Question) -> Option<String>) -> 
             by_name.entry(name).or_default().push(question);
         }
     }
-    let part = |(name, members): (String, Vec<&Question>)| Part {
-        num_questions: members.len(),
-        accuracy: accuracy(&name, &members),
-        tokens: members.iter().map(|q| q.tokens).sum::<f64>() / members.len() as f64,
-        name,
+    let part = |(name, members): (String, Vec<&Question>)| {
+        let tokens: Vec<f64> = members.iter().filter_map(|question| question.tokens).collect();
+        Part {
+            num_questions: members.len(),
+            accuracy: accuracy(&name, &members),
+            tokens: tokens.iter().sum::<f64>() / tokens.len().max(1) as f64,
+            name,
+        }
     };
     by_name.into_iter().map(part).collect()
 }

@@ -17,36 +17,44 @@ use synergy_report::completion::Completion;
 
 use super::Answered;
 
-/// A question's pass rate and the level that follows from it.
+/// A question's pass rate and the level that follows from it; none of both for a question without an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::commands) struct Cut {
     id: String,
     num_correct: u32,
     num_samples: u32,
-    pass_rate: f64,
-    level: Level,
+    pass_rate: Option<f64>,
+    level: Option<Level>,
 }
 
-/// Cuts levels by the study's thresholds.
+/// Cuts levels by the study's thresholds, from the answers that came.
 pub(in crate::commands) fn cut(
     answered: &Answered,
     completions: &[Completion],
     grader: Grader,
 ) -> Vec<Cut> {
-    let num_samples = answered.replies.first().map_or(1, Vec::len).max(1);
+    let num_asked = answered.answers.first().map_or(1, Vec::len).max(1);
     let of = |(sample, answers): (&Sample, &[Completion])| {
         let is_right = |answer: &&Completion| answer.outcome(grader) == Outcome::Correct;
         let num_correct = answers.iter().filter(is_right).count() as u32;
-        Cut {
-            id: sample.id.clone(),
-            num_correct,
-            num_samples: num_samples as u32,
-            pass_rate: f64::from(num_correct) / num_samples as f64,
-            level: difficulty::level(num_correct, num_samples as u32),
-        }
+        let num_samples = answers.iter().filter(|a| a.unanswered.is_none()).count() as u32;
+        Cut::of(sample.id.clone(), num_correct, num_samples)
     };
-    answered.asked.samples.iter().zip(completions.chunks(num_samples)).map(of).collect()
+    answered.asked.samples.iter().zip(completions.chunks(num_asked)).map(of).collect()
+}
+
+impl Cut {
+    fn of(id: String, num_correct: u32, num_samples: u32) -> Cut {
+        let came = (num_samples > 0).then_some(num_samples);
+        Cut {
+            id,
+            num_correct,
+            num_samples,
+            pass_rate: came.map(|num| f64::from(num_correct) / f64::from(num)),
+            level: came.map(|num| difficulty::level(num_correct, num)),
+        }
+    }
 }
 
 /// Serializes levels as the lines of a file.
@@ -65,9 +73,13 @@ pub(in crate::commands) fn to_lines(cut: &[Cut]) -> Result<String> {
 pub(in crate::commands) fn describe(cut: &[Cut]) -> String {
     let mut text = String::new();
     for level in Level::ALL {
-        let count = cut.iter().filter(|cut| cut.level == level).count();
+        let count = cut.iter().filter(|cut| cut.level == Some(level)).count();
         let share = 100.0 * count as f64 / cut.len().max(1) as f64;
         let _ = writeln!(text, "{level}  {count:>6}  {share:>5.1} %");
+    }
+    let unanswered = cut.iter().filter(|cut| cut.level.is_none()).count();
+    if unanswered > 0 {
+        let _ = writeln!(text, "--  {unanswered:>6}  have no answer and no level");
     }
     text
 }
@@ -92,16 +104,15 @@ fn parse(text: &str) -> Result<Levels> {
     for (index, line) in text.lines().enumerate() {
         let cut: Cut = serde_json::from_str(line)
             .with_context(|| format!("line {} is not a valid record", index + 1))?;
-        let follows = cut.num_samples > 0
-            && cut.num_correct <= cut.num_samples
-            && difficulty::level(cut.num_correct, cut.num_samples) == cut.level;
+        let follows = cut.num_correct <= cut.num_samples
+            && Cut::of(String::new(), cut.num_correct, cut.num_samples).level == cut.level;
         ensure!(
             follows,
             "line {}: {} correct of {} does not make level {}",
             index + 1,
             cut.num_correct,
             cut.num_samples,
-            cut.level
+            cut.level.map_or_else(|| "null".to_owned(), |level| level.to_string())
         );
         let id = cut.id.clone();
         ensure!(levels.insert(id, cut).is_none(), "line {} repeats a question", index + 1);
@@ -122,8 +133,8 @@ impl Levels {
                     "cut levels of the same questions"
                 )
             })?;
-            sample.details.level = Some(cut.level);
-            sample.details.pass_rate = Some(cut.pass_rate);
+            sample.details.level = cut.level;
+            sample.details.pass_rate = cut.pass_rate;
         }
         Ok(())
     }
@@ -135,14 +146,8 @@ mod tests {
     use synergy_benchmarks::families::{Family, Split};
 
     fn line(id: &str, num_correct: u32, level: Level) -> String {
-        to_lines(&[Cut {
-            id: id.to_owned(),
-            num_correct,
-            num_samples: 16,
-            pass_rate: f64::from(num_correct) / 16.0,
-            level,
-        }])
-        .unwrap()
+        let cut = Cut::of(id.to_owned(), num_correct, 16);
+        to_lines(&[Cut { level: Some(level), ..cut }]).unwrap()
     }
 
     #[test]
@@ -158,6 +163,18 @@ mod tests {
             error.starts_with(&format!("`l` has no level for question `{id}`\nhint: ")),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_question_without_an_answer_has_no_level_and_is_no_error() {
+        let mut samples = vec![Sample::procedural(Family::Sum, 1, Split::Test, 0, 1..=1)];
+        let cut = [Cut::of(samples[0].id.clone(), 0, 0)];
+        assert!(describe(&cut).ends_with("--       1  have no answer and no level\n"));
+        let lines = to_lines(&cut).unwrap();
+        parse(&lines).unwrap().assign(&mut samples, Path::new("l")).unwrap();
+        assert_eq!((samples[0].details.level, samples[0].details.pass_rate), (None, None));
+        let error = parse(&lines.replace("null}", "\"L5\"}")).map(|_| ()).unwrap_err();
+        assert_eq!(error.to_string(), "line 1: 0 correct of 0 does not make level L5");
     }
 
     #[test]

@@ -6,36 +6,38 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
-use synergy_hint::hint;
 use synergy_models::checkpoint::Checkpoint;
 use synergy_models::generate::{Generated, Sampling};
+use synergy_report::completion::{Obstacle, Unanswered};
 
 use super::questions::SUFFIX;
 use super::{Answerer, Asking};
-use crate::commands::evaluate::encode::picture;
-use crate::commands::evaluate::endpoint::{Ask, Cache, Drawing, Purpose, Reply, key};
+use crate::commands::evaluate::ask::{Ask, Drawing, Purpose, key};
+use crate::commands::evaluate::encode::bytes;
+use crate::commands::evaluate::replies::{Answer, Cache, Reply};
 use crate::device::Compute;
 use crate::key::Key;
 use crate::recipe::PromptSpec;
 use crate::run::CODE;
+use crate::run::asking::{Streak, answers, prepared, why};
 use crate::run::chunks::Chunks;
 use crate::run::model::{Model, files_hash};
-use crate::train::engine::{Engine, Question};
+use crate::train::engine::Engine;
 use crate::train::rollout::LocalEngine;
 use crate::train::sequence::Prompter;
 
 /// Questions that are answered together, and after which Ctrl-C is heard.
 const CHUNK: usize = 32;
 
-/// Answers every question of `asking` by the checkpoint in `dir`: `[questions][samples]`.
+/// Answers every question of `asking` by the checkpoint in `dir`, or says why not: `[questions][samples]`.
 ///
 /// # Errors
-/// If the device does not compute in what is asked for, the checkpoint cannot be opened, a prompt is too long for it, its
-/// logits are not finite, or somebody asked to stop. What was answered until then is stored.
-pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<Vec<Reply>>)> {
+/// If the device does not compute in what is asked for, the checkpoint cannot be opened, several questions in a row
+/// cannot be asked, its logits are not finite, or somebody asked to stop. What was answered until then is stored.
+pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<Vec<Answer>>)> {
     let &Asking { args, asked, purpose, drawing, events, .. } = asking;
     let compute = Compute::open(&args.device, None)?;
     let dtype = args.dtype;
@@ -51,6 +53,8 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
         )?,
         backend: compute.backend(),
         dtype: Some(dtype),
+        max_position_embeddings: Some(config.layout().max_position_embeddings),
+        left_out: Vec::new(),
     };
     let sampling = Sampling {
         temperature: drawing.temperature,
@@ -66,8 +70,14 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
     // In bf16 the engine has copies of its own.
     drop(parameters);
     let seed = Seed::root(drawing.seed).fold_in(purpose.name());
-    let local =
-        Local { asking, answerer: &answerer, prompter: &prompter, engine: &engine, sampling, seed };
+    let local = Local {
+        asking,
+        answerer: &answerer,
+        prompter: &prompter,
+        engine: &engine,
+        sampling: &sampling,
+        seed,
+    };
     events.say(&format!("device {}", compute.description));
     let chunks = Chunks {
         title: answerer.id.clone(),
@@ -78,15 +88,16 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
     };
     let (clock, mut num_answered) = (Instant::now(), 0);
     let asked: Vec<(&Sample, &String)> = asked.samples.iter().zip(&asked.texts).collect();
-    let replies = chunks.run(
+    let mut streak = Streak::new(args.skip_bad);
+    let answers = chunks.run(
         &asked,
-        |asked| local.replies(asked),
-        |replies: &Vec<Vec<Reply>>| {
-            num_answered += replies.len();
+        |asked| local.answers(asked, &mut streak),
+        |answers: &Vec<Vec<Answer>>| {
+            num_answered += answers.len();
             format!("{:.1} questions/s", num_answered as f64 / clock.elapsed().as_secs_f64())
         },
     )?;
-    Ok((answerer, replies.concat()))
+    Ok((answerer, answers.concat()))
 }
 
 /// Everything that the chunks of one evaluation share.
@@ -95,37 +106,41 @@ struct Local<'a> {
     answerer: &'a Answerer,
     prompter: &'a Prompter,
     engine: &'a dyn Engine,
-    sampling: Sampling,
+    sampling: &'a Sampling,
     seed: Seed,
 }
 
 impl Local<'_> {
-    /// Replies to each question of a chunk: those in the cache, and for questions that lack any, new ones.
-    fn replies(&self, asked: &[(&Sample, &String)]) -> Result<Vec<Vec<Reply>>> {
+    /// Answers to each question of a chunk: those in the cache, and for questions that lack any, new ones.
+    fn answers(
+        &self,
+        asked: &[(&Sample, &String)],
+        streak: &mut Streak,
+    ) -> Result<Vec<Vec<Answer>>> {
         let &Asking { num_samples, purpose, drawing, cache, .. } = self.asking;
-        let keys = asked
+        let keys: Vec<Result<Vec<Key>, Unanswered>> = asked
             .iter()
             .map(|(sample, text)| keys(self.answerer, drawing, sample, text, num_samples, purpose))
-            .collect::<Result<Vec<Vec<Key>>>>()?;
-        let mut replies =
-            keys.iter().map(|keys| cached(cache, keys)).collect::<Result<Vec<_>>>()?;
-        let open: Vec<usize> = (0..asked.len()).filter(|&i| replies[i].is_none()).collect();
-        let question = |&i: &usize| {
-            let (sample, text) = asked[i];
-            question(self.prompter, sample, text, drawing.max_new_tokens)
-        };
-        let questions = open.iter().map(question).collect::<Result<Vec<Question>>>()?;
-        if !questions.is_empty() {
-            let num_samples = num_samples as usize;
-            let answers =
-                self.engine.generate(&questions, num_samples, &self.sampling, self.seed)?;
-            for (&i, answers) in open.iter().zip(&answers) {
-                let new: Vec<Reply> = answers.iter().map(|answer| self.reply(answer)).collect();
-                keys[i].iter().zip(&new).try_for_each(|(key, reply)| cache.put(key, reply))?;
-                replies[i] = Some(new);
-            }
+            .collect();
+        let mut all = keys.iter().map(|keys| found(cache, keys)).collect::<Result<Vec<_>>>()?;
+        let open: Vec<usize> = (0..asked.len()).filter(|&i| all[i].is_none()).collect();
+        let question = |&i: &usize| prepared(self.prompter, asked[i].0.clone(), asked[i].1);
+        let questions = open.iter().map(question).collect();
+        let Local { engine, prompter, sampling, seed, .. } = *self;
+        let new = answers(engine, prompter, questions, num_samples as usize, sampling, seed)?;
+        for (&i, answers) in open.iter().zip(new) {
+            let replies: Result<Vec<Reply>, Unanswered> =
+                answers.map(|answers| answers.iter().map(|answer| self.reply(answer)).collect());
+            let keyed = keys[i].iter().flatten().zip(replies.iter().flatten());
+            keyed.into_iter().try_for_each(|(key, reply)| cache.put(key, reply))?;
+            all[i] = Some(replies.map(|replies| replies.into_iter().map(Ok).collect()));
         }
-        Ok(replies.into_iter().flatten().collect())
+        let mut out = Vec::with_capacity(asked.len());
+        for ((sample, _), answers) in asked.iter().zip(all.into_iter().flatten()) {
+            streak.hear(&sample.id, answers.as_ref())?;
+            out.push(answers.unwrap_or_else(|why| vec![Err(why); num_samples as usize]));
+        }
+        Ok(out)
     }
 
     fn reply(&self, answer: &Generated) -> Reply {
@@ -133,16 +148,30 @@ impl Local<'_> {
             text: self.prompter.tokenizer.decode(&answer.ids),
             num_tokens: Some(answer.ids.len() as u32),
             finished: answer.finished,
+            left_out: Vec::new(),
         }
     }
 }
 
-/// The replies under `keys`, if all of them are in the cache.
-fn cached(cache: &Cache, keys: &[Key]) -> Result<Option<Vec<Reply>>> {
-    keys.iter().map(|key| cache.get(key)).collect()
+/// The replies under `keys`, if all of them are in the cache, or why there are none; `None` if they are still to be made.
+fn found(
+    cache: &Cache,
+    keys: &Result<Vec<Key>, Unanswered>,
+) -> Result<Option<Result<Vec<Answer>, Unanswered>>> {
+    match keys {
+        Ok(keys) => {
+            let replies = keys.iter().map(|key| cache.get(key)).collect::<Result<Vec<_>>>()?;
+            let replies: Option<Vec<Reply>> = replies.into_iter().collect();
+            Ok(replies.map(|replies| Ok(replies.into_iter().map(Ok).collect())))
+        }
+        Err(why) => Ok(Some(Err(why.clone()))),
+    }
 }
 
 /// The keys of all answers to one question.
+///
+/// # Errors
+/// Says why it cannot be asked: a picture cannot be read.
 fn keys(
     answerer: &Answerer,
     drawing: &Drawing,
@@ -150,38 +179,17 @@ fn keys(
     text: &str,
     num_samples: u32,
     purpose: Purpose,
-) -> Result<Vec<Key>> {
-    let pictures = sample.images.iter().map(picture).collect::<Result<Vec<_>>>()?;
-    let Answerer { id, revision, backend, dtype } = answerer;
+) -> Result<Vec<Key>, Unanswered> {
+    let pictures = sample.images.iter().map(bytes).collect::<Result<Vec<_>>>();
+    let pictures = pictures.map_err(|error| why(Obstacle::Picture, &error))?;
+    let Answerer { id, revision, backend, dtype, .. } = answerer;
     let revision = format!("{revision} on {backend} in {dtype:?} by {CODE}");
-    let of = |k| {
-        let ask = Ask { text, images: &sample.images, sample: k, purpose };
+    let of = |sample_number| {
+        let (id_of, images) = (sample.id.as_str(), sample.images.as_slice());
+        let ask = Ask { id: id_of, text, images, sample: sample_number, purpose };
         key(id, &revision, drawing, &ask, &pictures)
     };
     Ok((0..num_samples).map(of).collect())
-}
-
-/// The question as tokens, which must leave the model room for `max_new_tokens` more.
-fn question(
-    prompter: &Prompter,
-    sample: &Sample,
-    text: &str,
-    max_new_tokens: usize,
-) -> Result<Question> {
-    let question = Question::of_text(prompter, sample.clone(), text)?;
-    let num_tokens = question.input_ids.len();
-    let most = prompter.config.layout().max_position_embeddings;
-    ensure!(
-        num_tokens + max_new_tokens <= most,
-        hint!(
-            (
-                "question `{}` has {num_tokens} tokens, but question and answer may have {most} together",
-                sample.id
-            ),
-            "lower --max-new-tokens, or `max_pixels` in preprocessor_config.json"
-        )
-    );
-    Ok(question)
 }
 
 #[cfg(test)]
@@ -198,6 +206,8 @@ mod tests {
             revision: "0".to_owned(),
             backend: "libtorch".to_owned(),
             dtype: Some(ComputeDtype::F32),
+            max_position_embeddings: Some(2048),
+            left_out: Vec::new(),
         };
         let drawing =
             Drawing { temperature: 0.0, top_p: 1.0, top_k: 0, max_new_tokens: 8, seed: 1 };

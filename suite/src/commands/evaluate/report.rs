@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 use synergy_report::analysis::{grids, written};
 use synergy_report::text::markdown::{inline, markdown_table};
-use synergy_report::text::terminal::{Grid, draw, percent, plus_minus};
+use synergy_report::text::terminal::{Grid, draw, percent, plus_minus, unanswered_title};
 
-use super::judge::{Part, Report};
+use super::judge::{Part, Report, SkippedRow, UnansweredQuestion};
 
 /// The report for a terminal of `width` columns.
 pub(super) fn render(report: &Report, width: u16) -> String {
@@ -76,12 +76,16 @@ fn parts_grid(report: &Report) -> Grid {
 fn remarks(report: &Report) -> Vec<String> {
     let shares = report.outcomes;
     let mut lines = vec![format!(
-        "outcomes by {}: {} % correct, {} % wrong, {} % truncated, {} % unparsed",
+        "outcomes by {}: {} % correct, {} % wrong, {} % truncated, {} % unparsed{}",
         report.grader,
         percent(shares.correct),
         percent(shares.wrong),
         percent(shares.truncated),
-        percent(shares.unparsed)
+        percent(shares.unparsed),
+        match report.unanswered.len() {
+            0 => String::new(),
+            _ => format!(", {} % unanswered", percent(shares.unanswered)),
+        }
     )];
     if let Some(text_only) = report.text_only {
         lines.push(format!(
@@ -99,14 +103,48 @@ fn remarks(report: &Report) -> Vec<String> {
             report.num_uncounted
         ));
     }
+    if let Some(most) = report.answerer.max_position_embeddings {
+        lines.push(format!(
+            "an answer has at most {} tokens, question and answer together at most {most}",
+            report.drawing.max_new_tokens
+        ));
+    }
+    if !report.answerer.left_out.is_empty() {
+        lines.push(format!(
+            "the endpoint does not take `{}`: its own values held",
+            report.answerer.left_out.join("`, `")
+        ));
+    }
     if !report.template {
         lines.push("asked without the study's instruction".to_owned());
+    }
+    if !report.unanswered.is_empty() {
+        let title = unanswered_title(report.unanswered.len());
+        lines.push(format!("{title}; the same command asks for them again:"));
+        lines.extend(report.unanswered.iter().map(|question| unanswered(question, report)));
     }
     if !report.skipped.is_empty() {
         lines.push(format!("{} rows were left out:", report.skipped.len()));
         lines.extend(report.skipped.iter().map(|row| {
-            format!("{}, row {}, column {}: {}", row.file, row.row, row.column, row.cause)
+            let SkippedRow { file, row, column, cause } = row;
+            let column =
+                if column.is_empty() { String::new() } else { format!(", column {column}") };
+            format!("{file}, row {row}{column}: {cause}")
         }));
     }
     lines
+}
+
+/// A question with answers that never came, in one line.
+fn unanswered(question: &UnansweredQuestion, report: &Report) -> String {
+    let UnansweredQuestion { id, file, row, num_answers, cause, .. } = question;
+    let place = match (file, row) {
+        (Some(file), Some(row)) => format!(", {file}, row {row}"),
+        _ => String::new(),
+    };
+    let count = match report.num_samples {
+        1 => String::new(),
+        all => format!(", {num_answers} of {all} answers"),
+    };
+    format!("{id}{place}{count}: {cause}")
 }
