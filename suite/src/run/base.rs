@@ -91,10 +91,11 @@ impl Base {
                 )
             );
         }
-        let Checkpoint { config, tokenizer, processor, .. } = Checkpoint::read(dir)?;
+        let Checkpoint { config, tokenizer, processor, generation } = Checkpoint::read(dir)?;
         let parameters = Parameters::load(dir, &config, &compute.device)?;
         let key = Key::of(&json!(record.files));
-        let prompter = Prompter { config, tokenizer, processor, prompt: prompt.clone() };
+        let (end_tokens, prompt) = (generation.end_tokens(&config), prompt.clone());
+        let prompter = Prompter { config, tokenizer, processor, prompt, end_tokens };
         Ok(Base { prompter, parameters, key, record: Some(record) })
     }
 
@@ -109,10 +110,11 @@ impl Base {
         dtype: ComputeDtype,
     ) -> Result<Base> {
         ensure!(dir.is_dir(), no_checkpoint(dir));
-        let Checkpoint { config, tokenizer, processor, .. } = Checkpoint::read(dir)?;
+        let Checkpoint { config, tokenizer, processor, generation } = Checkpoint::read(dir)?;
         let parameters = Parameters::load_as(dir, &config, &compute.device, dtype)?;
         let key = Key::of(&json!(files_hash(&[dir])?));
-        let prompter = Prompter { config, tokenizer, processor, prompt: prompt.clone() };
+        let (end_tokens, prompt) = (generation.end_tokens(&config), prompt.clone());
+        let prompter = Prompter { config, tokenizer, processor, prompt, end_tokens };
         Ok(Base { prompter, parameters, key, record: None })
     }
 
@@ -134,7 +136,8 @@ impl Base {
         let mut rng = Seed::root(seed).fold_in("init").rng();
         let parameters = Parameters::init(&config, &mut rng, &compute.device);
         let processor = ProcessorConfig::preset(&config.vision_config);
-        let prompter = Prompter { config, tokenizer, processor, prompt: prompt.clone() };
+        let (end_tokens, prompt) = (vec![config.eos_token_id], prompt.clone());
+        let prompter = Prompter { config, tokenizer, processor, prompt, end_tokens };
         Ok(Base::unrecorded(prompter, parameters))
     }
 
