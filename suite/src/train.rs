@@ -568,8 +568,7 @@ mod tests {
                 let compute = Compute::open("flex", Some(1)).unwrap();
                 let context = Context::new(&BASE.prompter, &compute, &training);
                 let (start, seed) = (&BASE.parameters, Seed::root(1));
-                let mut trainer =
-                    Trainer::new(&training, &optimizer(), 10, start, seed).unwrap();
+                let mut trainer = Trainer::new(&training, &optimizer(), 10, start, seed).unwrap();
                 let figures =
                     pretrain::step_over(&mut trainer, &context, &sequences, mean_over).unwrap();
                 let apart = (figures["loss"] - want).abs();

@@ -43,9 +43,9 @@ const FLOPS_SHARE: f64 = 0.25;
 /// Share of its bandwidth that decoding reaches. An assumption: a step starts dozens of kernels a layer, which takes
 /// about as long as reading the layer.
 const BANDWIDTH_SHARE: f64 = 0.3;
-/// Seconds of the host for an entry of the vocabulary in a draw, which takes two exponentials: measured on the machine of
-/// `golden/LOG.md`, one thread.
-const DRAW_S: f64 = 12e-9;
+/// Seconds of the host for an entry of the vocabulary in a draw at temperature 1, which takes two exponentials: measured
+/// on the machine of `golden/LOG.md`, one thread.
+const DRAW_S: f64 = 7e-9;
 
 /// Tokens of an answer to a published benchmark. An assumption, between the study's 337 of its RL model and "more than
 /// ten times" as many of its SFT model (table 7, section 3).

@@ -148,11 +148,9 @@ impl ObjectivePreset {
             ObjectiveSpec { beta: 0.0, aggregation: Aggregation::TokenMeanGlobal, ..study.clone() };
         match self {
             ObjectivePreset::GrpoStudy => study,
-            ObjectivePreset::TrlDefault => ObjectiveSpec {
-                advantage_epsilon: 1e-4,
-                k3_max: 0.0,
-                ..all_tokens
-            },
+            ObjectivePreset::TrlDefault => {
+                ObjectiveSpec { advantage_epsilon: 1e-4, k3_max: 0.0, ..all_tokens }
+            }
             ObjectivePreset::VerlDefault => ObjectiveSpec { dual_clip: 3.0, ..all_tokens },
             ObjectivePreset::DrGrpo => ObjectiveSpec {
                 advantage: Advantage::GroupMean,

@@ -155,10 +155,8 @@ mod tests {
     #[test]
     fn one_step_that_stands_out_is_seen_beside_the_means() {
         let step = |norm: f64, largest: Option<f64>| {
-            let mut figures = StepFigures::from([
-                ("gradient_norm".to_owned(), norm),
-                ("reward".to_owned(), 0.5),
-            ]);
+            let mut figures =
+                StepFigures::from([("gradient_norm".to_owned(), norm), ("reward".to_owned(), 0.5)]);
             figures.extend(largest.map(|largest| ("gradient_norm_max".to_owned(), largest)));
             figures
         };

@@ -422,7 +422,10 @@ impl Run<'_> {
                     && !warned
                 {
                     warned = true;
-                    events.say(&format!("  stage `{stage}` (seed {seed}), step {}: {line}", step + 1));
+                    events.say(&format!(
+                        "  stage `{stage}` (seed {seed}), step {}: {line}",
+                        step + 1
+                    ));
                 }
                 events.write(Event::Step { stage, seed, step, figures })?;
                 scalars.write(step, figures)?;

@@ -211,7 +211,7 @@ mod tests {
         let answers = recorded.answers.values_mut().flatten();
         answers.for_each(|answer| answer.log_probs.iter_mut().for_each(|x| *x -= 0.1));
         let error = synergy_hint::text(&step(&mut recorded).1.unwrap_err());
-        assert!(error.contains("apart\nhint: "), "{error}");
+        assert!(error.contains("100.00 % of tokens") && error.contains("\nhint: "), "{error}");
     }
 
     #[test]

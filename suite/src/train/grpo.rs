@@ -49,7 +49,9 @@ use crate::train::objective::{
 };
 use crate::train::recompute;
 use crate::train::sequence::{Prompter, Sequence, micro_batches};
-use crate::train::{Batch, Context, LARGEST, Loss, StepFigures, Trainer, prediction_log_probs, values};
+use crate::train::{
+    Batch, Context, LARGEST, Loss, StepFigures, Trainer, prediction_log_probs, values,
+};
 
 /// How far apart sampling and training may be before any update: both compute the same, one with cached keys and one
 /// without. A maximum over hundreds of thousands of tokens is a statement about the rarest of them, so it only warns.
@@ -257,7 +259,7 @@ impl<'a> Grpo<'a> {
                 gap.lock().expect("no thread panics with it").add(of_batch);
                 loss
             });
-            // Later updates of a step are meant to differ. What is no number is found here first, where its cause is known.
+            // Later updates of a step are meant to differ. What is not a number is found here first, where its cause is known.
             if k == 0 {
                 let gap = gap.into_inner().expect("no thread panics with it");
                 gap.check(limit)?;
@@ -271,13 +273,13 @@ impl<'a> Grpo<'a> {
                 }
                 *figures.entry(name).or_default() += value / num_updates as f64;
             }
-            let tokens = |sequences: &mut dyn Iterator<Item = &Sequence>| -> f64 {
-                sequences.map(|s| s.input_ids.len() as f64).sum()
-            };
-            *figures.entry("tokens_trained".into()).or_default() += tokens(&mut sequences.iter());
+            let tokens = |sequence: &Sequence| sequence.input_ids.len() as f64;
+            *figures.entry("tokens_trained".into()).or_default() +=
+                sequences.iter().map(tokens).sum::<f64>();
+            // The reference has seen every group.
             if self.spec.objective.has_kl() {
-                let referred = tokens(&mut groups.iter().map(|g| &g.sequence));
-                *figures.entry("tokens_forward".into()).or_default() += referred;
+                *figures.entry("tokens_forward".into()).or_default() +=
+                    groups.iter().map(|group| tokens(&group.sequence)).sum::<f64>();
             }
         }
         Ok(())

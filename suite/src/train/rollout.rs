@@ -68,8 +68,7 @@ impl Engine for LocalEngine<'_> {
             hint!("an engine was asked before weights were loaded", "this is a fault of the suite")
         })?;
         let memory_bytes = self.compute.memory_bytes;
-        let asking =
-            Asking { model, features: self.features, memory_bytes, num_samples, sampling };
+        let asking = Asking { model, features: self.features, memory_bytes, num_samples, sampling };
         let asked = Asked::all(questions, num_samples, seed);
         // Questions are dealt out in turn: neighbors are of one kind, and shards should end together.
         let num_rows = questions.len() * num_samples;

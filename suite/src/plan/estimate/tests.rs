@@ -110,9 +110,9 @@ fn a_stage_that_keeps_its_best_epoch_takes_the_time_to_judge_all() {
     let recipes = [Recipe::parse(SMOKE).unwrap(), Recipe::parse(&last).unwrap()];
     // Of two epochs each 12 questions of 5 families, answered as the data is.
     let of = |config: &VlmConfig, place| {
-        let stages = recipes.each_ref().map(|recipe| {
-            Estimator::new(recipe, config, place).stage(&recipe.stages["sft_mixed"])
-        });
+        let stages = recipes
+            .each_ref()
+            .map(|recipe| Estimator::new(recipe, config, place).stage(&recipe.stages["sft_mixed"]));
         [stages[0].num_tokens - stages[1].num_tokens, stages[0].seconds - stages[1].seconds]
     };
     let load = recipes[0].stages["sft_mixed"].load_among(&recipes[0].stages);

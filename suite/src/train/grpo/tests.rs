@@ -192,7 +192,7 @@ fn without_kl_a_group_without_advantage_is_not_computed_and_changes_nothing() {
     assert_eq!(others["tokens_trained"] as usize, len(&groups[..1]));
     // No reference went forward, and none has to be there.
     assert!(!others.contains_key("tokens_forward") && !others.contains_key("kl_nats"));
-    assert!((figures["loss"] - others["loss"]).abs() < 1e-9);
+    assert!((figures["loss"] - others["loss"]).abs() < 1e-6);
     let (apart, moved) = (distance(&all, &few), distance(&all, &BASE.parameters));
     assert!(moved > 0.1 && apart < 1e-3 * moved, "{apart} apart after a step of {moved}");
 
@@ -249,9 +249,9 @@ fn one_token_far_off_is_no_reason_to_stop_and_one_that_is_no_number_is() {
     let gap = of(&apart);
     assert!((gap.largest - 0.3).abs() < 1e-12 && gap.num_beyond == 1);
     gap.check(limit).unwrap();
-    apart[70..80].fill(0.2);
+    apart[70..81].fill(0.2);
     let said = synergy_hint::text(&of(&apart).check(limit).unwrap_err());
-    assert!(said.contains("0.28 % of tokens") && said.contains("up to 0.3\nhint: "), "{said}");
+    assert!(said.contains("0.30 % of tokens") && said.contains("up to 0.3\nhint: "), "{said}");
     for place in [0, 2000, 3999] {
         let mut apart = vec![1e-4; 4000];
         apart[place] = f64::NAN;
