@@ -9,9 +9,12 @@ Decisions:
   log-probabilities are those of the case, so that its advantages, its loss and autograd are all that runs.
 - Every case is also computed by the formula, in numpy and with the gradient by hand. Where both are there,
   they must agree; where TRL stops (its epsilon is fixed, its KL is k3 in the loss), the formula is recorded.
+- verl bounds a token's k3 (`low_var_kl`): the log-ratio to 20 either way, then the estimate to 10, each without
+  slope beyond. The objective's key `k3_max` is the second bound, behind which the first changes nothing; the
+  formula here has both. TRL has neither, so a case that reaches a bound is recorded from the formula.
 - TRL takes means over micro-batches of one size. Where a case has several sizes, an objective that must not
   depend on them is recorded from the formula.
-- No ratio is near a bound of the clip, where the gradient jumps and rounding would choose it.
+- No ratio is near a bound of the clip, and no k3 near its bound, where the gradient jumps and rounding would choose it.
 """
 
 import argparse
@@ -50,6 +53,8 @@ TRL_EPSILON = 1e-4
 MARGIN = (0.005, 2e-5)
 # How far TRL and the formula may be apart, both in float64.
 TOLERANCE = 1e-12
+# verl's bound on the log-ratio in its k3.
+VERL_LOG_RATIO = 20.0
 
 LOSS_TYPES = {
     "seq_mean_token_mean": "grpo",
@@ -68,12 +73,13 @@ STUDY = {
     "clip_high": 0.2,
     "dual_clip": 0.0,
     "kl": "k3",
+    "k3_max": 10.0,
     "kl_in": "loss",
     "beta": 0.005,
     "aggregation": "seq_mean_token_mean",
 }
 ALL_TOKENS = {**STUDY, "beta": 0.0, "aggregation": "token_mean_global"}
-TRL = {**ALL_TOKENS, "advantage_epsilon": TRL_EPSILON}
+TRL = {**ALL_TOKENS, "advantage_epsilon": TRL_EPSILON, "k3_max": 0.0}
 VERL = {**ALL_TOKENS, "dual_clip": 3.0}
 PRESETS = {
     "grpo_study": STUDY,
@@ -119,13 +125,33 @@ def random_stream(name):
 # -------------------------------------------------------------------------------------- the formula
 
 
-def kl_terms(kind, d):
+def kl_terms(objective, d):
     """Estimates of the KL divergence (Schulman 2020) and their derivatives; verl's `kl_penalty`."""
-    if kind == "k1":
+    if objective["kl"] == "k1":
         return d, np.ones_like(d)
-    if kind == "k2":
+    if objective["kl"] == "k2":
         return d * d / 2, d
-    return np.exp(-d) + d - 1, 1 - np.exp(-d)
+    if not objective["k3_max"]:
+        return np.exp(-d) + d - 1, 1 - np.exp(-d)
+    near = d.clip(-VERL_LOG_RATIO, VERL_LOG_RATIO)
+    k3 = np.exp(-near) + near - 1
+    is_within = (near == d) & (k3 <= objective["k3_max"])
+    return k3.clip(-objective["k3_max"], objective["k3_max"]), np.where(is_within, 1 - np.exp(-near), 0.0)
+
+
+def unbounded(case):
+    """k3 of every token as it is without a bound, where the objective looks at it."""
+    objective = case["objective"]
+    if objective["kl"] == "k3" and objective["beta"] > 0:
+        key = "log_probs" if objective["kl_in"] == "loss" else "old_log_probs"
+        for new, reference in zip(log_probs(case, key), log_probs(case, "reference_log_probs")):
+            yield kl_terms({**objective, "k3_max": 0.0}, new - reference)[0]
+
+
+def reaches_bound(case):
+    """Whether the k3 of a token is beyond its bound."""
+    bound = case["objective"]["k3_max"]
+    return bound > 0 and any((k3 > bound).any() for k3 in unbounded(case))
 
 
 def log_probs(case, key):
@@ -139,7 +165,7 @@ def formula_advantages(case):
     rewards = np.array(case["rewards"])
     if objective["kl_in"] == "reward":
         pairs = zip(log_probs(case, "old_log_probs"), log_probs(case, "reference_log_probs"))
-        kls = [kl_terms(objective["kl"], old - reference)[0].sum() for old, reference in pairs]
+        kls = [kl_terms(objective, old - reference)[0].sum() for old, reference in pairs]
         rewards = rewards - objective["beta"] * np.array(kls)
     groups = rewards.reshape(-1, case["group_size"])
     centered = groups - groups.mean(1, keepdims=True)
@@ -208,7 +234,7 @@ def formula(case, advantages):
             loss = np.repeat(loss, len(new))
             slope = np.repeat(slope, len(new))
         if objective["kl_in"] == "loss" and objective["beta"] > 0:
-            kl, kl_slope = kl_terms(objective["kl"], new - reference)
+            kl, kl_slope = kl_terms(objective, new - reference)
             loss = loss + objective["beta"] * kl
             slope = slope + objective["beta"] * kl_slope
         total += weight * loss.sum()
@@ -236,7 +262,7 @@ def trl_computes_loss(case):
     has_kl = objective["kl_in"] == "loss" and objective["beta"] > 0
     sizes = {len(rows) for rows in case["micro_batches"]}
     cut_is_free = objective["aggregation"] in ("token_mean_local", "token_mean_global") or len(sizes) == 1
-    return cut_is_free and not (has_kl and objective["kl"] != "k3")
+    return cut_is_free and not (has_kl and objective["kl"] != "k3") and not reaches_bound(case)
 
 
 def padded(rows, width):
@@ -340,13 +366,16 @@ def has_margin(case):
     if objective["dual_clip"] > 0:
         bounds.append(objective["dual_clip"])
     share, least = MARGIN
+    if objective["k3_max"] and any((abs(k3 - objective["k3_max"]) < 0.05).any() for k3 in unbounded(case)):
+        return False
     return all(
         (abs(ratio - bound) > max(share * abs(bound - 1), least)).all() for ratio in ratios(case) for bound in bounds
     )
 
 
-def draw_sequences(random, lengths, spread, on_policy, decimals):
-    """Log-probabilities of sampled tokens; `spread` is the deviation of the logarithms of ratios."""
+def draw_sequences(random, lengths, spread, on_policy, decimals, far=False):
+    """Log-probabilities of sampled tokens; `spread` is the deviation of the logarithms of ratios. If `far`, the policy
+    has given up some tokens of the reference's, and found some that it never had."""
 
     def listed(values):
         return plain(values.round(decimals))
@@ -358,6 +387,10 @@ def draw_sequences(random, lengths, spread, on_policy, decimals):
         drift = spread * (random.normal() + random.normal(size=length))
         old = new if on_policy else new - drift.clip(-3 * spread, 3 * spread)
         reference = new + random.normal(size=length).clip(-2, 2) * 0.5
+        if far:
+            given_up, found = (np.arange(length) % 3 == k for k in (0, 1))
+            new, old = (x - np.where(given_up, drop, 0) for drop in [random.uniform(1, 30, length)] for x in (new, old))
+            reference = reference - np.where(found, random.uniform(5, 40, length), 0)
         sequences.append(
             {
                 "log_probs": listed(new),
@@ -369,7 +402,7 @@ def draw_sequences(random, lengths, spread, on_policy, decimals):
 
 
 def make_case(
-    name, objective, rewards, cut=1, longest=12, room=0, spread=0.45, on_policy=False, decimals=4, data=None
+    name, objective, rewards, cut=1, longest=12, room=0, spread=0.45, on_policy=False, decimals=4, data=None, far=False
 ):
     """A case: `rewards` by group; `cut` into that many equal micro-batches in mixed order, or as it says.
 
@@ -399,7 +432,7 @@ def make_case(
             "max_completion_tokens": longest + room,
             "micro_batches": cut,
             "rewards": flat,
-            "sequences": draw_sequences(random, lengths, spread, on_policy, decimals),
+            "sequences": draw_sequences(random, lengths, spread, on_policy, decimals, far),
         }
         if has_margin(case):
             return case
@@ -450,7 +483,8 @@ def more_cases():
         yield make_case(f"{kind} in the reward, all rewards equal", objective, ALL_EQUAL, longest=6)
     objective = {**PRESETS["dr_grpo"], "kl": "k1", "kl_in": "reward", "beta": 0.05}
     yield make_case("k1 in the reward, dr_grpo", objective, TRIPLES, room=3, longest=6)
-    objective = {**dual, "kl_in": "reward", "beta": 0.05}
+    # TRL's k3, since some of these are beyond verl's bound.
+    objective = {**dual, "kl_in": "reward", "beta": 0.05, "k3_max": 0.0}
     yield make_case("dual clip, sequence ratio, k3 in the reward", objective, MIXED, spread=0.7, longest=4)
     yield make_case("k3 in the reward, beta 0", {**TRL, "kl_in": "reward"}, TRIPLES, longest=5)
 
@@ -472,6 +506,11 @@ def more_cases():
 
     yield make_case("dual clip 2, seq_mean_token_mean", {**STUDY, "dual_clip": 2.0}, MIXED, spread=0.7, longest=8)
     yield make_case("dual clip, KL", {**VERL, "beta": 0.1}, MIXED, spread=0.8, longest=6)
+    for preset, objective in (("grpo_study", STUDY), ("verl_default", VERL)):
+        for place in ("loss", "reward"):
+            # As large as in the study the term would be lost in the digits of the others.
+            bounded = {**objective, "beta": 0.05, "kl_in": place}
+            yield make_case(f"{preset}, far from the reference, k3 in the {place}", bounded, MIXED, longest=9, far=True)
     wide = {**TRL, "clip_low": 0.1, "clip_high": 0.5, "beta": 0.1}
     yield make_case("unequal clip, KL", wide, WITH_EQUAL, cut=2, longest=6)
 
@@ -490,6 +529,8 @@ def loss_source(case):
     """Where the formula of a loss is from that TRL does not have."""
     if case["objective"]["kl"] != "k3":
         return "the clipped loss with verl's kl_penalty"
+    if reaches_bound(case):
+        return "the clipped loss with verl's low_var_kl, whose bounds TRL does not have"
     return "TRL's formula over the whole update; TRL takes its micro-batches for equal ones"
 
 
@@ -542,6 +583,8 @@ def check_coverage(cases):
         missing -= found
         assert not missing, f"{prefix} no ratio is {missing}"
     for case in cases:
+        is_far = "far from the reference" in case["name"]
+        assert reaches_bound(case) == is_far, f"{case['name']}: is k3 beyond its bound?"
         assert not case["name"].startswith("dual clip") or dual <= regions(case), f"{case['name']}: it does not act"
 
 

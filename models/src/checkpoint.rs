@@ -115,9 +115,7 @@ impl Checkpoint {
     pub fn sampling(&self, max_new_tokens: usize) -> Sampling {
         let GenerationConfig { do_sample, temperature, top_k, top_p, .. } = self.generation;
         let mut sampling = Sampling::greedy(max_new_tokens, self.config.eos_token_id);
-        if !self.generation.eos_token_id.is_empty() {
-            sampling.eos_token_id.clone_from(&self.generation.eos_token_id);
-        }
+        sampling.eos_token_id = self.generation.end_tokens(&self.config);
         sampling.repetition_penalty = self.generation.repetition_penalty;
         if do_sample { Sampling { temperature, top_k, top_p, ..sampling } } else { sampling }
     }
@@ -292,17 +290,22 @@ mod tests {
     fn sampling_is_what_the_authors_recommend() {
         let mut checkpoint = small();
         assert_eq!(checkpoint.sampling(7), Sampling::greedy(7, checkpoint.config.eos_token_id));
+        // An answer ends where the authors say, and where the chat template ends a turn.
+        let end = checkpoint.config.eos_token_id;
         checkpoint.generation = GenerationConfig {
             do_sample: true,
             temperature: 0.6,
             top_k: 20,
             top_p: 0.95,
             repetition_penalty: 1.05,
-            eos_token_id: vec![2, 5],
+            eos_token_id: vec![end + 1, end + 3],
             ..checkpoint.generation
         };
         let sampling = checkpoint.sampling(7);
-        assert_eq!((sampling.top_k, sampling.eos_token_id), (20, vec![2, 5]));
+        assert_eq!((sampling.top_k, sampling.eos_token_id), (20, vec![end + 1, end + 3, end]));
         assert!((sampling.repetition_penalty - 1.05).abs() < 1e-9 && sampling.temperature > 0.5);
+        // A file without the key ends no answer of its own.
+        checkpoint.generation.eos_token_id = Vec::new();
+        assert_eq!(checkpoint.sampling(7).eos_token_id, [end]);
     }
 }

@@ -24,7 +24,7 @@ pub(crate) mod attention;
 mod block;
 pub(crate) mod decode;
 mod gemm;
-mod kernels;
+pub(crate) mod kernels;
 mod tower;
 
 pub use self::gemm::{Mat, MatMut, Product, product, recorded};

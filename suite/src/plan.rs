@@ -47,6 +47,8 @@ pub struct PlannedStage {
     pub seed: u64,
     /// Its settings.
     pub spec: StageSpec,
+    /// Stages of its kind that it stands on.
+    pub num_alike_before: usize,
     /// The checkpoint it starts from, if it needs one: a key of the store, or the base.
     pub from: Option<Key>,
     /// Checkpoints that it merges.
@@ -170,6 +172,9 @@ fn as_recorded(stage: &mut Map<String, Value>) {
     }
     stage.shift_remove("kind");
     let grpo = std::mem::take(stage);
+    if let Some(mean_over) = guidance["weighting"].get("mean_over") {
+        stage.insert("sft_mean_over".into(), mean_over.clone());
+    }
     for (key, value) in [
         ("kind", json!("hybrid")),
         ("data", guidance["data"].clone()),
@@ -342,11 +347,14 @@ fn add_stage(
         stage.regimes.push(regime.to_owned());
         return key;
     }
+    let is_alike = |needed: &&str| *needed != name && recipe.stages[*needed].kind() == spec.kind();
+    let num_alike_before = recipe.order(name).iter().filter(|needed| is_alike(needed)).count();
     let estimate = Estimator::new(recipe, inputs.config, inputs.place).stage(spec);
     stages.push(PlannedStage {
         name: name.to_owned(),
         seed,
         spec: spec.clone(),
+        num_alike_before,
         from,
         parents,
         data,

@@ -269,13 +269,15 @@ impl EvaluationSpec {
         self.dtype.unwrap_or_default()
     }
 
-    /// The study's sampling, until `eos_token_id`.
-    pub fn sampling(&self, eos_token_id: u32) -> Sampling {
+    /// The study's sampling, until any of `end_tokens`.
+    pub fn sampling(&self, end_tokens: &[u32]) -> Sampling {
         Sampling {
             temperature: self.temperature,
             top_p: self.top_p,
             top_k: self.top_k,
-            ..Sampling::greedy(self.max_new_tokens, eos_token_id)
+            repetition_penalty: 1.0,
+            max_new_tokens: self.max_new_tokens,
+            eos_token_id: end_tokens.to_vec(),
         }
     }
 }

@@ -27,7 +27,8 @@ pub struct RewardSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerRule {
-    /// One box behind the thought, which is closed; several boxes say the same.
+    /// What the boxes behind the thought say, which is closed; several boxes say the same. Boxes within the thought are
+    /// part of the thinking: a trace of R1 often boxes its result there and again behind it.
     OnlyBox,
     /// The last box anywhere, as evaluation reads it: a policy is paid for listing every answer, so no
     /// reward passes the audit with it.
@@ -67,10 +68,11 @@ pub fn reward(
     Reward { accuracy, format, total }
 }
 
-/// What all boxes say, if they say the same and none stands within the thought.
+/// What all boxes behind the thought say, if they say the same. The thought ends where it is first closed, so that
+/// nobody lists answers between several ends of it.
 fn only_box(text: &str) -> Option<&str> {
-    let said = match text.rsplit_once("</think>") {
-        Some((thought, said)) => boxes(thought).is_empty().then_some(said)?,
+    let said = match text.split_once("</think>") {
+        Some((_, said)) => said,
         None if text.contains("<think>") => return None,
         None => text,
     };
@@ -88,6 +90,8 @@ fn degenerate(sample: &Sample, prompt: &str, others: &[String]) -> Vec<(&'static
     let boxed = |list: &[&str]| list.iter().map(|a| format!("\\boxed{{{a}}}")).collect::<String>();
     let mut reversed = all.clone();
     reversed.reverse();
+    let ends = |a: &&str| format!("</think>\\boxed{{{a}}}");
+    let between_ends = format!("<think>{}", all.iter().map(ends).collect::<String>());
     vec![
         ("nothing", String::new()),
         ("an empty thought", "<think></think>\\boxed{}".to_owned()),
@@ -101,6 +105,7 @@ fn degenerate(sample: &Sample, prompt: &str, others: &[String]) -> Vec<(&'static
         ("a thought that does not end", format!("<think>\\boxed{{{gold}}}")),
         ("a box that does not close", format!("<think></think>\\boxed{{{gold}")),
         ("the answer within the thought only", format!("<think>\\boxed{{{gold}}}</think>done")),
+        ("options between ends of the thought", between_ends),
         ("options in the thought, no answer", format!("<think>{}</think>", boxed(&all))),
         ("the answer without a box", format!("<think></think>{gold}")),
     ]
@@ -182,7 +187,13 @@ mod tests {
         check("\\boxed{3}", true, 0.9);
         check("<think>a1 3</think>so \\boxed{3} , that is \\boxed{03} .", true, 1.0);
         check("<think>a1 3</think>\\boxed{3}", false, 0.0);
-        check("<think>a1 \\boxed{3}</think>\\boxed{3}", true, 0.1);
+        // Whatever boxes the thought holds.
+        check("<think>a1 \\boxed{3}</think>\\boxed{3}", true, 1.0);
+        check("<think>a1 \\boxed{4} no \\boxed{2}</think>\\boxed{3}", true, 1.0);
+        check("<think>a1 \\boxed{3}</think>\\boxed{4}", true, 0.1);
+        check("<think>a1 \\boxed{3}</think>so 3", true, 0.0);
+        // Between two ends of a thought an answer is said.
+        check("<think>a1</think>\\boxed{2}</think>\\boxed{3}", true, 0.1);
         check("<think>a1 3</think>\\boxed{2}\\boxed{3}", true, 0.1);
         check("<think>a1 3 \\boxed{3}", true, 0.0);
     }

@@ -52,6 +52,10 @@ use crate::train::frozen::frozen;
 use crate::train::optimizer::{Gradients, Optimizer, norm};
 use crate::train::sequence::{Prompter, Sequence, micro_batches, token_batch};
 
+/// Figures of an update of which a step with several also records the largest, as `<name>_max`: one update may undo what
+/// many did, and a mean hides it.
+pub(crate) const LARGEST: [&str; 2] = ["gradient_norm", "kl_nats"];
+
 /// Everything that changes while a stage trains.
 #[derive(Debug, Clone)]
 pub struct Trainer {
@@ -403,6 +407,7 @@ pub(crate) fn values(vector: Tensor<1>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::MeanOver;
     use crate::train::fixture::{BASE, answered, ids, micro_batch, optimizer, packed, training};
 
     fn log_probs_of(sequences: &[Sequence]) -> Vec<f32> {
@@ -541,6 +546,36 @@ mod tests {
         let (_, whole) = update(6, 1);
         let (_, cut) = update(2, 1);
         assert!((whole - cut).abs() < 1e-4 * whole, "{whole} {cut}");
+    }
+
+    #[test]
+    fn answers_weigh_by_their_tokens_or_alike() {
+        let rng = &mut Seed::root(8).rng();
+        let [short, long] = [2, 14].map(|len| packed(&ids(rng, 5), &[ids(rng, len)]));
+        let mean = |s: &Sequence| {
+            let log_probs = log_probs_of(std::slice::from_ref(s));
+            -log_probs.iter().map(|x| f64::from(*x)).sum::<f64>() / log_probs.len() as f64
+        };
+        let (of_short, of_long) = (mean(&short), mean(&long));
+        let sequences = [short, long];
+        for (mean_over, want) in [
+            (MeanOver::Tokens, (2.0 * of_short + 14.0 * of_long) / 16.0),
+            (MeanOver::Answers, f64::midpoint(of_short, of_long)),
+        ] {
+            // However the batch is cut.
+            for micro_batch_size in [1, 2] {
+                let training = training(&["visual."], micro_batch_size);
+                let compute = Compute::open("flex", Some(1)).unwrap();
+                let context = Context::new(&BASE.prompter, &compute, &training);
+                let (start, seed) = (&BASE.parameters, Seed::root(1));
+                let mut trainer = Trainer::new(&training, &optimizer(), 10, start, seed).unwrap();
+                let figures =
+                    pretrain::step_over(&mut trainer, &context, &sequences, mean_over).unwrap();
+                let apart = (figures["loss"] - want).abs();
+                assert!(apart < 1e-4, "{mean_over:?}: {apart} from {want}");
+            }
+        }
+        assert!((of_short - of_long).abs() > 1e-2, "the two are alike");
     }
 
     #[test]

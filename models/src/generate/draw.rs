@@ -6,6 +6,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::Sampling;
+use crate::native::kernels::{exponentials, log_sum_exp};
 use crate::qwen2_5_vl::config::VlmConfig;
 
 /// Marks the ids that a prompt holds, `[vocab_size]`; empty where no penalty asks for it.
@@ -30,9 +31,9 @@ pub(super) fn draw(
     sampling: &Sampling,
     config: &VlmConfig,
 ) -> Option<(u32, f32)> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f32 = logits.iter().map(|l| (l - largest).exp()).sum();
-    if !(largest.is_finite() && total.is_finite()) {
+    // The sum that training takes on the host, so that both give a token the same log-probability.
+    let total = log_sum_exp(logits);
+    if !total.is_finite() {
         return None;
     }
 
@@ -48,21 +49,16 @@ pub(super) fn draw(
         let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         scores.iter().position(|&s| s >= largest).expect("the largest is there")
     } else {
-        pick(&warp(&scores, sampling), rng.random::<f32>())
+        pick(&warp(scores, sampling), rng.random::<f64>())
     };
-    Some((id as u32, logits[id] - largest - total.ln()))
+    Some((id as u32, logits[id] - total))
 }
 
 /// Applies temperature, top-k and top-p to `scores`; returns the ids that are left with weights, not yet normalized.
-fn warp(scores: &[f32], sampling: &Sampling) -> Vec<(usize, f32)> {
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let scale = 1.0 / sampling.temperature as f32;
-    let mut kept: Vec<(usize, f32)> = scores
-        .iter()
-        .enumerate()
-        .map(|(id, s)| (id, ((s - largest) * scale).exp()))
-        .filter(|&(_, weight)| weight > 1e-9)
-        .collect();
+fn warp(mut scores: Vec<f32>, sampling: &Sampling) -> Vec<(usize, f32)> {
+    exponentials(&mut scores, 1.0 / sampling.temperature as f32);
+    let weights = scores.into_iter().enumerate();
+    let mut kept: Vec<(usize, f32)> = weights.filter(|&(_, weight)| weight > 1e-9).collect();
     if sampling.top_k > 0 || sampling.top_p < 1.0 {
         kept.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     }
@@ -71,12 +67,12 @@ fn warp(scores: &[f32], sampling: &Sampling) -> Vec<(usize, f32)> {
         kept.truncate(kept.partition_point(|&(_, weight)| weight >= least));
     }
     if sampling.top_p < 1.0 {
-        let mass: f32 = kept.iter().map(|(_, w)| w).sum();
+        let mass = mass(&kept);
         // From the least probable up, as long as what is dropped stays within 1 - p.
         let mut dropped = 0.0;
         let within = |&&(_, w): &&(usize, f32)| {
-            dropped += w / mass;
-            dropped <= (1.0 - sampling.top_p) as f32
+            dropped += f64::from(w) / mass;
+            dropped <= 1.0 - sampling.top_p
         };
         let count = kept.iter().rev().take_while(within).count();
         kept.truncate((kept.len() - count).max(1));
@@ -85,16 +81,20 @@ fn warp(scores: &[f32], sampling: &Sampling) -> Vec<(usize, f32)> {
 }
 
 /// Returns the id at the share `uniform` (from 0 to 1) of the weights.
-fn pick(kept: &[(usize, f32)], uniform: f32) -> usize {
-    let mass: f32 = kept.iter().map(|(_, w)| w).sum();
-    let mut left = uniform * mass;
+fn pick(kept: &[(usize, f32)], uniform: f64) -> usize {
+    let mut left = uniform * mass(kept);
     for &(id, weight) in kept {
-        left -= weight;
+        left -= f64::from(weight);
         if left < 0.0 {
             return id;
         }
     }
     kept[kept.len() - 1].0
+}
+
+/// The sum of all weights; in f64, as the vocabulary of a published model has 150 000.
+fn mass(kept: &[(usize, f32)]) -> f64 {
+    kept.iter().map(|&(_, weight)| f64::from(weight)).sum()
 }
 
 #[cfg(test)]
@@ -133,8 +133,8 @@ mod tests {
                 top_p: row.top_p,
                 ..Sampling::greedy(1, 0)
             };
-            let mut kept = warp(&logits, &sampling);
-            let mass: f32 = kept.iter().map(|(_, w)| w).sum();
+            let mut kept = warp(logits, &sampling);
+            let mass = mass(&kept) as f32;
             let mut want: Vec<f32> = row.probabilities.clone();
             if row.tie_is_cut {
                 kept.sort_by(|a, b| a.1.total_cmp(&b.1));
@@ -168,13 +168,55 @@ mod tests {
         }
     }
 
+    /// A favourite so far above the rest of a published vocabulary that each of the others is below half a unit of its
+    /// last place in f32, though together they are four in a thousand.
+    fn favourite_and_tail(config: &VlmConfig) -> (Vec<f32>, f64) {
+        assert_eq!(config.vocab_size, 151_936);
+        let mut logits = vec![0.0; config.vocab_size];
+        logits[3] = 17.5;
+        let rest = (config.vocab_size - 1) as f64;
+        (logits, (17.5_f64.exp() + rest).ln())
+    }
+
+    #[test]
+    fn a_large_vocabulary_is_summed_without_losing_its_tail() {
+        let config = VlmConfig::published("qwen2.5-vl-3b").unwrap();
+        let (logits, total) = favourite_and_tail(&config);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let greedy = Sampling::greedy(1, 0);
+        let (id, log_prob) = draw(&logits, &[], &mut rng, &greedy, &config).unwrap();
+        let apart = (f64::from(log_prob) - (17.5 - total)).abs();
+        assert!(id == 3 && apart < 1e-5, "{id}: {apart} apart");
+
+        // The tail is drawn as often as it should be, all over: half of it stands behind the middle.
+        let kept = warp(logits, &Sampling { temperature: 1.0, ..greedy });
+        let tail = 1.0 - (17.5 - total).exp();
+        let share = |uniform: f64| pick(&kept, uniform);
+        assert_eq!((share(0.0), share(1.0 - 1.02 * tail)), (0, 3));
+        let middle = share(1.0 - 0.5 * tail);
+        assert!(middle.abs_diff(config.vocab_size / 2) < 100, "{middle}");
+    }
+
+    #[test]
+    fn logits_that_are_not_finite_give_no_token() {
+        let (config, _) = fixtures::model("model-untied");
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for odd in [f32::NAN, f32::INFINITY] {
+            let mut logits = vec![0.5; config.vocab_size];
+            logits[5] = odd;
+            assert_eq!(draw(&logits, &[], &mut rng, &Sampling::greedy(1, 0), &config), None);
+        }
+        let nothing = vec![f32::NEG_INFINITY; config.vocab_size];
+        assert_eq!(draw(&nothing, &[], &mut rng, &Sampling::greedy(1, 0), &config), None);
+    }
+
     proptest! {
         #[test]
         fn a_draw_is_among_the_most_probable(seed in 0u64..1000, top_k in 1usize..5) {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let logits: Vec<f32> = (0..30).map(|_| rng.random::<f32>() * 4.0).collect();
             let sampling = Sampling { temperature: 0.7, top_k, ..Sampling::greedy(1, 0) };
-            let id = pick(&warp(&logits, &sampling), rng.random::<f32>());
+            let id = pick(&warp(logits.clone(), &sampling), rng.random::<f64>());
             let better = logits.iter().filter(|&&l| l > logits[id]).count();
             prop_assert!(better < top_k);
         }

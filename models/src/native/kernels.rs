@@ -306,19 +306,30 @@ pub(crate) fn inner(a: &[f32], b: &[f32]) -> f32 {
     dot(a, b)
 }
 
-/// Computes the logarithm of the sum of exponentials of a row.
+/// Computes the logarithm of the sum of exponentials of a row; NaN if a number of the row is NaN or the largest is not
+/// finite. The sum is in f64: of 150 000 small terms beside a large one f32 loses all that are below half a unit of its
+/// last place.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn log_sum_exp(row: &[f32]) -> f32 {
     let most = largest(row);
-    let mut sums = [0.0; LANES];
+    let mut sums = [0.0_f64; LANES];
     let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
         for lane in 0..LANES {
-            sums[lane] += exp(chunk[lane] - most);
+            sums[lane] += f64::from(exp(chunk[lane] - most));
         }
     }
-    let rest: f32 = rest.iter().map(|x| exp(x - most)).sum();
-    most + (sums.iter().sum::<f32>() + rest).ln()
+    let rest: f64 = rest.iter().map(|x| f64::from(exp(x - most))).sum();
+    most + (sums.iter().sum::<f64>() + rest).ln() as f32
+}
+
+/// Replaces each number of a row by `exp((x - largest) * scale)`, where `largest` is the row's.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+pub(crate) fn exponentials(row: &mut [f32], scale: f32) {
+    let most = largest(row);
+    for x in row.iter_mut() {
+        *x = exp((*x - most) * scale);
+    }
 }
 
 #[cfg(test)]

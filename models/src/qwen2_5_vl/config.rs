@@ -414,6 +414,16 @@ impl GenerationConfig {
         }
     }
 
+    /// Returns the tokens that end an answer: those of these settings, and that of `config`, with which the chat template
+    /// ends a turn and answers are learned. Settings without the key end where `config` says.
+    pub fn end_tokens(&self, config: &VlmConfig) -> Vec<u32> {
+        let mut ends = self.eos_token_id.clone();
+        if !ends.contains(&config.eos_token_id) {
+            ends.push(config.eos_token_id);
+        }
+        ends
+    }
+
     /// Reads `dir/generation_config.json`; `None` if there is no such file.
     ///
     /// # Errors

@@ -43,9 +43,9 @@ const FLOPS_SHARE: f64 = 0.25;
 /// Share of its bandwidth that decoding reaches. An assumption: a step starts dozens of kernels a layer, which takes
 /// about as long as reading the layer.
 const BANDWIDTH_SHARE: f64 = 0.3;
-/// Seconds of the host for an entry of the vocabulary in a draw, which takes two exponentials: measured on the machine of
-/// `golden/LOG.md`, one thread.
-const DRAW_S: f64 = 12e-9;
+/// Seconds of the host for an entry of the vocabulary in a draw at temperature 1, which takes two exponentials: measured
+/// on the machine of `golden/LOG.md`, one thread.
+const DRAW_S: f64 = 7e-9;
 
 /// Tokens of an answer to a published benchmark. An assumption, between the study's 337 of its RL model and "more than
 /// ten times" as many of its SFT model (table 7, section 3).
@@ -164,12 +164,24 @@ impl<'a> Estimator<'a> {
             }
             Place::Slices | Place::Host => self.seconds_on_cores(trained, sampled),
         };
+        let [judged, judging] = self.judged_epoch(spec, &load);
         Estimate {
             num_steps: load.num_steps,
-            num_tokens: load.num_rounds * (trained + sampled),
+            num_tokens: load.num_rounds * (trained + sampled) + load.num_validations * judged,
             memory_bytes: self.memory(spec, &load),
-            seconds: load.num_rounds * seconds,
+            seconds: load.num_rounds * seconds + load.num_validations * judging,
         }
+    }
+
+    /// Tokens and seconds of the answers that judge one of a stage's checkpoints, if any do.
+    fn judged_epoch(&self, spec: &StageSpec, load: &Load) -> [f64; 2] {
+        let Some(asked) = self.validated(spec, load) else { return [0.0; 2] };
+        let tokens = asked.questions * asked.samples * asked.answer;
+        let seconds = match self.place {
+            Place::Card => self.decoding_on_card(&asked, spec.dtype()),
+            Place::Slices | Place::Host => self.seconds_on_cores(0.0, tokens),
+        };
+        [tokens, seconds]
     }
 
     /// Time and memory of `num_completions` in evaluations; they have no steps.
@@ -304,7 +316,7 @@ impl<'a> Estimator<'a> {
         let is_half = self.recipe.base_dtype() == dtype && spec.weights(Role::Start) == [BASE];
         let copy = if is_half { 0.0 } else { self.copy(dtype) };
         let graphs = shards * (copy + self.graph(training, &learning, learned, micro));
-        let rollouts = [load.asked, self.validated(spec)].into_iter().flatten();
+        let rollouts = [load.asked, self.validated(spec, load)].into_iter().flatten();
         let rollouts = rollouts
             .map(|asked| copy + self.rollouts(&asked, dtype, !learning.tower))
             .fold(0.0, f64::max);
@@ -438,7 +450,7 @@ impl<'a> Estimator<'a> {
     }
 
     /// Questions that choose among a stage's checkpoints, if they do.
-    fn validated(&self, spec: &StageSpec) -> Option<RolloutLoad> {
+    fn validated(&self, spec: &StageSpec, load: &Load) -> Option<RolloutLoad> {
         let validation = self.recipe.validation.as_ref().filter(|_| spec.keeps_best())?;
         let cap = validation.max_new_tokens as f64;
         let (questions, prompt, alike) = match &validation.questions {
@@ -450,7 +462,9 @@ impl<'a> Estimator<'a> {
             }
         };
         let questions = questions as f64;
-        Some(RolloutLoad { questions, samples: 1.0, prompt, answer: cap, cap, alike })
+        // A model answers as it has learned to.
+        let answer = load.learned.map_or(cap, |learned| learned.answer.min(cap));
+        Some(RolloutLoad { questions, samples: 1.0, prompt, answer, cap, alike })
     }
 
     /// Bytes of the base's weights.

@@ -67,6 +67,16 @@ pub enum Aggregation {
     DrGrpo,
 }
 
+/// What the loss of answers that are learned as they are is a mean of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MeanOver {
+    /// All tokens of a batch: a long answer weighs more, as in Hugging Face's trainers.
+    Tokens,
+    /// Answers, each the mean over its tokens: every question weighs the same, as in RL's `seq_mean_token_mean`.
+    Answers,
+}
+
 /// The whole objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", deny_unknown_fields)]
@@ -87,9 +97,13 @@ pub struct ObjectiveSpec {
     pub dual_clip: f64,
     /// How KL is estimated.
     pub kl: KlEstimator,
+    /// The estimate `k3` of a token is at most this and has no slope beyond it; above 0, or 0 for off, as in TRL. verl's is
+    /// 10, which it applies behind a bound of 20 on `d`'s size that then changes nothing. Without a bound a single token
+    /// whose probability has fallen by e^-10 outweighs a whole update. `k1` and `k2` are not bounded, as in verl.
+    pub k3_max: f64,
     /// Where the KL term acts.
     pub kl_in: KlPlace,
-    /// Weight of the KL term, 0 or more; KL is measured and recorded at 0, too.
+    /// Weight of the KL term, 0 or more. At 0 the reference policy is not computed and no KL is recorded.
     pub beta: f64,
     /// How the losses of tokens become one number.
     pub aggregation: Aggregation,
@@ -100,7 +114,7 @@ pub struct ObjectiveSpec {
 #[serde(rename_all = "snake_case")]
 pub enum ObjectivePreset {
     /// The source study. It trained with verl and gives neither clip range nor epsilon: PPO's .2, and
-    /// verl's 1e-6.
+    /// verl's 1e-6 and its bound on k3.
     GrpoStudy,
     /// TRL 1.16's `GRPOConfig`.
     TrlDefault,
@@ -125,6 +139,7 @@ impl ObjectivePreset {
             clip_high: 0.2,
             dual_clip: 0.0,
             kl: KlEstimator::K3,
+            k3_max: 10.0,
             kl_in: KlPlace::Loss,
             beta: 0.005,
             aggregation: Aggregation::SeqMeanTokenMean,
@@ -133,7 +148,9 @@ impl ObjectivePreset {
             ObjectiveSpec { beta: 0.0, aggregation: Aggregation::TokenMeanGlobal, ..study.clone() };
         match self {
             ObjectivePreset::GrpoStudy => study,
-            ObjectivePreset::TrlDefault => ObjectiveSpec { advantage_epsilon: 1e-4, ..all_tokens },
+            ObjectivePreset::TrlDefault => {
+                ObjectiveSpec { advantage_epsilon: 1e-4, k3_max: 0.0, ..all_tokens }
+            }
             ObjectivePreset::VerlDefault => ObjectiveSpec { dual_clip: 3.0, ..all_tokens },
             ObjectivePreset::DrGrpo => ObjectiveSpec {
                 advantage: Advantage::GroupMean,
@@ -192,7 +209,13 @@ impl ObjectiveSpec {
             "dual_clip = {} is outside its range: above 1, or 0 for off",
             self.dual_clip
         );
+        within("k3_max", self.k3_max, 0.0.., "above 0, or 0 for off")?;
         within("beta", self.beta, 0.0.., "0 or more")
+    }
+
+    /// Tells whether KL from the reference policy is part of what is learned.
+    pub fn has_kl(&self) -> bool {
+        self.beta.abs() >= f64::MIN_POSITIVE
     }
 
     /// Every key and its value, as a recipe would give them.

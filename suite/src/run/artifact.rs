@@ -15,6 +15,7 @@ use crate::key::Key;
 use crate::plan::PlannedStage;
 use crate::run::base::Base;
 use crate::run::store::Store;
+use crate::train::LARGEST;
 
 /// How a stage went.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,7 +23,8 @@ pub struct Summary {
     /// Tokens, operations and time.
     pub cost: Cost,
     /// `reward_start`, `reward_end`, …: means over the first and last quarter of the steps, at most
-    /// 20; `reward_noise`: the standard error of their difference.
+    /// 20; `reward_noise`: the standard error of their difference. `gradient_norm_max` and `kl_nats_max`: the largest of
+    /// all updates, which such means hide.
     pub figures: StepFigures,
 }
 
@@ -89,14 +91,18 @@ pub fn curve(store: &Store, planned: &PlannedStage) -> Result<String> {
     Ok(text)
 }
 
+/// The end of the name of a maximum.
+const MAX: &str = "_max";
+
 /// Start, end and noise of every figure of a curve. What is learned within the first window makes the rise look
-/// smaller, never larger.
+/// smaller, never larger. Of those in [`LARGEST`], the largest too.
 pub(super) fn summarize(curve: &[StepFigures]) -> StepFigures {
     let window = curve.len().div_ceil(4).min(20);
     let mut out = StepFigures::new();
     let Some(first) = curve.first() else { return out };
-    // A figure that only the last step of an epoch has shows no trend.
-    for name in first.keys().filter(|name| *name != "validation_accuracy") {
+    // A figure that only the last step of an epoch has shows no trend, nor does a maximum.
+    let is_trend = |name: &&String| *name != "validation_accuracy" && !name.ends_with(MAX);
+    for name in first.keys().filter(is_trend) {
         let values: Vec<f64> = curve.iter().filter_map(|f| f.get(name).copied()).collect();
         let (start, end) = (&values[..window], &values[values.len() - window..]);
         let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
@@ -106,6 +112,14 @@ pub(super) fn summarize(curve: &[StepFigures]) -> StepFigures {
         let degrees = (2 * window).saturating_sub(2).max(1) as f64;
         let noise = ((spread(start) + spread(end)) / degrees * 2.0 / window as f64).sqrt();
         out.insert(format!("{name}_noise"), noise);
+    }
+    for name in LARGEST {
+        // Of a step with several updates the largest is recorded besides their mean.
+        let max = format!("{name}{MAX}");
+        let of = |f: &StepFigures| f.get(&max).or_else(|| f.get(name)).copied();
+        if let Some(largest) = curve.iter().filter_map(of).max_by(f64::total_cmp) {
+            out.insert(max, largest);
+        }
     }
     out
 }
@@ -132,4 +146,33 @@ pub(super) fn lines(bytes: &[u8]) -> Result<Vec<StepFigures>> {
         .filter(|line| !line.is_empty())
         .map(|line| serde_json::from_slice(line).context("a line of the curve cannot be read"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_step_that_stands_out_is_seen_beside_the_means() {
+        let step = |norm: f64, largest: Option<f64>| {
+            let mut figures =
+                StepFigures::from([("gradient_norm".to_owned(), norm), ("reward".to_owned(), 0.5)]);
+            figures.extend(largest.map(|largest| ("gradient_norm_max".to_owned(), largest)));
+            figures
+        };
+        let mut curve: Vec<StepFigures> = (0..80).map(|_| step(0.1, None)).collect();
+        // In the middle, where neither of the means is taken.
+        curve[40] = step(150.0, None);
+        let summary = summarize(&curve);
+        assert!((summary["gradient_norm_end"] - 0.1).abs() < 1e-12);
+        assert!((summary["gradient_norm_max"] - 150.0).abs() < 1e-12);
+        // Of two updates in a step the larger counts, and a maximum has no trend.
+        curve.iter_mut().for_each(|f| *f = step(0.1, Some(0.15)));
+        curve[40] = step(150.0, Some(299.9));
+        let summary = summarize(&curve);
+        assert!((summary["gradient_norm_max"] - 299.9).abs() < 1e-12);
+        let names: Vec<&str> = summary.keys().map(String::as_str).collect();
+        assert!(names.iter().all(|name| !name.contains("_max_")), "{names:?}");
+        assert!(!summary.contains_key("kl_nats_max") && !summary.contains_key("reward_max"));
+    }
 }

@@ -91,10 +91,11 @@ impl Base {
                 )
             );
         }
-        let Checkpoint { config, tokenizer, processor, .. } = Checkpoint::read(dir)?;
+        let Checkpoint { config, tokenizer, processor, generation } = Checkpoint::read(dir)?;
         let parameters = Parameters::load(dir, &config, &compute.device)?;
         let key = Key::of(&json!(record.files));
-        let prompter = Prompter { config, tokenizer, processor, prompt: prompt.clone() };
+        let (end_tokens, prompt) = (generation.end_tokens(&config), prompt.clone());
+        let prompter = Prompter { config, tokenizer, processor, prompt, end_tokens };
         Ok(Base { prompter, parameters, key, record: Some(record) })
     }
 
@@ -109,10 +110,11 @@ impl Base {
         dtype: ComputeDtype,
     ) -> Result<Base> {
         ensure!(dir.is_dir(), no_checkpoint(dir));
-        let Checkpoint { config, tokenizer, processor, .. } = Checkpoint::read(dir)?;
+        let Checkpoint { config, tokenizer, processor, generation } = Checkpoint::read(dir)?;
         let parameters = Parameters::load_as(dir, &config, &compute.device, dtype)?;
         let key = Key::of(&json!(files_hash(&[dir])?));
-        let prompter = Prompter { config, tokenizer, processor, prompt: prompt.clone() };
+        let (end_tokens, prompt) = (generation.end_tokens(&config), prompt.clone());
+        let prompter = Prompter { config, tokenizer, processor, prompt, end_tokens };
         Ok(Base { prompter, parameters, key, record: None })
     }
 
@@ -134,7 +136,8 @@ impl Base {
         let mut rng = Seed::root(seed).fold_in("init").rng();
         let parameters = Parameters::init(&config, &mut rng, &compute.device);
         let processor = ProcessorConfig::preset(&config.vision_config);
-        let prompter = Prompter { config, tokenizer, processor, prompt: prompt.clone() };
+        let (end_tokens, prompt) = (vec![config.eos_token_id], prompt.clone());
+        let prompter = Prompter { config, tokenizer, processor, prompt, end_tokens };
         Ok(Base::unrecorded(prompter, parameters))
     }
 
@@ -183,4 +186,37 @@ fn hashes(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
         .iter()
         .map(|(name, bytes)| (name.clone(), blake3::hash(bytes).to_hex().to_string()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_ends_where_either_file_of_a_checkpoint_says() {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/base/nano");
+        let compute = Compute::open("flex", Some(1)).unwrap();
+        let prompt = PromptSpec { suffix: String::new(), verbose_suffix: String::new() };
+        let dir = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(&kept).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let ends = |settings: Option<&str>| {
+            let path = dir.path().join("generation_config.json");
+            match settings {
+                Some(text) => std::fs::write(path, text).unwrap(),
+                None => std::fs::remove_file(path).unwrap(),
+            }
+            let base = Base::published(dir.path(), &prompt, &compute, ComputeDtype::F32).unwrap();
+            let sampling = base.prompter.greedy(7);
+            assert_eq!(sampling.eos_token_id, base.prompter.end_tokens);
+            (sampling.eos_token_id, base.prompter.config.eos_token_id)
+        };
+        let (two, end) = ends(Some(r#"{"eos_token_id": [2, 0]}"#));
+        assert_eq!((two, end), (vec![2, 0], 2));
+        assert_eq!(ends(Some(r#"{"eos_token_id": 0}"#)).0, [0, end]);
+        assert_eq!(ends(Some(r#"{"do_sample": false}"#)).0, [end]);
+        assert_eq!(ends(None).0, [end]);
+    }
 }

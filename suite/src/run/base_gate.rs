@@ -15,7 +15,6 @@ use synergy_benchmarks::seed::Seed;
 use synergy_grade::Grader;
 use synergy_grade::answer::Outcome;
 use synergy_hint::{Explain as _, hint};
-use synergy_models::generate::Sampling;
 use synergy_report::completion::Completion;
 use synergy_report::score::{cut_levels, score};
 
@@ -127,7 +126,7 @@ impl Gate<'_> {
         let questions: Vec<Question> =
             FAMILIES.into_iter().flat_map(draw).map(ask).collect::<Result<_>>()?;
         let tokenizer = &self.prompter.tokenizer;
-        let sampling = Sampling::greedy(MAX_NEW_TOKENS, tokenizer.ids.eos);
+        let sampling = self.prompter.greedy(MAX_NEW_TOKENS);
         let seed = Seed::root(SEED);
         let completions = completions(self.engine, tokenizer, &questions, 1, &sampling, seed)?;
         let answer = |c: Completion| {
@@ -157,7 +156,7 @@ impl Gate<'_> {
         let questions: Vec<Question> =
             test_samples(drawn, Split::Validation)?.into_iter().map(ask).collect::<Result<_>>()?;
         let tokenizer = &self.prompter.tokenizer;
-        let sampling = evaluation.sampling(tokenizer.ids.eos);
+        let sampling = evaluation.sampling(&self.prompter.end_tokens);
         let seed = Seed::root(SEED).fold_in("levels");
         let completions =
             completions(self.engine, tokenizer, &questions, num_samples, &sampling, seed)?;

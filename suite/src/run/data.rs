@@ -93,7 +93,7 @@ fn sample(
         temperature: spec.temperature,
         top_p: spec.top_p,
         top_k: spec.top_k,
-        ..Sampling::greedy(spec.max_new_tokens, prompter.tokenizer.ids.eos)
+        ..prompter.greedy(spec.max_new_tokens)
     };
     let seed = planned.seed().fold_in("rollouts");
     let sampler = Sampler { spec, planned, pool, prompter, engine: &engine, sampling, seed };

@@ -241,7 +241,7 @@ fn ask(
     let mut engine = LocalEngine::new(&prompter.config, compute, dtype);
     engine.load(&parameters)?;
     let asking = planned.asking;
-    let mut sampling = recipe.evaluation.sampling(prompter.tokenizer.ids.eos);
+    let mut sampling = recipe.evaluation.sampling(&prompter.end_tokens);
     if asking.greedy {
         sampling.temperature = 0.0;
     }

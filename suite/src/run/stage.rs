@@ -19,7 +19,7 @@ use synergy_grade::answer::Outcome;
 use synergy_hint::hint;
 use synergy_models::generate::Sampling;
 use synergy_models::merge::{self, MergeSpec};
-use synergy_models::weights::{Parameters, StoredDtype};
+use synergy_models::weights::{ComputeDtype, Parameters, StoredDtype};
 use synergy_report::cost::Cost;
 
 use crate::device::Compute;
@@ -37,6 +37,7 @@ use crate::train::algorithm::{Algorithm, Draws, Reference, StageInputs};
 use crate::train::dataset::Dataset;
 use crate::train::engine::{Engine, Question, completions};
 use crate::train::features::FeatureCache;
+use crate::train::grpo::GapLimit;
 use crate::train::kinds::algorithm;
 use crate::train::pool::{Files, Pool};
 use crate::train::rollout::LocalEngine;
@@ -50,9 +51,16 @@ const MAX_SHARD_BYTES: usize = 5_000_000_000;
 const KEY_CHARS: usize = 8;
 
 impl PlannedStage {
-    /// What all its random streams are derived from.
+    /// What all its random streams are derived from: the run's seed, and what the stage does, but neither its name nor its
+    /// numbers. So stages that differ in a number ask the same questions in the same order and draw alike, and what is
+    /// between them is the number. Stages of one kind that build on each other draw apart. A stage of pretraining makes
+    /// up its own questions, so its name stands for their pool.
     pub fn seed(&self) -> Seed {
-        Seed::root(self.seed).fold_in(&self.name)
+        let root = Seed::root(self.seed);
+        match &self.spec {
+            StageSpec::Pretrain(_) => root.fold_in(&self.name),
+            spec => root.fold_in("stages").fold_in(spec.kind()).at(self.num_alike_before as u64),
+        }
     }
 }
 
@@ -243,7 +251,7 @@ impl Validation {
         let ask = |sample| Question::new(prompter, sample, true);
         Ok(Validation {
             questions: samples.into_iter().map(ask).collect::<Result<_>>()?,
-            sampling: Sampling::greedy(spec.max_new_tokens, prompter.tokenizer.ids.eos),
+            sampling: prompter.greedy(spec.max_new_tokens),
             steps_per_epoch,
         })
     }
@@ -384,7 +392,7 @@ impl Run<'_> {
         events: &mut Events,
     ) -> Result<()> {
         let (first, num_steps) = (state.step(), self.algorithm.num_steps());
-        let mut last_kept = first;
+        let (mut last_kept, mut warned) = (first, false);
         // A stage that has changed is another curve.
         let (planned, stage, seed) = (self.planned, self.planned.name.as_str(), self.planned.seed);
         let mut scalars =
@@ -410,6 +418,15 @@ impl Run<'_> {
                     state.judge_epoch(validation, engine, &self.context, planned)?;
                 }
                 let figures = &state.curve[step];
+                if let Some(line) = warning(figures, self.context.training.dtype())
+                    && !warned
+                {
+                    warned = true;
+                    events.say(&format!(
+                        "  stage `{stage}` (seed {seed}), step {}: {line}",
+                        step + 1
+                    ));
+                }
                 events.write(Event::Step { stage, seed, step, figures })?;
                 scalars.write(step, figures)?;
                 show(&mut self.bar, step + 1, figures);
@@ -430,6 +447,21 @@ impl Run<'_> {
             Ok(())
         })
     }
+}
+
+/// A line about a token on which sampling and training are farther apart than rounding usually is; few of them do no harm
+/// and do not stop a stage.
+fn warning(figures: &StepFigures, dtype: ComputeDtype) -> Option<String> {
+    let GapLimit { nats, share } = GapLimit::of(dtype);
+    let (gap, beyond) = (figures.get("log_prob_gap")?, figures.get("log_prob_gap_share")?);
+    (*gap > nats).then(|| {
+        format!(
+            "sampling and training give a token log-probabilities {gap:.2} apart, {:.3} % of tokens more than \
+             {nats}; a stage stops at {:.1} %",
+            100.0 * beyond,
+            100.0 * share
+        )
+    })
 }
 
 /// What an error in a step begins with.
@@ -484,8 +516,10 @@ mod tests {
     use crate::key::listed;
     use crate::plan::{Plan, plan};
     use crate::recipe::Recipe;
-    use crate::run::artifact::curve;
+    use crate::run::artifact::{curve, read_curve};
     use crate::run::{Variant, key_inputs, open_base};
+    use crate::train::grpo::Grpo;
+    use std::collections::{BTreeMap, BTreeSet};
 
     /// The largest file: a tenth of the model.
     const SHARD_BYTES: usize = 200_000;
@@ -535,6 +569,73 @@ mod tests {
         let key = Key::of(&json!({"partial": planned.key}));
         state.save(&key, planned, place, Instant::now()).unwrap();
         key
+    }
+
+    /// The recipe of the tests with stages of RL that differ from its `grpo` in name and a number each, and one that goes
+    /// on from it.
+    fn alike() -> Recipe {
+        let text = include_str!("../../../tests/recipes/tiny.toml");
+        let (before, rest) = text.split_once("[stages.grpo]").unwrap();
+        let (grpo, _) = rest.split_once("[stages.").unwrap();
+        let faster = "[tables.optimizers.faster]\nlearning_rate = 2e-2\n";
+        let (_, optimizer) = before.split_once("[tables.optimizers.rl]\n").unwrap();
+        let optimizer = optimizer.split_once("[validation]").unwrap().0;
+        let optimizer = optimizer.replace("learning_rate = 5e-4\n", "");
+        let with = |name: &str, from: &str, to: &str| {
+            assert!(grpo.contains(from), "{from}");
+            format!("[stages.{name}]{}", grpo.replacen(from, to, 1))
+        };
+        let stages = [
+            with("grpo_faster", "optimizer = \"rl\"", "optimizer = \"faster\""),
+            with("grpo_held", "preset = \"grpo_study\"", "preset = \"grpo_study\", beta = 0.5"),
+            with("grpo_free", "preset = \"grpo_study\"", "preset = \"grpo_study\", beta = 0.0"),
+            with("grpo_more", "from = \"base\"", "from = \"grpo\""),
+        ];
+        let names = ["grpo_faster", "grpo_held", "grpo_free", "grpo_more"];
+        let regimes = names.map(|name| {
+            format!("[[regimes]]\nname = \"{name}\"\nnote = \"\"\nstage = \"{name}\"\n")
+        });
+        let extra = [faster, &optimizer, &stages.concat(), &regimes.concat()].concat();
+        Recipe::parse(&text.replacen("[[regimes]]", &format!("{extra}[[regimes]]"), 1)).unwrap()
+    }
+
+    #[test]
+    fn stages_that_differ_in_a_number_ask_and_draw_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        let compute = Compute::open("flex", Some(1)).unwrap();
+        let recipe = alike();
+        let (base, files) = (open_base(&recipe, &compute).unwrap(), Files::default());
+        let inputs = key_inputs(&recipe, &base, &compute, Variant::Usual, &files).unwrap();
+        let plan = plan(&recipe, &inputs);
+        let stage = |name: &str| plan.stages.iter().find(|stage| stage.name == name).unwrap();
+        let asked = |name: &str| -> Vec<String> {
+            let planned = stage(name);
+            let pool = Pool { files: &files, run_seed: planned.seed };
+            let draws = Draws { pool, stage: planned.seed() };
+            let spec = planned.spec.grpo().unwrap();
+            let grpo = Grpo::new(spec, &BTreeSet::new(), BTreeMap::new(), draws).unwrap();
+            let batches = (0..6).flat_map(|step| grpo.batch(&base.prompter, step).unwrap());
+            batches.map(|question| question.sample.id).collect()
+        };
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let mut events = Events::open(&dir.path().join("events"), true).unwrap();
+        let mut first_step = |name: &str| {
+            run(stage(name), &base, &compute, &store, &files, &mut events).unwrap();
+            let curve = read_curve(&store, stage(name)).unwrap().unwrap();
+            ["entropy_nats", "length", "tokens_generated"].map(|name| curve[0][name].to_bits())
+        };
+        let (questions, drawn) = (asked("grpo"), first_step("grpo"));
+        for other in ["grpo_faster", "grpo_held", "grpo_free"] {
+            assert_eq!((asked(other), first_step(other)), (questions.clone(), drawn), "{other}");
+            assert_ne!(stage(other).key, stage("grpo").key, "{other}");
+        }
+        // What goes on from another stage of its kind does not repeat what that has drawn, and other kinds and other
+        // seeds draw for themselves.
+        assert_ne!(asked("grpo_more"), questions);
+        let again = PlannedStage { seed: 2, ..stage("grpo").clone() };
+        for other in [stage("grpo_more"), stage("asked"), stage("sft"), &again] {
+            assert_ne!(other.seed(), stage("grpo").seed(), "{}", other.name);
+        }
     }
 
     #[test]

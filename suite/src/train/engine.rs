@@ -52,10 +52,11 @@ impl Question {
 ///
 /// # Determinism
 /// The same weights, questions, sampling and seed give the same tokens. Each answer draws from a stream of its own,
-/// named after the seed, its question's id and its number among that question's answers; so neither the other questions
-/// of a call, nor their order, nor how many are computed at once changes a token. An engine that cannot promise this (a
+/// named after the seed, its question's id and its number among all answers to that id in the call; so neither the other
+/// questions of a call, nor their order, nor how many are computed at once changes a token, and a question that is asked
+/// twice in one call is answered twice. An engine that cannot promise this (a
 /// server whose batches depend on what else it is asked) says so in its documentation. What trains on its answers checks
-/// the log-probabilities that come with them against its own: see [`crate::train::grpo::LOG_PROB_GAP_MAX`].
+/// the log-probabilities that come with them against its own: see [`crate::train::grpo::GapLimit`].
 pub trait Engine: Sync {
     /// Makes `weights` the ones that generate from now on.
     ///
@@ -223,10 +224,9 @@ mod tests {
 
     fn sampling() -> Sampling {
         let spec = grpo_spec(ObjectivePreset::GrpoStudy.objective());
-        let eos = BASE.prompter.tokenizer.ids.eos;
         Sampling {
             temperature: spec.temperature,
-            ..Sampling::greedy(spec.max_completion_tokens, eos)
+            ..BASE.prompter.greedy(spec.max_completion_tokens)
         }
     }
 
@@ -248,7 +248,7 @@ mod tests {
         let answers = recorded.answers.values_mut().flatten();
         answers.for_each(|answer| answer.log_probs.iter_mut().for_each(|x| *x -= 0.1));
         let error = synergy_hint::text(&step(&mut recorded).1.unwrap_err());
-        assert!(error.contains("apart\nhint: "), "{error}");
+        assert!(error.contains("100.00 % of tokens") && error.contains("\nhint: "), "{error}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! from the study: it does not give the weight of the SFT loss where training is interleaved, nor the shape of the prefix's
 //! schedule; the recipe gives both.
 
-use crate::recipe::Weighting;
+use crate::recipe::{MeanOver, Weighting};
 
 /// The loss of the learned tokens of one group.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,8 +18,10 @@ pub(super) struct DemonstrationLoss {
 /// What demonstrations of an update share.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Guided {
-    /// Share of the update's questions that have a demonstration; every question weighs the same.
-    pub(super) share: f64,
+    /// Questions of the update, with a demonstration or without; at least 1.
+    pub(super) num_questions: usize,
+    /// Those of them that have one.
+    pub(super) num_guided: usize,
     /// Tokens of all demonstrations of the update.
     pub(super) num_tokens: usize,
 }
@@ -27,9 +29,14 @@ pub(super) struct Guided {
 /// Computes the loss of a demonstration's tokens from their log-probabilities (nats).
 pub(super) fn loss(weighting: &Weighting, log_probs: &[f64], guided: Guided) -> DemonstrationLoss {
     match weighting {
-        // The mean over the update's demonstrations.
-        Weighting::Sft { weight } => {
-            let weight = weight * guided.share / guided.num_tokens.max(1) as f64;
+        Weighting::Sft { weight, mean_over } => {
+            let weight = weight / guided.num_questions as f64;
+            let weight = match mean_over.unwrap_or(MeanOver::Answers) {
+                MeanOver::Answers => weight / log_probs.len().max(1) as f64,
+                MeanOver::Tokens => {
+                    weight * guided.num_guided as f64 / guided.num_tokens.max(1) as f64
+                }
+            };
             let value = -(log_probs.iter().sum::<f64>() * weight);
             DemonstrationLoss { value, slopes: vec![-weight; log_probs.len()] }
         }
@@ -56,10 +63,27 @@ mod tests {
     }
 
     #[test]
+    fn a_short_demonstration_weighs_as_much_as_a_long_one_or_as_its_tokens() {
+        let guided = Guided { num_questions: 8, num_guided: 2, num_tokens: 100 };
+        let of = |len: usize, mean_over| {
+            let weighting = Weighting::Sft { weight: 0.4, mean_over };
+            loss(&weighting, &vec![-1.0; len], guided).value
+        };
+        // Two of eight questions are a quarter of the loss, whichever way.
+        for mean_over in [None, Some(MeanOver::Answers), Some(MeanOver::Tokens)] {
+            let both = of(10, mean_over) + of(90, mean_over);
+            assert!((both - 0.4 * 0.25).abs() < 1e-12, "{mean_over:?}: {both}");
+            let share = if mean_over == Some(MeanOver::Tokens) { 0.1 } else { 0.5 };
+            assert!((of(10, mean_over) / both - share).abs() < 1e-12, "{mean_over:?}");
+        }
+    }
+
+    #[test]
     fn slopes_are_those_of_the_value() {
-        let guided = Guided { share: 0.5, num_tokens: 7 };
+        let guided = Guided { num_questions: 4, num_guided: 2, num_tokens: 7 };
         let log_probs = [-0.5, -2.0, -3.0];
-        for weighting in [Weighting::Sft { weight: 0.3 }] {
+        for mean_over in [None, Some(MeanOver::Tokens)] {
+            let weighting = Weighting::Sft { weight: 0.3, mean_over };
             let slopes = loss(&weighting, &log_probs, guided).slopes;
             for (i, slope) in slopes.into_iter().enumerate() {
                 let moved = |by: f64| {

@@ -39,16 +39,20 @@ fn deviation(values: &[f64], ddof: usize) -> f64 {
 
 /// Sums the estimated KL over an answer's tokens when they were sampled: what `KlPlace::Reward` takes from its reward,
 /// before `beta`. `old` and `reference` hold a log-probability (nats) for each token.
-pub fn kl_of_answer(estimator: KlEstimator, old: &[f64], reference: &[f64]) -> f64 {
-    old.iter().zip(reference).map(|(old, reference)| kl(estimator, old - reference).0).sum()
+pub fn kl_of_answer(spec: &ObjectiveSpec, old: &[f64], reference: &[f64]) -> f64 {
+    old.iter().zip(reference).map(|(old, reference)| kl(spec, old - reference).0).sum()
 }
 
 /// The estimate at `d`, the policy's log-probability less the reference's, and its slope along `d`.
-fn kl(estimator: KlEstimator, d: f64) -> (f64, f64) {
-    match estimator {
+fn kl(spec: &ObjectiveSpec, d: f64) -> (f64, f64) {
+    match spec.kl {
         KlEstimator::K1 => (d, 1.0),
         KlEstimator::K2 => (0.5 * d * d, d),
-        KlEstimator::K3 => ((-d).exp() + d - 1.0, 1.0 - (-d).exp()),
+        KlEstimator::K3 => {
+            let k3 = (-d).exp() + d - 1.0;
+            let is_beyond = spec.k3_max > 0.0 && k3 > spec.k3_max;
+            if is_beyond { (spec.k3_max, 0.0) } else { (k3, 1.0 - (-d).exp()) }
+        }
     }
 }
 
@@ -86,7 +90,7 @@ pub struct PolicyAnswer<'a> {
     pub log_probs: &'a [f64],
     /// Under the policy that sampled.
     pub old_log_probs: &'a [f64],
-    /// Under the frozen reference policy.
+    /// Under the frozen reference policy; empty where [`ObjectiveSpec::has_kl`] is false.
     pub reference_log_probs: &'a [f64],
     /// What the answer earned compared with its group.
     pub advantage: f64,
@@ -101,7 +105,7 @@ pub struct AnswerLoss {
     pub value: f64,
     /// Slope of the loss along the log-probability of each token.
     pub slopes: Vec<f64>,
-    /// KL from the reference, summed over tokens, whatever its weight.
+    /// KL from the reference as it is learned from, before its weight, summed over tokens; 0 where it is not.
     pub kl: f64,
     /// Tokens that the clip keeps from learning.
     pub num_clipped: usize,
@@ -112,12 +116,14 @@ pub struct AnswerLoss {
 /// probabilities of a token, or of the answer ([`RatioLevel`]). DeepSeekMath (Shao et al. 2024), equation 3.
 ///
 /// # Panics
-/// If the lists have unequal lengths.
+/// If the lists have unequal lengths, but for that of a reference that the objective does not look at.
 pub fn answer_loss(spec: &ObjectiveSpec, answer: &PolicyAnswer<'_>) -> AnswerLoss {
     let PolicyAnswer { log_probs, old_log_probs, reference_log_probs, advantage, token_weight } =
         *answer;
     let len = log_probs.len();
-    assert!(old_log_probs.len() == len && reference_log_probs.len() == len, "a number a token");
+    let has_kl = spec.has_kl();
+    let is_whole = old_log_probs.len() == len && (!has_kl || reference_log_probs.len() == len);
+    assert!(is_whole, "a number a token");
     let mut log_ratios: Vec<f64> =
         log_probs.iter().zip(old_log_probs).map(|(x, o)| x - o).collect();
     if spec.ratio == RatioLevel::Sequence {
@@ -127,11 +133,11 @@ pub fn answer_loss(spec: &ObjectiveSpec, answer: &PolicyAnswer<'_>) -> AnswerLos
     }
     let in_loss = if spec.kl_in == KlPlace::Loss { spec.beta } else { 0.0 };
     let mut loss = AnswerLoss { value: 0.0, slopes: Vec::new(), kl: 0.0, num_clipped: 0 };
-    for ((log_ratio, log_prob), reference) in
-        log_ratios.iter().zip(log_probs).zip(reference_log_probs)
-    {
+    for (t, (log_ratio, log_prob)) in log_ratios.iter().zip(log_probs).enumerate() {
         let (gain, slope, is_clipped) = clipped_gain(spec, log_ratio.exp(), advantage);
-        let (kl, kl_slope) = kl(spec.kl, log_prob - reference);
+        let of_token = |reference: &f64| kl(spec, log_prob - reference);
+        let (kl, kl_slope) =
+            reference_log_probs.get(t).filter(|_| has_kl).map_or((0.0, 0.0), of_token);
         loss.value += token_weight * (in_loss * kl - gain);
         loss.slopes.push(token_weight * (in_loss * kl_slope - slope));
         loss.kl += kl;
@@ -206,6 +212,48 @@ mod tests {
         assert!((dual.value - 2.0).abs() < 1e-12 && dual.slopes[0].abs() < 1e-12);
     }
 
+    /// What verl's `low_var_kl` does: the log-ratio within 20, then the estimate within 10, each without slope beyond.
+    #[test]
+    fn a_token_that_the_policy_has_given_up_does_not_outweigh_an_update() {
+        let spec = ObjectiveSpec { beta: 1.0, ..study() };
+        for (d, value, slope) in [
+            (-2.3_f64, (2.3_f64).exp() - 3.3, 1.0 - (2.3_f64).exp()),
+            (-2.7, 10.0, 0.0),
+            (-15.0, 10.0, 0.0),
+            (-900.0, 10.0, 0.0),
+            (900.0, 10.0, 0.0),
+        ] {
+            let answer = PolicyAnswer {
+                log_probs: &[d - 1.0],
+                old_log_probs: &[d - 1.0],
+                reference_log_probs: &[-1.0],
+                advantage: 0.0,
+                token_weight: 1.0,
+            };
+            let loss = answer_loss(&spec, &answer);
+            let apart = (loss.value - value).abs().max((loss.slopes[0] - slope).abs());
+            assert!(apart < 1e-12, "{d}: {loss:?}");
+            // TRL's form has the slope of an exponential.
+            let free = answer_loss(&ObjectiveSpec { k3_max: 0.0, ..spec.clone() }, &answer);
+            assert!(d > -2.5 || d > 0.0 || free.slopes[0] < -10.0, "{d}: {free:?}");
+        }
+    }
+
+    #[test]
+    fn without_weight_kl_needs_no_reference() {
+        let spec = ObjectiveSpec { beta: 0.0, ..study() };
+        let with = loss(&spec, &[-1.0, -2.0], &[-1.1, -2.1], 0.5);
+        let answer = PolicyAnswer {
+            log_probs: &[-1.0, -2.0],
+            old_log_probs: &[-1.1, -2.1],
+            reference_log_probs: &[],
+            advantage: 0.5,
+            token_weight: 0.5,
+        };
+        assert_eq!(answer_loss(&spec, &answer), with);
+        assert!(with.kl.abs() < 1e-12);
+    }
+
     #[derive(Deserialize)]
     struct Recorded {
         cases: Vec<Case>,
@@ -253,7 +301,7 @@ mod tests {
             if spec.kl_in == KlPlace::Reward {
                 for (reward, s) in rewards.iter_mut().zip(&case.sequences) {
                     *reward -=
-                        spec.beta * kl_of_answer(spec.kl, &s.old_log_probs, &s.reference_log_probs);
+                        spec.beta * kl_of_answer(spec, &s.old_log_probs, &s.reference_log_probs);
                 }
             }
             let groups: Vec<Vec<f64>> =
@@ -332,7 +380,7 @@ mod tests {
             let old: Vec<f64> = log_probs.iter().map(|x| x + shift).collect();
             let loss = loss(&spec, &log_probs, &old, zero[0]);
             for slope in &loss.slopes {
-                let (_, kl_slope) = kl(spec.kl, -shift);
+                let (_, kl_slope) = kl(&spec, -shift);
                 let want = spec.beta * kl_slope / log_probs.len() as f64;
                 prop_assert!((slope - want).abs() < 1e-9);
             }
@@ -364,8 +412,13 @@ mod tests {
         }
 
         #[test]
-        fn k3_is_never_negative(d in -5f64..5.0) {
-            prop_assert!(kl(KlEstimator::K3, d).0 >= 0.0);
+        fn k3_is_never_negative_nor_beyond_its_bound(d in -50f64..50.0) {
+            let (unbounded, slope) = kl(&ObjectiveSpec { k3_max: 0.0, ..study() }, d);
+            prop_assert!(unbounded >= 0.0);
+            let (bounded, flat) = kl(&study(), d);
+            prop_assert!(bounded <= 10.0 && bounded <= unbounded);
+            let want = if unbounded > 10.0 { 0.0 } else { slope };
+            prop_assert!((flat - want).abs() < 1e-12);
         }
     }
 }

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use synergy_benchmarks::families::{NUM_CELLS, Scene, Split};
 use synergy_benchmarks::seed::Seed;
 
-use crate::recipe::{FAMILIES, PretrainSpec, RegisterWeights};
+use crate::recipe::{FAMILIES, MeanOver, PretrainSpec, RegisterWeights};
 use crate::train::algorithm::{Algorithm, Draws, Step};
 use crate::train::sequence::{Prompter, Register, Sequence};
 use crate::train::{Context, StepFigures, Trainer, sft_loss};
@@ -67,9 +67,35 @@ pub fn step(
     context: &Context<'_>,
     sequences: &[Sequence],
 ) -> Result<StepFigures> {
+    step_over(trainer, context, sequences, MeanOver::Tokens)
+}
+
+/// Makes one update with the mean loss over tokens or over sequences, of which each is an answer.
+///
+/// # Errors
+/// See [`Trainer::update`].
+pub fn step_over(
+    trainer: &mut Trainer,
+    context: &Context<'_>,
+    sequences: &[Sequence],
+    mean_over: MeanOver,
+) -> Result<StepFigures> {
     let num_tokens: usize = sequences.iter().map(|s| s.predictions.len()).sum();
-    let mut figures = trainer
-        .update(context, sequences, |log_probs, _| sft_loss(log_probs, 1.0 / num_tokens as f64))?;
+    let mut figures = trainer.update(context, sequences, |log_probs, batch| match mean_over {
+        MeanOver::Tokens => sft_loss(log_probs, 1.0 / num_tokens as f64),
+        MeanOver::Answers => {
+            let mut total = sft_loss(&[], 1.0);
+            let mut rest = log_probs;
+            for sequence in &batch.sequences {
+                let (own, others) = rest.split_at(sequence.predictions.len());
+                rest = others;
+                let loss = sft_loss(own, 1.0 / (sequences.len() * own.len()) as f64);
+                total.value += loss.value;
+                total.slopes.extend(loss.slopes);
+            }
+            total
+        }
+    })?;
     figures.insert("answer_tokens".into(), num_tokens as f64);
     let trained = sequences.iter().map(|s| s.input_ids.len() as f64).sum();
     figures.insert("tokens_trained".into(), trained);

@@ -3,6 +3,7 @@
 //! Does not know text. Questions are cut into fixed shards, and a shard into as many chunks as the device's memory asks
 //! for; each answer draws from a stream named after its question, so neither shards, chunks nor threads change a token.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use anyhow::{Result, ensure};
@@ -67,16 +68,16 @@ impl Engine for LocalEngine<'_> {
             hint!("an engine was asked before weights were loaded", "this is a fault of the suite")
         })?;
         let memory_bytes = self.compute.memory_bytes;
-        let asking =
-            Asking { model, features: self.features, memory_bytes, num_samples, sampling, seed };
+        let asking = Asking { model, features: self.features, memory_bytes, num_samples, sampling };
+        let asked = Asked::all(questions, num_samples, seed);
         // Questions are dealt out in turn: neighbors are of one kind, and shards should end together.
         let num_rows = questions.len() * num_samples;
         let num_shards = num_rows.div_ceil(SHARD_ROWS).max(SHARDS_MIN).min(questions.len());
         let shards: Vec<Vec<usize>> =
             (0..num_shards).map(|k| (k..questions.len()).step_by(num_shards).collect()).collect();
         let parts = self.compute.map(&shards, |_, members| {
-            let questions: Vec<&Question> = members.iter().map(|&i| &questions[i]).collect();
-            asking.shard(&questions)
+            let members: Vec<Asked<'_>> = members.iter().map(|&i| asked[i]).collect();
+            asking.shard(&members)
         });
         let mut out = vec![Vec::new(); questions.len()];
         for (members, part) in shards.iter().zip(parts) {
@@ -103,13 +104,38 @@ struct Asking<'a> {
     memory_bytes: usize,
     num_samples: usize,
     sampling: &'a Sampling,
+}
+
+/// A question and where its answers draw from.
+#[derive(Debug, Clone, Copy)]
+struct Asked<'a> {
+    question: &'a Question,
+    /// The root of the streams of all answers to its id.
     seed: Seed,
+    /// The number of its first answer among them: one that is asked again in the same call draws on.
+    first: u64,
+}
+
+impl Asked<'_> {
+    /// Every question of a call.
+    fn all(questions: &[Question], num_samples: usize, seed: Seed) -> Vec<Asked<'_>> {
+        let mut times: BTreeMap<&str, u64> = BTreeMap::new();
+        let asked = questions.iter().map(|question| {
+            let id = question.sample.id.as_str();
+            let times = times.entry(id).or_default();
+            let first = *times * num_samples as u64;
+            *times += 1;
+            Asked { question, seed: seed.fold_in(id), first }
+        });
+        asked.collect()
+    }
 }
 
 impl Asking<'_> {
     /// Answers of one shard, `[questions][samples]`, in chunks that fit into the device's memory.
-    fn shard(&self, questions: &[&Question]) -> Vec<Vec<Generated>> {
+    fn shard(&self, asked: &[Asked<'_>]) -> Vec<Vec<Generated>> {
         let Asking { model, num_samples, .. } = *self;
+        let questions: Vec<&Question> = asked.iter().map(|asked| asked.question).collect();
         let bytes = |members: Range<usize>, num_samples| {
             let prompts = prompts(model, &questions[members]);
             let max_new_tokens = self.sampling.max_new_tokens;
@@ -117,7 +143,7 @@ impl Asking<'_> {
         };
         let mut out = vec![Vec::new(); questions.len()];
         for cut in chunks(questions.len(), num_samples, self.memory_bytes, bytes) {
-            let part = self.chunk(&questions[cut.questions.clone()], cut.samples);
+            let part = self.chunk(&asked[cut.questions.clone()], cut.samples);
             for (all, generated) in out[cut.questions].iter_mut().zip(part) {
                 all.extend(generated);
             }
@@ -125,18 +151,19 @@ impl Asking<'_> {
         out
     }
 
-    /// The answers of these numbers to each of `questions`.
-    fn chunk(&self, questions: &[&Question], samples: Range<usize>) -> Vec<Vec<Generated>> {
+    /// The answers of these numbers to each of the questions.
+    fn chunk(&self, asked: &[Asked<'_>], samples: Range<usize>) -> Vec<Vec<Generated>> {
+        let questions: Vec<&Question> = asked.iter().map(|asked| asked.question).collect();
         let pictures: Vec<_> = questions
             .iter()
             .flat_map(|q| q.patches.iter().map(|p| (p.values.as_slice(), p.grid)))
             .collect();
         let features = picture_features(self.model, self.features, &pictures);
         let stream = |prompt: usize, sample: usize| {
-            let number = (samples.start + sample) as u64;
-            self.seed.fold_in(&questions[prompt].sample.id).at(number).rng()
+            let Asked { seed, first, .. } = asked[prompt];
+            seed.at(first + (samples.start + sample) as u64).rng()
         };
-        let prompts = prompts(self.model, questions);
+        let prompts = prompts(self.model, &questions);
         generate(self.model, &prompts, features.as_ref(), samples.len(), self.sampling, &stream)
     }
 }
@@ -291,6 +318,29 @@ mod tests {
         for parts in [2, 6, 1000] {
             assert_eq!(ids(answers(&mut compute, is_plain, parts)), together, "{parts} parts");
         }
+    }
+
+    #[test]
+    fn a_question_that_is_asked_twice_is_answered_twice() {
+        let compute = Compute::open("flex", Some(2)).unwrap();
+        let (base, questions) = asked(Preset::Nano, &compute);
+        let mut engine = LocalEngine::new(&base.prompter.config, &compute, ComputeDtype::F32);
+        engine.load(&base.parameters).unwrap();
+        let sampling = Sampling { temperature: 1.0, ..base.prompter.greedy(24) };
+        let ask = |questions: &[&Question], num_samples| -> Vec<Vec<Vec<u32>>> {
+            let questions: Vec<Question> = questions.iter().map(|&q| q.clone()).collect();
+            let answers = engine.generate(&questions, num_samples, &sampling, Seed::root(1));
+            let ids = |g: Generated| g.ids;
+            answers.unwrap().into_iter().map(|a| a.into_iter().map(ids).collect()).collect()
+        };
+        let [a, b] = [&questions[0], &questions[1]];
+        // What others are asked, and in which order, changes nothing.
+        let [once, other] = [a, b].map(|question| ask(&[question], 2).concat());
+        let again = ask(&[b, a, b], 2);
+        assert_eq!((&again[0], &again[1]), (&other, &once));
+        assert!(again[2].iter().all(|answer| !other.contains(answer)), "{again:?}");
+        // All of a question's answers are of one list, however they are asked for.
+        assert_eq!([again[0].as_slice(), &again[2]].concat(), ask(&[b], 4).concat());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use synergy_benchmarks::seed::Seed;
 use synergy_hint::hint;
 use synergy_models::batch::TokenBatch;
 use synergy_models::checkpoint::token_ids;
+use synergy_models::generate::Sampling;
 use synergy_models::image::{Patches, ProcessorConfig};
 use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_models::qwen2_5_vl::rope::{Position, rope_index};
@@ -32,6 +33,8 @@ pub struct Prompter {
     pub processor: ProcessorConfig,
     /// Instructions that stand behind a question.
     pub prompt: PromptSpec,
+    /// Every token that ends an answer, as in [`synergy_models::qwen2_5_vl::config::GenerationConfig::end_tokens`].
+    pub end_tokens: Vec<u32>,
 }
 
 /// How an answer is written.
@@ -79,6 +82,12 @@ impl Prompter {
     /// The text of a question as a model gets it, with the study's instruction if `template`.
     pub fn text(&self, sample: &Sample, template: bool) -> String {
         prompt(sample, template.then_some(&self.prompt.suffix))
+    }
+
+    /// Sampling of the most probable token, until any token that ends an answer. Whatever asks a model begins with it.
+    pub fn greedy(&self, max_new_tokens: usize) -> Sampling {
+        let eos_token_id = self.end_tokens.clone();
+        Sampling { eos_token_id, ..Sampling::greedy(max_new_tokens, self.tokenizer.ids.eos) }
     }
 
     /// Token ids of a first turn about pictures, with the model's turn opened. Pictures stand where `text` has their marks,

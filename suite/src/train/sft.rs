@@ -7,7 +7,7 @@ use rand::seq::SliceRandom;
 use synergy_benchmarks::seed::Seed;
 use synergy_hint::hint;
 
-use crate::recipe::SftSpec;
+use crate::recipe::{MeanOver, SftSpec};
 use crate::train::algorithm::{Algorithm, Draws, Step};
 use crate::train::dataset::Example;
 use crate::train::pool::Pool;
@@ -36,7 +36,10 @@ impl Algorithm for Sft<'_> {
     fn prepare<'a>(&'a self, prompter: &Prompter, step: usize) -> Result<Step<'a>> {
         let Draws { pool, stage } = self.draws;
         let sequences = batch(prompter, self.spec, self.examples, pool, stage, step)?;
-        Ok(Box::new(move |trainer, _, context, _| pretrain::step(trainer, context, &sequences)))
+        let mean_over = self.spec.mean_over.unwrap_or(MeanOver::Tokens);
+        Ok(Box::new(move |trainer, _, context, _| {
+            pretrain::step_over(trainer, context, &sequences, mean_over)
+        }))
     }
 }
 

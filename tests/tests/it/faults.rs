@@ -22,7 +22,7 @@ fn with(from: &str, to: &str) -> Finished {
 #[test]
 fn an_unknown_key_is_named_with_those_expected() {
     assert_refused!(with("num_epochs", "epohcs"), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 72: unknown field `epohcs`, expected one of `from`, `data`, `num_epochs`, `batch_size`, `position_gap_max`, `max_length`, `checkpoint`, `training`, `optimizer`
+    error: unusable recipe `suite/recipes/tiny.toml`: line 72: unknown field `epohcs`, expected one of `from`, `data`, `num_epochs`, `batch_size`, `position_gap_max`, `max_length`, `mean_over`, `checkpoint`, `training`, `optimizer`
     hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
     ");
     assert_refused!(with("muon_momentum", "momentum"), @"

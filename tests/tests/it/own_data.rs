@@ -87,6 +87,17 @@ fn every_regime_trains_on_files_from_a_published_checkpoint() {
     assert!(project.files("runs/store").len() > before);
 }
 
+/// Tools that write `generation_config.json` anew may leave out what `config.json` says too.
+#[test]
+fn answers_end_though_the_settings_for_generation_do_not_say_where() {
+    let project = with_own();
+    project.write("model/generation_config.json", "{\"do_sample\": false}");
+    let words = "evaluate --benchmark sum --limit 4 --max-new-tokens 48 --model model";
+    succeed(&project, &words.split(' ').collect::<Vec<_>>());
+    let evaluation = project.json("runs/evaluations/sum/evaluation.json");
+    assert!(evaluation["outcomes"]["truncated"].as_f64().unwrap() < 0.5, "{evaluation}");
+}
+
 #[test]
 fn files_that_do_not_fit_are_refused_in_a_line() {
     let project = with_own();

@@ -121,6 +121,7 @@ fn twenty_steps_of_adamw_are_those_of_the_reference() {
         // Training asks for ids only: any words will do.
         tokenizer: Tokenizer::train(std::iter::once("a b".to_owned()), 300).unwrap(),
         prompt: PromptSpec { suffix: String::new(), verbose_suffix: String::new() },
+        end_tokens: vec![config.eos_token_id],
         config,
     };
     let training = TrainingSpec { freeze: Vec::new(), micro_batch_size: 1, ..TrainingSpec::none() };

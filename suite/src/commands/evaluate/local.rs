@@ -56,15 +56,15 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
         max_position_embeddings: Some(config.layout().max_position_embeddings),
         left_out: Vec::new(),
     };
+    let prompt = PromptSpec { suffix: SUFFIX.to_owned(), verbose_suffix: String::new() };
+    let end_tokens = generation.end_tokens(&config);
+    let prompter = Prompter { config, tokenizer, processor, prompt, end_tokens };
     let sampling = Sampling {
         temperature: drawing.temperature,
         top_p: drawing.top_p,
         top_k: drawing.top_k,
-        eos_token_id: generation.eos_token_id.clone(),
-        ..Sampling::greedy(drawing.max_new_tokens, tokenizer.ids.eos)
+        ..prompter.greedy(drawing.max_new_tokens)
     };
-    let prompt = PromptSpec { suffix: SUFFIX.to_owned(), verbose_suffix: String::new() };
-    let prompter = Prompter { config, tokenizer, processor, prompt };
     let mut engine = LocalEngine::new(&prompter.config, &compute, dtype);
     engine.load(&parameters)?;
     // In bf16 the engine has copies of its own.

@@ -105,6 +105,38 @@ fn a_card_takes_longer_to_compute_layers_again_and_in_f32() {
 }
 
 #[test]
+fn a_stage_that_keeps_its_best_epoch_takes_the_time_to_judge_all() {
+    let last = SMOKE.replace("checkpoint = \"best\"", "checkpoint = \"last\"");
+    let recipes = [Recipe::parse(SMOKE).unwrap(), Recipe::parse(&last).unwrap()];
+    // Of two epochs each 12 questions of 5 families, answered as the data is.
+    let of = |config: &VlmConfig, place| {
+        let stages = recipes
+            .each_ref()
+            .map(|recipe| Estimator::new(recipe, config, place).stage(&recipe.stages["sft_mixed"]));
+        [stages[0].num_tokens - stages[1].num_tokens, stages[0].seconds - stages[1].seconds]
+    };
+    let load = recipes[0].stages["sft_mixed"].load_among(&recipes[0].stages);
+    let tokens = 2.0 * 12.0 * 5.0 * load.learned.unwrap().answer;
+    let [more, seconds] = of(&preset(Preset::Nano), Place::Slices);
+    assert!((more / tokens - 1.0).abs() < 1e-9, "{more} {tokens}");
+    assert!(seconds > 0.0);
+    // On a card the draws alone take most of the time.
+    let [more, seconds] = of(&qwen("7b"), Place::Card);
+    assert!((more / tokens - 1.0).abs() < 1e-9 && seconds > tokens * 152_064.0 * DRAW_S);
+}
+
+#[test]
+fn without_kl_no_reference_is_computed() {
+    let estimate = |beta: &str| {
+        let text = SMOKE.replacen("grpo_study\" }", &format!("grpo_study\", beta = {beta} }}"), 1);
+        let recipe = Recipe::parse(&text).unwrap();
+        Estimator::new(&recipe, &preset(Preset::Nano), Place::Slices).stage(&recipe.stages["grpo"])
+    };
+    let [with, without] = ["0.1", "0.0"].map(estimate);
+    assert!(without.num_tokens < with.num_tokens && without.seconds < with.seconds);
+}
+
+#[test]
 fn a_checkpoint_inside_a_stage_is_of_what_learns() {
     let (config, recipe) = (preset(Preset::Small), smoke(LORA));
     let estimator = Estimator::new(&recipe, &config, Place::Slices);

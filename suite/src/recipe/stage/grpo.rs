@@ -6,7 +6,7 @@ use synergy_hint::hint;
 use super::kind::{Input, Role, StageKind, few};
 use super::load::{DataLoads, LearningLoad, Load, RolloutLoad, prompt, sampled_answer};
 use crate::recipe::fault::{Checked, require, within};
-use crate::recipe::objective::ObjectiveSpec;
+use crate::recipe::objective::{MeanOver, ObjectiveSpec};
 use crate::recipe::tables::{Named, OptimizerSpec, QuestionsSpec, TrainingSpec};
 use crate::reward::RewardSpec;
 
@@ -64,14 +64,18 @@ pub struct Guidance {
     pub prefix_until: f64,
 }
 
-/// The loss of the tokens of demonstrations. Each question of an update counts once, whether it is guided or not.
+/// The loss of the tokens of demonstrations. Guided questions have the share of an update that they are of its questions.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Weighting {
-    /// The negative log-likelihood, all tokens alike.
+    /// The negative log-likelihood.
     Sft {
         /// Weight of the loss, relative to that of the rollouts; 0 or more.
         weight: f64,
+        /// What the loss is a mean of; `answers` without it: each question of an update then counts once, whether it is
+        /// guided or not, as each counts once in RL.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mean_over: Option<MeanOver>,
     },
 }
 
@@ -142,7 +146,7 @@ impl StageKind for GrpoSpec {
             num_rounds: self.num_steps as f64,
             learned: Some(learned),
             asked: Some(RolloutLoad::new(self.batch_size, questions, *num_generations, *cap)),
-            reference_passes: 1.0,
+            reference_passes: if self.objective.has_kl() { 1.0 } else { 0.0 },
             num_pictures: questions.about(),
             ..Load::default()
         }
@@ -175,7 +179,7 @@ impl Guidance {
     fn check(&self) -> Checked {
         within("gate", self.gate, 0.0..=1.0, "0 to 1, a pass rate")?;
         within("prefix_until", self.prefix_until, 0.0..=1.0, "0 to 1, a share of the steps")?;
-        let Weighting::Sft { weight } = self.weighting;
+        let Weighting::Sft { weight, .. } = self.weighting;
         within("weight", weight, 0.0.., "0 or more").map_err(|fault| fault.below("weighting"))?;
         require!(
             self.prefix_until <= 0.0 || !self.keep_rl,

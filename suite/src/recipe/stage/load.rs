@@ -32,6 +32,8 @@ pub struct Load {
     pub asked: Option<RolloutLoad>,
     /// Forward passes of a frozen reference model over every sequence.
     pub reference_passes: f64,
+    /// How often the recipe's questions for validation are answered.
+    pub num_validations: f64,
     /// Pictures that are seen in the stage, each several times.
     pub num_pictures: usize,
     /// Models that are merged.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::kind::{Input, Role, StageKind, few};
 use super::load::{DataLoads, LearningLoad, Load, answers_to, prompt};
 use crate::recipe::fault::{Checked, require};
+use crate::recipe::objective::MeanOver;
 use crate::recipe::tables::{Named, OptimizerSpec, TrainingSpec};
 
 /// Supervised fine-tuning on the answers of a data set.
@@ -24,6 +25,9 @@ pub struct SftSpec {
     /// Tokens of a sequence at most: the rest of a longer answer is not learned. No limit without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,
+    /// What the loss of a batch is a mean of; `tokens` without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_over: Option<MeanOver>,
     /// Selects which checkpoint of its epochs the stage leaves behind.
     pub checkpoint: KeptCheckpoint,
     /// Settings of training, by the name of their table.
@@ -83,6 +87,7 @@ impl StageKind for SftSpec {
             num_rounds: num_steps as f64,
             learned: Some(learned),
             num_pictures: data.num_examples,
+            num_validations: if self.keeps_best() { self.num_epochs as f64 } else { 0.0 },
             ..Load::default()
         }
     }

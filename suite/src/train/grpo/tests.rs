@@ -1,11 +1,15 @@
 //! Steps with demonstrations against steps of GRPO and of SFT.
 
 use super::*;
-use crate::recipe::{ObjectivePreset, ObjectiveSpec, Weighting};
-use crate::train::fixture::{BASE, compute, grpo_spec, optimizer, questions, training};
+use crate::recipe::{MeanOver, ObjectivePreset, ObjectiveSpec, Weighting};
+use crate::train::fixture::{
+    BASE, base, compute, grpo_spec, ids, micro_batch, optimizer, questions, training,
+};
 use crate::train::pool::{Files, Pool};
 use crate::train::pretrain;
 use crate::train::rollout::LocalEngine;
+use synergy_models::qwen2_5_vl::config::Preset;
+use synergy_models::qwen2_5_vl::vlm::Vlm;
 use synergy_models::weights::Parameters;
 
 /// Twenty steps of RL without demonstrations.
@@ -17,7 +21,7 @@ fn spec() -> GrpoSpec {
 
 /// The same with demonstrations.
 fn guided(gate: f64, prefix_until: f64) -> GrpoSpec {
-    let weighting = Weighting::Sft { weight: 1.0 };
+    let weighting = Weighting::Sft { weight: 1.0, mean_over: None };
     let guidance =
         Guidance { data: "traces".into(), gate, keep_rl: false, weighting, prefix_until };
     GrpoSpec { guidance: Some(guidance), ..spec() }
@@ -87,7 +91,19 @@ fn a_prefix_of_nothing_leaves_grpo() {
 
 #[test]
 fn a_gate_that_is_always_open_leaves_sft() {
-    let (guided, figures) = after_step(&guided(1.0, 0.0), 2, 0);
+    for mean_over in [MeanOver::Answers, MeanOver::Tokens] {
+        let mut spec = guided(1.0, 0.0);
+        let weighting = Weighting::Sft { weight: 1.0, mean_over: Some(mean_over) };
+        spec.guidance.as_mut().unwrap().weighting = weighting;
+        is_sft(&spec, mean_over);
+    }
+    // A question weighs as one that is learned from rewards, unless the recipe says otherwise.
+    is_sft(&guided(1.0, 0.0), MeanOver::Answers);
+}
+
+/// Asserts that a step by `spec` is one of SFT on the questions' traces.
+fn is_sft(spec: &GrpoSpec, mean_over: MeanOver) {
+    let (guided, figures) = after_step(spec, 2, 0);
     let questions = questions();
     let (sft, others) = after(2, |trainer, context, _| {
         let rng = &mut Seed::root(1).rng();
@@ -99,7 +115,7 @@ fn a_gate_that_is_always_open_leaves_sft() {
                 BASE.prompter.conversation(&turn, q.patches.clone(), 0, rng).unwrap()
             })
             .collect();
-        pretrain::step(trainer, context, &sequences)
+        pretrain::step_over(trainer, context, &sequences, mean_over)
     });
     assert!((figures["sft_loss"] - others["loss"]).abs() < 1e-6);
     let (apart, moved) = (distance(&guided, &sft), distance(&sft, &BASE.parameters));
@@ -123,4 +139,126 @@ fn how_a_batch_is_cut_does_not_change_a_step_of_grpo() {
     assert!((figures["loss"] - others["loss"]).abs() < 1e-6);
     let (apart, moved) = (distance(&whole, &cut), distance(&whole, &BASE.parameters));
     assert!(apart < 1e-3 * moved, "{apart} apart after a step of {moved}");
+}
+
+/// Groups of made-up answers with the log-probabilities that the base gives them; those of the first have these
+/// advantages, all others have none.
+fn groups(advantages: [f64; 3]) -> Vec<Group> {
+    let rng = &mut Seed::root(7).rng();
+    let model = Vlm::new(&BASE.prompter.config, &BASE.parameters);
+    let of = |(i, question): (usize, &Question)| {
+        let rollouts = advantages.map(|advantage| Rollout {
+            ids: ids(rng, 5),
+            advantage: if i == 0 { advantage } else { 0.0 },
+            ..Rollout::default()
+        });
+        let mut group = Group::new(&BASE.prompter, question, rollouts.to_vec()).unwrap();
+        let sequences = std::slice::from_ref(&group.sequence);
+        let log_probs = values(prediction_log_probs(&model, &micro_batch(sequences), None));
+        group.reference = log_probs.into_iter().map(f64::from).collect();
+        for place in 0..3 {
+            let own: Vec<f64> =
+                group.of(Token::Own(place), group.reference.iter().copied()).collect();
+            group.rollouts[place].log_probs = own;
+        }
+        group
+    };
+    questions().iter().enumerate().map(of).collect()
+}
+
+/// What `groups` are learned to without KL, or with one of next to no weight, for which every group is computed.
+fn learned_from(groups: &[Group], beta: f64) -> (Parameters, StepFigures) {
+    let objective = ObjectiveSpec { beta, ..ObjectivePreset::GrpoStudy.objective() };
+    let (questions, traces) = (questions(), BTreeMap::new());
+    after(2, |trainer, context, _| {
+        let spec = grpo_spec(objective);
+        let pool = Pool { files: &Files::default(), run_seed: 1 };
+        let draws = Draws { pool, stage: Seed::root(9) };
+        let grpo = Grpo::new(&spec, &BTreeSet::new(), traces, draws).unwrap();
+        assert_eq!(questions.len(), groups.len());
+        let mut figures = StepFigures::new();
+        grpo.learn(trainer, context, groups, &mut figures)?;
+        Ok(figures)
+    })
+}
+
+#[test]
+fn without_kl_a_group_without_advantage_is_not_computed_and_changes_nothing() {
+    let groups = groups([1.0, -0.5, -0.5]);
+    let (all, figures) = learned_from(&groups, 1e-300);
+    let (few, others) = learned_from(&groups, 0.0);
+    let len = |groups: &[Group]| groups.iter().map(|g| g.sequence.input_ids.len()).sum::<usize>();
+    assert_eq!(figures["tokens_trained"] as usize, len(&groups));
+    assert_eq!(others["tokens_trained"] as usize, len(&groups[..1]));
+    // No reference went forward, and none has to be there.
+    assert!(!others.contains_key("tokens_forward") && !others.contains_key("kl_nats"));
+    assert!((figures["loss"] - others["loss"]).abs() < 1e-6);
+    let (apart, moved) = (distance(&all, &few), distance(&all, &BASE.parameters));
+    assert!(moved > 0.1 && apart < 1e-3 * moved, "{apart} apart after a step of {moved}");
+
+    // Where no group has any, the optimizer makes its step all the same.
+    let (none, figures) = learned_from(&self::groups([0.0; 3]), 0.0);
+    assert!(figures["gradient_norm"].abs() < 1e-12 && figures["log_prob_gap"] < 1e-3);
+    assert!(distance(&none, &BASE.parameters) < 1e-12);
+}
+
+#[test]
+fn without_kl_a_step_asks_no_reference() {
+    let kl_free = GrpoSpec {
+        objective: ObjectiveSpec { beta: 0.0, ..ObjectivePreset::GrpoStudy.objective() },
+        ..spec()
+    };
+    let (_, figures) = after_step(&kl_free, 2, 0);
+    let (_, others) = after_step(&spec(), 2, 0);
+    assert!(figures["tokens_forward"] < others["tokens_forward"]);
+    // Prompts and rollouts went forward in either.
+    assert!(figures["tokens_forward"] > figures["tokens_generated"]);
+    assert!(!figures.contains_key("kl_nats") && others["kl_nats"] > 0.0);
+}
+
+#[test]
+fn every_end_token_ends_a_rollout() {
+    let compute = compute();
+    let mut base = base(Preset::Nano, 0.1, &compute);
+    // As if the settings for generation listed them all: then the first token is the last.
+    base.prompter.end_tokens = (0..base.prompter.config.vocab_size as u32).collect();
+    let training = training(&["visual."], 2);
+    let context = Context::new(&base.prompter, &compute, &training);
+    let (start, spec) = (&base.parameters, spec());
+    let mut trainer = Trainer::new(&training, &optimizer(), 10, start, Seed::root(1)).unwrap();
+    let pool = Pool { files: &Files::default(), run_seed: 1 };
+    let draws = Draws { pool, stage: Seed::root(9) };
+    let grpo = Grpo::new(&spec, &BTreeSet::new(), BTreeMap::new(), draws).unwrap();
+    let mut engine = LocalEngine::new(&base.prompter.config, &compute, ComputeDtype::F32);
+    let reference = Reference { parameters: start, features: None };
+    let step = grpo.step(&mut trainer, &mut engine, &context, reference, &questions(), 0);
+    let figures = step.unwrap();
+    assert!((figures["length"] - 1.0).abs() < 1e-12 && figures["truncated"].abs() < 1e-12);
+}
+
+#[test]
+fn one_token_far_off_is_no_reason_to_stop_and_one_that_is_no_number_is() {
+    let limit = GapLimit::of(ComputeDtype::F32);
+    let of = |apart: &[f64]| {
+        let mut gap = Gap::default();
+        apart.iter().for_each(|apart| gap.add(Gap::of(*apart, limit)));
+        gap
+    };
+    let mut apart = vec![1e-4; 4000];
+    apart[7] = 0.3;
+    let gap = of(&apart);
+    assert!((gap.largest - 0.3).abs() < 1e-12 && gap.num_beyond == 1);
+    gap.check(limit).unwrap();
+    apart[70..81].fill(0.2);
+    let said = synergy_hint::text(&of(&apart).check(limit).unwrap_err());
+    assert!(said.contains("0.30 % of tokens") && said.contains("up to 0.3\nhint: "), "{said}");
+    for place in [0, 2000, 3999] {
+        let mut apart = vec![1e-4; 4000];
+        apart[place] = f64::NAN;
+        let said = synergy_hint::text(&of(&apart).check(limit).unwrap_err());
+        assert!(said.contains("NaN") && said.contains("\nhint: "), "{said}");
+    }
+    // Numbers of bf16 are coarser.
+    let half = GapLimit::of(ComputeDtype::Bf16);
+    Gap::of(0.4, half).check(half).unwrap();
 }
