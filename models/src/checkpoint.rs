@@ -15,6 +15,7 @@ use crate::generate::{Prompt, Sampling};
 use crate::image::{Patches, ProcessorConfig};
 use crate::qwen2_5_vl::config::{GenerationConfig, VlmConfig};
 use crate::tokenizer::{Message, Tokenizer};
+use crate::weights::StoredDtype;
 
 /// Names of the files that [`Checkpoint::files`] gives.
 pub const FILES: [&str; 6] = [
@@ -52,7 +53,7 @@ pub struct Encoded {
 
 impl Checkpoint {
     /// Reads and checks the settings in `dir`. Without a `generation_config.json` sampling takes the most probable
-    /// token.
+    /// token; one without `eos_token_id` gets that of `config.json`, which an engine may not look for there.
     ///
     /// # Errors
     /// If a file is missing, damaged, of another kind of model, or does not fit the others.
@@ -63,23 +64,27 @@ impl Checkpoint {
         processor.check(&config.vision_config).with_context(|| {
             format!("picture processor and model config of `{}` disagree", dir.display())
         })?;
-        let generation =
+        let mut generation =
             GenerationConfig::read(dir)?.unwrap_or_else(|| GenerationConfig::greedy(&config));
+        if generation.eos_token_id.is_empty() {
+            generation.eos_token_id.push(config.eos_token_id);
+        }
         Ok(Checkpoint { config, tokenizer, processor, generation })
     }
 
-    /// Makes the name and text of every file, in the order of [`FILES`]. The chat template is in a file of its
-    /// own and in `tokenizer_config.json`, since other programs look in either.
+    /// Makes the name and text of every file, in the order of [`FILES`], for weights that are stored as `dtype`. The chat
+    /// template is in a file of its own and in `tokenizer_config.json`, since other programs look in either.
     pub fn files(
         config: &VlmConfig,
         tokenizer: &Tokenizer,
         processor: &ProcessorConfig,
         generation: &GenerationConfig,
+        dtype: StoredDtype,
     ) -> [(&'static str, String); 6] {
         let (vocabulary, settings) = tokenizer.to_json();
         let texts = [
             tokenizer.chat_template().to_owned(),
-            config.to_json(),
+            config.to_json(dtype.torch_name()),
             generation.to_json(),
             processor.to_json(),
             vocabulary,
@@ -114,10 +119,16 @@ impl Checkpoint {
     /// Returns the sampling that the checkpoint's authors recommend.
     pub fn sampling(&self, max_new_tokens: usize) -> Sampling {
         let GenerationConfig { do_sample, temperature, top_k, top_p, .. } = self.generation;
+        let (temperature, top_k) = (temperature.unwrap_or(1.0), top_k.unwrap_or(50));
+        let top_p = top_p.unwrap_or(1.0);
         let mut sampling = Sampling::greedy(max_new_tokens, self.config.eos_token_id);
         sampling.eos_token_id = self.generation.end_tokens(&self.config);
-        sampling.repetition_penalty = self.generation.repetition_penalty;
-        if do_sample { Sampling { temperature, top_k, top_p, ..sampling } } else { sampling }
+        sampling.repetition_penalty = self.generation.repetition_penalty.unwrap_or(1.0);
+        if do_sample == Some(true) {
+            Sampling { temperature, top_k, top_p, ..sampling }
+        } else {
+            sampling
+        }
     }
 }
 
@@ -215,7 +226,9 @@ mod tests {
     fn write(checkpoint: &Checkpoint) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let Checkpoint { config, tokenizer, processor, generation } = checkpoint;
-        for (name, text) in Checkpoint::files(config, tokenizer, processor, generation) {
+        for (name, text) in
+            Checkpoint::files(config, tokenizer, processor, generation, StoredDtype::F32)
+        {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
         dir
@@ -234,6 +247,29 @@ mod tests {
         let ids =
             |c: &Checkpoint| c.encode(&messages, std::slice::from_ref(&picture)).unwrap().input_ids;
         assert_eq!(ids(&read), ids(&checkpoint));
+    }
+
+    #[test]
+    fn what_engines_look_for_is_written_and_nothing_is_made_up() {
+        let checkpoint = small();
+        let dir = write(&checkpoint);
+        let fields = |name: &str| -> serde_json::Map<String, serde_json::Value> {
+            serde_json::from_str(&fs::read_to_string(dir.path().join(name)).unwrap()).unwrap()
+        };
+        let config = fields("config.json");
+        assert_eq!(config["torch_dtype"], "float32");
+        assert_eq!(config["video_token_id"], checkpoint.tokenizer.ids.video.unwrap());
+        let generation = fields("generation_config.json");
+        let names: Vec<&String> = generation.keys().collect();
+        assert_eq!(names, ["bos_token_id", "do_sample", "eos_token_id"]);
+
+        // An end of answers that only config.json knows is written where engines look.
+        fs::write(dir.path().join("generation_config.json"), r#"{"top_p": 0.9}"#).unwrap();
+        let read = Checkpoint::read(dir.path()).unwrap();
+        assert_eq!(read.generation.eos_token_id, [checkpoint.config.eos_token_id]);
+        let written: serde_json::Value = serde_json::from_str(&read.generation.to_json()).unwrap();
+        let end = checkpoint.config.eos_token_id;
+        assert_eq!(written, serde_json::json!({"top_p": 0.9, "eos_token_id": [end]}));
     }
 
     #[test]
@@ -293,11 +329,11 @@ mod tests {
         // An answer ends where the authors say, and where the chat template ends a turn.
         let end = checkpoint.config.eos_token_id;
         checkpoint.generation = GenerationConfig {
-            do_sample: true,
-            temperature: 0.6,
-            top_k: 20,
-            top_p: 0.95,
-            repetition_penalty: 1.05,
+            do_sample: Some(true),
+            temperature: Some(0.6),
+            top_k: Some(20),
+            top_p: Some(0.95),
+            repetition_penalty: Some(1.05),
             eos_token_id: vec![end + 1, end + 3],
             ..checkpoint.generation
         };

@@ -17,7 +17,7 @@
 //! use synergy_models::qwen2_5_vl::vlm::Vlm;
 //! use synergy_models::weights::Parameters;
 //!
-//! let ids = SpecialIds { image: 1, vision_start: 2, vision_end: 3, bos: 4, eos: 4 };
+//! let ids = SpecialIds { image: 1, vision_start: 2, vision_end: 3, bos: 4, eos: 4, video: None };
 //! let config = VlmConfig::preset(Preset::Nano, 40, ids);
 //! let mut rng = ChaCha8Rng::seed_from_u64(1);
 //! let parameters = Parameters::init(&config, &mut rng, &Device::flex());

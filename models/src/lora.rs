@@ -8,17 +8,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{DType, Device, Tensor};
+use fancy_regex::Regex;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use synergy_hint::{Explain as _, hint};
 
-use crate::qwen2_5_vl::names::{EMBEDDING, module_name};
+use crate::qwen2_5_vl::names::{EMBEDDING, TOWER, module_name};
 use crate::qwen2_5_vl::shapes::NamedShape;
+use crate::weights::stored::{parts_of, stored_in};
 use crate::weights::{ComputeDtype, Parameter, Parameters, StoredDtype, write_tensors};
 
 const CONFIG: &str = "adapter_config.json";
@@ -26,13 +27,18 @@ const WEIGHTS: &str = "adapter_model.safetensors";
 const HINT: &str = "compare with a file that PEFT writes";
 /// The prefix that PEFT puts before the names of modules.
 const PREFIX: &str = "base_model.model.";
-/// Fields of `adapter_config.json` that change nothing here.
-const IGNORED: [&str; 14] = [
+/// Fields of `adapter_config.json` that are read.
+const READ: [&str; 6] =
+    ["r", "lora_alpha", "target_modules", "exclude_modules", "use_rslora", "init_lora_weights"];
+/// Fields of `adapter_config.json` that change nothing here. Those of a way to initialize change nothing once `init_lora_weights`
+/// is one that leaves the base as it is.
+const IGNORED: [&str; 15] = [
     "auto_mapping",
     "base_model_name_or_path",
+    "corda_config",
     "ensure_weight_tying",
+    "eva_config",
     "inference_mode",
-    "init_lora_weights",
     "layers_pattern",
     "loftq_config",
     "lora_dropout",
@@ -43,16 +49,103 @@ const IGNORED: [&str; 14] = [
     "runtime_config",
     "task_type",
 ];
+/// Values of `init_lora_weights` with which PEFT leaves the base as it is.
+const PLAIN_INITS: [&str; 3] = ["eva", "gaussian", "orthogonal"];
+/// What values of `init_lora_weights` begin with where PEFT takes the product of the first factors out of the base
+/// (`pissa_init`, `olora_init`, `corda_init`, `loftq_init`, `lora_ga_init`), each with the name of the method.
+const MOVING_INITS: [(&str, &str); 5] = [
+    ("pissa", "PiSSA"),
+    ("olora", "OLoRA"),
+    ("corda", "CorDA"),
+    ("loftq", "LoftQ"),
+    ("lora_ga", "LoRA-GA"),
+];
 
-/// Selects the linear layers that an adapter changes, by the names that `transformers` uses inside
-/// (`model.language_model.layers.0.self_attn.q_proj`).
+/// Selects linear layers by the names that `transformers` uses inside
+/// (`model.language_model.layers.0.self_attn.q_proj`), or that it used when the adapter was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum TargetModules {
-    /// All layers whose whole name matches this regular expression.
+    /// All layers whose whole name matches this regular expression, which may look around as in Python.
     Pattern(String),
     /// All layers whose name ends in one of these, at a dot.
     Names(Vec<String>),
+}
+
+/// The names of layers that an adapter uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// Those of `transformers` since 4.52: `model.language_model.layers.…` and `model.visual.…`.
+    Inside,
+    /// Those of `transformers` before, which published checkpoints use: `model.layers.…` and `visual.…`.
+    Published,
+}
+
+/// A [`TargetModules`] that can be asked.
+enum Selection<'a> {
+    Pattern(Regex),
+    Names(&'a [String]),
+}
+
+impl TargetModules {
+    /// Compiles what the field `field` of `adapter_config.json` holds.
+    fn compile(&self, field: &str) -> Result<Selection<'_>> {
+        Ok(match self {
+            TargetModules::Names(names) => Selection::Names(names),
+            // As `re.fullmatch` of Python, by which PEFT asks.
+            TargetModules::Pattern(text) => Selection::Pattern(
+                Regex::new(&format!(r"\A(?:{text})\z"))
+                    .explain(|| hint!("`{field}` is not a regular expression: {text}", "{HINT}"))?,
+            ),
+        })
+    }
+}
+
+impl Selection<'_> {
+    fn has(&self, module: &str) -> Result<bool> {
+        match self {
+            Selection::Pattern(pattern) => pattern.is_match(module).explain(|| {
+                hint!(
+                    "the pattern `{pattern}` takes too long on `{module}`",
+                    "write it with fewer repetitions inside of repetitions, or list the names"
+                )
+            }),
+            Selection::Names(names) => Ok(names.iter().any(|name| {
+                let rest = module.strip_suffix(name.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            })),
+        }
+    }
+}
+
+impl Naming {
+    /// Tells by which names the tensors of an adapter's file go.
+    fn of<'a>(keys: impl Iterator<Item = &'a str> + Clone) -> Naming {
+        let begins = |starts: &[&str]| {
+            let mut modules = keys.clone().filter_map(|key| key.strip_prefix(PREFIX));
+            modules.any(|module| starts.iter().any(|start| module.starts_with(start)))
+        };
+        let is_old = begins(&["model.layers.", TOWER]);
+        if is_old && !begins(&["model.language_model.", "model.visual."]) {
+            Naming::Published
+        } else {
+            Naming::Inside
+        }
+    }
+
+    /// Returns the name of the module published as `stem`.
+    fn module(self, stem: &str) -> String {
+        match self {
+            Naming::Inside => module_name(stem),
+            Naming::Published => stem.to_owned(),
+        }
+    }
+
+    /// Returns PEFT's name of a factor of the weight published as `name`.
+    fn key(self, name: &str, half: &str) -> String {
+        let stem = name.strip_suffix(".weight").unwrap_or(name);
+        format!("{PREFIX}{}.lora_{half}.weight", self.module(stem))
+    }
 }
 
 /// The fields of `adapter_config.json` that change what is computed.
@@ -64,6 +157,8 @@ pub struct LoraConfig {
     pub lora_alpha: f64,
     /// The layers that are changed.
     pub target_modules: TargetModules,
+    /// Those of them that are left as they are, if any.
+    pub exclude_modules: Option<TargetModules>,
     /// Scales by `alpha / sqrt(r)` (arXiv 2312.03732) instead of `alpha / r`.
     pub use_rslora: bool,
 }
@@ -75,18 +170,22 @@ impl LoraConfig {
     /// If it is missing or damaged, or has a field that asks for what is not implemented.
     pub fn read(dir: &Path) -> Result<LoraConfig> {
         let path = dir.join(CONFIG);
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("failed to read adapter config `{}`", path.display()))?;
+        let text = std::fs::read_to_string(&path).explain(|| {
+            hint!(
+                ("failed to read adapter config `{}`", path.display()),
+                "name a folder that PEFT wrote: it holds `{CONFIG}` and `{WEIGHTS}`"
+            )
+        })?;
         let fields: Map<String, Value> = serde_json::from_str(&text)
-            .with_context(|| format!("failed to parse adapter config `{}`", path.display()))?;
+            .explain(|| hint!(("failed to parse adapter config `{}`", path.display()), "{HINT}"))?;
         LoraConfig::of(&fields)
             .with_context(|| format!("unusable adapter config `{}`", path.display()))
     }
 
     fn of(fields: &Map<String, Value>) -> Result<LoraConfig> {
+        check_init(fields.get("init_lora_weights").unwrap_or(&Value::Null))?;
         for (name, value) in fields {
-            let known = ["r", "lora_alpha", "target_modules", "use_rslora"];
-            if known.contains(&name.as_str()) || IGNORED.contains(&name.as_str()) {
+            if READ.contains(&name.as_str()) || IGNORED.contains(&name.as_str()) {
                 continue;
             }
             let off = match value {
@@ -116,13 +215,23 @@ impl LoraConfig {
             serde_json::from_value(field("target_modules")?.clone()).explain(|| {
                 hint!("`target_modules` is neither a pattern nor a list of names", "{HINT}")
             })?;
+        let exclude_modules = fields.get("exclude_modules").cloned().unwrap_or_default();
+        let exclude_modules: Option<TargetModules> = serde_json::from_value(exclude_modules)
+            .explain(|| {
+                hint!("`exclude_modules` is neither a pattern nor a list of names", "{HINT}")
+            })?;
+        // An empty one excludes nothing, as in PEFT.
+        let exclude_modules = exclude_modules.filter(|excluded| match excluded {
+            TargetModules::Pattern(text) => !text.is_empty(),
+            TargetModules::Names(names) => !names.is_empty(),
+        });
         let use_rslora = fields.get("use_rslora").and_then(Value::as_bool).unwrap_or(false);
-        Ok(LoraConfig { r, lora_alpha, target_modules, use_rslora })
+        Ok(LoraConfig { r, lora_alpha, target_modules, exclude_modules, use_rslora })
     }
 
     /// Returns the text of `adapter_config.json`.
     pub fn to_json(&self) -> String {
-        let fields = json!({
+        let mut fields = json!({
             "bias": "none",
             "fan_in_fan_out": false,
             "lora_alpha": self.lora_alpha,
@@ -132,6 +241,9 @@ impl LoraConfig {
             "target_modules": self.target_modules,
             "use_rslora": self.use_rslora,
         });
+        if let Some(excluded) = &self.exclude_modules {
+            fields["exclude_modules"] = json!(excluded);
+        }
         serde_json::to_string_pretty(&fields).expect("plain data") + "\n"
     }
 
@@ -146,42 +258,59 @@ impl LoraConfig {
     /// # Errors
     /// See [`LoraConfig::weights`].
     pub fn factors(&self, shapes: &[NamedShape]) -> Result<Vec<NamedShape>> {
-        let of = |(name, shape): &NamedShape| {
-            [(key(name, "A"), vec![self.r, shape[1]]), (key(name, "B"), vec![shape[0], self.r])]
+        Ok(self.factors_of(&self.weights(shapes)?, Naming::Inside))
+    }
+
+    /// Lists names and shapes of the factors of `weights`.
+    fn factors_of(&self, weights: &[&NamedShape], naming: Naming) -> Vec<NamedShape> {
+        let of = |(name, shape): &&NamedShape| {
+            [
+                (naming.key(name, "A"), vec![self.r, shape[1]]),
+                (naming.key(name, "B"), vec![shape[0], self.r]),
+            ]
         };
-        Ok(self.weights(shapes)?.into_iter().flat_map(of).collect())
+        weights.iter().flat_map(of).collect()
     }
 
     /// Selects those of `shapes`, by published name, that the adapter changes.
     ///
     /// # Errors
-    /// If the pattern is not a regular expression or nothing matches.
+    /// If a pattern is not a regular expression or nothing matches.
     pub fn weights<'a>(&self, shapes: &'a [NamedShape]) -> Result<Vec<&'a NamedShape>> {
-        let pattern = match &self.target_modules {
-            TargetModules::Names(_) => None,
-            TargetModules::Pattern(text) => {
-                Some(Regex::new(&format!("^(?:{text})$")).explain(|| {
-                    hint!("`target_modules` is not a regular expression: {text}", "{HINT}")
-                })?)
+        self.weights_by(shapes, Naming::Inside)
+    }
+
+    /// Does the same as [`LoraConfig::weights`] where the layers have the names of `naming`.
+    fn weights_by<'a>(
+        &self,
+        shapes: &'a [NamedShape],
+        naming: Naming,
+    ) -> Result<Vec<&'a NamedShape>> {
+        let wanted = self.target_modules.compile("target_modules")?;
+        let excluded = self.exclude_modules.as_ref();
+        let excluded = excluded.map(|modules| modules.compile("exclude_modules")).transpose()?;
+        let mut weights = Vec::new();
+        for weight in shapes {
+            let (name, shape) = weight;
+            let Some(stem) = name.strip_suffix(".weight") else { continue };
+            if shape.len() != 2 || name == EMBEDDING {
+                continue;
             }
+            let module = naming.module(stem);
+            let is_excluded = excluded.as_ref().map_or(Ok(false), |e| e.has(&module))?;
+            if !is_excluded && wanted.has(&module)? {
+                weights.push(weight);
+            }
+        }
+        let left = match &self.exclude_modules {
+            Some(modules) => format!(" without `exclude_modules` {}", json!(modules)),
+            None => String::new(),
         };
-        let wanted = |module: &str| match (&pattern, &self.target_modules) {
-            (Some(pattern), _) => pattern.is_match(module),
-            (None, TargetModules::Names(names)) => names.iter().any(|name| {
-                module.strip_suffix(name.as_str()).is_some_and(|r| r.is_empty() || r.ends_with('.'))
-            }),
-            (None, TargetModules::Pattern(_)) => false,
-        };
-        let changes = |(name, shape): &&NamedShape| {
-            let is_layer = shape.len() == 2 && name != EMBEDDING;
-            is_layer && name.strip_suffix(".weight").is_some_and(|stem| wanted(&module_name(stem)))
-        };
-        let weights: Vec<&NamedShape> = shapes.iter().filter(changes).collect();
         ensure!(
             !weights.is_empty(),
             hint!(
-                ("no linear layer matches `target_modules` {}", json!(self.target_modules)),
-                "names are like model.language_model.layers.0.self_attn.q_proj"
+                ("no linear layer matches `target_modules` {}{left}", json!(self.target_modules)),
+                ("names are like {}", naming.module("model.layers.0.self_attn.q_proj"))
             )
         );
         Ok(weights)
@@ -197,9 +326,19 @@ impl LoraConfig {
         shapes: &[NamedShape],
         excluded: impl Fn(&str) -> bool,
     ) -> Result<LoraConfig> {
-        let left = self.weights(shapes)?.into_iter().filter(|(name, _)| !excluded(name));
-        let names = left.filter_map(|(name, _)| name.strip_suffix(".weight")).map(module_name);
-        Ok(LoraConfig { target_modules: TargetModules::Names(names.collect()), ..self.clone() })
+        let mut left = self.weights(shapes)?;
+        left.retain(|(name, _)| !excluded(name));
+        Ok(self.naming_each(&left))
+    }
+
+    /// Returns the configuration that names each of `weights` by its whole name.
+    fn naming_each(&self, weights: &[&NamedShape]) -> LoraConfig {
+        let stems = weights.iter().filter_map(|(name, _)| name.strip_suffix(".weight"));
+        LoraConfig {
+            target_modules: TargetModules::Names(stems.map(module_name).collect()),
+            exclude_modules: None,
+            ..*self
+        }
     }
 }
 
@@ -239,7 +378,8 @@ impl Adapter {
         Ok(Adapter { config: config.clone(), parameters: parameters.into_iter().collect() })
     }
 
-    /// Reads an adapter for `base` from `dir`.
+    /// Reads an adapter for `base` from `dir`, also one with the names of layers that `transformers` had before 4.52:
+    /// its patterns are matched with those names, and in memory it has those of today.
     ///
     /// # Errors
     /// If a file is missing or damaged; one message lists every missing, unused and wrongly shaped
@@ -247,11 +387,20 @@ impl Adapter {
     pub fn read(dir: &Path, base: &Parameters, device: &Device) -> Result<Adapter> {
         let config = LoraConfig::read(dir)?;
         let path = dir.join(WEIGHTS);
-        let shapes = config.factors(&base.shapes());
-        let shapes = shapes.with_context(|| format!("in `{}`", dir.display()))?;
-        let parameters = Parameters::read_file(&path, shapes, device)
+        let naming = naming_of(&path)?;
+        let shapes = base.shapes();
+        let weights = config.weights_by(&shapes, naming);
+        let weights = weights.with_context(|| format!("in `{}`", dir.display()))?;
+        let parameters = Parameters::read_file(&path, config.factors_of(&weights, naming), device)
             .with_context(|| format!("unusable adapter `{}`", path.display()))?;
-        Ok(Adapter { config, parameters })
+        if naming == Naming::Inside {
+            return Ok(Adapter { config, parameters });
+        }
+        let (old, new) = (naming, Naming::Inside);
+        let names = config.factors_of(&weights, old).into_iter();
+        let names = names.zip(config.factors_of(&weights, new));
+        let renamed = names.map(|((old, _), (new, _))| (new, parameters.get(&old).clone()));
+        Ok(Adapter { parameters: renamed.collect(), config: config.naming_each(&weights) })
     }
 
     /// Writes `adapter_model.safetensors` in f32 and then `adapter_config.json`.
@@ -313,10 +462,47 @@ impl Adapter {
     }
 }
 
-/// Returns PEFT's name of a factor of the weight published as `name`.
+/// Returns the name, in memory, of a factor of the weight published as `name`.
 fn key(name: &str, half: &str) -> String {
-    let stem = name.strip_suffix(".weight").unwrap_or(name);
-    format!("{PREFIX}{}.lora_{half}.weight", module_name(stem))
+    Naming::Inside.key(name, half)
+}
+
+/// Tells by which names the tensors of the file `path` go.
+fn naming_of(path: &Path) -> Result<Naming> {
+    let pickle = path.with_extension("bin");
+    if !path.is_file() && pickle.is_file() {
+        bail!(hint!(
+            ("`{}` is a pickle, which can run code and is not read", pickle.display()),
+            "save the adapter as safetensors (`safe_serialization=True` in PEFT)"
+        ));
+    }
+    let mut keys = Vec::new();
+    for part in parts_of(path)? {
+        keys.extend(stored_in(&part)?.into_iter().map(|(key, _)| key));
+    }
+    Ok(Naming::of(keys.iter().map(String::as_str)))
+}
+
+/// Refuses a way to initialize the factors after which they belong to another base than the one that is published.
+fn check_init(value: &Value) -> Result<()> {
+    let Value::String(init) = value else { return Ok(()) };
+    let init = init.to_lowercase();
+    if let Some((_, method)) = MOVING_INITS.iter().find(|(start, _)| init.starts_with(start)) {
+        bail!(hint!(
+            ("`init_lora_weights` is {value}: {method} takes the product of its first factors out of the base, so that \
+                 these factors do not belong to the base as it is published"),
+            "have PEFT save it as a plain adapter (`path_initial_model_for_weight_conversion` of `save_pretrained`), or \
+             merge it where it was trained and give the whole model"
+        ));
+    }
+    ensure!(
+        PLAIN_INITS.contains(&init.as_str()),
+        hint!(
+            "`init_lora_weights` is {value}, which may have changed the base",
+            ("true, false and {} are known to leave it as it is", PLAIN_INITS.join(", "))
+        )
+    );
+    Ok(())
 }
 
 #[cfg(test)]
@@ -427,7 +613,13 @@ mod tests {
     }
 
     fn plain_lora(target_modules: TargetModules) -> LoraConfig {
-        LoraConfig { r: 3, lora_alpha: 6.0, target_modules, use_rslora: false }
+        LoraConfig {
+            r: 3,
+            lora_alpha: 6.0,
+            target_modules,
+            exclude_modules: None,
+            use_rslora: false,
+        }
     }
 
     #[test]
@@ -460,6 +652,146 @@ mod tests {
         assert_eq!(list("up_proj"), 7);
         assert_eq!(list("language_model.layers.0.mlp.up_proj"), 1);
         assert_eq!(list("_proj"), 0);
+    }
+
+    #[test]
+    fn patterns_look_around_and_match_whole_names_as_in_python() {
+        let (_, base) = fixtures::model("model-untied");
+        let shapes = base.shapes();
+        let count = |text: &str| {
+            let config = plain_lora(TargetModules::Pattern(text.into()));
+            config.weights(&shapes).map_or(0, |found| found.len())
+        };
+        assert_eq!(count(r"(?!.*visual).*\.up_proj"), 3);
+        assert_eq!(count(r".*(?<!language_model\.layers\.\d)\.mlp\.up_proj"), 4);
+        assert_eq!(count(r"^model\.language_model(?=\.).*\.(q_proj|v_proj)$"), 6);
+        // Either branch has to match the whole name.
+        assert_eq!(count(r"lm|lm_head"), 1);
+        assert_eq!(count(r"(?!lm_head)"), 0);
+        let slow = plain_lora(TargetModules::Pattern(r"(?:((?:\w|\.)+?)\1?)+!".into()));
+        let said = synergy_hint::text(&slow.weights(&shapes).unwrap_err());
+        assert!(said.contains("takes too long on `") && said.contains("\nhint: "), "{said}");
+    }
+
+    #[test]
+    fn excluded_modules_are_left_out_by_whole_name_or_last_parts() {
+        let (_, base) = fixtures::model("model-untied");
+        let shapes = base.shapes();
+        let excluding = |value: Value| {
+            let fields = json!({
+                "r": 4, "lora_alpha": 8, "target_modules": ["up_proj"], "exclude_modules": value
+            });
+            LoraConfig::of(fields.as_object().unwrap())
+        };
+        let count = |value: Value| excluding(value).unwrap().weights(&shapes).unwrap().len();
+        for nothing in [json!(null), json!([]), json!(""), json!(["visual"]), json!(["p_proj"])] {
+            assert_eq!(count(nothing.clone()), 7, "{nothing}");
+        }
+        assert_eq!(count(json!(["layers.0.mlp.up_proj"])), 6);
+        assert_eq!(count(json!(["model.language_model.layers.0.mlp.up_proj"])), 6);
+        // A pattern has to match the whole name.
+        assert_eq!(count(json!(".*visual")), 7);
+        assert_eq!(count(json!(".*visual.*")), 3);
+        assert_eq!(count(json!(r"(?!.*visual).*")), 4);
+        let said = |value: Value| {
+            let error = excluding(value).and_then(|c| c.weights(&shapes).map(|_| ())).unwrap_err();
+            synergy_hint::text(&error)
+        };
+        assert!(said(json!(["up_proj"])).contains(r#"without `exclude_modules` ["up_proj"]"#));
+        assert!(said(json!(7)).starts_with("`exclude_modules` is neither a pattern nor a list"));
+        assert!(said(json!("(")).starts_with("`exclude_modules` is not a regular expression"));
+        let kept = excluding(json!(["layers.0.mlp.up_proj"])).unwrap();
+        let fields: Map<String, Value> = serde_json::from_str(&kept.to_json()).unwrap();
+        assert_eq!(LoraConfig::of(&fields).unwrap(), kept);
+    }
+
+    #[test]
+    fn names_from_before_the_decoder_had_one_of_its_own_are_read() {
+        let (_, base) = fixtures::model("model-untied");
+        let source = fixtures::path("lora/list");
+        let dir = tempfile::tempdir().unwrap();
+        let stored = fixtures::tensors("lora/list/adapter_model.safetensors");
+        let old = stored.into_iter().map(|(key, (shape, values))| {
+            let name = key
+                .replace(".model.model.visual.", ".model.visual.")
+                .replace(".model.language_model.", ".model.");
+            (name, Parameter::new(shape, values, &fixtures::device()))
+        });
+        let old: Parameters = old.collect();
+        assert!(old.names().any(|name| name.starts_with("base_model.model.visual.")));
+        assert!(old.names().any(|name| name.starts_with("base_model.model.model.layers.")));
+        write_tensors(&dir.path().join(WEIGHTS), old.iter(), StoredDtype::F32).unwrap();
+        let config = std::fs::read_to_string(source.join(CONFIG)).unwrap();
+        let want = adapter("list", &base).apply(&base).to_bytes();
+        // A list means the same by either names; patterns are matched with those of the file.
+        for target in [
+            json!(["down_proj", "o_proj"]),
+            json!(r"(model\.layers|visual\.blocks)\..*(down_proj|o_proj)"),
+        ] {
+            let mut fields: Map<String, Value> = serde_json::from_str(&config).unwrap();
+            fields.insert("target_modules".into(), target.clone());
+            std::fs::write(dir.path().join(CONFIG), json!(fields).to_string()).unwrap();
+            let read = Adapter::read(dir.path(), &base, &fixtures::device()).unwrap();
+            assert_eq!(read.apply(&base).to_bytes(), want, "{target}");
+            // What is saved has the names of today, in both files.
+            let again = tempfile::tempdir().unwrap();
+            read.save(again.path()).unwrap();
+            let again = Adapter::read(again.path(), &base, &fixtures::device()).unwrap();
+            assert_eq!(again.config, read.config);
+            assert_eq!(again.apply(&base).to_bytes(), want, "{target}");
+        }
+        let mut fields: Map<String, Value> = serde_json::from_str(&config).unwrap();
+        fields.insert("target_modules".into(), json!(r"model\.language_model\..*down_proj"));
+        std::fs::write(dir.path().join(CONFIG), json!(fields).to_string()).unwrap();
+        let error = Adapter::read(dir.path(), &base, &fixtures::device()).unwrap_err();
+        let said = synergy_hint::text(&error);
+        assert!(said.ends_with("names are like model.layers.0.self_attn.q_proj"), "{said}");
+    }
+
+    #[test]
+    fn ways_to_initialize_that_change_the_base_are_refused_by_name() {
+        let with = |init: Value| {
+            let fields = json!({
+                "r": 4, "lora_alpha": 8, "target_modules": ["up_proj"], "init_lora_weights": init,
+                "eva_config": {"rho": 2.0}, "corda_config": {"beta": 1},
+            });
+            LoraConfig::of(fields.as_object().unwrap())
+        };
+        for plain in [json!(true), json!(false), json!(null), json!("gaussian"), json!("eva")] {
+            assert!(with(plain.clone()).is_ok(), "{plain}");
+        }
+        for (init, method) in [
+            ("pissa", "PiSSA"),
+            ("pissa_niter_16", "PiSSA"),
+            ("olora", "OLoRA"),
+            ("OLoRA", "OLoRA"),
+            ("corda", "CorDA"),
+            ("loftq", "LoftQ"),
+            ("lora_ga", "LoRA-GA"),
+        ] {
+            let said = synergy_hint::text(&with(json!(init)).unwrap_err());
+            let start = format!("`init_lora_weights` is \"{init}\": {method} takes the product");
+            assert!(said.starts_with(&start) && said.contains("\nhint: "), "{said}");
+        }
+        let said = synergy_hint::text(&with(json!("next_year")).unwrap_err());
+        assert!(said.contains("may have changed the base\nhint: true, false and"), "{said}");
+    }
+
+    #[test]
+    fn a_folder_without_an_adapter_says_what_one_holds() {
+        let (_, base) = fixtures::model("model-untied");
+        let dir = tempfile::tempdir().unwrap();
+        let said = || {
+            let error = Adapter::read(dir.path(), &base, &fixtures::device()).unwrap_err();
+            synergy_hint::text(&error)
+        };
+        assert!(said().contains("hint: name a folder that PEFT wrote: it holds `adapter_config"));
+        std::fs::write(dir.path().join(CONFIG), "{").unwrap();
+        assert!(said().contains("failed to parse adapter config") && said().contains("\nhint: "));
+        let config = fixtures::path("lora/list").join(CONFIG);
+        std::fs::copy(config, dir.path().join(CONFIG)).unwrap();
+        std::fs::write(dir.path().join("adapter_model.bin"), "").unwrap();
+        assert!(said().contains("adapter_model.bin` is a pickle"), "{}", said());
     }
 
     #[test]

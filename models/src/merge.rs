@@ -12,11 +12,12 @@ use strum::VariantArray;
 use synergy_hint::hint;
 
 use crate::merge::report::{Figures, MergeReport};
-use crate::weights::{Parameter, Parameters};
+use crate::weights::{Parameter, Parameters, StoredDtype};
 
 pub mod files;
 mod folder;
 pub mod report;
+mod settings;
 
 /// The cosine above which SLERP is linear, as in mergekit.
 const PARALLEL: f64 = 0.9995;
@@ -113,7 +114,7 @@ impl MergeSpec {
 /// Merges `a` and `b`, both trained from `base`.
 ///
 /// # Errors
-/// If the three do not have the same tensors, or the settings are out of range.
+/// If the three do not have the same tensors, the settings are out of range, or a merged number is.
 pub fn merge(
     spec: &MergeSpec,
     a: &Parameters,
@@ -150,11 +151,24 @@ pub fn merge(
         let (values_a, values_b, values) = (of_a.to_vec(), of_b.to_vec(), p.to_vec());
         figures.add_parents(&values_a, &values_b, Some(&values));
         let values = merge_tensor(spec, name, values_a, values_b, &values);
+        check_range(name, &values, StoredDtype::F32)?;
         figures.add_merged(&values);
         let parameter = Parameter::new(p.shape.clone(), values, &p.value.device());
         merged.push((name.to_owned(), parameter));
     }
     Ok((merged.into_iter().collect(), figures.report()))
+}
+
+/// Refuses merged numbers of the tensor `name` that `dtype` cannot hold.
+fn check_range(name: &str, merged: &[f32], dtype: StoredDtype) -> Result<()> {
+    ensure!(
+        merged.iter().all(|x| x.abs() <= dtype.largest()),
+        hint!(
+            ("the merge of `{name}` has numbers too large for {}", dtype.into_str()),
+            "write f32 or bf16, or merge with a smaller lambda"
+        )
+    );
+    Ok(())
 }
 
 /// Merges one tensor's numbers in the memory of the parents, since a tensor may be large. `base` is used only by

@@ -5,6 +5,9 @@
 //! The same code serves published Qwen2.5-VL checkpoints and the small models, which train a byte-level
 //! BPE on their own corpus, so that any string has ids; the file is an ordinary `tokenizer.json`.
 //!
+//! `<|video_pad|>`, which engines look for, has the id of the byte 0xFF in the small vocabularies: no text holds that byte,
+//! since it occurs in no UTF-8, so no other id and no row of the embedding is another for it.
+//!
 //! Truncation and padding in `tokenizer.json` are settings of the program that saved it; they are switched
 //! off, as in the reference.
 
@@ -22,7 +25,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior, TokenizerBuilder};
 
-use self::chat::ChatTemplate;
+use self::chat::{ChatTemplate, PLAIN_CLASS};
 pub use self::chat::{Message, Part, TokenizerConfig};
 use crate::qwen2_5_vl::config::{SpecialIds, VlmConfig};
 
@@ -33,8 +36,13 @@ const VIDEO_PAD: &str = "<|video_pad|>";
 const SPECIAL: [&str; 6] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", START, END, IMAGE_PAD];
 /// Words of the study's template that are one token each, as `<think>` is in Qwen3's vocabulary.
 const ADDED: [&str; 3] = ["<think>", "</think>", "\\boxed{"];
+/// The entry of the byte 0xFF, whose id `<|video_pad|>` has.
+const NO_TEXT: &str = "\u{ff}";
 /// A word with its space, digits included, so that `b2` is one token.
 const WORDS: &str = r" ?[\p{L}\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+";
+/// What Qwen2.5's vocabulary takes for a word, and so does Qwen2's own class of `transformers` from 5.0 on, whatever
+/// `tokenizer.json` says.
+const QWEN_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// The result of decoding bytes that are not, or not yet, a character.
 const REPLACEMENT: char = '\u{fffd}';
 
@@ -45,8 +53,6 @@ pub struct Tokenizer {
     template: ChatTemplate,
     /// Ids of the special tokens.
     pub ids: SpecialIds,
-    /// The id of `<|video_pad|>`, which the small vocabularies lack.
-    pub video: Option<u32>,
 }
 
 /// A decoder of ids that are still being generated; see [`Tokenizer::stream`].
@@ -66,7 +72,8 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Trains a byte-level BPE of at most `vocab_size` entries on `corpus`.
+    /// Trains a byte-level BPE of at most `vocab_size` entries on `corpus`. The entry of the byte 0xFF, which no text
+    /// holds, is `<|video_pad|>`.
     ///
     /// # Errors
     /// If the trainer fails.
@@ -108,7 +115,7 @@ impl Tokenizer {
         tokenizer.add_tokens(added).map_err(|e| anyhow!("failed to add tokens: {e}"))?;
         let json =
             tokenizer.to_string(true).map_err(|e| anyhow!("failed to write the tokenizer: {e}"))?;
-        Tokenizer::from_json(&json, TokenizerConfig::small())
+        Tokenizer::from_json(&with_video(&json)?, TokenizerConfig::small())
     }
 
     /// Reads the tokenizer of `dir` and checks it against `config`. It may have fewer entries than
@@ -133,10 +140,9 @@ impl Tokenizer {
                 "tokenizer.json and config.json belong to different models"
             )
         );
-        let video = inner.token_to_id(VIDEO_PAD);
         for (token, id, field, want) in [
             (IMAGE_PAD, Some(ids.image), "image_token_id", Some(config.image_token_id)),
-            (VIDEO_PAD, video, "video_token_id", config.video_token_id.or(video)),
+            (VIDEO_PAD, ids.video, "video_token_id", config.video_token_id.or(ids.video)),
             (
                 START,
                 Some(ids.vision_start),
@@ -174,14 +180,29 @@ impl Tokenizer {
         ids: SpecialIds,
         config: TokenizerConfig,
     ) -> Result<Tokenizer> {
-        let (video, template) = (inner.token_to_id(VIDEO_PAD), config.template()?);
-        Ok(Tokenizer { inner, config, template, ids, video })
+        let template = config.template()?;
+        Ok(Tokenizer { inner, config, template, ids })
     }
 
-    /// Returns the texts of `tokenizer.json` and of `tokenizer_config.json`, which holds the template.
+    /// Returns the texts of `tokenizer.json` and of `tokenizer_config.json`, which holds the template. Where Qwen2's
+    /// class would cut text otherwise than `tokenizer.json`, the class that reads that file is written.
     pub fn to_json(&self) -> (String, String) {
         let json = self.inner.to_string(false).expect("a tokenizer is plain data");
-        (json, self.config.to_json())
+        (json, self.config.to_json((!self.is_cut_by_its_class()).then_some(PLAIN_CLASS)))
+    }
+
+    /// Tells whether the class in `tokenizer_config.json` gives the ids that `tokenizer.json` means.
+    fn is_cut_by_its_class(&self) -> bool {
+        // Without a class, that of the model's architecture is taken.
+        let class = self.config.fields.get("tokenizer_class").and_then(Json::as_str);
+        if !class.unwrap_or("Qwen2Tokenizer").starts_with("Qwen2Tokenizer") {
+            return true;
+        }
+        let field = |part: Option<Json>, pointer: &str| part?.pointer(pointer).cloned();
+        let normalizer = self.inner.get_normalizer().and_then(|n| serde_json::to_value(n).ok());
+        let words = self.inner.get_pre_tokenizer().and_then(|p| serde_json::to_value(p).ok());
+        field(normalizer, "/type") == Some("NFC".into())
+            && field(words, "/pretokenizers/0/pattern/Regex") == Some(QWEN_WORDS.into())
     }
 
     /// Returns the text of the chat template.
@@ -250,7 +271,7 @@ impl Tokenizer {
         let places = |token| ids.iter().filter(|&&id| Some(id) == token).count();
         for (what, marker, places, given) in [
             ("picture", IMAGE_PAD, places(Some(self.ids.image)), num_image_tokens.len()),
-            ("video", VIDEO_PAD, places(self.video), num_video_tokens.len()),
+            ("video", VIDEO_PAD, places(self.ids.video), num_video_tokens.len()),
         ] {
             let hint = if places > given {
                 format!("give one {what} for each `{marker}`, or take it out of the text")
@@ -266,7 +287,7 @@ impl Tokenizer {
         let repeat = |&id: &u32| {
             let count = if id == self.ids.image {
                 images.next()
-            } else if Some(id) == self.video {
+            } else if Some(id) == self.ids.video {
                 videos.next()
             } else {
                 Some(&1)
@@ -301,6 +322,20 @@ impl StreamDecoder<'_> {
     }
 }
 
+/// Gives the id of the byte 0xFF in the text of a `tokenizer.json` to `<|video_pad|>`.
+fn with_video(json: &str) -> Result<String> {
+    let mut file: Json = serde_json::from_str(json).context("a tokenizer is plain data")?;
+    let vocab = file.pointer_mut("/model/vocab").and_then(Json::as_object_mut);
+    let vocab = vocab.context("a tokenizer has a vocabulary")?;
+    let id = vocab.remove(NO_TEXT).context("every byte has an entry")?;
+    vocab.insert(VIDEO_PAD.into(), id.clone());
+    let added = file["added_tokens"].as_array_mut().context("a tokenizer has special tokens")?;
+    let mut token = added.first().context("a tokenizer has special tokens")?.clone();
+    (token["id"], token["content"]) = (id, VIDEO_PAD.into());
+    added.push(token);
+    Ok(file.to_string())
+}
+
 /// Parses and checks the vocabulary in a `tokenizer.json`.
 fn vocabulary(json: &str, config: &TokenizerConfig) -> Result<(tokenizers::Tokenizer, SpecialIds)> {
     #[derive(Deserialize)]
@@ -332,6 +367,7 @@ fn vocabulary(json: &str, config: &TokenizerConfig) -> Result<(tokenizers::Token
         vision_end: id(END)?,
         bos: id("<|endoftext|>")?,
         eos: id(&config.eos_token)?,
+        video: inner.token_to_id(VIDEO_PAD),
     };
     // The parser numbers added tokens in order, whatever the file says.
     let listed = config.fields.get("added_tokens_decoder").and_then(Json::as_object);
@@ -348,10 +384,11 @@ fn vocabulary(json: &str, config: &TokenizerConfig) -> Result<(tokenizers::Token
             ));
         }
     }
-    // With all bytes among its entries it can encode any string.
+    // With all bytes of UTF-8 among its entries it can encode any string.
+    let is_of_text = |c: &char| !matches!(c, '\u{c0}' | '\u{c1}' | '\u{f5}'..='\u{ff}');
     let probe = " b2\n\u{e9}\u{4f60}\u{1f642}";
-    let bytes =
-        ByteLevel::alphabet().into_iter().all(|c| inner.token_to_id(&c.to_string()).is_some());
+    let mut bytes = ByteLevel::alphabet().into_iter().filter(is_of_text);
+    let bytes = bytes.all(|c| inner.token_to_id(&c.to_string()).is_some());
     let encoded = inner.encode_fast(probe, false).map(|e| e.get_ids().to_vec());
     let decoded = encoded.and_then(|ids| inner.decode(&ids, true));
     ensure!(
@@ -366,6 +403,7 @@ mod tests {
     use super::chat::tests::{fixture, messages, names_file_and_cause};
     use super::*;
     use crate::qwen2_5_vl::config::Preset;
+    use crate::tests::fixtures;
     use proptest::prelude::*;
     use serde_json::{Map, json};
     use std::collections::HashMap;
@@ -374,7 +412,6 @@ mod tests {
 
     const QWEN_PLAIN: usize = 151_643;
     const QWEN_ROWS: usize = 151_936;
-    const QWEN_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
     const QWEN_ADDED: usize = 22;
 
     static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
@@ -545,11 +582,42 @@ mod tests {
         }
     }
 
+    /// The small tokenizer as it was before it had `<|video_pad|>`: its texts.
+    fn without_videos() -> (String, String) {
+        let (json, settings) = TOKENIZER.to_json();
+        let mut json: Json = serde_json::from_str(&json).unwrap();
+        let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+        let id = vocab.remove(VIDEO_PAD).unwrap();
+        vocab.insert(NO_TEXT.into(), id);
+        json["added_tokens"].as_array_mut().unwrap().retain(|t| t["content"] != VIDEO_PAD);
+        (json.to_string(), settings.replace(PLAIN_CLASS, "Qwen2Tokenizer"))
+    }
+
     #[test]
-    fn a_vocabulary_without_videos_takes_none() {
-        assert_eq!(TOKENIZER.video, None);
-        let error = TOKENIZER.expand(&TOKENIZER.encode("a"), &[], &[4]).unwrap_err();
+    fn a_vocabulary_without_videos_takes_none_and_has_the_same_ids() {
+        let (json, settings) = without_videos();
+        let (dir, _) = folder(&[("tokenizer.json", &json), ("tokenizer_config.json", &settings)]);
+        let old = VlmConfig::preset(Preset::Nano, TOKENIZER.vocab_size(), fixtures::IDS);
+        let old = VlmConfig {
+            image_token_id: TOKENIZER.ids.image,
+            vision_start_token_id: TOKENIZER.ids.vision_start,
+            eos_token_id: TOKENIZER.ids.eos,
+            ..old
+        };
+        let old = Tokenizer::read(dir.path(), &old).unwrap();
+        assert_eq!((old.ids.video, old.vocab_size()), (None, TOKENIZER.vocab_size()));
+        let error = old.expand(&old.encode("a"), &[], &[4]).unwrap_err();
         assert!(error.to_string().starts_with("prompt has 0 `<|video_pad|>`, videos given: 1"));
+        // Not even the letter of that name in the byte alphabet uses the entry.
+        for text in [NO_TEXT, "a\u{fffd}\u{10ffff}\u{1f642} b2 up", "<think>\u{e9}\u{7ff}</think>"]
+        {
+            assert_eq!(old.encode(text), TOKENIZER.encode(text), "{text}");
+            assert!(!TOKENIZER.encode(text).contains(&TOKENIZER.ids.video.unwrap()), "{text}");
+        }
+        // Saved again, it names a class that cuts text as its tokenizer.json does.
+        assert!(settings.contains("\"Qwen2Tokenizer\""));
+        assert!(old.to_json().1.contains(PLAIN_CLASS));
+        assert!(!QWEN.to_json().1.contains(PLAIN_CLASS), "a published one keeps its own");
     }
 
     #[test]
@@ -633,10 +701,29 @@ mod tests {
 
     #[test]
     fn special_tokens_are_single_ids_and_decode_to_nothing() {
-        for token in SPECIAL {
+        for token in SPECIAL.into_iter().chain([VIDEO_PAD]) {
             let ids = TOKENIZER.encode(token);
             assert_eq!(ids.len(), 1, "{token} is {ids:?}");
             assert_eq!(TOKENIZER.decode(&ids), "", "{token}");
+        }
+    }
+
+    #[test]
+    fn a_picture_may_be_given_in_every_form_that_the_published_template_takes() {
+        let template = TOKENIZER.config.template().unwrap();
+        let picture = "<|vision_start|><|image_pad|><|vision_end|>";
+        for (part, want) in [
+            (json!({"type": "image"}), picture),
+            (json!({"type": "image", "image": "file:///a.png"}), picture),
+            (json!({"type": "image_url", "image_url": {"url": "data:,"}}), picture),
+            (json!({"image": "a.png"}), picture),
+            (json!({"image_url": "a.png"}), picture),
+            (json!({"type": "text", "text": "an image"}), "an image"),
+        ] {
+            let text = json!({"type": "text", "text": "?"});
+            let turns = json!([{"role": "user", "content": [part, text]}]);
+            let said = template.render(&turns, false, false).unwrap();
+            assert_eq!(said, format!("<|im_start|>user\n{want}?<|im_end|>\n"), "{turns}");
         }
     }
 

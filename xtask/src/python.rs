@@ -27,6 +27,29 @@ pub(crate) fn environment(
     what: &str,
     size: &str,
 ) -> anyhow::Result<PathBuf> {
+    with_packages(work, requirements, what, size, &[])
+}
+
+/// Does the same as [`environment`] with a file that names every package: what these ask for themselves is not looked at.
+///
+/// # Errors
+/// If Python is missing, or pip fails.
+pub(crate) fn environment_of(
+    work: &Path,
+    requirements: &Path,
+    what: &str,
+    size: &str,
+) -> anyhow::Result<PathBuf> {
+    with_packages(work, requirements, what, size, &["--no-deps"])
+}
+
+fn with_packages(
+    work: &Path,
+    requirements: &Path,
+    what: &str,
+    size: &str,
+    options: &[&str],
+) -> anyhow::Result<PathBuf> {
     let environment = work.join("venv");
     let python = environment.join("bin").join("python");
     if !python.exists() {
@@ -37,8 +60,8 @@ pub(crate) fn environment(
     }
     eprintln!("installing {what} with pip ({size} the first time)");
     let mut command = Command::new(&python);
-    command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
-    command.arg(requirements);
+    command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    command.args(options).arg("-r").arg(requirements);
     ensure!(process::wait(command)? == 0, Hinted::new(format!("failed to install {what}"), HINT));
     Ok(python)
 }

@@ -19,7 +19,7 @@ use synergy_hint::{Explain as _, hint};
 use crate::checkpoint::write_folder;
 use crate::merge::folder::{Folder, Named, copied_files, file_name};
 use crate::merge::report::{Figures, Group, Summary};
-use crate::merge::{MergeSpec, merge_tensor};
+use crate::merge::{MergeSpec, check_range, merge_tensor, settings};
 use crate::weights::stored::{INDEX, StoredTensor, format_of};
 use crate::weights::{StoredDtype, write_views};
 
@@ -48,6 +48,8 @@ pub struct MergeRecord {
     pub spec: MergeSpec,
     /// The type of all written numbers; without one, each tensor has its type in the first folder.
     pub dtype: Option<StoredDtype>,
+    /// In what the settings of the folders differ, a line for each file; the result has those of the first folder.
+    pub differences: Vec<String>,
     /// How many tensors were copied because they hold no floating-point numbers; they are the same in both folders.
     pub num_copied: usize,
     /// Figures over all merged tensors.
@@ -67,6 +69,8 @@ pub struct FolderMerge {
     index: Option<Value>,
     /// Names of the files that are copied.
     others: Vec<String>,
+    /// In what the folders' settings differ.
+    differences: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -94,7 +98,7 @@ impl FolderMerge {
     ///
     /// # Errors
     /// If a number is out of range, a folder has no weights in safetensors files or damaged ones, or the
-    /// folders differ in names, shapes, or in a tensor that cannot be merged.
+    /// folders differ in names, shapes, in a tensor that cannot be merged, or in settings that say what numbers mean.
     pub fn plan(
         spec: MergeSpec,
         sources: Sources,
@@ -115,6 +119,10 @@ impl FolderMerge {
         for other in [Some(&of_b), of_base.as_ref()].into_iter().flatten() {
             of_a.check_against(other)?;
         }
+        let mut differences = Vec::new();
+        for other in [Some(b), base.as_ref()].into_iter().flatten() {
+            differences.extend(settings::compare(a, other)?);
+        }
         let index = of_a.index()?;
         let mut shards: Vec<Shard> = Vec::new();
         for path in &of_a.paths {
@@ -131,7 +139,12 @@ impl FolderMerge {
         }
         let mut others = copied_files(&sources.a)?;
         others.retain(|file| file != RECORD);
-        Ok(FolderMerge { spec, sources, dtype, shards, index, others })
+        Ok(FolderMerge { spec, sources, dtype, shards, index, others, differences })
+    }
+
+    /// Returns in what the settings of the folders differ, a line for each file.
+    pub fn differences(&self) -> &[String] {
+        &self.differences
     }
 
     /// Counts the tensors of the result.
@@ -209,6 +222,7 @@ impl FolderMerge {
             sources: self.sources.clone(),
             spec: self.spec,
             dtype: self.dtype,
+            differences: self.differences.clone(),
             num_copied: self.tensors().filter(|tensor| tensor.dtype.is_none()).count(),
             all: all.summary(),
             groups: groups.iter().map(|(group, figures)| (*group, figures.summary())).collect(),
@@ -342,17 +356,7 @@ impl Streamed<'_> {
                 figures.add_parents(&a, &b, base);
                 let spec = &self.merge.spec;
                 let merged = merge_tensor(spec, &tensor.published, a, b, base.unwrap_or_default());
-                ensure!(
-                    merged.iter().all(|x| x.abs() <= dtype.largest()),
-                    hint!(
-                        (
-                            "the merge of `{}` has numbers too large for {}",
-                            tensor.name,
-                            dtype.into_str()
-                        ),
-                        "write f32 or bf16, or merge with a smaller lambda"
-                    )
-                );
+                check_range(&tensor.name, &merged, dtype)?;
                 figures.add_merged(&merged);
                 dtype.encode(&merged)
             }

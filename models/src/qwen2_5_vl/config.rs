@@ -16,6 +16,8 @@ use crate::fields::{HINT, Section};
 
 mod published;
 
+pub(crate) use self::published::INERT;
+
 /// The class that is assumed where `config.json` has no `architectures`.
 const ARCHITECTURE: &str = "Qwen2_5_VLForConditionalGeneration";
 
@@ -118,28 +120,35 @@ pub struct VisionConfig {
 }
 
 /// `generation_config.json`: how the checkpoint's authors sample from it. Fields that the file leaves
-/// out have the reference's defaults.
+/// out have the reference's defaults, and are left out when it is written: an engine takes for a wish of the authors
+/// what the file says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GenerationConfig {
     /// The id that begins a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bos_token_id: Option<u32>,
-    /// Draws tokens at random. If false, the most probable token is taken, and the next three fields have no effect.
-    pub do_sample: bool,
-    /// Divisor of the logits; above 0 if `do_sample`.
-    pub temperature: f64,
-    /// How many of the most probable tokens may be drawn; 0 for all.
-    pub top_k: usize,
-    /// Probability that the tokens which may be drawn have together; above 0, and 1 for all.
-    pub top_p: f64,
+    /// Draws tokens at random. If false or left out, the most probable token is taken, and the next three fields have no
+    /// effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub do_sample: Option<bool>,
+    /// Divisor of the logits; above 0 if `do_sample`. Left out: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// How many of the most probable tokens may be drawn; 0 for all. Left out: 50.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<usize>,
+    /// Probability that the tokens which may be drawn have together; above 0, and 1 for all. Left out: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
     /// Ids that end an answer. The file may hold one number or a list; without any, that of `config.json` is meant.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub eos_token_id: Vec<u32>,
     /// The id of padding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pad_token_id: Option<u32>,
-    /// Divisor of the positive logits of tokens that occurred before; above 0, and 1 changes nothing.
-    pub repetition_penalty: f64,
+    /// Divisor of the positive logits of tokens that occurred before; above 0, and 1 changes nothing. Left out: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repetition_penalty: Option<f64>,
 }
 
 /// The token ids that a model needs, from the tokenizer that it is trained with.
@@ -155,6 +164,8 @@ pub struct SpecialIds {
     pub bos: u32,
     /// Ends an answer.
     pub eos: u32,
+    /// Stands for one token of a video, in a vocabulary that has such an entry.
+    pub video: Option<u32>,
 }
 
 impl SpecialIds {
@@ -165,6 +176,7 @@ impl SpecialIds {
         vision_end: 151_653,
         bos: 151_643,
         eos: 151_645,
+        video: Some(151_656),
     };
 }
 
@@ -209,7 +221,7 @@ impl VlmConfig {
             tie_word_embeddings: false,
             vocab_size,
             image_token_id: ids.image,
-            video_token_id: None,
+            video_token_id: ids.video,
             vision_start_token_id: ids.vision_start,
             vision_end_token_id: ids.vision_end,
             bos_token_id: Some(ids.bos),
@@ -255,7 +267,6 @@ impl VlmConfig {
             num_key_value_heads: kv_heads,
             rope_scaling: RopeScaling { mrope_section: [16, 24, 24], ..preset.rope_scaling },
             tie_word_embeddings: is_tied,
-            video_token_id: Some(151_656),
             vision_config: VisionConfig {
                 depth: 32,
                 hidden_size: 1280,
@@ -303,9 +314,18 @@ impl VlmConfig {
         Ok(config)
     }
 
-    /// Returns the text of a flat `config.json`.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a config is plain data") + "\n"
+    /// Returns the text of a flat `config.json` of a checkpoint whose numbers are stored as `torch_dtype`, such as
+    /// `bfloat16`. It has the older name of that field, which every version of the reference reads.
+    pub fn to_json(&self, torch_dtype: &str) -> String {
+        #[derive(Serialize)]
+        struct Written<'a> {
+            #[serde(flatten)]
+            config: &'a VlmConfig,
+            torch_dtype: &'a str,
+        }
+
+        let written = Written { config: self, torch_dtype };
+        serde_json::to_string_pretty(&written).expect("a config is plain data") + "\n"
     }
 
     /// Returns the channels of one attention head of the decoder.
@@ -404,13 +424,13 @@ impl GenerationConfig {
     pub fn greedy(config: &VlmConfig) -> GenerationConfig {
         GenerationConfig {
             bos_token_id: config.bos_token_id,
-            do_sample: false,
-            temperature: 1.0,
-            top_k: 50,
-            top_p: 1.0,
+            do_sample: Some(false),
+            temperature: None,
+            top_k: None,
+            top_p: None,
             eos_token_id: vec![config.eos_token_id],
             pad_token_id: config.pad_token_id,
-            repetition_penalty: 1.0,
+            repetition_penalty: None,
         }
     }
 
@@ -457,23 +477,25 @@ impl GenerationConfig {
         }
         let config = GenerationConfig {
             bos_token_id: fields.take("bos_token_id")?,
-            do_sample: fields.take("do_sample")?.unwrap_or(false),
-            temperature: fields.take("temperature")?.unwrap_or(1.0),
-            top_k: fields.take("top_k")?.unwrap_or(50),
-            top_p: fields.take("top_p")?.unwrap_or(1.0),
+            do_sample: fields.take("do_sample")?,
+            temperature: fields.take("temperature")?,
+            top_k: fields.take("top_k")?,
+            top_p: fields.take("top_p")?,
             eos_token_id: fields.take("eos_token_id")?.unwrap_or_default(),
             pad_token_id: fields.take("pad_token_id")?,
-            repetition_penalty: fields.take("repetition_penalty")?.unwrap_or(1.0),
+            repetition_penalty: fields.take("repetition_penalty")?,
         };
-        fields.finish(&published::INERT)?;
+        fields.finish(&INERT)?;
+        let may_be_zero = config.do_sample != Some(true);
         let ranges = [
-            ("temperature", config.temperature, !config.do_sample || config.temperature > 0.0),
-            ("top_p", config.top_p, config.top_p > 0.0 && config.top_p <= 1.0),
-            ("repetition_penalty", config.repetition_penalty, config.repetition_penalty > 0.0),
+            ("temperature", config.temperature, may_be_zero, f64::INFINITY),
+            ("top_p", config.top_p, false, 1.0),
+            ("repetition_penalty", config.repetition_penalty, false, f64::INFINITY),
         ];
-        for (name, value, holds) in ranges {
+        for (name, value, may_be_zero, most) in ranges {
+            let Some(value) = value else { continue };
             ensure!(
-                holds,
+                may_be_zero || value > 0.0 && value <= most,
                 hint!("`{name}` is {value}", "it must be above 0, and `top_p` at most 1")
             );
         }
@@ -506,19 +528,23 @@ mod tests {
         let config = generation(&published.to_string()).unwrap().unwrap();
         let want = GenerationConfig {
             bos_token_id: Some(151_643),
-            do_sample: true,
-            temperature: 1e-6,
-            top_k: 50,
-            top_p: 1.0,
+            do_sample: Some(true),
+            temperature: Some(1e-6),
+            top_k: None,
+            top_p: None,
             eos_token_id: vec![151_645, 151_643],
             pad_token_id: Some(151_643),
-            repetition_penalty: 1.05,
+            repetition_penalty: Some(1.05),
         };
         assert_eq!(config, want);
         assert_eq!(generation(&config.to_json()).unwrap().unwrap(), want);
+        // What is written has the fields that were there, and no other.
+        let mut written: Value = serde_json::from_str(&config.to_json()).unwrap();
+        written["transformers_version"] = json!("4.49.0");
+        assert_eq!(written, published);
         let one = generation(r#"{"eos_token_id": 5, "top_k": 1, "top_p": 0.001}"#);
         let one = one.unwrap().unwrap();
-        assert_eq!((one.eos_token_id, one.top_k, one.do_sample), (vec![5], 1, false));
+        assert_eq!((one.eos_token_id, one.top_k, one.do_sample), (vec![5], Some(1), None));
         let recorded = GenerationConfig::read(&crate::tests::fixtures::path("model-tied"));
         assert_eq!(recorded.unwrap().unwrap().eos_token_id, [645, 643]);
         let empty = tempfile::tempdir().unwrap();

@@ -139,7 +139,7 @@ mod tests {
             ("qwen2.5-vl-7b", 8_292_166_656, 7_615_616_512, 57_344),
         ] {
             let config = VlmConfig::published(name).unwrap();
-            assert_eq!(VlmConfig::from_json(&config.to_json()).unwrap(), config);
+            assert_eq!(VlmConfig::from_json(&config.to_json("float32")).unwrap(), config);
             let layout = config.layout();
             assert_eq!(layout.num_parameters, all, "{name}");
             assert_eq!(layout.num_tower_parameters, all - text, "{name}");

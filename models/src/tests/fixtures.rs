@@ -97,7 +97,7 @@ pub(crate) fn device() -> Device {
 
 /// Special ids that no vocabulary of a test needs for anything else.
 pub(crate) const IDS: SpecialIds =
-    SpecialIds { image: 1, vision_start: 2, vision_end: 3, bos: 4, eos: 4 };
+    SpecialIds { image: 1, vision_start: 2, vision_end: 3, bos: 4, eos: 4, video: None };
 
 /// The smallest preset for `vocab_size` entries.
 pub(crate) fn nano(vocab_size: usize) -> VlmConfig {

@@ -30,12 +30,14 @@ use synergy_hint::{Hinted, hint};
 /// Qwen2.5-VL's turns without its default system prompt, which a small model cannot use.
 const CHAT_TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n\
 {% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}\
-{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>\
+{% if part.type == 'image' or 'image' in part or 'image_url' in part %}<|vision_start|><|image_pad|><|vision_end|>\
 {% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}\
 {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 /// Fields of `tokenizer_config.json` that would change ids or text if they were on.
 const REFUSED: [&str; 2] = ["split_special_tokens", "clean_up_tokenization_spaces"];
+/// The class of `transformers` that takes a `tokenizer.json` as it is.
+pub(super) const PLAIN_CLASS: &str = "PreTrainedTokenizerFast";
 /// Where a picture belongs in a question, as many data sets write it.
 const IMAGE_MARK: &str = "<image>";
 /// Special tokens that a template may name.
@@ -180,20 +182,23 @@ impl TokenizerConfig {
     /// Returns the settings of the small models.
     pub(super) fn small() -> TokenizerConfig {
         let fields = [
-            ("tokenizer_class", "Qwen2Tokenizer"),
-            ("chat_template", CHAT_TEMPLATE),
-            ("eos_token", "<|im_end|>"),
-            ("pad_token", "<|endoftext|>"),
+            ("tokenizer_class", PLAIN_CLASS.into()),
+            ("chat_template", CHAT_TEMPLATE.into()),
+            ("eos_token", "<|im_end|>".into()),
+            ("pad_token", "<|endoftext|>".into()),
+            ("clean_up_tokenization_spaces", false.into()),
+            // The plain class would give the model a third input, which it does not take.
+            ("model_input_names", vec!["input_ids", "attention_mask"].into()),
         ];
         TokenizerConfig {
             eos_token: "<|im_end|>".into(),
             chat_template: CHAT_TEMPLATE.into(),
             template_file: "tokenizer_config.json".into(),
-            fields: fields.into_iter().map(|(k, v)| (k.to_owned(), v.into())).collect(),
+            fields: fields.into_iter().map(|(k, v): (&str, Json)| (k.to_owned(), v)).collect(),
         }
     }
 
-    pub(super) fn chat_template(&self) -> &str {
+    pub(crate) fn chat_template(&self) -> &str {
         &self.chat_template
     }
 
@@ -224,9 +229,13 @@ impl TokenizerConfig {
         Ok(ChatTemplate { environment, named, file: self.template_file.clone() })
     }
 
-    /// Returns the text of a `tokenizer_config.json` that holds the template.
-    pub(super) fn to_json(&self) -> String {
-        serde_json::to_string_pretty(&self.fields).expect("plain data") + "\n"
+    /// Returns the text of a `tokenizer_config.json` that holds the template, and names `class` if one is given.
+    pub(super) fn to_json(&self, class: Option<&str>) -> String {
+        let mut fields = self.fields.clone();
+        if let Some(class) = class {
+            fields.insert("tokenizer_class".into(), class.into());
+        }
+        serde_json::to_string_pretty(&fields).expect("plain data") + "\n"
     }
 }
 
@@ -471,7 +480,7 @@ pub(super) mod tests {
             assert_eq!(config.eos_token, "<|im_end|>");
             let text = config.template().unwrap().render(&[(); 0], true, false).unwrap();
             // Saved again, it is the same one.
-            let again = read(&[("tokenizer_config.json", &config.to_json())]).unwrap();
+            let again = read(&[("tokenizer_config.json", &config.to_json(None))]).unwrap();
             assert_eq!(again.template().unwrap().render(&[(); 0], true, false).unwrap(), text);
             text
         };

@@ -91,6 +91,9 @@ pub(super) fn run(args: &MergeArgs) -> Result<u8> {
         size(plan.num_bytes()),
         args.out.display()
     ))?;
+    for difference in plan.differences() {
+        tell(&format!("{difference}\n"))?;
+    }
     let bar = bar(plan.num_bytes());
     let record = plan.write(&args.out, &|num_bytes| {
         bar.set_position(num_bytes as u64);

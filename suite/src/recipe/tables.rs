@@ -401,6 +401,7 @@ impl LoraSpec {
             r: self.r,
             lora_alpha: self.lora_alpha,
             target_modules: TargetModules::Names(names.to_vec()),
+            exclude_modules: None,
             use_rslora: false,
         }
     }

@@ -14,7 +14,7 @@ use synergy_models::checkpoint::Checkpoint;
 use synergy_models::image::ProcessorConfig;
 use synergy_models::qwen2_5_vl::config::{GenerationConfig, Preset, VlmConfig};
 use synergy_models::tokenizer::Tokenizer;
-use synergy_models::weights::{ComputeDtype, Parameters};
+use synergy_models::weights::{ComputeDtype, Parameters, StoredDtype};
 
 use crate::device::Compute;
 use crate::key::Key;
@@ -176,7 +176,7 @@ pub(crate) fn no_checkpoint(dir: &Path) -> Hinted {
 fn files(prompter: &Prompter, parameters: &Parameters) -> BTreeMap<String, Vec<u8>> {
     let Prompter { config, tokenizer, processor, .. } = prompter;
     let generation = GenerationConfig::greedy(config);
-    let settings = Checkpoint::files(config, tokenizer, processor, &generation);
+    let settings = Checkpoint::files(config, tokenizer, processor, &generation, StoredDtype::F32);
     let settings = settings.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes()));
     settings.chain([(WEIGHTS.to_owned(), parameters.to_bytes())]).collect()
 }

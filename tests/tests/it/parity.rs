@@ -227,6 +227,65 @@ fn chat_gives_the_greedy_answers_of_the_reference() {
 }
 
 #[test]
+fn every_generation_of_the_reference_reads_a_base_as_we_do() {
+    #[derive(Deserialize)]
+    struct Recorded {
+        transformers: String,
+        models: BTreeMap<String, Model>,
+    }
+    #[derive(Deserialize)]
+    struct Model {
+        tokens: Vec<Tokens>,
+        answers: Vec<Answer>,
+    }
+    #[derive(Deserialize)]
+    struct Tokens {
+        text: String,
+        ids: Vec<u32>,
+        decoded: String,
+    }
+    #[derive(Deserialize)]
+    struct Answer {
+        question: String,
+        images: Vec<String>,
+        input_ids: Vec<u32>,
+        answer: String,
+    }
+
+    let project = project();
+    for generation in ["4", "5"] {
+        let recorded: Recorded = json(&format!("readers-{generation}.json"));
+        assert!(recorded.transformers.starts_with(&format!("{generation}.")));
+        assert_eq!(recorded.models.keys().collect::<Vec<_>>(), ["nano", "small"]);
+        for (name, model) in recorded.models {
+            let dir = path("../../base").join(&name);
+            let tokenizer = Tokenizer::read(&dir, &VlmConfig::read(&dir).unwrap()).unwrap();
+            for Tokens { text, ids, decoded } in model.tokens {
+                assert_eq!(tokenizer.encode(&text), ids, "{generation}, {name}: {text:?}");
+                assert_eq!(tokenizer.decode(&ids), decoded, "{generation}, {name}: {text:?}");
+            }
+            let dir = dir.display().to_string();
+            for Answer { question, images, input_ids, answer } in model.answers {
+                let pictures = images.iter().flat_map(|image| {
+                    ["--image".to_owned(), path("processor").join(image).display().to_string()]
+                });
+                let pictures: Vec<String> = pictures.collect();
+                let with = |words: &[&str]| {
+                    let mut words = words.to_vec();
+                    words.extend(pictures.iter().map(String::as_str));
+                    succeed(&project, &words).stdout
+                };
+                let receipt = ["inspect", "--model", &dir, "--prompt", &question, "--json"];
+                let receipt: Receipt = serde_json::from_str(&with(&receipt)).expect("JSON");
+                assert_eq!(receipt.input_ids, input_ids, "{generation}, {name}: {question}");
+                let said = with(&["chat", "--model", &dir, "--max-new-tokens", "40", &question]);
+                assert_eq!(said.strip_suffix('\n'), Some(&answer[..]), "{generation}, {name}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_the_reference_read_is_what_is_written_today() {
     let (project, model) = (project(), path("written").display().to_string());
     let arguments = ["export", "--model", &model, "--out", "again", "--dtype", "bf16"];

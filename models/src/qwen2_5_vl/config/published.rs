@@ -16,7 +16,7 @@ use super::{ARCHITECTURE, RopeScaling, VISION_ROPE_THETA, VisionConfig, VlmConfi
 use crate::fields::{HINT, Section};
 
 /// Fields about how a checkpoint was written or is loaded; they never change what it computes.
-pub(super) const INERT: [&str; 7] = [
+pub(crate) const INERT: [&str; 7] = [
     "_attn_implementation_autoset",
     "_name_or_path",
     "dtype",
@@ -403,7 +403,7 @@ mod tests {
     #[test]
     fn presets_pass_their_own_checks_and_round_trip() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("config.json"), nano().to_json()).unwrap();
+        std::fs::write(dir.path().join("config.json"), nano().to_json("float32")).unwrap();
         assert_eq!(VlmConfig::read(dir.path()).unwrap(), nano());
     }
 
@@ -411,7 +411,7 @@ mod tests {
     fn configs_of_the_kept_bases_are_written_as_they_were_read() {
         for name in ["nano", "small"] {
             let text = golden(&format!("base/{name}/config.json"));
-            assert_eq!(VlmConfig::from_json(&text).unwrap().to_json(), text);
+            assert_eq!(VlmConfig::from_json(&text).unwrap().to_json("float32"), text);
         }
     }
 
@@ -424,9 +424,9 @@ mod tests {
             let config = read(form).unwrap();
             assert_eq!(config.layout().num_parameters, count);
             assert_eq!(config.head_dim(), 128);
-            assert_eq!(VlmConfig::from_json(&config.to_json()).unwrap(), config);
+            assert_eq!(VlmConfig::from_json(&config.to_json("bfloat16")).unwrap(), config);
             // What is written says of each field what was read.
-            let written: Value = serde_json::from_str(&config.to_json()).unwrap();
+            let written: Value = serde_json::from_str(&config.to_json("bfloat16")).unwrap();
             for (name, value) in written.as_object().unwrap() {
                 match name.as_str() {
                     "rope_scaling" => {
@@ -608,7 +608,7 @@ mod tests {
         let error = synergy_hint::text(&VlmConfig::read(dir.path()).unwrap_err());
         assert!(error.contains("failed to read model config `"), "{error}");
         assert!(error.contains("config.json`: ") && error.contains("\nhint: "), "{error}");
-        std::fs::write(dir.path().join("config.json"), &nano().to_json()[..200]).unwrap();
+        std::fs::write(dir.path().join("config.json"), &nano().to_json("float32")[..200]).unwrap();
         let error = synergy_hint::text(&VlmConfig::read(dir.path()).unwrap_err());
         assert!(error.contains("config.json`: not a whole JSON object"), "{error}");
     }

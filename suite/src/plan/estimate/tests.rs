@@ -9,7 +9,7 @@ const LORA: &str =
     "lora = { r = 4, lora_alpha = 8.0, target_modules = [\"q_proj\", \"up_proj\"] }\n";
 
 fn preset(preset: Preset) -> VlmConfig {
-    let ids = SpecialIds { image: 0, vision_start: 0, vision_end: 0, bos: 0, eos: 0 };
+    let ids = SpecialIds { image: 0, vision_start: 0, vision_end: 0, bos: 0, eos: 0, video: None };
     VlmConfig::preset(preset, 512, ids)
 }
 
