@@ -613,6 +613,7 @@ def structures():
         ("y=2x+1", "y=2x-1", False), ("2x+3y=6", "4x+6y=12", True), ("2x+3y=6", "2x+3y=7", False), ("x^2+y^2=4", "y^2+x^2=4", True),
         ("5", r"\approx 5", True), (r"\pi", r"\pi \approx 3.14", True), ("x = 5 cm", "5", True), ("f(x)=2x", "2x", True),
         ("x_1=2", "2", True), (r"x \neq 3", r"x\neq 3", True), (r"x \neq 3", "x=3", False),
+        ("x^2=0", "10^{12}y=0", False), ("10^{12}y=0", "x^2=0", False),
     ], "assignments and equations")
 
 

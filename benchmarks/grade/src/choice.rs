@@ -3,7 +3,7 @@
 //! This module does not know where the text stood in a completion, nor which option is right.
 
 use crate::form::{equivalent, key};
-use crate::token::{WRAPPERS, matching_brace};
+use crate::token::{BYTES_MAX, WRAPPERS, matching_brace};
 
 /// Without a list of options, the letters A to H are options.
 const LETTERS_WITHOUT_OPTIONS: usize = 8;
@@ -269,6 +269,9 @@ fn leading_letter(text: &str) -> Option<(u8, &str)> {
 ///
 /// A letter alone in such a command, with a space and more behind it, is marked: `\textbf{C}\ 12` is `C) 12`.
 fn unwrapped(text: &str) -> String {
+    if text.len() > BYTES_MAX {
+        return text.to_owned();
+    }
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('\\') {

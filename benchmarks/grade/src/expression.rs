@@ -4,7 +4,7 @@
 //! arithmetic, roots, the elementary functions and variables, and it is evaluated at fixed points.
 //! Size and depth are bounded, so is the time.
 
-use crate::scalar::{Scalar, same_doubles};
+use crate::scalar::{RELATIVE_TOLERANCE, Scalar};
 use crate::token::{Dialect, Function, Kind, Token};
 
 /// A tree with more nodes is no expression; it is also the bound of its depth when it is evaluated.
@@ -165,7 +165,10 @@ impl Expression {
             }
             match ratio {
                 None => ratio = Some(quotient),
-                Some(first) if same_doubles(first, quotient) => {}
+                // Relative alone: a small ratio is not nought.
+                Some(first)
+                    if (first - quotient).abs()
+                        <= RELATIVE_TOLERANCE * first.abs().max(quotient.abs()) => {}
                 Some(_) => return false,
             }
         }
@@ -633,6 +636,7 @@ impl Parser<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scalar::same_doubles;
     use crate::token::tokens;
     use proptest::prelude::*;
 

@@ -140,9 +140,14 @@ fn said<'a>(text: &'a str, options: Option<&Options<'_>>) -> Option<&'a str> {
     for at in (0..bytes.len().saturating_sub(3)).rev() {
         let rest = &bytes[at..];
         if rest[0] >= 0x80 {
-            if text.is_char_boundary(at)
-                && let Some(start) = concluded(&text[..at], &text[at..], options)
-            {
+            if !text.is_char_boundary(at) || !is_cue(&text[at..], options.is_some()) {
+                continue;
+            }
+            tries += 1;
+            if tries > PHRASES_MAX {
+                return None;
+            }
+            if let Some(start) = concluded(&text[..at], &text[at..], options) {
                 let found = sentence(&text[at + start..]);
                 if !found.is_empty() {
                     return Some(found);
@@ -217,6 +222,11 @@ fn concluded(before: &str, text: &str, options: Option<&Options<'_>>) -> Option<
     let (first, next) = (*letters.as_bytes().first()?, letters.chars().nth(1));
     let alone = next.is_none_or(|c| !c.is_alphanumeric() || is_chinese(c));
     (alone && options.of_letter(first).is_some()).then(|| from(stated))
+}
+
+/// Returns whether a Chinese conclusion may start here.
+fn is_cue(text: &str, has_options: bool) -> bool {
+    text.starts_with("答案") || (has_options && text.starts_with('选'))
 }
 
 fn after_marks(text: &str) -> &str {

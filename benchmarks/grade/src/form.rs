@@ -18,7 +18,7 @@
 
 use crate::expression::Expression;
 use crate::scalar::Scalar;
-use crate::token::{Dialect, Kind, Relation, Token, WRAPPERS, matching_brace, tokens};
+use crate::token::{BYTES_MAX, Dialect, Kind, Relation, Token, WRAPPERS, matching_brace, tokens};
 use crate::unit::{self, Unit};
 
 /// A decimal with so many digits after the point may be a rounded 1/3 or π.
@@ -140,7 +140,7 @@ fn small_integer(text: &str) -> Option<i64> {
 /// final punctuation.
 pub(super) fn key(text: &str) -> String {
     let key = looks(text, Dialect::Own);
-    if !key.contains('{') {
+    if !key.contains('{') || key.len() > BYTES_MAX {
         return key;
     }
     let mut unbraced = String::with_capacity(key.len());
@@ -235,63 +235,10 @@ fn append_arguments<'a>(text: &'a str, key: &mut String, depth: usize) -> &'a st
 
 fn append_key(text: &str, key: &mut String, depth: usize, dialect: Dialect) {
     let own = dialect == Dialect::Own;
-    // `1 234` is no 1234.
-    let parts_digits = |key: &str, rest: &str| {
-        key.ends_with(|c: char| c.is_ascii_digit())
-            && rest.trim_start().starts_with(|c: char| c.is_ascii_digit())
-    };
     let mut rest = text;
     while let Some(symbol) = rest.chars().next() {
         if symbol == '\\' {
-            let length = rest[1..].bytes().take_while(u8::is_ascii_alphabetic).count();
-            let (name, after) = rest[1..].split_at(length);
-            match name {
-                "left" | "right" | "displaystyle" | "quad" | "qquad" => {
-                    if own && name.ends_with("quad") && parts_digits(key, after) {
-                        key.push(' ');
-                    }
-                    rest = after;
-                    continue;
-                }
-                "ldots" | "dots" | "cdots" | "dotsc" if own => {
-                    key.push_str(DOTS);
-                    rest = after;
-                    continue;
-                }
-                _ if WRAPPERS.contains(&name) && (own || SHARED_WRAPPERS.contains(&name)) => {
-                    if let Some(inner) = after.trim_start().strip_prefix('{')
-                        && depth < DEPTH_MAX
-                        && let Some(length) = matching_brace(inner)
-                    {
-                        append_key(&inner[..length], key, depth + 1, dialect);
-                        rest = &inner[length + 1..];
-                        continue;
-                    }
-                }
-                "dfrac" | "tfrac" => {
-                    key.push_str("\\frac");
-                    rest = after;
-                    continue;
-                }
-                "" if own && after.starts_with('\\') => {
-                    key.push_str("\\\\");
-                    rest = &after[1..];
-                    continue;
-                }
-                "" if after
-                    .starts_with([',', ';', '!', ':', ' ', '(', ')', '[', ']', '$', '%']) =>
-                {
-                    if after.starts_with('%') {
-                        key.push('%');
-                    }
-                    rest = &after[1..];
-                    continue;
-                }
-                _ => {}
-            }
-            key.push('\\');
-            key.push_str(name);
-            rest = after;
+            rest = append_command(&rest[1..], key, depth, dialect);
             continue;
         }
         rest = &rest[symbol.len_utf8()..];
@@ -321,6 +268,58 @@ fn append_key(text: &str, key: &mut String, depth: usize, dialect: Dialect) {
             _ => key.extend(symbol.to_lowercase()),
         }
     }
+}
+
+/// Returns whether a space stands between two digits: `1 234` is no 1234.
+fn parts_digits(key: &str, rest: &str) -> bool {
+    key.ends_with(|c: char| c.is_ascii_digit())
+        && rest.trim_start().starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// Appends the command whose backslash stands before `text`, and returns what follows it.
+fn append_command<'a>(text: &'a str, key: &mut String, depth: usize, dialect: Dialect) -> &'a str {
+    let own = dialect == Dialect::Own;
+    let length = text.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let (name, after) = text.split_at(length);
+    match name {
+        "left" | "right" | "displaystyle" | "quad" | "qquad" => {
+            if own && name.ends_with("quad") && parts_digits(key, after) {
+                key.push(' ');
+            }
+            return after;
+        }
+        "ldots" | "dots" | "cdots" | "dotsc" if own => {
+            key.push_str(DOTS);
+            return after;
+        }
+        _ if WRAPPERS.contains(&name) && (own || SHARED_WRAPPERS.contains(&name)) => {
+            if let Some(inner) = after.trim_start().strip_prefix('{')
+                && depth < DEPTH_MAX
+                && let Some(length) = matching_brace(inner)
+            {
+                append_key(&inner[..length], key, depth + 1, dialect);
+                return &inner[length + 1..];
+            }
+        }
+        "dfrac" | "tfrac" => {
+            key.push_str("\\frac");
+            return after;
+        }
+        "" if own && after.starts_with('\\') => {
+            key.push_str("\\\\");
+            return &after[1..];
+        }
+        "" if after.starts_with([',', ';', '!', ':', ' ', '(', ')', '[', ']', '$', '%']) => {
+            if after.starts_with('%') {
+                key.push('%');
+            }
+            return &after[1..];
+        }
+        _ => {}
+    }
+    key.push('\\');
+    key.push_str(name);
+    after
 }
 
 /// Returns what `text` says; `None` if it is too long or empty.

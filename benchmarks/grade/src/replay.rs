@@ -227,7 +227,7 @@ proptest! {
 #[test]
 fn deep_and_long_texts_take_little_time() {
     let choices = ["1", "2"].map(str::to_owned);
-    let pieces = "\\boxed{~(~{~\\frac{~\\sqrt{~-~$~answer is ~answer~1,~|~[ ~A ~\\text{~\\boxed{1} or ~1 + ~=~so ~\n~\\pm ~^";
+    let pieces = "\\boxed{~(~{~\\frac{~\\sqrt{~-~$~answer is ~answer~1,~|~[ ~A ~\\text{~\\boxed{1} or ~1 + ~=~so ~\n~\\pm ~^~选~答案~（~5.1~\\text{(~{{~0.12..~\\begin{matrix} ~\\\\ ~!";
     for piece in pieces.split('~') {
         let text = piece.repeat(20_000 / piece.len());
         for choices in [&choices[..], &[]] {

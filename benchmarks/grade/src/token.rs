@@ -14,7 +14,7 @@ use crate::scalar::Scalar;
 const TOKENS_MAX: usize = 192;
 
 /// Where an answer is text, it may be longer, but not longer than this.
-const BYTES_MAX: usize = 2048;
+pub(super) const BYTES_MAX: usize = 2048;
 
 /// Digits of a number beyond this are more than 128 bits hold.
 const DIGITS_MAX: usize = 36;

@@ -124,8 +124,8 @@ pub fn provisional(results: &Results) -> Option<String> {
 /// How to read [`levels_grid`].
 pub fn legend() -> String {
     format!(
-        "accuracy in % ± half of its {:.0} % interval; below it the gain over base in points; \
-         length in tokens;\ntruncated answers in %; `{}` per answer",
+        "accuracy in % ± half of its {:.0} % interval (+ or -: its only side); below it the gain over base in points;\n\
+         length in tokens; truncated answers in %; `{}` per answer",
         100.0 * CONFIDENCE,
         REASONING_WORDS[0]
     )
