@@ -15,11 +15,15 @@ NUMBERS = ["3", "4", "5", "6"]
 LENGTHS = ["12 cm", "15 cm", "18 cm", "21 cm"]
 FORMULAS = ["$\\frac{1}{2}$", "$\\frac{1}{3}$", "$\\sqrt{2}$", "$2\\pi$"]
 LABELS = ["A", "B", "C", "D", "E"]
+CIRCLES = ["8\\pi", "10\\pi", "12\\pi", "14\\pi"]
+COLORS_CHINESE = ["红色", "蓝色", "绿色", "黄色"]
 
 
-def case(gold, response, verdict, why, choices=None, precision=None):
+def case(gold, response, verdict, why, choices=None, precision=None, benchmark=None):
     """One row; what a case does not have is left out."""
     row = {"gold": gold, "response": response}
+    if benchmark:
+        row["benchmark"] = benchmark
     if choices:
         row["choices"] = choices
     if precision is not None:
@@ -235,6 +239,33 @@ def options():
     yield case("A", r"\boxed{A}", CORRECT, "labels out of order: the label is meant", choices=["B", "A"])
     yield case("A", r"\boxed{B}", WRONG, "labels out of order: the label is meant", choices=["B", "A"])
     for gold, response, verdict, why in [
+        ("C", r"\boxed{\textbf{(C)}\ 12\pi}", CORRECT, "the letter and its own formula, as AMC keys write it"),
+        ("C", r"\boxed{\text{(C) }12\pi}", CORRECT, "the letter and its own formula"),
+        ("C", r"\boxed{\text{C. }12\pi}", CORRECT, "the letter and its own formula"),
+        ("C", r"\boxed{\text{C: }12\pi}", CORRECT, "the letter and its own formula"),
+        ("C", r"\boxed{\mathbf{C}\; 12\pi}", CORRECT, "a letter that a command of its own marks"),
+        ("C", r"\boxed{12\pi\ \text{(C)}}", CORRECT, "the letter behind its own formula"),
+        ("C", r"\boxed{12\pi \quad (C)}", CORRECT, "the letter behind its own formula"),
+        (r"\textbf{(C)}\ 12\pi", r"\boxed{C}", CORRECT, "the key has letter and formula"),
+        ("C", r"\boxed{\textbf{(B)}\ 10\pi}", WRONG, "another letter with its formula"),
+        ("C", r"\boxed{\textbf{(B)}\ 12\pi}", WRONG, "the letter goes before the formula"),
+        ("C", r"\boxed{10\pi\ \text{(C)}}", WRONG, "a letter behind the formula of another option contradicts it"),
+        ("C", r"\boxed{\text{B} \text{ or } \text{C}}", WRONG, "two letters hedge"),
+        ("C", r"\boxed{\text{C} + 12\pi}", WRONG, "a letter in a sum is a variable"),
+    ]:
+        yield case(gold, response, verdict, why, choices=CIRCLES)
+    for gold, response, verdict, why in [
+        ("D", "\\boxed{\\langle H\\rangle \\ll \\Delta E}\n\n**Answer: D**", CORRECT,
+         "a box that is no option is a step; the line after it names one"),
+        ("C", "\\boxed{\\langle H\\rangle \\ll \\Delta E}\n\n**Answer: D**", WRONG, "the line after the box names another"),
+        ("D", "The energy is \\boxed{7}.\n\nSo the correct option is (D).", CORRECT,
+         "a box that is no option is a step; the sentence after it names one"),
+        ("D", "Answer: D\n\nTo check: \\boxed{7}", WRONG, "a box at the end is the answer, whatever stands before it"),
+        ("D", "\\boxed{red}\n\nAnswer: D", WRONG, "the box names an option, and the last box counts"),
+        ("D", "\\boxed{7}\n\nAnswer: 9", WRONG, "what follows the box names no option either"),
+    ]:
+        yield case(gold, response, verdict, why, choices=COLORS)
+    for gold, response, verdict, why in [
         ("B", r"\boxed{B}", CORRECT, "a letter without options"),
         ("B", r"\boxed{(B) 12}", CORRECT, "a letter without options"),
         ("B", "Answer: B. 12", CORRECT, "a letter without options"),
@@ -318,6 +349,192 @@ def fractions():
     ], "ratios and times are text")
 
 
+def keys():
+    """Keys that list right values."""
+    for gold, response, verdict, why in [
+        ("['24/7', '3.429']", r"\boxed{3.429}", CORRECT, "each value of the list is right"),
+        ("['24/7', '3.429']", r"\boxed{\frac{24}{7}}", CORRECT, "each value of the list is right, in any form"),
+        ("['24/7', '3.429']", r"\boxed{3.43}", WRONG, "none of the values"),
+        ("['24/7', '3.429']", r"\boxed{24/7, 3.429, 1}", WRONG, "listing is no answer"),
+        ("['24/7', '3.429']", r"\boxed{24/7, 3.429}", WRONG, "listing is no answer, even of right values"),
+        ("['7', 'seven']", "The answer is seven.", CORRECT, "a word of the list"),
+        ("['7', 'seven']", "The answer is eight.", WRONG, "no word of the list"),
+        ("['$6', '6 dollars']", r"\boxed{\$6}", CORRECT, "an amount of the list"),
+        ('["it\'s", "its"]', r"\boxed{its}", CORRECT, "texts in either quotes"),
+        ("[3, 4]", r"\boxed{4}", CORRECT, "a list of numbers"),
+        ("['5']", r"\boxed{5}", CORRECT, "a list of one value"),
+        ("[0, 1)", r"\boxed{[0,1)}", CORRECT, "an interval is no list of values"),
+        ("5", r"\boxed{5}", CORRECT, "a key that is no list"),
+        ("['a' 'b']", r"\boxed{a}", WRONG, "no Python list of values: compared as it is written"),
+    ]:
+        yield case(gold, response, verdict, why, benchmark="mmmu")
+    for gold, response, verdict, why, benchmark in [
+        ("[2007, 2008]", r"\boxed{[2007, 2008]}", CORRECT, "a list of MathVista is the answer itself", "mathvista"),
+        ("[2007, 2008]", r"\boxed{2007}", WRONG, "a list of MathVista is the answer itself", "mathvista"),
+        ("['7', 'seven']", r"\boxed{seven}", WRONG, "only MMMU's keys list right values", "mathvision"),
+    ]:
+        yield case(gold, response, verdict, why, benchmark=benchmark)
+    yield case("B", r"\boxed{B}", CORRECT, "a question with options has one key", choices=NUMBERS, benchmark="mmmu")
+
+
+def spellings():
+    """One thing in several spellings: Unicode's forms, braces and commands that change nothing."""
+    yield from boxed([
+        ("5", "５", True), ("5", "６", False), ("-5", "－5", True), ("12.5", "１２．５", True), ("(1,2)", "（1，2）", True),
+        ("50%", "50％", True), ("3:4", "3：4", True), ("3:4", "3∶4", True), ("x=5", "x＝5", True), ("x", "𝑥", True), ("5", "𝟓", True),
+        ("5 cm", "5㎝", True), ("12 m^2", "12㎡", True), ("12 m^2", "12㎥", False), ("25^\\circ C", "25℃", True),
+        ("25^\\circ C", "25℉", False), ("60^\\circ", "60˚", True), ("café", "cafe\u0301", True), ("office", "oﬃce", True),
+        ("5", "\ufeff5", True), ("1234", "1\u202f234", True), ("1234", "1\u00a0234", True), ("1, 2", "1，2", True), ("red", "ｒｅｄ", True),
+    ], "characters that are equal by NFKC")
+    yield from boxed([
+        ("x^2", "x²", True), ("x2", "x²", False), ("x^{12}", "x¹²", True), ("x^{-1}", "x⁻¹", True), ("H_2O", "H₂O", True), ("H2O", "H₂O", False),
+        ("x_{12}", "x₁₂", True), ("5/2", "2½", True), ("21/2", "2½", False), ("7/8", "⅞", True), ("2^{10}", "2¹⁰", True), ("210", "2¹⁰", False),
+    ], "what NFKC would lose: powers, indices, mixed numbers")
+    yield from boxed([
+        ("1011_{2}", "1011_2", True), ("4210_{5}", "4210_5", True), ("52_8", "52_7", False), ("1011_{10}", "1011_10", True),
+        ("52_{12}", "521_2", False), ("x^{10}", "x^{{10}}", True), ("x^{10}", "{x}^{10}", True), ("x^{a+b}", "x^a+b", False),
+        ("AB_{1}", "AB_1", True), ("AB_{1}C", "AB_1C", True), ("{red}", "red", True), (r"\{1,2\}", "{1,2}", True),
+        (r"\triangle ABC", r"\triangle{ABC}", True), (r"\overline{AB}", r"\overline{AB}", True), (r"\overline{AB}", "AB", False),
+    ], "braces that group nothing")
+    yield from boxed([
+        ("red", r"\texttt{red}", True), ("red", r"\emph{red}", True), ("red", r"\textnormal{red}", True), ("R", r"\mathbb{R}", True),
+        ("v", r"\bm{v}", True), ("AB", r"\mathsf{AB}", True), ("red", r"\texttt{blue}", False), ("56", r"5\quad 6", False), ("56", "5~6", False),
+    ], "commands that change only the looks")
+    yield from boxed([
+        (r"1, 2, \ldots, n", r"1,2,\dots,n", True), (r"1, 2, \ldots, n", "1, 2, ..., n", True), (r"1, 2, \ldots, n", "1, 2, …, n", True),
+        (r"1, 2, \ldots, n", r"1,3,\dots,n", False), (r"1, 2, \ldots", "1, 2", False),
+    ], "dots for what is left out")
+    for gold, response, verdict in [
+        ("B", r"\boxed{（B）}", CORRECT), ("B", "（B）", CORRECT), ("B", "答案：Ｂ", CORRECT), ("B", r"\boxed{Ｃ}", WRONG),
+    ]:
+        yield case(gold, response, verdict, "wide letters and brackets", choices=COLORS)
+    yield case("B", r"\boxed{cafe\u0301}".replace("\\u0301", "\u0301"), CORRECT, "the text of an option in another form", choices=["tea", "café"])
+
+
+def written():
+    """Dates, scores, ranges and telephone numbers look like arithmetic and are none."""
+    yield from boxed([
+        ("2023-01-05", "2023-01-05", True), ("2023-01-05", "2023-05-01", False), ("2023-01-05", "2023-1-5", True),
+        ("2023-01-05", "2023/01/05", True), ("2023-01-05", "2017", False), ("1/5/2023", "5/1/2023", False), ("2/4/2020", "1/2/2020", False),
+        ("01/05/2023", "1/5/2023", True), ("1/5/2023", "1-5-2023", False),
+    ], "a date is no subtraction and no quotient")
+    yield from boxed([
+        ("555-1234", "555-1234", True), ("555-1234", "-679", False), ("555-1234", "555–1234", True), ("555-0123", "555-123", False),
+        ("(555) 123-4567", "(555)123-4567", True), ("(555) 123-4567", "63698", False), ("+1-555-1234567", "1-555-1234567", True),
+        ("+1-555-1234567", "-1235121", False),
+    ], "a telephone number is no subtraction")
+    yield from boxed([
+        ("10-5", "10-5", True), ("10-5", "5", False), ("5", "10-5", False), ("3-1", "4-2", False), ("10-15 km", "10-15", False),
+        ("12:00", "1:00", False), ("x=10-5=5", "5", True), ("5", "10 - 5", True), ("-5", "-10+5", True), ("1.5-0.5", "1", True),
+        ("10-5x", "5(2-x)", True), ("2^{10-5}", "32", True), ("5", "2+3", True), ("5", "10/2", True), ("3-1, 4-2", "3-1, 4-2", True),
+    ], "a score or a range is no subtraction; with spaces, signs or other operators it is one")
+
+
+def exact():
+    """Values that need more than 64 bits, never end, or are products."""
+    long = "123456789012345678901234567890"
+    yield from boxed([
+        ("18446744073709551616", "18446744073709551616", True), ("18446744073709551616", "18446744073709551617", False),
+        ("18446744073709551616", "2^{64}", True), (long, long[:-1] + "1", False), (long + long, long + long[:-1] + "1", False),
+        (long + long, "0" + long + long, True), ("1361129467683753853853498429727072845824", "2^{130}", True),
+        ("1361129467683753853853498429727072845825", "2^{130}", False), ("2^{500}", "4^{250}", True), ("2^{500}", "2^{500}+1", False),
+        ("1" + "0" * 40, "10^{40}", True), ("1" + ",000" * 14, "10^{42}", True), ("123456789.123456789123456789", "123456789.123456789123456788", False),
+        ("50!", "50!+1", False), ("30!/28!", "870", True), ("100!/98!", "9900", True), (r"\frac{1}{3^{90}}", "3^{-90}", True),
+    ], "numbers beyond 64 bits keep their digits")
+    yield from boxed([
+        (r"1.\overline{3}", r"\frac{4}{3}", True), (r"1.\overline{3}", "4/3", True), (r"1.\overline{3}", "1.3", False), (r"0.1\overline{6}", "1/6", True),
+        (r"0.1\overline{6}", "0.1666...", True), (r"0.\overline{142857}", "1/7", True), (r"0.\bar{3}", "1/3", True), (r"0.\dot{3}", "1/3", True),
+        (r"0.\dot{1}4285\dot{7}", "1/7", True), ("0.(3)", "1/3", True), ("0.333...", "1/3", True), (r"0.333\ldots", "1/3", True), ("0.12", "0.1212...", False),
+        ("4/33", "0.1212...", True), (r"0.\overline{9}", "1", True), (r"1.\overline{3}", "1.3333", True), (r"0.\overline{3}", r"0.\overline{6}", False),
+        ("1.5", "0.5(3)", True),
+    ], "repeating decimals by value")
+    yield from boxed([("3.14", "3.14...", True), ("red", "red...", True)], "dots that show no repetition are punctuation")
+    yield from boxed([
+        (r"\frac{n!}{2}", "n!/2", True), ("n!", "n(n-1)!", True), ("n!", "(n-1)!", False), ("(n+1)!/n!", "n+1", True), ("2n!", "(2n)!", False),
+        ("7!!", "105", True), ("5!", "120", True), (r"\binom{5}{2}", "10", True), (r"\binom{5}{2}", r"\frac{5!}{2!3!}", True),
+        (r"\binom{n}{2}", r"\frac{n(n-1)}{2}", True), (r"\binom{5}{2}", r"\binom{5}{3}", True), (r"\binom{5}{2}", r"\binom{5}{1}", False),
+    ], "factorials and binomial coefficients by value, of variables by the gamma function")
+    yield from boxed([
+        (r"x^{\frac{2}{3}}", r"\sqrt[3]{x^2}", True), (r"x^{1/3}", r"\sqrt[3]{x}", True), (r"x^{2/3}", r"\sqrt{x^3}", False), (r"\sqrt{x^2}", "x", False),
+        ("(-8)^{1/3}", "-2", True),
+    ], "odd roots of negative numbers are real")
+    yield from boxed([
+        ("0.5", r"0.5\%", False), ("0.5", r"50\%", True), (r"50\%", "0.5", True), (r"0.5\%", "0.5", False), (r"0.5\%", "0.005", True),
+        ("1.5", r"1.5\%", True), (r"0.5\%", r"0.5\%", True), (r"\frac{1}{2}", r"\frac{1}{2}\%", False),
+    ], "a number below 1 without the sign is a share, so the same number with the sign is a hundredth of it")
+
+
+def solutions():
+    """Inequalities that are joined by words."""
+    yield from boxed([
+        (r"(-\infty,-1)\cup(1,\infty)", r"x<-1 \text{ or } x>1", True), (r"(-\infty,-1)\cup(1,\infty)", r"x>1 \text{ or } x<-1", True),
+        (r"(-\infty,-1)\cup(1,\infty)", r"x\le -1 \text{ or } x>1", False), (r"(-\infty,-1)\cup(1,\infty)", r"x<-1 \text{ and } x>1", False),
+        (r"(-\infty,-1)\cup(1,\infty)", r"x<-1 \lor x>1", True), (r"(-\infty,-1)\cup(1,\infty)", r"x<-1 \cup x>1", True),
+        (r"(1,3)", r"x>1 \text{ and } x<3", True), (r"[1,3)", r"x\ge 1 \land x<3", True), (r"(1,3)", r"x>1 \text{ or } x<3", False),
+        (r"(2,\infty)", r"x>1 \text{ and } x>2", True), (r"x<-1 \text{ or } x>1", r"(-\infty,-1)\cup(1,\infty)", True),
+    ], "or makes a union of inequalities, and their intersection")
+
+
+def matrices():
+    """Matrices, vectors, and what is compared as text."""
+    ones = r"\begin{pmatrix} 1/2 & 2 \\ 3 & 4 \end{pmatrix}"
+    yield from boxed([
+        (ones, r"\begin{pmatrix} 0.5 & 2 \\ 3 & 4 \end{pmatrix}", True), (ones, r"\begin{bmatrix}\frac{1}{2}&2\\3&4\end{bmatrix}", True),
+        (ones, r"\begin{pmatrix} 1/2 & 3 \\ 2 & 4 \end{pmatrix}", False), (ones, r"\begin{pmatrix} 1/2 & 2 & 3 & 4 \end{pmatrix}", False),
+        (ones, r"\left[\begin{array}{cc} 0.5 & 2 \\ 3 & 4 \\ \end{array}\right]", True), (ones, r"A = \begin{pmatrix} 0.5 & 2 \\ 3 & 4 \end{pmatrix}", True),
+        (ones, r"\frac{1}{2}\begin{pmatrix} 1 & 4 \\ 6 & 8 \end{pmatrix}", True), (ones, r"-\begin{pmatrix} 1/2 & 2 \\ 3 & 4 \end{pmatrix}", False),
+        (r"\begin{pmatrix} x+1 & y \end{pmatrix}", r"\begin{pmatrix} 1+x & y \end{pmatrix}", True),
+    ], "matrices entry by entry")
+    yield from boxed([
+        (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", "(1, 2)", True), ("(1, 2)", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", True),
+        (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\langle 1, 2 \rangle", True), (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", "(2, 1)", False),
+        (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 1 & 2 \end{pmatrix}", False),
+        (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\{1, 2\}", False),
+    ], "a column or a row is the tuple of its entries, but a column is no row")
+    yield from boxed([
+        (r"\begin{vmatrix} 1 & 2 \\ 3 & 4 \end{vmatrix}", r"\begin{vmatrix}1&2\\3&4\end{vmatrix}", True),
+        (r"\begin{vmatrix} 1 & 2 \\ 3 & 4 \end{vmatrix}", "-2", False),
+        (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}^T", r"\begin{pmatrix} 1 & 2 \end{pmatrix}", False),
+        (r"\begin{pmatrix} 1 & 2 \\ 3 \end{pmatrix}", r"\begin{pmatrix} 1.0 & 2 \\ 3 \end{pmatrix}", False),
+    ], "refused: determinants, transposes and tables that are no rectangle have no value here, only their text is compared")
+
+
+def chinese():
+    """Conclusions and units as Chinese benchmarks write them."""
+    for gold, response, verdict, why in [
+        ("5", "答案是5。", CORRECT, "答案是"), ("5", "所以答案为：5", CORRECT, "答案为"), ("5", "答案：5", CORRECT, "答案 with a colon"),
+        ("5", "【答案】5\n【解析】2+3=5", CORRECT, "答案 in brackets"), ("5", "因此，答案是 $5$，因为2+3=5。", CORRECT, "a reason is no answer"),
+        ("5", "答案应该是5", CORRECT, "应该是"), ("6", "答案是5。", WRONG, "another answer"), ("5", "答案是5或6。", WRONG, "two answers hedge"),
+        ("5", "答案见下。", UNPARSED, "a word without an answer"), ("5", "一共有5个。", UNPARSED, "a number without a phrase"),
+        ("5", "答案是4。不对，重新算。答案是5。", CORRECT, "the last one counts"), ("红色", "答案是红色。", CORRECT, "a word"),
+        ("红色", "答案是蓝色。", WRONG, "another word"), ("5", "最终答案：\\boxed{5}", CORRECT, "the box goes first"),
+    ]:
+        yield case(gold, response, verdict, why)
+    for gold, response, verdict, why in [
+        ("B", "故选B。", CORRECT, "故选"), ("B", "故选：B．", CORRECT, "故选 with a colon"), ("B", "故选（B）", CORRECT, "a letter in brackets"),
+        ("B", "因此选择B。", CORRECT, "选择"), ("B", "所以选 B", CORRECT, "选"), ("B", "答案选B", CORRECT, "答案选"), ("B", "答案是B选项。", CORRECT, "the word option behind the letter"),
+        ("B", "正确选项是B。", CORRECT, "选项是"), ("B", "选项B正确。", CORRECT, "a conclusion about an option"), ("B", "所以B正确。", CORRECT, "a conclusion about an option"),
+        ("B", "【答案】B\n【解析】天空是蓝色的。", CORRECT, "答案 in brackets"), ("B", "答案是蓝色。", CORRECT, "the text of the option"),
+        ("B", "答案是（B）蓝色。", CORRECT, "letter and text"), ("B", r"\boxed{B选项}", CORRECT, "the word option behind the letter"),
+        ("B", r"\boxed{选B}", CORRECT, "选 within the box"), ("B", "故选C。", WRONG, "another letter"), ("B", "答案是B或C。", WRONG, "two letters hedge"),
+        ("B", "故选A、B。", WRONG, "two letters hedge"), ("B", "不能选B。", UNPARSED, "a denial"), ("B", "选项B是错误的。", UNPARSED, "a denial"),
+        ("B", "选项B是蓝色。", UNPARSED, "a mention"), ("B", "图B中有三个球。", UNPARSED, "a letter without a cue"),
+        ("B", "排除A和C，故选B。", CORRECT, "what is ruled out stands before"), ("D", "A错误，B错误，C错误，故选D", CORRECT, "what is ruled out stands before"),
+    ]:
+        yield case(gold, response, verdict, why, choices=COLORS_CHINESE)
+    yield from boxed([
+        ("5", "5厘米", True), ("5 cm", "5厘米", True), ("5厘米", "5 cm", True), ("5厘米", "5", True), ("5厘米", "5米", False), ("5厘米", "6厘米", False),
+        ("12平方厘米", "12 cm^2", True), ("12平方厘米", r"12\text{ cm}^2", True), ("12平方厘米", "12厘米", False), ("12立方米", "12 m^3", True),
+        ("12立方米", "12平方米", False), ("60千米/时", "60 km/h", True), ("5米每秒", "5 m/s", True), ("3小时", "3 hours", True), ("3小时", "3分钟", False),
+        ("20元", "20", True), ("20元", "¥20", True), ("20元", r"\$20", False), ("60°", "60度", True), ("25摄氏度", "25℃", True), ("6", "6个", True),
+        ("6个", "6只", False), ("5千克", "5公斤", True), ("5", "五", True), ("5", "约5", True), ("5", "5以上", False), ("5", "5或6", False), ("1, 2", "1和2", True),
+        ("x=1, x=2", "x=1或x=2", True),
+    ], "Chinese units; as in English, one that only one side names is ignored")
+    yield from boxed([
+        ("30000", "3万", True), ("30000", "3万元", True), ("150000000", "1.5亿", True), ("30000", "3", False), ("3万", "30000", True), ("3", "3万", False),
+    ], "万 and 亿")
+
+
 def units():
     """Units, degrees, money."""
     yield from boxed([
@@ -396,6 +613,7 @@ def structures():
         ("y=2x+1", "y=2x-1", False), ("2x+3y=6", "4x+6y=12", True), ("2x+3y=6", "2x+3y=7", False), ("x^2+y^2=4", "y^2+x^2=4", True),
         ("5", r"\approx 5", True), (r"\pi", r"\pi \approx 3.14", True), ("x = 5 cm", "5", True), ("f(x)=2x", "2x", True),
         ("x_1=2", "2", True), (r"x \neq 3", r"x\neq 3", True), (r"x \neq 3", "x=3", False),
+        ("x^2=0", "10^{12}y=0", False), ("10^{12}y=0", "x^2=0", False),
     ], "assignments and equations")
 
 
@@ -459,7 +677,11 @@ def verbose():
 def main():
     """One file for each function."""
     total, seen = 0, set()
-    for group in (extraction, options, numbers, fractions, units, radicals, structures, algebra, words, endings, verbose):
+    groups = (
+        extraction, options, keys, spellings, numbers, exact, fractions, written, units, radicals, structures, solutions, matrices,
+        algebra, words, chinese, endings, verbose,
+    )
+    for group in groups:
         rows = [json.dumps(row, ensure_ascii=False) for row in group()]
         for row in rows:
             assert row not in seen, row

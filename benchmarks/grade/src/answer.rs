@@ -85,11 +85,14 @@ impl Judgement {
     }
 }
 
-/// Judges the completion `text`, which ended by itself, against the target `answer`.
-pub(crate) fn judge(text: &str, answer: &str) -> Judgement {
+/// Judges the completion `text`, which ended by itself, against `keys`, of which each is right.
+pub(crate) fn judge(text: &str, keys: &[impl AsRef<str>]) -> Judgement {
     match extract(text) {
         None => Judgement::unparsed(),
-        Some(extracted) => Judgement::of(equivalent(extracted, answer), extracted),
+        Some(extracted) => {
+            let right = keys.iter().any(|key| equivalent(extracted, key.as_ref()));
+            Judgement::of(right, extracted)
+        }
     }
 }
 
@@ -203,7 +206,7 @@ mod tests {
         assert_eq!(check(r"\boxed{4}", true), Outcome::Wrong);
         assert_eq!(check(r"\boxed{3}", false), Outcome::Truncated);
         assert_eq!(check("3", true), Outcome::Unparsed);
-        assert_eq!(judge(r"\boxed{3", "3").extracted, None);
+        assert_eq!(judge(r"\boxed{3", &["3"]).extracted, None);
     }
 
     #[test]

@@ -3,12 +3,47 @@
 //! This module does not know where the text stood in a completion, nor which option is right.
 
 use crate::form::{equivalent, key};
+use crate::token::{BYTES_MAX, WRAPPERS, matching_brace};
 
 /// Without a list of options, the letters A to H are options.
 const LETTERS_WITHOUT_OPTIONS: usize = 8;
 
 /// Words with which an answer names the letter that follows.
-const NAMES: [&str; 4] = ["option ", "choice ", "answer ", "answer: "];
+const NAMES: [&str; 13] = [
+    "option ",
+    "choice ",
+    "answer ",
+    "answer: ",
+    "答案是",
+    "答案为",
+    "答案:",
+    "答案",
+    "故选",
+    "应选",
+    "选项",
+    "选择",
+    "选",
+];
+
+/// Chinese words that may follow the letter of an option.
+const AFTER_CHINESE: [&str; 2] = ["选项", "项"];
+
+/// Words that may follow a letter in a sentence although the letter is "A" or "I".
+const AFTER_LETTER: [&str; 8] = ["because", "since", "as", "which", "is", "for", "with", "and"];
+
+/// Chinese words that join two options or deny one.
+const CHINESE_DENIALS: [&str; 8] = ["不", "没", "非", "或", "除", "错", "误", "排"];
+const CHINESE_JOINS: [&str; 7] = ["或", "和", "与", "及", "跟", "、", "还是"];
+
+/// Returns whether a sign stands for a word, so that it needs no space beside it.
+pub(super) fn is_chinese(sign: char) -> bool {
+    ('\u{4e00}'..='\u{9fff}').contains(&sign)
+}
+
+/// Returns whether a Chinese sentence denies or doubts what it names.
+pub(super) fn denies_in_chinese(text: &str) -> bool {
+    CHINESE_DENIALS.iter().any(|word| text.contains(word))
+}
 
 /// The options of a question.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +96,7 @@ impl<'a> Options<'a> {
         if labels && let Some(index) = self.of_text(text) {
             return Some(index);
         }
-        if let Some(letter) = letter(text) {
+        if let Some(letter) = letter(text).or_else(|| letter(&unwrapped(text))) {
             let by_letter = self.of_letter(letter.to_ascii_uppercase());
             if letter.is_ascii_uppercase() {
                 return by_letter;
@@ -69,7 +104,94 @@ impl<'a> Options<'a> {
             // A small letter may also be a variable that an option consists of.
             return self.of_text(text).or(by_letter);
         }
-        self.of_text(text)
+        self.of_text(text).or_else(|| self.followed_by_letter(text))
+    }
+
+    /// Returns the option whose letter follows its own text in brackets, as in `12\pi\ \text{(C)}`.
+    fn followed_by_letter(&self, text: &str) -> Option<usize> {
+        let text = unwrapped(text);
+        let text = strip(&text);
+        let (before, end) = text.as_bytes().split_last_chunk()?;
+        let [b'(' | b'[', letter, b')' | b']'] = *end else { return None };
+        let before = &text[..before.len()];
+        let index = self.of_letter(letter)?;
+        let before = before.trim_end_matches([' ', ',', ';', ':']);
+        let own = match self.text(index) {
+            Some(own) => key(own) == key(before) || equivalent(own, before, None),
+            None => true,
+        };
+        (own && !before.is_empty()).then_some(index)
+    }
+
+    /// Returns the option that a sentence names: at its start, in its only brackets, or by its text.
+    pub(super) fn said(&self, text: &str) -> Option<usize> {
+        if let Some(index) = self.find(text) {
+            return Some(index);
+        }
+        let text = strip(text);
+        let lower = text.to_ascii_lowercase();
+        let text = ["option ", "choice ", "选项", "选"]
+            .iter()
+            .find_map(|name| lower.starts_with(name).then(|| strip(&text[name.len()..])))
+            .unwrap_or(text);
+        if let Some(index) = self.leading(text) {
+            return Some(index);
+        }
+        let denies = lower
+            .split(|c: char| !c.is_alphanumeric())
+            .any(|word| matches!(word, "not" | "neither" | "nor" | "cannot" | "or" | "either"));
+        if denies || denies_in_chinese(text) {
+            return None;
+        }
+        let mut bracketed = None;
+        for window in text.as_bytes().windows(3) {
+            if let [b'(' | b'[', letter, b')' | b']'] = window
+                && let Some(index) = self.of_letter(*letter)
+            {
+                if bracketed.is_some_and(|other| other != index) {
+                    return None;
+                }
+                bracketed = Some(index);
+            }
+        }
+        bracketed.or_else(|| self.contained(text))
+    }
+
+    /// Returns the option whose letter a sentence starts with.
+    fn leading(&self, text: &str) -> Option<usize> {
+        let text = text.trim_start_matches(['(', '[', '*', '$']);
+        let (first, rest) = text.as_bytes().split_first()?;
+        let index = self.of_letter(*first)?;
+        let rest_text = &text[1..];
+        let marked = rest_text.trim_start_matches([')', ']', '*', '$', '.', ':']);
+        if marked.len() < rest_text.len()
+            && !marked.starts_with(|c: char| c.is_alphanumeric() && !is_chinese(c))
+        {
+            let next = marked.trim_start_matches([' ', ',']);
+            let goes_on = ["or ", "and ", "(", "/"]
+                .iter()
+                .chain(&CHINESE_JOINS)
+                .any(|word| next.starts_with(word));
+            return (!goes_on).then_some(index);
+        }
+        if rest_text.starts_with(|c: char| is_chinese(c) || c == '、') {
+            let joins = CHINESE_JOINS.iter().any(|word| rest_text.starts_with(word));
+            return (!joins && !denies_in_chinese(rest_text)).then_some(index);
+        }
+        if rest.first().is_some_and(|byte| !matches!(byte, b' ' | b',' | b';')) {
+            return None;
+        }
+        let next = rest_text.trim_start_matches([' ', ',', ';']);
+        let word = next.split(|c: char| !c.is_alphanumeric()).next().unwrap_or("");
+        let ambiguous = matches!(first, b'A' | b'I') && rest.first() == Some(&b' ');
+        if ambiguous && !AFTER_LETTER.contains(&word) && !word.starts_with(is_chinese) {
+            return None;
+        }
+        // `B or C`, `B, C` and `B and C` name two.
+        let another = word.len() == 1 && self.of_letter(word.as_bytes()[0]).is_some();
+        let joins =
+            matches!(word, "or" | "and") || CHINESE_JOINS.iter().any(|join| word.starts_with(join));
+        (!another && !joins).then_some(index)
     }
 
     /// Returns the only option whose text stands as whole words in `text`; `None` where something is denied.
@@ -78,14 +200,18 @@ impl<'a> Options<'a> {
         let denies = |word: &str| {
             matches!(word, "not" | "neither" | "nor" | "cannot" | "isn't" | "no" | "except" | "or")
         };
-        if text.split(|c: char| !c.is_alphanumeric() && c != '\'').any(denies) {
+        if text.split(|c: char| !c.is_alphanumeric() && c != '\'').any(denies)
+            || denies_in_chinese(&text)
+        {
             return None;
         }
         let holds = |option: &String| {
             let option = option.trim().to_lowercase();
             !option.is_empty()
                 && text.match_indices(&option).any(|(at, _)| {
-                    let whole = |side: Option<char>| side.is_none_or(|c| !c.is_alphanumeric());
+                    let whole = |side: Option<char>| {
+                        side.is_none_or(|c| !c.is_alphanumeric() || is_chinese(c))
+                    };
                     whole(text[..at].chars().next_back())
                         && whole(text[at + option.len()..].chars().next())
                 })
@@ -121,6 +247,14 @@ fn leading_letter(text: &str) -> Option<(u8, &str)> {
             Some((*letter, &text[3..]))
         }
         [letter] if letter.is_ascii_alphabetic() => Some((*letter, "")),
+        [letter, ..]
+            if letter.is_ascii_alphabetic()
+                && AFTER_CHINESE.iter().any(|word| text[1..].starts_with(word)) =>
+        {
+            let rest = &text[1..];
+            let after = AFTER_CHINESE.iter().find_map(|word| rest.strip_prefix(word));
+            Some((*letter, after.unwrap_or(rest)))
+        }
         [letter, b'.' | b':' | b')', ..] if letter.is_ascii_alphabetic() => {
             // `A.B` is a product or a name, `A. B` an option.
             let rest = &text[2..];
@@ -129,6 +263,49 @@ fn leading_letter(text: &str) -> Option<(u8, &str)> {
         }
         _ => None,
     }
+}
+
+/// Returns the text without the commands that only change its looks, spaces as spaces.
+///
+/// A letter alone in such a command, with a space and more behind it, is marked: `\textbf{C}\ 12` is `C) 12`.
+fn unwrapped(text: &str) -> String {
+    if text.len() > BYTES_MAX {
+        return text.to_owned();
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        plain.push_str(&rest[..at]);
+        let command = &rest[at + 1..];
+        let length = command.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (name, after) = command.split_at(length);
+        rest = after;
+        match name {
+            "" if after.starts_with([' ', ',', ';', ':', '!', '(', ')', '\\']) => {
+                plain.push(' ');
+                rest = &after[1..];
+            }
+            "quad" | "qquad" => plain.push(' '),
+            "left" | "right" => {}
+            _ if WRAPPERS.contains(&name) => {
+                let Some(inner) = after.trim_start().strip_prefix('{') else { continue };
+                let Some(length) = matching_brace(inner) else { continue };
+                let (content, after) = (inner[..length].trim(), &inner[length + 1..]);
+                plain.push_str(&inner[..length]);
+                let is_letter = matches!(content.as_bytes(), [b'A'..=b'Z']);
+                if is_letter && after.starts_with([' ', '~', '\\']) {
+                    plain.push_str(") ");
+                }
+                rest = after;
+            }
+            _ => {
+                plain.push('\\');
+                plain.push_str(name);
+            }
+        }
+    }
+    plain.push_str(rest);
+    plain.replace(['$', '~'], " ")
 }
 
 /// Returns the text without the markup and punctuation around it.
@@ -162,11 +339,7 @@ pub(super) fn strip(text: &str) -> &str {
 /// `B}…` is the letter alone if nothing but markup follows, and the text as it was otherwise.
 fn text_after<'a>(inner: &'a str, whole: &'a str) -> &'a str {
     let rest = inner[2..].trim_start_matches(['*', '$', ' ', '.', ':', ')']);
-    if rest.is_empty() || inner[2..].starts_with(['.', ':', ')', ' ']) {
-        &inner[..1]
-    } else {
-        whole
-    }
+    if rest.is_empty() || inner[2..].starts_with(['.', ':', ')']) { &inner[..1] } else { whole }
 }
 
 #[cfg(test)]
@@ -202,6 +375,61 @@ mod tests {
         assert_eq!(options.contained("the red ball"), Some(2));
         assert_eq!(options.contained("not red"), None);
         assert_eq!(options.contained("bored"), None);
+        assert_eq!(options.contained("答案red是"), Some(2));
+    }
+
+    #[test]
+    fn a_letter_stands_beside_its_own_text() {
+        let texts = ["8\\pi", "10\\pi", "12\\pi", "14\\pi"].map(str::to_owned);
+        let options = Options::new("A", &texts).unwrap();
+        for text in [
+            r"\textbf{(C)}\ 12\pi",
+            r"\text{(C) }12\pi",
+            r"\text{C. }12\pi",
+            r"\text{C: }12\pi",
+            r"12\pi\ \text{(C)}",
+            r"12\pi \,\mathrm{[C]}",
+            r"\textbf{C}\ 12\pi",
+            r"\mathbf{(C)}\;12\pi",
+            "C选项",
+            "选项C",
+            "选C",
+            r"\text{选} C",
+        ] {
+            assert_eq!(options.find(text), Some(2), "{text}");
+        }
+        for text in [
+            r"10\pi\ \text{(C)}",
+            r"\text{A} + 5",
+            r"\text{A} \text{ or } \text{C}",
+            r"\text{C}_2 5",
+            r"f\text{(C)}",
+        ] {
+            assert_eq!(options.find(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_names_one_option_or_none() {
+        let texts = ["红色", "蓝色", "绿色"].map(str::to_owned);
+        let options = Options::new("A", &texts).unwrap();
+        for (text, expected) in [
+            ("B", Some(1)),
+            ("B选项", Some(1)),
+            ("B,蓝色", Some(1)),
+            ("(B)蓝色", Some(1)),
+            ("B项正确", Some(1)),
+            ("蓝色", Some(1)),
+            ("蓝色的那个", Some(1)),
+            ("选项B", Some(1)),
+            ("A或B", None),
+            ("A、B", None),
+            ("B是错误的", None),
+            ("红色或蓝色", None),
+            ("不是蓝色", None),
+        ] {
+            assert_eq!(options.said(text), expected, "{text}");
+        }
     }
 
     #[test]

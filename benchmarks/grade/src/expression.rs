@@ -4,8 +4,8 @@
 //! arithmetic, roots, the elementary functions and variables, and it is evaluated at fixed points.
 //! Size and depth are bounded, so is the time.
 
-use crate::scalar::{Scalar, same_doubles};
-use crate::token::{Function, Kind, Token};
+use crate::scalar::{RELATIVE_TOLERANCE, Scalar};
+use crate::token::{Dialect, Function, Kind, Token};
 
 /// A tree with more nodes is no expression; it is also the bound of its depth when it is evaluated.
 const NODES_MAX: usize = 384;
@@ -45,6 +45,9 @@ enum Node {
     /// The logarithm to a base, then what it is of.
     Log(usize, usize),
     Factorial(usize),
+    DoubleFactorial(usize),
+    /// How many are there, then how many are chosen.
+    Choose(usize, usize),
     /// Degrees of an angle.
     Degrees(usize),
 }
@@ -57,11 +60,12 @@ pub(super) struct Expression {
     variables: Vec<u64>,
     /// How many decimals it is written with if it is one number, signed or not.
     decimals: Option<u32>,
+    dialect: Dialect,
 }
 
 impl Expression {
     /// Returns the expression that all of `tokens` make; `None` if they make none.
-    pub(super) fn parse(text: &str, tokens: &[Token]) -> Option<Expression> {
+    pub(super) fn parse(text: &str, tokens: &[Token], dialect: Dialect) -> Option<Expression> {
         let decimals = match tokens {
             [Token { kind: Kind::Number { decimals, .. }, .. }]
             | [
@@ -84,6 +88,7 @@ impl Expression {
                 root: 0,
                 variables: Vec::new(),
                 decimals,
+                dialect,
             },
         };
         let root = parser.sum()?;
@@ -102,6 +107,7 @@ impl Expression {
             root: 0,
             variables: Vec::new(),
             decimals: None,
+            dialect: Dialect::Own,
         }
     }
 
@@ -159,7 +165,10 @@ impl Expression {
             }
             match ratio {
                 None => ratio = Some(quotient),
-                Some(first) if same_doubles(first, quotient) => {}
+                // Relative alone: a small ratio is not nought.
+                Some(first)
+                    if (first - quotient).abs()
+                        <= RELATIVE_TOLERANCE * first.abs().max(quotient.abs()) => {}
                 Some(_) => return false,
             }
         }
@@ -176,6 +185,8 @@ impl Expression {
             Node::Add(a, b) => of(a).add(of(b)),
             Node::Multiply(a, b) => of(a).multiply(of(b)),
             Node::Divide(a, b) => of(a).divide(of(b)),
+            // To the peers' engine a root of a negative number is complex.
+            Node::Power(a, b) if self.dialect == Dialect::Own => of(a).real_power(of(b)),
             Node::Power(a, b) => of(a).power(of(b)),
             Node::Root(degree, a) => of(a).root(of(degree)),
             Node::Log(base, a) => {
@@ -183,6 +194,8 @@ impl Expression {
                 of(a).map(|value| value.ln() / base.ln())
             }
             Node::Factorial(a) => of(a).factorial(),
+            Node::DoubleFactorial(a) => of(a).double_factorial(),
+            Node::Choose(a, b) => of(a).choose(of(b)),
             Node::Degrees(a) => of(a).map(f64::to_radians),
             Node::Apply(function, a) => apply(function, of(a)),
         }
@@ -323,14 +336,17 @@ impl Parser<'_> {
             | Kind::Euler
             | Kind::Function(_)
             | Kind::Fraction
+            | Kind::Binomial
             | Kind::Open(b'(' | b'{' | b'[') => true,
             Kind::Word => self.products,
-            // `(2)3` is a product, `2 3` and `x2` are not.
+            // `(2)3` and `2!3!` are products, `2 3` and `x2` are not.
             Kind::Number { .. } => {
-                matches!(
-                    self.tokens.get(self.at.wrapping_sub(1)),
-                    Some(Token { kind: Kind::Close(_), .. })
-                )
+                let last = self.tokens.get(self.at.wrapping_sub(1)).map(|token| token.kind);
+                match last {
+                    Some(Kind::Close(_)) => true,
+                    Some(Kind::Factorial) => self.expression.dialect == Dialect::Own,
+                    _ => false,
+                }
             }
             Kind::Bar => self.bars == 0,
             _ => false,
@@ -369,6 +385,7 @@ impl Parser<'_> {
         for _ in 0..=POSTFIX_MAX {
             let node = match self.peek() {
                 Some(Kind::Factorial) => Node::Factorial(inner),
+                Some(Kind::DoubleFactorial) => Node::DoubleFactorial(inner),
                 Some(Kind::Degree) => Node::Degrees(inner),
                 Some(Kind::Percent) => {
                     let hundred = self.value(100)?;
@@ -417,6 +434,11 @@ impl Parser<'_> {
                 let numerator = self.argument()?;
                 let denominator = self.argument()?;
                 self.add(Node::Divide(numerator, denominator))
+            }
+            Kind::Binomial => {
+                let all = self.argument()?;
+                let chosen = self.argument()?;
+                self.add(Node::Choose(all, chosen))
             }
             Kind::Function(function) => self.function(function),
             _ => None,
@@ -614,11 +636,12 @@ impl Parser<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scalar::same_doubles;
     use crate::token::tokens;
     use proptest::prelude::*;
 
     fn parse(text: &str) -> Option<Expression> {
-        Expression::parse(text, &tokens(text)?)
+        Expression::parse(text, &tokens(text, Dialect::Own)?, Dialect::Own)
     }
 
     fn value(text: &str) -> Option<f64> {
@@ -676,6 +699,17 @@ mod tests {
             ("3√2", 18f64.sqrt()),
             ("2²", 4.0),
             ("1½", 1.5),
+            (r"\binom{5}{2}", 10.0),
+            (r"\binom52", 10.0),
+            ("7!!", 105.0),
+            (r"1.\overline{3}", 4.0 / 3.0),
+            (r"0.1\overline{6}", 1.0 / 6.0),
+            (r"0.\dot{1}4285\dot7", 1.0 / 7.0),
+            ("0.(3)", 1.0 / 3.0),
+            ("0.1666...", 1.0 / 6.0),
+            (r"0.1212\ldots", 4.0 / 33.0),
+            ("0.5(3)", 1.5),
+            ("3万", 30_000.0),
         ] {
             check(text, expected);
         }
@@ -698,6 +732,9 @@ mod tests {
             "abcde fghij klmno pqrst uvwxy",
             "|1",
             "2 apples + ",
+            "0.123...",
+            "0.33...",
+            r"0.\overline{}",
         ] {
             assert!(parse(text).is_none(), "{text}");
         }
@@ -719,6 +756,11 @@ mod tests {
             ("x_1+x_2", "x_{2}+x_1"),
             (r"\sin^2 x+\cos^2 x", "1+0x"),
             ("3x y", "3xy"),
+            (r"\frac{n!}{2}", "n!/2"),
+            ("n!", "n(n-1)!"),
+            (r"\binom{n}{2}", "n(n-1)/2"),
+            (r"x^{\frac{2}{3}}", r"\sqrt[3]{x^2}"),
+            ("x^{1/3}", r"\sqrt[3]{x}"),
         ] {
             assert!(same(a, b), "{a} {b}");
         }

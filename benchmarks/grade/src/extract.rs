@@ -1,17 +1,18 @@
 //! Where a completion states its answer.
 //!
 //! This module does not know the answer key. Looks, in this order, for a box, for `<answer>`, for a phrase such as
-//! "the answer is", and, where the question has options, for an option at the end. What stands after
+//! "the answer is", "答案是" or "故选", and, where the question has options, for an option at the end. What stands after
 //! the thought goes before what stands in it.
 //!
 //! Decisions:
 //! - An empty box says nothing, so the one before it counts.
 //! - Boxes with nothing but a separator between them are one list: "\boxed{1} or \boxed{2}" is no 2.
 //! - A phrase ends with its sentence; what follows "because" is a reason, not the answer.
+//! - A box that names none of the options is a step of the way where an option is named after it.
 //! - The article "A" is not an option, and neither is an option that is denied.
 
 use crate::answer::boxes;
-use crate::choice::{Options, letter, strip};
+use crate::choice::{Options, denies_in_chinese, is_chinese, letter, strip};
 use crate::form::key;
 
 const THINK_END: &str = "</think>";
@@ -24,6 +25,24 @@ const PHRASE_BYTES_MAX: usize = 48;
 
 /// Boxes further apart are answers to different questions.
 const BOX_GAP_MAX: usize = 12;
+
+/// What stands between "答案" and the answer, the longer ones first.
+const CHINESE_VERBS: [&str; 14] = [
+    "应该是",
+    "应当是",
+    "应该为",
+    "应当为",
+    "应是",
+    "应为",
+    "应选",
+    "就是",
+    "是",
+    "为",
+    "选",
+    ":",
+    "=",
+    "->",
+];
 
 /// Where an answer stood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,15 +62,36 @@ pub(super) fn extract(text: &str, options: Option<&Options<'_>>) -> Option<Extra
 }
 
 fn from(text: &str, options: Option<&Options<'_>>) -> Option<Extracted> {
-    last_boxes(text)
-        .or_else(|| tagged(text))
+    if let Some((content, end)) = last_boxes(text) {
+        let named = options.and_then(|options| {
+            let is_step = options.find(&content).is_none();
+            is_step.then(|| names(outside_boxes(&text[end..], Some(options))?, options))?
+        });
+        return Some(named.unwrap_or(Extracted::Marked(content)));
+    }
+    outside_boxes(text, options)
+}
+
+/// As [`from`], where there is no box.
+fn outside_boxes(text: &str, options: Option<&Options<'_>>) -> Option<Extracted> {
+    tagged(text)
         .map(Extracted::Marked)
-        .or_else(|| said(text).map(|said| Extracted::Said(said.to_owned())))
+        .or_else(|| said(text, options).map(|said| Extracted::Said(said.to_owned())))
         .or_else(|| Some(Extracted::Option(at_the_end(text, options?)?)))
 }
 
-/// Returns the content of the last box, or of the last ones if only separators are between them.
-fn last_boxes(text: &str) -> Option<String> {
+/// Returns what was found if it names an option.
+fn names(found: Extracted, options: &Options<'_>) -> Option<Extracted> {
+    let named = match &found {
+        Extracted::Marked(text) => options.find(text).is_some(),
+        Extracted::Said(text) => options.said(text).is_some(),
+        Extracted::Option(_) => true,
+    };
+    named.then_some(found)
+}
+
+/// Returns the content of the last box, or of the last ones if only separators are between them, and where it ends.
+fn last_boxes(text: &str) -> Option<(String, usize)> {
     if !text.contains("\\boxed{") {
         return None;
     }
@@ -59,6 +99,7 @@ fn last_boxes(text: &str) -> Option<String> {
     let mut boxes = boxes.iter().rev().filter(|content| !content.is_empty());
     let last = boxes.next()?;
     let offset = |content: &str| content.as_ptr() as usize - text.as_ptr() as usize;
+    let end_of_last = offset(last) + last.len();
     let mut list = vec![*last];
     let mut first = *last;
     for content in boxes {
@@ -75,7 +116,7 @@ fn last_boxes(text: &str) -> Option<String> {
     }
     list.reverse();
     list.dedup();
-    Some(list.join(", "))
+    Some((list.join(", "), end_of_last))
 }
 
 fn separates(between: &str) -> bool {
@@ -93,11 +134,27 @@ fn tagged(text: &str) -> Option<String> {
 }
 
 /// Returns what follows the last phrase that states an answer.
-fn said(text: &str) -> Option<&str> {
+fn said<'a>(text: &'a str, options: Option<&Options<'_>>) -> Option<&'a str> {
     let bytes = text.as_bytes();
     let mut tries = 0;
-    for at in (0..bytes.len().saturating_sub(4)).rev() {
+    for at in (0..bytes.len().saturating_sub(3)).rev() {
         let rest = &bytes[at..];
+        if rest[0] >= 0x80 {
+            if !text.is_char_boundary(at) || !is_cue(&text[at..], options.is_some()) {
+                continue;
+            }
+            tries += 1;
+            if tries > PHRASES_MAX {
+                return None;
+            }
+            if let Some(start) = concluded(&text[..at], &text[at..], options) {
+                let found = sentence(&text[at + start..]);
+                if !found.is_empty() {
+                    return Some(found);
+                }
+            }
+            continue;
+        }
         let word = match rest[0] | 0x20 {
             b'a' if starts_with_word(rest, b"answer") => "answer".len(),
             b'o' if starts_with_word(rest, b"option") => "option".len(),
@@ -122,6 +179,64 @@ fn said(text: &str) -> Option<&str> {
         }
     }
     None
+}
+
+/// Returns where the answer starts in `text` if that begins with a Chinese conclusion; `before` stands before it.
+///
+/// "答案" states an answer of any kind; "选" and "选项" state one of the options, as long as a letter follows.
+fn concluded(before: &str, text: &str, options: Option<&Options<'_>>) -> Option<usize> {
+    let from = |rest: &str| text.len() - rest.len();
+    if let Some(rest) = text.strip_prefix("答案") {
+        if let Some(rest) = after_verb(rest) {
+            let chosen = rest.trim_start_matches(['择', '项']);
+            return Some(from(chosen));
+        }
+        if let Some(rest) = rest.strip_prefix(']') {
+            return Some(from(rest));
+        }
+        let rest = after_marks(rest);
+        return (line_is_heading(before) && rest.starts_with('\n')).then(|| from(rest));
+    }
+    let options = options?;
+    let rest = text.strip_prefix('选')?;
+    let clause = before.rsplit(['.', ',', '\n', ';', ':']).next().unwrap_or("");
+    if denies_in_chinese(clause) {
+        return None;
+    }
+    let stated = match rest.strip_prefix('项') {
+        // "选项B正确" is a conclusion, "选项B" alone a mention.
+        Some(rest) => {
+            let end = rest.find(['.', '\n', ',']).unwrap_or(rest.len());
+            let right = ["正确", "符合", "是对"].iter().any(|word| rest[..end].contains(word));
+            if denies_in_chinese(&rest[..end]) {
+                return None;
+            }
+            if right { rest } else { after_verb(rest).filter(|_| !rest.starts_with([':', '=']))? }
+        }
+        None => {
+            let rest = rest.trim_start_matches('择');
+            after_verb(rest).unwrap_or(rest)
+        }
+    };
+    let letters = stated.trim_start_matches(['*', '_', ' ', '$', '`', '"', '“', '(', '[']);
+    let (first, next) = (*letters.as_bytes().first()?, letters.chars().nth(1));
+    let alone = next.is_none_or(|c| !c.is_alphanumeric() || is_chinese(c));
+    (alone && options.of_letter(first).is_some()).then(|| from(stated))
+}
+
+/// Returns whether a Chinese conclusion may start here.
+fn is_cue(text: &str, has_options: bool) -> bool {
+    text.starts_with("答案") || (has_options && text.starts_with('选'))
+}
+
+fn after_marks(text: &str) -> &str {
+    text.trim_start_matches(['*', '_', ' ', '#', '`', '"', '“', '”'])
+}
+
+/// Returns what follows the verb or sign with which a Chinese statement goes on.
+fn after_verb(text: &str) -> Option<&str> {
+    let text = after_marks(text);
+    CHINESE_VERBS.iter().find_map(|verb| text.strip_prefix(verb))
 }
 
 fn starts_with_word(bytes: &[u8], word: &[u8]) -> bool {
@@ -184,8 +299,25 @@ fn sentence(text: &str) -> &str {
         line
     };
     let mut end = line.len();
-    let reasons =
-        [". ", "。", " because", " since ", ", so ", ", which", ", as ", " (since", " (because"];
+    let reasons = [
+        ". ",
+        "。",
+        " because",
+        " since ",
+        ", so ",
+        ", which",
+        ", as ",
+        " (since",
+        " (because",
+        ",因",
+        "因为",
+        "由于",
+        ",所以",
+        ",即",
+        ",其",
+        ",故",
+        ",而",
+    ];
     for reason in reasons {
         if let Some(at) = line[..end].find(reason) {
             // `B. red` goes on.
@@ -221,10 +353,13 @@ fn at_the_end(text: &str, options: &Options<'_>) -> Option<usize> {
     let lower = sentence.to_lowercase();
     let words = || lower.split(|c: char| !c.is_ascii_alphanumeric() && c != '\'');
     let has = |wanted: &str| words().any(|word| wanted.split(' ').any(|wanted| wanted == word));
-    if has("not neither nor cannot isn't incorrect wrong or unlike except") {
+    if has("not neither nor cannot isn't incorrect wrong or unlike except")
+        || denies_in_chinese(sentence)
+    {
         return None;
     }
-    let concludes = has("answer correct option choice choose select pick therefore thus hence so");
+    let concludes = has("answer correct option choice choose select pick therefore thus hence so")
+        || ["故", "因此", "所以", "正确", "答案"].iter().any(|word| sentence.contains(word));
     let mut found = None;
     for (index, at_end) in mentions(sentence, options, concludes) {
         if found.is_some_and(|(other, _)| other != index) {
@@ -256,26 +391,34 @@ fn listed(line: &str, options: &Options<'_>) -> Option<usize> {
 fn mentions(sentence: &str, options: &Options<'_>, concludes: bool) -> Vec<(usize, bool)> {
     let bytes = sentence.as_bytes();
     let mut found = Vec::new();
+    let chinese = |side: Option<char>| side.is_some_and(is_chinese);
     for (at, byte) in bytes.iter().enumerate() {
         let Some(index) = options.of_letter(*byte) else { continue };
         let before = at.checked_sub(1).map(|at| bytes[at]);
         let after = bytes.get(at + 1).copied();
+        let sides = (sentence[..at].chars().next_back(), sentence[at + 1..].chars().next());
         let alone =
             |side: Option<u8>| side.is_none_or(|byte| !byte.is_ascii_alphanumeric() && byte < 0x80);
-        if !alone(before) || !alone(after) {
+        if !(alone(before) || chinese(sides.0)) || !(alone(after) || chinese(sides.1)) {
             continue;
         }
+        // "所以B正确": concluded of this letter.
+        let is_right = ["正确", "是正确", "是对", "项", "选项", "符合"]
+            .iter()
+            .any(|word| concludes && sentence[at + 1..].starts_with(word));
         let rest = sentence[at + 1..].trim_end_matches([')', ']', '*', '.', ' ', '$', '}', '`']);
         let at_end = rest.is_empty();
         let in_brackets =
             matches!((before, after), (Some(b'('), Some(b')')) | (Some(b'['), Some(b']')));
         let emphasized = sentence[..at].ends_with("**") && sentence[at + 1..].starts_with("**");
         let lead = sentence[..at].trim_end_matches(['(', '*', ' ', '$', '`']).to_ascii_lowercase();
-        let named = ["option", "choice", "answer", "choose", "select", "pick"]
-            .iter()
-            .any(|name| lead.ends_with(name));
-        let bare_end = at_end && concludes && before.is_none_or(|byte| byte == b' ');
-        if in_brackets || emphasized || named || bare_end {
+        let named =
+            ["option", "choice", "answer", "choose", "select", "pick", "选", "选项", "答案"]
+                .iter()
+                .any(|name| lead.ends_with(name));
+        let apart = before.is_none_or(|byte| byte == b' ') || chinese(sides.0);
+        let bare_end = at_end && concludes && apart;
+        if is_right || in_brackets || emphasized || named || bare_end {
             found.push((index, at_end));
         }
     }

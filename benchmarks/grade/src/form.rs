@@ -1,4 +1,4 @@
-//! What an answer says: a quantity, a list, an interval, an equation or words; and when two say the same.
+//! What an answer says: a quantity, a list, an interval, a matrix, an equation or words; and when two say the same.
 //!
 //! This module does not know where an answer stood or which options a question has.
 //! `Form` is built from text once; comparing is by exact fractions, by doubles, or by text, never by
@@ -7,12 +7,18 @@
 //! Decisions:
 //! - A list without brackets and one in braces are sets, one in round or square brackets has an order.
 //! - A unit that only one side names is ignored; units are never converted.
-//! - `50%` is 50 and it is 0.5: which of them a question wants, the answer key does not tell.
+//! - `50%` is 0.5, and it is 50 where the sign is missing: a question may ask for percent. A number below 1 without the
+//!   sign is a share, so `0.5%` is no 0.5.
+//! - Whole numbers joined by hyphens, or three of them by slashes, are a date, a score, a range or a telephone number,
+//!   and no subtraction or quotient: they are text, in which a date may be padded with zeros. With spaces, `10 - 5` is 5.
+//! - A matrix is compared entry by entry; a column or a row is also the tuple of its entries. Sums, products and
+//!   transposes of matrices, and determinants, are compared as text.
+//! - Inequalities joined by "or" are a union, two joined by "and" their intersection.
 //! - A number with at least `ROUNDED_DECIMALS_MIN` decimals may be the rounding of the other side.
 
 use crate::expression::Expression;
 use crate::scalar::Scalar;
-use crate::token::{Kind, Relation, Token, matching_brace, tokens};
+use crate::token::{BYTES_MAX, Dialect, Kind, Relation, Token, WRAPPERS, matching_brace, tokens};
 use crate::unit::{self, Unit};
 
 /// A decimal with so many digits after the point may be a rounded 1/3 or π.
@@ -24,6 +30,24 @@ const ROUNDED_DECIMALS_MIN: u32 = 4;
 /// Lists within lists within lists: no answer key goes deeper.
 const DEPTH_MAX: usize = 6;
 
+/// The commands whose braces the engines of the peers drop in a key.
+const SHARED_WRAPPERS: [&str; 10] = [
+    "text",
+    "mathrm",
+    "textbf",
+    "mathbf",
+    "textit",
+    "mbox",
+    "operatorname",
+    "mathit",
+    "textrm",
+    "boldsymbol",
+];
+
+/// Commands that take no argument, so that braces after them group.
+const SYMBOLS: [&str; 8] =
+    ["triangle", "angle", "measuredangle", "odot", "bigcirc", "square", "pi", "delta"];
+
 /// Longer lists are compared in order, so that sets take bounded time.
 const SET_MAX: usize = 24;
 
@@ -31,8 +55,19 @@ const SET_MAX: usize = 24;
 const NUMBER_WORDS: &str = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen \
     seventeen eighteen nineteen twenty";
 
+/// The same in Chinese, by value.
+const CHINESE_NUMBERS: &str = "零一二三四五六七八九十";
+
 /// Words before a number that change nothing.
-const HEDGES: [&str; 5] = ["approximately", "about", "around", "roughly", "exactly"];
+const HEDGES: [&str; 9] =
+    ["approximately", "about", "around", "roughly", "exactly", "约", "大约", "约为", "大约是"];
+
+/// Words and signs between the items of a list, the first ones of which all must hold.
+const ANDS: [&str; 9] = ["and", "\\land", "\\wedge", "且", "和", "与", "及", "以及", "并且"];
+const ORS: [&str; 5] = ["or", "\\lor", "\\vee", "或", "或者"];
+
+/// Dots that stand for what is left out.
+const DOTS: &str = "\\dots";
 
 /// What an answer says.
 #[derive(Debug, Clone)]
@@ -51,6 +86,8 @@ pub(super) enum Form {
         items: Vec<Form>,
     },
     Union(Vec<Form>),
+    /// Lines of entries, all of one length.
+    Matrix(Vec<Vec<Form>>),
     /// `x = 1`: what is on the left, the equation if both sides are expressions, and what it comes to.
     Assigned {
         name: String,
@@ -86,7 +123,7 @@ pub(super) fn equivalent(gold: &str, answer: &str, precision: Option<u32>) -> bo
     if gold_key == answer_key {
         return !gold_key.is_empty();
     }
-    match (form(gold), form(answer)) {
+    match (form(gold, Dialect::Own), form(answer, Dialect::Own)) {
         (Some(gold), Some(answer)) => same(&gold, &answer, precision, 0),
         _ => false,
     }
@@ -99,15 +136,31 @@ fn small_integer(text: &str) -> Option<i64> {
     is_integer.then(|| text.parse().ok())?
 }
 
-/// Returns the text without what only changes its looks: case, white space, text commands, final punctuation.
+/// Returns the text without what only changes its looks: case, white space, text commands, braces that group nothing,
+/// final punctuation.
 pub(super) fn key(text: &str) -> String {
+    let key = looks(text, Dialect::Own);
+    if !key.contains('{') || key.len() > BYTES_MAX {
+        return key;
+    }
+    let mut unbraced = String::with_capacity(key.len());
+    append_unbraced(&key, &mut unbraced, 0);
+    unbraced
+}
+
+/// As [`key`], with the braces.
+fn looks(text: &str, dialect: Dialect) -> String {
     let mut key = String::with_capacity(text.len());
-    append_key(text, &mut key, 0);
+    append_key(text, &mut key, 0, dialect);
     loop {
-        // `5!` is a factorial, `red!` is not.
-        let emphasis = key.strip_suffix('!').is_some_and(|rest| {
-            rest.chars().rev().take(2).filter(|c| c.is_alphabetic()).count() == 2
-        });
+        let ends_word =
+            |rest: &str| rest.chars().rev().take(2).filter(|c| c.is_alphabetic()).count() == 2;
+        // `5!` is a factorial, `red!` is not; `1, 2, ...` goes on, `red...` does not.
+        let emphasis = key.strip_suffix('!').is_some_and(ends_word);
+        if key.strip_suffix(DOTS).is_some_and(ends_word) {
+            key.truncate(key.len() - DOTS.len());
+            continue;
+        }
         if !emphasis && !key.ends_with(['.', ',', ';', ':', '?', '。']) {
             break;
         }
@@ -116,51 +169,85 @@ pub(super) fn key(text: &str) -> String {
     key
 }
 
-fn append_key(text: &str, key: &mut String, depth: usize) {
+/// Appends a key without the braces that group nothing: `{{5}}`, `_{2}`, `x^{10}` at the end of a term.
+fn append_unbraced(text: &str, key: &mut String, depth: usize) {
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '\\']) {
+        key.push_str(&rest[..at]);
+        let symbol = &rest[at..];
+        if symbol.starts_with('\\') {
+            let length = symbol[1..].bytes().take_while(u8::is_ascii_alphabetic).count();
+            // `\\{` is a sign and not a brace.
+            let length = 1 + if length == 0 {
+                symbol[1..].chars().next().map_or(0, char::len_utf8)
+            } else {
+                length
+            };
+            key.push_str(&symbol[..length]);
+            rest = &symbol[length..];
+            if rest.starts_with('{') && !SYMBOLS.contains(&&symbol[1..length]) {
+                rest = append_arguments(rest, key, depth);
+            }
+            continue;
+        }
+        let Some(length) = matching_brace(&symbol[1..]).filter(|_| depth < DEPTH_MAX) else {
+            key.push('{');
+            rest = &symbol[1..];
+            continue;
+        };
+        let mut inner = String::new();
+        append_unbraced(&symbol[1..=length], &mut inner, depth + 1);
+        rest = &symbol[length + 2..];
+        let term = inner.strip_prefix('-').unwrap_or(&inner);
+        let ends = !rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '{' | '\\'));
+        let is_script = key.ends_with(['_', '^']);
+        let groups = is_script
+            && inner.chars().count() != 1
+            && !(ends && !term.is_empty() && term.chars().all(char::is_alphanumeric));
+        if groups || inner.is_empty() {
+            key.push('{');
+            key.push_str(&inner);
+            key.push('}');
+        } else {
+            key.push_str(&inner);
+        }
+    }
+    key.push_str(rest);
+}
+
+/// Appends the arguments of a command, which keep their braces, and returns what follows.
+fn append_arguments<'a>(text: &'a str, key: &mut String, depth: usize) -> &'a str {
+    let mut rest = text;
+    while let Some(inner) = rest.strip_prefix('{')
+        && let Some(length) = matching_brace(inner).filter(|_| depth < DEPTH_MAX)
+    {
+        key.push('{');
+        append_unbraced(&inner[..length], key, depth + 1);
+        key.push('}');
+        rest = &inner[length + 1..];
+    }
+    if let Some(inner) = rest.strip_prefix('{') {
+        key.push('{');
+        rest = inner;
+    }
+    rest
+}
+
+fn append_key(text: &str, key: &mut String, depth: usize, dialect: Dialect) {
+    let own = dialect == Dialect::Own;
     let mut rest = text;
     while let Some(symbol) = rest.chars().next() {
         if symbol == '\\' {
-            let length = rest[1..].bytes().take_while(u8::is_ascii_alphabetic).count();
-            let (name, after) = rest[1..].split_at(length);
-            match name {
-                "left" | "right" | "displaystyle" | "quad" | "qquad" => {
-                    rest = after;
-                    continue;
-                }
-                "text" | "mathrm" | "textbf" | "mathbf" | "textit" | "mbox" | "operatorname"
-                | "mathit" | "textrm" | "boldsymbol" => {
-                    if let Some(inner) = after.trim_start().strip_prefix('{')
-                        && depth < DEPTH_MAX
-                        && let Some(length) = matching_brace(inner)
-                    {
-                        append_key(&inner[..length], key, depth + 1);
-                        rest = &inner[length + 1..];
-                        continue;
-                    }
-                }
-                "dfrac" | "tfrac" => {
-                    key.push_str("\\frac");
-                    rest = after;
-                    continue;
-                }
-                "" if after
-                    .starts_with([',', ';', '!', ':', ' ', '(', ')', '[', ']', '$', '%']) =>
-                {
-                    if after.starts_with('%') {
-                        key.push('%');
-                    }
-                    rest = &after[1..];
-                    continue;
-                }
-                _ => {}
-            }
-            key.push('\\');
-            key.push_str(name);
-            rest = after;
+            rest = append_command(&rest[1..], key, depth, dialect);
             continue;
         }
         rest = &rest[symbol.len_utf8()..];
         match symbol {
+            '.' if own && rest.starts_with("..") => {
+                key.push_str(DOTS);
+                rest = rest.trim_start_matches('.');
+            }
+            '~' if own && parts_digits(key, rest) => key.push(' '),
             '$' | '*' | '`' | '"' | '“' | '”' | '~' => {
                 // Between operands a star multiplies.
                 if symbol == '*'
@@ -172,11 +259,8 @@ fn append_key(text: &str, key: &mut String, depth: usize) {
             }
             '’' | '‘' => key.push('\''),
             '−' | '–' => key.push('-'),
-            // `1 234` is no 1234.
             _ if symbol.is_whitespace() => {
-                if key.ends_with(|c: char| c.is_ascii_digit())
-                    && rest.trim_start().starts_with(|c: char| c.is_ascii_digit())
-                {
+                if parts_digits(key, rest) {
                     key.push(' ');
                 }
             }
@@ -186,14 +270,75 @@ fn append_key(text: &str, key: &mut String, depth: usize) {
     }
 }
 
+/// Returns whether a space stands between two digits: `1 234` is no 1234.
+fn parts_digits(key: &str, rest: &str) -> bool {
+    key.ends_with(|c: char| c.is_ascii_digit())
+        && rest.trim_start().starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// Appends the command whose backslash stands before `text`, and returns what follows it.
+fn append_command<'a>(text: &'a str, key: &mut String, depth: usize, dialect: Dialect) -> &'a str {
+    let own = dialect == Dialect::Own;
+    let length = text.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let (name, after) = text.split_at(length);
+    match name {
+        "left" | "right" | "displaystyle" | "quad" | "qquad" => {
+            if own && name.ends_with("quad") && parts_digits(key, after) {
+                key.push(' ');
+            }
+            return after;
+        }
+        "ldots" | "dots" | "cdots" | "dotsc" if own => {
+            key.push_str(DOTS);
+            return after;
+        }
+        _ if WRAPPERS.contains(&name) && (own || SHARED_WRAPPERS.contains(&name)) => {
+            if let Some(inner) = after.trim_start().strip_prefix('{')
+                && depth < DEPTH_MAX
+                && let Some(length) = matching_brace(inner)
+            {
+                append_key(&inner[..length], key, depth + 1, dialect);
+                return &inner[length + 1..];
+            }
+        }
+        "dfrac" | "tfrac" => {
+            key.push_str("\\frac");
+            return after;
+        }
+        "" if own && after.starts_with('\\') => {
+            key.push_str("\\\\");
+            return &after[1..];
+        }
+        "" if after.starts_with([',', ';', '!', ':', ' ', '(', ')', '[', ']', '$', '%']) => {
+            if after.starts_with('%') {
+                key.push('%');
+            }
+            return &after[1..];
+        }
+        _ => {}
+    }
+    key.push('\\');
+    key.push_str(name);
+    after
+}
+
 /// Returns what `text` says; `None` if it is too long or empty.
-pub(super) fn form(text: &str) -> Option<Form> {
-    let tokens = tokens(text)?;
-    Some(Reader { text }.form(&tokens, 0))
+pub(super) fn form(text: &str, dialect: Dialect) -> Option<Form> {
+    let tokens = tokens(text, dialect)?;
+    Some(Reader { text, dialect }.form(&tokens, 0))
 }
 
 struct Reader<'a> {
     text: &'a str,
+    dialect: Dialect,
+}
+
+/// What stands between two items of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Join {
+    Comma,
+    And,
+    Or,
 }
 
 impl Reader<'_> {
@@ -208,7 +353,38 @@ impl Reader<'_> {
 
     fn words(&self, tokens: &[Token]) -> Form {
         let range = tokens.first().zip(tokens.last());
+        let key = |text: &str| match self.dialect {
+            Dialect::Own => key(text),
+            Dialect::Peers => looks(text, Dialect::Peers),
+        };
         Form::Words(range.map_or(String::new(), |(a, b)| key(&self.text[a.start..b.end])))
+    }
+
+    fn own(&self) -> bool {
+        self.dialect == Dialect::Own
+    }
+
+    fn parse(&self, tokens: &[Token]) -> Option<Expression> {
+        Expression::parse(self.text, tokens, self.dialect)
+    }
+
+    /// Returns whether a token is one of `words` of any language; a single Chinese sign is a letter to the lexer.
+    fn is_any(&self, token: &Token, words: &[&str]) -> bool {
+        let is_sign = matches!(token.kind, Kind::Letter) && !self.of(token).is_ascii();
+        self.is_word(token, words) || (self.own() && is_sign && words.contains(&self.of(token)))
+    }
+
+    fn join(&self, token: &Token) -> Option<Join> {
+        match token.kind {
+            Kind::Comma | Kind::Semicolon => Some(Join::Comma),
+            _ if self.is_word(token, &["and"]) || (self.own() && self.is_any(token, &ANDS)) => {
+                Some(Join::And)
+            }
+            _ if self.is_word(token, &["or"]) || (self.own() && self.is_any(token, &ORS)) => {
+                Some(Join::Or)
+            }
+            _ => None,
+        }
     }
 
     fn form(&self, tokens: &[Token], depth: usize) -> Form {
@@ -217,10 +393,17 @@ impl Reader<'_> {
             return self.words(tokens);
         }
         if let Some(parts) = self.split_list(tokens) {
-            let items = parts.into_iter().map(|part| self.form(part, depth + 1)).collect();
-            return Form::List { open: 0, close: 0, items };
+            let items: Vec<Form> =
+                parts.into_iter().map(|part| self.form(part, depth + 1)).collect();
+            return match self.solutions(tokens, &items) {
+                Some(solutions) => solutions,
+                None => Form::List { open: 0, close: 0, items },
+            };
         }
         if let Some(form) = self.bracketed(tokens, depth) {
+            return form;
+        }
+        if let Some(form) = self.scaled_matrix(tokens, depth) {
             return form;
         }
         let unions = split(tokens, |token| matches!(token.kind, Kind::Union));
@@ -250,7 +433,7 @@ impl Reader<'_> {
             tokens = rest;
         }
         while let Some((first, rest)) = tokens.split_first()
-            && (matches!(first.kind, Kind::Colon) || (self.is_word(first, &HEDGES)))
+            && (matches!(first.kind, Kind::Colon) || self.is_any(first, &HEDGES))
         {
             tokens = rest;
         }
@@ -259,12 +442,90 @@ impl Reader<'_> {
 
     /// Returns the parts between commas and the like, if there are several.
     fn split_list<'b>(&self, tokens: &'b [Token]) -> Option<Vec<&'b [Token]>> {
-        let mut parts = split(tokens, |token| {
-            matches!(token.kind, Kind::Comma | Kind::Semicolon)
-                || self.is_word(token, &["and", "or"])
-        });
+        let mut parts = split(tokens, |token| self.join(token).is_some());
         parts.retain(|part| !part.is_empty());
         (parts.len() > 1).then_some(parts)
+    }
+
+    /// Reads inequalities that are joined by words: a union, or the intersection of two.
+    fn solutions(&self, tokens: &[Token], items: &[Form]) -> Option<Form> {
+        let solves = |item: &Form| matches!(item, Form::Inequality { .. } | Form::Union(_));
+        if !self.own() || !items.iter().all(solves) {
+            return None;
+        }
+        let mut joins = Vec::new();
+        split(tokens, |token| {
+            joins.extend(self.join(token));
+            false
+        });
+        if joins.iter().all(|join| *join == Join::Or) {
+            return Some(Form::Union(items.to_vec()));
+        }
+        match items {
+            [a, b] if joins == [Join::And] => intersection(a, b),
+            _ => None,
+        }
+    }
+
+    /// Reads a matrix, in brackets or bare, and what multiplies it from the left.
+    fn scaled_matrix(&self, tokens: &[Token], depth: usize) -> Option<Form> {
+        let is = |token: &Token, kind: Kind| match (token.kind, kind) {
+            (Kind::Open(a), Kind::Open(b)) | (Kind::Close(a), Kind::Close(b)) => a == b,
+            _ => false,
+        };
+        let start = tokens.iter().position(|token| is(token, Kind::Open(b'm')))?;
+        let end = tokens.iter().rposition(|token| is(token, Kind::Close(b'm')))?;
+        let (mut factor, mut after) = (&tokens[..start], tokens.get(end + 1..)?);
+        while let (
+            [rest @ .., Token { kind: Kind::Open(open), .. }],
+            [Token { kind: Kind::Close(close), .. }, tail @ ..],
+        ) = (factor, after)
+            && open == close
+        {
+            (factor, after) = (rest, tail);
+        }
+        if let [rest @ .., Token { kind: Kind::Times, .. }] = factor {
+            factor = rest;
+        }
+        if !after.is_empty() || start >= end {
+            return None;
+        }
+        self.matrix(tokens.get(start + 1..end)?, factor, depth)
+    }
+
+    /// Reads the lines of a matrix, each entry times `factor`; `None` where they are no rectangle.
+    fn matrix(&self, inner: &[Token], factor: &[Token], depth: usize) -> Option<Form> {
+        let bracket = |kind: fn(u8) -> Kind, at: usize| Token {
+            kind: kind(b'('),
+            start: at,
+            end: at,
+            spaced: false,
+        };
+        let entry = |tokens: &[Token]| {
+            let (first, last) = (tokens.first()?, tokens.last()?);
+            if factor.is_empty() {
+                return Some(self.form(tokens, depth + 1));
+            }
+            let mut product = factor.to_vec();
+            product.push(bracket(Kind::Open, first.start));
+            product.extend_from_slice(tokens);
+            product.push(bracket(Kind::Close, last.end));
+            self.parse(&product)?;
+            Some(self.form(&product, depth + 1))
+        };
+        let mut lines = split(inner, |token| matches!(token.kind, Kind::Line));
+        lines.retain(|line| !line.is_empty());
+        let rows: Vec<Vec<Form>> = lines
+            .into_iter()
+            .map(|line| {
+                split(line, |token| matches!(token.kind, Kind::Cell))
+                    .into_iter()
+                    .map(entry)
+                    .collect()
+            })
+            .collect::<Option<_>>()?;
+        let width = rows.first()?.len();
+        rows.iter().all(|row| row.len() == width).then_some(Form::Matrix(rows))
     }
 
     /// Reads what stands in brackets from its first to its last token.
@@ -280,6 +541,9 @@ impl Reader<'_> {
                 Kind::Close(_) => level = level.checked_sub(1)?,
                 _ => {}
             }
+        }
+        if open == b'm' {
+            return self.matrix(inner, &[], depth);
         }
         let Some(parts) = self.split_list(inner) else {
             return (open == close).then(|| self.form(inner, depth + 1));
@@ -321,8 +585,8 @@ impl Reader<'_> {
             values.map(|part| self.form(part, depth + 1)).collect::<Vec<_>>()
         };
         let sides = || {
-            let left = Expression::parse(self.text, first)?;
-            Some(Box::new((left, Expression::parse(self.text, last)?)))
+            let left = self.parse(first)?;
+            Some(Box::new((left, self.parse(last)?)))
         };
         let is_name = !first.iter().any(|token| {
             matches!(
@@ -354,7 +618,7 @@ impl Reader<'_> {
 
     /// `a < x <= b`, or one half of it, as an interval.
     fn interval(&self, parts: &[&[Token]], relations: &[Relation]) -> Option<Form> {
-        let parse = |part: &[Token]| Expression::parse(self.text, part);
+        let parse = |part: &[Token]| self.parse(part);
         let quantity = |expression: Expression| {
             let full = Some(expression);
             Form::Quantity(Box::new(Quantity {
@@ -421,7 +685,68 @@ impl Reader<'_> {
         Some(vec![read(Kind::Plus), read(Kind::Minus)])
     }
 
+    /// Reads a date, a score, a range or a telephone number: what looks like arithmetic and is none.
+    fn written(&self, tokens: &[Token]) -> Option<String> {
+        let digits = |token: &Token| {
+            let text = self.of(token);
+            let plain = matches!(token.kind, Kind::Number { plain: true, .. });
+            (plain && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
+        };
+        let is_minus = |token: &Token| matches!(token.kind, Kind::Minus);
+        if let [
+            Token { kind: Kind::Open(b'('), .. },
+            area,
+            Token { kind: Kind::Close(b'('), .. },
+            a,
+            minus,
+            b,
+        ] = tokens
+            && is_minus(minus)
+            && let (Some(area), Some(a), Some(b)) = (digits(area), digits(a), digits(b))
+            && (area.len(), a.len(), b.len()) == (3, 3, 4)
+        {
+            return Some(format!("{area}-{a}-{b}"));
+        }
+        // The code of a country.
+        let tokens = match tokens {
+            [Token { kind: Kind::Plus, .. }, rest @ ..] if rest.len() >= 5 => rest,
+            _ => tokens,
+        };
+        let (first, rest) = tokens.split_first()?;
+        let separator = rest.first()?;
+        let slash = matches!(separator.kind, Kind::Divide);
+        if rest.len() % 2 != 0
+            || rest.iter().any(|token| token.spaced)
+            || (slash && rest.len() != 4)
+        {
+            return None;
+        }
+        let mut parts = vec![digits(first)?];
+        for pair in rest.chunks(2) {
+            let same = if slash { self.of(&pair[0]) == "/" } else { is_minus(&pair[0]) };
+            parts.push(digits(&pair[1]).filter(|_| same)?);
+        }
+        let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+        if let [4, 1..=2, 1..=2] | [1..=2, 1..=2, 4] = lengths[..] {
+            // Padding changes no date, and where the year is first neither does the sign between.
+            let sign = if slash && lengths[0] != 4 { "/" } else { "-" };
+            let parts: Vec<&str> = parts.iter().map(|part| part.trim_start_matches('0')).collect();
+            return Some(parts.join(sign));
+        }
+        Some(parts.join(if slash { "/" } else { "-" }))
+    }
+
     fn quantity(&self, tokens: &[Token]) -> Form {
+        if self.own() {
+            let bare = unit::trailing(self.text, tokens).map_or(tokens.len(), |(start, _)| start);
+            if let Some(written) = self.written(&tokens[..bare]) {
+                return match self.words(tokens) {
+                    // With its unit it stays what is written.
+                    Form::Words(words) if bare < tokens.len() => Form::Words(words),
+                    _ => Form::Words(written),
+                };
+            }
+        }
         let (mut unit, mut currency) = (Unit::default(), Unit::default());
         let mut inner = tokens;
         let mut sign = None;
@@ -437,23 +762,28 @@ impl Reader<'_> {
             unit = currency.clone();
             inner = rest;
         }
-        let full = Expression::parse(self.text, inner);
+        let full = self.parse(inner);
         let mut bare = None;
         if let [word] = inner
             && let Some(value) =
                 NUMBER_WORDS.split(' ').position(|name| self.is_word(word, &[name]))
         {
             bare = Some(Expression::number(Scalar::integer(value as i128)));
+        } else if let [sign @ Token { kind: Kind::Letter, .. }] = inner
+            && self.own()
+            && let Some(value) = CHINESE_NUMBERS.chars().position(|c| self.of(sign).chars().eq([c]))
+        {
+            bare = Some(Expression::number(Scalar::integer(value as i128)));
         } else if let Some((start, trailing)) = unit::trailing(self.text, inner)
             && !(inner.iter().any(|token| matches!(token.kind, Kind::Function(_)))
                 && matches!(inner[start].kind, Kind::Degree))
         {
-            bare = Expression::parse(self.text, &inner[..start]);
+            bare = self.parse(&inner[..start]);
             unit = trailing;
         } else if let Some((last, rest)) = inner.split_last()
             && let Some(scale) = self.scale(last)
         {
-            let scaled = Expression::parse(self.text, rest).and_then(|number| number.value());
+            let scaled = self.parse(rest).and_then(|number| number.value());
             bare = scaled.map(|value| Expression::number(value.multiply(scale)));
         }
         if sign.is_some() || (full.is_none() && bare.is_none()) {
@@ -481,6 +811,33 @@ impl Reader<'_> {
         };
         Some(Scalar::integer(10i128.pow(power)))
     }
+}
+
+/// Returns the interval that two intervals share, if both have numbers at their ends.
+fn intersection(a: &Form, b: &Form) -> Option<Form> {
+    let ends = |form: &Form| match form {
+        Form::Inequality { open, close, items } => match items.as_slice() {
+            [low, high] => Some(((low.clone(), *open), (high.clone(), *close))),
+            _ => None,
+        },
+        _ => None,
+    };
+    let value = |form: &Form| match form {
+        Form::Quantity(quantity) => Some(quantity.full.as_ref()?.value()?.to_f64()),
+        _ => None,
+    };
+    let ((low, high), (other_low, other_high)) = (ends(a)?, ends(b)?);
+    // Of equal ends the open one is the narrower.
+    let first_is_inner = |a: &(Form, u8), b: &(Form, u8), sign: f64| {
+        let (x, y) = (sign * value(&a.0)?, sign * value(&b.0)?);
+        Some(x > y || (x >= y && a.1 == b'('))
+    };
+    let low = if first_is_inner(&low, &other_low, 1.0)? { low } else { other_low };
+    let high = if first_is_inner(&high, &other_high, -1.0)? { high } else { other_high };
+    if value(&low.0)? > value(&high.0)? {
+        return None;
+    }
+    Some(Form::Inequality { open: low.1, close: high.1, items: vec![low.0, high.0] })
 }
 
 /// Returns whether a relation says less, and whether strictly.
@@ -550,6 +907,17 @@ fn same(gold: &Form, answer: &Form, precision: Option<u32>, depth: usize) -> boo
             (bare || alike || tuples) && in_order(a, b, same)
         }
         (Form::Union(a), Form::Union(b)) => as_sets(a, b, same),
+        (Form::Matrix(a), Form::Matrix(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| in_order(a, b, same))
+        }
+        (
+            Form::Matrix(rows),
+            Form::List { open: 0 | b'(' | b'[', close: 0 | b'(' | b'[', items },
+        ) => entries(rows).is_some_and(|entries| in_order(&entries, items, same)),
+        (
+            Form::List { open: 0 | b'(' | b'[', close: 0 | b'(' | b'[', items },
+            Form::Matrix(rows),
+        ) => entries(rows).is_some_and(|entries| in_order(items, &entries, same)),
         (
             Form::Assigned { name, equation, values },
             Form::Assigned { name: other_name, equation: other_equation, values: other_values },
@@ -572,6 +940,11 @@ fn same(gold: &Form, answer: &Form, precision: Option<u32>, depth: usize) -> boo
         (Form::Words(a), Form::Words(b)) => !a.is_empty() && a == b,
         _ => false,
     }
+}
+
+/// Returns the entries of a column or a row.
+fn entries(rows: &[Vec<Form>]) -> Option<Vec<Form>> {
+    (rows.len() == 1 || rows.iter().all(|row| row.len() == 1)).then(|| rows.concat())
 }
 
 pub(super) fn same_equation(a: &Equation, b: &Equation) -> bool {
@@ -602,9 +975,22 @@ fn same_quantity(gold: &Quantity, answer: &Quantity, precision: Option<u32>) -> 
     }
     let number = |quantity: &'_ Quantity| quantity.bare.clone().or_else(|| quantity.full.clone());
     match (number(gold), number(answer)) {
-        (Some(a), Some(b)) => gold.unit.agrees(&answer.unit) && same_expression(&a, &b, precision),
+        (Some(a), Some(b)) => {
+            gold.unit.agrees(&answer.unit)
+                && !is_share(gold, answer)
+                && !is_share(answer, gold)
+                && same_expression(&a, &b, precision)
+        }
         _ => false,
     }
+}
+
+/// Returns whether a number has no unit and is below 1, so that it is a share and not percent, where the other is percent.
+fn is_share(number: &Quantity, percent: &Quantity) -> bool {
+    let value = number.full.as_ref().and_then(Expression::value).map(Scalar::to_f64);
+    percent.unit.is_percent()
+        && number.unit.is_none()
+        && value.is_some_and(|value| value.abs() < 1.0)
 }
 
 fn same_expression(gold: &Expression, answer: &Expression, precision: Option<u32>) -> bool {

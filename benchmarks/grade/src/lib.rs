@@ -1,7 +1,7 @@
 //! Judges the text of a completion against an answer key, by our rules or by those of a peer.
 //!
-//! A grader is a name and a version: what a name accepts never changes, so a score names its grader, and scores of two
-//! graders are never compared. `boxed-1`, the default, takes the last box word for word; `synergy-1` also reads
+//! A grader is a name and a version: once a result is recorded under a name, what it accepts never changes, so a score
+//! names its grader, and scores of two graders are never compared. `boxed-1`, the default, takes the last box word for word; `synergy-1` also reads
 //! numbers, units, sets, polynomials and option letters. The other graders repeat the rules of other projects, so that
 //! a published number can be put beside one of ours; `golden/parity/graders.py` has those projects' own code judge the
 //! same texts.
@@ -42,8 +42,11 @@ mod scalar;
 pub mod style;
 mod synergy;
 mod token;
+mod unicode;
 mod unit;
 mod vlmevalkit;
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use strum::{EnumCount, EnumString, IntoStaticStr, VariantArray};
@@ -158,7 +161,8 @@ impl From<&str> for Benchmark {
 /// What a completion is judged against.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Target<'a> {
-    /// The answer key; for a question with options a letter or the text of an option.
+    /// The answer key; for a question with options a letter or the text of an option, for an open one of MMMU a
+    /// value or a Python list of right values.
     pub gold: &'a str,
     /// The texts of the options, A first; empty if the question has none.
     pub choices: &'a [String],
@@ -168,6 +172,22 @@ pub struct Target<'a> {
     pub benchmark: Benchmark,
 }
 
+impl Target<'_> {
+    /// Returns the values of which each is right.
+    ///
+    /// An open question of MMMU may list several, `['24/7', '3.429']`; what a list of any other benchmark says is that
+    /// list. To a peer the key is what its own rules make of it.
+    pub fn keys(&self) -> Vec<Cow<'_, str>> {
+        if self.benchmark == Benchmark::Mmmu
+            && self.choices.is_empty()
+            && let Some(keys) = python::texts(self.gold).filter(|keys| !keys.is_empty())
+        {
+            return keys.into_iter().map(Cow::Owned).collect();
+        }
+        vec![Cow::Borrowed(self.gold)]
+    }
+}
+
 /// Judges `response` by the rules of `grader`.
 ///
 /// `finished` is false when generation stopped at the length cap; such a response is truncated, whatever it says.
@@ -175,7 +195,7 @@ pub fn grade(grader: Grader, target: &Target<'_>, response: &str, finished: bool
     let (whole, response) = (response, tail(response, RESPONSE_BYTES_MAX));
     let mut judgement = match grader {
         // Takes linear time, so that it can read the whole.
-        Grader::Boxed1 => answer::judge(whole, target.gold),
+        Grader::Boxed1 => answer::judge(whole, &target.keys()),
         Grader::Synergy1 => synergy::judge(target, response),
         Grader::MathRuler => mathruler::judge(target, response),
         Grader::MathVerify => math_verify::judge(target, response),

@@ -17,7 +17,7 @@ use crate::expression::Expression;
 use crate::hendrycks;
 use crate::python;
 use crate::scalar::Scalar;
-use crate::token::tokens;
+use crate::token::{Dialect, tokens};
 use crate::vlmevalkit::gold_letter;
 use crate::{Benchmark, Target};
 
@@ -496,9 +496,10 @@ fn value(text: &str) -> Option<f64> {
     if hendrycks::has_bare_fraction(text) || text.contains("{,}") {
         return None;
     }
-    match Expression::parse(text, &tokens(text)?)?.value()? {
+    let tokens = tokens(text, Dialect::Peers)?;
+    match Expression::parse(text, &tokens, Dialect::Peers)?.value()? {
         value @ Scalar::Exact(..) => Some(value.to_f64()),
-        Scalar::Float(_) => None,
+        Scalar::Wide(..) | Scalar::Float(_) => None,
     }
 }
 

@@ -24,7 +24,7 @@ use crate::form::{Form, Quantity, as_sets, form, in_order, same_equation};
 use crate::hendrycks;
 use crate::python;
 use crate::scalar::Scalar;
-use crate::token::matching_brace;
+use crate::token::{Dialect, matching_brace};
 use crate::{Target, tail};
 
 /// Numbers are equal if they round to the same so many decimals; only where one is a decimal.
@@ -476,9 +476,11 @@ fn extract(found: &Match) -> Found {
             } else {
                 digits.to_owned()
             };
-            Found { form: form(&text), text: digits }
+            Found { form: form(&text, Dialect::Peers), text: digits }
         }
-        Match::Plain(text) => Found { form: form(text).filter(is_expression), text: text.clone() },
+        Match::Plain(text) => {
+            Found { form: form(text, Dialect::Peers).filter(is_expression), text: text.clone() }
+        }
         Match::Boxed(segment) => {
             let text = normalize(&last_box(segment));
             Found { form: read(&text), text }
@@ -667,12 +669,12 @@ fn read(text: &str) -> Option<Form> {
     for degree in ["^{\\circ}", "^\\circ", "^{\\degree}", "\\degree", "°"] {
         letters = letters.replace(degree, "");
     }
-    form(&letters).filter(|form| !has_words(form, 0))
+    form(&letters, Dialect::Peers).filter(|form| !has_words(form, 0))
 }
 
 fn has_words(form: &Form, depth: usize) -> bool {
     match form {
-        Form::Words(_) => true,
+        Form::Words(_) | Form::Matrix(_) => true,
         Form::List { items, .. } | Form::Inequality { items, .. } | Form::Union(items) => {
             depth > 8 || items.iter().any(|item| has_words(item, depth + 1))
         }

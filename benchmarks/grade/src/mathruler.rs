@@ -22,7 +22,7 @@ use crate::answer::Judgement;
 use crate::expression::Expression;
 use crate::hendrycks;
 use crate::python;
-use crate::token::{matching_brace, tokens};
+use crate::token::{Dialect, matching_brace, tokens};
 
 const BOXED: &str = "\\boxed{";
 /// More letters than this, and nothing is evaluated.
@@ -358,7 +358,7 @@ fn same_value(gold: &str, answer: &str) -> bool {
         if text.contains(',') {
             return None;
         }
-        Expression::parse(text, &tokens(text)?)
+        Expression::parse(text, &tokens(text, Dialect::Peers)?, Dialect::Peers)
     };
     match (parse(gold), parse(answer)) {
         (Some(gold), Some(answer)) => gold.same(&answer),

@@ -68,6 +68,65 @@ pub(super) fn str_of_float(value: f64) -> String {
     format!("{value:?}")
 }
 
+/// Returns the items of the list of texts or numbers that `repr` writes as `text`; `None` if it is anything else.
+pub(super) fn texts(text: &str) -> Option<Vec<String>> {
+    let mut rest = text.trim().strip_prefix('[')?.strip_suffix(']')?.trim();
+    let mut texts = Vec::new();
+    while !rest.is_empty() {
+        let (item, after) = match rest.chars().next()? {
+            quote @ ('\'' | '"') => quoted(&rest[1..], quote)?,
+            _ => {
+                let end = rest.find(',').unwrap_or(rest.len());
+                float(&rest[..end])?;
+                (rest[..end].trim().to_owned(), &rest[end..])
+            }
+        };
+        texts.push(item);
+        let after = after.trim_start();
+        rest = match after.strip_prefix(',') {
+            Some(after) => after.trim_start(),
+            None if after.is_empty() => after,
+            None => return None,
+        };
+    }
+    Some(texts)
+}
+
+/// Returns a text up to its closing quote, and what follows.
+fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
+    let mut found = String::new();
+    let mut symbols = text.char_indices();
+    while let Some((at, symbol)) = symbols.next() {
+        if symbol == quote {
+            return Some((found, &text[at + quote.len_utf8()..]));
+        }
+        if symbol != '\\' {
+            found.push(symbol);
+            continue;
+        }
+        let (_, escaped) = symbols.next()?;
+        match escaped {
+            '\\' | '\'' | '"' => found.push(escaped),
+            'n' => found.push('\n'),
+            't' => found.push('\t'),
+            'r' => found.push('\r'),
+            'x' | 'u' | 'U' => {
+                let length = match escaped {
+                    'x' => 2,
+                    'u' => 4,
+                    _ => 8,
+                };
+                let digits: String =
+                    symbols.by_ref().take(length).map(|(_, digit)| digit).collect();
+                found.push(char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?);
+            }
+            // Python keeps what it does not know.
+            other => found.extend(['\\', other]),
+        }
+    }
+    None
+}
+
 /// Replaces the texts on the left by the text on the right, one after another.
 pub(super) fn replace_each(text: &str, table: &[(&[&str], &str)]) -> String {
     let mut text = text.to_owned();
@@ -88,6 +147,30 @@ pub(super) fn strip_each<'a>(text: &'a str, symbols: &[char]) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_are_read_as_repr_writes_them() {
+        let read = |text| texts(text).map(|texts| texts.join("|"));
+        for (text, expected) in [
+            ("['24/7', '3.429']", Some("24/7|3.429")),
+            (
+                r#"["it's", 'a "b"', '\\frac', '\u00e9\x41', '\frac']"#,
+                Some("it's|a \"b\"|\\frac|éA|\\frac"),
+            ),
+            (" [ 2007, -1.5, 'x', ] ", Some("2007|-1.5|x")),
+            ("[]", Some("")),
+            ("['a' 'b']", None),
+            ("['a", None),
+            ("['a'", None),
+            ("[a]", None),
+            ("[0, 1)", None),
+            ("(1, 2)", None),
+            ("'a'", None),
+            ("['a', ['b']]", None),
+        ] {
+            assert_eq!(read(text).as_deref(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn numbers_are_read_and_written_as_python_does() {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use serde::Deserialize;
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::answer::Outcome;
 use crate::{Benchmark, Grader, Target, grade};
@@ -16,7 +17,7 @@ use crate::{Benchmark, Grader, Target, grade};
 mod pieces;
 
 /// At least so many cases are written down.
-const CASES_MIN: usize = 400;
+const CASES_MIN: usize = 850;
 /// Each emulation agrees with its peer on at least this share of the rows.
 const AGREEMENT_MIN: f64 = 0.99;
 
@@ -27,6 +28,7 @@ struct Case {
     response: String,
     choices: Option<Vec<String>>,
     precision: Option<u32>,
+    benchmark: Option<String>,
     verdict: Outcome,
     why: String,
     finished: Option<bool>,
@@ -61,7 +63,8 @@ fn every_case_gets_the_verdict_that_is_written_beside_it() {
     for case in &cases {
         let choices = case.choices.clone().unwrap_or_default();
         let (gold, precision) = (case.gold.as_str(), case.precision);
-        let target = Target { gold, choices: &choices, precision, ..Target::default() };
+        let benchmark = Benchmark::from(case.benchmark.as_deref().unwrap_or_default());
+        let target = Target { gold, choices: &choices, precision, benchmark };
         let found = grade(Grader::Synergy1, &target, &case.response, case.finished.unwrap_or(true));
         if found.outcome != case.verdict {
             failed.push(format!(
@@ -157,10 +160,74 @@ proptest! {
     }
 }
 
+/// An answer that is a number, a list, a unit, a date, a matrix or words.
+fn answers() -> impl Strategy<Value = String> {
+    let number = prop_oneof![
+        "-?[0-9]{1,3}",
+        "[0-9]{18,45}",
+        "[0-9]\\.[0-9]{1,6}",
+        "[0-9]{1,2}/[1-9]",
+        "[0-9]{1,2}%",
+        "[0-9]-[0-9]",
+        "[0-9]!",
+        Just("1.\\overline{3}".to_owned()),
+        Just("0.5\\%".to_owned()),
+        Just("x²".to_owned()),
+        Just("x^{2}".to_owned()),
+        Just("\\frac{n!}{2}".to_owned()),
+        Just("\\sqrt[3]{x}".to_owned()),
+        Just("x>1".to_owned()),
+        Just("red".to_owned()),
+    ];
+    let unit =
+        prop::sample::select(vec!["", "", "", " cm", "厘米", "%", "^\\circ", "℃", "元", " apples"]);
+    let quantity = (number, unit).prop_map(|(number, unit)| number + unit);
+    let joined = prop::sample::select(vec![
+        ", ", " and ", " or ", "，", "或", " \\cup ", "=", " & ", " \\\\ ",
+    ]);
+    let bracket = prop::sample::select(vec![
+        ("", ""),
+        ("", ""),
+        ("(", ")"),
+        ("[", ")"),
+        ("\\{", "\\}"),
+        ("{", "}"),
+        ("\\text{", "}"),
+        ("\\begin{pmatrix}", "\\end{pmatrix}"),
+    ]);
+    let list = (prop::collection::vec(quantity, 1..4), joined, bracket);
+    list.prop_map(|(items, joined, (open, close))| format!("{open}{}{close}", items.join(joined)))
+}
+
+/// The verdict on a box that holds an answer.
+fn verdict(gold: &str, answer: &str) -> Outcome {
+    let target = Target { gold, ..Target::default() };
+    grade(Grader::Synergy1, &target, &format!("\\boxed{{{answer}}}"), true).outcome
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn equality_goes_both_ways(a in answers(), b in answers()) {
+        prop_assert_eq!(verdict(&a, &b), verdict(&b, &a));
+        prop_assert_eq!(verdict(&a, &a), Outcome::Correct);
+    }
+
+    #[test]
+    fn no_normal_form_changes_a_verdict(gold in "[a-z0-9é가-힣Ａ-Ｚ０-９（），：％㎝㎏℃]{1,12}") {
+        let forms: [String; 4] =
+            [gold.nfc().collect(), gold.nfd().collect(), gold.nfkc().collect(), gold.nfkd().collect()];
+        for form in &forms {
+            prop_assert_eq!(verdict(&gold, form), verdict(&gold, &gold));
+        }
+    }
+}
+
 #[test]
 fn deep_and_long_texts_take_little_time() {
     let choices = ["1", "2"].map(str::to_owned);
-    let pieces = "\\boxed{~(~{~\\frac{~\\sqrt{~-~$~answer is ~answer~1,~|~[ ~A ~\\text{~\\boxed{1} or ~1 + ~=~so ~\n~\\pm ~^";
+    let pieces = "\\boxed{~(~{~\\frac{~\\sqrt{~-~$~answer is ~answer~1,~|~[ ~A ~\\text{~\\boxed{1} or ~1 + ~=~so ~\n~\\pm ~^~选~答案~（~5.1~\\text{(~{{~0.12..~\\begin{matrix} ~\\\\ ~!";
     for piece in pieces.split('~') {
         let text = piece.repeat(20_000 / piece.len());
         for choices in [&choices[..], &[]] {

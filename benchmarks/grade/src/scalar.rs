@@ -1,6 +1,7 @@
 //! A number that is exact as long as that is cheap, and a double afterwards.
 //!
-//! This module does not know text. Never panics: what overflows becomes a double, what is undefined becomes NaN.
+//! This module does not know text. Never panics: a fraction that overflows 128 bits keeps its double and its residue,
+//! what is no fraction becomes a double, what is undefined becomes NaN.
 
 /// Two doubles are the same number if they differ by less than this share of the larger one.
 ///
@@ -17,10 +18,26 @@ const EXPONENT_MAX: i128 = 126;
 /// The largest factorial that 128 bits hold, and the largest that a double holds.
 const FACTORIAL_MAX: (i128, i128) = (33, 170);
 
-/// A fraction in lowest terms with a positive denominator, or a double.
+/// Wide fractions are told apart by their residue modulo this prime, 2^61 - 1.
+///
+/// Two of them with equal doubles that are not equal share a residue with a chance of 2^-61.
+const PRIME: u128 = (1 << 61) - 1;
+
+/// The most digits of a number: as many as the largest double has.
+const DIGITS_MAX: usize = 308;
+
+/// The largest of the two numbers of a binomial coefficient, the smaller one being at most `n / 2`.
+const BINOMIAL_MAX: (i128, i128) = (1_000_000, 300);
+
+/// The largest number with a double factorial in a double.
+const DOUBLE_FACTORIAL_MAX: i128 = 300;
+
+/// A fraction in lowest terms with a positive denominator; a fraction that 128 bits do not hold, as a double and its
+/// residue; or a double.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Scalar {
     Exact(i128, i128),
+    Wide(f64, u64),
     Float(f64),
 }
 
@@ -48,13 +65,59 @@ impl Scalar {
 
     /// Makes a number of a result of doubles: an infinite one has overflowed and is not a number.
     fn float(value: f64) -> Scalar {
-        if value.is_finite() { Scalar::Float(value) } else { Scalar::NAN }
+        Scalar::wide(value, None)
+    }
+
+    /// As [`Scalar::float`] of a fraction whose residue is known.
+    fn wide(value: f64, residue: Option<u64>) -> Scalar {
+        match residue {
+            _ if !value.is_finite() => Scalar::NAN,
+            Some(residue) => Scalar::Wide(value, residue),
+            None => Scalar::Float(value),
+        }
+    }
+
+    /// Returns the whole number that is written with these digits; NaN if there are more than a double holds.
+    pub(super) fn of_digits(digits: &[u8]) -> Scalar {
+        let digits = &digits[digits.iter().take_while(|digit| **digit == b'0').count()..];
+        if digits.len() > DIGITS_MAX {
+            return Scalar::NAN;
+        }
+        let value = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse().ok();
+        if let Some(value) = value(digits) {
+            return Scalar::integer(value);
+        }
+        digits.iter().fold(Scalar::integer(0), |number, digit| {
+            let digit = Scalar::integer(i128::from(digit.wrapping_sub(b'0')));
+            number.multiply(Scalar::integer(10)).add(digit)
+        })
+    }
+
+    /// Returns the residue of a fraction; none of what is no fraction or has the prime below its line.
+    fn residue(self) -> Option<u64> {
+        match self {
+            Scalar::Exact(numerator, denominator) => {
+                let of = |value: i128| value.rem_euclid(PRIME as i128) as u64;
+                Some(times(of(numerator), inverse(of(denominator))?))
+            }
+            Scalar::Wide(_, residue) => Some(residue),
+            Scalar::Float(_) => None,
+        }
+    }
+
+    /// Returns both residues; none if one is no fraction.
+    fn residues(self, other: Scalar) -> Option<(u64, u64)> {
+        let is_double = |value| matches!(value, Scalar::Float(_));
+        if is_double(self) || is_double(other) {
+            return None;
+        }
+        self.residue().zip(other.residue())
     }
 
     pub(super) fn to_f64(self) -> f64 {
         match self {
             Scalar::Exact(numerator, denominator) => numerator as f64 / denominator as f64,
-            Scalar::Float(value) => value,
+            Scalar::Wide(value, _) | Scalar::Float(value) => value,
         }
     }
 
@@ -75,6 +138,7 @@ impl Scalar {
             Scalar::Exact(numerator, denominator) => numerator
                 .checked_neg()
                 .map_or(Scalar::NAN, |numerator| Scalar::Exact(numerator, denominator)),
+            Scalar::Wide(value, residue) => Scalar::Wide(-value, minus(residue)),
             // An infinite endpoint stays one.
             Scalar::Float(value) => Scalar::Float(-value),
         }
@@ -90,7 +154,9 @@ impl Scalar {
                 return sum;
             }
         }
-        Scalar::float(self.to_f64() + other.to_f64())
+        let sum = |(a, b)| ((u128::from(a) + u128::from(b)) % PRIME) as u64;
+        let residue = self.residues(other).map(sum);
+        Scalar::wide(self.to_f64() + other.to_f64(), residue)
     }
 
     pub(super) fn multiply(self, other: Scalar) -> Scalar {
@@ -99,7 +165,8 @@ impl Scalar {
         {
             return Scalar::fraction(numerator, denominator);
         }
-        Scalar::float(self.to_f64() * other.to_f64())
+        let residue = self.residues(other).map(|(a, b)| times(a, b));
+        Scalar::wide(self.to_f64() * other.to_f64(), residue)
     }
 
     pub(super) fn divide(self, other: Scalar) -> Scalar {
@@ -107,6 +174,10 @@ impl Scalar {
             Scalar::Exact(0, _) => Scalar::NAN,
             Scalar::Exact(numerator, denominator) => {
                 self.multiply(Scalar::fraction(denominator, numerator))
+            }
+            Scalar::Wide(value, residue) => {
+                let quotient = self.residue().zip(inverse(residue)).map(|(a, b)| times(a, b));
+                Scalar::wide(self.to_f64() / value, quotient)
             }
             Scalar::Float(value) => Scalar::float(self.to_f64() / value),
         }
@@ -134,7 +205,24 @@ impl Scalar {
         {
             return root.power(Scalar::integer(numerator));
         }
-        Scalar::float(self.to_f64().powf(exponent.to_f64()))
+        let residue = exponent.as_integer().zip(self.residue()).and_then(|(times, base)| {
+            let raised = raise(base, times.unsigned_abs());
+            if times < 0 { inverse(raised) } else { Some(raised) }
+        });
+        Scalar::wide(self.to_f64().powf(exponent.to_f64()), residue)
+    }
+
+    /// As [`Scalar::power`], but where the exponent's denominator is odd a negative number has a power, as its root has.
+    pub(super) fn real_power(self, exponent: Scalar) -> Scalar {
+        match exponent {
+            Scalar::Exact(numerator, denominator)
+                if denominator % 2 != 0 && denominator > 1 && self.to_f64() < 0.0 =>
+            {
+                let size = self.negate().power(exponent);
+                if numerator % 2 == 0 { size } else { size.negate() }
+            }
+            _ => self.power(exponent),
+        }
     }
 
     /// Returns the root of a given degree; of a negative number only if the degree is odd.
@@ -170,14 +258,50 @@ impl Scalar {
         Some(Scalar::fraction(sign * whole_root(numerator * sign)?, whole_root(denominator)?))
     }
 
+    /// Returns the factorial: of what is not whole the gamma function of one more.
     pub(super) fn factorial(self) -> Scalar {
+        match self {
+            Scalar::Exact(n, 1) if (0..=FACTORIAL_MAX.0).contains(&n) => {
+                Scalar::integer((1..=n).product())
+            }
+            Scalar::Exact(n, 1) if (0..=FACTORIAL_MAX.1).contains(&n) => (FACTORIAL_MAX.0 + 1..=n)
+                .fold(Scalar::integer(FACTORIAL_MAX.0).factorial(), |product, factor| {
+                    product.multiply(Scalar::integer(factor))
+                }),
+            Scalar::Exact(_, 1) => Scalar::NAN,
+            value => value.map(|value| libm::tgamma(value + 1.0)),
+        }
+    }
+
+    /// Returns the product of every second whole number down from this one; NaN of what is not whole.
+    pub(super) fn double_factorial(self) -> Scalar {
         match self.as_integer() {
-            Some(n) if (0..=FACTORIAL_MAX.0).contains(&n) => Scalar::integer((1..=n).product()),
-            Some(n) if (0..=FACTORIAL_MAX.1).contains(&n) => {
-                Scalar::float((1..=n).map(|factor| factor as f64).product())
+            Some(n) if (0..=DOUBLE_FACTORIAL_MAX).contains(&n) => {
+                (1..=n).rev().step_by(2).fold(Scalar::integer(1), |product, factor| {
+                    product.multiply(Scalar::integer(factor))
+                })
             }
             _ => Scalar::NAN,
         }
+    }
+
+    /// Returns how many subsets of `chosen` elements so many elements have; of what is not whole, by factorials.
+    pub(super) fn choose(self, chosen: Scalar) -> Scalar {
+        if let (Some(n), Some(k)) = (self.as_integer(), chosen.as_integer()) {
+            if n < 0 || k < 0 || n > BINOMIAL_MAX.0 {
+                return Scalar::NAN;
+            }
+            let k = k.min(n - k);
+            if k > BINOMIAL_MAX.1 {
+                return Scalar::NAN;
+            }
+            return (1..=k).fold(Scalar::integer(i128::from(k >= 0)), |product, factor| {
+                let next = Scalar::integer(n - k + factor);
+                product.multiply(next).divide(Scalar::integer(factor))
+            });
+        }
+        let rest = self.add(chosen.negate());
+        self.factorial().divide(chosen.factorial()).divide(rest.factorial())
     }
 
     pub(super) fn absolute(self) -> Scalar {
@@ -195,7 +319,8 @@ impl Scalar {
         if let (Scalar::Exact(a, b), Scalar::Exact(c, d)) = (self, other) {
             return a == c && b == d;
         }
-        same_doubles(self.to_f64(), other.to_f64())
+        self.residues(other).is_none_or(|(a, b)| a == b)
+            && same_doubles(self.to_f64(), other.to_f64())
     }
 
     /// Returns whether both are the same number once both are rounded to so many decimals.
@@ -214,6 +339,35 @@ pub(super) fn same_doubles(a: f64, b: f64) -> bool {
     }
     let difference = (a - b).abs();
     difference <= RELATIVE_TOLERANCE * a.abs().max(b.abs()) || difference <= ABSOLUTE_TOLERANCE
+}
+
+fn times(a: u64, b: u64) -> u64 {
+    (u128::from(a) * u128::from(b) % PRIME) as u64
+}
+
+fn minus(residue: u64) -> u64 {
+    ((PRIME - u128::from(residue)) % PRIME) as u64
+}
+
+fn raise(base: u64, mut exponent: u128) -> u64 {
+    let (mut base, mut power) = (base, 1);
+    while exponent > 0 {
+        if exponent % 2 == 1 {
+            power = times(power, base);
+        }
+        base = times(base, base);
+        exponent /= 2;
+    }
+    power
+}
+
+/// Returns the residue that times this one is 1, by Fermat's little theorem; none of 0.
+fn inverse(residue: u64) -> Option<u64> {
+    match residue {
+        0 => None,
+        1 => Some(1),
+        _ => Some(raise(residue, PRIME - 2)),
+    }
 }
 
 fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
@@ -248,6 +402,42 @@ mod tests {
     }
 
     #[test]
+    fn numbers_beyond_128_bits_keep_their_digits() {
+        let whole = |digits: &str| Scalar::of_digits(digits.as_bytes());
+        let power = Scalar::integer(2).power(Scalar::integer(130));
+        assert!(matches!(power, Scalar::Wide(..)));
+        // Python: 2**130.
+        assert!(power.same(whole("1361129467683753853853498429727072845824")));
+        assert!(!power.same(whole("1361129467683753853853498429727072845825")));
+        assert!(power.negate().negate().same(power) && !power.negate().same(power));
+        assert!(power.divide(power).same(Scalar::integer(1)));
+        assert!(power.power(Scalar::integer(-1)).multiply(power).same(Scalar::integer(1)));
+        let fifty = Scalar::integer(50).factorial();
+        // Python: math.factorial(50), math.comb(200, 100).
+        let digits = "30414093201713378043612608166064768844377641568960512000000000000";
+        assert!(fifty.same(whole(digits)) && !fifty.same(fifty.add(Scalar::integer(1))));
+        let half = Scalar::integer(200).choose(Scalar::integer(100));
+        let digits = "90548514656103281165404177077484163874504589675413336841320";
+        assert!(half.same(whole(digits)));
+        assert!(whole(&"9".repeat(400)).is_nan());
+    }
+
+    #[test]
+    fn factorials_and_roots_have_their_values() {
+        let int = Scalar::integer;
+        assert!(int(7).double_factorial().same(int(105)) && int(0).double_factorial().same(int(1)));
+        assert!(int(5).choose(int(2)).same(int(10)) && int(5).choose(int(7)).same(int(0)));
+        assert!(int(0).choose(int(0)).same(int(1)));
+        // Γ(3/2) = √π / 2.
+        let half = std::f64::consts::PI.sqrt() / 2.0;
+        assert!(Scalar::fraction(1, 2).factorial().same(Scalar::Float(half)));
+        let (two_thirds, third) = (Scalar::fraction(2, 3), Scalar::fraction(1, 3));
+        assert!(Scalar::Float(-8.0).real_power(two_thirds).same(int(4)));
+        assert!(Scalar::Float(-8.0).real_power(third).same(int(-2)));
+        assert!(Scalar::Float(-8.0).real_power(Scalar::fraction(1, 2)).is_nan());
+    }
+
+    #[test]
     fn what_is_undefined_or_overflows_equals_nothing() {
         let zero = Scalar::integer(0);
         for nan in [
@@ -273,9 +463,22 @@ mod tests {
         fn arithmetic_never_panics(a: i128, b: i128, c: i128, d: i128, e in -300i128..300) {
             let (x, y) = (Scalar::fraction(a, b), Scalar::fraction(c, d));
             for value in [x.add(y), x.multiply(y), x.divide(y), x.power(y), x.negate(),
-                x.power(Scalar::integer(e)), x.root(Scalar::integer(e)), x.factorial(), x.root(y)]
+                x.power(Scalar::integer(e)), x.root(Scalar::integer(e)), x.factorial(), x.root(y),
+                x.real_power(y), x.double_factorial(), x.choose(y), Scalar::integer(e).choose(x)]
             {
                 value.absolute().same_at(x, 3);
+                prop_assert_eq!(value.same(x), x.same(value));
+            }
+        }
+
+        #[test]
+        fn wide_numbers_follow_the_laws(a: i64, b: i64, c: i64) {
+            let wide = |a: i64| Scalar::integer(i128::from(a)).power(Scalar::integer(3));
+            let (x, y, z) = (wide(a), wide(b), wide(c));
+            prop_assert!(x.add(y).same(y.add(x)));
+            prop_assert!(x.multiply(y).multiply(z).same(x.multiply(y.multiply(z))));
+            if a != 0 {
+                prop_assert!(y.multiply(x).divide(x).same(y));
             }
         }
     }

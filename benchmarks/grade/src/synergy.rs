@@ -2,24 +2,37 @@
 //!
 //! This module does not know benchmarks: what differs between them is in the target. `extract.rs` has the rules of
 //! where, `choice.rs` those of options, `form.rs` those of equality; what all of them accept and refuse
-//! is listed, case by case, in `conformance/`.
+//! is listed, case by case, in `conformance/`. All of them read the one spelling that `unicode.rs` makes of texts.
+//!
+//! Decisions:
+//! - A key that lists right values accepts each; an answer that lists several of them is no answer.
+
+use std::borrow::Cow;
 
 use crate::Target;
 use crate::answer::Judgement;
 use crate::choice::{Options, strip};
 use crate::extract::{Extracted, extract};
 use crate::form::equivalent;
-
-/// Words that may follow a letter in a sentence although the letter is "A" or "I".
-const AFTER_LETTER: [&str; 8] = ["because", "since", "as", "which", "is", "for", "with", "and"];
+use crate::unicode::plain;
 
 /// Returns the judgement of a completion that ended by itself.
 pub(super) fn judge(target: &Target<'_>, response: &str) -> Judgement {
-    let options = Options::new(target.gold, target.choices);
-    match extract(response, options.as_ref()) {
+    let spelled: Vec<String>;
+    let choices = if target.choices.iter().all(|choice| choice.is_ascii()) {
+        target.choices
+    } else {
+        spelled = target.choices.iter().map(|choice| plain(choice).into_owned()).collect();
+        &spelled
+    };
+    let keys = target.keys();
+    let keys: Vec<Cow<'_, str>> = keys.iter().map(|key| plain(key)).collect();
+    let options = Options::new(keys.first().map_or("", |key| key), choices);
+    match extract(&plain(response), options.as_ref()) {
         None => Judgement::unparsed(),
         Some(extracted) => {
-            let right = is_right(target, options.as_ref(), &extracted);
+            let of = |gold| Target { gold, choices, ..*target };
+            let right = keys.iter().any(|key| is_right(&of(key), options.as_ref(), &extracted));
             let text = match extracted {
                 Extracted::Marked(text) | Extracted::Said(text) => text,
                 Extracted::Option(index) => letter_of(index).to_string(),
@@ -52,9 +65,7 @@ fn is_right(target: &Target<'_>, options: Option<&Options<'_>>, extracted: &Extr
     let named = match extracted {
         Extracted::Option(index) => Some(*index),
         Extracted::Marked(text) => options.find(text),
-        Extracted::Said(text) => {
-            said_option(text, options).or_else(|| said_option(last_clause(text), options))
-        }
+        Extracted::Said(text) => options.said(text).or_else(|| options.said(last_clause(text))),
     };
     match (named, extracted) {
         (Some(named), _) => named == gold,
@@ -67,68 +78,7 @@ fn is_right(target: &Target<'_>, options: Option<&Options<'_>>, extracted: &Extr
 
 /// Returns what follows the last "is" or "equals" of a sentence, or all of it.
 fn last_clause(text: &str) -> &str {
-    let after = [" is ", " equals ", " are ", " be ", ": "];
+    let after = [" is ", " equals ", " are ", " be ", ": ", "是", "为", "等于"];
     let cut = after.iter().filter_map(|word| Some(text.rfind(word)? + word.len())).max();
     text[cut.unwrap_or(0)..].trim()
-}
-
-/// Returns the option that a sentence names: at its start, in its only brackets, or by its text.
-fn said_option(text: &str, options: &Options<'_>) -> Option<usize> {
-    if let Some(index) = options.find(text) {
-        return Some(index);
-    }
-    let text = strip(text);
-    let lower = text.to_ascii_lowercase();
-    let text = ["option ", "choice "]
-        .iter()
-        .find_map(|name| lower.starts_with(name).then(|| strip(&text[name.len()..])))
-        .unwrap_or(text);
-    if let Some(index) = leading(text, options) {
-        return Some(index);
-    }
-    let denies = lower
-        .split(|c: char| !c.is_alphanumeric())
-        .any(|word| matches!(word, "not" | "neither" | "nor" | "cannot" | "or" | "either"));
-    if denies {
-        return None;
-    }
-    let mut bracketed = None;
-    for window in text.as_bytes().windows(3) {
-        if let [b'(' | b'[', letter, b')' | b']'] = window
-            && let Some(index) = options.of_letter(*letter)
-        {
-            if bracketed.is_some_and(|other| other != index) {
-                return None;
-            }
-            bracketed = Some(index);
-        }
-    }
-    bracketed.or_else(|| options.contained(text))
-}
-
-/// Returns the option whose letter a sentence starts with.
-fn leading(text: &str, options: &Options<'_>) -> Option<usize> {
-    let text = text.trim_start_matches(['(', '[', '*', '$']);
-    let (first, rest) = text.as_bytes().split_first()?;
-    let index = options.of_letter(*first)?;
-    let rest_text = &text[1..];
-    let marked = rest_text.trim_start_matches([')', ']', '*', '$', '.', ':']);
-    if marked.len() < rest_text.len() && !marked.starts_with(|c: char| c.is_alphanumeric()) {
-        let next = marked.trim_start_matches([' ', ',']);
-        let goes_on = ["or ", "and ", "(", "/"].iter().any(|word| next.starts_with(word));
-        return (!goes_on).then_some(index);
-    }
-    if rest.first().is_some_and(|byte| !matches!(byte, b' ' | b',' | b';')) {
-        return None;
-    }
-    let next = rest_text.trim_start_matches([' ', ',', ';']);
-    let word = next.split(|c: char| !c.is_alphanumeric()).next().unwrap_or("");
-    let ambiguous = matches!(first, b'A' | b'I') && rest.first() == Some(&b' ');
-    if ambiguous && !AFTER_LETTER.contains(&word) {
-        return None;
-    }
-    // `B or C`, `B, C` and `B and C` name two.
-    let another = word.len() == 1 && options.of_letter(word.as_bytes()[0]).is_some();
-    let joins = matches!(word, "or" | "and");
-    (!another && !joins).then_some(index)
 }

@@ -2,6 +2,8 @@
 //!
 //! This module does not know grammar: it names what is there and drops what only changes the looks.
 //! Takes linear time and gives up on text that is too long for an answer.
+//!
+//! Our grader reads more than the engines of the peers, whose emulations must err where they err: [`Dialect`].
 
 use strum::EnumString;
 
@@ -12,10 +14,51 @@ use crate::scalar::Scalar;
 const TOKENS_MAX: usize = 192;
 
 /// Where an answer is text, it may be longer, but not longer than this.
-const BYTES_MAX: usize = 2048;
+pub(super) const BYTES_MAX: usize = 2048;
 
 /// Digits of a number beyond this are more than 128 bits hold.
 const DIGITS_MAX: usize = 36;
+
+/// Longer parts of a repeating decimal than this are no value.
+const REPETEND_MAX: usize = 18;
+
+/// So many digits must show a repetition that only dots continue: `0.333...`.
+const SHOWN_MIN: usize = 3;
+
+/// LaTeX commands that only change how the text in their braces looks.
+pub(super) const WRAPPERS: [&str; 22] = [
+    "text",
+    "mathrm",
+    "textbf",
+    "mathbf",
+    "textit",
+    "mathit",
+    "mbox",
+    "textrm",
+    "operatorname",
+    "textnormal",
+    "boldsymbol",
+    "mathsf",
+    "texttt",
+    "emph",
+    "mathbb",
+    "bm",
+    "boxed",
+    "fbox",
+    "hbox",
+    "textsf",
+    "mathcal",
+    "bold",
+];
+
+/// Whose reading of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// What the engines of the peers read.
+    Peers,
+    /// What our grader reads: also matrices, repeating decimals, numbers of any size, Chinese.
+    Own,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString)]
 #[strum(serialize_all = "lowercase")]
@@ -73,12 +116,17 @@ pub(super) enum Kind {
     Power,
     Subscript,
     Factorial,
+    DoubleFactorial,
+    Binomial,
     Percent,
     Degree,
     Bar,
-    /// `(`, `[`, `{` and for `\{` an `s`.
+    /// `(`, `[`, `{`, for `\{` an `s`, for the start of a matrix an `m`.
     Open(u8),
     Close(u8),
+    /// What separates the cells and the lines of a matrix.
+    Cell,
+    Line,
     Comma,
     Semicolon,
     Colon,
@@ -100,7 +148,7 @@ pub(super) struct Token {
 }
 
 /// Returns the tokens of `text`; `None` if there are too many, or none at all.
-pub(super) fn tokens(text: &str) -> Option<Vec<Token>> {
+pub(super) fn tokens(text: &str, dialect: Dialect) -> Option<Vec<Token>> {
     if text.len() > BYTES_MAX {
         return None;
     }
@@ -108,7 +156,9 @@ pub(super) fn tokens(text: &str) -> Option<Vec<Token>> {
         text,
         at: 0,
         spaced: false,
+        own: dialect == Dialect::Own,
         depth: 0,
+        matrices: 0,
         text_ends: Vec::new(),
         found: Vec::with_capacity(16),
     };
@@ -125,8 +175,11 @@ struct Lexer<'a> {
     text: &'a str,
     at: usize,
     spaced: bool,
+    own: bool,
     /// How many brackets are open; within them a comma separates.
     depth: usize,
+    /// How many matrices are open.
+    matrices: usize,
     /// Where the `\text{…}` that are open end.
     text_ends: Vec<usize>,
     found: Vec<Token>,
@@ -186,7 +239,14 @@ impl Lexer<'_> {
             b'!' if self.byte(self.at + 1) == b'=' => {
                 self.push(Kind::Relation(Relation::NotEqual), 2);
             }
+            b'!' if self.own && self.byte(self.at + 1) == b'!' => {
+                self.push(Kind::DoubleFactorial, 2)
+            }
             b'!' => self.push(Kind::Factorial, 1),
+            b'&' if self.matrices > 0 => self.push(Kind::Cell, 1),
+            b'.' if self.own && self.text[self.at..].starts_with("...") => {
+                self.push(Kind::Other, 3)
+            }
             b'%' => self.push(Kind::Percent, 1),
             b'|' => self.push(Kind::Bar, 1),
             b'(' | b'[' | b'{' => self.open(byte, 1),
@@ -254,16 +314,10 @@ impl Lexer<'_> {
     }
 
     fn number(&mut self) {
-        let mut digits: u128 = 0;
-        let (mut count, mut decimals) = (0, 0u32);
+        let mut digits: Vec<u8> = Vec::new();
+        let mut decimals = 0u32;
         let mut plain = true;
         let mut at = self.at;
-        let mut eat = |byte: u8, count: &mut usize| {
-            *count += 1;
-            if *count <= DIGITS_MAX {
-                digits = digits * 10 + u128::from(byte - b'0');
-            }
-        };
         let start = at;
         if self.is_argument() {
             let value = Scalar::integer(i128::from(self.byte(at) - b'0'));
@@ -271,15 +325,13 @@ impl Lexer<'_> {
             return;
         }
         while self.byte(at).is_ascii_digit() {
-            eat(self.byte(at), &mut count);
+            digits.push(self.byte(at));
             at += 1;
         }
         // A first group of up to three digits may be followed by groups of three.
         if (1..=3).contains(&(at - start)) {
             while let Some(length) = self.separator(at) {
-                for place in at + length..at + length + 3 {
-                    eat(self.byte(place), &mut count);
-                }
+                digits.extend((at + length..at + length + 3).map(|place| self.byte(place)));
                 at += length + 3;
             }
         }
@@ -287,10 +339,17 @@ impl Lexer<'_> {
             plain = false;
             at += 1;
             while self.byte(at).is_ascii_digit() {
-                eat(self.byte(at), &mut count);
+                digits.push(self.byte(at));
                 decimals += 1;
                 at += 1;
             }
+        }
+        if self.own
+            && let Some((value, end)) = self.repeating(&digits, decimals as usize, at)
+        {
+            // As many decimals as anybody may write.
+            self.push(Kind::Number { value, decimals: u32::MAX, plain: false }, end - self.at);
+            return;
         }
         let mut exponent = 0i32;
         if matches!(self.byte(at), b'e' | b'E') {
@@ -309,10 +368,10 @@ impl Lexer<'_> {
                 exponent = 0;
             }
         }
-        let kind = if count > DIGITS_MAX {
+        let mantissa = Scalar::of_digits(&digits);
+        let kind = if mantissa.is_nan() || (digits.len() > DIGITS_MAX && !self.own) {
             Kind::Other
         } else {
-            let mantissa = i128::try_from(digits).map_or(Scalar::NAN, Scalar::integer);
             let power = i128::from(exponent) - i128::from(decimals);
             let scale = Scalar::integer(10).power(Scalar::integer(power.abs()));
             let value = if power < 0 { mantissa.divide(scale) } else { mantissa.multiply(scale) };
@@ -321,13 +380,43 @@ impl Lexer<'_> {
         self.push(kind, at - self.at);
     }
 
+    /// Returns the value of a decimal whose last digits repeat without end, and where it ends in the text.
+    ///
+    /// `digits` are those before `at`, of which the last `decimals` stand behind the point. Read are `0.1\overline{6}`,
+    /// `0.1\dot{6}`, `0.\dot{1}42\dot{8}`, `0.(6)` and, where the repetition shows, `0.1666...`.
+    fn repeating(&self, digits: &[u8], decimals: usize, at: usize) -> Option<(Scalar, usize)> {
+        let has_point = decimals > 0 || (self.byte(at) == b'.' && self.byte(at + 1) != b'.');
+        if !has_point || digits.is_empty() {
+            return None;
+        }
+        let place = if decimals > 0 { at } else { at + 1 };
+        let rest = &self.text[place..];
+        let (repetend, length) = match () {
+            () if rest.starts_with('(') && decimals == 0 => enclosed(rest, '(', ')')?,
+            () if rest.starts_with('\\') => over(rest).or_else(|| shown(rest, digits, decimals))?,
+            () => shown(rest, digits, decimals)?,
+        };
+        if repetend.is_empty() || repetend.len() > REPETEND_MAX || digits.len() > REPETEND_MAX {
+            return None;
+        }
+        // With I, D and R the digits before the point, behind it and repeated: (IDR - ID) / (10^|D| (10^|R| - 1)).
+        let whole = Scalar::of_digits(digits);
+        let all = Scalar::of_digits(&[digits, repetend.as_slice()].concat());
+        let ten = |power: usize| Scalar::integer(10).power(Scalar::integer(power as i128));
+        let nines = ten(repetend.len()).add(Scalar::integer(-1));
+        let value = all.add(whole.negate()).divide(ten(decimals).multiply(nines));
+        Some((value, place + length))
+    }
+
     /// Returns whether TeX takes the next digit alone, as one of the two arguments of `\\frac`.
     fn is_argument(&self) -> bool {
         let mut last = self.found.iter().rev().map(|token| token.kind);
         self.byte(self.at).is_ascii_digit()
             && match last.next() {
-                Some(Kind::Fraction) => true,
-                Some(Kind::Number { .. }) => matches!(last.next(), Some(Kind::Fraction)),
+                Some(Kind::Fraction | Kind::Binomial) => true,
+                Some(Kind::Number { .. }) => {
+                    matches!(last.next(), Some(Kind::Fraction | Kind::Binomial))
+                }
                 _ => false,
             }
     }
@@ -377,6 +466,7 @@ impl Lexer<'_> {
                 b'}' => self.close(b's', 2),
                 b'%' => self.push(Kind::Percent, 2),
                 b'$' => self.push(Kind::Currency, 2),
+                b'\\' if self.matrices > 0 => self.push(Kind::Line, 2),
                 b'|' => self.push(Kind::Bar, 2),
                 b'(' | b')' | b'[' | b']' | b',' | b';' | b':' | b'!' | b' ' | b'\\' | b'/'
                 | b'\n' | b'\t' => self.space(2),
@@ -388,15 +478,17 @@ impl Lexer<'_> {
         let name = &self.text[self.at + 1..self.at + 1 + length];
         let size = length + 1;
         match name {
-            "text" | "mathrm" | "textbf" | "mathbf" | "textit" | "mathit" | "mbox" | "textrm"
-            | "operatorname" | "textnormal" | "boldsymbol" | "mathsf" | "texttt" | "emph"
-            | "mathbb" | "bm" | "boxed" | "fbox" | "hbox" | "textsf" | "mathcal" | "bold" => {
+            _ if WRAPPERS.contains(&name) => {
                 self.at += size;
                 self.wrapped(matches!(
                     name,
                     "boldsymbol" | "boxed" | "bm" | "fbox" | "mathbf" | "bold"
                 ));
             }
+            "begin" | "end" if self.own && self.matrix(size, name == "begin") => {}
+            "binom" | "dbinom" | "tbinom" if self.own => self.push(Kind::Binomial, size),
+            "lor" | "vee" | "land" | "wedge" if self.own => self.push(Kind::Word, size),
+            "ldots" | "dots" | "cdots" | "dotsc" if self.own => self.push(Kind::Other, size),
             "left" | "right" => {
                 self.at += size;
                 if self.byte(self.at) == b'.' {
@@ -442,6 +534,33 @@ impl Lexer<'_> {
                 self.push(kind, size);
             }
         }
+    }
+
+    /// Reads `\begin{pmatrix}` and the like, and the columns that an `array` is given; false if it is something else.
+    fn matrix(&mut self, size: usize, opens: bool) -> bool {
+        let start = self.at + size;
+        let Some((name, rest)) =
+            self.text[start..].strip_prefix('{').and_then(|rest| rest.split_once('}'))
+        else {
+            return false;
+        };
+        if !matches!(name, "matrix" | "pmatrix" | "bmatrix" | "Bmatrix" | "smallmatrix" | "array") {
+            return false;
+        }
+        let mut size = size + name.len() + 2;
+        if opens {
+            if name == "array"
+                && let Some(columns) = rest.strip_prefix('{').and_then(matching_brace)
+            {
+                size += columns + 2;
+            }
+            self.matrices += 1;
+            self.open(b'm', size);
+        } else {
+            self.matrices = self.matrices.saturating_sub(1);
+            self.close(b'm', size);
+        }
+        true
     }
 
     /// Opens the braces after `\text` and the like; the content of `formula`s is no text.
@@ -502,14 +621,30 @@ impl Lexer<'_> {
             '⅔' => self.vulgar(2, 3, size),
             '¼' => self.vulgar(1, 4, size),
             '¾' => self.vulgar(3, 4, size),
+            '万' | '萬' if self.own && self.scales(10_000) => self.space(size),
+            '亿' | '億' if self.own && self.scales(100_000_000) => self.space(size),
             _ if symbol.is_alphabetic() => {
                 let rest = &self.text[self.at..];
-                let length = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
+                // A Chinese word ends where a Latin letter starts.
+                let ends = |c: char| !c.is_alphabetic() || (self.own && c.is_ascii());
+                let length = rest.find(ends).unwrap_or(rest.len());
                 let kind = if length == size { Kind::Letter } else { Kind::Word };
                 self.push(kind, length);
             }
             _ => self.push(Kind::Other, size),
         }
+    }
+
+    /// Multiplies the number just before, as `3万` is 30 000; false if there is none.
+    fn scales(&mut self, factor: i128) -> bool {
+        if let Some(Token { kind: Kind::Number { value, decimals, .. }, .. }) =
+            self.found.last_mut()
+        {
+            *value = value.multiply(Scalar::integer(factor));
+            *decimals = 0;
+            return true;
+        }
+        false
     }
 
     /// Pushes a power in one character: the `^` has no length.
@@ -545,6 +680,51 @@ pub(super) fn matching_brace(text: &str) -> Option<usize> {
         }
     }
     None
+}
+
+/// Returns the digits between two signs at the start of a text and the length of all that.
+fn enclosed(text: &str, open: char, close: char) -> Option<(Vec<u8>, usize)> {
+    let inner = text.strip_prefix(open)?;
+    let length = inner.bytes().take_while(u8::is_ascii_digit).count();
+    inner[length..].starts_with(close).then(|| (inner.as_bytes()[..length].to_vec(), length + 2))
+}
+
+/// Reads `\overline{6}`, `\bar{6}`, `\dot{6}` or `\dot{1}42\dot{8}` at the start of a text.
+fn over(text: &str) -> Option<(Vec<u8>, usize)> {
+    let marked = |text: &str, name: &str| {
+        let rest = text.strip_prefix(name)?;
+        let inner = rest.trim_start();
+        let (digits, length) = match inner.bytes().next()? {
+            b'{' => enclosed(inner, '{', '}')?,
+            digit @ b'0'..=b'9' => (vec![digit], 1),
+            _ => return None,
+        };
+        Some((digits, name.len() + rest.len() - inner.len() + length))
+    };
+    if let Some(found) = marked(text, "\\overline").or_else(|| marked(text, "\\bar")) {
+        return Some(found);
+    }
+    let (mut digits, start) = marked(text, "\\dot")?;
+    let between = text[start..].bytes().take_while(u8::is_ascii_digit).count();
+    if let Some((last, length)) = marked(&text[start + between..], "\\dot") {
+        digits.extend_from_slice(&text.as_bytes()[start..start + between]);
+        digits.extend(last);
+        return Some((digits, start + between + length));
+    }
+    Some((digits, start))
+}
+
+/// Reads dots after decimals that show what repeats.
+fn shown(text: &str, digits: &[u8], decimals: usize) -> Option<(Vec<u8>, usize)> {
+    let dots =
+        ["...", "\\ldots", "\\dots", "\\cdots"].iter().find(|dots| text.starts_with(**dots))?;
+    let decimals = digits.get(digits.len().checked_sub(decimals)?..)?;
+    let period = (1..=decimals.len() / 2).find(|period| {
+        let length = (2 * period).max(SHOWN_MIN);
+        let tail = decimals.len().checked_sub(length).map(|start| &decimals[start..]);
+        tail.is_some_and(|tail| tail.iter().zip(&tail[*period..]).all(|(a, b)| a == b))
+    })?;
+    Some((decimals[decimals.len() - period..].to_vec(), dots.len()))
 }
 
 /// Returns what a word means, with or without a backslash.

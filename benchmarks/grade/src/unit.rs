@@ -9,13 +9,20 @@ use crate::token::{Kind, Token};
 const WORDS_MAX: usize = 4;
 
 /// Spellings of units, the first of each group being the name; singular, without a power.
-const UNITS: &str = "mm millimeter millimetre|cm centimeter centimetre|dm decimeter decimetre|\
-    m meter metre|km kilometer kilometre|in inch inche|ft foot feet|yd yard|mi mile|\
-    mg milligram|g gram|kg kilogram|t ton tonne|lb pound|oz ounce|ms millisecond|\
-    s sec second|min minute|h hr hour|day|week|month|year yr|° degree deg|rad radian|\
-    % percent|l liter litre|ml milliliter millilitre|n newton|j joule|kj kilojoule|w watt|\
-    kw kilowatt|v volt|a amp ampere|ω ohm|hz hertz|pa pascal|kpa|k kelvin|c celsius|\
-    f fahrenheit|mol mole|nm|μm|ma|mph|kph|ev|$ dollar usd|cent|€ euro|unit";
+const UNITS: &str = "mm millimeter millimetre 毫米|cm centimeter centimetre 厘米 公分 釐米|\
+    dm decimeter decimetre 分米|m meter metre 米 公尺|km kilometer kilometre 千米 公里|\
+    in inch inche 英寸|ft foot feet 英尺|yd yard 码|mi mile 英里|mg milligram 毫克|g gram 克|\
+    kg kilogram 千克 公斤|t ton tonne 吨|lb pound 磅|oz ounce|ms millisecond 毫秒|s sec second 秒|\
+    min minute 分钟|h hr hour 小时 时|day 天 日|week 周 星期|month 月 个月|year yr 年|\
+    ° degree deg 度|rad radian 弧度|% percent|l liter litre 升|ml milliliter millilitre 毫升|\
+    n newton 牛 牛顿|j joule 焦 焦耳|kj kilojoule 千焦|w watt 瓦 瓦特|kw kilowatt 千瓦|\
+    v volt 伏 伏特|a amp ampere 安 安培|ω ohm 欧 欧姆|hz hertz 赫兹|pa pascal 帕|kpa 千帕|\
+    k kelvin|c celsius 摄氏度|f fahrenheit 华氏度|mol mole 摩尔|nm 纳米|μm 微米|ma|mph|kph|ev|\
+    $ dollar usd 美元|cent 美分|€ euro 欧元|¥ 元 块 圆 yuan rmb cny 人民币|unit 单位";
+
+/// Chinese signs that make of what they stand in something else than a unit: "or", "to", "at least".
+const CHINESE_STOPS: [&str; 14] =
+    ["或", "和", "到", "至", "与", "及", "且", "以上", "以下", "以内", "不", "多", "余", "超"];
 
 /// Words that say nothing about the unit.
 const FILLERS: &str = "long wide tall high deep old each total apart away altogether only";
@@ -49,6 +56,10 @@ impl Unit {
         Unit { words: vec![sign.to_owned()], known: true }
     }
 
+    pub(super) fn is_none(&self) -> bool {
+        self.words.is_empty()
+    }
+
     pub(super) fn is_percent(&self) -> bool {
         matches!(self.words.as_slice(), [word] if word == "%")
     }
@@ -74,11 +85,16 @@ pub(super) fn trailing(text: &str, tokens: &[Token]) -> Option<(usize, Unit)> {
         let is_unit = match token.kind {
             Kind::Word => {
                 words += 1;
-                !STOPS.contains(&word.to_ascii_lowercase().as_str()) || word == "in"
+                let stops = STOPS.contains(&word.to_ascii_lowercase().as_str()) && word != "in";
+                !stops && !is_chinese_stop(word)
             }
             Kind::Letter => {
                 words += 1;
-                LETTERS.contains(&word) || word == "Ω" || word == "\\Omega" || word == "μ"
+                LETTERS.contains(&word)
+                    || word == "Ω"
+                    || word == "\\Omega"
+                    || word == "μ"
+                    || (is_chinese(word) && !is_chinese_stop(word))
             }
             Kind::Degree | Kind::Percent | Kind::Currency => true,
             Kind::Divide | Kind::Power | Kind::Times => start < tokens.len(),
@@ -142,6 +158,7 @@ fn unit(text: &str, tokens: &[Token]) -> Unit {
                 Kind::Divide => unit.words.push("/".to_owned()),
                 Kind::Degree => unit.words.push("°".to_owned()),
                 Kind::Percent => unit.words.push("%".to_owned()),
+                Kind::Word | Kind::Letter if is_chinese(word) => chinese(word, &mut unit),
                 Kind::Word | Kind::Letter | Kind::Currency => {
                     let (name, known) = name(word);
                     unit.words.push(name);
@@ -152,7 +169,38 @@ fn unit(text: &str, tokens: &[Token]) -> Unit {
         }
     }
     unit.words.extend(squared.map(str::to_owned));
+    // The degrees of a temperature are no angle.
+    if let [degree, scale] = unit.words.as_slice()
+        && degree == "°"
+        && matches!(scale.as_str(), "c" | "f")
+    {
+        unit.words.remove(0);
+    }
     unit
+}
+
+fn is_chinese(word: &str) -> bool {
+    word.starts_with(|c: char| ('\u{4e00}'..='\u{9fff}').contains(&c))
+}
+
+fn is_chinese_stop(word: &str) -> bool {
+    !word.is_ascii() && CHINESE_STOPS.iter().any(|stop| word.contains(stop))
+}
+
+/// Appends a unit in Chinese, where the power goes before and "per" stands between: `平方米`, `米每秒`.
+fn chinese(word: &str, unit: &mut Unit) {
+    for (place, part) in word.split('每').enumerate() {
+        if place > 0 {
+            unit.words.push("/".to_owned());
+        }
+        let powers = [("平方", "2"), ("立方", "3")];
+        let power =
+            powers.iter().find_map(|(name, power)| Some((part.strip_prefix(name)?, *power)));
+        let (name, known) = name(power.map_or(part, |(part, _)| part));
+        unit.words.push(name);
+        unit.known &= known;
+        unit.words.extend(power.map(|(_, power)| power.to_owned()));
+    }
 }
 
 /// Returns the name of a unit and whether it is in the list; the singular of any other word.

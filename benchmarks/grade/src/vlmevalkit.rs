@@ -23,7 +23,7 @@ use crate::expression::Expression;
 use crate::hendrycks;
 use crate::python;
 use crate::scalar::Scalar;
-use crate::token::tokens;
+use crate::token::{Dialect, tokens};
 use crate::{Benchmark, Target};
 
 /// Selects the date of the emulated rules.
@@ -172,9 +172,10 @@ fn value(edition: Edition, text: &str) -> Option<f64> {
         return None;
     }
     // What is not a fraction is spelled with names that the peer's `eval` does not know.
-    match Expression::parse(&text, &tokens(&text)?)?.value()? {
+    let tokens = tokens(&text, Dialect::Peers)?;
+    match Expression::parse(&text, &tokens, Dialect::Peers)?.value()? {
         value @ Scalar::Exact(..) => Some(value.to_f64()),
-        Scalar::Float(_) => None,
+        Scalar::Wide(..) | Scalar::Float(_) => None,
     }
 }
 

@@ -2,7 +2,7 @@
 //! 10,500 `test`.
 //!
 //! This module does not know how an answer is judged: it is the owners' text, the letter of a choice, a value or a
-//! Python list of values of which each is right.
+//! Python list of values of which each is right, as the graders read it.
 //! Source: `lmms-lab/MMMU` (parquet), `MMMU_DEV_VAL.tsv` (VLMEvalKit).
 //!
 //! Decisions:
@@ -38,7 +38,7 @@ fn sample(row: &Row) -> Checked<Sample> {
         let answer = if &*row.file.split == "test" {
             row.text("answer")?.unwrap_or_default()
         } else {
-            row.required("answer")?
+            row.key("answer")?
         };
         let details = Details { category: subject(&id), ..row.study_details()? };
         return Ok(Sample {
@@ -56,7 +56,7 @@ fn sample(row: &Row) -> Checked<Sample> {
         images: row.some_tsv_pictures()?,
         question: row.tsv_question()?,
         choices: row.letters(LETTERS)?,
-        answer: row.required("answer")?,
+        answer: row.key("answer")?,
         details: Details { category: row.text("category")?, ..row.study_details()? },
         ..Sample::default()
     })

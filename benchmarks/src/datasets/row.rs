@@ -181,6 +181,29 @@ impl Row {
         self.text(column)?.ok_or_else(|| Fault::new(column, "the cell is empty"))
     }
 
+    /// Returns an answer key that must be there: a value, or the text of a Python list of values of which each is right.
+    ///
+    /// A list that is none would be compared as it is written and never be right, so it is refused.
+    pub(super) fn key(&self, column: &str) -> Checked<String> {
+        let key = self.required(column)?;
+        let is_list = key
+            .trim_start()
+            .strip_prefix('[')
+            .is_some_and(|rest| rest.trim_start().starts_with(['\'', '"', ']']));
+        if is_list {
+            match literal(column, &key)? {
+                Value::List(values) if !values.is_empty() => {
+                    for value in &values {
+                        text_of(column, value)?
+                            .ok_or_else(|| Fault::new(column, "a value of the list is empty"))?;
+                    }
+                }
+                _ => return Err(Fault::new(column, "the list has no values")),
+            }
+        }
+        Ok(key)
+    }
+
     /// Returns the text of one key of a cell that holds a struct, an object or a Python dictionary.
     pub(super) fn field(&self, column: &str, key: &str) -> Checked<Option<String>> {
         let fields = match self.value(column) {

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value as Json, json};
+use synergy_grade::answer::Outcome;
+use synergy_grade::{Grader, grade};
 use tempfile::TempDir;
 
 use crate::datasets::training::{self, Layout};
@@ -233,6 +235,37 @@ fn a_bad_cell_is_an_error_with_file_row_and_column() {
             cell(9).len() + 5
         ),
     );
+}
+
+#[test]
+fn a_key_that_lists_right_values_accepts_each() {
+    let path = fixtures().join("MMMU_DEV_VAL.tsv");
+    let listed = |sample: &Sample| sample.answer == "['1/8', '0.125']";
+    let sample = open("mmmu", &path).unwrap().map(Result::unwrap).find(listed).unwrap();
+    for (text, boxed, own) in [
+        (r"\boxed{0.125}", Outcome::Correct, Outcome::Correct),
+        (r"\boxed{1/8}", Outcome::Correct, Outcome::Correct),
+        (r"\boxed{\frac{2}{16}}", Outcome::Wrong, Outcome::Correct),
+        (r"\boxed{1/8, 0.125}", Outcome::Wrong, Outcome::Wrong),
+        (r"\boxed{0.13}", Outcome::Wrong, Outcome::Wrong),
+    ] {
+        let judged = |grader| grade(grader, &sample.target(), text, true).outcome;
+        assert_eq!((judged(Grader::Boxed1), judged(Grader::Synergy1)), (boxed, own), "{text}");
+    }
+    let table = |key: &str| {
+        let header = "index\timage\tquestion\tA\tanswer\tcategory\tsplit\n";
+        let row = format!("1\t{}\tHow many?\t\t{key}\tMath\tvalidation\n", cell(9));
+        let (folder, path) = file("MMMU_DEV_VAL.tsv", format!("{header}{row}").as_bytes());
+        let message = open("mmmu", &path).unwrap().next().unwrap().err();
+        (folder, message.map(|error| synergy_hint::text(&error)))
+    };
+    for key in ["['7', 'seven']", "[0, 1)", "7", "[7, 8]"] {
+        assert_eq!(table(key).1, None, "{key}");
+    }
+    for key in ["['7' 'seven']", "['7', 'seven'", "[]", "['7', '']"] {
+        let message = table(key).1.unwrap();
+        assert!(message.contains("row 1, column `answer`: "), "{message}");
+    }
 }
 
 #[test]

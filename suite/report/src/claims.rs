@@ -205,8 +205,14 @@ impl Comparison {
         };
         let mean = scale * (statistics::mean(&row) - statistics::mean(&less));
         let error = scale * statistics::standard_error_paired(&row, &less);
-        let half = statistics::normal_quantile(0.975) * error;
-        let effect = Interval { mean, low: mean - half, high: mean + half };
+        let z = statistics::normal_quantile(0.975);
+        // All questions alike show no error, which is not to say that there is none.
+        let is_alike = error <= 0.0 && matches!(self.metric, Metric::Accuracy);
+        let effect = match is_alike {
+            true => statistics::score_difference(mean / scale, questions.len()).scaled(scale),
+            false => Interval { mean, low: mean - z * error, high: mean + z * error },
+        };
+        let error = if is_alike { effect.half_width() / z } else { error };
         Some(Measured {
             what: self.describe(),
             effect,

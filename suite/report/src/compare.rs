@@ -539,6 +539,11 @@ impl<'a> Pair<'a> {
         } else {
             statistics::standard_error_unpaired_with(golden, run, noise)
         };
+        let standard_error = if standard_error <= 0.0 && metric.is_share() {
+            statistics::standard_error_of_alike(golden, run, self.scope.paired)
+        } else {
+            standard_error
+        };
         let p = match binary_pairs(golden, run) {
             Some([won, lost]) if self.scope.paired && metric.is_share() && noise <= 0.0 => {
                 statistics::mcnemar_p(won, lost)

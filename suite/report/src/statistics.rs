@@ -5,6 +5,8 @@
 //! seeds with replacement and, once for all seeds, questions with replacement; drawing other
 //! questions for each seed would pretend that there are more questions than there are.
 //! The bootstrap is a function of its inputs and a fixed stream: no clock, no thread count.
+//! It knows no answers but those it sees, so where all are alike it shows no width; shares then get the score
+//! interval of so many questions that are alike.
 
 use rand::Rng as _;
 use schemars::JsonSchema;
@@ -17,6 +19,9 @@ pub const DRAWS: usize = 2000;
 
 /// Confidence of every reported interval.
 pub const CONFIDENCE: f64 = 0.95;
+
+/// A narrower interval than this has no width: what is left of it is rounding.
+const NO_WIDTH: f64 = 1e-9;
 
 /// A mean with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +51,41 @@ impl Interval {
         let kept = if variance > 0.0 { (1.0 - surplus / variance).max(0.0).sqrt() } else { 1.0 };
         let end = |p| mean + kept * (quantile(&draws, p) - mean);
         Interval { mean, low: end(tail), high: end(1.0 - tail) }
+    }
+
+    /// As [`Interval::of`], of shares; where what was drawn has no width, Wilson's score interval over the questions
+    /// (Wilson, Probable inference, the law of succession, and statistical inference, Journal of the American
+    /// Statistical Association 1927):
+    ///
+    /// `(p + z^2 / 2n ± z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)`, with the mean `p` of `n` questions and
+    /// the normal quantile `z`. Three of three right then are 44 to 100 %.
+    ///
+    /// # Shapes
+    /// `values[seed][question]`, each 0 to 1. Seeds and samples of a question are no questions of their own.
+    pub fn of_shares(values: &[Vec<f64>], draws: Vec<f64>) -> Interval {
+        let interval = Interval::of(mean(values), draws, surplus_variance(values));
+        match values.first().map_or(0, Vec::len) {
+            num_questions if num_questions > 0 && interval.half_width() < NO_WIDTH => {
+                wilson(interval.mean, num_questions)
+            }
+            _ => interval,
+        }
+    }
+
+    /// As [`Interval::of`], of the difference `a - b` of two groups of shares over the same questions; where what was
+    /// drawn has no width, [`score_difference`].
+    ///
+    /// # Shapes
+    /// As for [`Interval::of_shares`]; `draws` are those of the difference.
+    pub fn of_share_difference(a: &[Vec<f64>], b: &[Vec<f64>], draws: Vec<f64>) -> Interval {
+        let surplus = surplus_variance(a) + surplus_variance(b);
+        let interval = Interval::of(mean(a) - mean(b), draws, surplus);
+        match a.first().map_or(0, Vec::len) {
+            num_questions if num_questions > 0 && interval.half_width() < NO_WIDTH => {
+                score_difference(interval.mean, num_questions)
+            }
+            _ => interval,
+        }
     }
 
     /// Half of the interval's width.
@@ -183,6 +223,69 @@ pub fn standard_error_paired_with(a: &[Vec<f64>], b: &[Vec<f64>], seed_variance:
 pub fn standard_error_unpaired_with(a: &[Vec<f64>], b: &[Vec<f64>], seed_variance: f64) -> f64 {
     let questions = variance_of_mean(&over_seeds(a)) + variance_of_mean(&over_seeds(b));
     (questions + seed_variance * (1.0 / a.len() as f64 + 1.0 / b.len() as f64)).sqrt()
+}
+
+/// Wilson's score interval of a share `p` of `num_questions` at [`CONFIDENCE`], as in [`Interval::of_shares`].
+fn wilson(p: f64, num_questions: usize) -> Interval {
+    let (n, z) = (num_questions as f64, normal_quantile(0.5 + CONFIDENCE / 2.0));
+    let square = z * z / n;
+    let center = (p + square / 2.0) / (1.0 + square);
+    let half = z * (p * (1.0 - p) / n + square / (4.0 * n)).max(0.0).sqrt() / (1.0 + square);
+    // The share lies within, also where rounding says otherwise.
+    Interval {
+        mean: p,
+        low: (center - half).clamp(0.0, p.max(0.0)),
+        high: (center + half).clamp(p.min(1.0), 1.0),
+    }
+}
+
+/// The score interval, at [`CONFIDENCE`], of the difference of two shares over the same `num_questions`, on each of
+/// which the difference is `d` (Tango, Equivalence test and confidence interval for the difference in proportions for
+/// the paired-sample design, Statistics in Medicine 1998).
+///
+/// Its ends solve `n (d - x) = ±z sqrt(n (2 q + x (1 - x)))` for `x`, where `q` is the most likely share of questions
+/// that only the second group gets right if the difference is `x`. Two groups that are alike on all of `n` questions
+/// differ by at most `z^2 / (n + z^2)`.
+pub fn score_difference(d: f64, num_questions: usize) -> Interval {
+    let (n, z) = (num_questions as f64, normal_quantile(0.5 + CONFIDENCE / 2.0));
+    // Of a negative difference the groups change places.
+    let size = d.abs().min(1.0);
+    let distance = |x: f64| {
+        // The most likely `q` where only the first group gets questions that the other does not.
+        let q = (size - (2.0 - size) * x).max(0.0) / 2.0;
+        let variance = (2.0 * q + x * (1.0 - x)).max(f64::MIN_POSITIVE);
+        n.sqrt() * (size - x) / variance.sqrt()
+    };
+    // The distance falls as `x` grows.
+    let solve = |mut low: f64, mut high: f64, wanted: f64| {
+        for _ in 0..80 {
+            let middle = f64::midpoint(low, high);
+            if distance(middle) > wanted { low = middle } else { high = middle }
+        }
+        f64::midpoint(low, high)
+    };
+    let (low, high) = (solve(-1.0, size, z), solve(size, 1.0, -z));
+    match d < 0.0 {
+        true => Interval { mean: d, low: -high, high: -low },
+        false => Interval { mean: d, low, high },
+    }
+}
+
+/// The standard error of the mean difference of two groups of shares, of each of which all questions are alike, so that
+/// their variance shows none: the one whose Wald interval is as wide as [`score_difference`] of the same questions, or
+/// as wide as both Wilson intervals together of different ones (Newcombe, Statistics in Medicine 1998).
+///
+/// # Shapes
+/// `a[seed][question]`, `b[seed][question]`.
+pub fn standard_error_of_alike(a: &[Vec<f64>], b: &[Vec<f64>], is_paired: bool) -> f64 {
+    let num_questions = |group: &[Vec<f64>]| group.first().map_or(1, Vec::len).max(1);
+    let half = if is_paired {
+        score_difference(mean(a) - mean(b), num_questions(a)).half_width()
+    } else {
+        let of = |group: &[Vec<f64>]| wilson(mean(group), num_questions(group)).half_width();
+        of(a).hypot(of(b))
+    };
+    half / normal_quantile(0.5 + CONFIDENCE / 2.0)
 }
 
 /// Probability that a standard normal number is below `x`.
@@ -560,6 +663,64 @@ mod tests {
         assert!((interval.low - 25.0).abs() < 1e-9 && (interval.high - 975.0).abs() < 1e-9);
     }
 
+    #[track_caller]
+    fn is(interval: Interval, low: f64, high: f64) {
+        assert!(
+            (interval.low - low).abs() < 1e-6 && (interval.high - high).abs() < 1e-6,
+            "{interval:?}"
+        );
+    }
+
+    #[test]
+    fn answers_that_are_all_alike_leave_a_width() {
+        let of = |values: &[Vec<f64>]| {
+            let draws = bootstrap(Seed::root(6), &groups(&[values])).swap_remove(0);
+            Interval::of_shares(values, draws)
+        };
+        // statsmodels: proportion_confint(3, 3, method="wilson"), (0, 60), (1, 1), (2, 4).
+        is(of(&[vec![1.0; 3]]), 0.438_503, 1.0);
+        is(of(&[vec![0.0; 60]]), 0.0, 0.060_172);
+        is(of(&[vec![1.0]]), 0.206_543, 1.0);
+        is(of(&[vec![0.5; 4]]), 0.150_039, 0.849_961);
+        // Three seeds ask the same questions.
+        is(of(&[vec![1.0; 3], vec![1.0; 3], vec![1.0; 3]]), 0.438_503, 1.0);
+        // Where answers differ the bootstrap stays.
+        let values = [vec![1.0, 1.0, 0.0, 1.0]];
+        let draws = bootstrap(Seed::root(6), &groups(&[&values])).swap_remove(0);
+        assert_eq!(of(&values), Interval::of(0.75, draws, 0.0));
+        // Of what is no question nothing is known.
+        assert!(of(&[vec![]]).high.is_infinite());
+    }
+
+    #[test]
+    fn differences_that_are_all_alike_leave_a_width() {
+        let of = |a: &[Vec<f64>], b: &[Vec<f64>]| {
+            let draws = bootstrap(Seed::root(6), &groups(&[a, b]));
+            let draws = draws[0].iter().zip(&draws[1]).map(|(a, b)| a - b).collect();
+            Interval::of_share_difference(a, b, draws)
+        };
+        let (ones, zeros) = ([vec![1.0; 10]], [vec![0.0; 10]]);
+        // z^2 / (n + z^2) and 1 - 2 z^2 / (n + z^2).
+        is(of(&ones, &ones), -0.277_533, 0.277_533);
+        is(of(&ones, &zeros), 0.444_934, 1.0);
+        is(of(&zeros, &ones), -1.0, -0.444_934);
+        is(of(&[vec![0.75; 10]], &[vec![0.25; 10]]), 0.083_701, 0.763_407);
+        let mixed = [vec![1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0]];
+        is(of(&mixed, &mixed), -0.277_533, 0.277_533);
+        assert!(of(&mixed, &ones).low > -0.7);
+    }
+
+    #[test]
+    fn what_is_alike_has_a_standard_error() {
+        let (ones, zeros) = ([vec![1.0; 10]], [vec![0.0; 40]]);
+        let z = normal_quantile(0.975);
+        let paired = standard_error_of_alike(&ones, &ones, true);
+        assert!((paired * z - 0.277_533).abs() < 1e-6, "{paired}");
+        // Half of 27.8 and of 8.8 %.
+        let unpaired = standard_error_of_alike(&ones, &zeros, false);
+        assert!((unpaired * z - 0.138_766_f64.hypot(0.043_812)).abs() < 1e-5, "{unpaired}");
+    }
+
     #[test]
     fn what_is_not_a_number_never_gives_a_narrow_interval() {
         let interval = Interval::of(0.5, vec![0.4, f64::NAN], 0.0);
@@ -578,6 +739,20 @@ mod tests {
             let low = group[0].iter().copied().fold(f64::INFINITY, f64::min);
             let high = group[0].iter().copied().fold(f64::NEG_INFINITY, f64::max);
             prop_assert!(draws[0].iter().all(|d| *d >= low - 1e-9 && *d <= high + 1e-9));
+        }
+
+        #[test]
+        fn score_intervals_hold_the_estimate_and_shrink(p in 0.0..=1.0_f64, n in 1_usize..500) {
+            let (share, more) = (wilson(p, n), wilson(p, n + 1));
+            prop_assert!(0.0 <= share.low && share.low <= p && p <= share.high && share.high <= 1.0);
+            prop_assert!(more.half_width() < share.half_width());
+            let mirrored = wilson(1.0 - p, n);
+            prop_assert!((mirrored.low + share.high - 1.0).abs() < 1e-9);
+            let d = 2.0 * p - 1.0;
+            let (there, back) = (score_difference(d, n), score_difference(-d, n));
+            prop_assert!(-1.0 <= there.low && there.low <= d && d <= there.high && there.high <= 1.0);
+            prop_assert!(there.half_width() > 1e-6);
+            prop_assert!((there.low + back.high).abs() < 1e-9);
         }
 
         #[test]

@@ -72,8 +72,9 @@ impl Cell {
 
 impl Metrics {
     /// Computes every cell. Intervals are at 95 % by the bootstrap of [`statistics::bootstrap`],
-    /// a function of the results alone; all rows share its draws of questions. Where all samples of
-    /// a cell have one outcome the interval has no width: the bootstrap sees no other.
+    /// a function of the results alone; all rows share its draws of questions. Where all questions of a cell come to
+    /// one share the bootstrap sees no other, and accuracy and gain have score intervals instead
+    /// ([`Interval::of_shares`]); a length that is always the same has an interval without width.
     pub fn of(results: &Results) -> Metrics {
         let mut cells: Vec<(usize, Cell)> = Vec::new();
         for ((benchmark, level), questions) in &scopes(results) {
@@ -145,15 +146,14 @@ fn scope_cells(
     let draws = statistics::bootstrap(stream, &groups);
     let mean = |group: usize| statistics::mean(&groups[group].values);
     let surplus = |group: usize| statistics::surplus_variance(&groups[group].values);
-    let interval = |group: usize| Interval::of(mean(group), draws[group].clone(), surplus(group));
+    let values = |group: usize| groups[group].values.as_slice();
     let base = rows.iter().position(|(_, row)| row.name == BASE).map(|position| 2 * position);
     let cell = |(position, (index, row)): (usize, &(usize, &ResultRow))| {
         let (accuracy, length) = (2 * position, 2 * position + 1);
         let gain = base.filter(|base| *base != accuracy).map(|base| {
             let pairs = draws[accuracy].iter().zip(&draws[base]);
             let differences = pairs.map(|(row, base)| row - base).collect();
-            let surplus = surplus(accuracy) + surplus(base);
-            Interval::of(mean(accuracy) - mean(base), differences, surplus)
+            Interval::of_share_difference(values(accuracy), values(base), differences)
         });
         let sums = Sums::of(row, questions);
         let (samples, tokens) = (sums.samples as f64, sums.tokens as f64);
@@ -162,9 +162,9 @@ fn scope_cells(
             benchmark: benchmark.map(str::to_owned),
             level,
             num_questions: questions.len(),
-            accuracy: interval(accuracy),
+            accuracy: Interval::of_shares(values(accuracy), draws[accuracy].clone()),
             gain,
-            length: interval(length),
+            length: Interval::of(mean(length), draws[length].clone(), surplus(length)),
             truncated: sums.truncated as f64 / samples,
             unparsed: sums.unparsed as f64 / samples,
             unanswered: sums.unanswered as f64 / samples,

@@ -160,8 +160,8 @@ pub fn provisional(results: &Results) -> Option<String> {
 /// How to read [`levels_grid`].
 pub fn legend() -> String {
     format!(
-        "accuracy in % ± half of its {:.0} % interval; below it the gain over base in points; \
-         length in tokens;\ntruncated answers in %; `{}` per answer",
+        "accuracy in % ± half of its {:.0} % interval (+ or -: its only side); below it the gain over base in points;\n\
+         length in tokens; truncated answers in %; `{}` per answer",
         100.0 * CONFIDENCE,
         REASONING_WORDS[0]
     )
@@ -279,7 +279,20 @@ pub fn points(gain: Interval) -> String {
 pub fn plus_minus_signed(effect: Interval) -> String {
     // Rounded first, so that nothing is shown as -0.0.
     let mean = (effect.mean * 10.0).round() / 10.0 + 0.0;
-    format!("{mean:+.1} ±{:.1}", effect.half_width())
+    format!("{mean:+.1} {}", width(effect))
+}
+
+/// The half of an interval's width after `±`; of one that ends at its mean, the side that there is.
+///
+/// All right and all wrong give such intervals: 100 - 56.1 to 100.
+fn width(Interval { mean, low, high }: Interval) -> String {
+    let (below, above) = (mean - low, high - mean);
+    let is_nought = |side: f64| side < 1e-9 * (1.0 + mean.abs());
+    match (is_nought(below), is_nought(above)) {
+        (true, false) => format!("+{above:.1}"),
+        (false, true) => format!("-{below:.1}"),
+        _ => format!("±{:.1}", (high - low) / 2.0),
+    }
 }
 
 fn gain(row: &ResultRow, cell: &Cell) -> Option<Interval> {
@@ -292,9 +305,9 @@ pub fn shown(cell: Option<&Cell>, text: impl Fn(&Cell) -> String) -> String {
     cell.map_or_else(|| NOTHING.to_owned(), text)
 }
 
-/// Formats a mean with half of its 95 % interval, one decimal each.
+/// Formats a mean with half of its 95 % interval, one decimal each; an interval with one side has its sign, `100.0 -56.1`.
 pub fn plus_minus(interval: Interval) -> String {
-    format!("{:.1} ±{:.1}", interval.mean, interval.half_width())
+    format!("{:.1} {}", interval.mean, width(interval))
 }
 
 /// Formats a share in percent with one decimal, without the sign.

@@ -313,14 +313,13 @@ fn parts(questions: &[Question], name: impl Fn(&Question) -> Option<String>) -> 
     by_name.into_iter().map(part).collect()
 }
 
-/// Mean over questions with its interval by the bootstrap over them; of no width where all are alike.
+/// Mean over questions with its interval by the bootstrap over them, or by Wilson's where all are alike.
 fn accuracy(name: &str, questions: &[&Question]) -> Interval {
     let values = vec![questions.iter().map(|question| question.accuracy).collect::<Vec<f64>>()];
-    let mean = statistics::mean(&values);
     let group = statistics::Group { label: name.to_owned(), values };
     let stream = Seed::root(0).fold_in("evaluation").fold_in(name);
     let draws = statistics::bootstrap(stream, std::slice::from_ref(&group));
-    Interval::of(mean, draws.into_iter().next().unwrap_or_default(), 0.0)
+    Interval::of_shares(&group.values, draws.into_iter().next().unwrap_or_default())
 }
 
 #[cfg(test)]
