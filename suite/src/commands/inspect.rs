@@ -287,7 +287,8 @@ mod tests {
         let mapping = Mapping::parse(MAPPING, Path::new("map.toml")).unwrap();
         let Checkpoint { config, tokenizer, processor, .. } = checkpoint();
         let prompt = PromptSpec { suffix: String::new(), verbose_suffix: String::new() };
-        let prompter = Prompter { config, tokenizer, processor, prompt };
+        let end_tokens = vec![config.eos_token_id];
+        let prompter = Prompter { config, tokenizer, processor, prompt, end_tokens };
         let checkpoint = checkpoint();
         let mut samples = mapped::open(&mapping, &path).unwrap();
         for picture in pictures {
