@@ -361,7 +361,8 @@ def keys():
         ("['7', 'seven']", "The answer is eight.", WRONG, "no word of the list"),
         ("['$6', '6 dollars']", r"\boxed{\$6}", CORRECT, "an amount of the list"),
         ('["it\'s", "its"]', r"\boxed{its}", CORRECT, "texts in either quotes"),
-        ("[3, 4]", r"\boxed{4}", CORRECT, "a list of numbers"),
+        ("[3, 4]", r"\boxed{4}", WRONG, "a list of numbers without quotes is one answer"),
+        ("[3, 4]", r"\boxed{[3, 4]}", CORRECT, "a list of numbers without quotes is one answer"),
         ("['5']", r"\boxed{5}", CORRECT, "a list of one value"),
         ("[0, 1)", r"\boxed{[0,1)}", CORRECT, "an interval is no list of values"),
         ("5", r"\boxed{5}", CORRECT, "a key that is no list"),
@@ -393,6 +394,7 @@ def spellings():
     yield from boxed([
         ("1011_{2}", "1011_2", True), ("4210_{5}", "4210_5", True), ("52_8", "52_7", False), ("1011_{10}", "1011_10", True),
         ("52_{12}", "521_2", False), ("x^{10}", "x^{{10}}", True), ("x^{10}", "{x}^{10}", True), ("x^{a+b}", "x^a+b", False),
+        ("2^{10}", "2^{1}0", False), ("H_{12}", "H_{1}2", False), (r"\sqrt[3]{xy}", r"\sqrt[3]{x}y", False), ("{1}0", "10", False),
         ("AB_{1}", "AB_1", True), ("AB_{1}C", "AB_1C", True), ("{red}", "red", True), (r"\{1,2\}", "{1,2}", True),
         (r"\triangle ABC", r"\triangle{ABC}", True), (r"\overline{AB}", r"\overline{AB}", True), (r"\overline{AB}", "AB", False),
     ], "braces that group nothing")

@@ -175,14 +175,11 @@ fn append_unbraced(text: &str, key: &mut String, depth: usize) {
     while let Some(at) = rest.find(['{', '\\']) {
         key.push_str(&rest[..at]);
         let symbol = &rest[at..];
-        if symbol.starts_with('\\') {
-            let length = symbol[1..].bytes().take_while(u8::is_ascii_alphabetic).count();
+        if let Some(name) = symbol.strip_prefix('\\') {
+            let letters = name.bytes().take_while(u8::is_ascii_alphabetic).count();
             // `\\{` is a sign and not a brace.
-            let length = 1 + if length == 0 {
-                symbol[1..].chars().next().map_or(0, char::len_utf8)
-            } else {
-                length
-            };
+            let sign = if letters == 0 { name.chars().next().map_or(0, char::len_utf8) } else { 0 };
+            let length = 1 + letters + sign;
             key.push_str(&symbol[..length]);
             rest = &symbol[length..];
             if rest.starts_with('{') && !SYMBOLS.contains(&&symbol[1..length]) {
@@ -200,10 +197,16 @@ fn append_unbraced(text: &str, key: &mut String, depth: usize) {
         rest = &symbol[length + 2..];
         let term = inner.strip_prefix('-').unwrap_or(&inner);
         let ends = !rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '{' | '\\'));
-        let is_script = key.ends_with(['_', '^']);
-        let groups = is_script
-            && inner.chars().count() != 1
-            && !(ends && !term.is_empty() && term.chars().all(char::is_alphanumeric));
+        let is_single = inner.chars().count() == 1;
+        let goes_on = inner.ends_with(|c: char| c.is_ascii_digit())
+            && rest.starts_with(|c: char| c.is_ascii_digit());
+        let is_term = ends && !term.is_empty() && term.chars().all(char::is_alphanumeric);
+        let groups = match key.chars().next_back() {
+            Some('_' | '^') => goes_on || !(is_single || is_term),
+            // What is under a root of some degree.
+            Some(']') => true,
+            _ => goes_on,
+        };
         if groups || inner.is_empty() {
             key.push('{');
             key.push_str(&inner);

@@ -175,8 +175,8 @@ pub struct Target<'a> {
 impl Target<'_> {
     /// Returns the values of which each is right.
     ///
-    /// An open question of MMMU may list several, `['24/7', '3.429']`; what a list of any other benchmark says is that
-    /// list. To a peer the key is what its own rules make of it.
+    /// An open question of MMMU may list several as texts, `['24/7', '3.429']`; a list of numbers, or of any other
+    /// benchmark, is one answer. To a peer the key is what its own rules make of it.
     pub fn keys(&self) -> Vec<Cow<'_, str>> {
         if self.benchmark == Benchmark::Mmmu
             && self.choices.is_empty()

@@ -68,19 +68,13 @@ pub(super) fn str_of_float(value: f64) -> String {
     format!("{value:?}")
 }
 
-/// Returns the items of the list of texts or numbers that `repr` writes as `text`; `None` if it is anything else.
+/// Returns the items of the list of texts that `repr` writes as `text`; `None` if it is anything else.
 pub(super) fn texts(text: &str) -> Option<Vec<String>> {
     let mut rest = text.trim().strip_prefix('[')?.strip_suffix(']')?.trim();
     let mut texts = Vec::new();
     while !rest.is_empty() {
-        let (item, after) = match rest.chars().next()? {
-            quote @ ('\'' | '"') => quoted(&rest[1..], quote)?,
-            _ => {
-                let end = rest.find(',').unwrap_or(rest.len());
-                float(&rest[..end])?;
-                (rest[..end].trim().to_owned(), &rest[end..])
-            }
-        };
+        let quote = rest.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
+        let (item, after) = quoted(&rest[1..], quote)?;
         texts.push(item);
         let after = after.trim_start();
         rest = match after.strip_prefix(',') {
@@ -157,7 +151,8 @@ mod tests {
                 r#"["it's", 'a "b"', '\\frac', '\u00e9\x41', '\frac']"#,
                 Some("it's|a \"b\"|\\frac|éA|\\frac"),
             ),
-            (" [ 2007, -1.5, 'x', ] ", Some("2007|-1.5|x")),
+            (" [ '2007', 'x', ] ", Some("2007|x")),
+            ("[2007, 2008]", None),
             ("[]", Some("")),
             ("['a' 'b']", None),
             ("['a", None),

@@ -240,12 +240,12 @@ impl Lexer<'_> {
                 self.push(Kind::Relation(Relation::NotEqual), 2);
             }
             b'!' if self.own && self.byte(self.at + 1) == b'!' => {
-                self.push(Kind::DoubleFactorial, 2)
+                self.push(Kind::DoubleFactorial, 2);
             }
             b'!' => self.push(Kind::Factorial, 1),
             b'&' if self.matrices > 0 => self.push(Kind::Cell, 1),
             b'.' if self.own && self.text[self.at..].starts_with("...") => {
-                self.push(Kind::Other, 3)
+                self.push(Kind::Other, 3);
             }
             b'%' => self.push(Kind::Percent, 1),
             b'|' => self.push(Kind::Bar, 1),

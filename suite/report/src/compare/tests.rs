@@ -197,6 +197,23 @@ fn single_greedy_answers_are_compared_by_mcnemars_test() {
 }
 
 #[test]
+fn answers_that_are_all_alike_leave_a_width() {
+    let alike = |letter: &str, seed: u64| {
+        let mut results = simulated(60, 1, Seed::root(seed), 0.0);
+        for outcomes in results.rows.iter_mut().flat_map(|r| &mut r.seeds[0].outcomes) {
+            *outcomes = letter.to_owned();
+        }
+        results
+    };
+    let comparison = compare(&alike("c", 1), &alike("w", 1));
+    let cell = comparison.cells.iter().find(|c| c.metric == Metric::Accuracy).unwrap();
+    let effect = cell.effect.unwrap();
+    // Tango's interval of -1 over 60 questions is 12 points wide.
+    assert!((effect.half_width() - 0.060_172).abs() < 1e-4, "{effect:?}");
+    assert_eq!(cell.verdict, Verdict::Regressed);
+}
+
+#[test]
 fn a_cell_of_few_questions_is_undecided_however_large_the_effect() {
     // 15 questions at L5, 35 at L1.
     let comparison = compare(&pair(20, 1, UNTUNED), &pair(20, 2, LONG));

@@ -356,7 +356,7 @@ mod tests {
 
         ## Accuracy by level
 
-        accuracy in % ± half of its 95 % interval; below it the gain over base in points; length in tokens; truncated answers in %; `wait` per answer
+        accuracy in % ± half of its 95 % interval (+ or -: its only side); below it the gain over base in points; length in tokens; truncated answers in %; `wait` per answer
 
         | accuracy | avg | L1<br>35.0 %<br>n 35 | L2<br>20.0 %<br>n 20 | L3<br>15.0 %<br>n 15 | L4<br>15.0 %<br>n 15 | L5<br>15.0 %<br>n 15 | length | trunc | wait |
         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
