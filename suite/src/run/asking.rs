@@ -50,12 +50,12 @@ impl Streak {
         Streak { skip_bad, ids: BTreeSet::new() }
     }
 
-    /// Hears of an answer to the question `id`, or why there is none. Several answers to one question count once.
+    /// Hears that the question `id` has an answer, or why there is none. Several answers to one question count once.
     ///
     /// # Errors
     /// If it is the last of [`UNANSWERED_MAX`] questions in a row.
-    pub fn hear<T>(&mut self, id: &str, answer: Result<T, &Unanswered>) -> Result<()> {
-        let Err(Unanswered { obstacle, cause }) = answer else {
+    pub fn hear(&mut self, id: &str, missing: Option<&Unanswered>) -> Result<()> {
+        let Some(Unanswered { obstacle, cause }) = missing else {
             self.ids.clear();
             return Ok(());
         };
@@ -194,19 +194,19 @@ mod tests {
     fn only_questions_in_a_row_end_a_run_and_each_counts_once() {
         let mut streak = Streak::new(false);
         let why = unanswered(Obstacle::Refused);
-        let mut hear = |id: usize, answer: Result<(), &Unanswered>| {
-            streak.hear(&id.to_string(), answer).map_err(|error| synergy_hint::text(&error))
+        let mut hear = |id: usize, missing: Option<&Unanswered>| {
+            streak.hear(&id.to_string(), missing).map_err(|error| synergy_hint::text(&error))
         };
         for id in 0..UNANSWERED_MAX - 1 {
             for _sample in 0..16 {
-                hear(id, Err(&why)).unwrap();
+                hear(id, Some(&why)).unwrap();
             }
         }
-        hear(100, Ok(())).unwrap();
+        hear(100, None).unwrap();
         for id in 0..UNANSWERED_MAX - 1 {
-            hear(id, Err(&why)).unwrap();
+            hear(id, Some(&why)).unwrap();
         }
-        let text = hear(50, Err(&why)).unwrap_err();
+        let text = hear(50, Some(&why)).unwrap_err();
         assert_eq!(
             text,
             "8 questions in a row have no answer, the last, `50`: it is no question\n\
@@ -219,7 +219,7 @@ mod tests {
         let mut streak = Streak::new(true);
         let (picture, gone) = (unanswered(Obstacle::Picture), unanswered(Obstacle::NoReply));
         let mut hear = |why: &Unanswered| {
-            (0..20).try_for_each(|id: usize| streak.hear::<()>(&id.to_string(), Err(why)))
+            (0..20).try_for_each(|id: usize| streak.hear(&id.to_string(), Some(why)))
         };
         hear(&picture).unwrap();
         hear(&gone).unwrap_err();

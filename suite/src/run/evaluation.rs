@@ -276,7 +276,7 @@ fn ask(
             let answers = answers(&engine, prompter, questions, num_samples, &sampling, seed)?;
             let mut lines = Vec::with_capacity(places.len() * num_samples);
             for (&place, answers) in places.iter().zip(answers) {
-                streak.hear(&samples[place].id, answers.as_ref())?;
+                streak.hear(&samples[place].id, answers.as_ref().err())?;
                 lines.extend(completions(prompter, &samples[place], answers, num_samples));
             }
             Ok(lines)

@@ -71,14 +71,7 @@ pub fn report_markdown(
     markdown_table(&mut text, &by_level(results, metrics, |cell| table::plus_minus(cell.length)));
     section(&mut text, "Outcomes", "In percent of all answers.");
     markdown_table(&mut text, &outcomes_grid(results, metrics));
-    let unanswered = table::unanswered(results);
-    if !unanswered.is_empty() {
-        let title = table::unanswered_title(unanswered.len());
-        let _ = writeln!(text, "\n{title}; their causes are in the completions:\n");
-        for line in unanswered {
-            let _ = writeln!(text, "- {}", inline(&line));
-        }
-    }
+    unanswered_markdown(&mut text, results);
     section(&mut text, "Style", "Reasoning words per 1000 tokens.");
     markdown_table(&mut text, &style_grid(results, metrics));
     if let Some(analyses) = analyses {
@@ -113,6 +106,19 @@ pub fn report_markdown(
     section(&mut text, "Provenance", "Where these figures come from.");
     provenance_markdown(&mut text, results);
     text
+}
+
+/// Lists the questions with answers that never came, if there are any.
+fn unanswered_markdown(text: &mut String, results: &Results) {
+    let unanswered = table::unanswered(results);
+    if unanswered.is_empty() {
+        return;
+    }
+    let title = table::unanswered_title(unanswered.len());
+    let _ = writeln!(text, "\n{title}; their causes are in the completions:\n");
+    for line in unanswered {
+        let _ = writeln!(text, "- {}", inline(&line));
+    }
 }
 
 fn families_grid(results: &Results, metrics: &Metrics) -> Grid {

@@ -104,14 +104,14 @@ impl Endpoint {
                 let Some(ask) = asks.get(index) else { break };
                 let heard = client.one(ask).and_then(|answer| {
                     let Some(answer) = answer else { return Ok(()) };
-                    let heard = locked(&streak).hear(ask.id, answer.as_ref());
+                    let heard = locked(&streak).hear(ask.id, answer.as_ref().err());
                     let _ = answers[index].set(answer);
                     progress(num_done.fetch_add(1, Ordering::Relaxed) + 1);
                     heard
                 });
                 if let Err(error) = heard {
                     client.stop.store(true, Ordering::Relaxed);
-                    // The first is told: the others follow from it.
+                    // The first is reported: the others follow from it.
                     let _ = failure.set(error);
                 }
             }

@@ -137,7 +137,7 @@ impl Local<'_> {
         }
         let mut out = Vec::with_capacity(asked.len());
         for ((sample, _), answers) in asked.iter().zip(all.into_iter().flatten()) {
-            streak.hear(&sample.id, answers.as_ref())?;
+            streak.hear(&sample.id, answers.as_ref().err())?;
             out.push(answers.unwrap_or_else(|why| vec![Err(why); num_samples as usize]));
         }
         Ok(out)

@@ -226,7 +226,9 @@ mod tests {
 
     /// A reply whose only choice has this message and finish reason.
     fn reply(message: Value, reason: impl Into<Value>) -> String {
-        json!({"choices": [{"message": message, "finish_reason": reason.into()}]}).to_string()
+        let mut reply = json!({"choices": [{"finish_reason": reason.into()}]});
+        reply["choices"][0]["message"] = message;
+        reply.to_string()
     }
 
     #[track_caller]

@@ -383,18 +383,24 @@ fn the_limit_of_an_answer_is_what_the_question_leaves_of_the_context() {
             )
         })
     };
-    let models = json!({"data": [{"id": "other"}, {"id": "tiny", "max_model_len": 60}]});
-    let server = Server::polite(Manners { moods: |_: &str, _| Mood::Answers, refuse, models });
-    let dir = tempfile::tempdir().unwrap();
-    let endpoint = Endpoint { concurrency: 1, ..server.endpoint() };
-    let answers = answer(&endpoint, &asks(4), &dir).unwrap();
-    assert_eq!(answers[..2], [Ok(echo("question 0")), Ok(echo("question 0"))]);
-    let why = answers[2].as_ref().unwrap_err();
-    assert_eq!(why.obstacle, Obstacle::TooLong, "{why:?}");
-    let limits: Vec<Value> =
-        server.taken.lock().unwrap().iter().map(|body| body["max_tokens"].clone()).collect();
-    // 64 were asked for, 59 are left beside one token, and 50 beside the prompt's 30.
-    assert_eq!(limits, [50, 50]);
+    let serve =
+        |models| Server::polite(Manners { moods: |_: &str, _| Mood::Answers, refuse, models });
+    let limits = |server: &Server| -> Vec<Value> {
+        let endpoint = Endpoint { concurrency: 1, ..server.endpoint() };
+        let answers = answer(&endpoint, &asks(4), &tempfile::tempdir().unwrap()).unwrap();
+        assert_eq!(answers[..2], [Ok(echo("question 0")), Ok(echo("question 0"))]);
+        let why = answers[2].as_ref().unwrap_err();
+        assert_eq!(why.obstacle, Obstacle::TooLong, "{why:?}");
+        server.taken.lock().unwrap().iter().map(|body| body["max_tokens"].clone()).collect()
+    };
+    // Of the 64 that are asked for, 50 are left beside the prompt's 30: a refusal says so.
+    let server = serve(Value::Null);
+    assert_eq!(limits(&server), [50, 50]);
+    assert_eq!(server.num_asked("question 0"), 4);
+    // Where the list of models tells it, nothing is refused.
+    let server = serve(json!({"data": [{"id": "other"}, {"id": "tiny", "max_model_len": 51}]}));
+    assert_eq!(limits(&server), [50, 50]);
+    assert_eq!(server.num_asked("question 0"), 2);
 }
 
 #[test]
