@@ -2,7 +2,8 @@
 //!
 //! This module does not know where the text stood in a completion, nor which option is right.
 
-use crate::form::{equivalent, key};
+use crate::form::equivalent;
+use crate::key::key;
 use crate::token::{BYTES_MAX, WRAPPERS, matching_brace};
 
 /// Without a list of options, the letters A to H are options.

@@ -13,7 +13,7 @@
 
 use crate::answer::boxes;
 use crate::choice::{Options, denies_in_chinese, is_chinese, letter, strip};
-use crate::form::key;
+use crate::key::key;
 
 const THINK_END: &str = "</think>";
 

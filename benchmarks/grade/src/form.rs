@@ -17,8 +17,9 @@
 //! - A number with at least `ROUNDED_DECIMALS_MIN` decimals may be the rounding of the other side.
 
 use crate::expression::Expression;
+use crate::key::{key, looks};
 use crate::scalar::Scalar;
-use crate::token::{BYTES_MAX, Dialect, Kind, Relation, Token, WRAPPERS, matching_brace, tokens};
+use crate::token::{Dialect, Kind, Relation, Token, tokens};
 use crate::unit::{self, Unit};
 
 /// A decimal with so many digits after the point may be a rounded 1/3 or π.
@@ -29,24 +30,6 @@ const ROUNDED_DECIMALS_MIN: u32 = 4;
 
 /// Lists within lists within lists: no answer key goes deeper.
 const DEPTH_MAX: usize = 6;
-
-/// The commands whose braces the engines of the peers drop in a key.
-const SHARED_WRAPPERS: [&str; 10] = [
-    "text",
-    "mathrm",
-    "textbf",
-    "mathbf",
-    "textit",
-    "mbox",
-    "operatorname",
-    "mathit",
-    "textrm",
-    "boldsymbol",
-];
-
-/// Commands that take no argument, so that braces after them group.
-const SYMBOLS: [&str; 8] =
-    ["triangle", "angle", "measuredangle", "odot", "bigcirc", "square", "pi", "delta"];
 
 /// Longer lists are compared in order, so that sets take bounded time.
 const SET_MAX: usize = 24;
@@ -65,9 +48,6 @@ const HEDGES: [&str; 9] =
 /// Words and signs between the items of a list, the first ones of which all must hold.
 const ANDS: [&str; 9] = ["and", "\\land", "\\wedge", "且", "和", "与", "及", "以及", "并且"];
 const ORS: [&str; 5] = ["or", "\\lor", "\\vee", "或", "或者"];
-
-/// Dots that stand for what is left out.
-const DOTS: &str = "\\dots";
 
 /// What an answer says.
 #[derive(Debug, Clone)]
@@ -134,195 +114,6 @@ fn small_integer(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_integer = (1..=18).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
     is_integer.then(|| text.parse().ok())?
-}
-
-/// Returns the text without what only changes its looks: case, white space, text commands, braces that group nothing,
-/// final punctuation.
-pub(super) fn key(text: &str) -> String {
-    let key = looks(text, Dialect::Own);
-    if !key.contains('{') || key.len() > BYTES_MAX {
-        return key;
-    }
-    let mut unbraced = String::with_capacity(key.len());
-    append_unbraced(&key, &mut unbraced, 0);
-    unbraced
-}
-
-/// As [`key`], with the braces.
-fn looks(text: &str, dialect: Dialect) -> String {
-    let mut key = String::with_capacity(text.len());
-    append_key(text, &mut key, 0, dialect);
-    loop {
-        let ends_word =
-            |rest: &str| rest.chars().rev().take(2).filter(|c| c.is_alphabetic()).count() == 2;
-        // `5!` is a factorial, `red!` is not; `1, 2, ...` goes on, `red...` does not.
-        let emphasis = key.strip_suffix('!').is_some_and(ends_word);
-        if key.strip_suffix(DOTS).is_some_and(ends_word) {
-            key.truncate(key.len() - DOTS.len());
-            continue;
-        }
-        if !emphasis && !key.ends_with(['.', ',', ';', ':', '?', '。']) {
-            break;
-        }
-        key.pop();
-    }
-    key
-}
-
-/// Appends a key without the braces that group nothing: `{{5}}`, `_{2}`, `x^{10}` at the end of a term.
-fn append_unbraced(text: &str, key: &mut String, depth: usize) {
-    let mut rest = text;
-    while let Some(at) = rest.find(['{', '\\']) {
-        key.push_str(&rest[..at]);
-        let symbol = &rest[at..];
-        if let Some(name) = symbol.strip_prefix('\\') {
-            let letters = name.bytes().take_while(u8::is_ascii_alphabetic).count();
-            // `\\{` is a sign and not a brace.
-            let sign = if letters == 0 { name.chars().next().map_or(0, char::len_utf8) } else { 0 };
-            let length = 1 + letters + sign;
-            key.push_str(&symbol[..length]);
-            rest = &symbol[length..];
-            if rest.starts_with('{') && !SYMBOLS.contains(&&symbol[1..length]) {
-                rest = append_arguments(rest, key, depth);
-            }
-            continue;
-        }
-        let Some(length) = matching_brace(&symbol[1..]).filter(|_| depth < DEPTH_MAX) else {
-            key.push('{');
-            rest = &symbol[1..];
-            continue;
-        };
-        let mut inner = String::new();
-        append_unbraced(&symbol[1..=length], &mut inner, depth + 1);
-        rest = &symbol[length + 2..];
-        let term = inner.strip_prefix('-').unwrap_or(&inner);
-        let ends = !rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '{' | '\\'));
-        let is_single = inner.chars().count() == 1;
-        let goes_on = inner.ends_with(|c: char| c.is_ascii_digit())
-            && rest.starts_with(|c: char| c.is_ascii_digit());
-        let is_term = ends && !term.is_empty() && term.chars().all(char::is_alphanumeric);
-        let groups = match key.chars().next_back() {
-            Some('_' | '^') => goes_on || !(is_single || is_term),
-            // What is under a root of some degree.
-            Some(']') => true,
-            _ => goes_on,
-        };
-        if groups || inner.is_empty() {
-            key.push('{');
-            key.push_str(&inner);
-            key.push('}');
-        } else {
-            key.push_str(&inner);
-        }
-    }
-    key.push_str(rest);
-}
-
-/// Appends the arguments of a command, which keep their braces, and returns what follows.
-fn append_arguments<'a>(text: &'a str, key: &mut String, depth: usize) -> &'a str {
-    let mut rest = text;
-    while let Some(inner) = rest.strip_prefix('{')
-        && let Some(length) = matching_brace(inner).filter(|_| depth < DEPTH_MAX)
-    {
-        key.push('{');
-        append_unbraced(&inner[..length], key, depth + 1);
-        key.push('}');
-        rest = &inner[length + 1..];
-    }
-    if let Some(inner) = rest.strip_prefix('{') {
-        key.push('{');
-        rest = inner;
-    }
-    rest
-}
-
-fn append_key(text: &str, key: &mut String, depth: usize, dialect: Dialect) {
-    let own = dialect == Dialect::Own;
-    let mut rest = text;
-    while let Some(symbol) = rest.chars().next() {
-        if symbol == '\\' {
-            rest = append_command(&rest[1..], key, depth, dialect);
-            continue;
-        }
-        rest = &rest[symbol.len_utf8()..];
-        match symbol {
-            '.' if own && rest.starts_with("..") => {
-                key.push_str(DOTS);
-                rest = rest.trim_start_matches('.');
-            }
-            '~' if own && parts_digits(key, rest) => key.push(' '),
-            '$' | '*' | '`' | '"' | '“' | '”' | '~' => {
-                // Between operands a star multiplies.
-                if symbol == '*'
-                    && key.ends_with(|c: char| c.is_alphanumeric())
-                    && rest.starts_with(|c: char| c.is_alphanumeric())
-                {
-                    key.push('*');
-                }
-            }
-            '’' | '‘' => key.push('\''),
-            '−' | '–' => key.push('-'),
-            _ if symbol.is_whitespace() => {
-                if parts_digits(key, rest) {
-                    key.push(' ');
-                }
-            }
-            _ if symbol.is_ascii() => key.push(symbol.to_ascii_lowercase()),
-            _ => key.extend(symbol.to_lowercase()),
-        }
-    }
-}
-
-/// Returns whether a space stands between two digits: `1 234` is no 1234.
-fn parts_digits(key: &str, rest: &str) -> bool {
-    key.ends_with(|c: char| c.is_ascii_digit())
-        && rest.trim_start().starts_with(|c: char| c.is_ascii_digit())
-}
-
-/// Appends the command whose backslash stands before `text`, and returns what follows it.
-fn append_command<'a>(text: &'a str, key: &mut String, depth: usize, dialect: Dialect) -> &'a str {
-    let own = dialect == Dialect::Own;
-    let length = text.bytes().take_while(u8::is_ascii_alphabetic).count();
-    let (name, after) = text.split_at(length);
-    match name {
-        "left" | "right" | "displaystyle" | "quad" | "qquad" => {
-            if own && name.ends_with("quad") && parts_digits(key, after) {
-                key.push(' ');
-            }
-            return after;
-        }
-        "ldots" | "dots" | "cdots" | "dotsc" if own => {
-            key.push_str(DOTS);
-            return after;
-        }
-        _ if WRAPPERS.contains(&name) && (own || SHARED_WRAPPERS.contains(&name)) => {
-            if let Some(inner) = after.trim_start().strip_prefix('{')
-                && depth < DEPTH_MAX
-                && let Some(length) = matching_brace(inner)
-            {
-                append_key(&inner[..length], key, depth + 1, dialect);
-                return &inner[length + 1..];
-            }
-        }
-        "dfrac" | "tfrac" => {
-            key.push_str("\\frac");
-            return after;
-        }
-        "" if own && after.starts_with('\\') => {
-            key.push_str("\\\\");
-            return &after[1..];
-        }
-        "" if after.starts_with([',', ';', '!', ':', ' ', '(', ')', '[', ']', '$', '%']) => {
-            if after.starts_with('%') {
-                key.push('%');
-            }
-            return &after[1..];
-        }
-        _ => {}
-    }
-    key.push('\\');
-    key.push_str(name);
-    after
 }
 
 /// Returns what `text` says; `None` if it is too long or empty.
@@ -688,7 +479,7 @@ impl Reader<'_> {
         Some(vec![read(Kind::Plus), read(Kind::Minus)])
     }
 
-    /// Reads a date, a score, a range or a telephone number: what looks like arithmetic and is none.
+    /// Reads a date, a score, a range or a telephone number: what looks like arithmetic but names something.
     fn written(&self, tokens: &[Token]) -> Option<String> {
         let digits = |token: &Token| {
             let text = self.of(token);

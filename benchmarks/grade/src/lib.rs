@@ -34,6 +34,7 @@ mod expression;
 mod extract;
 mod form;
 mod hendrycks;
+mod key;
 mod lmms_eval;
 mod math_verify;
 mod mathruler;

@@ -18,7 +18,7 @@ const EXPONENT_MAX: i128 = 126;
 /// The largest factorial that 128 bits hold, and the largest that a double holds.
 const FACTORIAL_MAX: (i128, i128) = (33, 170);
 
-/// Wide fractions are told apart by their residue modulo this prime, 2^61 - 1.
+/// Wide fractions are compared by their residue modulo this prime, 2^61 - 1.
 ///
 /// Two of them with equal doubles that are not equal share a residue with a chance of 2^-61.
 const PRIME: u128 = (1 << 61) - 1;

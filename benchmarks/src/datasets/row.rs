@@ -183,7 +183,7 @@ impl Row {
 
     /// Returns an answer key that must be there: a value, or the text of a Python list of values of which each is right.
     ///
-    /// A list that is none would be compared as it is written and never be right, so it is refused.
+    /// A list that cannot be read would be compared as it is written and never be right, so it is refused.
     pub(super) fn key(&self, column: &str) -> Checked<String> {
         let key = self.required(column)?;
         let is_list = key
