@@ -204,7 +204,7 @@ mod tests {
         }
         hear(100, None).unwrap();
         for id in 0..UNANSWERED_MAX - 1 {
-            hear(id, Some(&why)).unwrap();
+            hear(10 + id, Some(&why)).unwrap();
         }
         let text = hear(50, Some(&why)).unwrap_err();
         assert_eq!(
