@@ -126,7 +126,11 @@ impl Checkpoint {
             sampling.eos_token_id.clone_from(&self.generation.eos_token_id);
         }
         sampling.repetition_penalty = self.generation.repetition_penalty.unwrap_or(1.0);
-        if do_sample == Some(true) { Sampling { temperature, top_k, top_p, ..sampling } } else { sampling }
+        if do_sample == Some(true) {
+            Sampling { temperature, top_k, top_p, ..sampling }
+        } else {
+            sampling
+        }
     }
 }
 
@@ -224,13 +228,9 @@ mod tests {
     fn write(checkpoint: &Checkpoint) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let Checkpoint { config, tokenizer, processor, generation } = checkpoint;
-        for (name, text) in Checkpoint::files(
-            config,
-            tokenizer,
-            processor,
-            generation,
-            StoredDtype::F32,
-        ) {
+        for (name, text) in
+            Checkpoint::files(config, tokenizer, processor, generation, StoredDtype::F32)
+        {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
         dir
@@ -269,8 +269,7 @@ mod tests {
         fs::write(dir.path().join("generation_config.json"), r#"{"top_p": 0.9}"#).unwrap();
         let read = Checkpoint::read(dir.path()).unwrap();
         assert_eq!(read.generation.eos_token_id, [checkpoint.config.eos_token_id]);
-        let written: serde_json::Value =
-            serde_json::from_str(&read.generation.to_json()).unwrap();
+        let written: serde_json::Value = serde_json::from_str(&read.generation.to_json()).unwrap();
         let end = checkpoint.config.eos_token_id;
         assert_eq!(written, serde_json::json!({"top_p": 0.9, "eos_token_id": [end]}));
     }

@@ -93,11 +93,10 @@ impl TargetModules {
         Ok(match self {
             TargetModules::Names(names) => Selection::Names(names),
             // As `re.fullmatch` of Python, by which PEFT asks.
-            TargetModules::Pattern(text) => {
-                Selection::Pattern(Regex::new(&format!(r"\A(?:{text})\z")).explain(|| {
-                    hint!("`{field}` is not a regular expression: {text}", "{HINT}")
-                })?)
-            }
+            TargetModules::Pattern(text) => Selection::Pattern(
+                Regex::new(&format!(r"\A(?:{text})\z"))
+                    .explain(|| hint!("`{field}` is not a regular expression: {text}", "{HINT}"))?,
+            ),
         })
     }
 }
@@ -177,9 +176,8 @@ impl LoraConfig {
                 "name a folder that PEFT wrote: it holds `{CONFIG}` and `{WEIGHTS}`"
             )
         })?;
-        let fields: Map<String, Value> = serde_json::from_str(&text).explain(|| {
-            hint!(("failed to parse adapter config `{}`", path.display()), "{HINT}")
-        })?;
+        let fields: Map<String, Value> = serde_json::from_str(&text)
+            .explain(|| hint!(("failed to parse adapter config `{}`", path.display()), "{HINT}"))?;
         LoraConfig::of(&fields)
             .with_context(|| format!("unusable adapter config `{}`", path.display()))
     }
@@ -393,9 +391,8 @@ impl Adapter {
         let shapes = base.shapes();
         let weights = config.weights_by(&shapes, naming);
         let weights = weights.with_context(|| format!("in `{}`", dir.display()))?;
-        let parameters =
-            Parameters::read_file(&path, config.factors_of(&weights, naming), device)
-                .with_context(|| format!("unusable adapter `{}`", path.display()))?;
+        let parameters = Parameters::read_file(&path, config.factors_of(&weights, naming), device)
+            .with_context(|| format!("unusable adapter `{}`", path.display()))?;
         if naming == Naming::Inside {
             return Ok(Adapter { config, parameters });
         }
@@ -492,10 +489,8 @@ fn check_init(value: &Value) -> Result<()> {
     let init = init.to_lowercase();
     if let Some((_, method)) = MOVING_INITS.iter().find(|(start, _)| init.starts_with(start)) {
         bail!(hint!(
-            (
-                "`init_lora_weights` is {value}: {method} takes the product of its first factors out of the base, so that \
-                 these factors do not belong to the base as it is published"
-            ),
+            ("`init_lora_weights` is {value}: {method} takes the product of its first factors out of the base, so that \
+                 these factors do not belong to the base as it is published"),
             "have PEFT save it as a plain adapter (`path_initial_model_for_weight_conversion` of `save_pretrained`), or \
              merge it where it was trained and give the whole model"
         ));

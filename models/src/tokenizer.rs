@@ -613,7 +613,8 @@ mod tests {
         let error = old.expand(&old.encode("a"), &[], &[4]).unwrap_err();
         assert!(error.to_string().starts_with("prompt has 0 `<|video_pad|>`, videos given: 1"));
         // Not even the letter of that name in the byte alphabet uses the entry.
-        for text in [NO_TEXT, "a\u{fffd}\u{10ffff}\u{1f642} b2 up", "<think>\u{e9}\u{7ff}</think>"] {
+        for text in [NO_TEXT, "a\u{fffd}\u{10ffff}\u{1f642} b2 up", "<think>\u{e9}\u{7ff}</think>"]
+        {
             assert_eq!(old.encode(text), TOKENIZER.encode(text), "{text}");
             assert!(!TOKENIZER.encode(text).contains(&TOKENIZER.ids.video.unwrap()), "{text}");
         }

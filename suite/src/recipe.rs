@@ -246,7 +246,8 @@ impl ModelSpec {
     /// that is read.
     fn shapes(&self) -> Vec<NamedShape> {
         // Only names matter here, and no name depends on a token.
-        let ids = SpecialIds { image: 0, vision_start: 0, vision_end: 0, bos: 0, eos: 0, video: None };
+        let ids =
+            SpecialIds { image: 0, vision_start: 0, vision_end: 0, bos: 0, eos: 0, video: None };
         match self {
             ModelSpec::Fresh { preset, vocab_size, .. } => {
                 shapes(&VlmConfig::preset(*preset, *vocab_size, ids))

@@ -74,8 +74,7 @@ pub(crate) enum Job {
 }
 
 /// The jobs that run only when they are named.
-const NAMED: [Job; 5] =
-    [Job::Cuda, Job::Endpoint, Job::Vllm, Job::Regression, Job::Nightly];
+const NAMED: [Job; 5] = [Job::Cuda, Job::Endpoint, Job::Vllm, Job::Regression, Job::Nightly];
 
 /// Runs `job`, or all jobs in order, on the device called `device`, and sums them up.
 /// The exit code is 2 if any could not finish, else 1 if any found something, else 0.

@@ -152,8 +152,8 @@ fn read_again(sh: &Shell, root: &Path, new: &Path, readers: &[PathBuf]) -> anyho
     let mut models = Vec::new();
     for name in READ {
         let (base, out) = (format!("golden/base/{name}"), exported.join(name));
-        let arguments = synergy::Arguments::new(["export", "--model", &base])
-            .option("--out", Some(&out));
+        let arguments =
+            synergy::Arguments::new(["export", "--model", &base]).option("--out", Some(&out));
         let is_written = synergy::run(sh, &arguments)? == 0;
         ensure!(is_written, hinted(format!("`{base}` was not exported"), "see above"));
         models.extend(["--model".to_owned(), format!("{name}={}", out.display())]);

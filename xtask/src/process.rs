@@ -84,7 +84,8 @@ impl Group {
     /// Sends `signal` to all of the group; what is gone already is no fault.
     fn signal(&self, signal: &str) {
         let all = format!("-{}", self.0.id());
-        let _ = Command::new("kill").args(["-s", signal, "--", &all]).stderr(Stdio::null()).status();
+        let _ =
+            Command::new("kill").args(["-s", signal, "--", &all]).stderr(Stdio::null()).status();
     }
 }
 

@@ -93,7 +93,11 @@ fn compare_tokens(a: &Path, b: &Path, told: &mut Vec<String>) -> Result<()> {
             more => format!(", and so are {more} more"),
         };
         bail!(hint!(
-            ("`{}` and `{}` number their tokens differently: {first}{more}", a.display(), b.display()),
+            (
+                "`{}` and `{}` number their tokens differently: {first}{more}",
+                a.display(),
+                b.display()
+            ),
             "a row of the embedding would be a mixture of two tokens; merge models with the tokenizer of one base"
         ));
     }
@@ -118,10 +122,7 @@ fn compare_configs(a: &Path, b: &Path, told: &mut Vec<String>) -> Result<()> {
         (None, None) => return Ok(()),
         (one, _) => {
             let dir = if one.is_some() { b } else { a };
-            told.push(format!(
-                "`{}` has no {FILE}: its settings were not compared",
-                dir.display()
-            ));
+            told.push(format!("`{}` has no {FILE}: its settings were not compared", dir.display()));
             return Ok(());
         }
     };
@@ -132,11 +133,7 @@ fn compare_configs(a: &Path, b: &Path, told: &mut Vec<String>) -> Result<()> {
         let is_said = !of_a.is_null() && !of_b.is_null() || name == "rope_scaling";
         if is_said && DECISIVE.contains(&name) {
             bail!(hint!(
-                (
-                    "`{path}` is {of_a} in `{}` and {of_b} in `{}`",
-                    a.display(),
-                    b.display()
-                ),
+                ("`{path}` is {of_a} in `{}` and {of_b} in `{}`", a.display(), b.display()),
                 "the same numbers mean something else in the other model; merge models that were trained from one base \
                  with its settings"
             ));
@@ -190,21 +187,29 @@ impl Vocabulary {
         let mut ids = BTreeMap::new();
         match file.pointer("/model/vocab") {
             Some(Value::Object(vocab)) => {
-                ids.extend(vocab.iter().filter_map(|(token, id)| Some((token.clone(), id.as_u64()?))));
+                ids.extend(
+                    vocab.iter().filter_map(|(token, id)| Some((token.clone(), id.as_u64()?))),
+                );
             }
             // Unigram has pairs of an entry and its score.
             Some(Value::Array(pairs)) => {
                 let tokens = pairs.iter().enumerate();
-                ids.extend(tokens.filter_map(|(id, p)| Some((p[0].as_str()?.to_owned(), id as u64))));
+                ids.extend(
+                    tokens.filter_map(|(id, p)| Some((p[0].as_str()?.to_owned(), id as u64))),
+                );
             }
             _ => {}
         }
         let added = file["added_tokens"].as_array().into_iter().flatten();
-        ids.extend(added.filter_map(|t| Some((t["content"].as_str()?.to_owned(), t["id"].as_u64()?))));
+        ids.extend(
+            added.filter_map(|t| Some((t["content"].as_str()?.to_owned(), t["id"].as_u64()?))),
+        );
         // Older files have a merge as one text.
         if let Some(merges) = file.pointer_mut("/model/merges").and_then(Value::as_array_mut) {
             for merge in merges {
-                if let [Value::String(one), Value::String(two)] = merge.as_array().map_or(&[][..], |m| m) {
+                if let [Value::String(one), Value::String(two)] =
+                    merge.as_array().map_or(&[][..], |m| m)
+                {
                     *merge = format!("{one} {two}").into();
                 }
             }
@@ -348,7 +353,10 @@ mod tests {
         let mut end = one.clone();
         end.1["added_tokens"][0]["id"] = json!(8);
         let error = said(&[one.clone()], &[end]).unwrap_err();
-        assert!(error.contains("`<|end|>` is token 9 in one and 8 in the other\nhint: "), "{error}");
+        assert!(
+            error.contains("`<|end|>` is token 9 in one and 8 in the other\nhint: "),
+            "{error}"
+        );
         let other = file(json!({"a": 0, "b": 1, "ba": 2}), json!(["b a"]));
         assert_eq!(
             said(&[one.clone()], &[other]),
@@ -389,7 +397,11 @@ mod tests {
             assert_eq!(with(pointer, value), Ok(vec![]), "{pointer}");
         }
         for (pointer, value, want) in [
-            ("/rope_theta", json!(1e6), "`rope_theta` is 10000 in `a` and 1000000.0 in `b`\nhint: "),
+            (
+                "/rope_theta",
+                json!(1e6),
+                "`rope_theta` is 10000 in `a` and 1000000.0 in `b`\nhint: ",
+            ),
             ("/rope_scaling", json!({"type": "yarn"}), "`rope_scaling` is null in `a` and {"),
             ("/rope_parameters", json!({"rope_theta": 5}), "`rope_theta` is 10000 in `a` and 5"),
             ("/text_config", json!({"rope_theta": 5}), "`rope_theta` is 10000 in `a` and 5"),
@@ -401,7 +413,10 @@ mod tests {
             assert!(error.starts_with(want), "{error}");
         }
         let told = with("/rms_norm_eps", json!(1e-5)).unwrap();
-        assert_eq!(told, ["config.json of `b` differs in `rms_norm_eps`; the merge has that of `a`"]);
+        assert_eq!(
+            told,
+            ["config.json of `b` differs in `rms_norm_eps`; the merge has that of `a`"]
+        );
         assert_eq!(with("/num_key_value_heads", json!(2)).unwrap().len(), 1, "a default, told");
         let alone = said(&[("config.json", config)], &[]).unwrap();
         assert_eq!(alone, ["`b` has no config.json: its settings were not compared"]);
@@ -421,7 +436,10 @@ mod tests {
         let mut other = form("config-flat");
         other.1["rope_theta"] = json!(10_000.0);
         let error = said(&[form("config-v5")], &[other]).unwrap_err();
-        assert!(error.starts_with("`rope_theta` is 1000000.0 in `a` and 10000.0 in `b`"), "{error}");
+        assert!(
+            error.starts_with("`rope_theta` is 1000000.0 in `a` and 10000.0 in `b`"),
+            "{error}"
+        );
     }
 
     #[test]

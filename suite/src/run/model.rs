@@ -47,8 +47,7 @@ impl Model {
     pub fn export(&self, out: &Path, dtype: StoredDtype, max_shard_bytes: usize) -> Result<()> {
         write_folder(out, |part| {
             let Checkpoint { config, tokenizer, processor, generation } = &self.checkpoint;
-            for (name, text) in Checkpoint::files(config, tokenizer, processor, generation, dtype)
-            {
+            for (name, text) in Checkpoint::files(config, tokenizer, processor, generation, dtype) {
                 write_atomic(&part.join(name), text.as_bytes())?;
             }
             self.parameters.save(part, dtype, max_shard_bytes)

@@ -18,8 +18,8 @@ use super::gate::{self, build};
 use super::outcome::{Outcome, Section};
 use crate::fetch::{self, Item};
 use crate::files::{remove_folder, unread};
-use crate::synergy::{self, Arguments};
 use crate::hint;
+use crate::synergy::{self, Arguments};
 
 /// The benchmarks: name, files where `fetch` did not put them, number of questions, and the model that answers.
 const SETS: [(&str, Option<&str>, &str, &str); 5] = [
