@@ -156,7 +156,10 @@ fn the_report_is_a_table_a_file_and_json() {
     });
     let report = project.json("out/merge_report.json");
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(keys(&report), ["sources", "spec", "dtype", "differences", "num_copied", "all", "groups"]);
+    assert_eq!(
+        keys(&report),
+        ["sources", "spec", "dtype", "differences", "num_copied", "all", "groups"]
+    );
     assert_eq!(report["sources"], json!({"a": "a", "b": "b", "base": "base"}));
     assert_eq!(
         report["spec"],
