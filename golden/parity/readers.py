@@ -109,7 +109,7 @@ def main():
     pairs = [model.split("=", 1) for model in arguments.model]
     models = {name: read(Path(directory)) for name, directory in pairs}
     note = f"Ids and greedy answers, at most {NUM_TOKENS} tokens, of checkpoints that `synergy export` wrote (readers.py)."
-    made = {"note": note, "transformers": transformers.__version__, "models": models}
+    made = {"note": note, "transformers": transformers.__version__, "torch": torch.__version__, "models": models}
     arguments.out.write_text(json.dumps(made, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     print(f"{arguments.out}: {len(models)} models read by transformers {transformers.__version__}")
 

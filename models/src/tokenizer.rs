@@ -25,7 +25,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior, TokenizerBuilder};
 
-use self::chat::{ChatTemplate, PLAIN_CLASS};
+use self::chat::ChatTemplate;
 pub use self::chat::{Message, Part, TokenizerConfig};
 use crate::qwen2_5_vl::config::{SpecialIds, VlmConfig};
 
@@ -188,7 +188,7 @@ impl Tokenizer {
     /// class would cut text otherwise than `tokenizer.json`, the class that reads that file is written.
     pub fn to_json(&self) -> (String, String) {
         let json = self.inner.to_string(false).expect("a tokenizer is plain data");
-        (json, self.config.to_json((!self.is_cut_by_its_class()).then_some(PLAIN_CLASS)))
+        (json, self.config.to_json(!self.is_cut_by_its_class()))
     }
 
     /// Tells whether the class in `tokenizer_config.json` gives the ids that `tokenizer.json` means.
@@ -400,6 +400,7 @@ fn vocabulary(json: &str, config: &TokenizerConfig) -> Result<(tokenizers::Token
 
 #[cfg(test)]
 mod tests {
+    use super::chat::PLAIN_CLASS;
     use super::chat::tests::{fixture, messages, names_file_and_cause};
     use super::*;
     use crate::qwen2_5_vl::config::Preset;
@@ -590,7 +591,10 @@ mod tests {
         let id = vocab.remove(VIDEO_PAD).unwrap();
         vocab.insert(NO_TEXT.into(), id);
         json["added_tokens"].as_array_mut().unwrap().retain(|t| t["content"] != VIDEO_PAD);
-        (json.to_string(), settings.replace(PLAIN_CLASS, "Qwen2Tokenizer"))
+        let mut settings: Json = serde_json::from_str(&settings).unwrap();
+        settings["tokenizer_class"] = "Qwen2Tokenizer".into();
+        settings.as_object_mut().unwrap().remove("model_input_names");
+        (json.to_string(), settings.to_string())
     }
 
     #[test]
@@ -616,7 +620,9 @@ mod tests {
         }
         // Saved again, it names a class that cuts text as its tokenizer.json does.
         assert!(settings.contains("\"Qwen2Tokenizer\""));
-        assert!(old.to_json().1.contains(PLAIN_CLASS));
+        let saved: Json = serde_json::from_str(&old.to_json().1).unwrap();
+        assert_eq!(saved["tokenizer_class"], PLAIN_CLASS);
+        assert_eq!(saved["model_input_names"], json!(["input_ids", "attention_mask"]));
         assert!(!QWEN.to_json().1.contains(PLAIN_CLASS), "a published one keeps its own");
     }
 

@@ -126,7 +126,15 @@ pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
             .into(),
     )?;
     read_again(&sh, root, &new, &readers)?;
+    take_places(&work, &scripts)?;
+    println!("what changed:");
+    process::wait(cmd!(sh, "git status --short -- {scripts}").into())?;
+    println!("hint: `cargo xtask parity` replays them");
+    Ok(ExitCode::SUCCESS)
+}
 
+/// Puts the new sets in the places of the old ones, if none is too large.
+fn take_places(work: &Path, scripts: &Path) -> anyhow::Result<()> {
     for (name, max) in SETS {
         let bytes = files::bytes_below(&work.join(name))?;
         let over = format!("{name} takes {bytes} bytes, more than {max}");
@@ -139,10 +147,7 @@ pub(crate) fn regenerate(root: &Path) -> anyhow::Result<ExitCode> {
         fs::rename(work.join(name), &old)
             .with_context(|| format!("failed to replace `{}`", old.display()))?;
     }
-    println!("what changed:");
-    process::wait(cmd!(sh, "git status --short -- {scripts}").into())?;
-    println!("hint: `cargo xtask parity` replays them");
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Exports the kept bases and has each of `readers`, the Pythons of [`READERS`], read them.

@@ -714,7 +714,8 @@ mod tests {
                       \"dtype\": \"float32\"\n  }\n}\n";
         let taken = [CONFIG, "LICENSE", "chat_template.jinja", "tokenizer.json", ".gitattributes"];
         for file in taken {
-            fs::write(a.join(file), if file == CONFIG { config } else { file }).unwrap();
+            let text = if file.ends_with(".json") { "{}" } else { file };
+            fs::write(a.join(file), if file == CONFIG { config } else { text }).unwrap();
         }
         let left = [
             "pytorch_model.bin",

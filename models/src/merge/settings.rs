@@ -3,7 +3,7 @@
 //! Does not know weights, nor which architecture a folder has: of a `config.json` the names of fields decide. What makes
 //! the result meaningless is refused: entries of the vocabulary with other ids, since a row of the embedding would be a
 //! mixture of two tokens, and settings with which the same numbers compute something else. Everything else that
-//! differs is told, since the result has it as the first folder does.
+//! differs is reported, since the result has it as the first folder does.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -42,7 +42,7 @@ const SILENT: [&str; 4] =
 /// Parts of a `tokenizer.json` that decide how text is cut.
 const CUTS: [&str; 5] =
     ["/normalizer", "/pre_tokenizer", "/model/type", "/model/merges", "/post_processor"];
-/// Files of settings whose differences are told field by field.
+/// Files of settings whose differences are reported field by field.
 const TOLD: [&str; 2] = ["generation_config.json", "preprocessor_config.json"];
 /// How many differences one line names.
 const NUM_NAMED: usize = 3;

@@ -38,6 +38,8 @@ const CHAT_TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message
 const REFUSED: [&str; 2] = ["split_special_tokens", "clean_up_tokenization_spaces"];
 /// The class of `transformers` that takes a `tokenizer.json` as it is.
 pub(super) const PLAIN_CLASS: &str = "PreTrainedTokenizerFast";
+/// What that class is to give a model of this family; by itself it would add a third input, which the model refuses.
+const INPUTS: [&str; 2] = ["input_ids", "attention_mask"];
 /// Where a picture belongs in a question, as many data sets write it.
 const IMAGE_MARK: &str = "<image>";
 /// Special tokens that a template may name.
@@ -187,8 +189,7 @@ impl TokenizerConfig {
             ("eos_token", "<|im_end|>".into()),
             ("pad_token", "<|endoftext|>".into()),
             ("clean_up_tokenization_spaces", false.into()),
-            // The plain class would give the model a third input, which it does not take.
-            ("model_input_names", vec!["input_ids", "attention_mask"].into()),
+            ("model_input_names", INPUTS.to_vec().into()),
         ];
         TokenizerConfig {
             eos_token: "<|im_end|>".into(),
@@ -229,11 +230,13 @@ impl TokenizerConfig {
         Ok(ChatTemplate { environment, named, file: self.template_file.clone() })
     }
 
-    /// Returns the text of a `tokenizer_config.json` that holds the template, and names `class` if one is given.
-    pub(super) fn to_json(&self, class: Option<&str>) -> String {
+    /// Returns the text of a `tokenizer_config.json` that holds the template; with `is_plain`, it names the class that
+    /// takes `tokenizer.json` as it is.
+    pub(super) fn to_json(&self, is_plain: bool) -> String {
         let mut fields = self.fields.clone();
-        if let Some(class) = class {
-            fields.insert("tokenizer_class".into(), class.into());
+        if is_plain {
+            fields.insert("tokenizer_class".into(), PLAIN_CLASS.into());
+            fields.entry("model_input_names").or_insert_with(|| INPUTS.to_vec().into());
         }
         serde_json::to_string_pretty(&fields).expect("plain data") + "\n"
     }
@@ -480,7 +483,7 @@ pub(super) mod tests {
             assert_eq!(config.eos_token, "<|im_end|>");
             let text = config.template().unwrap().render(&[(); 0], true, false).unwrap();
             // Saved again, it is the same one.
-            let again = read(&[("tokenizer_config.json", &config.to_json(None))]).unwrap();
+            let again = read(&[("tokenizer_config.json", &config.to_json(false))]).unwrap();
             assert_eq!(again.template().unwrap().render(&[(); 0], true, false).unwrap(), text);
             text
         };

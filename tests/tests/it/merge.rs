@@ -156,7 +156,10 @@ fn the_report_is_a_table_a_file_and_json() {
     });
     let report = project.json("out/merge_report.json");
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(keys(&report), ["sources", "spec", "dtype", "num_copied", "all", "groups"]);
+    assert_eq!(
+        keys(&report),
+        ["sources", "spec", "dtype", "differences", "num_copied", "all", "groups"]
+    );
     assert_eq!(report["sources"], json!({"a": "a", "b": "b", "base": "base"}));
     assert_eq!(
         report["spec"],
@@ -393,6 +396,32 @@ fn a_full_disk_leaves_nothing() {
     hint: is the folder writable and the disk not full?
     ");
     assert!(!project.path("x").exists());
+}
+
+#[test]
+fn parents_whose_settings_differ_are_refused_or_told() {
+    let project = family();
+    let config = project.read("b/config.json");
+    assert!(config.contains("\"rms_norm_eps\": 1e-6"), "{config}");
+    project.write("b/config.json", config.replace("1e-6", "1e-5"));
+    let finished = merge(&project, LINEAR, &FOLDERS);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let line = "config.json of `b` differs in `rms_norm_eps`; the merge has that of `a`";
+    assert!(finished.stderr.contains(line), "{}", finished.stderr);
+    assert_eq!(project.json("out/merge_report.json")["differences"], json!([line]));
+    fs::remove_dir_all(project.path("out")).unwrap();
+
+    project.write("b/config.json", config.replace("1000000.0", "10000.0"));
+    assert_refused!(refused(&project, LINEAR, &FOLDERS), @r"
+    error: `rope_theta` is 1000000.0 in `a` and 10000.0 in `b`
+    hint: the same numbers mean something else in the other model; merge models that were trained from one base with its settings
+    ");
+    project.write("b/config.json", &config);
+    let tokenizer = project.read("b/tokenizer.json");
+    let swapped = tokenizer.replace("\"a\":", "\"?\":").replace("\"b\":", "\"a\":");
+    project.write("b/tokenizer.json", swapped.replace("\"?\":", "\"b\":"));
+    let said = refusal(&refused(&project, LINEAR, &FOLDERS));
+    assert!(said.contains("`a` and `b` number their tokens differently: `a` is token "), "{said}");
 }
 
 #[test]
