@@ -283,6 +283,17 @@ def write_parquet(out):
 IDS = {"mathvision": "id", "mathvista": "pid", "mathverse": "sample_index", "mmmu": "id", "mmstar": "index"}
 
 
+def write_codecs(out):
+    """The same rows in every codec that pyarrow writes, with a picture each."""
+    folder = out / "codecs"
+    folder.mkdir(exist_ok=True)
+    picture = {"bytes": (out / "one.png").read_bytes(), "path": "one.png"}
+    rows = [dict(q=f"How many apples are {i} apples and {i} apples?", a=2 * i, p=picture) for i in range(12)]
+    table = pa.Table.from_pylist(rows, pa.schema([("q", pa.string()), ("a", pa.int64()), ("p", IMAGE)]))
+    for codec in ("none", "snappy", "gzip", "brotli", "lz4", "zstd"):
+        pq.write_table(table, folder / f"{codec}.parquet", compression=codec, write_statistics=False, store_schema=False)
+
+
 def read_parquet(folder, name):
     samples = []
     for path in sorted(folder.glob("*.parquet")):
@@ -587,10 +598,11 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     write_tables(out)
     write_parquet(out)
+    write_codecs(out)
     cases = {}
     for table, (name, split) in TABLES.items():
         cases[f"{table}.tsv"] = {"name": name, "samples": read_table(out / f"{table}.tsv", name, split)}
-    for folder in sorted(path for path in out.iterdir() if path.is_dir() and path.name != "training"):
+    for folder in sorted(path for path in out.iterdir() if path.is_dir() and path.name not in ("codecs", "training")):
         name = folder.name.removesuffix("_with_difficulty_level")
         cases[folder.name] = {"name": folder.name, "samples": read_parquet(folder, name)}
     text = json.dumps({"packages": PACKAGES, "cases": cases}, ensure_ascii=False, indent=None, separators=(",", ":"))

