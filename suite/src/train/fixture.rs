@@ -109,7 +109,9 @@ pub(crate) fn packed(prompt: &[u32], answers: &[Vec<u32>]) -> Sequence {
 }
 
 pub(crate) fn ids(rng: &mut ChaCha8Rng, len: usize) -> Vec<u32> {
-    (0..len).map(|_| rng.random_range(20..300)).collect()
+    // One that stands for a part of a video would need the video.
+    let text = |id| if BASE.prompter.config.is_media(id) { 300 } else { id };
+    (0..len).map(|_| text(rng.random_range(20..300))).collect()
 }
 
 /// All `sequences` in one micro-batch.
