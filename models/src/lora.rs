@@ -120,9 +120,9 @@ impl Selection<'_> {
 
 impl Naming {
     /// Tells by which names the tensors of an adapter's file go.
-    fn of<'a>(keys: impl Iterator<Item = &'a str> + Clone) -> Naming {
+    fn of(keys: &[String]) -> Naming {
         let begins = |starts: &[&str]| {
-            let mut modules = keys.clone().filter_map(|key| key.strip_prefix(PREFIX));
+            let mut modules = keys.iter().filter_map(|key| key.strip_prefix(PREFIX));
             modules.any(|module| starts.iter().any(|start| module.starts_with(start)))
         };
         let is_old = begins(&["model.layers.", TOWER]);
@@ -480,7 +480,7 @@ fn naming_of(path: &Path) -> Result<Naming> {
     for part in parts_of(path)? {
         keys.extend(stored_in(&part)?.into_iter().map(|(key, _)| key));
     }
-    Ok(Naming::of(keys.iter().map(String::as_str)))
+    Ok(Naming::of(&keys))
 }
 
 /// Refuses a way to initialize the factors after which they belong to another base than the one that is published.

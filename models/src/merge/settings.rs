@@ -307,6 +307,7 @@ fn same(a: &Value, b: &Value) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::slice::from_ref;
     use tempfile::TempDir;
 
     /// Two folders, each with these files.
@@ -342,31 +343,31 @@ mod tests {
     fn tokens_with_other_ids_are_refused_and_other_differences_told() {
         let file = |vocab: Value, merges: Value| ("tokenizer.json", vocabulary(&vocab, &merges));
         let one = file(json!({"a": 0, "b": 1, "ab": 2}), json!(["a b"]));
-        assert_eq!(said(&[one.clone()], &[one.clone()]), Ok(vec![]));
+        assert_eq!(said(from_ref(&one), from_ref(&one)), Ok(vec![]));
         // The same merges, as newer files have them.
         let newer = file(json!({"a": 0, "b": 1, "ab": 2}), json!([["a", "b"]]));
-        assert_eq!(said(&[one.clone()], &[newer]), Ok(vec![]));
+        assert_eq!(said(from_ref(&one), &[newer]), Ok(vec![]));
         let moved = file(json!({"a": 1, "b": 0, "ab": 2}), json!(["a b"]));
         let want = "`a` and `b` number their tokens differently: `a` is token 0 in one and 1 in the other, and so are 1 more";
-        assert!(said(&[one.clone()], &[moved.clone()]).unwrap_err().starts_with(want));
+        assert!(said(from_ref(&one), from_ref(&moved)).unwrap_err().starts_with(want));
         // Of an added token too.
         let mut end = one.clone();
         end.1["added_tokens"][0]["id"] = json!(8);
-        let error = said(&[one.clone()], &[end]).unwrap_err();
+        let error = said(from_ref(&one), &[end]).unwrap_err();
         assert!(
             error.contains("`<|end|>` is token 9 in one and 8 in the other\nhint: "),
             "{error}"
         );
         let other = file(json!({"a": 0, "b": 1, "ba": 2}), json!(["b a"]));
         assert_eq!(
-            said(&[one.clone()], &[other]),
+            said(from_ref(&one), &[other]),
             Ok(vec![
                 "only `a` has the token `ab`".into(),
                 "only `b` has the token `ba`".into(),
                 "tokenizer.json of `b` differs in `model/merges`; the merge has that of `a`".into(),
             ])
         );
-        let none = said(&[], &[one.clone()]).unwrap();
+        let none = said(&[], from_ref(&one)).unwrap();
         assert_eq!(none, ["`a` has no tokenizer.json: its tokens were not compared"]);
         let older = ("vocab.json", json!({"a": 0, "b": 2, "ab": 1}));
         assert!(said(&[one], &[older]).unwrap_err().contains("`ab` is token 2 in one and 1"));

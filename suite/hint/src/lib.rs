@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_hint_given_later_takes_the_place_of_the_first() {
-        let error = Err::<(), _>(hint!("no disk", "buy one").into());
+        let error = Err::<(), Error>(hint!("no disk", "buy one").into());
         let error: Error = error.context("failed to save").unwrap_err();
         assert_eq!(hint_of(&error).as_deref(), Some("buy one"));
         assert_eq!(line(&error), "failed to save: no disk; hint: buy one");

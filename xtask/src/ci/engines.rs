@@ -172,7 +172,7 @@ struct Asked<'a> {
 }
 
 /// How many answers of a server are our own.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Compared {
     same: usize,
     all: usize,
@@ -219,7 +219,7 @@ impl Compared {
     }
 
     /// Tells how many answers of `server` are our own, and whether that is enough.
-    fn outcome(&self, server: &str) -> Outcome {
+    fn outcome(self, server: &str) -> Outcome {
         println!("{} of {} greedy answers of {server} are our own", self.same, self.all);
         let share = self.same as f64 / self.all.max(1) as f64;
         if share >= SAME_MIN { Outcome::Passed } else { Outcome::Failed }
