@@ -3,8 +3,12 @@
 //! This module does not know answers: no lists, no relations, no units. Nothing is ever executed: the tree has
 //! arithmetic, roots, the elementary functions and variables, and it is evaluated at fixed points.
 //! Size and depth are bounded, so is the time.
+//!
+//! Two expressions are the same where they are so exactly: as fractions, or to more digits than their numbers can
+//! differ in (`precise.rs`). Doubles only save the time of that where two differ by much.
 
-use crate::scalar::{RELATIVE_TOLERANCE, Scalar};
+use crate::precise::Precise;
+use crate::scalar::{Agreement, Scalar, same_ratio};
 use crate::token::{Dialect, Function, Kind, Token};
 
 /// A tree with more nodes is no expression; it is also the bound of its depth when it is evaluated.
@@ -21,17 +25,49 @@ const VARIABLES_MAX: usize = 4;
 
 /// Expressions with variables are compared at so many points, the last two of them negative.
 ///
-/// Two different rational expressions of degree d agree at a random point with a chance of about
-/// d / 2^52; several points are there because some lie outside of the domain.
+/// Several points are there because some lie outside of the domain, and since a root of a square is only at negative
+/// ones another thing than the number.
 const POINTS: usize = 7;
 const NEGATIVE_POINTS: usize = 2;
 
 /// At least at so many points both sides must have values.
 const POINTS_MIN: usize = 2;
 
+/// So many points are compared to many digits, where doubles are close: a function that is nought there is nought.
+const PRECISE_POINTS: usize = 2;
+
+/// Where variables stand in factorials they are whole numbers from 2 up to less than this.
+const WHOLE_POINTS: u64 = 13;
+
+/// What an expression can be evaluated in: doubles and exact fractions, or many digits.
+pub(super) trait Numbers {
+    type Number: Clone;
+
+    fn scalar(&mut self, value: Scalar) -> Self::Number;
+    /// A variable that has this value, of which only the double counts where there are no fractions.
+    fn variable(&mut self, value: Scalar) -> Self::Number;
+    fn pi(&mut self) -> Self::Number;
+    fn euler(&mut self) -> Self::Number;
+    fn negate(&mut self, a: Self::Number) -> Self::Number;
+    fn add(&mut self, a: Self::Number, b: Self::Number) -> Self::Number;
+    fn multiply(&mut self, a: Self::Number, b: Self::Number) -> Self::Number;
+    fn divide(&mut self, a: Self::Number, b: Self::Number) -> Self::Number;
+    /// A power; of a negative number too where `real` and the exponent's denominator is odd.
+    fn power(&mut self, a: Self::Number, b: Self::Number, real: bool) -> Self::Number;
+    fn root(&mut self, a: Self::Number, degree: Self::Number) -> Self::Number;
+    fn factorial(&mut self, a: Self::Number) -> Self::Number;
+    fn double_factorial(&mut self, a: Self::Number) -> Self::Number;
+    fn choose(&mut self, a: Self::Number, b: Self::Number) -> Self::Number;
+    fn apply(&mut self, function: Function, a: Self::Number) -> Self::Number;
+    /// Is told each number that an expression comes to on the way.
+    fn seen(&mut self, _number: &Self::Number) {}
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Node {
     Value(Scalar),
+    Pi,
+    Euler,
     /// A name's hash.
     Variable(u64),
     Negate(usize),
@@ -58,6 +94,8 @@ pub(super) struct Expression {
     nodes: Vec<Node>,
     root: usize,
     variables: Vec<u64>,
+    /// Whether variables may stand for whole numbers only: there are factorials.
+    counts: bool,
     /// How many decimals it is written with if it is one number, signed or not.
     decimals: Option<u32>,
     dialect: Dialect,
@@ -87,6 +125,7 @@ impl Expression {
                 nodes: Vec::with_capacity(tokens.len() + 2),
                 root: 0,
                 variables: Vec::new(),
+                counts: false,
                 decimals,
                 dialect,
             },
@@ -106,6 +145,7 @@ impl Expression {
             nodes: vec![Node::Value(value)],
             root: 0,
             variables: Vec::new(),
+            counts: false,
             decimals: None,
             dialect: Dialect::Own,
         }
@@ -128,105 +168,276 @@ impl Expression {
 
     /// Its value, if it holds no variables.
     pub(super) fn value(&self) -> Option<Scalar> {
-        let value = (!self.has_variables()).then(|| self.at(self.root, 0))?;
+        let value = (!self.has_variables()).then(|| self.at(Point::NOWHERE))?;
         (!value.is_nan()).then_some(value)
     }
 
     /// Returns whether both take the same values.
     pub(super) fn same(&self, other: &Expression) -> bool {
         if let (Some(a), Some(b)) = (self.value(), other.value()) {
-            return a.same(b);
+            return match a.compare(b) {
+                Agreement::Close if a.to_f64().is_infinite() => true,
+                Agreement::Close => Precise::same(self, other, Point::NOWHERE),
+                agreement => agreement == Agreement::Same,
+            };
         }
         if self.variables.is_empty() && other.variables.is_empty() {
             return false;
         }
-        let mut valid = 0;
-        for point in 0..POINTS {
-            let (a, b) = (self.at(self.root, point), other.at(other.root, point));
-            match (a.is_nan(), b.is_nan()) {
-                (true, true) => {}
-                (false, false) if a.same(b) => valid += 1,
-                _ => return false,
+        let counts = self.counts || other.counts;
+        let (mut valid, mut close) = (0, Vec::new());
+        for point in Point::all(counts) {
+            let (a, b) = (self.at(point), other.at(point));
+            if a.is_nan() && b.is_nan() || (counts && (a.is_nan() || b.is_nan())) {
+                continue;
+            }
+            match a.compare(b) {
+                Agreement::Different => return false,
+                Agreement::Close => close.push(point),
+                Agreement::Same => {}
+            }
+            valid += 1;
+            // Where all is fractions two points are as good as all.
+            if valid == POINTS_MIN && close.is_empty() && !counts {
+                return true;
             }
         }
-        valid >= POINTS_MIN
+        // The first and the last one: of either sign.
+        let ends = [close.first(), close.last()];
+        let mut ends = ends.iter().flatten().take(close.len().min(PRECISE_POINTS));
+        valid >= POINTS_MIN && ends.all(|point| Precise::same(self, other, **point))
     }
 
     /// Returns whether `self - other` is a multiple of `third - fourth`, so that two equations say the same.
     pub(super) fn same_equation(left: (&Self, &Self), right: (&Self, &Self)) -> bool {
-        let mut ratio = None;
-        for point in 0..POINTS {
-            let difference = |(a, b): (&Expression, &Expression)| {
-                a.at(a.root, point).add(b.at(b.root, point).negate()).to_f64()
-            };
-            let quotient = difference(left) / difference(right);
-            if quotient.is_nan() {
+        let sides = [left.0, left.1, right.0, right.1];
+        let counts = sides.iter().any(|side| side.counts);
+        let mut first: Option<(Point, Scalar)> = None;
+        let mut close = Vec::new();
+        let mut valid = 0;
+        for point in Point::all(counts) {
+            let difference =
+                |(a, b): (&Expression, &Expression)| a.at(point).add(b.at(point).negate());
+            let quotient = difference(left).divide(difference(right));
+            if quotient.is_nan() || quotient.to_f64().is_infinite() {
                 continue;
             }
-            match ratio {
-                None => ratio = Some(quotient),
-                // Relative alone: a small ratio is not nought.
-                Some(first)
-                    if (first - quotient).abs()
-                        <= RELATIVE_TOLERANCE * first.abs().max(quotient.abs()) => {}
-                Some(_) => return false,
+            let Some((_, ratio)) = first else {
+                first = Some((point, quotient));
+                valid += 1;
+                continue;
+            };
+            match ratio.compare(quotient) {
+                // Nought by the absolute tolerance only.
+                Agreement::Close if !same_ratio(ratio.to_f64(), quotient.to_f64()) => return false,
+                Agreement::Different => return false,
+                Agreement::Close => close.push(point),
+                Agreement::Same => {}
+            }
+            valid += 1;
+            if valid > POINTS_MIN && close.is_empty() && !counts {
+                break;
             }
         }
-        ratio.is_some_and(|ratio: f64| ratio.is_finite() && ratio.abs() > 0.0)
+        let Some((start, ratio)) = first else { return false };
+        if ratio.is_zero() || ratio.to_f64().abs() <= 0.0 {
+            return false;
+        }
+        let mut ends = close.iter().rev().take(PRECISE_POINTS);
+        ends.all(|end| Precise::same_ratio(left, right, start, *end))
     }
 
-    /// Returns the value of a node where the variables are at a point.
-    fn at(&self, node: usize, point: usize) -> Scalar {
-        let of = |node: usize| self.at(node, point);
-        match self.nodes[node] {
-            Node::Value(value) => value,
-            Node::Variable(name) => variable(name, point),
-            Node::Negate(a) => of(a).negate(),
-            Node::Add(a, b) => of(a).add(of(b)),
-            Node::Multiply(a, b) => of(a).multiply(of(b)),
-            Node::Divide(a, b) => of(a).divide(of(b)),
-            // To the peers' engine a root of a negative number is complex.
-            Node::Power(a, b) if self.dialect == Dialect::Own => of(a).real_power(of(b)),
-            Node::Power(a, b) => of(a).power(of(b)),
-            Node::Root(degree, a) => of(a).root(of(degree)),
+    /// Returns the value where the variables are at a point.
+    fn at(&self, point: Point) -> Scalar {
+        self.evaluate(&mut Scalars { bits: None }, point)
+    }
+
+    /// Returns how many nodes there are.
+    pub(super) fn num_nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Returns the value, among the numbers of `numbers`, where the variables are at a point.
+    pub(super) fn evaluate<N: Numbers>(&self, numbers: &mut N, point: Point) -> N::Number {
+        self.node(self.root, numbers, point)
+    }
+
+    fn node<N: Numbers>(&self, node: usize, numbers: &mut N, point: Point) -> N::Number {
+        let mut of = |node: usize| self.node(node, numbers, point);
+        let number = match self.nodes[node] {
+            Node::Value(value) => numbers.scalar(value),
+            Node::Pi => numbers.pi(),
+            Node::Euler => numbers.euler(),
+            Node::Variable(name) => numbers.variable(point.of(name)),
+            Node::Negate(a) => {
+                let a = of(a);
+                numbers.negate(a)
+            }
+            Node::Add(a, b) => {
+                let (a, b) = (of(a), of(b));
+                numbers.add(a, b)
+            }
+            Node::Multiply(a, b) => {
+                let (a, b) = (of(a), of(b));
+                numbers.multiply(a, b)
+            }
+            Node::Divide(a, b) => {
+                let (a, b) = (of(a), of(b));
+                numbers.divide(a, b)
+            }
+            Node::Power(a, b) => {
+                let (a, b) = (of(a), of(b));
+                // To the peers' engine a root of a negative number is complex.
+                numbers.power(a, b, self.dialect == Dialect::Own)
+            }
+            Node::Root(degree, a) => {
+                let (degree, a) = (of(degree), of(a));
+                numbers.root(a, degree)
+            }
             Node::Log(base, a) => {
-                let base = of(base).to_f64();
-                of(a).map(|value| value.ln() / base.ln())
+                let (base, a) = (of(base), of(a));
+                let (base, a) = (numbers.apply(Function::Ln, base), numbers.apply(Function::Ln, a));
+                numbers.divide(a, base)
             }
-            Node::Factorial(a) => of(a).factorial(),
-            Node::DoubleFactorial(a) => of(a).double_factorial(),
-            Node::Choose(a, b) => of(a).choose(of(b)),
-            Node::Degrees(a) => of(a).map(f64::to_radians),
-            Node::Apply(function, a) => apply(function, of(a)),
+            Node::Factorial(a) => {
+                let a = of(a);
+                numbers.factorial(a)
+            }
+            Node::DoubleFactorial(a) => {
+                let a = of(a);
+                numbers.double_factorial(a)
+            }
+            Node::Choose(a, b) => {
+                let (a, b) = (of(a), of(b));
+                numbers.choose(a, b)
+            }
+            Node::Degrees(a) => {
+                let a = of(a);
+                let (pi, half) = (numbers.pi(), numbers.scalar(Scalar::fraction(1, 180)));
+                let degree = numbers.multiply(pi, half);
+                numbers.multiply(a, degree)
+            }
+            Node::Apply(function, a) => {
+                let a = of(a);
+                numbers.apply(function, a)
+            }
+        };
+        numbers.seen(&number);
+        number
+    }
+}
+
+/// Fractions while they can be, and doubles.
+pub(super) struct Scalars {
+    /// The bits of the largest number so far, if they are asked for.
+    pub(super) bits: Option<u32>,
+}
+
+impl Numbers for Scalars {
+    type Number = Scalar;
+
+    fn scalar(&mut self, value: Scalar) -> Scalar {
+        value
+    }
+
+    fn variable(&mut self, value: Scalar) -> Scalar {
+        value
+    }
+
+    fn seen(&mut self, number: &Scalar) {
+        self.bits = self.bits.map(|bits| bits.max(number.num_bits()));
+    }
+
+    fn pi(&mut self) -> Scalar {
+        Scalar::Float(std::f64::consts::PI)
+    }
+
+    fn euler(&mut self) -> Scalar {
+        Scalar::Float(std::f64::consts::E)
+    }
+
+    fn negate(&mut self, a: Scalar) -> Scalar {
+        a.negate()
+    }
+
+    fn add(&mut self, a: Scalar, b: Scalar) -> Scalar {
+        a.add(b)
+    }
+
+    fn multiply(&mut self, a: Scalar, b: Scalar) -> Scalar {
+        a.multiply(b)
+    }
+
+    fn divide(&mut self, a: Scalar, b: Scalar) -> Scalar {
+        a.divide(b)
+    }
+
+    fn power(&mut self, a: Scalar, b: Scalar, real: bool) -> Scalar {
+        if real { a.real_power(b) } else { a.power(b) }
+    }
+
+    fn root(&mut self, a: Scalar, degree: Scalar) -> Scalar {
+        a.root(degree)
+    }
+
+    fn factorial(&mut self, a: Scalar) -> Scalar {
+        a.factorial()
+    }
+
+    fn double_factorial(&mut self, a: Scalar) -> Scalar {
+        a.double_factorial()
+    }
+
+    fn choose(&mut self, a: Scalar, b: Scalar) -> Scalar {
+        a.choose(b)
+    }
+
+    fn apply(&mut self, function: Function, value: Scalar) -> Scalar {
+        match function {
+            Function::Sin => value.map(f64::sin),
+            Function::Cos => value.map(f64::cos),
+            Function::Tan => value.map(f64::tan),
+            Function::Cot => value.map(|x| 1.0 / x.tan()),
+            Function::Sec => value.map(|x| 1.0 / x.cos()),
+            Function::Csc => value.map(|x| 1.0 / x.sin()),
+            Function::ArcSin => value.map(f64::asin),
+            Function::ArcCos => value.map(f64::acos),
+            Function::ArcTan => value.map(f64::atan),
+            Function::Ln => value.map(f64::ln),
+            Function::Log => value.map(f64::log10),
+            Function::Exp => value.map(f64::exp),
+            Function::Sqrt => value.root(Scalar::integer(2)),
+            Function::Abs => value.absolute(),
         }
     }
 }
 
-fn apply(function: Function, value: Scalar) -> Scalar {
-    match function {
-        Function::Sin => value.map(f64::sin),
-        Function::Cos => value.map(f64::cos),
-        Function::Tan => value.map(f64::tan),
-        Function::Cot => value.map(|x| 1.0 / x.tan()),
-        Function::Sec => value.map(|x| 1.0 / x.cos()),
-        Function::Csc => value.map(|x| 1.0 / x.sin()),
-        Function::ArcSin => value.map(f64::asin),
-        Function::ArcCos => value.map(f64::acos),
-        Function::ArcTan => value.map(f64::atan),
-        Function::Ln => value.map(f64::ln),
-        Function::Log => value.map(f64::log10),
-        Function::Exp => value.map(f64::exp),
-        Function::Sqrt => value.root(Scalar::integer(2)),
-        Function::Abs => value.absolute(),
-    }
+/// Where variables are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Point {
+    index: usize,
+    whole: bool,
 }
 
-/// Returns where a variable is at a point: between 0.25 and 3.25, or between the negatives of these.
-fn variable(name: u64, point: usize) -> Scalar {
-    let mixed = mix(name ^ mix(point as u64 + 1));
-    let unit = (mixed >> 11) as f64 / (1u64 << 53) as f64;
-    let size = 0.25 + 3.0 * unit;
-    Scalar::Float(if point + NEGATIVE_POINTS < POINTS { size } else { -size })
+impl Point {
+    /// Where an expression without variables is evaluated.
+    const NOWHERE: Point = Point { index: 0, whole: false };
+
+    fn all(whole: bool) -> impl Iterator<Item = Point> {
+        (0..POINTS).map(move |index| Point { index, whole })
+    }
+
+    /// Returns where a variable is: between 0.25 and 3.25, or between the negatives of these, or at a whole number.
+    fn of(self, name: u64) -> Scalar {
+        let mixed = mix(name ^ mix(self.index as u64 + 1));
+        if self.whole {
+            return Scalar::integer((2 + mixed % (WHOLE_POINTS - 2)).into());
+        }
+        let unit = (mixed >> 11) as f64 / (1u64 << 53) as f64;
+        let size = 0.25 + 3.0 * unit;
+        let value = if self.index + NEGATIVE_POINTS < POINTS { size } else { -size };
+        Scalar::unknown(value, [mix(mixed), mix(!mixed)])
+    }
 }
 
 /// Returns the finalizer of SplitMix64 (Steele et al. 2014): every bit of the result depends on every bit.
@@ -265,6 +476,8 @@ impl Parser<'_> {
     }
 
     fn add(&mut self, node: Node) -> Option<usize> {
+        self.expression.counts |=
+            matches!(node, Node::Factorial(_) | Node::DoubleFactorial(_) | Node::Choose(..));
         let nodes = &mut self.expression.nodes;
         if nodes.len() >= NODES_MAX {
             return None;
@@ -414,8 +627,8 @@ impl Parser<'_> {
                 }
                 Some(whole)
             }
-            Kind::Pi => self.add(Node::Value(Scalar::Float(std::f64::consts::PI))),
-            Kind::Euler => self.add(Node::Value(Scalar::Float(std::f64::consts::E))),
+            Kind::Pi => self.add(Node::Pi),
+            Kind::Euler => self.add(Node::Euler),
             Kind::Infinity => self.add(Node::Value(Scalar::Float(f64::INFINITY))),
             Kind::Letter => self.variable(&self.text[token.start..token.end]),
             Kind::Word => self.word(token),

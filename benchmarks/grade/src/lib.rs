@@ -38,6 +38,7 @@ mod key;
 mod lmms_eval;
 mod math_verify;
 mod mathruler;
+mod precise;
 mod python;
 mod scalar;
 pub mod style;
