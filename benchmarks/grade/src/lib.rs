@@ -41,6 +41,7 @@ mod mathruler;
 mod precise;
 mod python;
 mod scalar;
+mod stance;
 pub mod style;
 mod synergy;
 mod token;
