@@ -5,7 +5,7 @@
 use crate::form::equivalent;
 use crate::key::key;
 use crate::stance::{denies, denies_in_chinese, refutes};
-use crate::token::{BYTES_MAX, WRAPPERS, matching_brace};
+use crate::token::{BYTES_MAX, WRAPPERS, matching_brace, starts_amounts};
 
 /// Without a list of options, the letters A to H are options.
 const LETTERS_WITHOUT_OPTIONS: usize = 8;
@@ -334,7 +334,12 @@ pub(super) fn strip(text: &str) -> &str {
                 }
             }
         }
-        text = text.trim_start_matches(['*', '$', '`', '"', '_', ' ', '\n', '~']);
+        // The sign of an amount is not one around a formula.
+        let amount = starts_amounts(text);
+        let is_mark = |c: char| {
+            matches!(c, '*' | '`' | '"' | '_' | ' ' | '\n' | '~') || (c == '$' && !amount)
+        };
+        text = text.trim_start_matches(is_mark);
         text = text.trim_end_matches(['*', '$', '`', '"', '_', ' ', '\n', '~', '.', ',', ';', '!']);
         text = text.strip_prefix("\\(").unwrap_or(text);
         text = text.strip_suffix("\\)").unwrap_or(text);

@@ -28,6 +28,10 @@ const VARIABLES_MAX: usize = 4;
 /// Several points are there because some lie outside of the domain, and since a root of a square is only at negative
 /// ones another thing than the number.
 const POINTS: usize = 7;
+
+/// Where too few of these are in the domain so many others follow, at which each variable has a sign of its own.
+const MORE_POINTS: usize = 24;
+
 const NEGATIVE_POINTS: usize = 2;
 
 /// At least at so many points both sides must have values.
@@ -35,6 +39,9 @@ const POINTS_MIN: usize = 2;
 
 /// So many points are compared to many digits, where doubles are close: a function that is nought there is nought.
 const PRECISE_POINTS: usize = 2;
+
+/// Mixed into a name for each mark behind it.
+const PRIME: u64 = 0x27;
 
 /// Where variables stand in factorials they are whole numbers from 2 up to less than this.
 const WHOLE_POINTS: u64 = 13;
@@ -201,6 +208,9 @@ impl Expression {
             if valid == POINTS_MIN && close.is_empty() && !counts {
                 return true;
             }
+            if point.is_last(valid) {
+                break;
+            }
         }
         // The first and the last one: of either sign.
         let ends = [close.first(), close.last()];
@@ -235,7 +245,7 @@ impl Expression {
                 Agreement::Same => {}
             }
             valid += 1;
-            if valid > POINTS_MIN && close.is_empty() && !counts {
+            if (valid > POINTS_MIN && close.is_empty() && !counts) || point.is_last(valid) {
                 break;
             }
         }
@@ -424,7 +434,12 @@ impl Point {
     const NOWHERE: Point = Point { index: 0, whole: false };
 
     fn all(whole: bool) -> impl Iterator<Item = Point> {
-        (0..POINTS).map(move |index| Point { index, whole })
+        (0..POINTS + MORE_POINTS).map(move |index| Point { index, whole })
+    }
+
+    /// Returns whether no further point is needed where `valid` were in the domain.
+    fn is_last(self, valid: usize) -> bool {
+        self.index + 1 >= POINTS && valid > POINTS_MIN
     }
 
     /// Returns where a variable is: between 0.25 and 3.25, or between the negatives of these, or at a whole number.
@@ -435,7 +450,11 @@ impl Point {
         }
         let unit = (mixed >> 11) as f64 / (1u64 << 53) as f64;
         let size = 0.25 + 3.0 * unit;
-        let value = if self.index + NEGATIVE_POINTS < POINTS { size } else { -size };
+        let is_negative = match self.index {
+            index if index < POINTS => index + NEGATIVE_POINTS >= POINTS,
+            _ => mix(!name ^ self.index as u64) % 2 == 0,
+        };
+        let value = if is_negative { -size } else { size };
         Scalar::unknown(value, [mix(mixed), mix(!mixed)])
     }
 }
@@ -742,6 +761,10 @@ impl Parser<'_> {
                 }
             }
         }
+        while matches!(self.peek(), Some(Kind::Prime)) {
+            self.at += 1;
+            name = mix(name ^ PRIME);
+        }
         let variables = &mut self.expression.variables;
         if !variables.contains(&name) {
             if variables.len() >= VARIABLES_MAX {
@@ -756,7 +779,9 @@ impl Parser<'_> {
     fn word(&mut self, token: Token) -> Option<usize> {
         let text = self.text;
         let word = &text[token.start..token.end];
+        let marked = matches!(self.peek(), Some(Kind::Prime));
         let is_product = self.products
+            && !marked
             && (2..=3).contains(&word.len())
             && word.bytes().all(|byte| byte.is_ascii_lowercase());
         if !is_product {

@@ -121,11 +121,39 @@ const CHINESE_WRONG: [&str; 13] = [
 
 /// Words with which a clause goes on to speak of the answer just named.
 const POINTERS: [&str; 14] = [
-    "which", "that", "that's", "this", "it", "it's", "but that", "but this", "but it", "but which",
-    "but that's", "but it's", "though that", "though this",
+    "which",
+    "that",
+    "that's",
+    "this",
+    "it",
+    "it's",
+    "but that",
+    "but this",
+    "but it",
+    "but which",
+    "but that's",
+    "but it's",
+    "though that",
+    "though this",
 ];
 const CHINESE_POINTERS: [&str; 18] = [
-    "这", "那", "该", "此", "但这", "但那", "但是这", "不过这", "显然", "却", "是", "则", "不", "错", "有误", "但不", "但错",
+    "这",
+    "那",
+    "该",
+    "此",
+    "但这",
+    "但那",
+    "但是这",
+    "不过这",
+    "显然",
+    "却",
+    "是",
+    "则",
+    "不",
+    "错",
+    "有误",
+    "但不",
+    "但错",
     "矛盾",
 ];
 
@@ -135,7 +163,8 @@ const INTERJECTIONS: &str = "no wait but however hmm actually oh sorry yet clear
 /// Words that suppose what follows.
 const CONDITIONS: &str = "if suppose supposing assume assuming unless whether imagine imagining pretend hypothetically were provided";
 const CHINESE_CONDITIONS: [&str; 14] = [
-    "如果", "若", "假如", "假设", "假定", "倘若", "要是", "设", "除非", "万一", "即使", "假使", "就算", "是否",
+    "如果", "若", "假如", "假设", "假定", "倘若", "要是", "设", "除非", "万一", "即使", "假使",
+    "就算", "是否",
 ];
 /// Chinese words with such a sign that suppose nothing.
 const NO_CONDITIONS: [&str; 6] = ["若干", "设备", "设计", "设置", "设立", "建设"];
@@ -159,8 +188,8 @@ const NO_REPORTS: [&str; 9] =
 /// The writer, and others.
 const FIRST_PERSON: &str = "i we i'd i'll i'm i've we'd we'll let let's me us";
 const PERSONS: [&str; 18] = [
-    "有人", "的人", "人们", "大家", "同学", "小明", "小红", "小华", "小刚", "小丽", "老师", "学生", "他", "她", "你",
-    "他们", "别人", "某人",
+    "有人", "的人", "人们", "大家", "同学", "小明", "小红", "小华", "小刚", "小丽", "老师", "学生",
+    "他", "她", "你", "他们", "别人", "某人",
 ];
 /// Whose answer it is not the writer's.
 const OWNERS: &str = "his her their your whose student user somebody someone";
@@ -210,10 +239,13 @@ pub(super) fn refutes(text: &str) -> bool {
     if let Some(inner) = text.strip_prefix('(') {
         return says_wrong(inner);
     }
-    let verbs = "is was isn't wasn't would cannot can't must seems looks does doesn't should ain't turns";
+    let verbs =
+        "is was isn't wasn't would cannot can't must seems looks does doesn't should ain't turns";
     let first = text.split(|c: char| !c.is_alphanumeric() && c != '\'').next().unwrap_or("");
     if !first.is_ascii() {
-        return ["是", "不", "错", "有误", "应", "被", "显然", "也"].iter().any(|verb| text.starts_with(verb))
+        return ["是", "不", "错", "有误", "应", "被", "显然", "也"]
+            .iter()
+            .any(|verb| text.starts_with(verb))
             && denies_in_chinese(&text);
     }
     verbs.split(' ').any(|verb| verb == first) && (says_wrong(&text) || has(&text, DENIALS))
@@ -225,7 +257,19 @@ pub(super) fn corrected(after: &str) -> Option<&str> {
     if !is_negative(&sentence.to_lowercase()) {
         return None;
     }
-    let turns = ["而是", "而应是", "而应为", "应该是", "应当是", "应为", "应是", " but rather ", " but ", ", it is ", ", it's "];
+    let turns = [
+        "而是",
+        "而应是",
+        "而应为",
+        "应该是",
+        "应当是",
+        "应为",
+        "应是",
+        " but rather ",
+        " but ",
+        ", it is ",
+        ", it's ",
+    ];
     turns.iter().find_map(|turn| Some(&sentence[sentence.find(turn)? + turn.len()..]))
 }
 
@@ -270,7 +314,8 @@ fn cut_sentence(text: &str) -> (&str, &str) {
             '.' if !next.is_none_or(|next| next.is_whitespace() || next == '*') => false,
             '.' if at == 1 && text.starts_with(|c: char| c.is_ascii_uppercase()) => {
                 let rest = text[2..].split(['.', '\n']).next().unwrap_or("").to_lowercase();
-                let wrong = says_wrong(&rest) || CHINESE_WRONG.iter().any(|word| rest.contains(word));
+                let wrong =
+                    says_wrong(&rest) || CHINESE_WRONG.iter().any(|word| rest.contains(word));
                 wrong && !refutes(&rest)
             }
             '.' => true,
@@ -286,7 +331,8 @@ fn cut_sentence(text: &str) -> (&str, &str) {
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '\'' | '’'))).filter(|word| !word.is_empty())
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '\'' | '’')))
+        .filter(|word| !word.is_empty())
 }
 
 /// Returns whether one of the words of a list stands in a text.
@@ -305,16 +351,14 @@ fn supposes(sentence: &str) -> bool {
             .filter(|word| CONDITIONS.split(' ').any(|listed| listed == *word))
             .filter_map(|word| Some(word.as_ptr() as usize - part.as_ptr() as usize + word.len()))
             .max();
-        let chinese = CHINESE_CONDITIONS
-            .iter()
-            .filter_map(|word| Some(part.rfind(word)? + word.len()))
-            .max();
+        let chinese =
+            CHINESE_CONDITIONS.iter().filter_map(|word| Some(part.rfind(word)? + word.len())).max();
         let said = part.rfind("let's say").or_else(|| part.rfind("let us say")).map(|at| at + 9);
         let Some(end) = english.max(chinese).max(said) else { continue };
         let rest = &part[end..];
-        let goes_on = ["then", "那么", "则", "那"].iter().any(|word| {
-            if word.is_ascii() { has(rest, word) } else { rest.contains(word) }
-        });
+        let goes_on = ["then", "那么", "则", "那"]
+            .iter()
+            .any(|word| if word.is_ascii() { has(rest, word) } else { rest.contains(word) });
         let empty = |part: &str| {
             words(part).all(|word| ADVERBS.split(' ').any(|adverb| adverb == word))
                 && !part.contains(is_chinese)
@@ -332,7 +376,9 @@ fn supposes(sentence: &str) -> bool {
 /// Returns whether the answer holds only where something else does.
 fn is_conditional(sentence: &str) -> bool {
     let clause = sentence.split(',').next().unwrap_or("");
-    ["only if", " if ", " unless ", " provided that ", " otherwise"].iter().any(|word| clause.contains(word))
+    ["only if", " if ", " unless ", " provided that ", " otherwise"]
+        .iter()
+        .any(|word| clause.contains(word))
         || ["如果", "除非", "否则"].iter().any(|word| clause.contains(word))
 }
 
@@ -357,9 +403,11 @@ fn reports(clause: &str, sentence: &str) -> bool {
             return true;
         }
     }
-    let report = words(clause).position(|word| REPORTS.split_whitespace().any(|listed| listed == word));
+    let report =
+        words(clause).position(|word| REPORTS.split_whitespace().any(|listed| listed == word));
     if let Some(place) = report {
-        let first = words(clause).take(place).any(|word| FIRST_PERSON.split(' ').any(|own| own == word));
+        let first =
+            words(clause).take(place).any(|word| FIRST_PERSON.split(' ').any(|own| own == word));
         if !first {
             return true;
         }
@@ -368,7 +416,9 @@ fn reports(clause: &str, sentence: &str) -> bool {
         .filter(|word| !ADJECTIVES.split(' ').any(|adjective| adjective == *word))
         .last()
         .unwrap_or("");
-    let owns = owner.ends_with("'s") || owner.ends_with("s'") || OWNERS.split(' ').any(|listed| listed == owner);
+    let owns = owner.ends_with("'s")
+        || owner.ends_with("s'")
+        || OWNERS.split(' ').any(|listed| listed == owner);
     if owns && !NO_OWNERS.split(' ').any(|listed| listed == owner) {
         return true;
     }
@@ -383,7 +433,8 @@ fn reports(clause: &str, sentence: &str) -> bool {
             return true;
         }
     }
-    let owner = chinese.trim_end().trim_end_matches(['的', '正', '确', '最', '终', '选', '择', '了']);
+    let owner =
+        chinese.trim_end().trim_end_matches(['的', '正', '确', '最', '终', '选', '择', '了']);
     PERSONS.iter().any(|person| owner.ends_with(person))
 }
 
@@ -428,18 +479,44 @@ fn denies_after(sentence: &str, next: &str) -> bool {
     let first = clauses.next().unwrap_or("");
     // `B is wrong`, `5是错的`.
     let content = first.char_indices().nth(1).map_or("", |(at, _)| &first[at..]);
-    let verb = [" is ", " isn't", " was ", " wasn't", " would be ", " must be ", " cannot be", " can't be", " seems ", " turns out "];
+    let verb = [
+        " is ",
+        " isn't",
+        " was ",
+        " wasn't",
+        " would be ",
+        " must be ",
+        " cannot be",
+        " can't be",
+        " seems ",
+        " turns out ",
+    ];
     let english = verb
         .iter()
         .filter_map(|verb| content.find(verb))
         .min()
         .is_some_and(|at| says_wrong(&content[at..]) || content[at..].contains("not right"));
-    let chinese = ["是错", "错误", "错了", "不对", "不正确", "不成立", "有误", "是不对", "是误", "不可能", "被排除", "不符合"]
-        .iter()
-        .any(|word| content.contains(word));
+    let chinese = [
+        "是错",
+        "错误",
+        "错了",
+        "不对",
+        "不正确",
+        "不成立",
+        "有误",
+        "是不对",
+        "是误",
+        "不可能",
+        "被排除",
+        "不符合",
+    ]
+    .iter()
+    .any(|word| content.contains(word));
     // "The statement is false" may be the answer.
     let described = has(words(first).next().unwrap_or(""), "the that this a an it there")
-        || ["这", "该", "此", "那", "题", "原", "命题", "说法"].iter().any(|word| first.starts_with(word));
+        || ["这", "该", "此", "那", "题", "原", "命题", "说法"]
+            .iter()
+            .any(|word| first.starts_with(word));
     if (english || chinese) && !described {
         return true;
     }
@@ -462,7 +539,8 @@ fn refers_and_denies(clause: &str) -> bool {
             && CHINESE_WRONG.iter().any(|word| clause.contains(word));
     }
     let points = POINTERS.iter().any(|pointer| {
-        clause.starts_with(pointer) && !clause[pointer.len()..].starts_with(|c: char| c.is_alphanumeric())
+        clause.starts_with(pointer)
+            && !clause[pointer.len()..].starts_with(|c: char| c.is_alphanumeric())
     });
     let bare = ["wrong", "incorrect", "false", "not right", "not correct"]
         .iter()
@@ -475,7 +553,8 @@ fn is_negative(sentence: &str) -> bool {
     let mut starts = words(sentence);
     let first = starts.next().unwrap_or("");
     let second = starts.next().unwrap_or("");
-    let stressed = ["definitely", "certainly", "clearly", "obviously", "probably", "surely", "really", "also"];
+    let stressed =
+        ["definitely", "certainly", "clearly", "obviously", "probably", "surely", "really", "also"];
     let word = if stressed.contains(&first) { second } else { first };
     let begins = sentence.trim_start_matches(['*', '_', ' ', '$', '"', '“']);
     let english = matches!(word, "not" | "never" | "neither" | "cannot" | "anything" | "n't")
