@@ -181,7 +181,7 @@ impl<'a> Options<'a> {
             && !marked.starts_with(|c: char| c.is_alphanumeric() && !is_chinese(c))
         {
             let next = marked.trim_start_matches([' ', ',']);
-            let goes_on = ["or ", "and ", "(", "/"]
+            let goes_on = ["or ", "and ", "(", "/", "no,", "->", "→"]
                 .iter()
                 .chain(&CHINESE_JOINS)
                 .any(|word| next.starts_with(word));
@@ -201,9 +201,10 @@ impl<'a> Options<'a> {
             return None;
         }
         // `B or C`, `B, C` and `B and C` name two.
-        let another = word.len() == 1 && self.of_letter(word.as_bytes()[0]).is_some();
-        let joins =
-            matches!(word, "or" | "and") || CHINESE_JOINS.iter().any(|join| word.starts_with(join));
+        let becomes = next.starts_with("->") || next.starts_with('→');
+        let another = becomes || word.len() == 1 && self.of_letter(word.as_bytes()[0]).is_some();
+        let joins = matches!(word, "or" | "and" | "no")
+            || CHINESE_JOINS.iter().any(|join| word.starts_with(join));
         (!another && !joins).then_some(index)
     }
 
@@ -242,8 +243,14 @@ pub(super) fn letter(text: &str) -> Option<u8> {
     }
     let (letter, rest) = leading_letter(text)?;
     let rest = strip(rest);
-    let goes_on = rest.starts_with([',', '/', '&', '+', '-', '='])
-        || ["or ", "and ", "or(", "and("].iter().any(|word| rest.to_lowercase().starts_with(word));
+    let goes_on = rest.starts_with([',', '/', '&', '+', '-', '=', '→', '<', '>'])
+        || ["\\to", "\\rightarrow", "\\ne", "\\lor", "\\land"]
+            .iter()
+            .any(|sign| rest.starts_with(sign))
+        || matches!(rest.as_bytes(), [b'(' | b'[', b'A'..=b'Z', b')' | b']', ..])
+        || ["or ", "and ", "or(", "and(", "no,"]
+            .iter()
+            .any(|word| rest.to_lowercase().starts_with(word));
     (!goes_on && !refutes(rest)).then_some(letter)
 }
 

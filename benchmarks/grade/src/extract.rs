@@ -19,7 +19,7 @@ use crate::stance::{self, Stance, denies_in_chinese};
 
 const THINK_END: &str = "</think>";
 
-/// So many statements of an answer are looked at, from the last one backwards.
+/// So many statements of an answer, or boxes that are taken back, are looked at, from the last one backwards.
 const PHRASES_MAX: usize = 8;
 
 /// A sentence that mentions more options than this concludes none.
@@ -98,15 +98,23 @@ fn names(found: Extracted, options: &Options<'_>) -> Option<Extracted> {
     named.then_some(found)
 }
 
-/// Returns the content of the last box, or of the last ones if only separators are between them, and where it ends.
+/// Returns the content of the last box that is not taken back, or of the last ones if only separators are between them,
+/// and where it ends.
 fn last_boxes(text: &str) -> Option<(String, usize)> {
     if !text.contains("\\boxed{") {
         return None;
     }
     let boxes = boxes(text);
-    let mut boxes = boxes.iter().rev().filter(|content| !content.is_empty());
-    let last = boxes.next()?;
     let offset = |content: &str| content.as_ptr() as usize - text.as_ptr() as usize;
+    let mut boxes = boxes.iter().rev().filter(|content| !content.is_empty());
+    // Of so many boxes each may be taken back.
+    let mut last = boxes.next()?;
+    for _ in 0..PHRASES_MAX {
+        if !stance::takes_back(&text[offset(last) + last.len()..]) {
+            break;
+        }
+        last = boxes.next()?;
+    }
     let end_of_last = offset(last) + last.len();
     let mut list = vec![*last];
     let mut first = *last;
@@ -323,6 +331,12 @@ fn sentence(text: &str) -> &str {
         " since ",
         ", so ",
         ", which",
+        ", not ",
+        " (not ",
+        "(不是",
+        ", but ",
+        ",不是",
+        ",而不是",
         ", as ",
         " (since",
         " (because",

@@ -2,7 +2,7 @@
 //!
 //! This module does not know what an answer says.
 
-use crate::token::{BYTES_MAX, Dialect, WRAPPERS, matching_brace};
+use crate::token::{BYTES_MAX, Dialect, WRAPPERS, matching_brace, starts_amounts};
 use crate::unit;
 
 /// Deeper nesting stays as it is written.
@@ -50,8 +50,8 @@ pub(super) fn key(text: &str) -> String {
 /// As [`key`], with the braces.
 pub(super) fn looks(text: &str, dialect: Dialect) -> String {
     let mut key = String::with_capacity(text.len());
-    let cases = if dialect == Dialect::Own { cases(text) } else { Cases::default() };
-    append_key(text, &mut key, 0, dialect, cases);
+    let signs = if dialect == Dialect::Own { signs(text) } else { Signs::default() };
+    append_key(text, &mut key, 0, dialect, signs);
     loop {
         let ends_word =
             |rest: &str| rest.chars().rev().take(2).filter(|c| c.is_alphabetic()).count() == 2;
@@ -136,15 +136,18 @@ fn append_arguments<'a>(text: &'a str, key: &mut String, depth: usize) -> &'a st
     rest
 }
 
-/// Which letters stand alone in a text as small and as large ones, a bit for each.
+/// What the whole text says of its signs.
 #[derive(Debug, Clone, Copy, Default)]
-struct Cases {
+struct Signs {
+    /// Which letters stand alone as small and as large ones, a bit for each.
     small: u32,
     large: u32,
+    /// Whether each `$` is that of an amount.
+    amounts: bool,
 }
 
-fn cases(text: &str) -> Cases {
-    let mut cases = Cases::default();
+fn signs(text: &str) -> Signs {
+    let mut signs = Signs { amounts: starts_amounts(text), ..Signs::default() };
     let bytes = text.as_bytes();
     let is_letter =
         |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphabetic);
@@ -154,19 +157,19 @@ fn cases(text: &str) -> Cases {
         }
         let bit = 1 << (byte.to_ascii_lowercase() - b'a');
         if byte.is_ascii_lowercase() {
-            cases.small |= bit;
+            signs.small |= bit;
         } else {
-            cases.large |= bit;
+            signs.large |= bit;
         }
     }
-    cases
+    signs
 }
 
 /// Appends letters that stand together, in small ones unless the case of them counts.
-fn append_word(word: &str, key: &mut String, cases: Cases) {
+fn append_word(word: &str, key: &mut String, signs: Signs) {
     let lower = word.to_ascii_lowercase();
     let is_both =
-        |letter: u8| cases.small & cases.large & 1 << (letter.to_ascii_lowercase() - b'a') != 0;
+        |letter: u8| signs.small & signs.large & 1 << (letter.to_ascii_lowercase() - b'a') != 0;
     let keeps = match word.as_bytes() {
         [letter] => {
             let is_unit = key.ends_with(|c: char| c.is_ascii_digit()) && unit::is_cased(word);
@@ -185,17 +188,17 @@ fn append_word(word: &str, key: &mut String, cases: Cases) {
     key.push_str(if keeps { word } else { &lower });
 }
 
-fn append_key(text: &str, key: &mut String, depth: usize, dialect: Dialect, cases: Cases) {
+fn append_key(text: &str, key: &mut String, depth: usize, dialect: Dialect, signs: Signs) {
     let own = dialect == Dialect::Own;
     let mut rest = text;
     while let Some(symbol) = rest.chars().next() {
         if symbol == '\\' {
-            rest = append_command(&rest[1..], key, depth, dialect, cases);
+            rest = append_command(&rest[1..], key, depth, dialect, signs);
             continue;
         }
         if own && symbol.is_ascii_alphabetic() {
             let length = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-            append_word(&rest[..length], key, cases);
+            append_word(&rest[..length], key, signs);
             rest = &rest[length..];
             continue;
         }
@@ -205,6 +208,7 @@ fn append_key(text: &str, key: &mut String, depth: usize, dialect: Dialect, case
                 key.push_str(DOTS);
                 rest = rest.trim_start_matches('.');
             }
+            '$' if signs.amounts => key.push('$'),
             '~' if own && parts_digits(key, rest) => key.push(' '),
             '$' | '*' | '`' | '"' | '“' | '”' | '~' => {
                 // Between operands a star multiplies.
@@ -243,7 +247,7 @@ fn append_command<'a>(
     key: &mut String,
     depth: usize,
     dialect: Dialect,
-    cases: Cases,
+    signs: Signs,
 ) -> &'a str {
     let own = dialect == Dialect::Own;
     let length = text.bytes().take_while(u8::is_ascii_alphabetic).count();
@@ -264,7 +268,7 @@ fn append_command<'a>(
                 && depth < DEPTH_MAX
                 && let Some(length) = matching_brace(inner)
             {
-                append_key(&inner[..length], key, depth + 1, dialect, cases);
+                append_key(&inner[..length], key, depth + 1, dialect, signs);
                 return &inner[length + 1..];
             }
         }
@@ -277,8 +281,8 @@ fn append_command<'a>(
             return &after[1..];
         }
         "" if after.starts_with([',', ';', '!', ':', ' ', '(', ')', '[', ']', '$', '%']) => {
-            if after.starts_with('%') {
-                key.push('%');
+            if after.starts_with('%') || (own && after.starts_with('$')) {
+                key.push_str(&after[..1]);
             }
             return &after[1..];
         }

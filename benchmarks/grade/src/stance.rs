@@ -42,7 +42,14 @@ const DENIALS_BEFORE: &str = "not cannot can't isn't aren't wasn't doesn't don't
 const CHINESE_DENIALS_BEFORE: [&str; 6] = ["不", "没", "非", "错", "误", "别"];
 
 /// Phrases with such words that deny nothing.
-const NO_DENIALS: [&str; 24] = [
+const NO_DENIALS: [&str; 31] = [
+    "不等",
+    "不同",
+    "不变",
+    "不定",
+    "非负",
+    "特别",
+    "区别",
     "no doubt",
     "without doubt",
     "without a doubt",
@@ -103,7 +110,7 @@ const WRONG: [&str; 31] = [
     "can't be right",
     "is not",
 ];
-const CHINESE_WRONG: [&str; 13] = [
+const CHINESE_WRONG: [&str; 15] = [
     "错",
     "不对",
     "不正确",
@@ -115,7 +122,9 @@ const CHINESE_WRONG: [&str; 13] = [
     "误导",
     "不符合",
     "不合",
-    "不是",
+    "不是答案",
+    "不是正确",
+    "不是对的",
     "排除",
 ];
 
@@ -161,7 +170,8 @@ const CHINESE_POINTERS: [&str; 18] = [
 const INTERJECTIONS: &str = "no wait but however hmm actually oh sorry yet clearly obviously and";
 
 /// Words that suppose what follows.
-const CONDITIONS: &str = "if suppose supposing assume assuming unless whether imagine imagining pretend hypothetically were provided";
+const CONDITIONS: &str =
+    "if suppose supposing assume assuming unless whether imagine imagining pretend hypothetically";
 const CHINESE_CONDITIONS: [&str; 14] = [
     "如果", "若", "假如", "假设", "假定", "倘若", "要是", "设", "除非", "万一", "即使", "假使",
     "就算", "是否",
@@ -176,51 +186,108 @@ const CHINESE_QUESTIONS: [&str; 8] =
     ["吗", "呢", "是不是", "难道", "会不会", "能不能", "为什么", "为何"];
 
 /// Words with which somebody says or takes something.
-const REPORTS: &str = "say says said saying think thinks thought thinking believe believes believed claim claims claimed claiming argue \
-    argues argued guess guesses guessed insist insists insisted assert asserts asserted answered wrote told assumed assumes \
+const REPORTS: &str = "say says said think thinks thought believe believes believed claim claims claimed argue argues argued \
+    guess guesses guessed insist insists insisted assert asserts asserted answered wrote told \
     choose chooses chose select selects selected pick picks picked answers replied replies";
-const CHINESE_REPORTS: [&str; 12] =
-    ["说", "认为", "以为", "觉得", "猜", "声称", "宣称", "主张", "误认", "选了", "回答", "写"];
+const CHINESE_REPORTS: [&str; 10] =
+    ["说", "认为", "以为", "觉得", "猜", "声称", "宣称", "主张", "误认", "选了"];
 /// Chinese words with such a sign that report nothing.
-const NO_REPORTS: [&str; 9] =
-    ["说明", "所以说", "也就是说", "就是说", "可以说", "来说", "换句话说", "换言之说", "解说"];
+const NO_REPORTS: [&str; 10] = [
+    "说明",
+    "说来",
+    "所以说",
+    "也就是说",
+    "就是说",
+    "可以说",
+    "来说",
+    "换句话说",
+    "换言之说",
+    "解说",
+];
 
 /// The writer, and others.
-const FIRST_PERSON: &str = "i we i'd i'll i'm i've we'd we'll let let's me us";
-const PERSONS: [&str; 18] = [
+const FIRST_PERSON: &str = "i we i'd i'll i'm i've we'd we'll let let's me us my our";
+const OTHERS: &str = "him her them some many most people student students teacher friend user author textbook book classmate";
+const PERSONS: [&str; 17] = [
     "有人", "的人", "人们", "大家", "同学", "小明", "小红", "小华", "小刚", "小丽", "老师", "学生",
-    "他", "她", "你", "他们", "别人", "某人",
+    "他", "她", "他们", "别人", "某人",
 ];
+/// What is no subject of a verb that follows.
+const CONNECTORS: &str =
+    "so therefore thus hence then to now please finally and or we'll must should can";
 /// Whose answer it is not the writer's.
-const OWNERS: &str = "his her their your whose student user somebody someone";
-/// What has answers of its own, and what only looks like an owner.
-const NO_OWNERS: &str =
-    "question's problem's puzzle's exercise's today's it's that's what's here's there's let's";
+const OWNERS: &str = "his her their whose student user somebody someone";
+/// What only looks like an owner.
+const NO_OWNERS: &str = "today's it's that's what's here's there's let's";
+/// What has answers of its own, and what says something without being somebody.
+const SOURCES: &str = "question problem puzzle exercise riddle task test equation quiz part step series sequence figure fig table chart \
+    graph diagram picture image formula theorem law rule definition data passage text section pythagoras";
 /// What may stand between an owner and the answer.
-const ADJECTIVES: &str = "final own first second last best correct right";
+const ADJECTIVES: &str = "the final own first second last best correct right";
 
 /// Returns what a text does with the answer that `after` starts with; `before` stands before the cue, which ends there.
 pub(super) fn of(before: &str, after: &str) -> Stance {
     let before = &before[before.ceil_char_boundary(before.len().saturating_sub(BYTES_MAX))..];
     let after = &after[..after.floor_char_boundary(BYTES_MAX)];
     let before = before.trim_end_matches(['(', '[', '*', '_', '$', '`', ' ']);
-    let sentence_before = last_part(before, &['.', '!', '?', ';', '\n']).to_lowercase();
-    let clause = last_part(&sentence_before, &[',', ':', '(', '—']).to_owned();
+    let sentence_before =
+        last_part(before, &['.', '!', '?', ';', '\n']).to_lowercase().replace('’', "'");
+    let clause = clause_of(&sentence_before);
     let (sentence, next) = cut_sentence(after);
-    let sentence = sentence.to_lowercase();
+    let sentence = sentence.to_lowercase().replace('’', "'");
     if supposes(&sentence_before) || is_conditional(&sentence) {
         Stance::Supposed
-    } else if asks(&clause, &sentence) {
+    } else if asks(clause, &sentence) {
         Stance::Asked
-    } else if reports(&clause, &sentence_before) {
+    } else if reports(clause, &sentence_before) || is_quoted(&sentence) {
         Stance::Reported
-    } else if denies_before(&clause) || denies_after(&sentence, &next.to_lowercase()) {
+    } else if denies_before(clause)
+        || denies_after(&sentence, &next.to_lowercase().replace('’', "'"))
+    {
         Stance::Denied
     } else if is_negative(&sentence) {
         Stance::Negative
     } else {
         Stance::Asserted
     }
+}
+
+/// Returns the clause that a sentence ends with: after "some say," also what says so.
+fn clause_of(sentence: &str) -> &str {
+    let clause = last_part(sentence, &[',', ':', '(', '—']);
+    let before = sentence[..sentence.len() - clause.len()].trim_end_matches([',', ':', ' ']);
+    let said = words(before).last().is_some_and(|word| {
+        before.ends_with(word) && REPORTS.split_whitespace().any(|listed| listed == word)
+    });
+    let is_said = said || CHINESE_REPORTS.iter().any(|word| before.ends_with(word));
+    let is_bare = words(clause)
+        .all(|word| ADJECTIVES.split(' ').any(|adjective| adjective == word))
+        && !clause.contains(is_chinese);
+    if is_said && is_bare {
+        let start = last_part(before, &[',', ':', '(', '—']).len();
+        return &sentence[before.len() - start..];
+    }
+    clause
+}
+
+/// Returns whether what stands after a box or a tag takes back what that says: a question mark, or that it is wrong.
+pub(super) fn takes_back(after: &str) -> bool {
+    let after = &after[..after.floor_char_boundary(BYTES_MAX)];
+    let closed = after.trim_start_matches(['}', '$', ')', ']', '\\', '*', ' ', '_']);
+    let closed = closed.strip_prefix("text{").unwrap_or(closed);
+    // "The number 5 is not even" takes nothing back.
+    let called = cut_sentence(closed).0.split(',').next().unwrap_or("").to_lowercase();
+    let wrong = says_wrong(&called) || CHINESE_WRONG.iter().any(|word| called.contains(word));
+    if closed.starts_with('?') || (wrong && refutes(&called)) {
+        return true;
+    }
+    // As behind an answer of one sign.
+    let (sentence, next) = cut_sentence(closed);
+    let [sentence, next] = [sentence, next].map(|text| text.to_lowercase().replace('’', "'"));
+    let mut clauses = sentence.split([',', ';', '(', '—', '.']);
+    let first = clauses.next().unwrap_or("");
+    let apart = first.trim().is_empty();
+    (apart && clauses.any(refers_and_denies)) || refers_and_denies(cut_sentence(&next).0)
 }
 
 /// Returns whether a text denies or doubts something.
@@ -254,7 +321,8 @@ pub(super) fn refutes(text: &str) -> bool {
 /// Returns the right answer of a text that first names a wrong one: `not 5 but 6`, `不是5,而是6`.
 pub(super) fn corrected(after: &str) -> Option<&str> {
     let (sentence, _) = cut_sentence(after);
-    if !is_negative(&sentence.to_lowercase()) {
+    let lower = sentence.to_lowercase();
+    if !is_negative(&lower) || has(&lower, "anything") {
         return None;
     }
     let turns = [
@@ -353,12 +421,28 @@ fn supposes(sentence: &str) -> bool {
             .max();
         let chinese =
             CHINESE_CONDITIONS.iter().filter_map(|word| Some(part.rfind(word)? + word.len())).max();
+        let were = ["were ", "had "].iter().any(|word| part.trim_start().starts_with(word));
+        let english = english.or(were.then_some(0));
         let said = part.rfind("let's say").or_else(|| part.rfind("let us say")).map(|at| at + 9);
         let Some(end) = english.max(chinese).max(said) else { continue };
         let rest = &part[end..];
-        let goes_on = ["then", "那么", "则", "那"]
-            .iter()
-            .any(|word| if word.is_ascii() { has(rest, word) } else { rest.contains(word) });
+        let goes_on = [
+            "then",
+            "so",
+            "therefore",
+            "thus",
+            "hence",
+            "那么",
+            "则",
+            "那",
+            "所以",
+            "因此",
+            "故",
+            "可得",
+            "得到",
+        ]
+        .iter()
+        .any(|word| if word.is_ascii() { has(rest, word) } else { rest.contains(word) });
         let empty = |part: &str| {
             words(part).all(|word| ADVERBS.split(' ').any(|adverb| adverb == word))
                 && !part.contains(is_chinese)
@@ -392,23 +476,23 @@ fn asks(clause: &str, sentence: &str) -> bool {
 }
 
 fn reports(clause: &str, sentence: &str) -> bool {
-    // "according to him, …"; a figure or a law has no opinion.
+    // "According to him, …"; a figure or a law has no opinion.
     if let Some(at) = sentence.rfind("according to ") {
         let whose = &sentence[at + "according to ".len()..];
-        let thing = words(whose).next().unwrap_or("");
-        if !has(thing, "the this our my that these a an its") && !thing.is_empty() {
-            return true;
-        }
-        if has(whose, "student teacher friend people user author textbook book") {
+        let whose = &whose[..whose.find(',').unwrap_or(whose.len())];
+        let one = words(whose).count() == 1 && !has(whose, SOURCES);
+        if one || has(whose, OTHERS) {
             return true;
         }
     }
     let report =
         words(clause).position(|word| REPORTS.split_whitespace().any(|listed| listed == word));
     if let Some(place) = report {
-        let first =
-            words(clause).take(place).any(|word| FIRST_PERSON.split(' ').any(|own| own == word));
-        if !first {
+        let before = || words(clause).take(place);
+        let own = before().any(|word| FIRST_PERSON.split(' ').any(|own| own == word));
+        // "Choose the correct answer: B" tells nobody's choice.
+        let subject = before().any(|word| !CONNECTORS.split(' ').any(|listed| listed == word));
+        if subject && !own {
             return true;
         }
     }
@@ -416,10 +500,11 @@ fn reports(clause: &str, sentence: &str) -> bool {
         .filter(|word| !ADJECTIVES.split(' ').any(|adjective| adjective == *word))
         .last()
         .unwrap_or("");
-    let owns = owner.ends_with("'s")
+    let owns = owner.len() > 2 && owner.ends_with("'s")
         || owner.ends_with("s'")
         || OWNERS.split(' ').any(|listed| listed == owner);
-    if owns && !NO_OWNERS.split(' ').any(|listed| listed == owner) {
+    let thing = owner.trim_end_matches("'s");
+    if owns && !has(thing, SOURCES) && !NO_OWNERS.split(' ').any(|listed| listed == owner) {
         return true;
     }
     let mut chinese = clause.to_owned();
@@ -433,9 +518,21 @@ fn reports(clause: &str, sentence: &str) -> bool {
             return true;
         }
     }
-    let owner =
-        chinese.trim_end().trim_end_matches(['的', '正', '确', '最', '终', '选', '择', '了']);
+    let owner = chinese.trim_end().trim_end_matches([
+        '的', '正', '确', '最', '终', '选', '择', '了', '都', '会', '也', '就', '想',
+    ]);
     PERSONS.iter().any(|person| owner.ends_with(person))
+}
+
+/// Returns whether a later clause names who says so: "…, he said".
+fn is_quoted(sentence: &str) -> bool {
+    sentence.split(',').skip(1).any(|clause| {
+        let clause = clause.trim().trim_end_matches(['.', '"', '”', ' ']);
+        let is_report = |word: &str| REPORTS.split_whitespace().any(|listed| listed == word);
+        let own = || has(clause, FIRST_PERSON);
+        let english = words(clause).count() == 2 && words(clause).any(is_report) && !own();
+        english || (clause.ends_with('说') && !clause.contains('我'))
+    })
 }
 
 fn denies_before(clause: &str) -> bool {
@@ -465,7 +562,7 @@ fn says_wrong(text: &str) -> bool {
             let rest = &text[at + word.len()..];
             let whole = !rest.starts_with(|c: char| c.is_alphanumeric());
             let ends = words(rest).next().is_none_or(|next| {
-                has(next, "because since as for here either too at and so though but by")
+                has(next, "because since as here either too at and so though but by")
             }) || rest.starts_with(['.', ',', ';', ')', '!', ':']);
             let doubled = text[..at].trim_end().ends_with("not");
             whole && ends && !doubled
@@ -477,6 +574,10 @@ fn says_wrong(text: &str) -> bool {
 fn denies_after(sentence: &str, next: &str) -> bool {
     let mut clauses = sentence.split([',', ';', '(', '—', '-']);
     let first = clauses.next().unwrap_or("");
+    let reasons =
+        [" because", " since ", " as ", " so ", " while ", " whereas ", "因为", "由于", "所以"];
+    let reason = reasons.iter().filter_map(|reason| first.find(reason)).min();
+    let first = &first[..reason.unwrap_or(first.len())];
     // `B is wrong`, `5是错的`.
     let content = first.char_indices().nth(1).map_or("", |(at, _)| &first[at..]);
     let verb = [
@@ -526,26 +627,46 @@ fn denies_after(sentence: &str, next: &str) -> bool {
 /// Returns whether a clause speaks of what was named just before, and calls it wrong.
 fn refers_and_denies(clause: &str) -> bool {
     let mut clause = clause.trim_start_matches(['*', '_', ' ', '\n', ',', '"']);
-    let mut interjected = false;
+    let (mut interjected, mut refused) = (false, false);
     while let Some(word) = words(clause).next()
         && clause.starts_with(word)
         && INTERJECTIONS.split(' ').any(|listed| listed == word)
     {
-        clause = clause[word.len()..].trim_start_matches([' ', ',', '.', '!', '—', '-']);
+        let rest = &clause[word.len()..];
+        refused |=
+            word == "no" && rest.trim_end().is_empty() | rest.starts_with([',', '.', '!', ';']);
+        clause = rest.trim_start_matches([' ', ',', '.', '!', '—', '-']);
         interjected = true;
     }
     if clause.starts_with(is_chinese) {
-        return CHINESE_POINTERS.iter().any(|pointer| clause.starts_with(pointer))
-            && CHINESE_WRONG.iter().any(|word| clause.contains(word));
+        return clause.starts_with("不,")
+            || CHINESE_POINTERS.iter().any(|pointer| clause.starts_with(pointer))
+                && CHINESE_WRONG.iter().any(|word| clause.contains(word));
     }
-    let points = POINTERS.iter().any(|pointer| {
-        clause.starts_with(pointer)
+    // "It is impossible" may say why; "it is wrong" does not.
+    let plain = [
+        "wrong",
+        "incorrect",
+        "mistaken",
+        "not right",
+        "not correct",
+        "n't right",
+        "n't correct",
+        "not the answer",
+    ];
+    let pointer = POINTERS.iter().find(|pointer| {
+        clause.starts_with(**pointer)
             && !clause[pointer.len()..].starts_with(|c: char| c.is_alphanumeric())
+    });
+    let points = pointer.is_some_and(|pointer| {
+        let contrasts = pointer.starts_with("but") || *pointer == "which";
+        says_wrong(clause)
+            && (contrasts || plain.iter().any(|word| clause.contains(word)) || interjected)
     });
     let bare = ["wrong", "incorrect", "false", "not right", "not correct"]
         .iter()
         .any(|word| clause.starts_with(word));
-    (points && says_wrong(clause)) || ((interjected || bare) && bare && says_wrong(clause))
+    refused || points || (bare && says_wrong(clause))
 }
 
 /// Returns whether the place of the answer has a denial.
