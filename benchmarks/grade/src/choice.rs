@@ -2,10 +2,11 @@
 //!
 //! This module does not know where the text stood in a completion, nor which option is right.
 
-use crate::form::equivalent;
+use crate::compare::equivalent;
 use crate::key::key;
 use crate::stance::{denies, denies_in_chinese, refutes};
 use crate::token::{BYTES_MAX, WRAPPERS, matching_brace, starts_amounts};
+use crate::unicode::is_chinese;
 
 /// Without a list of options, the letters A to H are options.
 const LETTERS_WITHOUT_OPTIONS: usize = 8;
@@ -35,11 +36,6 @@ const AFTER_LETTER: [&str; 8] = ["because", "since", "as", "which", "is", "for",
 
 /// Chinese words that join two options.
 const CHINESE_JOINS: [&str; 7] = ["或", "和", "与", "及", "跟", "、", "还是"];
-
-/// Returns whether a sign stands for a word, so that it needs no space beside it.
-pub(super) fn is_chinese(sign: char) -> bool {
-    ('\u{4e00}'..='\u{9fff}').contains(&sign)
-}
 
 /// The options of a question.
 #[derive(Debug, Clone, Copy)]

@@ -1,14 +1,10 @@
-//! From tokens to an expression, and from an expression to numbers.
+//! From tokens to an expression.
 //!
 //! This module does not know answers: no lists, no relations, no units. Nothing is ever executed: the tree has
-//! arithmetic, roots, the elementary functions and variables, and it is evaluated at fixed points.
+//! arithmetic, roots, the elementary functions and variables, and `value.rs` evaluates it at fixed points.
 //! Size and depth are bounded, so is the time.
-//!
-//! Two expressions are the same where they are so exactly: as fractions, or to more digits than their numbers can
-//! differ in (`precise.rs`). Doubles only save the time of that where two differ by much.
 
-use crate::precise::Precise;
-use crate::scalar::{Agreement, Scalar, same_ratio};
+use crate::scalar::Scalar;
 use crate::token::{Dialect, Function, Kind, Token};
 
 /// A tree with more nodes is no expression; it is also the bound of its depth when it is evaluated.
@@ -22,56 +18,12 @@ const POSTFIX_MAX: usize = 4;
 
 /// More variables than this are words rather than variables.
 const VARIABLES_MAX: usize = 4;
-
-/// Expressions with variables are compared at so many points, the last two of them negative.
-///
-/// Several points are there because some lie outside of the domain, and since a root of a square is only at negative
-/// ones another thing than the number.
-const POINTS: usize = 7;
-
-/// Where too few of these are in the domain so many others follow, at which each variable has a sign of its own.
-const MORE_POINTS: usize = 24;
-
-const NEGATIVE_POINTS: usize = 2;
-
-/// At least at so many points both sides must have values.
-const POINTS_MIN: usize = 2;
-
-/// So many points are compared to many digits, where doubles are close: a function that is nought there is nought.
-const PRECISE_POINTS: usize = 2;
-
 /// Mixed into a name for each mark behind it.
 const PRIME: u64 = 0x27;
 
-/// Where variables stand in factorials they are whole numbers from 2 up to less than this.
-const WHOLE_POINTS: u64 = 13;
-
-/// What an expression can be evaluated in: doubles and exact fractions, or many digits.
-pub(super) trait Numbers {
-    type Number: Clone;
-
-    fn scalar(&mut self, value: Scalar) -> Self::Number;
-    /// A variable that has this value, of which only the double counts where there are no fractions.
-    fn variable(&mut self, value: Scalar) -> Self::Number;
-    fn pi(&mut self) -> Self::Number;
-    fn euler(&mut self) -> Self::Number;
-    fn negate(&mut self, a: Self::Number) -> Self::Number;
-    fn add(&mut self, a: Self::Number, b: Self::Number) -> Self::Number;
-    fn multiply(&mut self, a: Self::Number, b: Self::Number) -> Self::Number;
-    fn divide(&mut self, a: Self::Number, b: Self::Number) -> Self::Number;
-    /// A power; of a negative number too where `real` and the exponent's denominator is odd.
-    fn power(&mut self, a: Self::Number, b: Self::Number, real: bool) -> Self::Number;
-    fn root(&mut self, a: Self::Number, degree: Self::Number) -> Self::Number;
-    fn factorial(&mut self, a: Self::Number) -> Self::Number;
-    fn double_factorial(&mut self, a: Self::Number) -> Self::Number;
-    fn choose(&mut self, a: Self::Number, b: Self::Number) -> Self::Number;
-    fn apply(&mut self, function: Function, a: Self::Number) -> Self::Number;
-    /// Is told each number that an expression comes to on the way.
-    fn seen(&mut self, _number: &Self::Number) {}
-}
-
+/// A step of an expression, with the places of what it is of.
 #[derive(Debug, Clone, Copy)]
-enum Node {
+pub(super) enum Node {
     Value(Scalar),
     Pi,
     Euler,
@@ -98,14 +50,14 @@ enum Node {
 /// An expression: at most `NODES_MAX` nodes, brackets at most `DEPTH_MAX` deep.
 #[derive(Debug, Clone)]
 pub(super) struct Expression {
-    nodes: Vec<Node>,
-    root: usize,
+    pub(super) nodes: Vec<Node>,
+    pub(super) root: usize,
     variables: Vec<u64>,
-    /// Whether variables may stand for whole numbers only: there are factorials.
-    counts: bool,
+    /// True if variables stand for whole numbers only, since there are factorials.
+    pub(super) counts: bool,
     /// How many decimals it is written with if it is one number, signed or not.
     decimals: Option<u32>,
-    dialect: Dialect,
+    pub(super) dialect: Dialect,
 }
 
 impl Expression {
@@ -172,295 +124,10 @@ impl Expression {
     pub(super) fn decimals(&self) -> Option<u32> {
         self.decimals
     }
-
-    /// Its value, if it holds no variables.
-    pub(super) fn value(&self) -> Option<Scalar> {
-        let value = (!self.has_variables()).then(|| self.at(Point::NOWHERE))?;
-        (!value.is_nan()).then_some(value)
-    }
-
-    /// Returns whether both take the same values.
-    pub(super) fn same(&self, other: &Expression) -> bool {
-        if let (Some(a), Some(b)) = (self.value(), other.value()) {
-            return match a.compare(b) {
-                Agreement::Close if a.to_f64().is_infinite() => true,
-                Agreement::Close => Precise::same(self, other, Point::NOWHERE),
-                agreement => agreement == Agreement::Same,
-            };
-        }
-        if self.variables.is_empty() && other.variables.is_empty() {
-            return false;
-        }
-        let counts = self.counts || other.counts;
-        let (mut valid, mut close) = (0, Vec::new());
-        for point in Point::all(counts) {
-            let (a, b) = (self.at(point), other.at(point));
-            if a.is_nan() && b.is_nan() || (counts && (a.is_nan() || b.is_nan())) {
-                continue;
-            }
-            match a.compare(b) {
-                Agreement::Different => return false,
-                Agreement::Close => close.push(point),
-                Agreement::Same => {}
-            }
-            valid += 1;
-            // Where all is fractions two points are as good as all.
-            if valid == POINTS_MIN && close.is_empty() && !counts {
-                return true;
-            }
-            if point.is_last(valid) {
-                break;
-            }
-        }
-        // The first and the last one: of either sign.
-        let ends = [close.first(), close.last()];
-        let mut ends = ends.iter().flatten().take(close.len().min(PRECISE_POINTS));
-        valid >= POINTS_MIN && ends.all(|point| Precise::same(self, other, **point))
-    }
-
-    /// Returns whether `self - other` is a multiple of `third - fourth`, so that two equations say the same.
-    pub(super) fn same_equation(left: (&Self, &Self), right: (&Self, &Self)) -> bool {
-        let sides = [left.0, left.1, right.0, right.1];
-        let counts = sides.iter().any(|side| side.counts);
-        let mut first: Option<(Point, Scalar)> = None;
-        let mut close = Vec::new();
-        let mut valid = 0;
-        for point in Point::all(counts) {
-            let difference =
-                |(a, b): (&Expression, &Expression)| a.at(point).add(b.at(point).negate());
-            let quotient = difference(left).divide(difference(right));
-            if quotient.is_nan() || quotient.to_f64().is_infinite() {
-                continue;
-            }
-            let Some((_, ratio)) = first else {
-                first = Some((point, quotient));
-                valid += 1;
-                continue;
-            };
-            match ratio.compare(quotient) {
-                // Nought by the absolute tolerance only.
-                Agreement::Close if !same_ratio(ratio.to_f64(), quotient.to_f64()) => return false,
-                Agreement::Different => return false,
-                Agreement::Close => close.push(point),
-                Agreement::Same => {}
-            }
-            valid += 1;
-            if (valid > POINTS_MIN && close.is_empty() && !counts) || point.is_last(valid) {
-                break;
-            }
-        }
-        let Some((start, ratio)) = first else { return false };
-        if ratio.is_zero() || ratio.to_f64().abs() <= 0.0 {
-            return false;
-        }
-        let mut ends = close.iter().rev().take(PRECISE_POINTS);
-        ends.all(|end| Precise::same_ratio(left, right, start, *end))
-    }
-
-    /// Returns the value where the variables are at a point.
-    fn at(&self, point: Point) -> Scalar {
-        self.evaluate(&mut Scalars { bits: None }, point)
-    }
-
-    /// Returns how many nodes there are.
-    pub(super) fn num_nodes(&self) -> usize {
-        self.nodes.len()
-    }
-
-    /// Returns the value, among the numbers of `numbers`, where the variables are at a point.
-    pub(super) fn evaluate<N: Numbers>(&self, numbers: &mut N, point: Point) -> N::Number {
-        self.node(self.root, numbers, point)
-    }
-
-    fn node<N: Numbers>(&self, node: usize, numbers: &mut N, point: Point) -> N::Number {
-        let mut of = |node: usize| self.node(node, numbers, point);
-        let number = match self.nodes[node] {
-            Node::Value(value) => numbers.scalar(value),
-            Node::Pi => numbers.pi(),
-            Node::Euler => numbers.euler(),
-            Node::Variable(name) => numbers.variable(point.of(name)),
-            Node::Negate(a) => {
-                let a = of(a);
-                numbers.negate(a)
-            }
-            Node::Add(a, b) => {
-                let (a, b) = (of(a), of(b));
-                numbers.add(a, b)
-            }
-            Node::Multiply(a, b) => {
-                let (a, b) = (of(a), of(b));
-                numbers.multiply(a, b)
-            }
-            Node::Divide(a, b) => {
-                let (a, b) = (of(a), of(b));
-                numbers.divide(a, b)
-            }
-            Node::Power(a, b) => {
-                let (a, b) = (of(a), of(b));
-                // To the peers' engine a root of a negative number is complex.
-                numbers.power(a, b, self.dialect == Dialect::Own)
-            }
-            Node::Root(degree, a) => {
-                let (degree, a) = (of(degree), of(a));
-                numbers.root(a, degree)
-            }
-            Node::Log(base, a) => {
-                let (base, a) = (of(base), of(a));
-                let (base, a) = (numbers.apply(Function::Ln, base), numbers.apply(Function::Ln, a));
-                numbers.divide(a, base)
-            }
-            Node::Factorial(a) => {
-                let a = of(a);
-                numbers.factorial(a)
-            }
-            Node::DoubleFactorial(a) => {
-                let a = of(a);
-                numbers.double_factorial(a)
-            }
-            Node::Choose(a, b) => {
-                let (a, b) = (of(a), of(b));
-                numbers.choose(a, b)
-            }
-            Node::Degrees(a) => {
-                let a = of(a);
-                let (pi, half) = (numbers.pi(), numbers.scalar(Scalar::fraction(1, 180)));
-                let degree = numbers.multiply(pi, half);
-                numbers.multiply(a, degree)
-            }
-            Node::Apply(function, a) => {
-                let a = of(a);
-                numbers.apply(function, a)
-            }
-        };
-        numbers.seen(&number);
-        number
-    }
-}
-
-/// Fractions while they can be, and doubles.
-pub(super) struct Scalars {
-    /// The bits of the largest number so far, if they are asked for.
-    pub(super) bits: Option<u32>,
-}
-
-impl Numbers for Scalars {
-    type Number = Scalar;
-
-    fn scalar(&mut self, value: Scalar) -> Scalar {
-        value
-    }
-
-    fn variable(&mut self, value: Scalar) -> Scalar {
-        value
-    }
-
-    fn seen(&mut self, number: &Scalar) {
-        self.bits = self.bits.map(|bits| bits.max(number.num_bits()));
-    }
-
-    fn pi(&mut self) -> Scalar {
-        Scalar::Float(std::f64::consts::PI)
-    }
-
-    fn euler(&mut self) -> Scalar {
-        Scalar::Float(std::f64::consts::E)
-    }
-
-    fn negate(&mut self, a: Scalar) -> Scalar {
-        a.negate()
-    }
-
-    fn add(&mut self, a: Scalar, b: Scalar) -> Scalar {
-        a.add(b)
-    }
-
-    fn multiply(&mut self, a: Scalar, b: Scalar) -> Scalar {
-        a.multiply(b)
-    }
-
-    fn divide(&mut self, a: Scalar, b: Scalar) -> Scalar {
-        a.divide(b)
-    }
-
-    fn power(&mut self, a: Scalar, b: Scalar, real: bool) -> Scalar {
-        if real { a.real_power(b) } else { a.power(b) }
-    }
-
-    fn root(&mut self, a: Scalar, degree: Scalar) -> Scalar {
-        a.root(degree)
-    }
-
-    fn factorial(&mut self, a: Scalar) -> Scalar {
-        a.factorial()
-    }
-
-    fn double_factorial(&mut self, a: Scalar) -> Scalar {
-        a.double_factorial()
-    }
-
-    fn choose(&mut self, a: Scalar, b: Scalar) -> Scalar {
-        a.choose(b)
-    }
-
-    fn apply(&mut self, function: Function, value: Scalar) -> Scalar {
-        match function {
-            Function::Sin => value.map(f64::sin),
-            Function::Cos => value.map(f64::cos),
-            Function::Tan => value.map(f64::tan),
-            Function::Cot => value.map(|x| 1.0 / x.tan()),
-            Function::Sec => value.map(|x| 1.0 / x.cos()),
-            Function::Csc => value.map(|x| 1.0 / x.sin()),
-            Function::ArcSin => value.map(f64::asin),
-            Function::ArcCos => value.map(f64::acos),
-            Function::ArcTan => value.map(f64::atan),
-            Function::Ln => value.map(f64::ln),
-            Function::Log => value.map(f64::log10),
-            Function::Exp => value.map(f64::exp),
-            Function::Sqrt => value.root(Scalar::integer(2)),
-            Function::Abs => value.absolute(),
-        }
-    }
-}
-
-/// Where variables are.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Point {
-    index: usize,
-    whole: bool,
-}
-
-impl Point {
-    /// Where an expression without variables is evaluated.
-    const NOWHERE: Point = Point { index: 0, whole: false };
-
-    fn all(whole: bool) -> impl Iterator<Item = Point> {
-        (0..POINTS + MORE_POINTS).map(move |index| Point { index, whole })
-    }
-
-    /// Returns whether no further point is needed where `valid` were in the domain.
-    fn is_last(self, valid: usize) -> bool {
-        self.index + 1 >= POINTS && valid > POINTS_MIN
-    }
-
-    /// Returns where a variable is: between 0.25 and 3.25, or between the negatives of these, or at a whole number.
-    fn of(self, name: u64) -> Scalar {
-        let mixed = mix(name ^ mix(self.index as u64 + 1));
-        if self.whole {
-            return Scalar::integer((2 + mixed % (WHOLE_POINTS - 2)).into());
-        }
-        let unit = (mixed >> 11) as f64 / (1u64 << 53) as f64;
-        let size = 0.25 + 3.0 * unit;
-        let is_negative = match self.index {
-            index if index < POINTS => index + NEGATIVE_POINTS >= POINTS,
-            _ => mix(!name ^ self.index as u64) % 2 == 0,
-        };
-        let value = if is_negative { -size } else { size };
-        Scalar::unknown(value, [mix(mixed), mix(!mixed)])
-    }
 }
 
 /// Returns the finalizer of SplitMix64 (Steele et al. 2014): every bit of the result depends on every bit.
-fn mix(mut bits: u64) -> u64 {
+pub(super) fn mix(mut bits: u64) -> u64 {
     bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -13,9 +13,10 @@
 //! - What is denied, asked, supposed or said by others is not stated (`stance.rs`), and what was stated before counts.
 
 use crate::answer::boxes;
-use crate::choice::{Options, is_chinese, letter, strip};
+use crate::choice::{Options, letter, strip};
 use crate::key::key;
 use crate::stance::{self, Stance, denies_in_chinese};
+use crate::unicode::is_chinese;
 
 const THINK_END: &str = "</think>";
 

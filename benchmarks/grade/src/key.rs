@@ -139,10 +139,10 @@ fn append_arguments<'a>(text: &'a str, key: &mut String, depth: usize) -> &'a st
 /// What the whole text says of its signs.
 #[derive(Debug, Clone, Copy, Default)]
 struct Signs {
-    /// Which letters stand alone as small and as large ones, a bit for each.
+    /// A bit for each letter that stands alone as a small one, and as a large one.
     small: u32,
     large: u32,
-    /// Whether each `$` is that of an amount.
+    /// True if each `$` is that of an amount.
     amounts: bool,
 }
 

@@ -30,6 +30,8 @@
 
 pub mod answer;
 mod choice;
+mod compare;
+mod equality;
 mod expression;
 mod extract;
 mod form;
@@ -38,6 +40,7 @@ mod key;
 mod lmms_eval;
 mod math_verify;
 mod mathruler;
+mod numeral;
 mod precise;
 mod python;
 mod scalar;
@@ -47,6 +50,7 @@ mod synergy;
 mod token;
 mod unicode;
 mod unit;
+mod value;
 mod vlmevalkit;
 
 use std::borrow::Cow;

@@ -19,8 +19,9 @@
 //! - Where the peer takes a word for a product of letters, here it is a name; anagrams differ.
 
 use crate::answer::Judgement;
+use crate::compare::{as_sets, in_order, same_equation};
 use crate::expression::Expression;
-use crate::form::{Form, Quantity, as_sets, form, in_order, same_equation};
+use crate::form::{Form, Quantity, form};
 use crate::hendrycks;
 use crate::python;
 use crate::scalar::Scalar;

@@ -10,9 +10,10 @@ use std::cell::RefCell;
 
 use astro_float_num::{BigFloat, Consts, RoundingMode};
 
-use crate::expression::{Expression, Numbers, Point, Scalars};
+use crate::expression::Expression;
 use crate::scalar::Scalar;
 use crate::token::Function;
+use crate::value::{Numbers, Point, Scalars};
 
 /// Digits of functions are right but for the last few, of which there are enough.
 const ROUNDING: RoundingMode = RoundingMode::None;

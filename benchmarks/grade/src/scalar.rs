@@ -3,7 +3,7 @@
 //! This module does not know text. Never panics: a fraction that overflows 128 bits keeps its double and its residues,
 //! what is no fraction becomes a double, what is undefined becomes NaN.
 //!
-//! Fractions are told apart exactly. Doubles are told apart only where they differ by more than their errors: whether
+//! Fractions are kept apart exactly, doubles only where they differ by more than their errors: whether
 //! two close ones are the same number is for `precise.rs` to say.
 
 /// Two doubles may be the same number if they differ by less than this share of the larger one.

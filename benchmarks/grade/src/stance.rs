@@ -10,7 +10,7 @@
 //! - A denial before the answer holds for its clause, one behind it where it speaks of the answer: ", which is wrong"
 //!   denies, ", which is not even" does not.
 
-use crate::choice::is_chinese;
+use crate::unicode::is_chinese;
 
 /// So many bytes before a cue and after it are read; longer sentences say nothing about the answer there.
 const BYTES_MAX: usize = 320;
@@ -187,7 +187,7 @@ const CHINESE_QUESTIONS: [&str; 8] =
 
 /// Words with which somebody says or takes something.
 const REPORTS: &str = "say says said think thinks thought believe believes believed claim claims claimed argue argues argued \
-    guess guesses guessed insist insists insisted assert asserts asserted answered wrote told \
+    guess guesses guessed insist insists insisted assert asserts asserted answered wrote named \
     choose chooses chose select selects selected pick picks picked answers replied replies";
 const CHINESE_REPORTS: [&str; 10] =
     ["说", "认为", "以为", "觉得", "猜", "声称", "宣称", "主张", "误认", "选了"];

@@ -12,8 +12,8 @@ use std::borrow::Cow;
 use crate::Target;
 use crate::answer::Judgement;
 use crate::choice::{Options, strip};
+use crate::compare::equivalent;
 use crate::extract::{Extracted, extract};
-use crate::form::equivalent;
 use crate::stance::ends_in_denial;
 use crate::unicode::plain;
 

@@ -7,6 +7,7 @@
 
 use strum::EnumString;
 
+use crate::numeral::{chinese_number, prefixes, scale};
 use crate::scalar::Scalar;
 
 /// Longer answers are compared as text only; the longest answer key of the public benchmarks that is
@@ -15,10 +16,6 @@ const TOKENS_MAX: usize = 192;
 
 /// Where an answer is text, it may be longer, but not longer than this.
 pub(super) const BYTES_MAX: usize = 2048;
-
-/// Chinese units before which 千 is a part of the unit.
-const PREFIXED: &str = "米克瓦卡焦赫帕伏欧牛安升字比电";
-
 /// Digits of a number beyond this are more than 128 bits hold.
 const DIGITS_MAX: usize = 36;
 
@@ -192,9 +189,9 @@ struct Lexer<'a> {
     /// Where the `\text{…}` that are open end.
     text_ends: Vec<usize>,
     found: Vec<Token>,
-    /// Whether each `$` stands before an amount.
+    /// True if each `$` stands before an amount.
     amounts: bool,
-    /// Whether a single quotation mark is open.
+    /// True if a single quotation mark is open.
     quoted: bool,
     /// What the last token was multiplied by, if it was.
     scale: Option<i128>,
@@ -694,12 +691,6 @@ impl Lexer<'_> {
         let Some(mut factor) = scale(symbol) else { return false };
         let Some(Token { kind: Kind::Number { .. }, .. }) = self.found.last() else { return false };
         let mut size = symbol.len_utf8();
-        // A thousand metres are a unit.
-        let prefixes = |text: &str| {
-            let mut signs = text.chars();
-            let (prefix, base) = (signs.next(), signs.next().unwrap_or(' '));
-            prefix == Some('千') && PREFIXED.contains(base) || prefix == Some('百') && base == '帕'
-        };
         if prefixes(&self.text[self.at..]) {
             return false;
         }
@@ -775,55 +766,6 @@ impl Lexer<'_> {
         self.push(Kind::Number { value, decimals: 0, plain: false }, size);
     }
 }
-
-/// Returns what a Chinese sign multiplies the number before it by.
-fn scale(symbol: char) -> Option<i128> {
-    Some(match symbol {
-        '十' => 10,
-        '百' => 100,
-        '千' => 1000,
-        '万' | '萬' => 10_000,
-        '亿' | '億' => 100_000_000,
-        _ => return None,
-    })
-}
-
-/// Returns the whole number that is written in Chinese; `None` where that is not the whole word.
-fn chinese_number(word: &str) -> Option<i128> {
-    // The sum of the parts below the next 万 or 亿, and the digit that waits for its scale.
-    let (mut total, mut part, mut digit) = (0i128, 0i128, None);
-    // `一万五` may be 15 000, `一万零五` is 10 005.
-    let mut last = 1;
-    for symbol in word.chars() {
-        if let Some(value) = "零一二三四五六七八九".chars().position(|c| c == symbol) {
-            if digit.is_some_and(|digit| digit > 0) {
-                return None;
-            }
-            digit = Some(value as i128);
-            last = if value == 0 { 1 } else { last };
-            continue;
-        }
-        match symbol {
-            '〇' => (digit, last) = (Some(0), 1),
-            '两' => digit = Some(2),
-            _ => {
-                let factor = scale(symbol)?;
-                last = factor;
-                if factor < 10_000 {
-                    part += digit.take().filter(|digit| *digit > 0).unwrap_or(1) * factor;
-                } else {
-                    part += digit.take().unwrap_or(0);
-                    total =
-                        if part == 0 { return None } else { (total + part).checked_mul(factor)? };
-                    part = 0;
-                }
-            }
-        }
-    }
-    let digit = digit.unwrap_or(0);
-    (digit == 0 || last <= 10).then_some(total + part + digit)
-}
-
 /// Returns whether there is a `$` and each stands before an amount: where none closes a formula, none opens one.
 pub(super) fn starts_amounts(text: &str) -> bool {
     let mut found = false;

@@ -373,7 +373,7 @@ impl Unit {
 }
 
 fn is_chinese(word: &str) -> bool {
-    word.starts_with(crate::choice::is_chinese)
+    word.starts_with(crate::unicode::is_chinese)
 }
 
 /// Returns whether a Chinese word is in the list of units, or counts something.
