@@ -20,7 +20,11 @@ impl Expression {
         if let (Some(a), Some(b)) = (self.value(), other.value()) {
             return match a.compare(b) {
                 Agreement::Close if a.to_f64().is_infinite() => true,
-                Agreement::Close => Precise::same(self, other, Point::NOWHERE),
+                Agreement::Close => match (self.square(), other.square()) {
+                    // Of one sign, since they are close; nought is a fraction itself.
+                    (Some(a), Some(b)) => a.compare(b) == Agreement::Same,
+                    _ => Precise::same(self, other, Point::NOWHERE),
+                },
                 agreement => agreement == Agreement::Same,
             };
         }

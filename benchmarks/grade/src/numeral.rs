@@ -24,7 +24,12 @@ pub(super) fn chinese_number(word: &str) -> Option<i128> {
     // `一万五` may be 15 000, `一万零五` is 10 005.
     let mut last = 1;
     for symbol in word.chars() {
-        if let Some(value) = "零一二三四五六七八九".chars().position(|c| c == symbol) {
+        let value = match symbol {
+            '〇' => Some(0),
+            '两' => Some(2),
+            _ => "零一二三四五六七八九".chars().position(|c| c == symbol),
+        };
+        if let Some(value) = value {
             if digit.is_some_and(|digit| digit > 0) {
                 return None;
             }
@@ -32,22 +37,25 @@ pub(super) fn chinese_number(word: &str) -> Option<i128> {
             last = if value == 0 { 1 } else { last };
             continue;
         }
-        match symbol {
-            '〇' => (digit, last) = (Some(0), 1),
-            '两' => digit = Some(2),
-            _ => {
-                let factor = scale(symbol)?;
-                last = factor;
-                if factor < 10_000 {
-                    part += digit.take().filter(|digit| *digit > 0).unwrap_or(1) * factor;
-                } else {
-                    part += digit.take().unwrap_or(0);
-                    total =
-                        if part == 0 { return None } else { (total + part).checked_mul(factor)? };
-                    part = 0;
-                }
+        let factor = scale(symbol)?;
+        if factor < 10_000 {
+            // The larger scale stands first.
+            if part > 0 && last > 1 && last <= factor {
+                return None;
             }
+            part += digit.take().filter(|digit| *digit > 0).unwrap_or(1) * factor;
+        } else {
+            part += digit.take().unwrap_or(0);
+            if part == 0 {
+                return None;
+            }
+            total = match factor {
+                10_000 => total + part * factor,
+                _ => (total + part).checked_mul(factor)?,
+            };
+            part = 0;
         }
+        last = factor;
     }
     let digit = digit.unwrap_or(0);
     (digit == 0 || last <= 10).then_some(total + part + digit)
@@ -73,12 +81,11 @@ mod tests {
             ("一万零五", 10_005),
             ("两千万", 20_000_000),
             ("一亿二千万", 120_000_000),
-            ("二〇", 20),
         ] {
             assert_eq!(chinese_number(word), Some(expected), "{word}");
         }
         // `一万五` may be 15 000.
-        for word in ["一万五", "万一", "三五", "三角", "十分"] {
+        for word in ["一万五", "万一", "三五", "二〇", "十百", "三角", "十分"] {
             assert_eq!(chinese_number(word), None, "{word}");
         }
         assert!(prefixes("千米") && prefixes("百帕") && !prefixes("千元") && !prefixes("百米"));

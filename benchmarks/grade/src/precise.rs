@@ -338,3 +338,63 @@ impl Numbers for Precise<'_> {
         Digits::Real(value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::{Dialect, tokens};
+
+    fn parse(text: &str) -> Expression {
+        Expression::parse(text, &tokens(text, Dialect::Own).unwrap(), Dialect::Own).unwrap()
+    }
+
+    fn same(a: &str, b: &str) -> bool {
+        Precise::same(&parse(a), &parse(b), Point::NOWHERE)
+    }
+
+    #[test]
+    fn every_function_has_its_digits() {
+        for (a, b) in [
+            (r"\sin 30^\circ", "1/2"),
+            (r"\cos\frac{\pi}{3}", "1/2"),
+            (r"\tan 45^\circ", "1"),
+            (r"\cot 30^\circ", r"\sqrt{3}"),
+            (r"\sec 60^\circ", "2"),
+            (r"\csc 30^\circ", "2"),
+            (r"\arcsin\frac{1}{2}", r"\frac{\pi}{6}"),
+            (r"\arccos\frac{1}{2}", r"\frac{\pi}{3}"),
+            (r"\arctan 1", r"\frac{\pi}{4}"),
+            (r"\ln e^3", "3"),
+            (r"\log 1000", "3"),
+            (r"\log_2 8", "3"),
+            (r"\exp(2)", "e^2"),
+            (r"|1-\sqrt{2}|", r"\sqrt{2}-1"),
+            (r"\sqrt[5]{32\pi^5}", r"2\pi"),
+            (r"\sqrt[3]{-8\pi^3}", r"-2\pi"),
+            (r"2^{\frac{1}{2}}", r"\sqrt{2}"),
+            (r"2^{-\frac{3}{2}}", r"\frac{\sqrt{2}}{4}"),
+            (r"2^{\pi}", r"e^{\pi\ln 2}"),
+            (r"40!\pi", r"40\cdot 39!\pi"),
+            (r"39!!\pi", r"39\cdot 37!!\pi"),
+            (r"\binom{200}{100}\pi", r"\frac{200\pi}{100}\binom{199}{99}"),
+        ] {
+            assert!(same(a, b), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn what_differs_in_the_last_digit_differs() {
+        for (a, b) in [
+            (r"\sqrt{10^{30}+1}", r"\sqrt{10^{30}}"),
+            (r"\ln(10^{30}+1)", r"\ln 10^{30}"),
+            (r"\pi+10^{-60}", r"\pi"),
+            // The sums of square roots that differ by the least, of whole numbers up to 100 or so.
+            (r"\sqrt{10}+\sqrt{11}", r"\sqrt{5}+\sqrt{18}"),
+            // Nobody compares so many digits.
+            (r"\sqrt{10^{300}+1}\sqrt[3]{2}", r"\sqrt{10^{300}+1}\sqrt[3]{3}"),
+            (r"\frac{1}{2}!", r"\frac{\sqrt{\pi}}{2}"),
+        ] {
+            assert!(!same(a, b), "{a} {b}");
+        }
+    }
+}

@@ -275,6 +275,9 @@ pub(super) fn takes_back(after: &str) -> bool {
     let after = &after[..after.floor_char_boundary(BYTES_MAX)];
     let closed = after.trim_start_matches(['}', '$', ')', ']', '\\', '*', ' ', '_']);
     let closed = closed.strip_prefix("text{").unwrap_or(closed);
+    if closed.len() <= 1 {
+        return closed == "?";
+    }
     // "The number 5 is not even" takes nothing back.
     let called = cut_sentence(closed).0.split(',').next().unwrap_or("").to_lowercase();
     let wrong = says_wrong(&called) || CHINESE_WRONG.iter().any(|word| called.contains(word));
@@ -302,7 +305,11 @@ pub(super) fn denies_in_chinese(text: &str) -> bool {
 
 /// Returns whether a text that follows the name of something says that it is wrong: `is wrong`, `(wrong)`, `是错的`.
 pub(super) fn refutes(text: &str) -> bool {
-    let text = text.trim_start().to_lowercase();
+    let text = text.trim_start();
+    if text.is_empty() {
+        return false;
+    }
+    let text = text.to_lowercase();
     if let Some(inner) = text.strip_prefix('(') {
         return says_wrong(inner);
     }
@@ -684,4 +691,65 @@ fn is_negative(sentence: &str) -> bool {
         || ["不", "并不", "并非", "非", "绝不", "没", "肯定不", "一定不", "绝对不", "显然不"]
             .iter()
             .any(|word| begins.starts_with(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn each_stance_has_its_words() {
+        for (before, after, expected) in [
+            ("So the ", " 5.", Stance::Asserted),
+            ("If x = 2, the ", " 5.", Stance::Asserted),
+            ("If the ", " 5 then 1=2.", Stance::Supposed),
+            ("If, however, the ", " 5, stop.", Stance::Supposed),
+            ("如果", "5,则矛盾", Stance::Supposed),
+            ("", "5吗?", Stance::Asked),
+            ("The ", " 5?", Stance::Asked),
+            ("Some say the ", " 5.", Stance::Reported),
+            ("I say the ", " 5.", Stance::Asserted),
+            ("Tom's ", " 5.", Stance::Reported),
+            ("The puzzle's ", " 5.", Stance::Asserted),
+            ("小明的", "5", Stance::Reported),
+            ("The ", " 5, he said.", Stance::Reported),
+            ("The ", " 5, which is wrong.", Stance::Denied),
+            ("The ", " 5, which is not even.", Stance::Asserted),
+            ("The wrong ", " 5.", Stance::Denied),
+            ("No doubt the ", " 5.", Stance::Asserted),
+            ("不难看出", "5", Stance::Asserted),
+            ("", "5是错的", Stance::Denied),
+            ("The ", " not 5.", Stance::Negative),
+            ("", "不是5", Stance::Negative),
+        ] {
+            assert_eq!(of(before, after), expected, "{before}|{after}");
+        }
+        assert_eq!(corrected(" not 5 but 6").map(str::trim), Some("6"));
+        assert_eq!(corrected("不是5,而是6"), Some("6"));
+        assert_eq!(corrected(" anything but 6"), None);
+    }
+
+    #[test]
+    fn a_box_may_be_taken_back() {
+        for text in
+            ["}$, which is wrong.", "}$?", "} is incorrect.", "}. 不对", "}. Wait, that is wrong."]
+        {
+            assert!(takes_back(text), "{text}");
+        }
+        for text in ["}$.", "}$ is not even.", "}$, which is odd.", "}. (A) is wrong.", "} (not 4)"]
+        {
+            assert!(!takes_back(text), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(before in "([a-z ,.:'不若说。（]|if |says |\\n){0,30}", after in "([A-D0-9 ,.:?'不吗而是错]|not |but |wrong|\\n){0,30}") {
+            of(&before, &after);
+            takes_back(&after);
+            corrected(&after);
+            refutes(&after);
+        }
+    }
 }

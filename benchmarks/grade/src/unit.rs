@@ -208,9 +208,13 @@ static SPELLINGS: LazyLock<Spellings> = LazyLock::new(|| {
     Spellings { symbols, loose, names }
 });
 
+/// No symbol has more bytes.
+const SYMBOL_MAX: usize = 5;
+
 /// Returns whether a word is the symbol of a unit in which the case of a letter counts.
 pub(super) fn is_cased(word: &str) -> bool {
-    SPELLINGS.symbols.contains_key(word)
+    word.len() <= SYMBOL_MAX
+        && SPELLINGS.symbols.contains_key(word)
         && matches!(SPELLINGS.loose.get(&word.to_lowercase()), Some(None))
 }
 

@@ -21,6 +21,10 @@ const NEGATIVE_POINTS: usize = 2;
 /// Where variables stand in factorials they are whole numbers from 2 up to less than this.
 const WHOLE_POINTS: u64 = 13;
 
+/// Two numbers of which what π and e leave modulo primes is made.
+const PI: u64 = 3141;
+const EULER: u64 = 2718;
+
 /// What an expression can be evaluated in: doubles and exact fractions, or many digits.
 pub(super) trait Numbers {
     type Number: Clone;
@@ -50,6 +54,33 @@ impl Expression {
         let value = (!self.has_variables()).then(|| self.at(Point::NOWHERE))?;
         (!value.is_nan()).then_some(value)
     }
+    /// Returns the square of the value, if that is a fraction: of products and quotients of square roots.
+    pub(super) fn square(&self) -> Option<Scalar> {
+        self.square_of(self.root)
+    }
+
+    fn square_of(&self, node: usize) -> Option<Scalar> {
+        let value = |node: usize| self.node(node, &mut Scalars { bits: None }, Point::NOWHERE);
+        let fraction = |value: Scalar| (!matches!(value, Scalar::Float(_))).then_some(value);
+        if let Some(value) = fraction(value(node)) {
+            return Some(value.multiply(value));
+        }
+        let two = |value: Scalar| value.as_integer() == Some(2);
+        match self.nodes[node] {
+            Node::Negate(a) => self.square_of(a),
+            Node::Multiply(a, b) => Some(self.square_of(a)?.multiply(self.square_of(b)?)),
+            Node::Divide(a, b) => Some(self.square_of(a)?.divide(self.square_of(b)?)),
+            Node::Apply(Function::Sqrt, a) => fraction(value(a)),
+            Node::Root(degree, a) if two(value(degree)) => fraction(value(a)),
+            Node::Power(a, b) => {
+                let twice = value(b).multiply(Scalar::integer(2));
+                twice.as_integer()?;
+                Some(fraction(value(a))?.power(twice))
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the value where the variables are at a point.
     pub(super) fn at(&self, point: Point) -> Scalar {
         self.evaluate(&mut Scalars { bits: None }, point)
@@ -151,12 +182,13 @@ impl Numbers for Scalars {
         self.bits = self.bits.map(|bits| bits.max(number.num_bits()));
     }
 
+    // Fractions of π are the same only where they are for every value of it, since it is the root of no polynomial.
     fn pi(&mut self) -> Scalar {
-        Scalar::Float(std::f64::consts::PI)
+        Scalar::unknown(std::f64::consts::PI, [mix(PI), mix(!PI)])
     }
 
     fn euler(&mut self) -> Scalar {
-        Scalar::Float(std::f64::consts::E)
+        Scalar::unknown(std::f64::consts::E, [mix(EULER), mix(!EULER)])
     }
 
     fn negate(&mut self, a: Scalar) -> Scalar {
