@@ -499,7 +499,7 @@ def exact():
         (r"\frac{n!}{2}", "n!/2", True), ("n!", "n(n-1)!", True), ("n!", "(n-1)!", False), ("(n+1)!/n!", "n+1", True), ("2n!", "(2n)!", False),
         ("7!!", "105", True), ("5!", "120", True), (r"\binom{5}{2}", "10", True), (r"\binom{5}{2}", r"\frac{5!}{2!3!}", True),
         (r"\binom{n}{2}", r"\frac{n(n-1)}{2}", True), (r"\binom{5}{2}", r"\binom{5}{3}", True), (r"\binom{5}{2}", r"\binom{5}{1}", False),
-    ], "factorials and binomial coefficients by value, of variables by the gamma function")
+    ], "factorials and binomial coefficients by value, with whole numbers for variables")
     yield from boxed([
         (r"x^{\frac{2}{3}}", r"\sqrt[3]{x^2}", True), (r"x^{1/3}", r"\sqrt[3]{x}", True), (r"x^{2/3}", r"\sqrt{x^3}", False), (r"\sqrt{x^2}", "x", False),
         ("(-8)^{1/3}", "-2", True),
