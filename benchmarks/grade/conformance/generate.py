@@ -961,7 +961,7 @@ def statements():
         ("5", "The answer is 5. It is impossible because of symmetry.", CORRECT),
         ("5", "The answer is 5. This is false for other shapes.", CORRECT), ("5", "The answer is 5. No other value works.", CORRECT),
         ("5", "由不等式得答案是5", CORRECT), ("5", "满足不等式的答案是5", CORRECT), ("5", "写成小数答案是5", CORRECT), ("5", "简单说来答案是5", CORRECT),
-        ("5", "特别地，答案是5", CORRECT), ("5", "If x = 2 so the answer is 5", CORRECT),
+        ("5", "特别地，答案是5", CORRECT), ("5", "不过答案是5", CORRECT), ("5", "根据判别式答案是5", CORRECT), ("5", "不大于5.5的最大整数答案是5", CORRECT), ("5", "分别计算后答案是5", CORRECT), ("5", "并没有说答案是5", UNPARSED), ("5", "这不能说明答案是5", UNPARSED), ("5", "If x = 2 so the answer is 5", CORRECT),
         ("5", "If we count them, we find that the answer is 5", CORRECT), ("5", "Suppose x=1. Then the answer is 5.", CORRECT),
         ("5", "Since it is not 4 or 6, the answer is 5", CORRECT), ("5", "I said earlier that the answer is 5", CORRECT),
         ("5", "Therefore, we can say that the answer is 5", CORRECT), ("5", "Step 3: the answer is 5", CORRECT),

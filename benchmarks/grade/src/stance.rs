@@ -39,17 +39,15 @@ const CHINESE_DENIALS: [&str; 8] = ["不", "没", "非", "或", "除", "错", "�
 const DENIALS_BEFORE: &str = "not cannot can't isn't aren't wasn't doesn't don't didn't won't wouldn't couldn't never neither nor \
     wrong incorrect false untrue mistaken mistakenly wrongly incorrectly falsely doubt doubtful deny denies reject unlikely \
     impossible refute disprove";
-const CHINESE_DENIALS_BEFORE: [&str; 6] = ["不", "没", "非", "错", "误", "别"];
+const CHINESE_DENIALS_BEFORE: [&str; 5] = ["不", "没", "非", "错", "误"];
 
 /// Phrases with such words that deny nothing.
-const NO_DENIALS: [&str; 31] = [
+const NO_DENIALS: [&str; 35] = [
     "不等",
     "不同",
     "不变",
     "不定",
     "非负",
-    "特别",
-    "区别",
     "no doubt",
     "without doubt",
     "without a doubt",
@@ -72,8 +70,14 @@ const NO_DENIALS: [&str; 31] = [
     "不言而喻",
     "不得不",
     "不禁",
-    "分别",
-    "别的",
+    "不过",
+    "不管",
+    "不论",
+    "不断",
+    "不大于",
+    "不小于",
+    "不超过",
+    "不少于",
 ];
 
 /// What is said of an answer that is not one.
