@@ -273,6 +273,43 @@ def options():
         ("B", "The best choice is B.", CORRECT, "a letter without options"),
     ]:
         yield case(gold, response, verdict, why)
+    for gold, response, verdict, choices in [
+        ("C", "If the answer is B then 1=2. So C.", CORRECT, COLORS), ("C", r"\boxed{(B) is wrong, (C)}", WRONG, COLORS),
+        ("B", "\\boxed{x=1}\n\nAnswer: B is false", WRONG, COLORS),
+        ("x=1", "\\boxed{x=1}\n\nAnswer: B is false", CORRECT, ["x=1", "x=2"]), ("B", "\\boxed{x=1}\n\nAnswer: B", CORRECT, COLORS),
+        ("B", r"\boxed{B. false}", CORRECT, ["true", "false"]), ("B", r"\boxed{B: not red}", CORRECT, ["red", "not red"]),
+        ("B", r"\boxed{(B) is not a square}", CORRECT, ["is a square", "is not a square"]),
+        ("B", "Answer: (B) is not a square", CORRECT, ["is a square", "is not a square"]),
+        ("B", "The answer is not red.", CORRECT, ["red", "not red"]), ("B", "The answer is No.", CORRECT, ["Yes", "No"]),
+        ("A", r"\boxed{12}", WRONG, ["8", "10", "12 cm", "12 m"]), ("C", r"\boxed{12}", WRONG, ["8", "10", "12 cm", "12 m"]),
+        ("D", r"\boxed{12}", WRONG, ["8", "10", "12 cm", "12 m"]), ("C", r"\boxed{12}", CORRECT, ["8", "10", "12", "12 m"]),
+        ("D", r"\boxed{12}", WRONG, ["8", "10", "12", "12 m"]), ("C", r"\boxed{12 cm}", CORRECT, ["8", "10", "12 cm", "12 m"]),
+        ("A", "The answer is 12", WRONG, ["12 cm", "12 m"]), ("12 cm", r"\boxed{12}", WRONG, ["12 cm", "12 m"]),
+        ("A", r"\boxed{0.5}", WRONG, ["1/2", r"50\%"]), ("A", r"\boxed{1/2}", CORRECT, ["1/2", r"50\%"]),
+        ("B", r"\boxed{B, C}", WRONG, COLORS), ("B", r"\boxed{B}\text{ is wrong}", UNPARSED, COLORS),
+        ("B", r"The answer is \boxed{B}, which is wrong.", UNPARSED, COLORS), ("B", r"\boxed{B} A is wrong", CORRECT, COLORS),
+        ("B", r"\boxed{B}\n\nThe other options are incorrect.", CORRECT, COLORS), ("B", r"\boxed{B\text{?}}", WRONG, COLORS),
+        ("B", r"\boxed{\text{B is not correct}}", WRONG, COLORS), ("B", r"\boxed{\text{Not }B}", WRONG, COLORS),
+        ("B", r"\boxed{B \rightarrow C}", WRONG, COLORS), ("B", r"\boxed{(B)\to(C)}", WRONG, COLORS),
+        ("B", r"\boxed{\text{B or maybe C}}", WRONG, COLORS), ("B", r"\boxed{B \lor C}", WRONG, COLORS),
+        ("B", r"\boxed{\neg B}", WRONG, COLORS), ("B", r"\boxed{\text{B. blue}}", CORRECT, COLORS),
+        ("B", r"\boxed{\text{B} \text{ (blue)}}", CORRECT, COLORS), ("B", r"\boxed{B) blue}", CORRECT, COLORS),
+        ("B", r"\boxed{\text{(B) blue, not red}}", CORRECT, COLORS), ("A", "The answer is 12.", WRONG, ["12 cm", "12 m", "13"]),
+        ("C", "The answer is 13 cm.", CORRECT, ["12 cm", "12 m", "13"]), ("B", r"\boxed{0.5}", CORRECT, ["2", "1/2", "0.51", "3"]),
+        ("A", r"\boxed{5}", WRONG, ["5 mA", "5 MA"]), ("A", r"\boxed{5\text{ mA}}", CORRECT, ["5 mA", "5 MA"]),
+        ("B", r"\boxed{5\text{ mA}}", WRONG, ["5 mA", "5 MA"]), ("A", r"\boxed{x=2}", CORRECT, ["x=2", "y=2"]),
+        ("A", r"\boxed{2}", WRONG, ["x=2", "y=2"]), ("A", r"\boxed{f(x)}", CORRECT, ["f(x)", "f'(x)"]),
+        ("B", r"\boxed{f(x)}", WRONG, ["f(x)", "f'(x)"]), ("A", r"\boxed{CO}", CORRECT, ["CO", "Co"]),
+        ("B", r"\boxed{CO}", WRONG, ["CO", "Co"]), ("B", r"\boxed{\text{Co}}", CORRECT, ["CO", "Co"]),
+        ("A", r"\boxed{5}", WRONG, ["$5", "€5"]), ("B", r"\boxed{€5}", CORRECT, ["$5", "€5"]),
+        ("A", r"\boxed{\$5}", CORRECT, ["$5", "€5"]), ("A", r"\boxed{$5}", CORRECT, ["$5", "€5"]),
+        ("A", r"\boxed{increase}", CORRECT, ["increase", "decrease"]),
+        ("A", r"\boxed{5\% increase}", CORRECT, ["5% increase", "5% decrease"]),
+        ("A", r"\boxed{5\%}", WRONG, ["5% increase", "5% decrease"]), ("A", r"\boxed{[1,2)}", CORRECT, ["[1,2)", "(1,2]"]),
+        ("A", r"\boxed{100000}", CORRECT, ["100000", "99999"]), ("A", r"\boxed{n=100000}", WRONG, ["n=99999", "n=100000"]),
+        ("A", r"\boxed{1.0}", CORRECT, ["1", "2"]), ("A", r"\boxed{a}", CORRECT, ["a", "b"]),
+    ]:
+        yield case(gold, response, verdict, "an option is named where one letter stands, with nothing that denies it, or where its text alone fits", choices=choices)
 
 
 def numbers():
@@ -430,6 +467,13 @@ def written():
         ("12:00", "1:00", False), ("x=10-5=5", "5", True), ("5", "10 - 5", True), ("-5", "-10+5", True), ("1.5-0.5", "1", True),
         ("10-5x", "5(2-x)", True), ("2^{10-5}", "32", True), ("5", "2+3", True), ("5", "10/2", True), ("3-1, 4-2", "3-1, 4-2", True),
     ], "a score or a range is no subtraction; with spaces, signs or other operators it is one")
+    yield from boxed([
+        ("2", "{5}-{3}", False), ("2", r"\text{5}-\text{3}", False), ("2", "5{-}3", False), ("2", "{5}-3", False),
+        ("2", r"\mathbf{5}-\mathbf{3}", False), ("2", "{{5}}-{{3}}", False), ("2", "5{}-3", False), ("2", r"\mathrm{5}-3", False),
+        ("2018", "{2023}-{01}-{04}", False), ("5", "$5K", False), ("5 km", "5 Km^2", False), ("5 L", "5 l/h", False),
+        ("5", "5个的倍数", False), ("2", "5 - 3", True), ("2", "(5)-(3)", True), ("5-3", "{5}-{3}", True), ("5-3", "2", False),
+        ("2", "{5}{-}{3}", False), ("2", r"5-\text{3}", False), ("2", r"\textbf{5-3}", False),
+    ], "braces and text around the numbers do not make a subtraction of a score")
 
 
 def exact():
@@ -455,7 +499,7 @@ def exact():
         (r"\frac{n!}{2}", "n!/2", True), ("n!", "n(n-1)!", True), ("n!", "(n-1)!", False), ("(n+1)!/n!", "n+1", True), ("2n!", "(2n)!", False),
         ("7!!", "105", True), ("5!", "120", True), (r"\binom{5}{2}", "10", True), (r"\binom{5}{2}", r"\frac{5!}{2!3!}", True),
         (r"\binom{n}{2}", r"\frac{n(n-1)}{2}", True), (r"\binom{5}{2}", r"\binom{5}{3}", True), (r"\binom{5}{2}", r"\binom{5}{1}", False),
-    ], "factorials and binomial coefficients by value, of variables by the gamma function")
+    ], "factorials and binomial coefficients by value, with whole numbers for variables")
     yield from boxed([
         (r"x^{\frac{2}{3}}", r"\sqrt[3]{x^2}", True), (r"x^{1/3}", r"\sqrt[3]{x}", True), (r"x^{2/3}", r"\sqrt{x^3}", False), (r"\sqrt{x^2}", "x", False),
         ("(-8)^{1/3}", "-2", True),
@@ -464,6 +508,61 @@ def exact():
         ("0.5", r"0.5\%", False), ("0.5", r"50\%", True), (r"50\%", "0.5", True), (r"0.5\%", "0.5", False), (r"0.5\%", "0.005", True),
         ("1.5", r"1.5\%", True), (r"0.5\%", r"0.5\%", True), (r"\frac{1}{2}", r"\frac{1}{2}\%", False),
     ], "a number below 1 without the sign is a share, so the same number with the sign is a hundredth of it")
+    yield from boxed([
+        ("n=99999", "n=100000", False), ("p=104729", "p=104730", False), ("1234567890 cm", "1234567891 cm", False),
+        ("1234567890x", "1234567891x", False), (r"\sqrt{1234567891}", r"\sqrt{1234567890}", False),
+        ("x=123456789012345678901", "x=123456789012345678902", False), ("x=123456789012345678901", "x=123456789012345678901", True),
+        (r"\sqrt{1234567891}", r"\sqrt{1234567891}\text{ cm}", True), (r"\sqrt[3]{1234567891}", r"\sqrt[3]{1234567890}", False),
+        (r"\pi 1234567891", r"\pi 1234567890", False), (r"1234567891\pi", r"1234567890\pi", False),
+        (r"1234567891\pi", r"2469135782\pi/2", True), ("y=1234567890x+1", "y=1234567891x+1", False),
+        ("y=1234567890x+1", "y-1=1234567890x", True), ("2x+3y=100000", "2x+3y=100001", False),
+        ("x^2+y^2=1000000", "x^2+y^2=1000001", False), ("x^2+y^2=1000000", "2x^2+2y^2=2000000", True),
+        (r"\ln 1234567891", r"\ln 1234567890", False), ("e^{20}+1", "e^{20}", False), (r"10^{12}+\pi", r"10^{12}+\pi+1", False),
+        (r"\log_2 1234567891", r"\log_2 1234567890", False), (r"\sqrt{2}+10^{20}", r"\sqrt{2}+10^{20}+1", False),
+        (r"\sqrt{123456789012345678901234567890123456789012345}", r"\sqrt{123456789012345678901234567890123456789012346}", False),
+        ("123456789012345678901234567890123456789012345x", "123456789012345678901234567890123456789012346x", False),
+        ("n=123456789012345678901234567890123456789012345", "n=123456789012345678901234567890123456789012346", False),
+        ("n=123456789012345678901234567890123456789012345", "123456789012345678901234567890123456789012345", True),
+        ("10^{60}", "10^{60}+2305843009213693951", False), ("10^{60}x", "(10^{60}+2305843009213693951)x", False),
+        (r"\frac{123456789}{1000000007}x", r"\frac{123456788}{1000000007}x", False),
+        (r"1234567890\sqrt{2}", r"1234567891\sqrt{2}", False), ("2^{100}x", "4^{50}x", True), ("2^{100}x", "(2^{100}+1)x", False),
+        ("100000!", "100001!", False), ("25!x", "(25!+1)x", False), ("(1234567890,1)", "(1234567891,1)", False),
+        (r"\{1234567890,1\}", r"\{1234567891,1\}", False), ("(x+10^{20})-10^{20}", "x", True),
+        (r"\sqrt{3+2\sqrt{2}}", r"1+\sqrt{2}", True), (r"\sqrt{12}", r"2\sqrt{3}", True),
+        (r"\sin 75^\circ", r"\frac{\sqrt6+\sqrt2}{4}", True), (r"\tan 22.5^\circ", r"\sqrt2-1", True),
+        (r"\arctan 1", r"\frac{\pi}{4}", True), (r"\ln 8", r"3\ln 2", True), ("e^{2}", r"\exp(2)", True),
+        (r"\sqrt[3]{2+\sqrt5}+\sqrt[3]{2-\sqrt5}", "1", True), (r"\cos 36^\circ", r"\frac{1+\sqrt5}{4}", True),
+        (r"\sin 2x", r"2\sin x\cos x", True), (r"\sin^2 x", r"1-\cos^2 x", True), ("x^{1234567890}", "x^{1234567891}", False),
+        ("1.0000000001x", "1.0000000002x", False), ("1.00000000012", "1.00000000013", False),
+        (r"\sqrt{1.0000000001}", r"\sqrt{1.0000000002}", False), ("x>1234567890", "x>1234567891", False),
+        ("1234567890 m/s", "1234567891 m/s", False), ("1234567890%", "1234567891%", False),
+        (r"\begin{pmatrix}1234567890\\1\end{pmatrix}", r"\begin{pmatrix}1234567891\\1\end{pmatrix}", False),
+        (r"\binom{40}{20}x", "137846528820x", True), (r"\binom{40}{20}x", "137846528821x", False),
+        ("n!+123456789012", "n!+123456789013", False), (r"\frac{n!}{(n-2)!}", "n(n-1)", True),
+        (r"\binom{n}{k}", r"\frac{n!}{k!(n-k)!}", True), (r"\binom{n}{k}", r"\binom{n}{n-k}", True), ("(2n)!", "2n!", False),
+        ("2^n+n!", "n!+2^n", True), ("1234567890^n", "1234567891^n", False), ("f=99999", "f=100000", False),
+        (r"\frac{\sqrt{3}}{3}", "0.57735", True), ("|1234567890-x|", "|1234567891-x|", False),
+        (r"x=\frac{-b+\sqrt{b^2-4ac}}{2a}", r"x=\frac{-b}{2a}+\frac{\sqrt{b^2-4ac}}{2a}", True),
+        (r"\frac{a}{b}=\frac{c}{d}", "ad=bc", False), (r"\angle=60.000000001^\circ", r"\angle=60.000000002^\circ", False),
+        (r"1234567890 \angle", r"1234567891 \angle", False), (r"\frac{123456789012}{7}", r"\frac{123456789013}{7}", False),
+        ("2^{31}-1", "2^{31}", False), ("y=2^{40}x", "y=(2^{40}+1)x", False), ("x^2-1000000x", "x^2-1000001x", False),
+        (r"x=\sqrt{1000000007}", r"x=\sqrt{1000000008}", False), (r"\sqrt{1000000007} cm", r"\sqrt{1000000008} cm", False),
+        (r"(\sqrt{1000000007}, 1)", r"(\sqrt{1000000008}, 1)", False), ("x<1234567890", "x<1234567891", False),
+        (r"x\in(1234567890,\infty)", r"x\in(1234567891,\infty)", False), ("1234567890:1", "1234567891:1", False),
+        (r"\log 1000000007", r"\log 1000000008", False), (r"\frac{1}{1000000007}", r"\frac{1}{1000000008}", False),
+        ("0.0000000001", "0.0000000002", False), ("10^{-13}", "10^{-14}", False), (r"10^{-13}\pi", r"10^{-14}\pi", False),
+        (r"\sin(10^{-13})", r"\sin(10^{-14})", False), ("10^{-20}x", "10^{-21}x", False), (r"\sqrt{2}+10^{-13}", r"\sqrt{2}", False),
+        ("x+10^{-13}", "x", False), (r"\sqrt{x}+10^{-13}", r"\sqrt{x}", False), ("y=x+10^{-13}", "y=x", False),
+        ("100!+1", "100!", False), (r"\frac{100!+1}{100!}", "1", False), (r"\sqrt{10^{40}+1}", "10^{20}", False),
+        ("1000000007^2", "1000000007^2+1", False), (r"\pi^{20}", r"\pi^{20}+1", False), ("e^{30}", "e^{30}+1", False),
+        (r"\sqrt[5]{1234567891}", r"\sqrt[5]{1234567890}", False), ("1234567891^{1/7}", "1234567890^{1/7}", False),
+        ("1234567891^{0.3}", "1234567890^{0.3}", False), (r"\cos 1234567891", r"\cos 1234567890", False),
+        ("1234567891!", "1234567890!", False), (r"\binom{1000000}{3}", r"\binom{1000000}{3}+1", False),
+        ("3.14159265358979", r"\pi+10^{-5}", False), ("x^3=1000000007", "x^3=1000000008", False),
+        ("a_{1000000007}", "a_{1000000008}", False), (r"99999 \text{ apples}", r"100000 \text{ apples}", False),
+        ("99999x+1=0", "100000x+1=0", False), ("5x=99999", "5x=100000", False), ("2n=199998", "n=100000", False),
+        (r"\frac{x}{99999}", r"\frac{x}{100000}", False),
+    ], "whole numbers and fractions stay exact in equations, with units, variables, roots and functions")
 
 
 def solutions():
@@ -535,6 +634,21 @@ def chinese():
     yield from boxed([
         ("30000", "3万", True), ("30000", "3万元", True), ("150000000", "1.5亿", True), ("30000", "3", False), ("3万", "30000", True), ("3", "3万", False),
     ], "万 and 亿")
+    yield from boxed([
+        ("5", "5千", False), ("5", "5百", False), ("5", "5万", False), ("5", "5十", False), ("5", "5百万", False), ("5", "5成", False),
+        ("5", "5折", False), ("5", "5打", False), ("5", "5的平方", False), ("5", "5的阶乘", False), ("5", "5的倍数", False), ("5", "5开方", False),
+        ("5", "5次方", False), ("5", "5的立方", False), ("5", "5的平方根", False), ("5", "5平方", False), ("5", "5对", False), ("5", "5双", False),
+        ("5", "5半", False), ("5", "5分之一", False), ("5", "5倒数", False), ("5", "5的相反数", False), ("5", "5%的增长", False), ("5", "5亿", False),
+        ("5", "5千五百", False), ("5", "5十个", False), ("2", "二分之一", False), ("7", "7折", False), ("7", "7成半", False), ("7", "7的", False),
+        ("7", "7次幂", False), ("7", "7减", False), ("6", "6的一半", False), ("6", "六十", False), ("50", "五", False), ("15000", "一万零五", False),
+        ("1", "三分之一", False), ("5000", "5千", True), ("500", "5百", True), ("50000", "5万", True), ("50", "5十", True),
+        ("5000000", "5百万", True), ("5500", "5千5百", True), ("35000", "3万5千", True), ("120000000", "1亿2千万", True), ("50", "五十", True),
+        ("123", "一百二十三", True), ("10005", "一万零五", True), ("1/3", "三分之一", True), (r"50\%", "百分之五十", True), ("0.5", "5成", True),
+        ("60", "5打", True), ("5", "5千米", True), ("5", "5千克", True), ("5 km", "5千米", True), ("5 kg", "5千克", True), ("5000", "5千元", True),
+        ("5000", "5千人", True), ("500", "500米", True), ("500", "5百米", True), ("6", "6个苹果", True), ("6", "6名学生", True), ("6", "6倍", True),
+        ("3", "3条对角线", True), ("12", "12平方厘米", True), ("5 mPa", "5毫帕", True), ("5 kW", "5千瓦", True), (r"10\Omega", "10欧姆", True),
+        ("3 cm", "3 厘米", True),
+    ], "scales, numerals and operations are no units: a unit is in the list or counted by a measure word")
 
 
 def units():
@@ -562,6 +676,51 @@ def units():
         (r"\$5", r"\$6", False), ("1234", r"\$1,234", True), ("5", "€5", True), (r"\$5", "€5", False),
         ("-5", r"-\$5", True),
     ], "money")
+    yield from boxed([
+        ("5", r"5 \text{ squared}", False), ("5", r"5 \text{ cubed}", False), ("5", r"5 \text{ factorial}", False),
+        ("5", r"5 \text{ tenths}", False), ("5", r"5 \text{ halves}", False), ("5", r"5 \text{ dozen}", False),
+        ("5", r"5 \text{ pairs}", False), ("5", r"5 \text{ thirds}", False), ("5", "5 dozens", False), ("5", "5 couples", False),
+        ("5", "5 lakh", False), ("5", "5 billion", False), ("5", "5 percentiles", False), ("5", r"5 \text{ hundredths}", False),
+        ("5", "5 gross", False), ("5", r"5 \text{ doubled}", False), ("5", r"5 \text{ mod } 3", False), ("5", "5 crore", False),
+        ("5", r"\text{5 squared}", False), ("5", "5 square root", False), ("5", "5 to the power 2", False), ("60", "5 dozen", True),
+        ("25", "5 squared", True), ("25", r"5 \text{ squared}", True), ("125", "5 cubed", True), ("120", r"5 \text{ factorial}", True),
+        ("1/2", "5 tenths", True), ("5/2", "5 halves", True), ("3/4", "3 quarters", True),
+    ], "words that make another number of the one before them are no units")
+    yield from boxed([
+        ("5 mA", "5 MA", False), ("5 mPa", "5 MPa", False), ("5 mW", "5 MW", False), ("5 nm", "5 Nm", False), ("5 mg", "5 Mg", False),
+        ("5 Gb", "5 GB", False), (r"5 \text{ mA}", r"5 \text{ MA}", False), (r"\text{CO}", r"\text{Co}", False), ("CO", "Co", False),
+        ("5 Ω", "5 ω", False), (r"5 \Omega", r"5 \omega", False), ("Ω", "ω", False), (r"\Delta", r"\delta", False), ("Δ", "δ", False),
+        ("5 meV", "5 MeV", False), ("5 mHz", "5 MHz", False), ("5 ms", "5 mS", False), ("5 s", "5 S", False), ("5 t", "5 T", False),
+        ("5 g", "5 G", False), ("5 h", "5 H", False), ("5 m", "5 M", False), ("5 kb", "5 kB", False),
+        (r"\frac{m}{M}", r"\frac{M}{m}", False), ("Mv", "mV", False), (r"\frac{mv}{M+m}", r"\frac{Mv}{M+m}", False),
+        ("r+R", "R+R", False), ("6", "6 fold increase of 2", False), ("5 kPa", "5 Pa", False), ("5 GHz", "5 MHz", False),
+        ("5 kJ", "5 J", False), ("5 μm", "5 mm", False), ("5 μs", "5 ms", False), ("5 um", "5 nm", False), ("5 kΩ", "5 Ω", False),
+        ("5 kWh", "5 kW", False), ("5 Wh", "5 W", False), ("5 m/s", "5 m/s^2", False), ("5 eV", "5 keV", False), ("5 AM", "5 PM", False),
+        ("5 am", "5 pm", False), ("5 A", "5 a.m.", False), ("5 K", "5 k", False), ("5 Bq", "5 B", False), ("5 mA", "5 milliamps", True),
+        ("5 mA", r"5\,\mathrm{mA}", True), ("5 MPa", "5 megapascals", True), ("5 km", "5 KM", True), ("5 kg", "5 KG", True),
+        ("5 cm", "5 CM", True), ("5 mL", "5 ml", True), ("5 Nm", r"5\text{ N m}", True), ("5 N·m", "5 Nm", True), ("5 V", "5 v", True),
+        ("10 Ω", "10 ohms", True), ("5 L", "5 l", True), ("5 hours", "5 hrs", True), ("100 km/h", "100 kph", True),
+        ("60 mph", "60 miles/h", True), ("60 mph", "60 mi/h", True), ("2x", "2x", True), ("25", "25℃", True), ("5 pounds", "5 lb", True),
+        ("5", "5 meters", True), ("5 MB", "5 megabytes", True), ("2", "2.", True), ("5 N", "5 n", True), ("20%", "20 percent", True),
+    ], "symbols count in their case, names in any")
+    yield from boxed([
+        ("$5", "€5", False), ("€5", "$5", False), ("$5", "£5", False), ("5 dollars", "5 euros", False), ("$5.50", "€5.50", False),
+        ("$5, $6", "€5, €6", False), (r"\$5", "¥5", False), ("₹5", "$5", False), ("US$5", "€5", False), ("-$5", "$5", False),
+        ("$5", "€5.00", False), ("5 cents", "5 dollars", False), ("5%", "5‰", False), ("$5", r"\$5", True), ("$5", "5", True),
+        ("$5", "5 dollars", True), ("5", "$5$", True), ("$5$", "5", True), ("$5.50", "5.5", True), ("x^2", "$x^2$", True),
+        ("1, 2", "$1$, $2$", True),
+    ], "a dollar sign before an amount is a currency, two around a formula are not")
+    yield from boxed([
+        (r"5\%\text{ increase}", r"5\%\text{ decrease}", False), ("5% increase", "5% decrease", False),
+        ("5 km north", "5 km south", False), ("5 m up", "5 m down", False), ("5 apples left", "5 apples right", False),
+        ("5 red apples", "5 green apples", False), ("north", "south", False), ("5 m east", "5 m west", False),
+        ("5 degrees north", "5 degrees south", False), ("10 km/h faster", "10 km/h slower", False),
+        (r"5\%\text{ increase}", r"5\%", True), ("5 km north", "5 km", True), ("5 km north", "5 kilometers north", True),
+        ("5 apples", "5 red apples", True),
+    ], "directions and adjectives that contradict each other")
+    yield from boxed([
+        ("5", "5 1/2 cm", False), ("5", "5 in 6", False), ("5", "5000 thousandths of", False),
+    ], "what else is no unit, and units that differ")
 
 
 def radicals():
@@ -617,6 +776,45 @@ def structures():
         ("x_1=2", "2", True), (r"x \neq 3", r"x\neq 3", True), (r"x \neq 3", "x=3", False),
         ("x^2=0", "10^{12}y=0", False), ("10^{12}y=0", "x^2=0", False),
     ], "assignments and equations")
+    yield from boxed([
+        (r"p \lor q", r"p \land q", False), (r"x=1 \lor x=2", r"x=1 \land x=2", False), (r"p \wedge q", r"p \vee q", False),
+        ("p ∧ q", "p ∨ q", False), (r"p \text{ and } q", r"p \text{ or } q", False), ("red and blue", "red or blue", False),
+        (r"p \lor q", r"p \lor q", True), (r"p \lor q", "p ∨ q", True), (r"p \land q", "p and q", True),
+        (r"x=1 \lor x=2", r"x=1 \text{ or } x=2", True), (r"x=1 \lor x=2", "1, 2", True),
+    ], "signs of logic are what they say; and and or between solutions are not told apart, between words they are")
+    yield from boxed([
+        (r"1\pm\sqrt{2}", r"1\mp\sqrt{2}", False), (r"\pm 3", r"\mp 3", False), (r"x=\pm 3", r"x=\mp 3", False),
+        (r"a\pm b\mp c", r"a\mp b\pm c", False), ("±3", "∓3", False), (r"1\mp\sqrt{2}", r"1-\sqrt{2}, 1+\sqrt{2}", True),
+        (r"x=\pm 3", "x=3, x=-3", True), (r"\pm 3", r"\{3,-3\}", True), (r"\frac{-3\pm\sqrt5}{-2}", r"\frac{3\pm\sqrt5}{2}", True),
+        (r"a\pm b\mp c", r"a\pm b\mp c", True), (r"\pm 2", "2", False), (r"\mp 2", "-2", False),
+    ], "both values of a sign; a minus above a plus is the other order")
+    yield from boxed([
+        (r"x\in A", "x=A", False), (r"x \in B", "x = B", False), ("x∈A", "x=A", False), (r"x\in\{1,2\}", "x=1, 2", True),
+        (r"x\in\{1,2\}", r"\{1,2\}", True), (r"x \in \mathbb{R}", r"\mathbb{R}", True), (r"x\in(1,2)", "1<x<2", True),
+        (r"x\in\mathbb{N}", "x=N", False), (r"x\in\{1\}", "x=2", False), (r"x \in [1,2]", "x = 1", False),
+    ], "what a variable is in is no value of it")
+    yield from boxed([
+        ("f'(x)", "f(x)", False), ("y'=2x", "y=2x", False), ("y=2x", "y'=2x", False), ("f''(x)", "f'(x)", False), ("x'+1", "x+1", False),
+        (r"f^{\prime}(x)", "f(x)", False), ("A'", "A", False), ("y''=x", "y'=x", False), ("f(x)=2x", "f'(x)=2x", False),
+        ("x′", "x", False), ("A'B'", "AB", False), ("x_1=2", "x_2=2", False), ("f'(x)=2x", "f'(x)=2x", True),
+        ("f'(x)=2x", r"f^{\prime}(x)=2x", True), ("f'(x)=2x", "y'=2x", True), ("f'(x)=2x", "2x", True), ("y=2x", "f(x)=2x", True),
+        ("f'(x)+1", "1+f'(x)", True), ("x'", "x′", True), ("'red'", "red", True), ("f'(2)", "f(2)", False), ("g'(x)=1", "g(x)=1", False),
+        ("y'+y=0", "y+y=0", False), (r"\frac{dy}{dx}", "y'x", False), (r"\dot{x}", "x", False), (r"\hat{x}", "x", False),
+        (r"\bar{x}", "x", False), (r"\vec{v}", "v", False), ("x^*", "x", False),
+    ], "a prime belongs to the name")
+    yield from boxed([
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", "[1,2)", False), (r"\begin{pmatrix}1\\2\end{pmatrix}", "(1,2]", False),
+        ("1, 2", "[1,2)", False), ("[1,2)", "1,2", False), ("1<x<2", "1,2", False), ("(1,2]", "1,2", False),
+        ("(1,2)", r"\begin{pmatrix}1\\2\end{pmatrix}", True), ("[1,2]", "1, 2", True), (r"\{1,1,2\}", r"\{1,2\}", True),
+        ("(1,2,3)", "[1,2,3]", True), (r"\begin{bmatrix}1&2\end{bmatrix}", "(1,2]", False),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", r"1<x\le 2", False), ("(1,2)", r"1<x\le2", False), ("1,2", "(1,2]", False),
+        ("[1,2]", "[1,2)", False), ("{1,2}", "(1,2)", False),
+    ], "an interval that is open at one end is no list and no vector")
+    yield from boxed([
+        ("1,2,3", "3,2,1,1", False), ("1,1,2", "1,2,2", False), ("1,2", "1,2,2", False), ("1,1,2", "1,2", False),
+        ("x=1, x=1, x=2", "x=1, x=2", False), ("1,2,2", "2,1,2", True), ("1,2", r"\{2,1\}", True), ("1, 1", "1", False),
+        ("1,2,3", "1,2,3,3", False), (r"\{1,2\}", "1,2,2", False), (r"\{1,2\}", r"\{1,2,3\}", False), (r"\{1,2\}", "1,1,2", False),
+    ], "a list says how often, a set does not")
 
 
 def algebra():
@@ -631,6 +829,186 @@ def algebra():
         (r"\pi r^2", r"2\pi r", False), (r"\theta", r"\theta", True),
         ("2^n", r"2^{n}", True), ("2^n", "n^2", False), ("-x+1", "1-x", True), ("-(x-1)", "1-x", True),
     ], "expressions with variables")
+    yield from boxed([
+        (r"\sqrt{1000000007} cm", r"\sqrt{1000000007}", True), ("10^{-13}", r"\frac{1}{10^{13}}", True), ("2n=199998", "n=99999", True),
+        ("5x=99999", "x=19999.8", True), (r"\frac{\sqrt{6}+\sqrt{2}}{4}", r"\frac{1}{\sqrt6-\sqrt2}", True),
+        (r"\sqrt{5+2\sqrt{6}}", r"\sqrt2+\sqrt3", True), (r"2\cos 20^\circ", r"2\cos\frac{\pi}{9}", True),
+        (r"\log_{10} 2+\log_{10}5", "1", True), (r"\ln(x^2+2x+1)", r"\ln((x+1)^2)", True), (r"\sqrt[3]{54}", r"3\sqrt[3]{2}", True),
+        ("2^{2/3}", r"\sqrt[3]{4}", True), ("8^{2/3}", "4", True), (r"\pi/4", r"\frac{\pi}{4}", True),
+        ("e^{-2}", r"\frac{1}{e^2}", True), (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}", True),
+        (r"\frac{2}{\sqrt{3}-1}", r"\sqrt3+1", True), (r"\arcsin\frac12", r"30^\circ", True),
+        (r"\frac{e^x+e^{-x}}{2}", r"\frac{e^{2x}+1}{2e^x}", True), (r"\tan x", r"\frac{\sin x}{\cos x}", True),
+        (r"x\sqrt{x}", "x^{3/2}", True), (r"\frac{\ln 2}{\ln 3}", r"\log_3 2", True), ("2^{n+1}", r"2\cdot 2^n", True),
+        (r"\frac{n(n+1)(2n+1)}{6}", r"\frac{2n^3+3n^2+n}{6}", True), (r"\frac{4}{3}\pi r^3", r"\frac{4\pi r^3}{3}", True),
+        ("100", "100.0", True), (r"\frac{3}{4}", "0.75", True), ("12 cm^2", r"12\text{ square centimeters}", True),
+        ("5 m/s^2", "5 m/s²", True), ("9.8 m/s^2", r"9.8 \text{ m/s}^2", True), (r"3\times10^8 m/s", "300000000 m/s", True),
+        (r"36\pi", r"36\pi\text{ cubic inches}", True), (r"\frac{7}{2}", r"3\frac{1}{2}", True), (r"80 \text{ mph}", "80", True),
+        (r"25 \text{ cents}", "25", True), ("2 hours 30 minutes", "2 hours 30 minutes", True), (r"5 \text{ units}", "5", True),
+        (r"5\text{ years}", "5", True), ("5 people", "5", True), (r"\text{five}", "5", True),
+        (r"(3, \frac{\pi}{2})", r"(3,\pi/2)", True), (r"90^\circ", r"\frac{\pi}{2}", True), ("x=2,y=3", "x=2, y=3", True),
+        ("(2,3)", "x=2,y=3", True), ("f(x)=x^2+1", "x^2+1", True), ("y=mx+b", "y=mx+b", True), (r"-\frac{3}{2}", "-1.5", True),
+        (r"\text{(C)}", "C", True), (r"20\%", "0.2", True), ("1:2", "1:2", True), ("3:00 PM", "3:00 pm", True),
+        (r"5.0\times 10^{-3}\text{ m}", r"0.005\text{ m}", True), (r"\frac{5}{6}\text{ kg}", r"\frac{5}{6}", True), ("AB=5", "5", True),
+        (r"\triangle ABC", r"\triangle ABC", True), (r"\text{Saturday}", "Saturday", True), (r"\$1{,}000", r"\$1000", True),
+        (r"1000\text{ dollars}", r"\$1{,}000", True), ("7:3", "7:3", True), (r"x \le 3", r"x\leq 3", True),
+        ("3x+4y-5=0", "6x+8y=10", True), ("No", "NO", True), ("No", "no", True), ("Red", "RED", True), ("YES", "Yes", True),
+        ("Up", "up", True), (r"\pi r^2", r"\pi r^2", True), (r"\frac{m}{M}", r"\frac{m}{M}", True), ("mgh", "mgh", True),
+    ], "the usual ways to write one value")
+
+
+def statements():
+    """What states an answer, and what only names one."""
+    for gold, response, verdict in [
+        ("5", "答案：不是5，而是6", WRONG), ("5", "答案是：不是5", WRONG), ("5", "答案是5是错的", UNPARSED), ("5", "答案是5吗？", UNPARSED),
+        ("5", "答案是5吗", UNPARSED), ("5", "有人说答案是5，这是错的。", UNPARSED), ("5", "如果答案是5，则矛盾。", UNPARSED), ("5", "假设答案是5。", UNPARSED),
+        ("5", "很多人误以为答案是5", UNPARSED), ("5", "答案不是5", UNPARSED), ("5", "错误答案是5", UNPARSED), ("5", "小明的答案是5", UNPARSED),
+        ("5", "他认为答案是5", UNPARSED), ("5", "难道答案是5？", UNPARSED), ("5", "答案是5，但这不对。", UNPARSED), ("5", "答案是5。不对。", UNPARSED),
+        ("5", "答案是5，显然错误", UNPARSED), ("5", "并不是说答案是5", UNPARSED), ("5", "若答案为5，则面积为负", UNPARSED), ("5", "答案是这个数不是5", WRONG),
+        ("5", "答案为5不成立", UNPARSED), ("5", "我以为答案是5", UNPARSED), ("5", "答案会不会是5？", UNPARSED), ("5", "是不是答案是5", UNPARSED),
+        ("5", "老师说答案是5", UNPARSED), ("5", "答案是5？", UNPARSED), ("5", "不难看出答案是5", CORRECT), ("5", "我认为答案是5", CORRECT),
+        ("5", "如果x=2，答案是5", CORRECT), ("5", "若x=2，那么答案是5。", CORRECT), ("5", "所以答案是5，因为4不对。", CORRECT), ("5", "答案是5。4是错的。", CORRECT),
+        ("5", "4不对，所以答案是5", CORRECT), ("5", "毫无疑问，答案是5", CORRECT), ("5", "题目的答案是5", CORRECT), ("5", "正确的答案是5", CORRECT),
+        ("5", "也就是说答案是5", CORRECT), ("5", "综上所述，答案是5。", CORRECT), ("5", "答案是4吗？不，答案是5。", CORRECT), ("5", "有人说答案是4，其实答案是5。", CORRECT),
+        ("5", "答案：5（不是4）", CORRECT), ("5", "答案：不是4，而是5", CORRECT), ("5", "答案不是4，答案是5", CORRECT), ("5", "答案是5，不是4。", CORRECT),
+        ("5", "这说明答案是5", CORRECT), ("5", "设边长为x，答案是5", CORRECT), ("5", "由题意得答案是5", CORRECT), ("5", "排除A、C后答案是5", CORRECT),
+        ("5", "经检验，答案为5", CORRECT),
+    ]:
+        yield case(gold, response, verdict, "said in Chinese: denied, asked, supposed or reported is not stated")
+    for gold, response, verdict in [
+        ("B", "答案是：不是B", WRONG), ("B", "如果答案是B，则矛盾", UNPARSED), ("B", "有人说答案是B，这是错的", UNPARSED), ("B", "很多人误以为答案是B", UNPARSED),
+        ("B", "答案是B吗？", UNPARSED), ("B", "答案：B？", UNPARSED), ("B", "假设选B", UNPARSED), ("B", "如果选B，则面积为负", UNPARSED),
+        ("B", "为什么选B？", UNPARSED), ("B", "不选B", UNPARSED), ("B", "小明选B", UNPARSED), ("B", "有同学选择了B", UNPARSED),
+        ("B", "答案是B是错误的", UNPARSED), ("B", "选B吗？", UNPARSED), ("B", "答案是B，不对", UNPARSED), ("B", "选项B正确吗？", UNPARSED),
+        ("B", "如果选项B正确，则红色也对", UNPARSED), ("B", "有人认为B正确", UNPARSED), ("B", "所以B不正确", UNPARSED), ("B", "若B正确，则A也正确。", UNPARSED),
+        ("B", "难道B正确", UNPARSED), ("B", r"\boxed{不是B}", WRONG), ("B", r"\boxed{B是错的}", WRONG), ("B", r"\boxed{非B}", WRONG),
+        ("B", "B是对的吗", UNPARSED), ("B", "他选了B", UNPARSED), ("B", "答案是B或者不是B", WRONG), ("B", "选B是错的", UNPARSED),
+        ("B", "故选B是不对的", UNPARSED), ("B", "答案是A吗？不是。故选B", CORRECT), ("B", "A错，故选B。", CORRECT), ("B", "有人选A，但正确答案是B。", CORRECT),
+        ("B", "假设选A，矛盾。故选B。", CORRECT), ("B", "如果是红色则矛盾，所以选B", CORRECT), ("B", "由此可知B正确", CORRECT), ("B", "不难看出选B", CORRECT),
+        ("B", "答案是B，因为天空是蓝色的", CORRECT), ("B", "答案是B，A不对", CORRECT), ("B", "故本题选B", CORRECT), ("B", "答案选B。A项错误。", CORRECT),
+        ("B", "答案：不是A，而是B", CORRECT), ("B", "我们选B", CORRECT), ("B", "正确答案为B", CORRECT), ("B", "通过排除法，选B", CORRECT),
+    ]:
+        yield case(gold, response, verdict, "options in Chinese: denied, asked, supposed or reported is not stated", choices=COLORS_CHINESE)
+    for gold, response, verdict in [
+        ("5", "The answer is 5, which is wrong.", UNPARSED), ("5", "If the answer is 5 then 1=2.", UNPARSED),
+        ("5", "Is the answer is 5?", UNPARSED), ("5", "The answer is 5?", UNPARSED), ("5", "Some say the answer is 5.", UNPARSED),
+        ("5", "It is not true that the answer is 5.", UNPARSED), ("5", "I don't think the answer is 5.", UNPARSED),
+        ("5", "Suppose the answer is 5.", UNPARSED), ("5", "A wrong answer is 5.", UNPARSED), ("5", "His answer is 5.", UNPARSED),
+        ("5", "The student's answer is 5.", UNPARSED), ("5", "John's answer is 5", UNPARSED),
+        ("5", "Many people think the answer is 5, but it is not.", UNPARSED), ("5", "The answer is 5. That is wrong.", UNPARSED),
+        ("5", "The answer is 5. Wait, that's not right.", UNPARSED), ("5", "The answer is not 5 but 6.", WRONG),
+        ("5", "I doubt the answer is 5", UNPARSED), ("5", "Incorrect answer: 5", UNPARSED),
+        ("5", "The answer is 5, but that is incorrect.", UNPARSED), ("5", "Assume that the answer is 5", UNPARSED),
+        ("5", "Let us say the answer is 5", UNPARSED), ("5", "I wonder whether the answer is 5", UNPARSED),
+        ("5", "According to Tom, the answer is 5.", UNPARSED), ("5", "If, however, the answer is 5, we get a contradiction.", UNPARSED),
+        ("5", "The answer is 5 is false", UNPARSED), ("5", "The answer is that x cannot be 5", WRONG),
+        ("5", "The answer is 5 (wrong)", UNPARSED), ("5", "It was claimed that the answer is 5", UNPARSED),
+        ("5", "The answer is 5, right?", UNPARSED), ("5", "The answer is that the number is not 5.", WRONG),
+        ("5", "Answer: 5 is incorrect.", UNPARSED), ("5", "One might guess the answer is 5.", UNPARSED),
+        ("5", "Unless the answer is 5, we fail", UNPARSED), ("5", "If x = 2, the answer is 5.", CORRECT),
+        ("5", "If x = 2 then the answer is 5.", CORRECT), ("5", "I think the answer is 5.", CORRECT),
+        ("5", "We say the answer is 5", CORRECT), ("5", "There is no doubt that the answer is 5.", CORRECT),
+        ("5", "According to the figure, the answer is 5.", CORRECT), ("5", "The answer is 5, which is not even.", CORRECT),
+        ("5", "The answer is not 4 but 5.", CORRECT), ("5", "Some say the answer is 4. The answer is 5.", CORRECT),
+        ("5", "The answer is 5. Some say the answer is 4.", CORRECT), ("5", "It is not 4, so the answer is 5", CORRECT),
+        ("5", "The answer is 5, since 4 is wrong.", CORRECT), ("5", "The answer is 5. Note that 4 is wrong.", CORRECT),
+        ("5", "It is not hard to see that the answer is 5", CORRECT), ("5", "Thus the answer to the question is 5.", CORRECT),
+        ("5", "What is the answer? The answer is 5.", CORRECT), ("5", "**Answer:** 5\n\nThis is not 4.", CORRECT),
+        ("5", "My answer is 5", CORRECT), ("5", "The final answer is: $5$.", CORRECT), ("5", "Assuming x=3, the answer is 5", CORRECT),
+        ("5", "The question asks if it is even. The answer is 5", CORRECT),
+        ("5", "Answer: 5\n\nIncorrect options are 4 and 6.", CORRECT), ("5", "The answer isn't 4. The answer is 5.", CORRECT),
+        ("5", "I was wrong and the answer is 5", CORRECT), ("5", "The problem says that it is red, so the answer is 5", CORRECT),
+        ("5", "Answer: 5\nIs this right? Yes.", CORRECT),
+    ]:
+        yield case(gold, response, verdict, "denied, asked, supposed or reported is not stated")
+    for gold, response, verdict in [
+        ("not enough information", "The answer is not enough information.", CORRECT),
+        ("no solution", "The answer is no solution.", CORRECT), ("cannot be determined", "The answer is cannot be determined.", CORRECT),
+        ("错误", "答案：错误", CORRECT), ("不变", "答案是不变。", CORRECT), ("False", "The answer is that the statement is false.", CORRECT),
+        ("False", "Answer: False", CORRECT), ("no", "Answer: No.", CORRECT), ("不能", "答案是不能", CORRECT),
+    ]:
+        yield case(gold, response, verdict, "an answer may itself deny something")
+    for gold, response, verdict in [
+        ("B", "The answer is B, which is wrong.", UNPARSED), ("B", "If the answer is B then 1=2.", UNPARSED),
+        ("B", r"\boxed{(B) is wrong, (C)}", WRONG), ("B", "Answer: B is false", UNPARSED), ("B", "Answer: B?", UNPARSED),
+        ("B", "Is the answer (B)?", UNPARSED), ("B", "Some people choose B", UNPARSED), ("B", "Suppose the answer is B.", UNPARSED),
+        ("B", "The answer is not B", WRONG), ("B", "The wrong option is B", UNPARSED), ("B", "Option B is wrong", UNPARSED),
+        ("B", "The answer is B, but it cannot be right.", UNPARSED), ("B", r"\boxed{\text{not B}}", WRONG),
+        ("B", r"\boxed{B is incorrect}", WRONG), ("B", r"\boxed{\text{(B) is not correct}}", WRONG),
+        ("B", "Therefore, some choose (B).", UNPARSED), ("B", "So is it (B)?", UNPARSED),
+        ("B", "If it is (B), then red is blue.", UNPARSED), ("B", "He says the correct option is B.", UNPARSED),
+        ("B", "The answer is B or C", WRONG), ("B", "Therefore B is false", UNPARSED),
+        ("B", "the answer is B unless the ball is red", UNPARSED), ("B", "The answer is B if red, otherwise C.", WRONG),
+        ("B", "So they pick B", UNPARSED), ("B", "Could the answer be that B is correct?", UNPARSED), ("B", r"\boxed{B?}", WRONG),
+        ("B", r"\boxed{(B)\text{ (wrong)}}", WRONG), ("B", "It is false that the answer is B", UNPARSED),
+        ("B", "The answer is B. This is incorrect because the sky is green.", UNPARSED), ("B", "Answer: neither B nor C", WRONG),
+        ("B", "I doubt that the correct choice is B", UNPARSED), ("B", "If the sky is blue, the answer is B.", CORRECT),
+        ("B", "The answer is B. A is wrong.", CORRECT), ("B", "Not A. The answer is B.", CORRECT),
+        ("B", "A, C and D are wrong, so the answer is B", CORRECT), ("B", "A is wrong. Therefore (B).", CORRECT),
+        ("B", "Some choose A, but the answer is B.", CORRECT), ("B", "The answer is B, not A.", CORRECT),
+        ("B", "The answer is B (blue), because A is wrong", CORRECT), ("B", "Is it A? No. The answer is B.", CORRECT),
+        ("B", "If the answer is A then 1=2. So B.", CORRECT), ("B", "Answer: B\n\nA is incorrect.", CORRECT),
+        ("B", "I believe the answer is B", CORRECT), ("B", "The correct answer is (B) blue, since red is not possible.", CORRECT),
+        ("B", "Therefore, the answer must be B.", CORRECT), ("B", "Hence option B is correct", CORRECT),
+    ]:
+        yield case(gold, response, verdict, "options: denied, asked, supposed or reported is not stated", choices=COLORS)
+    for gold, response, verdict in [
+        ("5", "There were 5 apples so the answer is 5.", CORRECT), ("5", "With the data provided the answer is 5.", CORRECT),
+        ("5", "Looking at the choices the answer is 5", CORRECT), ("5", "Choose the correct answer: 5", CORRECT),
+        ("5", "Select the correct answer. The answer is 5", CORRECT), ("5", "My best guess is that the answer is 5", CORRECT),
+        ("5", "According to Table 3, the answer is 5", CORRECT), ("5", "According to Newton's second law, the answer is 5.", CORRECT),
+        ("5", "Part (a)'s answer is 5", CORRECT), ("5", "Your answer is 5", CORRECT), ("5", "The riddle's answer is 5.", CORRECT),
+        ("5", "The answer is 5. It is impossible to have more.", CORRECT),
+        ("5", "The answer is 5. It is impossible because of symmetry.", CORRECT),
+        ("5", "The answer is 5. This is false for other shapes.", CORRECT), ("5", "The answer is 5. No other value works.", CORRECT),
+        ("5", "由不等式得答案是5", CORRECT), ("5", "满足不等式的答案是5", CORRECT), ("5", "写成小数答案是5", CORRECT), ("5", "简单说来答案是5", CORRECT),
+        ("5", "特别地，答案是5", CORRECT), ("5", "不过答案是5", CORRECT), ("5", "根据判别式答案是5", CORRECT), ("5", "不大于5.5的最大整数答案是5", CORRECT), ("5", "分别计算后答案是5", CORRECT), ("5", "并没有说答案是5", UNPARSED), ("5", "这不能说明答案是5", UNPARSED), ("5", "If x = 2 so the answer is 5", CORRECT),
+        ("5", "If we count them, we find that the answer is 5", CORRECT), ("5", "Suppose x=1. Then the answer is 5.", CORRECT),
+        ("5", "Since it is not 4 or 6, the answer is 5", CORRECT), ("5", "I said earlier that the answer is 5", CORRECT),
+        ("5", "Therefore, we can say that the answer is 5", CORRECT), ("5", "Step 3: the answer is 5", CORRECT),
+        ("5", "Hence we choose the answer: 5", CORRECT), ("5", "Note: the answer is 5 (not 4)", CORRECT),
+        ("5", "So, the answer is 5, not 4", CORRECT), ("5", "So the answer is 5, since it is not even", CORRECT),
+        ("5", "The answer is 5, but only just.", CORRECT), ("5", "The answer is 5 because 4 is wrong", CORRECT),
+        ("5", "The answer is 5. Wait, no.", UNPARSED), ("5", "The answer is 5. No, that is wrong.", UNPARSED),
+        ("5", "Some say, the answer is 5", UNPARSED), ("5", "小明说：答案是5", UNPARSED), ("5", "小明说，答案是5", UNPARSED),
+        ("5", "Tom said: the answer is 5", UNPARSED), ("5", "The answer is 5. Hmm, this isn’t right.", UNPARSED),
+        ("5", "I don’t think the answer is 5", UNPARSED), ("5", "They think the answer is 5", UNPARSED),
+        ("5", "The teacher says the answer is 5", UNPARSED), ("5", "The answer is 5. Actually this is wrong.", UNPARSED),
+        ("5", "答案是5。不，应该是6。", UNPARSED), ("5", "答案是5？？", UNPARSED), ("5", "If only the answer is 5", UNPARSED),
+        ("5", "Supposing that the correct answer is 5", UNPARSED), ("5", "Nobody says the answer is 5", UNPARSED),
+        ("5", "The answer is 5, though that is incorrect", UNPARSED),
+        ("5", "It would be a mistake to think that the answer is 5", UNPARSED), ("5", "I am not sure whether the answer is 5", UNPARSED),
+        ("5", "She got it wrong: her answer is 5", UNPARSED), ("5", "The answer is 5, he said.", UNPARSED), ("5", "答案是5，他说。", UNPARSED),
+        ("5", "It cannot be that the answer is 5", UNPARSED), ("5", "The answer is nowhere near 5", WRONG),
+        ("5", "The answer is anything but 5", WRONG), ("5", "The answer is other than 5", WRONG),
+        ("5", "The answer is at least 5", WRONG), ("5", "The answer is less than 5", WRONG), ("5", "The answer is more than 5", WRONG),
+        ("5", "The answer is no less than 5", WRONG), ("5", "The answer is 5 or more", WRONG),
+        ("5", "The answer is roughly double 5", WRONG), ("5", "答案大于5", UNPARSED), ("5", "答案是大于5", WRONG), ("5", "答案是5以上", WRONG),
+        ("5", "答案是至少5", WRONG), ("5", "答案是5的两倍", WRONG), ("5", "答案是5左右", WRONG), ("5", "The answer is twice 5", WRONG),
+        ("5", "The answer is the square of 5", WRONG), ("5", "The answer is that there are not 5", WRONG),
+        ("5", "The answer is 5 fewer than 10", WRONG), ("5", "The answer is half of 5", WRONG), ("5", "The answer is never 5", WRONG),
+        ("5", "The answer is hardly 5", WRONG),
+    ]:
+        yield case(gold, response, verdict, "denied, asked, supposed or reported is not stated, in other words")
+    for gold, response, verdict in [
+        ("B", "So the answer is B. blue", CORRECT), ("B", "The answer is B. Blue is right. A is wrong.", CORRECT),
+        ("B", "Answer: B. blue is not red", CORRECT), ("B", "The answer is (B), as (A) is incorrect.", CORRECT),
+        ("B", "So the answer is **B**. (A) is false.", CORRECT), ("B", "Of the options, (B) is the correct answer.", CORRECT),
+        ("B", "Among the choices, only B is correct, so the answer is B", CORRECT), ("B", "So we select (B).", CORRECT),
+        ("B", "We pick option B", CORRECT), ("B", "Thus I would answer (B)", CORRECT), ("B", "The correct answer is B: blue", CORRECT),
+        ("B", "答案：B。A项错误，C项错误。", CORRECT), ("B", "本题答案为B", CORRECT), ("B", "因此正确答案是选项B", CORRECT), ("B", "综上，选B。", CORRECT),
+        ("B", "所以正确的选项是B", CORRECT), ("B", "正确答案：B", CORRECT), ("B", "参考答案：B", CORRECT), ("B", "我选B", CORRECT),
+        ("B", "The answer is B, C is also possible", WRONG), ("B", "Either B or C", UNPARSED),
+        ("B", "The answer is either B or C.", WRONG), ("B", "They would choose B", UNPARSED),
+        ("B", "B is a trap, so B is wrong.", UNPARSED), ("B", "So the answer cannot be B", UNPARSED), ("B", "Clearly not B", UNPARSED),
+        ("B", "The answer is everything except B", WRONG), ("B", "答案是除了B", WRONG), ("B", "答案非B", UNPARSED), ("B", "答案绝不是B", UNPARSED),
+        ("B", "不应选B", UNPARSED), ("B", "不能选择B", UNPARSED), ("B", "排除B", UNPARSED), ("B", "B被排除", UNPARSED), ("B", "选项B错误", UNPARSED),
+        ("B", "选B的人错了", UNPARSED), ("B", "很多同学选B", UNPARSED), ("B", "大家都选B", UNPARSED),
+        ("B", "<think>maybe B</think> The answer is B?", UNPARSED), ("B", "The option that is wrong is B", UNPARSED),
+        ("B", "Which option is B?", UNPARSED), ("B", "The incorrect option is B", UNPARSED), ("B", "All but B", UNPARSED),
+        ("B", "I ruled out B", UNPARSED), ("B", "Answer: not (B)", WRONG), ("B", "Answer: (B) no, (C)", WRONG),
+        ("B", "Answer: B -> C", WRONG), ("B", "Answer: B, no C", WRONG),
+    ]:
+        yield case(gold, response, verdict, "options: denied, asked, supposed or reported is not stated, in other words", choices=COLORS)
 
 
 def words():
@@ -643,6 +1021,28 @@ def words():
         ("Monday", "**Monday**", True), ("true", "True", True), ("true", "false", False), ("café", "Café", True),
         ("H2O", r"\text{H2O}", True), ("H_2O", "H_2O", True), ("don't", "don’t", True),
     ], "words")
+    for gold, response, verdict, choices in [
+        ("5", r"We get $\boxed{5}$, but that is incorrect.", UNPARSED, None), ("5", r"Is it $\boxed{5}$?", UNPARSED, None),
+        ("5", r"$\boxed{5}$ is wrong.", UNPARSED, None), ("4", r"We get $\boxed{4}$. Then $\boxed{5}$ is wrong.", CORRECT, None),
+        ("5", r"$\boxed{5}$. Wait, that is wrong.", UNPARSED, None), ("5", r"\boxed{5}。不对。", UNPARSED, None),
+        ("5", r"\boxed{5}是错的", UNPARSED, None), ("5", r"$\boxed{5}$, which is odd.", CORRECT, None),
+        ("5", r"$\boxed{5}$ is the answer.", CORRECT, None), ("5", r"\[\boxed{5}\] This is not hard to check.", CORRECT, None),
+        ("5", r"The answer is $\boxed{5}$. (A) is wrong.", CORRECT, None), ("5", r"$\boxed{5}$ (not 4).", CORRECT, None),
+        ("5", r"The number $\boxed{5}$ is not even.", CORRECT, None), ("5", r"\boxed{5} cm", CORRECT, None),
+        ("5", "The answer is $5.", CORRECT, None), ("$5", "The answer is $5.", CORRECT, None), ("$5", "The answer is €5.", WRONG, None),
+        ("€5", "The answer is $5.", WRONG, None), ("$5", "The answer is $5$.", CORRECT, None),
+        ("5", "The cost is $5 and the answer is $5$.", CORRECT, None), ("$1,234.50", r"\boxed{\$1234.50}", CORRECT, None),
+        ("$5 and $6", r"\boxed{\$5, \$6}", CORRECT, None), ("£5", r"\boxed{\pounds 5}", CORRECT, None),
+        ("5-3", r"\boxed{5-3}", CORRECT, None), ("5-3", r"\boxed{2}", WRONG, None), ("100-50 BC", r"\boxed{100-50 BC}", CORRECT, None),
+        (r"x \lor y", r"\boxed{x \vee y}", CORRECT, None), (r"\pm\frac{1}{2}", r"\boxed{\pm 0.5}", CORRECT, None),
+        (r"\pm\frac{1}{2}", r"\boxed{\frac12, -\frac12}", CORRECT, None), ("1, 2, 2", r"$\boxed{1}$ and $\boxed{2}$", WRONG, None),
+        ("No", r"\boxed{\text{NO}}", CORRECT, None), ("no", "Answer: NO", CORRECT, None),
+        ("NaCl", r"\boxed{\text{NaCl}}", CORRECT, None), ("CO_2", r"\boxed{\mathrm{CO_2}}", CORRECT, None),
+        ("CO_2", r"\boxed{\mathrm{Co_2}}", WRONG, None), ("pH 7", r"\boxed{pH 7}", CORRECT, None),
+        ("Pb", r"\boxed{\text{PB}}", WRONG, None), ("Fe", r"\boxed{\text{Fe}}", CORRECT, None),
+        ("I", r"\boxed{\text{I}}", CORRECT, None), ("IV", r"\boxed{\text{IV}}", CORRECT, None),
+    ]:
+        yield case(gold, response, verdict, "amounts, signs and symbols that are words", choices=choices)
 
 
 def endings():
@@ -681,7 +1081,7 @@ def main():
     total, seen = 0, set()
     groups = (
         extraction, options, keys, spellings, numbers, exact, fractions, written, units, radicals, structures, solutions, matrices,
-        algebra, words, chinese, endings, verbose,
+        algebra, words, statements, chinese, endings, verbose,
     )
     for group in groups:
         rows = [json.dumps(row, ensure_ascii=False) for row in group()]

@@ -2,9 +2,11 @@
 //!
 //! This module does not know where the text stood in a completion, nor which option is right.
 
-use crate::form::equivalent;
+use crate::compare::equivalent;
 use crate::key::key;
-use crate::token::{BYTES_MAX, WRAPPERS, matching_brace};
+use crate::stance::{denies, denies_in_chinese, refutes};
+use crate::token::{BYTES_MAX, WRAPPERS, matching_brace, starts_amounts};
+use crate::unicode::is_chinese;
 
 /// Without a list of options, the letters A to H are options.
 const LETTERS_WITHOUT_OPTIONS: usize = 8;
@@ -32,19 +34,8 @@ const AFTER_CHINESE: [&str; 2] = ["选项", "项"];
 /// Words that may follow a letter in a sentence although the letter is "A" or "I".
 const AFTER_LETTER: [&str; 8] = ["because", "since", "as", "which", "is", "for", "with", "and"];
 
-/// Chinese words that join two options or deny one.
-const CHINESE_DENIALS: [&str; 8] = ["不", "没", "非", "或", "除", "错", "误", "排"];
+/// Chinese words that join two options.
 const CHINESE_JOINS: [&str; 7] = ["或", "和", "与", "及", "跟", "、", "还是"];
-
-/// Returns whether a sign stands for a word, so that it needs no space beside it.
-pub(super) fn is_chinese(sign: char) -> bool {
-    ('\u{4e00}'..='\u{9fff}').contains(&sign)
-}
-
-/// Returns whether a Chinese sentence denies or doubts what it names.
-pub(super) fn denies_in_chinese(text: &str) -> bool {
-    CHINESE_DENIALS.iter().any(|word| text.contains(word))
-}
 
 /// The options of a question.
 #[derive(Debug, Clone, Copy)]
@@ -77,15 +68,27 @@ impl<'a> Options<'a> {
 
     /// Returns the only option that says what `text` says.
     fn of_text(&self, text: &str) -> Option<usize> {
+        self.spelled(text).or_else(|| self.only(|option| equivalent(option, text, None)))
+    }
+
+    /// Returns the only option that is this text, but for its looks.
+    pub(super) fn spelled(&self, text: &str) -> Option<usize> {
         let wanted = key(text);
-        let only = |is: &dyn Fn(&str) -> bool| {
-            let mut found = self.texts.iter().enumerate().filter(|(_, option)| is(option));
-            let first = found.next();
-            first.filter(|_| found.next().is_none()).map(|(index, _)| index)
-        };
-        only(&|option| option.trim() == text.trim())
-            .or_else(|| only(&|option| !wanted.is_empty() && key(option) == wanted))
-            .or_else(|| only(&|option| equivalent(option, text, None)))
+        self.only(|option| option.trim() == text.trim())
+            .or_else(|| self.only(|option| !wanted.is_empty() && key(option) == wanted))
+    }
+
+    /// Returns the only option that says what `text` says once both are rounded to so many decimals.
+    pub(super) fn rounded(&self, text: &str, precision: Option<u32>) -> Option<usize> {
+        precision?;
+        self.only(|option| equivalent(option, text, precision))
+    }
+
+    /// Returns the option that something holds for; none where it holds for several, so that nobody knows which is meant.
+    fn only(&self, is: impl Fn(&str) -> bool) -> Option<usize> {
+        let mut found = self.texts.iter().enumerate().filter(|(_, option)| is(option));
+        let first = found.next();
+        first.filter(|_| found.next().is_none()).map(|(index, _)| index)
     }
 
     /// Returns the option that `text` as a whole names.
@@ -95,6 +98,14 @@ impl<'a> Options<'a> {
     pub(super) fn find(&self, text: &str) -> Option<usize> {
         let labels = !self.texts.is_empty() && self.texts.iter().all(|text| text.trim().len() == 1);
         if labels && let Some(index) = self.of_text(text) {
+            return Some(index);
+        }
+        // `B. is not a square`: a letter and what that very option says.
+        if let Some((letter, rest)) = leading_letter(strip(text))
+            && refutes(rest)
+            && let Some(index) = self.of_letter(letter)
+            && self.text(index).is_some_and(|own| key(own) == key(rest))
+        {
             return Some(index);
         }
         if let Some(letter) = letter(text).or_else(|| letter(&unwrapped(text))) {
@@ -138,10 +149,7 @@ impl<'a> Options<'a> {
         if let Some(index) = self.leading(text) {
             return Some(index);
         }
-        let denies = lower
-            .split(|c: char| !c.is_alphanumeric())
-            .any(|word| matches!(word, "not" | "neither" | "nor" | "cannot" | "or" | "either"));
-        if denies || denies_in_chinese(text) {
+        if denies(text) {
             return None;
         }
         let mut bracketed = None;
@@ -169,7 +177,7 @@ impl<'a> Options<'a> {
             && !marked.starts_with(|c: char| c.is_alphanumeric() && !is_chinese(c))
         {
             let next = marked.trim_start_matches([' ', ',']);
-            let goes_on = ["or ", "and ", "(", "/"]
+            let goes_on = ["or ", "and ", "(", "/", "no,", "->", "→"]
                 .iter()
                 .chain(&CHINESE_JOINS)
                 .any(|word| next.starts_with(word));
@@ -189,21 +197,17 @@ impl<'a> Options<'a> {
             return None;
         }
         // `B or C`, `B, C` and `B and C` name two.
-        let another = word.len() == 1 && self.of_letter(word.as_bytes()[0]).is_some();
-        let joins =
-            matches!(word, "or" | "and") || CHINESE_JOINS.iter().any(|join| word.starts_with(join));
+        let becomes = next.starts_with("->") || next.starts_with('→');
+        let another = becomes || word.len() == 1 && self.of_letter(word.as_bytes()[0]).is_some();
+        let joins = matches!(word, "or" | "and" | "no")
+            || CHINESE_JOINS.iter().any(|join| word.starts_with(join));
         (!another && !joins).then_some(index)
     }
 
     /// Returns the only option whose text stands as whole words in `text`; `None` where something is denied.
     pub(super) fn contained(&self, text: &str) -> Option<usize> {
         let text = text.to_lowercase();
-        let denies = |word: &str| {
-            matches!(word, "not" | "neither" | "nor" | "cannot" | "isn't" | "no" | "except" | "or")
-        };
-        if text.split(|c: char| !c.is_alphanumeric() && c != '\'').any(denies)
-            || denies_in_chinese(&text)
-        {
+        if denies(&text) {
             return None;
         }
         let holds = |option: &String| {
@@ -235,9 +239,15 @@ pub(super) fn letter(text: &str) -> Option<u8> {
     }
     let (letter, rest) = leading_letter(text)?;
     let rest = strip(rest);
-    let goes_on = rest.starts_with([',', '/', '&', '+', '-', '='])
-        || ["or ", "and ", "or(", "and("].iter().any(|word| rest.to_lowercase().starts_with(word));
-    (!goes_on).then_some(letter)
+    let goes_on = rest.starts_with([',', '/', '&', '+', '-', '=', '→', '<', '>'])
+        || ["\\to", "\\rightarrow", "\\ne", "\\lor", "\\land"]
+            .iter()
+            .any(|sign| rest.starts_with(sign))
+        || matches!(rest.as_bytes(), [b'(' | b'[', b'A'..=b'Z', b')' | b']', ..])
+        || ["or ", "and ", "or(", "and(", "no,"]
+            .iter()
+            .any(|word| rest.to_lowercase().starts_with(word));
+    (!goes_on && !refutes(rest)).then_some(letter)
 }
 
 /// Returns a letter that is marked as an option at the start of a text, and what follows.
@@ -327,7 +337,12 @@ pub(super) fn strip(text: &str) -> &str {
                 }
             }
         }
-        text = text.trim_start_matches(['*', '$', '`', '"', '_', ' ', '\n', '~']);
+        // The sign of an amount is not one around a formula.
+        let amount = starts_amounts(text);
+        let is_mark = |c: char| {
+            matches!(c, '*' | '`' | '"' | '_' | ' ' | '\n' | '~') || (c == '$' && !amount)
+        };
+        text = text.trim_start_matches(is_mark);
         text = text.trim_end_matches(['*', '$', '`', '"', '_', ' ', '\n', '~', '.', ',', ';', '!']);
         text = text.strip_prefix("\\(").unwrap_or(text);
         text = text.strip_suffix("\\)").unwrap_or(text);

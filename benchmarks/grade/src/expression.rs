@@ -1,10 +1,10 @@
-//! From tokens to an expression, and from an expression to numbers.
+//! From tokens to an expression.
 //!
 //! This module does not know answers: no lists, no relations, no units. Nothing is ever executed: the tree has
-//! arithmetic, roots, the elementary functions and variables, and it is evaluated at fixed points.
+//! arithmetic, roots, the elementary functions and variables, and `value.rs` evaluates it at fixed points.
 //! Size and depth are bounded, so is the time.
 
-use crate::scalar::{RELATIVE_TOLERANCE, Scalar};
+use crate::scalar::Scalar;
 use crate::token::{Dialect, Function, Kind, Token};
 
 /// A tree with more nodes is no expression; it is also the bound of its depth when it is evaluated.
@@ -18,20 +18,15 @@ const POSTFIX_MAX: usize = 4;
 
 /// More variables than this are words rather than variables.
 const VARIABLES_MAX: usize = 4;
+/// Mixed into a name for each mark behind it.
+const PRIME: u64 = 0x27;
 
-/// Expressions with variables are compared at so many points, the last two of them negative.
-///
-/// Two different rational expressions of degree d agree at a random point with a chance of about
-/// d / 2^52; several points are there because some lie outside of the domain.
-const POINTS: usize = 7;
-const NEGATIVE_POINTS: usize = 2;
-
-/// At least at so many points both sides must have values.
-const POINTS_MIN: usize = 2;
-
+/// A step of an expression, with the places of what it is of.
 #[derive(Debug, Clone, Copy)]
-enum Node {
+pub(super) enum Node {
     Value(Scalar),
+    Pi,
+    Euler,
     /// A name's hash.
     Variable(u64),
     Negate(usize),
@@ -55,12 +50,14 @@ enum Node {
 /// An expression: at most `NODES_MAX` nodes, brackets at most `DEPTH_MAX` deep.
 #[derive(Debug, Clone)]
 pub(super) struct Expression {
-    nodes: Vec<Node>,
-    root: usize,
+    pub(super) nodes: Vec<Node>,
+    pub(super) root: usize,
     variables: Vec<u64>,
+    /// True if variables stand for whole numbers only, since there are factorials.
+    pub(super) counts: bool,
     /// How many decimals it is written with if it is one number, signed or not.
     decimals: Option<u32>,
-    dialect: Dialect,
+    pub(super) dialect: Dialect,
 }
 
 impl Expression {
@@ -87,6 +84,7 @@ impl Expression {
                 nodes: Vec::with_capacity(tokens.len() + 2),
                 root: 0,
                 variables: Vec::new(),
+                counts: false,
                 decimals,
                 dialect,
             },
@@ -106,6 +104,7 @@ impl Expression {
             nodes: vec![Node::Value(value)],
             root: 0,
             variables: Vec::new(),
+            counts: false,
             decimals: None,
             dialect: Dialect::Own,
         }
@@ -125,112 +124,10 @@ impl Expression {
     pub(super) fn decimals(&self) -> Option<u32> {
         self.decimals
     }
-
-    /// Its value, if it holds no variables.
-    pub(super) fn value(&self) -> Option<Scalar> {
-        let value = (!self.has_variables()).then(|| self.at(self.root, 0))?;
-        (!value.is_nan()).then_some(value)
-    }
-
-    /// Returns whether both take the same values.
-    pub(super) fn same(&self, other: &Expression) -> bool {
-        if let (Some(a), Some(b)) = (self.value(), other.value()) {
-            return a.same(b);
-        }
-        if self.variables.is_empty() && other.variables.is_empty() {
-            return false;
-        }
-        let mut valid = 0;
-        for point in 0..POINTS {
-            let (a, b) = (self.at(self.root, point), other.at(other.root, point));
-            match (a.is_nan(), b.is_nan()) {
-                (true, true) => {}
-                (false, false) if a.same(b) => valid += 1,
-                _ => return false,
-            }
-        }
-        valid >= POINTS_MIN
-    }
-
-    /// Returns whether `self - other` is a multiple of `third - fourth`, so that two equations say the same.
-    pub(super) fn same_equation(left: (&Self, &Self), right: (&Self, &Self)) -> bool {
-        let mut ratio = None;
-        for point in 0..POINTS {
-            let difference = |(a, b): (&Expression, &Expression)| {
-                a.at(a.root, point).add(b.at(b.root, point).negate()).to_f64()
-            };
-            let quotient = difference(left) / difference(right);
-            if quotient.is_nan() {
-                continue;
-            }
-            match ratio {
-                None => ratio = Some(quotient),
-                // Relative alone: a small ratio is not nought.
-                Some(first)
-                    if (first - quotient).abs()
-                        <= RELATIVE_TOLERANCE * first.abs().max(quotient.abs()) => {}
-                Some(_) => return false,
-            }
-        }
-        ratio.is_some_and(|ratio: f64| ratio.is_finite() && ratio.abs() > 0.0)
-    }
-
-    /// Returns the value of a node where the variables are at a point.
-    fn at(&self, node: usize, point: usize) -> Scalar {
-        let of = |node: usize| self.at(node, point);
-        match self.nodes[node] {
-            Node::Value(value) => value,
-            Node::Variable(name) => variable(name, point),
-            Node::Negate(a) => of(a).negate(),
-            Node::Add(a, b) => of(a).add(of(b)),
-            Node::Multiply(a, b) => of(a).multiply(of(b)),
-            Node::Divide(a, b) => of(a).divide(of(b)),
-            // To the peers' engine a root of a negative number is complex.
-            Node::Power(a, b) if self.dialect == Dialect::Own => of(a).real_power(of(b)),
-            Node::Power(a, b) => of(a).power(of(b)),
-            Node::Root(degree, a) => of(a).root(of(degree)),
-            Node::Log(base, a) => {
-                let base = of(base).to_f64();
-                of(a).map(|value| value.ln() / base.ln())
-            }
-            Node::Factorial(a) => of(a).factorial(),
-            Node::DoubleFactorial(a) => of(a).double_factorial(),
-            Node::Choose(a, b) => of(a).choose(of(b)),
-            Node::Degrees(a) => of(a).map(f64::to_radians),
-            Node::Apply(function, a) => apply(function, of(a)),
-        }
-    }
-}
-
-fn apply(function: Function, value: Scalar) -> Scalar {
-    match function {
-        Function::Sin => value.map(f64::sin),
-        Function::Cos => value.map(f64::cos),
-        Function::Tan => value.map(f64::tan),
-        Function::Cot => value.map(|x| 1.0 / x.tan()),
-        Function::Sec => value.map(|x| 1.0 / x.cos()),
-        Function::Csc => value.map(|x| 1.0 / x.sin()),
-        Function::ArcSin => value.map(f64::asin),
-        Function::ArcCos => value.map(f64::acos),
-        Function::ArcTan => value.map(f64::atan),
-        Function::Ln => value.map(f64::ln),
-        Function::Log => value.map(f64::log10),
-        Function::Exp => value.map(f64::exp),
-        Function::Sqrt => value.root(Scalar::integer(2)),
-        Function::Abs => value.absolute(),
-    }
-}
-
-/// Returns where a variable is at a point: between 0.25 and 3.25, or between the negatives of these.
-fn variable(name: u64, point: usize) -> Scalar {
-    let mixed = mix(name ^ mix(point as u64 + 1));
-    let unit = (mixed >> 11) as f64 / (1u64 << 53) as f64;
-    let size = 0.25 + 3.0 * unit;
-    Scalar::Float(if point + NEGATIVE_POINTS < POINTS { size } else { -size })
 }
 
 /// Returns the finalizer of SplitMix64 (Steele et al. 2014): every bit of the result depends on every bit.
-fn mix(mut bits: u64) -> u64 {
+pub(super) fn mix(mut bits: u64) -> u64 {
     bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -265,6 +162,8 @@ impl Parser<'_> {
     }
 
     fn add(&mut self, node: Node) -> Option<usize> {
+        self.expression.counts |=
+            matches!(node, Node::Factorial(_) | Node::DoubleFactorial(_) | Node::Choose(..));
         let nodes = &mut self.expression.nodes;
         if nodes.len() >= NODES_MAX {
             return None;
@@ -414,8 +313,8 @@ impl Parser<'_> {
                 }
                 Some(whole)
             }
-            Kind::Pi => self.add(Node::Value(Scalar::Float(std::f64::consts::PI))),
-            Kind::Euler => self.add(Node::Value(Scalar::Float(std::f64::consts::E))),
+            Kind::Pi => self.add(Node::Pi),
+            Kind::Euler => self.add(Node::Euler),
             Kind::Infinity => self.add(Node::Value(Scalar::Float(f64::INFINITY))),
             Kind::Letter => self.variable(&self.text[token.start..token.end]),
             Kind::Word => self.word(token),
@@ -529,6 +428,10 @@ impl Parser<'_> {
                 }
             }
         }
+        while matches!(self.peek(), Some(Kind::Prime)) {
+            self.at += 1;
+            name = mix(name ^ PRIME);
+        }
         let variables = &mut self.expression.variables;
         if !variables.contains(&name) {
             if variables.len() >= VARIABLES_MAX {
@@ -543,7 +446,9 @@ impl Parser<'_> {
     fn word(&mut self, token: Token) -> Option<usize> {
         let text = self.text;
         let word = &text[token.start..token.end];
+        let marked = matches!(self.peek(), Some(Kind::Prime));
         let is_product = self.products
+            && !marked
             && (2..=3).contains(&word.len())
             && word.bytes().all(|byte| byte.is_ascii_lowercase());
         if !is_product {

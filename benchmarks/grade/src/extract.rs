@@ -9,16 +9,22 @@
 //! - Boxes with nothing but a separator between them are one list: "\boxed{1} or \boxed{2}" is no 2.
 //! - A phrase ends with its sentence; what follows "because" is a reason, not the answer.
 //! - A box that names none of the options is a step of the way where an option is named after it.
-//! - The article "A" is not an option, and neither is an option that is denied.
+//! - The article "A" is not an option.
+//! - What is denied, asked, supposed or said by others is not stated (`stance.rs`), and what was stated before counts.
 
 use crate::answer::boxes;
-use crate::choice::{Options, denies_in_chinese, is_chinese, letter, strip};
+use crate::choice::{Options, letter, strip};
 use crate::key::key;
+use crate::stance::{self, Stance, denies_in_chinese};
+use crate::unicode::is_chinese;
 
 const THINK_END: &str = "</think>";
 
-/// So many statements of an answer are looked at, from the last one backwards.
+/// So many statements of an answer, or boxes that are taken back, are looked at, from the last one backwards.
 const PHRASES_MAX: usize = 8;
+
+/// A sentence that mentions more options than this concludes none.
+const MENTIONS_MAX: usize = 16;
 
 /// So many bytes may stand between "answer" and the "is" or ":" that belongs to it.
 const PHRASE_BYTES_MAX: usize = 48;
@@ -51,6 +57,8 @@ pub(super) enum Extracted {
     Marked(String),
     /// In a sentence.
     Said(String),
+    /// In a sentence that says what the answer is not; as words it may be one, as `not enough`.
+    Denied(String),
     /// An option at the end.
     Option(usize),
 }
@@ -76,7 +84,7 @@ fn from(text: &str, options: Option<&Options<'_>>) -> Option<Extracted> {
 fn outside_boxes(text: &str, options: Option<&Options<'_>>) -> Option<Extracted> {
     tagged(text)
         .map(Extracted::Marked)
-        .or_else(|| said(text, options).map(|said| Extracted::Said(said.to_owned())))
+        .or_else(|| said(text, options))
         .or_else(|| Some(Extracted::Option(at_the_end(text, options?)?)))
 }
 
@@ -85,20 +93,29 @@ fn names(found: Extracted, options: &Options<'_>) -> Option<Extracted> {
     let named = match &found {
         Extracted::Marked(text) => options.find(text).is_some(),
         Extracted::Said(text) => options.said(text).is_some(),
+        Extracted::Denied(_) => false,
         Extracted::Option(_) => true,
     };
     named.then_some(found)
 }
 
-/// Returns the content of the last box, or of the last ones if only separators are between them, and where it ends.
+/// Returns the content of the last box that is not taken back, or of the last ones if only separators are between them,
+/// and where it ends.
 fn last_boxes(text: &str) -> Option<(String, usize)> {
     if !text.contains("\\boxed{") {
         return None;
     }
     let boxes = boxes(text);
-    let mut boxes = boxes.iter().rev().filter(|content| !content.is_empty());
-    let last = boxes.next()?;
     let offset = |content: &str| content.as_ptr() as usize - text.as_ptr() as usize;
+    let mut boxes = boxes.iter().rev().filter(|content| !content.is_empty());
+    // Of so many boxes each may be taken back.
+    let mut last = boxes.next()?;
+    for _ in 0..PHRASES_MAX {
+        if !stance::takes_back(&text[offset(last) + last.len()..]) {
+            break;
+        }
+        last = boxes.next()?;
+    }
     let end_of_last = offset(last) + last.len();
     let mut list = vec![*last];
     let mut first = *last;
@@ -134,7 +151,7 @@ fn tagged(text: &str) -> Option<String> {
 }
 
 /// Returns what follows the last phrase that states an answer.
-fn said<'a>(text: &'a str, options: Option<&Options<'_>>) -> Option<&'a str> {
+fn said(text: &str, options: Option<&Options<'_>>) -> Option<Extracted> {
     let bytes = text.as_bytes();
     let mut tries = 0;
     for at in (0..bytes.len().saturating_sub(3)).rev() {
@@ -147,11 +164,10 @@ fn said<'a>(text: &'a str, options: Option<&Options<'_>>) -> Option<&'a str> {
             if tries > PHRASES_MAX {
                 return None;
             }
-            if let Some(start) = concluded(&text[..at], &text[at..], options) {
-                let found = sentence(&text[at + start..]);
-                if !found.is_empty() {
-                    return Some(found);
-                }
+            if let Some(start) = concluded(&text[..at], &text[at..], options)
+                && let Some(found) = stated(&text[..at], &text[at + start..])
+            {
+                return Some(found);
             }
             continue;
         }
@@ -171,14 +187,28 @@ fn said<'a>(text: &'a str, options: Option<&Options<'_>>) -> Option<&'a str> {
         }
         let is_answer = rest[0] | 0x20 == b'a';
         if let Some(start) = statement(&text[at + word..], is_answer, line_is_heading(&text[..at]))
+            && let Some(found) = stated(&text[..at], &text[at + word + start..])
         {
-            let found = sentence(&text[at + word + start..]);
-            if !found.is_empty() {
-                return Some(found);
-            }
+            return Some(found);
         }
     }
     None
+}
+
+/// Returns the answer that stands at the start of `after`, if it is stated; `before` stands before the phrase.
+fn stated(before: &str, after: &str) -> Option<Extracted> {
+    let found = sentence(after);
+    if found.is_empty() {
+        return None;
+    }
+    match stance::of(before, after) {
+        Stance::Asserted => Some(Extracted::Said(found.to_owned())),
+        Stance::Negative => Some(match stance::corrected(after).map(sentence) {
+            Some(right) if !right.is_empty() => Extracted::Said(right.to_owned()),
+            _ => Extracted::Denied(found.to_owned()),
+        }),
+        Stance::Denied | Stance::Asked | Stance::Supposed | Stance::Reported => None,
+    }
 }
 
 /// Returns where the answer starts in `text` if that begins with a Chinese conclusion; `before` stands before it.
@@ -199,10 +229,6 @@ fn concluded(before: &str, text: &str, options: Option<&Options<'_>>) -> Option<
     }
     let options = options?;
     let rest = text.strip_prefix('选')?;
-    let clause = before.rsplit(['.', ',', '\n', ';', ':']).next().unwrap_or("");
-    if denies_in_chinese(clause) {
-        return None;
-    }
     let stated = match rest.strip_prefix('项') {
         // "选项B正确" is a conclusion, "选项B" alone a mention.
         Some(rest) => {
@@ -306,6 +332,12 @@ fn sentence(text: &str) -> &str {
         " since ",
         ", so ",
         ", which",
+        ", not ",
+        " (not ",
+        "(不是",
+        ", but ",
+        ",不是",
+        ",而不是",
         ", as ",
         " (since",
         " (because",
@@ -353,9 +385,7 @@ fn at_the_end(text: &str, options: &Options<'_>) -> Option<usize> {
     let lower = sentence.to_lowercase();
     let words = || lower.split(|c: char| !c.is_ascii_alphanumeric() && c != '\'');
     let has = |wanted: &str| words().any(|word| wanted.split(' ').any(|wanted| wanted == word));
-    if has("not neither nor cannot isn't incorrect wrong or unlike except")
-        || denies_in_chinese(sentence)
-    {
+    if stance::denies(sentence) {
         return None;
     }
     let concludes = has("answer correct option choice choose select pick therefore thus hence so")
@@ -418,8 +448,12 @@ fn mentions(sentence: &str, options: &Options<'_>, concludes: bool) -> Vec<(usiz
                 .any(|name| lead.ends_with(name));
         let apart = before.is_none_or(|byte| byte == b' ') || chinese(sides.0);
         let bare_end = at_end && concludes && apart;
-        if is_right || in_brackets || emphasized || named || bare_end {
+        let stands_out = is_right || in_brackets || emphasized || named || bare_end;
+        if stands_out && stance::of(&sentence[..at], &sentence[at..]) == Stance::Asserted {
             found.push((index, at_end));
+            if found.len() > MENTIONS_MAX {
+                break;
+            }
         }
     }
     found

@@ -1,11 +1,14 @@
-//! What an answer says: a quantity, a list, an interval, a matrix, an equation or words; and when two say the same.
+//! What an answer says: a quantity, a list, an interval, a matrix, an equation or words.
 //!
 //! This module does not know where an answer stood or which options a question has.
-//! `Form` is built from text once; comparing is by exact fractions, by doubles, or by text, never by
-//! running what the text says.
+//! `Form` is built from text once; `compare.rs` says when two are the same.
 //!
 //! Decisions:
-//! - A list without brackets and one in braces are sets, one in round or square brackets has an order.
+//! - A list without brackets has no order, one in braces is a set, one in round or square brackets has an order. An
+//!   interval that is open at one end is no list.
+//! - `and` and `or` between solutions are the same, `∧` and `∨` are not, and neither are they between words.
+//! - `±` names two values, the upper one first; `∓` the same two the other way round.
+//! - `x ∈ A` is the set A, and not `x = A` unless A lists values.
 //! - A unit that only one side names is ignored; units are never converted.
 //! - `50%` is 0.5, and it is 50 where the sign is missing: a question may ask for percent. A number below 1 without the
 //!   sign is a share, so `0.5%` is no 0.5.
@@ -14,25 +17,15 @@
 //! - A matrix is compared entry by entry; a column or a row is also the tuple of its entries. Sums, products and
 //!   transposes of matrices, and determinants, are compared as text.
 //! - Inequalities joined by "or" are a union, two joined by "and" their intersection.
-//! - A number with at least `ROUNDED_DECIMALS_MIN` decimals may be the rounding of the other side.
+//! - A number with at least four decimals may be the rounding of the other side.
 
 use crate::expression::Expression;
 use crate::key::{key, looks};
 use crate::scalar::Scalar;
 use crate::token::{Dialect, Kind, Relation, Token, tokens};
 use crate::unit::{self, Unit};
-
-/// A decimal with so many digits after the point may be a rounded 1/3 or π.
-///
-/// Fewer digits are too few: 0.33 and 1/3 differ by one percent, and where a benchmark wants that it
-/// names a precision.
-const ROUNDED_DECIMALS_MIN: u32 = 4;
-
 /// Lists within lists within lists: no answer key goes deeper.
 const DEPTH_MAX: usize = 6;
-
-/// Longer lists are compared in order, so that sets take bounded time.
-const SET_MAX: usize = 24;
 
 /// Numbers as words, by value.
 const NUMBER_WORDS: &str = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen \
@@ -46,8 +39,42 @@ const HEDGES: [&str; 9] =
     ["approximately", "about", "around", "roughly", "exactly", "约", "大约", "约为", "大约是"];
 
 /// Words and signs between the items of a list, the first ones of which all must hold.
-const ANDS: [&str; 9] = ["and", "\\land", "\\wedge", "且", "和", "与", "及", "以及", "并且"];
-const ORS: [&str; 5] = ["or", "\\lor", "\\vee", "或", "或者"];
+const ANDS: [&str; 7] = ["and", "且", "和", "与", "及", "以及", "并且"];
+const ORS: [&str; 3] = ["or", "或", "或者"];
+/// The same as signs of logic, which nobody uses for the other.
+const CONJUNCTIONS: [&str; 3] = ["\\land", "\\wedge", "∧"];
+const DISJUNCTIONS: [&str; 3] = ["\\lor", "\\vee", "∨"];
+
+/// Words behind a number that multiply it, as the power of ten.
+const TENS: [(&str, u32); 8] = [
+    ("hundred", 2),
+    ("thousand", 3),
+    ("lakh", 5),
+    ("million", 6),
+    ("crore", 7),
+    ("billion", 9),
+    ("trillion", 12),
+    ("quadrillion", 15),
+];
+
+/// Words behind a number that divide it, and by what.
+const PARTS: [(&str, i128); 15] = [
+    ("half", 2),
+    ("halve", 2),
+    ("third", 3),
+    ("quarter", 4),
+    ("fourth", 4),
+    ("fifth", 5),
+    ("sixth", 6),
+    ("seventh", 7),
+    ("eighth", 8),
+    ("ninth", 9),
+    ("tenth", 10),
+    ("成", 10),
+    ("hundredth", 100),
+    ("thousandth", 1000),
+    ("millionth", 1_000_000),
+];
 
 /// What an answer says.
 #[derive(Debug, Clone)]
@@ -58,7 +85,16 @@ pub(super) enum Form {
         open: u8,
         close: u8,
         items: Vec<Form>,
+        /// What joins them, but for commas.
+        joins: Vec<Join>,
     },
+    /// The values of a `±`, the upper sign first, or of a `∓`.
+    Signs {
+        minus_first: bool,
+        items: Vec<Form>,
+    },
+    /// What a variable is in.
+    Member(Box<Form>),
     /// An interval that was written as an inequality.
     Inequality {
         open: u8,
@@ -87,35 +123,8 @@ pub(super) struct Quantity {
     pub(super) bare: Option<Expression>,
     pub(super) unit: Unit,
     /// What stands before the number, which `full` is without.
-    currency: Unit,
+    pub(super) currency: Unit,
 }
-
-/// Returns whether two answers say the same; `precision` is the number of decimals that the benchmark asks for.
-pub(super) fn equivalent(gold: &str, answer: &str, precision: Option<u32>) -> bool {
-    let (gold, answer) = (gold.trim(), answer.trim());
-    if gold == answer {
-        return !gold.is_empty();
-    }
-    if let (Some(a), Some(b)) = (small_integer(gold), small_integer(answer)) {
-        return a == b;
-    }
-    let (gold_key, answer_key) = (key(gold), key(answer));
-    if gold_key == answer_key {
-        return !gold_key.is_empty();
-    }
-    match (form(gold, Dialect::Own), form(answer, Dialect::Own)) {
-        (Some(gold), Some(answer)) => same(&gold, &answer, precision, 0),
-        _ => false,
-    }
-}
-
-/// Reads an integer of at most 18 digits and nothing else: most answers are one.
-fn small_integer(text: &str) -> Option<i64> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let is_integer = (1..=18).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-    is_integer.then(|| text.parse().ok())?
-}
-
 /// Returns what `text` says; `None` if it is too long or empty.
 pub(super) fn form(text: &str, dialect: Dialect) -> Option<Form> {
     let tokens = tokens(text, dialect)?;
@@ -129,10 +138,24 @@ struct Reader<'a> {
 
 /// What stands between two items of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Join {
+pub(super) enum Join {
     Comma,
     And,
     Or,
+    /// The signs of logic.
+    Conjunction,
+    Disjunction,
+}
+
+impl Join {
+    /// Returns whether one of the items is enough.
+    pub(super) fn is_or(self) -> bool {
+        matches!(self, Join::Or | Join::Disjunction)
+    }
+
+    pub(super) fn is_sign(self) -> bool {
+        matches!(self, Join::Conjunction | Join::Disjunction)
+    }
 }
 
 impl Reader<'_> {
@@ -171,6 +194,8 @@ impl Reader<'_> {
     fn join(&self, token: &Token) -> Option<Join> {
         match token.kind {
             Kind::Comma | Kind::Semicolon => Some(Join::Comma),
+            _ if self.own() && self.is_word(token, &CONJUNCTIONS) => Some(Join::Conjunction),
+            _ if self.own() && self.is_word(token, &DISJUNCTIONS) => Some(Join::Disjunction),
             _ if self.is_word(token, &["and"]) || (self.own() && self.is_any(token, &ANDS)) => {
                 Some(Join::And)
             }
@@ -189,9 +214,13 @@ impl Reader<'_> {
         if let Some(parts) = self.split_list(tokens) {
             let items: Vec<Form> =
                 parts.into_iter().map(|part| self.form(part, depth + 1)).collect();
-            return match self.solutions(tokens, &items) {
+            let joins = self.joins(tokens);
+            return match self.solutions(&joins, &items) {
                 Some(solutions) => solutions,
-                None => Form::List { open: 0, close: 0, items },
+                None => {
+                    let joins = joins.into_iter().filter(|join| *join != Join::Comma).collect();
+                    Form::List { open: 0, close: 0, items, joins }
+                }
             };
         }
         if let Some(form) = self.bracketed(tokens, depth) {
@@ -208,8 +237,8 @@ impl Reader<'_> {
         if let Some(form) = self.related(tokens, depth) {
             return form;
         }
-        if let Some(items) = self.plus_minus(tokens, depth) {
-            return Form::List { open: 0, close: 0, items };
+        if let Some(signs) = self.plus_minus(tokens, depth) {
+            return signs;
         }
         self.quantity(tokens)
     }
@@ -241,22 +270,27 @@ impl Reader<'_> {
         (parts.len() > 1).then_some(parts)
     }
 
-    /// Reads inequalities that are joined by words: a union, or the intersection of two.
-    fn solutions(&self, tokens: &[Token], items: &[Form]) -> Option<Form> {
-        let solves = |item: &Form| matches!(item, Form::Inequality { .. } | Form::Union(_));
-        if !self.own() || !items.iter().all(solves) {
-            return None;
-        }
+    /// Returns what stands between the parts of a list.
+    fn joins(&self, tokens: &[Token]) -> Vec<Join> {
         let mut joins = Vec::new();
         split(tokens, |token| {
             joins.extend(self.join(token));
             false
         });
-        if joins.iter().all(|join| *join == Join::Or) {
+        joins
+    }
+
+    /// Reads inequalities that are joined by words: a union, or the intersection of two.
+    fn solutions(&self, joins: &[Join], items: &[Form]) -> Option<Form> {
+        let solves = |item: &Form| matches!(item, Form::Inequality { .. } | Form::Union(_));
+        if !self.own() || !items.iter().all(solves) {
+            return None;
+        }
+        if joins.iter().all(|join| join.is_or()) {
             return Some(Form::Union(items.to_vec()));
         }
         match items {
-            [a, b] if joins == [Join::And] => intersection(a, b),
+            [a, b] if matches!(joins, [Join::And | Join::Conjunction]) => intersection(a, b),
             _ => None,
         }
     }
@@ -343,7 +377,8 @@ impl Reader<'_> {
             return (open == close).then(|| self.form(inner, depth + 1));
         };
         let items = parts.into_iter().map(|part| self.form(part, depth + 1)).collect();
-        Some(Form::List { open, close, items })
+        let joins = self.joins(inner).into_iter().filter(|join| *join != Join::Comma).collect();
+        Some(Form::List { open, close, items, joins })
     }
 
     /// Reads equations, assignments and inequalities.
@@ -361,7 +396,8 @@ impl Reader<'_> {
             return None;
         }
         if relations.contains(&Relation::In) {
-            return Some(self.form(last, depth + 1));
+            let set = self.form(last, depth + 1);
+            return Some(if self.own() { Form::Member(Box::new(set)) } else { set });
         }
         let is_equality =
             |relation: &Relation| matches!(relation, Relation::Equal | Relation::Approximately);
@@ -464,19 +500,33 @@ impl Reader<'_> {
         })
     }
 
-    /// Returns both readings of the only `±`.
-    fn plus_minus(&self, tokens: &[Token], depth: usize) -> Option<Vec<Form>> {
-        let is = |token: &Token| matches!(token.kind, Kind::PlusMinus);
-        let place = tokens.iter().position(is)?;
-        if tokens[place + 1..].iter().any(is) {
+    /// Returns both readings of the only `±`, of the only `∓`, or of one of each, which belong together.
+    fn plus_minus(&self, tokens: &[Token], depth: usize) -> Option<Form> {
+        let places = |is: fn(Kind) -> bool| {
+            let mut places = (0..tokens.len()).filter(|at| is(tokens[*at].kind));
+            (places.next(), places.next().is_some())
+        };
+        let (plus, many_plus) = places(|kind| matches!(kind, Kind::PlusMinus));
+        let (minus, many_minus) = places(|kind| matches!(kind, Kind::MinusPlus));
+        if (plus.is_none() && minus.is_none()) || many_plus || many_minus {
             return None;
         }
         let mut copy = tokens.to_vec();
-        let mut read = |kind| {
-            copy[place].kind = kind;
+        let mut read = |upper, lower| {
+            for (place, kind) in [(plus, upper), (minus, lower)] {
+                if let Some(place) = place {
+                    copy[place].kind = kind;
+                }
+            }
             self.form(&copy, depth + 1)
         };
-        Some(vec![read(Kind::Plus), read(Kind::Minus)])
+        let items = vec![read(Kind::Plus, Kind::Minus), read(Kind::Minus, Kind::Plus)];
+        if !self.own() {
+            return Some(Form::List { open: 0, close: 0, items, joins: Vec::new() });
+        }
+        // The upper signs are read first, whichever stands first in the text.
+        let minus_first = plus.is_none_or(|plus| minus.is_some_and(|minus| minus < plus));
+        Some(Form::Signs { minus_first, items })
     }
 
     /// Reads a date, a score, a range or a telephone number: what looks like arithmetic but names something.
@@ -506,6 +556,8 @@ impl Reader<'_> {
             [Token { kind: Kind::Plus, .. }, rest @ ..] if rest.len() >= 5 => rest,
             _ => tokens,
         };
+        let bare = unbraced(tokens);
+        let tokens = bare.as_slice();
         let (first, rest) = tokens.split_first()?;
         let separator = rest.first()?;
         let slash = matches!(separator.kind, Kind::Divide);
@@ -568,17 +620,16 @@ impl Reader<'_> {
             && let Some(value) = CHINESE_NUMBERS.chars().position(|c| self.of(sign).chars().eq([c]))
         {
             bare = Some(Expression::number(Scalar::integer(value as i128)));
+        } else if let Some((last, rest)) = inner.split_last()
+            && let Some(value) = self.operation(last, rest, !currency.is_none())
+        {
+            bare = Some(Expression::number(value));
         } else if let Some((start, trailing)) = unit::trailing(self.text, inner)
             && !(inner.iter().any(|token| matches!(token.kind, Kind::Function(_)))
                 && matches!(inner[start].kind, Kind::Degree))
         {
             bare = self.parse(&inner[..start]);
             unit = trailing;
-        } else if let Some((last, rest)) = inner.split_last()
-            && let Some(scale) = self.scale(last)
-        {
-            let scaled = self.parse(rest).and_then(|number| number.value());
-            bare = scaled.map(|value| Expression::number(value.multiply(scale)));
         }
         if sign.is_some() || (full.is_none() && bare.is_none()) {
             // A negative amount of money is rare enough to be read as one number only.
@@ -594,17 +645,61 @@ impl Reader<'_> {
         Form::Quantity(Box::new(Quantity { full, bare, unit, currency }))
     }
 
-    fn scale(&self, token: &Token) -> Option<Scalar> {
-        let power = match () {
-            () if self.is_word(token, &["hundred"]) => 2,
-            () if self.is_word(token, &["thousand"]) => 3,
-            () if self.is_word(token, &["million"]) => 6,
-            () if self.is_word(token, &["billion"]) => 9,
-            () if self.is_word(token, &["trillion"]) => 12,
-            () => return None,
+    /// Returns what a number comes to with the word behind it: `2 million`, `3 quarters`, `5 squared`, `5打`, `$5K`.
+    fn operation(&self, last: &Token, rest: &[Token], money: bool) -> Option<Scalar> {
+        if !matches!(last.kind, Kind::Word | Kind::Letter) {
+            return None;
+        }
+        let word = self.of(last).to_lowercase();
+        let word = word.as_str();
+        let is = |name: &str| word == name || (self.own() && word.strip_suffix('s') == Some(name));
+        let power =
+            TENS.iter().take(if self.own() { TENS.len() } else { 0 }).find(|(name, _)| is(name));
+        let peers = ["hundred", "thousand", "million", "billion", "trillion"];
+        let power = match power {
+            None if peers.contains(&word) => TENS.iter().find(|(name, _)| *name == word),
+            power => power,
         };
-        Some(Scalar::integer(10i128.pow(power)))
+        let value = || self.parse(rest)?.value();
+        if let Some((_, power)) = power {
+            return Some(value()?.multiply(Scalar::integer(10i128.pow(*power))));
+        }
+        if !self.own() {
+            return None;
+        }
+        if let Some((_, parts)) = PARTS.iter().find(|(name, _)| is(name)) {
+            return Some(value()?.divide(Scalar::integer(*parts)));
+        }
+        match word {
+            "k" if money => Some(value()?.multiply(Scalar::integer(1000))),
+            "m" | "mn" if money => Some(value()?.multiply(Scalar::integer(1_000_000))),
+            "b" | "bn" if money => Some(value()?.multiply(Scalar::integer(1_000_000_000))),
+            "squared" => Some(value()?.power(Scalar::integer(2))),
+            "cubed" => Some(value()?.power(Scalar::integer(3))),
+            "factorial" => Some(value()?.factorial()),
+            "dozen" | "dozens" | "打" => Some(value()?.multiply(Scalar::integer(12))),
+            _ => None,
+        }
     }
+}
+
+/// Returns the tokens without braces around one of them or around nothing, as `{5}-{3}` looks like `5-3`.
+fn unbraced(tokens: &[Token]) -> Vec<Token> {
+    let mut bare: Vec<Token> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        if matches!(token.kind, Kind::Close(b'{')) {
+            let open = |at: usize| {
+                let place = bare.len().checked_sub(at)?;
+                matches!(bare[place].kind, Kind::Open(b'{')).then_some(place)
+            };
+            if let Some(place) = open(1).or_else(|| open(2)) {
+                bare.remove(place);
+                continue;
+            }
+        }
+        bare.push(*token);
+    }
+    bare
 }
 
 /// Returns the interval that two intervals share, if both have numbers at their ends.
@@ -662,145 +757,4 @@ fn split(tokens: &[Token], mut separates: impl FnMut(&Token) -> bool) -> Vec<&[T
     }
     parts.push(&tokens[start..]);
     parts
-}
-
-fn same(gold: &Form, answer: &Form, precision: Option<u32>, depth: usize) -> bool {
-    if depth > DEPTH_MAX {
-        return false;
-    }
-    let same = |gold: &Form, answer: &Form| same(gold, answer, precision, depth + 1);
-    match (gold, answer) {
-        (Form::Quantity(gold), Form::Quantity(answer)) => same_quantity(gold, answer, precision),
-        (
-            Form::List { open, close, items: a } | Form::Inequality { open, close, items: a },
-            Form::List { open: other_open, close: other_close, items: b }
-            | Form::Inequality { open: other_open, close: other_close, items: b },
-        ) => {
-            let braces = |bracket: u8| matches!(bracket, b's' | b'{');
-            let unordered =
-                |open: u8, close: u8| (open == 0 && close == 0) || (braces(open) && braces(close));
-            let (left, right) = (unordered(*open, *close), unordered(*other_open, *other_close));
-            // Names and words may be a ranking, so their order counts.
-            let is_words = |form: &Form| match form {
-                Form::Words(_) => true,
-                Form::Quantity(quantity) => {
-                    quantity.full.as_ref().is_some_and(Expression::is_variable)
-                }
-                _ => false,
-            };
-            if left && right {
-                if *open == 0 && *other_open == 0 && a.iter().chain(b).all(is_words) {
-                    return in_order(a, b, same);
-                }
-                return as_sets(a, b, same);
-            }
-            // A list without brackets may be the tuple that the other side is.
-            let bare = *open == 0 || *other_open == 0;
-            let alike = open == other_open && close == other_close;
-            let tuples = a.len() > 2 && !left && !right;
-            (bare || alike || tuples) && in_order(a, b, same)
-        }
-        (Form::Union(a), Form::Union(b)) => as_sets(a, b, same),
-        (Form::Matrix(a), Form::Matrix(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| in_order(a, b, same))
-        }
-        (
-            Form::Matrix(rows),
-            Form::List { open: 0 | b'(' | b'[', close: 0 | b'(' | b'[', items },
-        ) => entries(rows).is_some_and(|entries| in_order(&entries, items, same)),
-        (
-            Form::List { open: 0 | b'(' | b'[', close: 0 | b'(' | b'[', items },
-            Form::Matrix(rows),
-        ) => entries(rows).is_some_and(|entries| in_order(items, &entries, same)),
-        (
-            Form::Assigned { name, equation, values },
-            Form::Assigned { name: other_name, equation: other_equation, values: other_values },
-        ) => {
-            if let (Some(a), Some(b)) = (equation, other_equation)
-                && same_equation(a, b)
-            {
-                return true;
-            }
-            // `x = 1` is not `y = 1`, but `area = 1` may well be `A = 1`.
-            let is_symbol = |name: &str| name.chars().count() == 1;
-            let differ = is_symbol(name) && is_symbol(other_name) && name != other_name;
-            !differ && values.iter().any(|a| other_values.iter().any(|b| same(a, b)))
-        }
-        (Form::Equation(a), Form::Equation(b))
-        | (Form::Equation(a), Form::Assigned { equation: Some(b), .. })
-        | (Form::Assigned { equation: Some(a), .. }, Form::Equation(b)) => same_equation(a, b),
-        (Form::Assigned { values, .. }, other) => values.iter().any(|value| same(value, other)),
-        (other, Form::Assigned { values, .. }) => values.iter().any(|value| same(other, value)),
-        (Form::Words(a), Form::Words(b)) => !a.is_empty() && a == b,
-        _ => false,
-    }
-}
-
-/// Returns the entries of a column or a row.
-fn entries(rows: &[Vec<Form>]) -> Option<Vec<Form>> {
-    (rows.len() == 1 || rows.iter().all(|row| row.len() == 1)).then(|| rows.concat())
-}
-
-pub(super) fn same_equation(a: &Equation, b: &Equation) -> bool {
-    Expression::same_equation((&a.0, &a.1), (&b.0, &b.1))
-}
-
-pub(super) fn in_order(a: &[Form], b: &[Form], same: impl Fn(&Form, &Form) -> bool) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
-}
-
-/// Returns whether each item of one is in the other.
-pub(super) fn as_sets(a: &[Form], b: &[Form], same: impl Fn(&Form, &Form) -> bool) -> bool {
-    if a.len().max(b.len()) > SET_MAX {
-        return in_order(a, b, same);
-    }
-    a.iter().all(|a| b.iter().any(|b| same(a, b))) && b.iter().all(|b| a.iter().any(|a| same(a, b)))
-}
-
-fn same_quantity(gold: &Quantity, answer: &Quantity, precision: Option<u32>) -> bool {
-    if let (Some(a), Some(b)) = (&gold.full, &answer.full)
-        && same_expression(a, b, precision)
-        && gold.currency.agrees(&answer.currency)
-    {
-        return true;
-    }
-    if gold.bare.is_none() && answer.bare.is_none() {
-        return false;
-    }
-    let number = |quantity: &'_ Quantity| quantity.bare.clone().or_else(|| quantity.full.clone());
-    match (number(gold), number(answer)) {
-        (Some(a), Some(b)) => {
-            gold.unit.agrees(&answer.unit)
-                && !is_share(gold, answer)
-                && !is_share(answer, gold)
-                && same_expression(&a, &b, precision)
-        }
-        _ => false,
-    }
-}
-
-/// Returns whether a number has no unit and is below 1, so that it is a share and not percent, where the other is percent.
-fn is_share(number: &Quantity, percent: &Quantity) -> bool {
-    let value = number.full.as_ref().and_then(Expression::value).map(Scalar::to_f64);
-    percent.unit.is_percent()
-        && number.unit.is_none()
-        && value.is_some_and(|value| value.abs() < 1.0)
-}
-
-fn same_expression(gold: &Expression, answer: &Expression, precision: Option<u32>) -> bool {
-    if gold.same(answer) {
-        return true;
-    }
-    let (Some(a), Some(b)) = (gold.value(), answer.value()) else { return false };
-    if let Some(decimals) = precision {
-        return a.same_at(b, decimals);
-    }
-    let rounds = |decimals: Option<u32>, other: Option<u32>| {
-        decimals.is_some_and(|decimals| {
-            decimals >= ROUNDED_DECIMALS_MIN
-                && other.is_none_or(|other| other > decimals)
-                && a.same_at(b, decimals)
-        })
-    };
-    rounds(gold.decimals(), answer.decimals()) || rounds(answer.decimals(), gold.decimals())
 }

@@ -2,7 +2,8 @@
 //!
 //! This module does not know what an answer says.
 
-use crate::token::{BYTES_MAX, Dialect, WRAPPERS, matching_brace};
+use crate::token::{BYTES_MAX, Dialect, WRAPPERS, matching_brace, starts_amounts};
+use crate::unit;
 
 /// Deeper nesting stays as it is written.
 const DEPTH_MAX: usize = 6;
@@ -25,11 +26,17 @@ const SHARED_WRAPPERS: [&str; 10] = [
 const SYMBOLS: [&str; 8] =
     ["triangle", "angle", "measuredangle", "odot", "bigcirc", "square", "pi", "delta"];
 
+/// Words of two letters that are words in capitals too; others may be symbols, as `CO` and `Co`.
+const SHORT_WORDS: &str =
+    "am an as at be by do go he if in is it me my no of on or pm so to up us we";
+
 /// Dots that stand for what is left out.
 const DOTS: &str = "\\dots";
 
-/// Returns the text without what only changes its looks: case, white space, text commands, braces that group nothing,
-/// final punctuation.
+/// Returns the text without what only changes its looks: the case of words, white space, text commands, braces that
+/// group nothing, final punctuation.
+///
+/// The case of a symbol counts: of a unit, of a chemical element, of a letter that the text has in both cases.
 pub(super) fn key(text: &str) -> String {
     let key = looks(text, Dialect::Own);
     if !key.contains('{') || key.len() > BYTES_MAX {
@@ -43,7 +50,8 @@ pub(super) fn key(text: &str) -> String {
 /// As [`key`], with the braces.
 pub(super) fn looks(text: &str, dialect: Dialect) -> String {
     let mut key = String::with_capacity(text.len());
-    append_key(text, &mut key, 0, dialect);
+    let signs = if dialect == Dialect::Own { signs(text) } else { Signs::default() };
+    append_key(text, &mut key, 0, dialect, signs);
     loop {
         let ends_word =
             |rest: &str| rest.chars().rev().take(2).filter(|c| c.is_alphabetic()).count() == 2;
@@ -128,12 +136,70 @@ fn append_arguments<'a>(text: &'a str, key: &mut String, depth: usize) -> &'a st
     rest
 }
 
-fn append_key(text: &str, key: &mut String, depth: usize, dialect: Dialect) {
+/// What the whole text says of its signs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Signs {
+    /// A bit for each letter that stands alone as a small one, and as a large one.
+    small: u32,
+    large: u32,
+    /// True if each `$` is that of an amount.
+    amounts: bool,
+}
+
+fn signs(text: &str) -> Signs {
+    let mut signs = Signs { amounts: starts_amounts(text), ..Signs::default() };
+    let bytes = text.as_bytes();
+    let is_letter =
+        |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphabetic);
+    for (at, byte) in bytes.iter().enumerate() {
+        if !byte.is_ascii_alphabetic() || is_letter(at.checked_sub(1)) || is_letter(Some(at + 1)) {
+            continue;
+        }
+        let bit = 1 << (byte.to_ascii_lowercase() - b'a');
+        if byte.is_ascii_lowercase() {
+            signs.small |= bit;
+        } else {
+            signs.large |= bit;
+        }
+    }
+    signs
+}
+
+/// Appends letters that stand together, in small ones unless the case of them counts.
+fn append_word(word: &str, key: &mut String, signs: Signs) {
+    let lower = word.to_ascii_lowercase();
+    let is_both =
+        |letter: u8| signs.small & signs.large & 1 << (letter.to_ascii_lowercase() - b'a') != 0;
+    let keeps = match word.as_bytes() {
+        [letter] => {
+            let is_unit = key.ends_with(|c: char| c.is_ascii_digit()) && unit::is_cased(word);
+            is_both(*letter) || is_unit
+        }
+        // `No` and `no`, but `CO` and `Co`.
+        [first, second] => {
+            is_both(*first)
+                || is_both(*second)
+                || second.is_ascii_uppercase()
+                    && !SHORT_WORDS.split(' ').any(|short| short == lower)
+                || unit::is_cased(word)
+        }
+        _ => unit::is_cased(word),
+    };
+    key.push_str(if keeps { word } else { &lower });
+}
+
+fn append_key(text: &str, key: &mut String, depth: usize, dialect: Dialect, signs: Signs) {
     let own = dialect == Dialect::Own;
     let mut rest = text;
     while let Some(symbol) = rest.chars().next() {
         if symbol == '\\' {
-            rest = append_command(&rest[1..], key, depth, dialect);
+            rest = append_command(&rest[1..], key, depth, dialect, signs);
+            continue;
+        }
+        if own && symbol.is_ascii_alphabetic() {
+            let length = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
+            append_word(&rest[..length], key, signs);
+            rest = &rest[length..];
             continue;
         }
         rest = &rest[symbol.len_utf8()..];
@@ -142,6 +208,7 @@ fn append_key(text: &str, key: &mut String, depth: usize, dialect: Dialect) {
                 key.push_str(DOTS);
                 rest = rest.trim_start_matches('.');
             }
+            '$' if signs.amounts => key.push('$'),
             '~' if own && parts_digits(key, rest) => key.push(' '),
             '$' | '*' | '`' | '"' | '“' | '”' | '~' => {
                 // Between operands a star multiplies.
@@ -152,6 +219,9 @@ fn append_key(text: &str, key: &mut String, depth: usize, dialect: Dialect) {
                     key.push('*');
                 }
             }
+            // The case of a Greek letter makes of it another symbol.
+            'Α'..='Ω' if own => key.push(symbol),
+            '’' | '‘' | '′' if own => key.push('\''),
             '’' | '‘' => key.push('\''),
             '−' | '–' => key.push('-'),
             _ if symbol.is_whitespace() => {
@@ -172,7 +242,13 @@ fn parts_digits(key: &str, rest: &str) -> bool {
 }
 
 /// Appends the command whose backslash stands before `text`, and returns what follows it.
-fn append_command<'a>(text: &'a str, key: &mut String, depth: usize, dialect: Dialect) -> &'a str {
+fn append_command<'a>(
+    text: &'a str,
+    key: &mut String,
+    depth: usize,
+    dialect: Dialect,
+    signs: Signs,
+) -> &'a str {
     let own = dialect == Dialect::Own;
     let length = text.bytes().take_while(u8::is_ascii_alphabetic).count();
     let (name, after) = text.split_at(length);
@@ -192,7 +268,7 @@ fn append_command<'a>(text: &'a str, key: &mut String, depth: usize, dialect: Di
                 && depth < DEPTH_MAX
                 && let Some(length) = matching_brace(inner)
             {
-                append_key(&inner[..length], key, depth + 1, dialect);
+                append_key(&inner[..length], key, depth + 1, dialect, signs);
                 return &inner[length + 1..];
             }
         }
@@ -205,8 +281,8 @@ fn append_command<'a>(text: &'a str, key: &mut String, depth: usize, dialect: Di
             return &after[1..];
         }
         "" if after.starts_with([',', ';', '!', ':', ' ', '(', ')', '[', ']', '$', '%']) => {
-            if after.starts_with('%') {
-                key.push('%');
+            if after.starts_with('%') || (own && after.starts_with('$')) {
+                key.push_str(&after[..1]);
             }
             return &after[1..];
         }

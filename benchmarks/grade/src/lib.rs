@@ -30,6 +30,8 @@
 
 pub mod answer;
 mod choice;
+mod compare;
+mod equality;
 mod expression;
 mod extract;
 mod form;
@@ -38,13 +40,17 @@ mod key;
 mod lmms_eval;
 mod math_verify;
 mod mathruler;
+mod numeral;
+mod precise;
 mod python;
 mod scalar;
+mod stance;
 pub mod style;
 mod synergy;
 mod token;
 mod unicode;
 mod unit;
+mod value;
 mod vlmevalkit;
 
 use std::borrow::Cow;

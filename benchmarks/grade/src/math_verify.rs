@@ -19,8 +19,9 @@
 //! - Where the peer takes a word for a product of letters, here it is a name; anagrams differ.
 
 use crate::answer::Judgement;
+use crate::compare::{as_sets, in_order, same_equation};
 use crate::expression::Expression;
-use crate::form::{Form, Quantity, as_sets, form, in_order, same_equation};
+use crate::form::{Form, Quantity, form};
 use crate::hendrycks;
 use crate::python;
 use crate::scalar::Scalar;
@@ -675,10 +676,12 @@ fn read(text: &str) -> Option<Form> {
 fn has_words(form: &Form, depth: usize) -> bool {
     match form {
         Form::Words(_) | Form::Matrix(_) => true,
-        Form::List { items, .. } | Form::Inequality { items, .. } | Form::Union(items) => {
-            depth > 8 || items.iter().any(|item| has_words(item, depth + 1))
-        }
+        Form::List { items, .. }
+        | Form::Inequality { items, .. }
+        | Form::Signs { items, .. }
+        | Form::Union(items) => depth > 8 || items.iter().any(|item| has_words(item, depth + 1)),
         Form::Assigned { values, .. } => values.iter().any(|value| has_words(value, depth + 1)),
+        Form::Member(set) => has_words(set, depth + 1),
         Form::Quantity(_) | Form::Equation(_) => false,
     }
 }
@@ -712,12 +715,12 @@ fn same(gold: &Form, answer: &Form, depth: usize) -> bool {
         // An interval is the inequality that the key is, but not the other way round.
         (
             Form::Inequality { open, close, items: a },
-            Form::List { open: other_open, close: other_close, items: b }
+            Form::List { open: other_open, close: other_close, items: b, .. }
             | Form::Inequality { open: other_open, close: other_close, items: b },
         ) => open == other_open && close == other_close && in_order(a, b, same),
         (
-            Form::List { open, close, items: a },
-            Form::List { open: other_open, close: other_close, items: b },
+            Form::List { open, close, items: a, .. },
+            Form::List { open: other_open, close: other_close, items: b, .. },
         ) => {
             let set = |open: u8| matches!(open, 0 | b's' | b'{');
             let interval = |items: &[Form]| items.len() == 2 && increasing(items);

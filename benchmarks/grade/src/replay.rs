@@ -17,7 +17,7 @@ use crate::{Benchmark, Grader, Target, grade};
 mod pieces;
 
 /// At least so many cases are written down.
-const CASES_MIN: usize = 850;
+const CASES_MIN: usize = 1700;
 /// Each emulation agrees with its peer on at least this share of the rows.
 const AGREEMENT_MIN: f64 = 0.99;
 
@@ -178,12 +178,37 @@ fn answers() -> impl Strategy<Value = String> {
         Just("\\sqrt[3]{x}".to_owned()),
         Just("x>1".to_owned()),
         Just("red".to_owned()),
+        Just("f'(x)".to_owned()),
+        Just("\\pm 3".to_owned()),
+        Just("1\\mp\\sqrt{2}".to_owned()),
+        Just("x\\in A".to_owned()),
+        Just("$5".to_owned()),
+        Just("五十".to_owned()),
+        Just("n!".to_owned()),
+        Just("2\\pi".to_owned()),
     ];
-    let unit =
-        prop::sample::select(vec!["", "", "", " cm", "厘米", "%", "^\\circ", "℃", "元", " apples"]);
+    let unit = prop::sample::select(vec![
+        "",
+        "",
+        "",
+        " cm",
+        "厘米",
+        "%",
+        "^\\circ",
+        "℃",
+        "元",
+        " apples",
+        " mA",
+        " MA",
+        "千",
+        "打",
+        " squared",
+        " km north",
+    ]);
     let quantity = (number, unit).prop_map(|(number, unit)| number + unit);
     let joined = prop::sample::select(vec![
-        ", ", " and ", " or ", "，", "或", " \\cup ", "=", " & ", " \\\\ ",
+        ", ", " and ", " or ", "，", "或", " \\cup ", "=", " & ", " \\\\ ", " \\lor ", " \\land ",
+        " \\in ", "-",
     ]);
     let bracket = prop::sample::select(vec![
         ("", ""),

@@ -1,13 +1,15 @@
-//! A number that is exact as long as that is cheap, and a double afterwards.
+//! A number that is a fraction as long as it can be, and a double afterwards.
 //!
-//! This module does not know text. Never panics: a fraction that overflows 128 bits keeps its double and its residue,
+//! This module does not know text. Never panics: a fraction that overflows 128 bits keeps its double and its residues,
 //! what is no fraction becomes a double, what is undefined becomes NaN.
+//!
+//! Fractions are kept apart exactly, doubles only where they differ by more than their errors: whether
+//! two close ones are the same number is for `precise.rs` to say.
 
-/// Two doubles are the same number if they differ by less than this share of the larger one.
+/// Two doubles may be the same number if they differ by less than this share of the larger one.
 ///
-/// A few dozen operations on doubles lose at most some 1e-14; the closest pairs that answer keys tell
-/// apart differ by 1e-6 or more, so the bound is far from both.
-pub(super) const RELATIVE_TOLERANCE: f64 = 1e-9;
+/// A few dozen operations on doubles lose at most some 1e-14, so what is further apart is another number.
+const RELATIVE_TOLERANCE: f64 = 1e-9;
 
 /// Two doubles so close to zero are both zero: what is left of terms near 1 that cancel.
 const ABSOLUTE_TOLERANCE: f64 = 1e-12;
@@ -18,10 +20,13 @@ const EXPONENT_MAX: i128 = 126;
 /// The largest factorial that 128 bits hold, and the largest that a double holds.
 const FACTORIAL_MAX: (i128, i128) = (33, 170);
 
-/// Wide fractions are compared by their residue modulo this prime, 2^61 - 1.
+/// Wide fractions are compared by their residues modulo these primes, 2^61 - 1 and 2^61 - 31.
 ///
-/// Two of them with equal doubles that are not equal share a residue with a chance of 2^-61.
-const PRIME: u128 = (1 << 61) - 1;
+/// Two fractions with the same residues are the same, but for a chance of 2^-122.
+const PRIMES: [u64; 2] = [(1 << 61) - 1, (1 << 61) - 31];
+
+/// What a fraction leaves modulo each prime.
+type Residues = [u64; 2];
 
 /// The most digits of a number: as many as the largest double has.
 const DIGITS_MAX: usize = 308;
@@ -33,12 +38,21 @@ const BINOMIAL_MAX: (i128, i128) = (1_000_000, 300);
 const DOUBLE_FACTORIAL_MAX: i128 = 300;
 
 /// A fraction in lowest terms with a positive denominator; a fraction that 128 bits do not hold, as a double and its
-/// residue; or a double.
+/// residues; or a double.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Scalar {
     Exact(i128, i128),
-    Wide(f64, u64),
+    Wide(f64, Residues),
     Float(f64),
+}
+
+/// What can be said of two numbers at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Agreement {
+    Same,
+    Different,
+    /// No fractions, and closer than doubles tell.
+    Close,
 }
 
 impl Scalar {
@@ -68,13 +82,20 @@ impl Scalar {
         Scalar::wide(value, None)
     }
 
-    /// As [`Scalar::float`] of a fraction whose residue is known.
-    fn wide(value: f64, residue: Option<u64>) -> Scalar {
-        match residue {
+    /// As [`Scalar::float`] of a fraction whose residues are known.
+    fn wide(value: f64, residues: Option<Residues>) -> Scalar {
+        match residues {
             _ if !value.is_finite() => Scalar::NAN,
-            Some(residue) => Scalar::Wide(value, residue),
+            Some(residues) => Scalar::Wide(value, residues),
             None => Scalar::Float(value),
         }
+    }
+
+    /// Returns a number of which nothing is known but that it is near `value`: a variable at a point.
+    ///
+    /// Two fractions of such numbers that are the same for every value are the same here, and no others are.
+    pub(super) fn unknown(value: f64, bits: [u64; 2]) -> Scalar {
+        Scalar::Wide(value, [bits[0] % PRIMES[0], bits[1] % PRIMES[1]])
     }
 
     /// Returns the whole number that is written with these digits; NaN if there are more than a double holds.
@@ -93,25 +114,45 @@ impl Scalar {
         })
     }
 
-    /// Returns the residue of a fraction; none of what is no fraction or has the prime below its line.
-    fn residue(self) -> Option<u64> {
+    /// Returns the residues of a fraction; none of what is no fraction or has a prime below its line.
+    fn residues(self) -> Option<Residues> {
         match self {
             Scalar::Exact(numerator, denominator) => {
-                let of = |value: i128| value.rem_euclid(PRIME as i128) as u64;
+                let of = |value: i128| PRIMES.map(|prime| value.rem_euclid(prime.into()) as u64);
                 Some(times(of(numerator), inverse(of(denominator))?))
             }
-            Scalar::Wide(_, residue) => Some(residue),
+            Scalar::Wide(_, residues) => Some(residues),
             Scalar::Float(_) => None,
         }
     }
 
-    /// Returns both residues; none if one is no fraction.
-    fn residues(self, other: Scalar) -> Option<(u64, u64)> {
+    /// Returns the residues of both; none if one is no fraction.
+    fn both(self, other: Scalar) -> Option<(Residues, Residues)> {
         let is_double = |value| matches!(value, Scalar::Float(_));
         if is_double(self) || is_double(other) {
             return None;
         }
-        self.residue().zip(other.residue())
+        self.residues().zip(other.residues())
+    }
+
+    /// Returns how many bits tell this number from 0, from what is infinite and from its neighbours.
+    pub(super) fn num_bits(self) -> u32 {
+        match self {
+            Scalar::Exact(numerator, denominator) => {
+                let bits = |value: u128| u128::BITS - value.leading_zeros();
+                bits(numerator.unsigned_abs()) + bits(denominator.unsigned_abs())
+            }
+            Scalar::Wide(value, _) | Scalar::Float(value) => {
+                let size = value.abs().log2().abs();
+                // Of 0 there is nothing to tell.
+                if size.is_finite() { size.ceil() as u32 } else { 0 }
+            }
+        }
+    }
+
+    /// Returns whether this is nought for certain.
+    pub(super) fn is_zero(self) -> bool {
+        matches!(self, Scalar::Exact(0, _) | Scalar::Wide(_, [0, 0]))
     }
 
     pub(super) fn to_f64(self) -> f64 {
@@ -138,7 +179,7 @@ impl Scalar {
             Scalar::Exact(numerator, denominator) => numerator
                 .checked_neg()
                 .map_or(Scalar::NAN, |numerator| Scalar::Exact(numerator, denominator)),
-            Scalar::Wide(value, residue) => Scalar::Wide(-value, minus(residue)),
+            Scalar::Wide(value, residues) => Scalar::Wide(-value, minus(residues)),
             // An infinite endpoint stays one.
             Scalar::Float(value) => Scalar::Float(-value),
         }
@@ -154,9 +195,8 @@ impl Scalar {
                 return sum;
             }
         }
-        let sum = |(a, b)| ((u128::from(a) + u128::from(b)) % PRIME) as u64;
-        let residue = self.residues(other).map(sum);
-        Scalar::wide(self.to_f64() + other.to_f64(), residue)
+        let residues = self.both(other).map(|(a, b)| plus(a, b));
+        Scalar::wide(self.to_f64() + other.to_f64(), residues)
     }
 
     pub(super) fn multiply(self, other: Scalar) -> Scalar {
@@ -165,18 +205,18 @@ impl Scalar {
         {
             return Scalar::fraction(numerator, denominator);
         }
-        let residue = self.residues(other).map(|(a, b)| times(a, b));
-        Scalar::wide(self.to_f64() * other.to_f64(), residue)
+        let residues = self.both(other).map(|(a, b)| times(a, b));
+        Scalar::wide(self.to_f64() * other.to_f64(), residues)
     }
 
     pub(super) fn divide(self, other: Scalar) -> Scalar {
         match other {
-            Scalar::Exact(0, _) => Scalar::NAN,
+            _ if other.is_zero() => Scalar::NAN,
             Scalar::Exact(numerator, denominator) => {
                 self.multiply(Scalar::fraction(denominator, numerator))
             }
-            Scalar::Wide(value, residue) => {
-                let quotient = self.residue().zip(inverse(residue)).map(|(a, b)| times(a, b));
+            Scalar::Wide(value, residues) => {
+                let quotient = self.residues().zip(inverse(residues)).map(|(a, b)| times(a, b));
                 Scalar::wide(self.to_f64() / value, quotient)
             }
             Scalar::Float(value) => Scalar::float(self.to_f64() / value),
@@ -205,11 +245,11 @@ impl Scalar {
         {
             return root.power(Scalar::integer(numerator));
         }
-        let residue = exponent.as_integer().zip(self.residue()).and_then(|(times, base)| {
+        let residues = exponent.as_integer().zip(self.residues()).and_then(|(times, base)| {
             let raised = raise(base, times.unsigned_abs());
             if times < 0 { inverse(raised) } else { Some(raised) }
         });
-        Scalar::wide(self.to_f64().powf(exponent.to_f64()), residue)
+        Scalar::wide(self.to_f64().powf(exponent.to_f64()), residues)
     }
 
     /// As [`Scalar::power`], but where the exponent's denominator is odd a negative number has a power, as its root has.
@@ -312,15 +352,23 @@ impl Scalar {
         Scalar::float(function(self.to_f64()))
     }
 
-    /// Returns whether both are the same number; NaN equals nothing.
-    ///
-    /// Fractions are compared exactly, doubles within `RELATIVE_TOLERANCE`.
-    pub(super) fn same(self, other: Scalar) -> bool {
+    /// Returns what can be said of both; NaN differs from everything.
+    pub(super) fn compare(self, other: Scalar) -> Agreement {
         if let (Scalar::Exact(a, b), Scalar::Exact(c, d)) = (self, other) {
-            return a == c && b == d;
+            return if a == c && b == d { Agreement::Same } else { Agreement::Different };
         }
-        self.residues(other).is_none_or(|(a, b)| a == b)
-            && same_doubles(self.to_f64(), other.to_f64())
+        match self.both(other) {
+            Some((a, b)) if a == b => Agreement::Same,
+            Some(_) => Agreement::Different,
+            None if same_doubles(self.to_f64(), other.to_f64()) => Agreement::Close,
+            None => Agreement::Different,
+        }
+    }
+
+    /// Returns whether nothing tells the two apart.
+    #[cfg(test)]
+    pub(super) fn same(self, other: Scalar) -> bool {
+        self.compare(other) != Agreement::Different
     }
 
     /// Returns whether both are the same number once both are rounded to so many decimals.
@@ -341,33 +389,59 @@ pub(super) fn same_doubles(a: f64, b: f64) -> bool {
     difference <= RELATIVE_TOLERANCE * a.abs().max(b.abs()) || difference <= ABSOLUTE_TOLERANCE
 }
 
-fn times(a: u64, b: u64) -> u64 {
-    (u128::from(a) * u128::from(b) % PRIME) as u64
+/// Returns whether a quotient of doubles may be another one; a small one is not nought.
+pub(super) fn same_ratio(a: f64, b: f64) -> bool {
+    (a - b).abs() <= RELATIVE_TOLERANCE * a.abs().max(b.abs())
 }
 
-fn minus(residue: u64) -> u64 {
-    ((PRIME - u128::from(residue)) % PRIME) as u64
+fn plus(a: Residues, b: Residues) -> Residues {
+    [0, 1].map(|at| reduce(u128::from(a[at]) + u128::from(b[at]), at))
 }
 
-fn raise(base: u64, mut exponent: u128) -> u64 {
-    let (mut base, mut power) = (base, 1);
+fn times(a: Residues, b: Residues) -> Residues {
+    [0, 1].map(|at| multiply(a[at], b[at], at))
+}
+
+fn minus(residues: Residues) -> Residues {
+    [0, 1].map(|at| if residues[at] == 0 { 0 } else { PRIMES[at] - residues[at] })
+}
+
+fn raise(base: Residues, exponent: u128) -> Residues {
+    [0, 1].map(|at| raise_one(base[at], exponent, at))
+}
+
+/// Returns the residues that times these are 1, by Fermat's little theorem; none if one is 0.
+fn inverse(residues: Residues) -> Option<Residues> {
+    match residues {
+        [0, _] | [_, 0] => None,
+        [1, 1] => Some(residues),
+        _ => Some([0, 1].map(|at| raise_one(residues[at], u128::from(PRIMES[at]) - 2, at))),
+    }
+}
+
+fn raise_one(mut base: u64, mut exponent: u128, at: usize) -> u64 {
+    let mut power = 1;
     while exponent > 0 {
         if exponent % 2 == 1 {
-            power = times(power, base);
+            power = multiply(power, base, at);
         }
-        base = times(base, base);
+        base = multiply(base, base, at);
         exponent /= 2;
     }
     power
 }
 
-/// Returns the residue that times this one is 1, by Fermat's little theorem; none of 0.
-fn inverse(residue: u64) -> Option<u64> {
-    match residue {
-        0 => None,
-        1 => Some(1),
-        _ => Some(raise(residue, PRIME - 2)),
-    }
+fn multiply(a: u64, b: u64, at: usize) -> u64 {
+    reduce(u128::from(a) * u128::from(b), at)
+}
+
+/// Returns the residue of a number below 2^122: 2^61 leaves as much as the prime is below it.
+fn reduce(number: u128, at: usize) -> u64 {
+    const LOW: u128 = (1 << 61) - 1;
+    let below = (1 << 61) - u128::from(PRIMES[at]);
+    let once = (number & LOW) + (number >> 61) * below;
+    let twice = ((once & LOW) + (once >> 61) * below) as u64;
+    if twice >= PRIMES[at] { twice - PRIMES[at] } else { twice }
 }
 
 fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {

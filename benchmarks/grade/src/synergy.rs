@@ -1,8 +1,8 @@
 //! The grader `synergy-1`: where the answer stands and when it is the right one.
 //!
 //! This module does not know benchmarks: what differs between them is in the target. `extract.rs` has the rules of
-//! where, `choice.rs` those of options, `form.rs` those of equality; what all of them accept and refuse
-//! is listed, case by case, in `conformance/`. All of them read the one spelling that `unicode.rs` makes of texts.
+//! where, `stance.rs` those of what is a statement, `choice.rs` those of options, `form.rs` those of equality; what all of
+//! them accept and refuse is listed, case by case, in `conformance/`. All of them read the one spelling that `unicode.rs` makes of texts.
 //!
 //! Decisions:
 //! - A key that lists right values accepts each; an answer that lists several of them is no answer.
@@ -12,8 +12,9 @@ use std::borrow::Cow;
 use crate::Target;
 use crate::answer::Judgement;
 use crate::choice::{Options, strip};
+use crate::compare::equivalent;
 use crate::extract::{Extracted, extract};
-use crate::form::equivalent;
+use crate::stance::ends_in_denial;
 use crate::unicode::plain;
 
 /// Returns the judgement of a completion that ended by itself.
@@ -34,7 +35,7 @@ pub(super) fn judge(target: &Target<'_>, response: &str) -> Judgement {
             let of = |gold| Target { gold, choices, ..*target };
             let right = keys.iter().any(|key| is_right(&of(key), options.as_ref(), &extracted));
             let text = match extracted {
-                Extracted::Marked(text) | Extracted::Said(text) => text,
+                Extracted::Marked(text) | Extracted::Said(text) | Extracted::Denied(text) => text,
                 Extracted::Option(index) => letter_of(index).to_string(),
             };
             Judgement::of(right, text)
@@ -52,33 +53,37 @@ fn is_right(target: &Target<'_>, options: Option<&Options<'_>>, extracted: &Extr
         return match extracted {
             Extracted::Marked(text) => same(text) || same(strip(text)),
             Extracted::Said(text) => same(text) || same(last_clause(text)),
+            Extracted::Denied(text) => same(text),
             Extracted::Option(_) => false,
         };
     };
     let Some(gold) = options.find(target.gold) else {
         // The answer key matches no option; what is written there is all there is to compare.
         return match extracted {
-            Extracted::Marked(text) | Extracted::Said(text) => same(text),
+            Extracted::Marked(text) | Extracted::Said(text) | Extracted::Denied(text) => same(text),
             Extracted::Option(_) => false,
         };
     };
     let named = match extracted {
         Extracted::Option(index) => Some(*index),
-        Extracted::Marked(text) => options.find(text),
-        Extracted::Said(text) => options.said(text).or_else(|| options.said(last_clause(text))),
-    };
-    match (named, extracted) {
-        (Some(named), _) => named == gold,
-        (None, Extracted::Marked(text) | Extracted::Said(text)) => {
-            options.text(gold).is_some_and(|option| equivalent(option, text, target.precision))
+        Extracted::Marked(text) => {
+            options.find(text).or_else(|| options.rounded(text, target.precision))
         }
-        (None, Extracted::Option(_)) => false,
-    }
+        Extracted::Said(text) => options
+            .said(text)
+            .or_else(|| options.said(last_clause(text)))
+            .or_else(|| options.rounded(text, target.precision)),
+        Extracted::Denied(text) => options.spelled(text),
+    };
+    named == Some(gold)
 }
 
-/// Returns what follows the last "is" or "equals" of a sentence, or all of it.
+/// Returns what follows the last "is" or "equals" of a sentence; all of it where there is none, or where it is denied.
 fn last_clause(text: &str) -> &str {
     let after = [" is ", " equals ", " are ", " be ", ": ", "是", "为", "等于"];
-    let cut = after.iter().filter_map(|word| Some(text.rfind(word)? + word.len())).max();
-    text[cut.unwrap_or(0)..].trim()
+    let cut = after.iter().filter_map(|word| Some((text.rfind(word)?, word.len()))).max();
+    match cut {
+        Some((at, length)) if !ends_in_denial(&text[..at]) => text[at + length..].trim(),
+        _ => text.trim(),
+    }
 }

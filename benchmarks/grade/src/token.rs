@@ -7,6 +7,7 @@
 
 use strum::EnumString;
 
+use crate::numeral::{chinese_number, prefixes, scale};
 use crate::scalar::Scalar;
 
 /// Longer answers are compared as text only; the longest answer key of the public benchmarks that is
@@ -15,7 +16,6 @@ const TOKENS_MAX: usize = 192;
 
 /// Where an answer is text, it may be longer, but not longer than this.
 pub(super) const BYTES_MAX: usize = 2048;
-
 /// Digits of a number beyond this are more than 128 bits hold.
 const DIGITS_MAX: usize = 36;
 
@@ -111,6 +111,9 @@ pub(super) enum Kind {
     Plus,
     Minus,
     PlusMinus,
+    MinusPlus,
+    /// A mark of a derivative or of another thing of the same name.
+    Prime,
     Times,
     Divide,
     Power,
@@ -161,6 +164,9 @@ pub(super) fn tokens(text: &str, dialect: Dialect) -> Option<Vec<Token>> {
         matrices: 0,
         text_ends: Vec::new(),
         found: Vec::with_capacity(16),
+        amounts: dialect == Dialect::Own && starts_amounts(text),
+        quoted: false,
+        scale: None,
     };
     while lexer.at < text.len() {
         lexer.step();
@@ -183,6 +189,12 @@ struct Lexer<'a> {
     /// Where the `\text{…}` that are open end.
     text_ends: Vec<usize>,
     found: Vec<Token>,
+    /// True if each `$` stands before an amount.
+    amounts: bool,
+    /// True if a single quotation mark is open.
+    quoted: bool,
+    /// What the last token was multiplied by, if it was.
+    scale: Option<i128>,
 }
 
 impl Lexer<'_> {
@@ -191,6 +203,10 @@ impl Lexer<'_> {
     }
 
     fn push(&mut self, kind: Kind, length: usize) {
+        // What was multiplied is the larger part of the number that follows at once.
+        if !matches!(kind, Kind::Number { .. }) || self.spaced {
+            self.scale = None;
+        }
         let token = Token { kind, start: self.at, end: self.at + length, spaced: self.spaced };
         self.found.push(token);
         self.spaced = false;
@@ -206,15 +222,17 @@ impl Lexer<'_> {
     fn step(&mut self) {
         if self.text_ends.last() == Some(&self.at) {
             self.text_ends.pop();
-            self.space(1);
+            self.at += 1;
+            self.spaced |= !self.own;
             return;
         }
         let byte = self.byte(self.at);
         match byte {
             b' ' | b'\t' | b'\n' | b'\r' | b'~' => self.space(1),
             // Delimiters of formulas and of emphasis.
+            b'$' if self.amounts => self.push(Kind::Currency, 1),
             b'$' | b'`' | b'"' => self.at += 1,
-            b'\'' => self.at += 1,
+            b'\'' => self.mark(1),
             b'0'..=b'9' => self.number(),
             b'.' if self.byte(self.at + 1).is_ascii_digit() && !self.follows_number() => {
                 self.number();
@@ -278,6 +296,20 @@ impl Lexer<'_> {
         }
     }
 
+    /// Reads a mark behind a name, which belongs to that, or one that quotes.
+    fn mark(&mut self, length: usize) {
+        let name = matches!(
+            self.found.last().map(|token| token.kind),
+            Some(Kind::Letter | Kind::Word | Kind::Prime | Kind::Close(_))
+        );
+        if self.own && name && !self.quoted && !self.spaced && self.text_ends.is_empty() {
+            self.push(Kind::Prime, length);
+        } else {
+            self.quoted = !self.quoted;
+            self.at += length;
+        }
+    }
+
     fn open(&mut self, bracket: u8, length: usize) {
         self.depth += 1;
         self.push(Kind::Open(bracket), length);
@@ -309,6 +341,19 @@ impl Lexer<'_> {
                 self.push(Kind::Degree, 1 + space + degree.len());
                 return;
             }
+        }
+        // `f^{\prime\prime}` is `f''`.
+        let primes = trimmed.trim_start_matches('{');
+        if self.own && primes.starts_with("\\prime") {
+            let length = primes.len() - primes.replacen("\\prime", "", 9).trim_start().len();
+            let count = length / "\\prime".len();
+            let braces = trimmed.len() - primes.len();
+            let closing = primes[length..].len() - primes[length..].trim_start_matches('}').len();
+            for _ in 1..count {
+                self.push(Kind::Prime, 0);
+            }
+            self.push(Kind::Prime, 1 + space + braces + length + closing.min(braces));
+            return;
         }
         self.push(Kind::Power, 1);
     }
@@ -488,6 +533,8 @@ impl Lexer<'_> {
             "begin" | "end" if self.own && self.matrix(size, name == "begin") => {}
             "binom" | "dbinom" | "tbinom" if self.own => self.push(Kind::Binomial, size),
             "lor" | "vee" | "land" | "wedge" if self.own => self.push(Kind::Word, size),
+            "mp" if self.own => self.push(Kind::MinusPlus, size),
+            "prime" if self.own => self.push(Kind::Prime, size),
             "ldots" | "dots" | "cdots" | "dotsc" if self.own => self.push(Kind::Other, size),
             "left" | "right" => {
                 self.at += size;
@@ -580,7 +627,8 @@ impl Lexer<'_> {
         }
         self.text_ends.push(inner + length);
         self.at = inner;
-        self.spaced = true;
+        // `\text{5}-\text{3}` looks as `5-3` does.
+        self.spaced |= !self.own;
     }
 
     fn wide(&mut self) {
@@ -595,6 +643,9 @@ impl Lexer<'_> {
             '×' | '·' | '⋅' | '∙' | '✕' => self.push(Kind::Times, size),
             '÷' | '∕' => self.push(Kind::Divide, size),
             '±' => self.push(Kind::PlusMinus, size),
+            '∓' if self.own => self.push(Kind::MinusPlus, size),
+            '∧' | '∨' if self.own => self.push(Kind::Word, size),
+            '′' => self.mark(size),
             'π' => self.push(Kind::Pi, size),
             '∞' => self.push(Kind::Infinity, size),
             '√' => self.push(Kind::Function(Function::Sqrt), size),
@@ -621,8 +672,8 @@ impl Lexer<'_> {
             '⅔' => self.vulgar(2, 3, size),
             '¼' => self.vulgar(1, 4, size),
             '¾' => self.vulgar(3, 4, size),
-            '万' | '萬' if self.own && self.scales(10_000) => self.space(size),
-            '亿' | '億' if self.own && self.scales(100_000_000) => self.space(size),
+            _ if self.own && self.scales(symbol) => {}
+            _ if self.own && symbol.is_alphabetic() && self.numeral() => {}
             _ if symbol.is_alphabetic() => {
                 let rest = &self.text[self.at..];
                 // A Chinese word ends where a Latin letter starts.
@@ -635,16 +686,68 @@ impl Lexer<'_> {
         }
     }
 
-    /// Multiplies the number just before, as `3万` is 30 000; false if there is none.
-    fn scales(&mut self, factor: i128) -> bool {
-        if let Some(Token { kind: Kind::Number { value, decimals, .. }, .. }) =
-            self.found.last_mut()
-        {
-            *value = value.multiply(Scalar::integer(factor));
-            *decimals = 0;
-            return true;
+    /// Multiplies the number just before, as `3万` is 30 000 and `5千5百` is 5500; false if there is none.
+    fn scales(&mut self, symbol: char) -> bool {
+        let Some(mut factor) = scale(symbol) else { return false };
+        let Some(Token { kind: Kind::Number { .. }, .. }) = self.found.last() else { return false };
+        let mut size = symbol.len_utf8();
+        if prefixes(&self.text[self.at..]) {
+            return false;
         }
-        false
+        while let Some(next) = self.text[self.at + size..].chars().next()
+            && let Some(more) = scale(next)
+            && !prefixes(&self.text[self.at + size..])
+            && let Some(product) = factor.checked_mul(more)
+        {
+            factor = product;
+            size += next.len_utf8();
+        }
+        let last = self.scale;
+        let before = self.found.len().checked_sub(2).map(|at| self.found[at]);
+        let Some(Token { kind: Kind::Number { value, decimals, plain }, end, start, .. }) =
+            self.found.last_mut()
+        else {
+            return false;
+        };
+        *value = value.multiply(Scalar::integer(factor));
+        *decimals = 0;
+        *plain = false;
+        *end = self.at + size;
+        if let Some(Token { kind: Kind::Number { value: larger, .. }, start: first, end, .. }) =
+            before
+            && end == *start
+            && last.is_some_and(|last| last > factor)
+        {
+            *value = value.add(larger);
+            *start = first;
+            let sum = self.found.pop();
+            self.found.pop();
+            self.found.extend(sum);
+        }
+        self.scale = Some(factor);
+        self.at += size;
+        true
+    }
+
+    /// Reads a word that is a number in Chinese and nothing else: `五十`, `三分之一`.
+    fn numeral(&mut self) -> bool {
+        let rest = &self.text[self.at..];
+        let length = rest.find(|c: char| !c.is_alphabetic() || c.is_ascii()).unwrap_or(rest.len());
+        let word = &rest[..length];
+        // One sign may be another word.
+        if word.chars().nth(1).is_none() {
+            return false;
+        }
+        let value = match word.split_once("分之") {
+            Some((below, above)) => {
+                let (below, above) = (chinese_number(below), chinese_number(above));
+                below.zip(above).map(|(below, above)| Scalar::fraction(above, below))
+            }
+            None => chinese_number(word).map(Scalar::integer),
+        };
+        let Some(value) = value.filter(|value| !value.is_nan()) else { return false };
+        self.push(Kind::Number { value, decimals: 0, plain: false }, length);
+        true
     }
 
     /// Pushes a power in one character: the `^` has no length.
@@ -662,6 +765,26 @@ impl Lexer<'_> {
         let value = Scalar::fraction(numerator, denominator);
         self.push(Kind::Number { value, decimals: 0, plain: false }, size);
     }
+}
+/// Returns whether there is a `$` and each stands before an amount: where none closes a formula, none opens one.
+pub(super) fn starts_amounts(text: &str) -> bool {
+    let mut found = false;
+    for (at, _) in text.match_indices('$') {
+        if text[..at].ends_with('\\') {
+            continue;
+        }
+        let opens =
+            text[at + 1..].trim_start_matches('.').starts_with(|c: char| c.is_ascii_digit());
+        let apart = text[..at]
+            .chars()
+            .next_back()
+            .is_none_or(|c| c.is_whitespace() || "(,;:-+~±[{".contains(c));
+        if !opens || !apart {
+            return false;
+        }
+        found = true;
+    }
+    found
 }
 
 /// Returns how many bytes stand before the brace that closes one opened just before `text`.

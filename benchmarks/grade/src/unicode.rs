@@ -21,6 +21,11 @@ const SQUARE_UNITS: [(char, &str); 8] = [
     ('㎦', "km^{3}"),
 ];
 
+/// Returns whether a sign stands for a word, so that it needs no space beside it.
+pub(super) fn is_chinese(sign: char) -> bool {
+    ('\u{4e00}'..='\u{9fff}').contains(&sign)
+}
+
 /// Returns the text in one spelling; the same for every spelling of it.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
