@@ -248,7 +248,7 @@ mod tests {
         let causes: Vec<&str> =
             questions.iter().flat_map(|q| q.as_ref().err()).map(|w| w.cause.as_str()).collect();
         assert!(causes[0].contains("1 x 201 pixels is too thin"), "{causes:?}");
-        assert!(causes[1].starts_with("prompt has 2 `<|image_pad|>`"), "{causes:?}");
+        assert!(causes[1].starts_with("its text holds `<|image_pad|>`"), "{causes:?}");
         assert!(causes[2].contains("may have 2048 together"), "{causes:?}");
 
         let mut engine = LocalEngine::new(&prompter.config, &compute, ComputeDtype::F32);

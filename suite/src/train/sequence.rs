@@ -20,7 +20,7 @@ use synergy_models::qwen2_5_vl::rope::{Position, rope_index};
 use synergy_models::tokenizer::{Message, Tokenizer};
 
 use crate::recipe::{Drawn, FAMILIES, PromptSpec};
-use crate::train::prompt::prompt;
+use crate::train::prompt::{plain, prompt};
 
 /// Turns text and pictures into what the model takes.
 #[derive(Debug)]
@@ -94,8 +94,9 @@ impl Prompter {
     /// or before it if it has none.
     ///
     /// # Errors
-    /// If the chat template fails, or the marks are not as many as the pictures.
+    /// If the text holds a token of the chat template, the template fails, or the marks are not as many as the pictures.
     pub fn prompt_ids(&self, text: &str, patches: &[Patches]) -> Result<Vec<u32>> {
+        plain(text)?;
         let message = Message::user_marked(patches.len(), text)?;
         let rendered = self.tokenizer.render(&[message], true)?;
         token_ids(&self.tokenizer, &self.config, &rendered, patches)
