@@ -285,10 +285,8 @@ mod tests {
         let rows: Vec<String> = pictures.iter().map(row).collect();
         std::fs::write(&path, rows.join("\n")).unwrap();
         let mapping = Mapping::parse(MAPPING, Path::new("map.toml")).unwrap();
-        let Checkpoint { config, tokenizer, processor, .. } = checkpoint();
         let prompt = PromptSpec { suffix: String::new(), verbose_suffix: String::new() };
-        let end_tokens = vec![config.eos_token_id];
-        let prompter = Prompter { config, tokenizer, processor, prompt, end_tokens };
+        let prompter = Prompter::of(checkpoint(), prompt);
         let checkpoint = checkpoint();
         let mut samples = mapped::open(&mapping, &path).unwrap();
         for picture in pictures {

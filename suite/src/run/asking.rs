@@ -94,14 +94,8 @@ impl Streak {
 /// Says why it cannot be asked: a picture cannot be read or is too thin, its text and pictures make no prompt, or it
 /// leaves no room for an answer.
 pub fn prepared(prompter: &Prompter, sample: Sample, text: &str) -> Result<Question, Unanswered> {
-    let because = |obstacle| {
-        // Whoever lists causes names the question.
-        let title = format!(" of {}", sample.title());
-        move |error| {
-            let Unanswered { obstacle, cause } = why(obstacle, &error);
-            Unanswered { obstacle, cause: cause.replace(&title, "") }
-        }
-    };
+    // Whoever lists causes names the question.
+    let because = |obstacle| move |error| why(obstacle, &error);
     let patches = prompter.patches(&sample).map_err(because(Obstacle::Picture))?;
     let input_ids = prompter.prompt_ids(text, &patches).map_err(because(Obstacle::Prompt))?;
     let (num_tokens, most) = (input_ids.len(), positions(prompter));

@@ -12,7 +12,7 @@ use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_hint::hint;
 use synergy_models::batch::TokenBatch;
-use synergy_models::checkpoint::token_ids;
+use synergy_models::checkpoint::{Checkpoint, token_ids};
 use synergy_models::generate::Sampling;
 use synergy_models::image::{Patches, ProcessorConfig};
 use synergy_models::qwen2_5_vl::config::VlmConfig;
@@ -79,6 +79,13 @@ impl Sequence {
 }
 
 impl Prompter {
+    /// What asks the model of `checkpoint`, with the instructions of `prompt`.
+    pub fn of(checkpoint: Checkpoint, prompt: PromptSpec) -> Prompter {
+        let Checkpoint { config, tokenizer, processor, generation } = checkpoint;
+        let end_tokens = generation.end_tokens(&config);
+        Prompter { config, tokenizer, processor, prompt, end_tokens }
+    }
+
     /// The text of a question as a model gets it, with the study's instruction if `template`.
     pub fn text(&self, sample: &Sample, template: bool) -> String {
         prompt(sample, template.then_some(&self.prompt.suffix))
@@ -105,11 +112,10 @@ impl Prompter {
     /// Patches of each picture of a sample.
     ///
     /// # Errors
-    /// If a picture cannot be read or is too thin; the error names the picture, the question and its row.
+    /// If a picture cannot be read or is too thin; the error names the picture, and leaves the question to the caller.
     pub fn patches(&self, sample: &Sample) -> Result<Vec<Patches>> {
-        let pictures = sample.load_images()?;
-        let patches = pictures.iter().zip(&sample.images).map(|(picture, source)| {
-            self.processor.patches(picture).with_context(|| sample.picture_title(source))
+        let patches = sample.images.iter().map(|source| {
+            self.processor.patches(&source.load()?).with_context(|| source.to_string())
         });
         patches.collect()
     }

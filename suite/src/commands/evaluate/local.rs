@@ -9,7 +9,6 @@ use std::time::Instant;
 use anyhow::Result;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
-use synergy_models::checkpoint::Checkpoint;
 use synergy_models::generate::{Generated, Sampling};
 use synergy_report::completion::{Obstacle, Unanswered};
 
@@ -43,7 +42,6 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
     let dtype = args.dtype;
     compute.takes(dtype)?;
     let Model { checkpoint, parameters } = Model::open(dir, args.adapter.as_deref(), &compute)?;
-    let Checkpoint { config, tokenizer, processor, generation } = checkpoint;
     let answerer = Answerer {
         id: dir
             .file_name()
@@ -53,12 +51,11 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
         )?,
         backend: compute.backend(),
         dtype: Some(dtype),
-        max_position_embeddings: Some(config.layout().max_position_embeddings),
+        max_position_embeddings: Some(checkpoint.config.layout().max_position_embeddings),
         left_out: Vec::new(),
     };
     let prompt = PromptSpec { suffix: SUFFIX.to_owned(), verbose_suffix: String::new() };
-    let end_tokens = generation.end_tokens(&config);
-    let prompter = Prompter { config, tokenizer, processor, prompt, end_tokens };
+    let prompter = Prompter::of(checkpoint, prompt);
     let sampling = Sampling {
         temperature: drawing.temperature,
         top_p: drawing.top_p,
