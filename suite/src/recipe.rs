@@ -290,10 +290,7 @@ impl Recipe {
     /// If a file is missing, has an unknown key or lacks one, or asks for what cannot be done.
     pub fn read(path: &Path) -> Result<Recipe> {
         Recipe::of(&File::with_extended(path)?).explain(|| {
-            hint!(
-                ("unusable recipe `{}`", path.display()),
-                "suite/src/recipe.rs and suite/src/recipe/ explain every key"
-            )
+            hint!(("unusable recipe `{}`", path.display()), "docs/RECIPES.md explains every key")
         })
     }
 

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context, Error, Result, anyhow, ensure};
+use anyhow::{Error, Result, anyhow, ensure};
 use serde::de::DeserializeOwned;
 use synergy_hint::{Explain as _, Hinted, hint};
 use toml::Spanned;
@@ -43,8 +43,12 @@ impl File {
     /// # Errors
     /// If a file cannot be read, or extends itself.
     pub(super) fn with_extended(path: &Path) -> Result<Vec<File>> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("failed to read recipe `{}`", path.display()))?;
+        let text = std::fs::read_to_string(path).explain(|| {
+            hint!(
+                ("failed to read recipe `{}`", path.display()),
+                "a recipe is a text file in UTF-8, like those in suite/recipes"
+            )
+        })?;
         let mut next = extended(&text);
         let mut files = vec![File { name: None, text }];
         while let Some(name) = next {
@@ -141,13 +145,18 @@ impl<'t> RawRecipe<'t> {
     }
 
     fn read<T: DeserializeOwned>(&self, table: Spanned<DeTable<'_>>) -> Result<T> {
-        T::deserialize(Deserializer::from(table)).map_err(|error| {
+        T::deserialize(Deserializer::from(table.clone())).map_err(|error| {
             // An error of deserialization carries text only; ours have their hint on a line of its own.
             let cause = match error.message().split_once("\nhint: ") {
                 Some((cause, hint)) => Hinted::new(cause, hint).into(),
                 None => anyhow!("{}", error.message()),
             };
-            self.at(error.span().unwrap_or_default().start, cause)
+            let path = culprit::<T>(table.get_ref(), error.message());
+            let start = match path.is_empty() {
+                true => error.span().unwrap_or_default().start,
+                false => place(table.get_ref(), &path),
+            };
+            self.at(start, cause)
         })
     }
 
@@ -175,6 +184,82 @@ impl<'t> RawRecipe<'t> {
             start += file.text.len() + 1;
         }
         cause.context(found)
+    }
+}
+
+/// The path to the value that makes `root` no `T`, with the error `message`; empty if no single one does.
+///
+/// Where the type of a table hangs on one of its values, as that of a stage on its `kind`, the table is read as a whole
+/// before its values are, and an error has no other place than the table's. So the value is looked for: without it, the
+/// error is another, or there is none.
+fn culprit<T: DeserializeOwned>(root: &DeTable<'_>, message: &str) -> Vec<String> {
+    let mut path = Vec::new();
+    // What is not there has no place of its own, and to leave out something else makes another thing missing.
+    if message.starts_with("missing field") {
+        return path;
+    }
+    let is_alike = |path: &[String]| {
+        let mut without = root.clone();
+        remove(&mut without, path);
+        let read = T::deserialize(Deserializer::from(Spanned::new(0..0, without)));
+        read.is_err_and(|error| error.message() == message)
+    };
+    loop {
+        let mut keys = keys(root, &path);
+        // Without the word that the type hangs on every error is another.
+        keys.sort_by_key(|key| key == "kind");
+        let below = keys.into_iter().map(|key| [path.as_slice(), &[key]].concat());
+        match below.into_iter().find(|path| !is_alike(path)) {
+            Some(deeper) => path = deeper,
+            None => return path,
+        }
+    }
+}
+
+/// The value at the end of `path` in `root`.
+fn value<'a, 't>(root: &'a mut DeTable<'t>, path: &[String]) -> Option<&'a mut DeValue<'t>> {
+    let (first, rest) = path.split_first()?;
+    let mut inner = root.get_mut(first.as_str())?.get_mut();
+    for key in rest {
+        inner = match inner {
+            DeValue::Table(table) => table.get_mut(key.as_str())?.get_mut(),
+            DeValue::Array(list) => list.get_mut(key.parse::<usize>().ok()?)?.get_mut(),
+            _ => return None,
+        };
+    }
+    Some(inner)
+}
+
+/// Keys of the table, or places of the list, at the end of `path` in `root`.
+fn keys(root: &DeTable<'_>, path: &[String]) -> Vec<String> {
+    let names = |table: &DeTable<'_>| table.keys().map(|key| key.get_ref().to_string()).collect();
+    if path.is_empty() {
+        return names(root);
+    }
+    match value(&mut root.clone(), path) {
+        Some(DeValue::Table(table)) => names(table),
+        Some(DeValue::Array(list)) => (0..list.len()).map(|place| place.to_string()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Takes what is at the end of `path` out of `root`.
+fn remove(root: &mut DeTable<'_>, path: &[String]) {
+    let Some((last, before)) = path.split_last() else { return };
+    if before.is_empty() {
+        root.remove(last.as_str());
+        return;
+    }
+    match value(root, before) {
+        Some(DeValue::Table(table)) => {
+            table.remove(last.as_str());
+        }
+        Some(DeValue::Array(list)) => {
+            let others = list.clone().into_iter().enumerate();
+            let others = others.filter(|(place, _)| place.to_string() != *last);
+            *list = others.map(|(_, value)| value).collect();
+        }
+        _ => {}
     }
 }
 

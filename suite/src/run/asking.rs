@@ -15,6 +15,7 @@ use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_hint::{hint, render};
 use synergy_models::generate::{Generated, Sampling};
+use synergy_models::image::Patches;
 use synergy_report::completion::{Completion, Obstacle, Unanswered};
 
 use crate::train::engine::{Engine, Question};
@@ -91,13 +92,25 @@ impl Streak {
 /// Turns `sample` into what a model takes, where `text` is the whole of the user's turn.
 ///
 /// # Errors
-/// Says why it cannot be asked: a picture cannot be read or is too thin, its text and pictures make no prompt, or it
+/// Says why it cannot be asked, and leaves it to whoever lists causes to name the question: a picture cannot be read or is too thin, its text and pictures make no prompt, or it
 /// leaves no room for an answer.
 pub fn prepared(prompter: &Prompter, sample: Sample, text: &str) -> Result<Question, Unanswered> {
-    // Whoever lists causes names the question.
-    let because = |obstacle| move |error| why(obstacle, &error);
-    let patches = prompter.patches(&sample).map_err(because(Obstacle::Picture))?;
-    let input_ids = prompter.prompt_ids(text, &patches).map_err(because(Obstacle::Prompt))?;
+    let patches = prompter.patches(&sample).map_err(|error| why(Obstacle::Picture, &error))?;
+    with_patches(prompter, sample, text, patches)
+}
+
+/// [`prepared`] where the pictures of `sample` have been made into `patches` already.
+///
+/// # Errors
+/// See [`prepared`].
+pub fn with_patches(
+    prompter: &Prompter,
+    sample: Sample,
+    text: &str,
+    patches: Vec<Patches>,
+) -> Result<Question, Unanswered> {
+    let input_ids =
+        prompter.prompt_ids(text, &patches).map_err(|error| why(Obstacle::Prompt, &error))?;
     let (num_tokens, most) = (input_ids.len(), positions(prompter));
     if num_tokens >= most {
         let cause =

@@ -79,12 +79,20 @@ impl Base {
                 "train it with `cargo xtask train-base`"
             )
         })?;
-        let record: BaseRecord = serde_json::from_str(&text)
-            .with_context(|| format!("failed to parse `{}`", path.display()))?;
+        let record: BaseRecord = serde_json::from_str(&text).explain(|| {
+            hint!(
+                ("failed to parse `{}`", path.display()),
+                "restore it with git, or train the base again"
+            )
+        })?;
         for (name, hash) in &record.files {
             let file = dir.join(name);
-            let bytes = std::fs::read(&file)
-                .with_context(|| format!("failed to read `{}`", file.display()))?;
+            let bytes = std::fs::read(&file).explain(|| {
+                hint!(
+                    ("failed to read `{}` of the kept base", file.display()),
+                    "restore it with git, or train the base again"
+                )
+            })?;
             ensure!(
                 blake3::hash(&bytes).to_hex().as_str() == hash,
                 hint!(

@@ -5,10 +5,11 @@
 use std::cmp::Reverse;
 
 use anyhow::{Context as _, Result, ensure};
+use image::RgbImage;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use synergy_benchmarks::families::{Family, MAX_HOPS, NUM_CELLS, Split};
-use synergy_benchmarks::sample::Sample;
+use synergy_benchmarks::sample::{ImageSource, Sample};
 use synergy_benchmarks::seed::Seed;
 use synergy_hint::hint;
 use synergy_models::batch::TokenBatch;
@@ -114,10 +115,15 @@ impl Prompter {
     /// # Errors
     /// If a picture cannot be read or is too thin; the error names the picture, and leaves the question to the caller.
     pub fn patches(&self, sample: &Sample) -> Result<Vec<Patches>> {
-        let patches = sample.images.iter().map(|source| {
-            self.processor.patches(&source.load()?).with_context(|| source.to_string())
-        });
-        patches.collect()
+        sample.images.iter().map(|source| self.patches_of(source, &source.load()?)).collect()
+    }
+
+    /// Patches of the picture `source`, whose pixels are `picture`.
+    ///
+    /// # Errors
+    /// If it is too thin; the error names the picture.
+    pub fn patches_of(&self, source: &ImageSource, picture: &RgbImage) -> Result<Patches> {
+        self.processor.patches(picture).with_context(|| source.to_string())
     }
 
     /// The answer to a question with these traces, written in `register`.

@@ -216,8 +216,8 @@ impl<'a> Client<'a> {
         if let Some(reply) = self.cache.get(&key)? {
             return Ok(Some(Ok(reply)));
         }
-        drop(pictures);
-        let pictures = match ask.images.iter().map(png).collect::<Result<Vec<_>>>() {
+        let files = ask.images.iter().zip(&pictures).map(|(source, bytes)| png(source, bytes));
+        let pictures = match files.collect::<Result<Vec<_>>>() {
             Ok(pictures) => pictures,
             Err(error) => return unread(error),
         };
