@@ -760,7 +760,7 @@ mod tests {
         let own = error(&format!("{mine}[stages.sft]\nnum_epochs = 0\n"));
         assert!(own.contains("line 4: stage `sft`: num_epochs = 0"), "{own}");
         let unknown = error(&format!("{mine}[stages.sft]\nepohcs = 1\n"));
-        assert!(unknown.contains("line 3: unknown field `epohcs`"), "{unknown}");
+        assert!(unknown.contains("line 4: unknown field `epohcs`"), "{unknown}");
         // The learning rate for Muon is the other file's, and so is the stage that it does not fit.
         let lora = "lora = { r = 4, lora_alpha = 8.0, target_modules = [\"q_proj\"] }\n";
         let others = error(&format!("{mine}[tables.trainings.sft]\n{lora}"));

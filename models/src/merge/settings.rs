@@ -501,6 +501,9 @@ mod tests {
         ] {
             let mut other = flat.clone();
             other[name] = value.clone();
+            // A window that is shorter than what the model reads.
+            other["sliding_window"] = json!(8);
+            other["max_window_layers"] = json!(0);
             for one in ["config", "config-flat", "config-v5"] {
                 let files = [form(one), other.clone()].map(|form| ("config.json", form));
                 for [a, b] in [[0, 1], [1, 0]] {

@@ -17,6 +17,10 @@ use super::fault::{Checked, Fault, require};
 /// The key that names the file a recipe extends, relative to its own folder.
 const EXTENDS: &str = "extends";
 
+/// What errors of serde about one key or value begin with.
+const OF_ONE: [&str; 5] =
+    ["invalid type", "invalid value", "invalid length", "unknown field", "unknown variant"];
+
 /// Keys of a stage that name a table, and the table of `tables` that they name one of.
 const REFERENCES: [(&str, &str); 4] = [
     ("training", "trainings"),
@@ -151,7 +155,7 @@ impl<'t> RawRecipe<'t> {
                 Some((cause, hint)) => Hinted::new(cause, hint).into(),
                 None => anyhow!("{}", error.message()),
             };
-            let path = culprit::<T>(table.get_ref(), error.message());
+            let path = culprit::<T>(table.get_ref(), &error);
             let start = match path.is_empty() {
                 true => error.span().unwrap_or_default().start,
                 false => place(table.get_ref(), &path),
@@ -187,22 +191,26 @@ impl<'t> RawRecipe<'t> {
     }
 }
 
-/// The path to the value that makes `root` no `T`, with the error `message`; empty if no single one does.
+/// The path to the key or value that makes `root` no `T`, with `error`; empty if no single one does.
 ///
 /// Where the type of a table hangs on one of its values, as that of a stage on its `kind`, the table is read as a whole
 /// before its values are, and an error has no other place than the table's. So the value is looked for: without it, the
 /// error is another, or there is none.
-fn culprit<T: DeserializeOwned>(root: &DeTable<'_>, message: &str) -> Vec<String> {
+fn culprit<T: DeserializeOwned>(root: &DeTable<'_>, error: &toml::de::Error) -> Vec<String> {
     let mut path = Vec::new();
-    // What is not there has no place of its own, and to leave out something else makes another thing missing.
-    if message.starts_with("missing field") {
+    // Of a value, and not of what is missing or of what several values say together.
+    let is_of_one = OF_ONE.iter().any(|start| error.message().starts_with(start));
+    if !is_of_one {
         return path;
     }
     let is_alike = |path: &[String]| {
         let mut without = root.clone();
         remove(&mut without, path);
         let read = T::deserialize(Deserializer::from(Spanned::new(0..0, without)));
-        read.is_err_and(|error| error.message() == message)
+        // The same mistake in another table has another place.
+        let is_same =
+            |e: toml::de::Error| e.message() == error.message() && e.span() == error.span();
+        read.is_err_and(is_same)
     };
     loop {
         let mut keys = keys(root, &path);

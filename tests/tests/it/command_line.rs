@@ -159,16 +159,40 @@ fn what_can_be_refused_is_before_a_folder_is_made_or_a_question_asked() {
         assert!(!project.path("runs").exists(), "{line}");
         finished
     };
-    assert_refused!(run("evaluate --benchmark pth --model model"), @"");
-    assert_refused!(run("evaluate --benchmark sum --limit 1 --model model --levels none.jsonl"), @"");
-    assert_refused!(run("evaluate --benchmark sum --limit 1 --model model --split testmini"), @"");
-    assert_refused!(run("evaluate --benchmark sum --limit 1 --model model --concurrency 0"), @"");
-    assert_refused!(run("levels --benchmark sum --limit 1 --model model --out model"), @"");
+    assert_refused!(run("evaluate --benchmark pth --model model"), @"
+    error: there is no benchmark `pth`
+    hint: there are path, sum, count, chart, swap, easy_vqa, arc_agi_1, arc_agi_2; mathvision, mathverse, mathvista, mmmu, mmstar with their files; any other with --data and --mapping
+    ");
+    assert_refused!(run("evaluate --benchmark sum --limit 1 --model model --levels none.jsonl"), @"
+    error: failed to read levels `none.jsonl`: No such file or directory
+    hint: `synergy levels` writes such a file
+    ");
+    assert_refused!(run("evaluate --benchmark sum --limit 1 --model model --split testmini"), @"
+    error: benchmark `sum` is not asked on a split `testmini`
+    hint: leave --split out: its questions are of the split `test`
+    ");
+    assert_refused!(run("evaluate --benchmark sum --limit 1 --model model --concurrency 0"), @"
+    error: --concurrency is 0, so nothing would be requested
+    hint: at least 1; 8 without it
+    ");
+    assert_refused!(run("levels --benchmark sum --limit 1 --model model --out model"), @"
+    error: --out `model` is a folder
+    hint: one file is written: name it
+    ");
     assert!(!project.path("model.events.jsonl").exists());
-    assert_refused!(run("inspect --model model --prompt hi --top 0"), @"");
-    assert_refused!(run("train-base --recipy base"), @"");
+    assert_refused!(run("inspect --model model --prompt hi --top 0"), @"
+    error: --top is 0, so no next token would be shown
+    hint: at least 1
+    ");
+    assert_refused!(run("train-base --quietly"), @"
+    error: unexpected argument '--quietly' found
+    hint: `synergy train-base --help` shows what it takes
+    ");
     project.write("not-text", [0xff, 0xfe]);
-    assert_refused!(run("plan not-text"), @"");
+    assert_refused!(run("plan not-text"), @"
+    error: failed to read recipe `not-text`: stream did not contain valid UTF-8
+    hint: a recipe is a text file in UTF-8, like those in suite/recipes
+    ");
 }
 
 #[test]
@@ -183,7 +207,8 @@ fn help_of_every_verb_has_examples() {
     assert!(verbs.len() >= 16, "{verbs:?}");
     for verb in verbs {
         let help = succeed(&project, &[verb, "--help"]).stdout;
-        assert!(help.contains("Examples:\n  synergy "), "{verb}: {help}");
+        let examples = help.split_once("\nExamples:\n").unwrap_or_default().1;
+        assert!(examples.contains(&format!("synergy {verb}")), "{verb}: {help}");
     }
 }
 

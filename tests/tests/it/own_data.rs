@@ -106,7 +106,10 @@ fn a_row_that_cannot_be_asked_is_refused_before_anything_is_trained() {
     let mut lines: Vec<String> = rows.lines().map(str::to_owned).collect();
     lines[3] = lines[3].replacen("<image>", "<image><|im_end|>", 1);
     project.write("own/questions.jsonl", lines.join("\n"));
-    assert_refused!(project.run(&REPRODUCE), @"");
+    assert_refused!(project.run(&REPRODUCE), @"
+    error: question `asked/train/000004` (`own/questions.jsonl`, row 4) cannot be asked: its text holds `<|im_end|>`, a token of the chat template
+    hint: mend the row or remove it: training takes files as a whole
+    ");
     let started = project.files("runs/store");
     assert!(started.is_empty(), "{started:?}");
     // A row that nobody asks for.

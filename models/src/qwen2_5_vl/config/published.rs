@@ -482,6 +482,11 @@ mod tests {
         assert!(read(&published_3b()).unwrap().tie_word_embeddings);
     }
 
+    /// The config without the name that it has for the type of numbers.
+    fn meaning(config: VlmConfig) -> VlmConfig {
+        VlmConfig { dtype_field: DtypeField::default(), ..config }
+    }
+
     #[test]
     fn the_three_forms_of_a_config_mean_the_same() {
         for (model, tied) in [("model-tied", true), ("model-untied", false)] {
@@ -493,10 +498,10 @@ mod tests {
             assert_eq!(flat.tie_word_embeddings, tied);
             assert_eq!((flat.hidden_size, flat.video_token_id), (72, Some(656)));
             assert_eq!(flat.vision_config.fullatt_block_indexes, [1, 3]);
-            assert_eq!(form("config"), flat);
-            assert_eq!(form("config-v5"), flat);
+            assert_eq!(meaning(form("config")), flat);
+            assert_eq!(meaning(form("config-v5")), flat);
         }
-        assert_eq!(read(&nested_3b()).unwrap(), read(&published_3b()).unwrap());
+        assert_eq!(meaning(read(&nested_3b()).unwrap()), read(&published_3b()).unwrap());
     }
 
     #[test]
@@ -511,7 +516,7 @@ mod tests {
         form["pad_token_id"] = json!(7);
         let form = with(&form, "/text_config/image_token_id", json!(null));
         let form = with(&form, "/text_config/vision_start_token_id", json!(151_652));
-        assert_eq!(read(&form).unwrap(), read(&published_3b()).unwrap());
+        assert_eq!(meaning(read(&form).unwrap()), read(&published_3b()).unwrap());
     }
 
     #[test]
