@@ -25,7 +25,11 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
     ("`[tables.optimizers.NAME]`", &[("recipe/tables.rs", "OptimizerSpec")]),
     (
         "`[validation]`",
-        &[("recipe/tables.rs", "ValidationSpec"), ("recipe/tables.rs", "ValidationQuestions")],
+        &[
+            ("recipe/tables.rs", "ValidationSpec"),
+            ("recipe/tables.rs", "ValidationQuestions"),
+            ("recipe/tables.rs", "Drawn"),
+        ],
     ),
     ("`[gate]`", &[("../report/src/gate.rs", "GateSpec")]),
     (
@@ -196,7 +200,8 @@ fn entry(text: &str, is_snake: bool, attributes: &str) -> Option<Entry> {
 
 /// The documentation as Markdown in a cell of a table, without links into the code.
 fn cell(doc: &str) -> String {
-    let mut text = doc.trim().replace("[`", "`").replace("`]", "`").replace('|', "\\|");
+    let mut text =
+        doc.trim().replace("[`", "`").replace("`]", "`").replace('|', "\\|").replace("Spec`", "`");
     let numbers = [("MAX_HOPS", MAX_HOPS), ("NUM_CELLS", NUM_CELLS), ("VERSION", VERSION as usize)];
     for (name, number) in numbers {
         text = text.replace(&format!("`{name}`"), &number.to_string());

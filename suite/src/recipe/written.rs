@@ -193,7 +193,7 @@ impl<'t> RawRecipe<'t> {
 
 /// The path to the key or value that makes `root` no `T`, with `error`; empty if no single one does.
 ///
-/// Where the type of a table hangs on one of its values, as that of a stage on its `kind`, the table is read as a whole
+/// Where the type of a table depends on one of its values, as that of a stage on its `kind`, the table is read as a whole
 /// before its values are, and an error has no other place than the table's. So the value is looked for: without it, the
 /// error is another, or there is none.
 fn culprit<T: DeserializeOwned>(root: &DeTable<'_>, error: &toml::de::Error) -> Vec<String> {
@@ -214,7 +214,7 @@ fn culprit<T: DeserializeOwned>(root: &DeTable<'_>, error: &toml::de::Error) -> 
     };
     loop {
         let mut keys = keys(root, &path);
-        // Without the word that the type hangs on every error is another.
+        // Without the word that the type depends on, every error is another.
         keys.sort_by_key(|key| key == "kind");
         let below = keys.into_iter().map(|key| [path.as_slice(), &[key]].concat());
         match below.into_iter().find(|path| !is_alike(path)) {

@@ -22,7 +22,7 @@ fn with(from: &str, to: &str) -> Finished {
 #[test]
 fn an_unknown_key_is_named_with_those_expected() {
     assert_refused!(with("num_epochs", "epohcs"), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 72: unknown field `epohcs`, expected one of `from`, `data`, `num_epochs`, `batch_size`, `position_gap_max`, `max_length`, `mean_over`, `checkpoint`, `training`, `optimizer`
+    error: unusable recipe `suite/recipes/tiny.toml`: line 76: unknown field `epohcs`, expected one of `from`, `data`, `num_epochs`, `batch_size`, `position_gap_max`, `max_length`, `mean_over`, `checkpoint`, `training`, `optimizer`
     hint: docs/RECIPES.md explains every key
     ");
     assert_refused!(with("muon_momentum", "momentum"), @"
@@ -34,7 +34,7 @@ fn an_unknown_key_is_named_with_those_expected() {
     hint: docs/RECIPES.md explains every key
     ");
     assert_refused!(with("preset = \"dr_grpo\"", "preset = \"dr_grop\""), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 98: unknown variant `dr_grop`, expected one of `grpo_study`, `trl_default`, `verl_default`, `dr_grpo`, `dapo`
+    error: unusable recipe `suite/recipes/tiny.toml`: line 108: unknown variant `dr_grop`, expected one of `grpo_study`, `trl_default`, `verl_default`, `dr_grpo`, `dapo`
     hint: docs/RECIPES.md explains every key
     ");
     assert_refused!(with("preset = \"dr_grpo\"", "ratio = \"token\""), @"

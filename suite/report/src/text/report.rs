@@ -375,7 +375,7 @@ mod tests {
 
         small: 100 questions, 1 seed, 2026-01-31, commit 0123456789ab, flex.
 
-        Of 1 regime, 0 gain over the base, 0 lose and 1 cannot be told from it, by the 95 % intervals of their accuracy in points.
+        Of 1 regime, 0 gain over the base, 0 lose and 1 is undecided, by the 95 % intervals of their accuracy in points.
 
         > **Note:** provisional, the base has not passed its gate: verbose accuracy .81 on sum, .9 needed
 

@@ -169,8 +169,8 @@ pub fn verdict(results: &Results, metrics: &Metrics) -> Option<String> {
     let (num, open) = (regimes.len(), regimes.len() - better.len() - worse.len());
     (num > 0).then(|| {
         format!(
-            "Of {num} regime{}, {} gain{} over the base{}, {} lose{}{} and {open} cannot be told from it, by the 95 % \
-             intervals of their accuracy in points",
+            "Of {num} regime{}, {} gain{} over the base{}, {} lose{}{} and {open} {}, by the 95 % intervals of \
+             their accuracy in points",
             if num == 1 { "" } else { "s" },
             better.len(),
             if better.len() == 1 { "s" } else { "" },
@@ -178,6 +178,7 @@ pub fn verdict(results: &Results, metrics: &Metrics) -> Option<String> {
             worse.len(),
             if worse.len() == 1 { "s" } else { "" },
             list(&worse, "most"),
+            if open == 1 { "is undecided" } else { "are undecided" },
         )
     })
 }
@@ -507,13 +508,13 @@ mod tests {
         set("rl", 0.05, 0.01);
         assert_eq!(
             set("two_stage", -0.05, 0.01),
-            "Of 3 regimes, 2 gain over the base (most rl +5.0 ±1.0), 1 loses (two_stage -5.0 ±1.0) and 0 cannot be \
-             told from it, by the 95 % intervals of their accuracy in points"
+            "Of 3 regimes, 2 gain over the base (most rl +5.0 ±1.0), 1 loses (two_stage -5.0 ±1.0) and 0 are \
+             undecided, by the 95 % intervals of their accuracy in points"
         );
         assert_eq!(
             set("sft", 0.02, 0.03),
-            "Of 3 regimes, 1 gains over the base (rl +5.0 ±1.0), 1 loses (two_stage -5.0 ±1.0) and 1 cannot be told \
-             from it, by the 95 % intervals of their accuracy in points"
+            "Of 3 regimes, 1 gains over the base (rl +5.0 ±1.0), 1 loses (two_stage -5.0 ±1.0) and 1 is undecided, \
+             by the 95 % intervals of their accuracy in points"
         );
         let mut bare = study(20, &[1]);
         bare.rows.retain(|row| row.kind != RowKind::Regime);

@@ -12,7 +12,7 @@
 //!   exponential back-off. What is missing after all attempts, and what the server refuses, is the outcome of its
 //!   question; it is not cached, so that the same command asks again. As many questions in a row as
 //!   [`UNANSWERED_MAX`](crate::run::asking::UNANSWERED_MAX) end the run.
-//! - An answer that a filter stopped is none of the model's: its question is refused, and not asked again in this run.
+//! - An answer that a filter stopped is not the model's: its question is refused, and not asked again in this run.
 //! - A refusal about a field or about the length of the request changes the request (`terms`). 401, 402, 404, 405 and
 //!   407 are about no question, and end the run with the server's own words.
 

@@ -8,9 +8,9 @@
 //!   checkpoint's `generation_config.json`, and a published checkpoint has a repetition penalty there.
 //! - An answer's limit is what its question leaves of the context, exactly: nobody but the server counts a question's
 //!   tokens, and it tells the count where it refuses. The context, the longest answer and the tokens of each question
-//!   that were told once are kept for the run, so that other answers to that question are asked for at once, and a new
-//!   question is tried as if it were as short as the shortest one. A refusal costs no token; a limit that is lower than it
-//!   must be would.
+//!   are kept for the run once a refusal has named them, so that other answers to that question are asked for at once, and
+//!   a new question is tried as if it were as short as the shortest one. A refusal costs no token, and a limit that is
+//!   too low cuts answers.
 //! - A field is left out only if a refusal names it and the request without it is taken; reports say which.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,14 +123,14 @@ fn has_word(text: &str, word: &str) -> bool {
     })
 }
 
-/// What a server gives to answers, as far as it has told.
+/// What a server gives to answers, as far as it has said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Limits {
     /// Tokens that question and answer may have together.
     pub(super) context: Option<usize>,
     /// Tokens that an answer may have, whatever its question.
     most: Option<usize>,
-    /// Tokens of each question of which they were told, by its id.
+    /// Tokens of each question of which a refusal has named them, by its id.
     prompts: BTreeMap<String, usize>,
 }
 
@@ -148,7 +148,7 @@ impl Limits {
     }
 
     /// The most tokens, of `wanted`, in an answer to the question `id`, which has `num_tokens` as a reply counts them; `None`
-    /// where a refusal has told it.
+    /// where a refusal has named them.
     pub(super) fn counted(&self, id: &str, num_tokens: usize, wanted: usize) -> Option<usize> {
         (!self.prompts.contains_key(id)).then(|| self.beside(num_tokens, wanted))
     }
@@ -159,7 +159,7 @@ impl Limits {
         wanted.min(left).min(self.most.unwrap_or(usize::MAX))
     }
 
-    /// Keeps what a refusal of the question `id` has told.
+    /// Keeps what a refusal of the question `id` has said.
     pub(super) fn hear(&mut self, id: &str, room: Room) {
         match room {
             Room::Most(most) => self.most = Some(most),
