@@ -167,7 +167,7 @@ impl Sample {
     }
 
     /// Names one of the sample's pictures and the row that it belongs to, for a message.
-    pub fn picture_title(&self, source: &ImageSource) -> String {
+    fn picture_title(&self, source: &ImageSource) -> String {
         match source {
             ImageSource::Cell(_) => source.to_string(),
             _ => format!("{source} of {}", self.title()),

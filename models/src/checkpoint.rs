@@ -17,16 +17,6 @@ use crate::qwen2_5_vl::config::{GenerationConfig, VlmConfig};
 use crate::tokenizer::{Message, Tokenizer};
 use crate::weights::StoredDtype;
 
-/// Names of the files that [`Checkpoint::files`] gives.
-pub const FILES: [&str; 6] = [
-    "chat_template.jinja",
-    "config.json",
-    "generation_config.json",
-    "preprocessor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-];
-
 /// The settings of a model.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -36,7 +26,7 @@ pub struct Checkpoint {
     pub tokenizer: Tokenizer,
     /// Pictures to patches.
     pub processor: ProcessorConfig,
-    /// How its authors sample from it.
+    /// How its authors sample from it; silent where they do not say.
     pub generation: GenerationConfig,
 }
 
@@ -53,7 +43,8 @@ pub struct Encoded {
 
 impl Checkpoint {
     /// Reads and checks the settings in `dir`. Without a `generation_config.json` sampling takes the most probable
-    /// token; one without `eos_token_id` gets that of `config.json`, which an engine may not look for there.
+    /// token, and none is written; one without `eos_token_id` gets that of `config.json`, for which an engine does not look
+    /// there where the other file is.
     ///
     /// # Errors
     /// If a file is missing, damaged, of another kind of model, or does not fit the others.
@@ -64,34 +55,37 @@ impl Checkpoint {
         processor.check(&config.vision_config).with_context(|| {
             format!("picture processor and model config of `{}` disagree", dir.display())
         })?;
-        let mut generation =
-            GenerationConfig::read(dir)?.unwrap_or_else(|| GenerationConfig::greedy(&config));
-        if generation.eos_token_id.is_empty() {
-            generation.eos_token_id.push(config.eos_token_id);
+        let mut generation = GenerationConfig::read(dir)?;
+        if let Some(said) = &mut generation
+            && said.eos_token_id.is_empty()
+        {
+            said.eos_token_id.push(config.eos_token_id);
         }
+        let generation = generation.unwrap_or_default();
         Ok(Checkpoint { config, tokenizer, processor, generation })
     }
 
-    /// Makes the name and text of every file, in the order of [`FILES`], for weights that are stored as `dtype`. The chat
-    /// template is in a file of its own and in `tokenizer_config.json`, since other programs look in either.
+    /// Makes the name and text of every file, for weights that are stored as `dtype`; silent generation settings have none.
+    /// The chat template is in a file of its own and in `tokenizer_config.json`, since other programs look in either.
     pub fn files(
         config: &VlmConfig,
         tokenizer: &Tokenizer,
         processor: &ProcessorConfig,
         generation: &GenerationConfig,
         dtype: StoredDtype,
-    ) -> [(&'static str, String); 6] {
+    ) -> Vec<(&'static str, String)> {
         let (vocabulary, settings) = tokenizer.to_json();
-        let texts = [
-            tokenizer.chat_template().to_owned(),
-            config.to_json(dtype.torch_name()),
-            generation.to_json(),
-            processor.to_json(),
-            vocabulary,
-            settings,
+        let mut files = vec![
+            ("chat_template.jinja", tokenizer.chat_template().to_owned()),
+            ("config.json", config.to_json(dtype.torch_name())),
+            ("preprocessor_config.json", processor.to_json()),
+            ("tokenizer.json", vocabulary),
+            ("tokenizer_config.json", settings),
         ];
-        let mut texts = texts.into_iter();
-        FILES.map(|name| (name, texts.next().expect("one text for each name")))
+        if !generation.is_silent() {
+            files.push(("generation_config.json", generation.to_json()));
+        }
+        files
     }
 
     /// Encodes a conversation about `pictures`, with the model's turn opened.
@@ -262,6 +256,19 @@ mod tests {
         let generation = fields("generation_config.json");
         let names: Vec<&String> = generation.keys().collect();
         assert_eq!(names, ["bos_token_id", "do_sample", "eos_token_id"]);
+
+        // A folder without such a file is written without it.
+        fs::remove_file(dir.path().join("generation_config.json")).unwrap();
+        let read = Checkpoint::read(dir.path()).unwrap();
+        assert_eq!(read.sampling(7), Sampling::greedy(7, checkpoint.config.eos_token_id));
+        let again = write(&read);
+        let names = |dir: &tempfile::TempDir| {
+            let mut names: Vec<_> =
+                fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&again), names(&dir));
 
         // An end of answers that only config.json knows is written where engines look.
         fs::write(dir.path().join("generation_config.json"), r#"{"top_p": 0.9}"#).unwrap();

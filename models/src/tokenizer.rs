@@ -71,6 +71,11 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
+/// The special token that `text` holds, if it holds one: what a chat template is made of, and no text of a user.
+pub fn special_in(text: &str) -> Option<&'static str> {
+    SPECIAL.into_iter().chain([VIDEO_PAD]).find(|token| text.contains(token))
+}
+
 impl Tokenizer {
     /// Trains a byte-level BPE of at most `vocab_size` entries on `corpus`. The entry of the byte 0xFF, which no text
     /// holds, is `<|video_pad|>`.

@@ -71,7 +71,7 @@ enum Command {
     /// Check, join and show the leaderboards of several runs
     Leaderboard(leaderboard::LeaderboardArgs),
     /// Grade the stored completions of a run again, without the model
-    Score(arguments::RunArgs),
+    Score(score::ScoreArgs),
     /// Train the base model of the repository by its own recipe and write it to its folder
     TrainBase(train_base::TrainBaseArgs),
     /// Measure whether a base is good enough to start a study from, and write the report beside it

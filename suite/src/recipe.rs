@@ -290,10 +290,7 @@ impl Recipe {
     /// If a file is missing, has an unknown key or lacks one, or asks for what cannot be done.
     pub fn read(path: &Path) -> Result<Recipe> {
         Recipe::of(&File::with_extended(path)?).explain(|| {
-            hint!(
-                ("unusable recipe `{}`", path.display()),
-                "suite/src/recipe.rs and suite/src/recipe/ explain every key"
-            )
+            hint!(("unusable recipe `{}`", path.display()), "docs/RECIPES.md explains every key")
         })
     }
 
@@ -763,7 +760,7 @@ mod tests {
         let own = error(&format!("{mine}[stages.sft]\nnum_epochs = 0\n"));
         assert!(own.contains("line 4: stage `sft`: num_epochs = 0"), "{own}");
         let unknown = error(&format!("{mine}[stages.sft]\nepohcs = 1\n"));
-        assert!(unknown.contains("line 3: unknown field `epohcs`"), "{unknown}");
+        assert!(unknown.contains("line 4: unknown field `epohcs`"), "{unknown}");
         // The learning rate for Muon is the other file's, and so is the stage that it does not fit.
         let lora = "lora = { r = 4, lora_alpha = 8.0, target_modules = [\"q_proj\"] }\n";
         let others = error(&format!("{mine}[tables.trainings.sft]\n{lora}"));

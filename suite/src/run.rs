@@ -4,6 +4,7 @@
 
 mod analysis;
 pub mod artifact;
+mod askable;
 pub mod asking;
 pub mod base;
 pub mod base_gate;
@@ -30,7 +31,7 @@ use serde_json::json;
 use synergy_benchmarks::difficulty::Level;
 use synergy_hint::{Explain as _, hint, text};
 use synergy_models::checkpoint::Checkpoint;
-use synergy_models::qwen2_5_vl::config::{GenerationConfig, VlmConfig};
+use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_models::qwen2_5_vl::shapes::shapes;
 use synergy_report::claims::ledger;
 use synergy_report::completion::to_lines;
@@ -295,14 +296,8 @@ pub fn trained(recipe: &Recipe, options: &Options, regime: &str) -> Result<Model
         )
     );
     let parameters = artifact::checkpoint(&store, &row.checkpoint, &base, &compute.device, None)?;
-    let Prompter { config, tokenizer, processor, .. } = base.prompter;
-    // As in the folder of the base, where there is one: a published base may have several ends of an answer.
-    let generation = match &recipe.model {
-        ModelSpec::Kept { path, .. } | ModelSpec::Published { path } => {
-            Checkpoint::read(path)?.generation
-        }
-        ModelSpec::Fresh { .. } => GenerationConfig::greedy(&config),
-    };
+    let (Prompter { config, tokenizer, processor, .. }, generation) =
+        (base.prompter, base.generation);
     Ok(Model { checkpoint: Checkpoint { config, tokenizer, processor, generation }, parameters })
 }
 
@@ -547,6 +542,7 @@ fn train_all(
     files: &Files,
     events: &mut Events,
 ) -> Result<Vec<Training>> {
+    askable::check(plan, &base.prompter, store, files, events)?;
     let mut training = Vec::new();
     for planned in &plan.stages {
         let summary = stage::run(planned, base, compute, store, files, events)?;

@@ -17,12 +17,12 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
 use serde::Deserialize;
+use synergy_hint::Hinted;
 use xshell::{Shell, cmd};
 
 use crate::files::{create_folder, uncreated};
 use crate::units::columns;
 use crate::{process, python, synergy};
-use synergy_hint::Hinted;
 
 /// The folder in which the peer is installed and figures are kept; git ignores it.
 const WORK: &str = "target/bench";

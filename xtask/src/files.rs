@@ -9,9 +9,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
+use synergy_hint::Hinted;
 
 use crate::units::size;
-use synergy_hint::Hinted;
 
 /// Lists all files below `folder`, by their paths from there with `/`, in order.
 ///

@@ -11,11 +11,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
+use synergy_hint::Hinted;
 
 use crate::files::{bytes_below, unread};
 use crate::synergy::Arguments;
 use crate::{process, synergy};
-use synergy_hint::Hinted;
 
 /// The folder to which a contributor adds the leaderboard.json of a run.
 const RUNS: &str = "golden/leaderboard";

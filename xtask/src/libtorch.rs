@@ -19,9 +19,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
+use synergy_hint::{Hint as _, Hinted};
 
 use crate::python;
-use synergy_hint::{Hint as _, Hinted};
 
 /// The version that torch-sys 0.22 links and checks for.
 pub(crate) const VERSION: &str = "2.9.0";

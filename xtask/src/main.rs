@@ -35,11 +35,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use synergy_hint::Hint as _;
 
 use crate::ci::gate;
 use crate::process::EXIT_BROKEN;
 use crate::synergy::Arguments;
-use synergy_hint::Hint as _;
 
 /// Automation of the Synergy suite.
 #[derive(Debug, Parser)]
@@ -241,20 +241,14 @@ fn main() -> ExitCode {
         if !error.use_stderr() || error.kind() == MISSING {
             error.exit();
         }
-        eprintln!("{}\nhint: `cargo xtask --help` lists the commands", one_line(&error));
+        let cause = synergy_hint::refusal(&error.to_string());
+        eprintln!("error: {cause}\nhint: `cargo xtask --help` lists the commands");
         std::process::exit(EXIT_BROKEN.into())
     });
     run(cli.command).unwrap_or_else(|error| {
         eprintln!("error: {}", synergy_hint::text(&error));
         ExitCode::from(EXIT_BROKEN)
     })
-}
-
-/// Puts the cause of a refused command line on one line, without usage and tips.
-fn one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let cause: Vec<_> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-    cause.join(" ")
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -360,9 +354,11 @@ mod tests {
 
     #[test]
     fn a_wrong_verb_is_one_line() {
-        let line = |words: &[&str]| one_line(&Cli::try_parse_from(words).unwrap_err());
-        assert_eq!(line(&["xtask", "reprduce"]), "error: unrecognized subcommand 'reprduce'");
-        let missing = "error: the following required arguments were not provided: <ITEM>";
+        let line = |words: &[&str]| {
+            synergy_hint::refusal(&Cli::try_parse_from(words).unwrap_err().to_string())
+        };
+        assert_eq!(line(&["xtask", "reprduce"]), "unrecognized subcommand 'reprduce'");
+        let missing = "the following required arguments were not provided: <ITEM>";
         assert_eq!(line(&["xtask", "fetch"]), missing);
     }
 }

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, ensure};
+use synergy_hint::Hinted;
 
 use crate::files::create_folder;
 use crate::process::{self, EXIT_BROKEN};
-use synergy_hint::Hinted;
 
 /// The folder of the script, its packages and the screenshots while it runs.
 const WORK: &str = "target/page-check";

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, bail, ensure};
+use synergy_hint::{Hint as _, Hinted};
 use xshell::{Shell, cmd};
 
 use crate::files;
@@ -20,7 +21,6 @@ use crate::python;
 use crate::synergy;
 use crate::test;
 use crate::units::size;
-use synergy_hint::{Hint as _, Hinted};
 
 /// Every test that replays a fixture has this in its name.
 const TESTS: &str = "reference";

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
+use synergy_hint::{Hint as _, Hinted};
 
 use crate::fetch::lock;
 use crate::files::{
@@ -28,7 +29,6 @@ use crate::libtorch::{self, Flavor, Found, PROVISIONED, Source, VERSION, core_li
 use crate::units::{clock, size};
 use crate::wheel::Wheel;
 use crate::{process, python};
-use synergy_hint::{Hint as _, Hinted};
 
 /// The lock's path from the root.
 const LOCK: &str = "xtask/libtorch.lock";

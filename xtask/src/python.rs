@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
+use synergy_hint::{Hint as _, Hinted};
 
 use crate::process;
-use synergy_hint::{Hint as _, Hinted};
 
 /// The names under which Python is looked for.
 pub(crate) const NAMES: &[&str] = &["python3", "python"];

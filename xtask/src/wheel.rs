@@ -16,10 +16,10 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail, ensure};
 use flate2::read::DeflateDecoder;
 use rawzip::{CompressionMethod, RECOMMENDED_BUFFER_SIZE, ZipArchive};
+use synergy_hint::Hinted;
 
 use crate::files::{self, copy_hashed, create_folder, hex, remove_folder, sha256};
 use crate::python;
-use synergy_hint::Hinted;
 
 /// A file of the index.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,6 +7,8 @@
 //!   wanted here.
 //! - A picture is not read again through its row, since that would decode the group up to it, but from its column,
 //!   where whole pages are skipped.
+//! - What is a date is written as one: a time of midnight, zone, and zeros behind a point say how a value is stored, and
+//!   nobody answers with them.
 //! - Few values a column are decoded ahead, so that what is in memory is a page a column.
 
 use std::cell;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use parquet::basic::{ConvertedType, Type as PhysicalType};
+use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as PhysicalType};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::ByteArrayType;
 use parquet::errors::ParquetError;
@@ -40,6 +42,8 @@ pub(super) struct Parquet {
     columns: Arc<[String]>,
     /// For each column the leaf of the schema that holds its bytes.
     leaves: Vec<Option<usize>>,
+    /// For each column whether its numbers are nanoseconds since 1970, of which the crate's rows do not know.
+    nanos: Vec<bool>,
     rows: Option<ReaderIter>,
     /// The group that is read next, and the row in the group before it.
     row_group: usize,
@@ -77,7 +81,9 @@ impl Parquet {
             named.or(first)
         };
         let leaves = columns.iter().map(leaf).collect();
-        Ok(Parquet { leaves, columns, reader, rows: None, row_group: 0, row: 0 })
+        let nanos = fields.iter().map(|field| is_nanos(field.get_basic_info().logical_type_ref()));
+        let nanos = nanos.collect();
+        Ok(Parquet { leaves, nanos, columns, reader, rows: None, row_group: 0, row: 0 })
     }
 
     fn values_of_next(&mut self) -> Checked<Option<Vec<Value>>> {
@@ -104,8 +110,15 @@ impl Parquet {
     }
 
     fn values(&self, row: Row) -> Vec<Value> {
-        let fields = row.into_columns().into_iter().zip(&self.leaves);
-        fields.map(|((_, field), leaf)| self.value(field, *leaf, 0)).collect()
+        let fields = row.into_columns().into_iter().zip(&self.leaves).zip(&self.nanos);
+        let value = |(((_, field), leaf), nanos): (((_, Field), &Option<usize>), &bool)| match field
+        {
+            Field::Long(nanos_since) if *nanos => {
+                self.value(Field::TimestampMicros(nanos_since.div_euclid(1000)), *leaf, 0)
+            }
+            field => self.value(field, *leaf, 0),
+        };
+        fields.map(value).collect()
     }
 
     /// Returns the value of `field`, which is at place `index` of the column's cell.
@@ -130,9 +143,36 @@ impl Parquet {
                 let values = list.elements().iter().enumerate();
                 Value::List(values.map(|(i, field)| self.value(field.clone(), leaf, i)).collect())
             }
+            (Field::Decimal(value), _) => {
+                let text = Field::Decimal(value).to_string();
+                // The crate writes the point also where no digit follows it.
+                Value::Number(text.strip_suffix('.').map(str::to_owned).unwrap_or(text))
+            }
+            (
+                field @ (Field::TimestampMillis(_)
+                | Field::TimestampMicros(_)
+                | Field::TimeMillis(_)
+                | Field::TimeMicros(_)),
+                _,
+            ) => Value::Number(moment(&field.to_string()).to_owned()),
             (other, _) => Value::Number(other.to_string()),
         }
     }
+}
+
+fn is_nanos(kind: Option<&LogicalType>) -> bool {
+    let Some(LogicalType::Timestamp(kind)) = kind else { return false };
+    kind.unit == TimeUnit::NANOS
+}
+
+/// A time as somebody would write it, of one as the crate writes it: `2020-01-31 00:00:00.000 +00:00` is a date.
+fn moment(written: &str) -> &str {
+    let written = written.strip_suffix(" +00:00").unwrap_or(written);
+    let written = match written.contains('.') {
+        true => written.trim_end_matches('0').trim_end_matches('.'),
+        false => written,
+    };
+    written.strip_suffix(" 00:00:00").unwrap_or(written)
 }
 
 impl Rows for Parquet {

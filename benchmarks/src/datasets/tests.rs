@@ -429,6 +429,79 @@ pub(super) fn write_parquet(path: &Path, schema: &str, columns: Vec<Column>) {
     writer.close().unwrap();
 }
 
+/// A parquet file of one row whose columns are numbers, or bytes of a fixed length.
+fn parquet_of_numbers(path: &Path, schema: &str, row: &[Vec<u8>]) {
+    use parquet::column::writer::ColumnWriter;
+    use parquet::data_type::{ByteArray, FixedLenByteArray};
+    let schema = Arc::new(parquet::schema::parser::parse_message_type(schema).unwrap());
+    let file = fs::File::create(path).unwrap();
+    let mut writer =
+        parquet::file::writer::SerializedFileWriter::new(file, schema, Arc::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    for bytes in row {
+        let mut column = group.next_column().unwrap().unwrap();
+        let bytes = bytes.as_slice();
+        match column.untyped() {
+            ColumnWriter::Int32ColumnWriter(writer) => {
+                let value = i32::from_le_bytes(bytes.try_into().unwrap());
+                writer.write_batch(&[value], None, None).unwrap();
+            }
+            ColumnWriter::Int64ColumnWriter(writer) => {
+                let value = i64::from_le_bytes(bytes.try_into().unwrap());
+                writer.write_batch(&[value], None, None).unwrap();
+            }
+            ColumnWriter::FixedLenByteArrayColumnWriter(writer) => {
+                let value = FixedLenByteArray::from(ByteArray::from(bytes));
+                writer.write_batch(&[value], None, None).unwrap();
+            }
+            _ => panic!("another type"),
+        }
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn dates_and_decimals_of_parquet_are_written_as_an_answer_would_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set.parquet");
+    // 2020-01-31, and half past noon of that day, in seconds.
+    let (day, noon) = (1_580_428_800_i64, 1_580_428_800_i64 + 45_000);
+    let long = |value: i64| value.to_le_bytes().to_vec();
+    let big = |value: i64| {
+        let mut bytes = vec![if value < 0 { 0xff } else { 0 }; 24];
+        bytes.extend(value.to_be_bytes());
+        bytes
+    };
+    let cells: [(&str, Vec<u8>, &str); 12] = [
+        ("int64 {} (TIMESTAMP(MICROS,true))", long(day * 1_000_000), "2020-01-31"),
+        ("int64 {} (TIMESTAMP(MILLIS,true))", long(day * 1000), "2020-01-31"),
+        ("int64 {} (TIMESTAMP(NANOS,false))", long(day * 1_000_000_000), "2020-01-31"),
+        ("int64 {} (TIMESTAMP(MICROS,true))", long(noon * 1_000_000), "2020-01-31 12:30:00"),
+        ("int64 {} (TIMESTAMP(MILLIS,true))", long(noon * 1000 + 250), "2020-01-31 12:30:00.25"),
+        ("int64 {} (TIMESTAMP(NANOS,true))", long(-1_000_000_000), "1969-12-31 23:59:59"),
+        ("int32 {} (DATE)", 18_292_i32.to_le_bytes().to_vec(), "2020-01-31"),
+        ("int32 {} (TIME(MILLIS,true))", 45_000_000_i32.to_le_bytes().to_vec(), "12:30:00"),
+        ("fixed_len_byte_array(32) {} (DECIMAL(70,0))", big(4), "4"),
+        ("fixed_len_byte_array(32) {} (DECIMAL(70,0))", big(-40), "-40"),
+        ("fixed_len_byte_array(32) {} (DECIMAL(70,2))", big(400), "4.00"),
+        ("int64 {}", long(day * 1_000_000_000), "1580428800000000000"),
+    ];
+    let columns: String = cells
+        .iter()
+        .enumerate()
+        .map(|(i, (kind, ..))| format!("required {};", kind.replace("{}", &format!("c{i}"))))
+        .collect();
+    let row: Vec<Vec<u8>> = cells.iter().map(|(_, bytes, _)| bytes.clone()).collect();
+    parquet_of_numbers(&path, &format!("message schema {{ {columns} }}"), &row);
+    let mut rows = crate::datasets::parquet::Parquet::open(&path).unwrap();
+    let read = crate::datasets::value::Rows::next(&mut rows).unwrap().unwrap();
+    for ((kind, _, want), value) in cells.iter().zip(read.values) {
+        assert_eq!(value, crate::datasets::value::Value::Number((*want).to_owned()), "{kind}");
+    }
+}
+
 /// A parquet file with `q`, `a` and a list of pictures as structs of bytes and path.
 fn parquet_of_lists(path: &Path, rows: &[&[Option<&[u8]>]]) {
     let schema = "message schema {

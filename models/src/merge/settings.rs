@@ -18,7 +18,7 @@ use crate::tokenizer::TokenizerConfig;
 
 /// Fields of `config.json` that say how numbers are used, at whatever depth they stand: models that differ in one are not
 /// merged.
-const DECISIVE: [&str; 16] = [
+const DECISIVE: [&str; 17] = [
     "fullatt_block_indexes",
     "head_dim",
     "hidden_act",
@@ -35,7 +35,12 @@ const DECISIVE: [&str; 16] = [
     "spatial_merge_size",
     "temporal_patch_size",
     "tie_word_embeddings",
+    "use_sliding_window",
 ];
+/// Fields whose absence has one meaning, so that a model which has one differs from a model which has not.
+const TELLING: [&str; 2] = ["rope_scaling", "use_sliding_window"];
+/// What decides besides its id how an added token is cut out of a text, and whether a decoded text shows it.
+const FLAGS: [&str; 5] = ["special", "lstrip", "rstrip", "normalized", "single_word"];
 /// Fields that change neither what a model computes nor how it is asked.
 const SILENT: [&str; 4] =
     ["_from_model_config", "architectures", "initializer_range", "processor_class"];
@@ -111,6 +116,12 @@ fn compare_tokens(a: &Path, b: &Path, told: &mut Vec<String>) -> Result<()> {
     }
     let cuts = CUTS.iter().filter(|part| of_a.part(part) != of_b.part(part));
     tell(told, [a, b], "tokenizer.json", cuts.map(|part| &part[1..]));
+    let flags = of_a
+        .flags
+        .iter()
+        .filter(|(flag, of_a)| of_b.flags.get(*flag).is_some_and(|of_b| of_b != *of_a));
+    let flags = flags.map(|((token, flag), _)| format!("{flag} of {token}"));
+    tell(told, [a, b], "tokenizer.json", flags);
     Ok(())
 }
 
@@ -126,11 +137,12 @@ fn compare_configs(a: &Path, b: &Path, told: &mut Vec<String>) -> Result<()> {
             return Ok(());
         }
     };
-    let differences = differences(&uniform(of_a), &uniform(of_b));
+    let (of_a, of_b) = uniform(of_a, of_b);
+    let differences = differences(&of_a, &of_b);
     for (path, of_a, of_b) in &differences {
         let name = path.rsplit('.').next().unwrap_or_default();
-        // What only one file says is a default in the other, except that rotation is scaled in one and not in the other.
-        let is_said = !of_a.is_null() && !of_b.is_null() || name == "rope_scaling";
+        // What only one file says is a default in the other.
+        let is_said = !of_a.is_null() && !of_b.is_null() || TELLING.contains(&name);
         if is_said && DECISIVE.contains(&name) {
             bail!(hint!(
                 ("`{path}` is {of_a} in `{}` and {of_b} in `{}`", a.display(), b.display()),
@@ -171,6 +183,8 @@ fn line(dirs: [&Path; 2], what: &str, place: &str) -> String {
 struct Vocabulary {
     /// Ids of entries, added ones included.
     ids: BTreeMap<String, u64>,
+    /// [`FLAGS`] of added tokens, by token and flag.
+    flags: BTreeMap<(String, &'static str), bool>,
     file: Value,
 }
 
@@ -200,10 +214,13 @@ impl Vocabulary {
             }
             _ => {}
         }
-        let added = file["added_tokens"].as_array().into_iter().flatten();
-        ids.extend(
-            added.filter_map(|t| Some((t["content"].as_str()?.to_owned(), t["id"].as_u64()?))),
-        );
+        let mut flags = BTreeMap::new();
+        for token in file["added_tokens"].as_array().into_iter().flatten() {
+            let Some(content) = token["content"].as_str() else { continue };
+            ids.extend(token["id"].as_u64().map(|id| (content.to_owned(), id)));
+            let said = FLAGS.iter().filter_map(|flag| Some((*flag, token[flag].as_bool()?)));
+            flags.extend(said.map(|(flag, is_on)| ((content.to_owned(), flag), is_on)));
+        }
         // Older files have a merge as one text.
         if let Some(merges) = file.pointer_mut("/model/merges").and_then(Value::as_array_mut) {
             for merge in merges {
@@ -214,7 +231,7 @@ impl Vocabulary {
                 }
             }
         }
-        Ok(Some(Vocabulary { ids, file }))
+        Ok(Some(Vocabulary { ids, flags, file }))
     }
 
     fn part(&self, pointer: &str) -> Option<&Value> {
@@ -240,29 +257,43 @@ fn json_of(dir: &Path, file: &str) -> Result<Option<Value>> {
         })
 }
 
-/// Brings the forms that `config.json` had over time to one: the decoder's fields at the top level, and how rotation is
-/// scaled under one name, or not at all.
-fn uniform(config: Value) -> Value {
-    if let Ok(known) = VlmConfig::from_json(&config.to_string()) {
-        return serde_json::to_value(known).expect("a config is plain data");
+/// Brings the forms that `config.json` had over time to one, in both alike: as this suite reads them where it reads both,
+/// else field by field, so that a field which it refuses in one of them does not make the others look different.
+fn uniform(a: Value, b: Value) -> (Value, Value) {
+    let known = |config: &Value| VlmConfig::from_json(&config.to_string()).ok();
+    if let (Some(a), Some(b)) = (known(&a), known(&b)) {
+        let value = |config| serde_json::to_value(config).expect("a config is plain data");
+        return (value(a), value(b));
     }
+    (flat(a), flat(b))
+}
+
+/// Puts the decoder's fields at the top level, and how rotation is scaled under one name, or nowhere if it is not.
+fn flat(config: Value) -> Value {
     let Value::Object(mut fields) = config else { return config };
-    if let Some(Value::Object(text)) = fields.remove("text_config") {
+    if let Some(Value::Object(mut text)) = fields.remove("text_config") {
+        // The decoder's own name says nothing that the model's does not.
+        text.remove("model_type");
         fields.extend(text);
     }
-    if let Some(Value::Object(mut rope)) = fields.remove("rope_parameters") {
+    if let Some(Value::Object(rope)) = fields.remove("rope_parameters") {
+        fields.insert("rope_scaling".into(), rope.into());
+    }
+    if let Some(Value::Object(mut rope)) = fields.remove("rope_scaling") {
         if let Some(theta) = rope.remove("rope_theta") {
             fields.insert("rope_theta".into(), theta);
         }
-        fields.insert("rope_scaling".into(), rope.into());
+        let kind = rope.remove("type").or_else(|| rope.remove("rope_type"));
+        rope.remove("rope_type");
+        // "default" says that frequencies are not scaled, which holds for "mrope" too.
+        let kind = kind.filter(|kind| kind != "default" && kind != "mrope");
+        rope.extend(kind.map(|kind| ("rope_type".to_owned(), kind)));
+        if !rope.is_empty() {
+            fields.insert("rope_scaling".into(), rope.into());
+        }
     }
-    if let Some(Value::Object(rope)) = fields.get_mut("rope_scaling") {
-        if let Some(kind) = rope.remove("type") {
-            rope.entry("rope_type").or_insert(kind);
-        }
-        if rope.len() == 1 && rope.get("rope_type") == Some(&"default".into()) {
-            fields.remove("rope_scaling");
-        }
+    if fields.get("use_sliding_window") == Some(&false.into()) {
+        fields.remove("use_sliding_window");
     }
     Value::Object(fields)
 }
@@ -335,7 +366,7 @@ mod tests {
     fn vocabulary(vocab: &Value, merges: &Value) -> Value {
         json!({
             "model": {"type": "BPE", "vocab": vocab, "merges": merges},
-            "added_tokens": [{"id": 9, "content": "<|end|>"}],
+            "added_tokens": [{"id": 9, "content": "<|end|>", "special": true, "lstrip": false}],
         })
     }
 
@@ -367,6 +398,17 @@ mod tests {
                 "tokenizer.json of `b` differs in `model/merges`; the merge has that of `a`".into(),
             ])
         );
+        // How an added token is treated.
+        let mut plain = one.clone();
+        plain.1["added_tokens"][0]["special"] = json!(false);
+        assert_eq!(
+            said(from_ref(&one), &[plain]).unwrap(),
+            ["tokenizer.json of `b` differs in `special of <|end|>`; the merge has that of `a`"]
+        );
+        // What one file does not say is no difference.
+        let mut silent = one.clone();
+        silent.1["added_tokens"][0] = json!({"id": 9, "content": "<|end|>"});
+        assert_eq!(said(from_ref(&one), &[silent]), Ok(vec![]));
         let none = said(&[], from_ref(&one)).unwrap();
         assert_eq!(none, ["`a` has no tokenizer.json: its tokens were not compared"]);
         let older = ("vocab.json", json!({"a": 0, "b": 2, "ab": 1}));
@@ -441,6 +483,35 @@ mod tests {
             error.starts_with("`rope_theta` is 1000000.0 in `a` and 10000.0 in `b`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_field_that_differs_is_named_also_where_a_config_is_not_read_here() {
+        let form = |name: &str| {
+            let path = crate::tests::fixtures::path("model-untied").join(format!("{name}.json"));
+            serde_json::from_str::<Value>(&std::fs::read_to_string(path).unwrap()).unwrap()
+        };
+        let flat = form("config-flat");
+        for (name, value) in [
+            ("hidden_act", json!("gelu")),
+            ("rope_theta", json!(5.0)),
+            ("rope_theta", json!(0)),
+            ("use_sliding_window", json!(true)),
+            ("rope_scaling", json!({"type": "yarn", "factor": 4.0})),
+        ] {
+            let mut other = flat.clone();
+            other[name] = value.clone();
+            // A window that is shorter than what the model reads.
+            other["sliding_window"] = json!(8);
+            other["max_window_layers"] = json!(0);
+            for one in ["config", "config-flat", "config-v5"] {
+                let files = [form(one), other.clone()].map(|form| ("config.json", form));
+                for [a, b] in [[0, 1], [1, 0]] {
+                    let error = said(from_ref(&files[a]), from_ref(&files[b])).unwrap_err();
+                    assert!(error.starts_with(&format!("`{name}` is ")), "{one}, {value}: {error}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -76,6 +76,20 @@ pub struct VlmConfig {
     pub pad_token_id: Option<u32>,
     /// The vision tower.
     pub vision_config: VisionConfig,
+    /// The name of the field about the type of stored numbers, whose value is the weights' affair.
+    #[serde(skip)]
+    pub dtype_field: DtypeField,
+}
+
+/// The name under which a `config.json` says as what type its numbers are stored. A file is written with the one that it
+/// was read with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DtypeField {
+    /// `torch_dtype`, which every version of the reference reads.
+    #[default]
+    TorchDtype,
+    /// `dtype`, as the reference writes since 5.0.
+    Dtype,
 }
 
 /// `rope_scaling` of the decoder.
@@ -122,7 +136,7 @@ pub struct VisionConfig {
 /// `generation_config.json`: how the checkpoint's authors sample from it. Fields that the file leaves
 /// out have the reference's defaults, and are left out when it is written: an engine takes for a wish of the authors
 /// what the file says.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct GenerationConfig {
     /// The id that begins a text.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -242,6 +256,7 @@ impl VlmConfig {
                 fullatt_block_indexes: vec![depth - 1],
                 tokens_per_second: 2,
             },
+            dtype_field: DtypeField::TorchDtype,
         }
     }
 
@@ -314,17 +329,23 @@ impl VlmConfig {
         Ok(config)
     }
 
-    /// Returns the text of a flat `config.json` of a checkpoint whose numbers are stored as `torch_dtype`, such as
-    /// `bfloat16`. It has the older name of that field, which every version of the reference reads.
-    pub fn to_json(&self, torch_dtype: &str) -> String {
+    /// Returns the text of a flat `config.json` of a checkpoint whose numbers are stored as `dtype`, such as `bfloat16`.
+    pub fn to_json(&self, dtype: &str) -> String {
         #[derive(Serialize)]
         struct Written<'a> {
             #[serde(flatten)]
             config: &'a VlmConfig,
-            torch_dtype: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            torch_dtype: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            dtype: Option<&'a str>,
         }
 
-        let written = Written { config: self, torch_dtype };
+        let (torch_dtype, dtype) = match self.dtype_field {
+            DtypeField::TorchDtype => (Some(dtype), None),
+            DtypeField::Dtype => (None, Some(dtype)),
+        };
+        let written = Written { config: self, torch_dtype, dtype };
         serde_json::to_string_pretty(&written).expect("a config is plain data") + "\n"
     }
 
@@ -420,6 +441,11 @@ impl VlmConfig {
 }
 
 impl GenerationConfig {
+    /// Returns whether nothing is said, as where there is no such file.
+    pub fn is_silent(&self) -> bool {
+        *self == GenerationConfig::default()
+    }
+
     /// Returns settings that always take the most probable token, with the special tokens of `config`.
     pub fn greedy(config: &VlmConfig) -> GenerationConfig {
         GenerationConfig {

@@ -179,6 +179,15 @@ pub fn innermost(error: &Error) -> Error {
     }
 }
 
+/// The cause in what a parser of command lines says: its first paragraph on one line, without `error: `. Usage and tips
+/// stand below it.
+pub fn refusal(text: &str) -> String {
+    let cause: Vec<&str> =
+        text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let cause = cause.join(" ");
+    cause.strip_prefix("error: ").map_or(cause.clone(), str::to_owned)
+}
+
 /// [`text`] on one line, for a summary.
 pub fn line(error: &Error) -> String {
     one_line(&text(error))
@@ -215,6 +224,16 @@ mod tests {
         let error = None::<u8>.explain(|| hint!("missing", "add it")).unwrap_err();
         assert_eq!(text(&error), "missing\nhint: add it");
         assert!(render(&anyhow!("bare")).hints.is_empty());
+    }
+
+    #[test]
+    fn the_cause_of_a_refused_command_line_is_its_first_paragraph() {
+        let said = "error: the following required arguments were not provided:\n  --model <DIR>\n\nUsage: x\n";
+        assert_eq!(
+            refusal(said),
+            "the following required arguments were not provided: --model <DIR>"
+        );
+        assert_eq!((refusal("no prefix"), refusal("")), ("no prefix".to_owned(), String::new()));
     }
 
     #[test]

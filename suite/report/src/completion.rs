@@ -21,11 +21,11 @@ use synergy_grade::{Grader, Target, grade};
 pub enum Obstacle {
     /// A picture cannot be read, or has a shape that the model does not take.
     Picture,
-    /// The text and its pictures make no prompt, for example because it holds the token that stands for a picture.
+    /// The text and its pictures make no prompt, for example because it holds a token of the chat template.
     Prompt,
     /// The question leaves the model no room for an answer.
     TooLong,
-    /// The endpoint refused the request.
+    /// The endpoint refused the request, or its filter stopped the answer.
     Refused,
     /// The endpoint's answer has no text.
     Empty,

@@ -144,6 +144,7 @@ fn header(results: &Results, metrics: &Metrics, lines: &[Line]) -> Markup {
                 div {
                     h1 { "Long-CoT SFT, RL, or both?" }
                     p.run { "Profile " (table::title(results)) "." }
+                    @if let Some(found) = table::verdict(results, metrics) { p.run { (found) "." } }
                 }
                 button #theme .js-only type="button" { "Dark theme" }
             }

@@ -203,13 +203,19 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<u8> {
     let grader = grade::grader(&args.grader)?;
     let out = args.out.clone();
     let out = out.unwrap_or_else(|| Path::new("runs/evaluations").join(&args.asking.benchmark));
+    // Everything that can be refused is, before a folder is made or a question asked.
+    let mut asked = questions(&args.asking, args.num_samples)?;
+    if let Some(path) = &args.levels {
+        levels::read(path)?.assign(&mut asked.samples, path)?;
+    }
+    ensure!(
+        !out.is_file(),
+        hint!(("--out `{}` is a file", out.display()), "several files are written: name a folder")
+    );
     let events = Events::open(&out.join("events.jsonl"), false)?;
-    let mut answered = ask(&args.asking, args.num_samples, Purpose::Measure, &events)?;
+    let answered = ask(&args.asking, asked, args.num_samples, Purpose::Measure, &events)?;
     let source = match &args.levels {
-        Some(path) => {
-            levels::read(path)?.assign(&mut answered.asked.samples, path)?;
-            Some(path.display().to_string())
-        }
+        Some(path) => Some(path.display().to_string()),
         None if answered.asked.samples.iter().any(|s| s.details.level.is_some()) => {
             Some("the files of the benchmark".to_owned())
         }
@@ -227,16 +233,11 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// Asks every question and returns all answers, or why there is none.
+/// Reads the questions that the arguments name, and checks that they can be asked so.
 ///
 /// # Errors
-/// If the arguments do not fit each other, a file is bad, several questions in a row are not answered, or none is.
-pub(super) fn ask(
-    args: &AskingArgs,
-    num_samples: u32,
-    purpose: Purpose,
-    events: &Events,
-) -> Result<Answered> {
+/// If the arguments do not fit each other, there is no such benchmark, or a file is bad.
+pub(super) fn questions(args: &AskingArgs, num_samples: u32) -> Result<Asked> {
     ensure!(num_samples > 0, hint!("--num-samples is 0, so nothing would be asked", "at least 1"));
     ensure!(
         args.temperature >= 0.0 && args.top_p > 0.0 && args.top_p <= 1.0 && args.max_new_tokens > 0,
@@ -250,7 +251,30 @@ pub(super) fn ask(
             "temperature at least 0, top-p above 0 and at most 1, at least 1 token"
         )
     );
-    let asked = questions::read(args)?;
+    ensure!(
+        args.concurrency > 0,
+        hint!("--concurrency is 0, so nothing would be requested", "at least 1; 8 without it")
+    );
+    if args.endpoint.is_some() {
+        ensure!(
+            args.timeout > 0.0 && args.timeout.is_finite(),
+            hint!(("--timeout must be above 0 seconds, got {}", args.timeout), "--timeout 600")
+        );
+    }
+    questions::read(args)
+}
+
+/// Asks every question of `asked` and returns all answers, or why there is none.
+///
+/// # Errors
+/// If the model cannot be asked, several questions in a row are not answered, or none is.
+pub(super) fn ask(
+    args: &AskingArgs,
+    asked: Asked,
+    num_samples: u32,
+    purpose: Purpose,
+    events: &Events,
+) -> Result<Answered> {
     events.say(&format!(
         "{} questions of {}{}, {num_samples} answers each",
         asked.samples.len(),
@@ -344,10 +368,6 @@ fn without_bad(
 
 fn through_endpoint(asking: &Asking<'_>, url: &str) -> Result<(Answerer, Vec<Vec<Answer>>)> {
     let &Asking { args, asked, num_samples, purpose, drawing, cache, events } = asking;
-    ensure!(
-        args.timeout > 0.0 && args.timeout.is_finite(),
-        hint!(("--timeout must be above 0 seconds, got {}", args.timeout), "--timeout 600")
-    );
     let endpoint = Endpoint {
         url: url.to_owned(),
         model: args

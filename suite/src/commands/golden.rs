@@ -24,7 +24,13 @@ Examples:
   synergy golden accept --profile smoke
   synergy golden accept --profile small --replace \"60 questions show the same effects in half the time\"";
 
+const EXAMPLES: &str = "\
+Examples:
+  synergy golden check --profile smoke      compare the last run with the recorded results
+  synergy golden accept --profile smoke     record the last run in their place";
+
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct GoldenArgs {
     #[command(subcommand)]
     action: Action,

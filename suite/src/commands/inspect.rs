@@ -4,10 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
+use synergy_hint::hint;
 use synergy_models::batch::{TokenBatch, index};
 use synergy_models::checkpoint::{Checkpoint, Encoded};
 use synergy_models::qwen2_5_vl::rope::{Position, rope_index};
@@ -45,6 +46,7 @@ pub(super) struct InspectArgs {
 }
 
 pub(super) fn run(args: &InspectArgs) -> Result<u8> {
+    ensure!(args.top > 0, hint!("--top is 0, so no next token would be shown", "at least 1"));
     let opened = args.model.open()?;
     let receipt = inspect(&opened, &args.image, &args.prompt, args.raw, args.top)?;
     if args.json {
@@ -285,10 +287,8 @@ mod tests {
         let rows: Vec<String> = pictures.iter().map(row).collect();
         std::fs::write(&path, rows.join("\n")).unwrap();
         let mapping = Mapping::parse(MAPPING, Path::new("map.toml")).unwrap();
-        let Checkpoint { config, tokenizer, processor, .. } = checkpoint();
         let prompt = PromptSpec { suffix: String::new(), verbose_suffix: String::new() };
-        let end_tokens = vec![config.eos_token_id];
-        let prompter = Prompter { config, tokenizer, processor, prompt, end_tokens };
+        let prompter = Prompter::of(checkpoint(), prompt);
         let checkpoint = checkpoint();
         let mut samples = mapped::open(&mapping, &path).unwrap();
         for picture in pictures {

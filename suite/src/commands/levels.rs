@@ -7,7 +7,7 @@ use clap::Args;
 use synergy_hint::hint;
 
 use crate::commands::evaluate::ask::Purpose;
-use crate::commands::evaluate::{AskingArgs, ask, completions, levels};
+use crate::commands::evaluate::{AskingArgs, ask, completions, levels, questions};
 use crate::commands::grade::grader;
 use crate::commands::output::put;
 use crate::run::event::{Events, watch_interrupts};
@@ -41,8 +41,13 @@ pub(super) fn run(args: &LevelsArgs) -> Result<u8> {
         args.num_samples > 0,
         hint!("--num-samples is 0, so nothing would be asked", "the study takes 16")
     );
+    ensure!(
+        !args.out.is_dir(),
+        hint!(("--out `{}` is a folder", args.out.display()), "one file is written: name it")
+    );
+    let asked = questions(&args.asking, args.num_samples)?;
     let events = Events::open(&args.out.with_extension("events.jsonl"), false)?;
-    let answered = ask(&args.asking, args.num_samples, Purpose::Levels, &events)?;
+    let answered = ask(&args.asking, asked, args.num_samples, Purpose::Levels, &events)?;
     let cut = levels::cut(&answered, &completions(&answered), grader);
     write_atomic(&args.out, levels::to_lines(&cut)?.as_bytes())?;
     let (shares, count) = (levels::describe(&cut), cut.len());

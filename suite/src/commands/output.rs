@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use anyhow::{Context as _, Error, Result};
 use clap::error::ErrorKind;
 use serde::Serialize;
-use synergy_hint::{Explain as _, Hinted, hint};
+use synergy_hint::{Explain as _, Hinted, hint, refusal};
 
 /// Writes data to standard output; a pipe that its reader has closed (`… | head`) is no error.
 ///
@@ -63,24 +63,42 @@ pub(super) fn refuse(error: &clap::Error) -> ! {
 
 /// The cause and the hint in what clap says: a first paragraph, perhaps a tip, and how to get help.
 fn explained(text: &str) -> Hinted {
-    let cause: Vec<&str> =
-        text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-    let cause = cause.join(" ");
     let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: "));
     // `Usage: synergy show [OPTIONS]` names the verb that was read.
     let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: "));
     let verb = usage
         .and_then(|usage| usage.split([' ']).nth(1))
-        .filter(|word| word.chars().all(char::is_alphanumeric));
+        .filter(|word| word.starts_with(char::is_alphanumeric));
     let help = format!(
         "`synergy{} --help` shows what it takes",
         verb.map_or(String::new(), |verb| format!(" {verb}"))
     );
-    Hinted::new(cause.trim_start_matches("error: "), tip.map_or(help, str::to_owned))
+    Hinted::new(refusal(text), tip.map_or(help, str::to_owned))
 }
 
 /// Columns of the terminal, at least 100; 120 if unknown.
 pub(super) fn width() -> u16 {
     let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
     columns.unwrap_or(120).max(100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_is_that_of_the_verb_that_was_read() {
+        for (usage, help) in [
+            ("synergy train-base [OPTIONS]", "`synergy train-base --help` shows what it takes"),
+            ("synergy golden check [OPTIONS]", "`synergy golden --help` shows what it takes"),
+            ("synergy <COMMAND>", "`synergy --help` shows what it takes"),
+            ("synergy [OPTIONS]", "`synergy --help` shows what it takes"),
+        ] {
+            let said = format!("error: unexpected argument '--x' found\n\nUsage: {usage}\n");
+            let Hinted { cause, hint, .. } = explained(&said);
+            assert_eq!((cause.as_str(), hint.as_str()), ("unexpected argument '--x' found", help));
+        }
+        let said = "error: unexpected argument '--sed'\n\n  tip: a similar argument exists: '--seed'\n\nUsage: synergy show\n";
+        assert_eq!(explained(said).hint, "a similar argument exists: '--seed'");
+    }
 }

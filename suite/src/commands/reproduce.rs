@@ -10,7 +10,14 @@ use crate::recipe::rehearsal::rehearsed;
 use crate::run;
 use crate::run::event::watch_interrupts;
 
+const EXAMPLES: &str = "\
+Examples:
+  synergy reproduce --profile smoke         all regimes on the nano model, in seconds
+  synergy reproduce --profile small
+  synergy reproduce --profile full-3b --rehearse --device cuda";
+
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct ReproduceArgs {
     #[command(flatten)]
     run: RunArgs,

@@ -11,7 +11,13 @@ use crate::recipe::{ModelSpec, StageSpec};
 use crate::run;
 use crate::run::event::watch_interrupts;
 
+const EXAMPLES: &str = "\
+Examples:
+  synergy train-base                        the base of the small study, in golden/base/small
+  synergy train-base --recipe base-nano     that of the smoke profile";
+
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct TrainBaseArgs {
     /// Recipe in suite/recipes
     #[arg(long, default_value = "base")]

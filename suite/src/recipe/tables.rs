@@ -109,7 +109,8 @@ impl TryFrom<QuestionsKeys> for QuestionsSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FilesSpec {
-    /// The name of a [`Layout`].
+    /// `sharegpt`, `trl`, `easyr1`, `verl`, `mm-eureka`, `vlm-r1`, `mmk12`, `s1k-deepseek` or `s1k-gemini`: whose columns the
+    /// files have (benchmarks/README.md).
     pub layout: String,
     /// A file or a folder, from the project's root.
     pub path: PathBuf,

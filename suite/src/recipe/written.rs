@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context, Error, Result, anyhow, ensure};
+use anyhow::{Error, Result, anyhow, ensure};
 use serde::de::DeserializeOwned;
 use synergy_hint::{Explain as _, Hinted, hint};
 use toml::Spanned;
@@ -16,6 +16,10 @@ use super::fault::{Checked, Fault, require};
 
 /// The key that names the file a recipe extends, relative to its own folder.
 const EXTENDS: &str = "extends";
+
+/// What errors of serde about one key or value begin with.
+const OF_ONE: [&str; 5] =
+    ["invalid type", "invalid value", "invalid length", "unknown field", "unknown variant"];
 
 /// Keys of a stage that name a table, and the table of `tables` that they name one of.
 const REFERENCES: [(&str, &str); 4] = [
@@ -43,8 +47,12 @@ impl File {
     /// # Errors
     /// If a file cannot be read, or extends itself.
     pub(super) fn with_extended(path: &Path) -> Result<Vec<File>> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("failed to read recipe `{}`", path.display()))?;
+        let text = std::fs::read_to_string(path).explain(|| {
+            hint!(
+                ("failed to read recipe `{}`", path.display()),
+                "a recipe is a text file in UTF-8, like those in suite/recipes"
+            )
+        })?;
         let mut next = extended(&text);
         let mut files = vec![File { name: None, text }];
         while let Some(name) = next {
@@ -141,13 +149,18 @@ impl<'t> RawRecipe<'t> {
     }
 
     fn read<T: DeserializeOwned>(&self, table: Spanned<DeTable<'_>>) -> Result<T> {
-        T::deserialize(Deserializer::from(table)).map_err(|error| {
+        T::deserialize(Deserializer::from(table.clone())).map_err(|error| {
             // An error of deserialization carries text only; ours have their hint on a line of its own.
             let cause = match error.message().split_once("\nhint: ") {
                 Some((cause, hint)) => Hinted::new(cause, hint).into(),
                 None => anyhow!("{}", error.message()),
             };
-            self.at(error.span().unwrap_or_default().start, cause)
+            let path = culprit::<T>(table.get_ref(), &error);
+            let start = match path.is_empty() {
+                true => error.span().unwrap_or_default().start,
+                false => place(table.get_ref(), &path),
+            };
+            self.at(start, cause)
         })
     }
 
@@ -175,6 +188,86 @@ impl<'t> RawRecipe<'t> {
             start += file.text.len() + 1;
         }
         cause.context(found)
+    }
+}
+
+/// The path to the key or value that makes `root` no `T`, with `error`; empty if no single one does.
+///
+/// Where the type of a table depends on one of its values, as that of a stage on its `kind`, the table is read as a whole
+/// before its values are, and an error has no other place than the table's. So the value is looked for: without it, the
+/// error is another, or there is none.
+fn culprit<T: DeserializeOwned>(root: &DeTable<'_>, error: &toml::de::Error) -> Vec<String> {
+    let mut path = Vec::new();
+    // Of a value, and not of what is missing or of what several values say together.
+    let is_of_one = OF_ONE.iter().any(|start| error.message().starts_with(start));
+    if !is_of_one {
+        return path;
+    }
+    let is_alike = |path: &[String]| {
+        let mut without = root.clone();
+        remove(&mut without, path);
+        let read = T::deserialize(Deserializer::from(Spanned::new(0..0, without)));
+        // The same mistake in another table has another place.
+        let is_same =
+            |e: toml::de::Error| e.message() == error.message() && e.span() == error.span();
+        read.is_err_and(is_same)
+    };
+    loop {
+        let mut keys = keys(root, &path);
+        // Without the word that the type depends on, every error is another.
+        keys.sort_by_key(|key| key == "kind");
+        let below = keys.into_iter().map(|key| [path.as_slice(), &[key]].concat());
+        match below.into_iter().find(|path| !is_alike(path)) {
+            Some(deeper) => path = deeper,
+            None => return path,
+        }
+    }
+}
+
+/// The value at the end of `path` in `root`.
+fn value<'a, 't>(root: &'a mut DeTable<'t>, path: &[String]) -> Option<&'a mut DeValue<'t>> {
+    let (first, rest) = path.split_first()?;
+    let mut inner = root.get_mut(first.as_str())?.get_mut();
+    for key in rest {
+        inner = match inner {
+            DeValue::Table(table) => table.get_mut(key.as_str())?.get_mut(),
+            DeValue::Array(list) => list.get_mut(key.parse::<usize>().ok()?)?.get_mut(),
+            _ => return None,
+        };
+    }
+    Some(inner)
+}
+
+/// Keys of the table, or places of the list, at the end of `path` in `root`.
+fn keys(root: &DeTable<'_>, path: &[String]) -> Vec<String> {
+    let names = |table: &DeTable<'_>| table.keys().map(|key| key.get_ref().to_string()).collect();
+    if path.is_empty() {
+        return names(root);
+    }
+    match value(&mut root.clone(), path) {
+        Some(DeValue::Table(table)) => names(table),
+        Some(DeValue::Array(list)) => (0..list.len()).map(|place| place.to_string()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Takes what is at the end of `path` out of `root`.
+fn remove(root: &mut DeTable<'_>, path: &[String]) {
+    let Some((last, before)) = path.split_last() else { return };
+    if before.is_empty() {
+        root.remove(last.as_str());
+        return;
+    }
+    match value(root, before) {
+        Some(DeValue::Table(table)) => {
+            table.remove(last.as_str());
+        }
+        Some(DeValue::Array(list)) => {
+            let others = list.clone().into_iter().enumerate();
+            let others = others.filter(|(place, _)| place.to_string() != *last);
+            *list = others.map(|(_, value)| value).collect();
+        }
+        _ => {}
     }
 }
 

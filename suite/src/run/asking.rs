@@ -15,6 +15,7 @@ use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_hint::{hint, render};
 use synergy_models::generate::{Generated, Sampling};
+use synergy_models::image::Patches;
 use synergy_report::completion::{Completion, Obstacle, Unanswered};
 
 use crate::train::engine::{Engine, Question};
@@ -91,19 +92,25 @@ impl Streak {
 /// Turns `sample` into what a model takes, where `text` is the whole of the user's turn.
 ///
 /// # Errors
-/// Says why it cannot be asked: a picture cannot be read or is too thin, its text and pictures make no prompt, or it
+/// Says why it cannot be asked, and leaves it to whoever lists causes to name the question: a picture cannot be read or is too thin, its text and pictures make no prompt, or it
 /// leaves no room for an answer.
 pub fn prepared(prompter: &Prompter, sample: Sample, text: &str) -> Result<Question, Unanswered> {
-    let because = |obstacle| {
-        // Whoever lists causes names the question.
-        let title = format!(" of {}", sample.title());
-        move |error| {
-            let Unanswered { obstacle, cause } = why(obstacle, &error);
-            Unanswered { obstacle, cause: cause.replace(&title, "") }
-        }
-    };
-    let patches = prompter.patches(&sample).map_err(because(Obstacle::Picture))?;
-    let input_ids = prompter.prompt_ids(text, &patches).map_err(because(Obstacle::Prompt))?;
+    let patches = prompter.patches(&sample).map_err(|error| why(Obstacle::Picture, &error))?;
+    with_patches(prompter, sample, text, patches)
+}
+
+/// [`prepared`] where the pictures of `sample` have been made into `patches` already.
+///
+/// # Errors
+/// See [`prepared`].
+pub fn with_patches(
+    prompter: &Prompter,
+    sample: Sample,
+    text: &str,
+    patches: Vec<Patches>,
+) -> Result<Question, Unanswered> {
+    let input_ids =
+        prompter.prompt_ids(text, &patches).map_err(|error| why(Obstacle::Prompt, &error))?;
     let (num_tokens, most) = (input_ids.len(), positions(prompter));
     if num_tokens >= most {
         let cause =
@@ -248,7 +255,7 @@ mod tests {
         let causes: Vec<&str> =
             questions.iter().flat_map(|q| q.as_ref().err()).map(|w| w.cause.as_str()).collect();
         assert!(causes[0].contains("1 x 201 pixels is too thin"), "{causes:?}");
-        assert!(causes[1].starts_with("prompt has 2 `<|image_pad|>`"), "{causes:?}");
+        assert!(causes[1].starts_with("its text holds `<|image_pad|>`"), "{causes:?}");
         assert!(causes[2].contains("may have 2048 together"), "{causes:?}");
 
         let mut engine = LocalEngine::new(&prompter.config, &compute, ComputeDtype::F32);

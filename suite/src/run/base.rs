@@ -56,6 +56,8 @@ pub struct BaseRecord {
 pub struct Base {
     /// Turns samples into the model's tokens and back.
     pub prompter: Prompter,
+    /// How the model's authors sample from it.
+    pub generation: GenerationConfig,
     /// The weights.
     pub parameters: Parameters,
     /// Hash of all its files.
@@ -77,12 +79,20 @@ impl Base {
                 "train it with `cargo xtask train-base`"
             )
         })?;
-        let record: BaseRecord = serde_json::from_str(&text)
-            .with_context(|| format!("failed to parse `{}`", path.display()))?;
+        let record: BaseRecord = serde_json::from_str(&text).explain(|| {
+            hint!(
+                ("failed to parse `{}`", path.display()),
+                "restore it with git, or train the base again"
+            )
+        })?;
         for (name, hash) in &record.files {
             let file = dir.join(name);
-            let bytes = std::fs::read(&file)
-                .with_context(|| format!("failed to read `{}`", file.display()))?;
+            let bytes = std::fs::read(&file).explain(|| {
+                hint!(
+                    ("failed to read `{}` of the kept base", file.display()),
+                    "restore it with git, or train the base again"
+                )
+            })?;
             ensure!(
                 blake3::hash(&bytes).to_hex().as_str() == hash,
                 hint!(
@@ -91,12 +101,10 @@ impl Base {
                 )
             );
         }
-        let Checkpoint { config, tokenizer, processor, generation } = Checkpoint::read(dir)?;
-        let parameters = Parameters::load(dir, &config, &compute.device)?;
+        let checkpoint = Checkpoint::read(dir)?;
+        let parameters = Parameters::load(dir, &checkpoint.config, &compute.device)?;
         let key = Key::of(&json!(record.files));
-        let (end_tokens, prompt) = (generation.end_tokens(&config), prompt.clone());
-        let prompter = Prompter { config, tokenizer, processor, prompt, end_tokens };
-        Ok(Base { prompter, parameters, key, record: Some(record) })
+        Ok(Base::of(checkpoint, prompt, parameters, key, Some(record)))
     }
 
     /// Reads a checkpoint as somebody has published it, its weights rounded to `dtype`.
@@ -110,12 +118,22 @@ impl Base {
         dtype: ComputeDtype,
     ) -> Result<Base> {
         ensure!(dir.is_dir(), no_checkpoint(dir));
-        let Checkpoint { config, tokenizer, processor, generation } = Checkpoint::read(dir)?;
-        let parameters = Parameters::load_as(dir, &config, &compute.device, dtype)?;
+        let checkpoint = Checkpoint::read(dir)?;
+        let parameters = Parameters::load_as(dir, &checkpoint.config, &compute.device, dtype)?;
         let key = Key::of(&json!(files_hash(&[dir])?));
-        let (end_tokens, prompt) = (generation.end_tokens(&config), prompt.clone());
-        let prompter = Prompter { config, tokenizer, processor, prompt, end_tokens };
-        Ok(Base { prompter, parameters, key, record: None })
+        Ok(Base::of(checkpoint, prompt, parameters, key, None))
+    }
+
+    fn of(
+        checkpoint: Checkpoint,
+        prompt: &PromptSpec,
+        parameters: Parameters,
+        key: Key,
+        record: Option<BaseRecord>,
+    ) -> Base {
+        let generation = checkpoint.generation.clone();
+        let prompter = Prompter::of(checkpoint, prompt.clone());
+        Base { prompter, generation, parameters, key, record }
     }
 
     /// Makes a base of random weights, with a tokenizer trained on the families' own texts.
@@ -136,16 +154,17 @@ impl Base {
         let mut rng = Seed::root(seed).fold_in("init").rng();
         let parameters = Parameters::init(&config, &mut rng, &compute.device);
         let processor = ProcessorConfig::preset(&config.vision_config);
-        let (end_tokens, prompt) = (vec![config.eos_token_id], prompt.clone());
-        let prompter = Prompter { config, tokenizer, processor, prompt, end_tokens };
-        Ok(Base::unrecorded(prompter, parameters))
+        let generation = GenerationConfig::greedy(&config);
+        let checkpoint = Checkpoint { config, tokenizer, processor, generation };
+        Ok(Base::unrecorded(Prompter::of(checkpoint, prompt.clone()), parameters))
     }
 
     /// A base that was not read from a folder. Its key is that of the files it would be written to, so a base trained
     /// from scratch to the same bytes as the kept one shares everything that was made from it.
     pub fn unrecorded(prompter: Prompter, parameters: Parameters) -> Base {
         let key = Key::of(&json!(hashes(&files(&prompter, &parameters))));
-        Base { prompter, parameters, key, record: None }
+        let generation = GenerationConfig::greedy(&prompter.config);
+        Base { prompter, generation, parameters, key, record: None }
     }
 
     /// Writes the base to `dir` with `record`, whose file hashes are filled in here; `base.json` comes last, so that a

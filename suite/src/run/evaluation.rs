@@ -90,6 +90,7 @@ impl Evaluated {
             let Some(completion) = alike.nth(i * 7) else { continue };
             out.push(SampleCompletion {
                 regime: self.planned.name.clone(),
+                seed: self.planned.seed,
                 completion: completion.clone(),
                 outcome: completion.outcome(results.grader()),
                 question: self.questions.get(&completion.sample_id).cloned().unwrap_or_default(),

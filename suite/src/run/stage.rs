@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use synergy_benchmarks::datasets::spread;
 use synergy_benchmarks::families::Split;
+use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_grade::answer::Outcome;
 use synergy_hint::hint;
@@ -226,6 +227,20 @@ impl State {
     }
 }
 
+/// The questions of `spec`.
+///
+/// # Errors
+/// If a file cannot be read.
+pub(super) fn validation_samples(spec: &ValidationSpec, files: &Files) -> Result<Vec<Sample>> {
+    match &spec.questions {
+        ValidationQuestions::Drawn(drawn) => test_samples(*drawn, Split::Validation),
+        ValidationQuestions::Files { files: spec, num_questions } => {
+            let samples = files.training(spec)?.to_vec();
+            Ok(spread(samples, num_questions.unwrap_or(usize::MAX)))
+        }
+    }
+}
+
 /// Questions that choose among epochs.
 struct Validation {
     questions: Vec<Question>,
@@ -241,14 +256,8 @@ impl Validation {
         prompter: &Prompter,
         steps_per_epoch: usize,
     ) -> Result<Validation> {
-        let samples = match &spec.questions {
-            ValidationQuestions::Drawn(drawn) => test_samples(*drawn, Split::Validation)?,
-            ValidationQuestions::Files { files: spec, num_questions } => {
-                let samples = files.training(spec)?.to_vec();
-                spread(samples, num_questions.unwrap_or(usize::MAX))
-            }
-        };
         let ask = |sample| Question::new(prompter, sample, true);
+        let samples = validation_samples(spec, files)?;
         Ok(Validation {
             questions: samples.into_iter().map(ask).collect::<Result<_>>()?,
             sampling: prompter.greedy(spec.max_new_tokens),

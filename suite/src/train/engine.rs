@@ -42,7 +42,7 @@ impl Question {
     /// # Errors
     /// See [`Question::new`].
     pub fn of_text(prompter: &Prompter, sample: Sample, text: &str) -> Result<Question> {
-        let patches = prompter.patches(&sample)?;
+        let patches = prompter.patches(&sample).with_context(|| sample.title())?;
         let input_ids = prompter.prompt_ids(text, &patches).with_context(|| sample.title())?;
         Ok(Question { sample, input_ids, patches, position_gap: 0 })
     }
@@ -137,7 +137,7 @@ mod tests {
         for (picture, text, named, cause) in [
             ("thin.png", "What?", "picture `", "1 x 201 pixels is too thin"),
             ("cut.jpg", "What?", "failed to read picture `", "the file is cut short"),
-            ("whole.jpg", "<|image_pad|>?", "question `mine/000002` (`", "pictures given: 1"),
+            ("whole.jpg", "<|image_pad|>?", "its text holds", "its text holds `<|image_pad|>`"),
         ] {
             let row = |picture: &str, q: &str| {
                 serde_json::json!({ "q": q, "a": "4", "p": picture }).to_string() + "\n"
@@ -150,7 +150,12 @@ mod tests {
             assert!(asked[0].is_ok());
             let message = synergy_hint::text(asked[1].as_ref().unwrap_err());
             let (line, hint) = message.split_once('\n').unwrap();
-            assert!(line.starts_with(named) && line.contains(cause), "{message}");
+            assert!(
+                line.starts_with("question `mine/000002` (`")
+                    && line.contains(&format!("): {named}"))
+                    && line.contains(cause),
+                "{message}"
+            );
             assert!(
                 line.contains("rows.jsonl`, row 2)") && hint.starts_with("hint: "),
                 "{message}"

@@ -5,8 +5,11 @@
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
+use anyhow::{Result, bail};
 use regex::Regex;
 use synergy_benchmarks::sample::Sample;
+use synergy_hint::hint;
+use synergy_models::tokenizer::special_in;
 
 /// The mark that stands where a picture belongs.
 pub const IMAGE_MARK: &str = "<image>";
@@ -35,6 +38,21 @@ pub fn prompt(sample: &Sample, instruction: Option<&str>) -> String {
         }
         _ => text,
     }
+}
+
+/// Checks that `text` holds no token of the chat template: as a user's turn it would be read as what the template writes,
+/// a place for a picture or the end of the turn, wherever it is asked.
+///
+/// # Errors
+/// Names the token.
+pub fn plain(text: &str) -> Result<()> {
+    if let Some(token) = special_in(text) {
+        bail!(hint!(
+            "its text holds `{token}`, a token of the chat template",
+            "take it out of the text"
+        ));
+    }
+    Ok(())
 }
 
 /// Puts a mark for every picture, in their order, in place of the marks in `text`, or no mark at all: marks that name
@@ -75,6 +93,15 @@ mod tests {
         ] {
             assert_eq!(placed(text, num_images), want);
         }
+    }
+
+    #[test]
+    fn tokens_of_the_template_are_no_text() {
+        for token in ["<|image_pad|>", "<|im_end|>", "<|video_pad|>", "<|endoftext|>"] {
+            let error = synergy_hint::text(&plain(&format!("What{token}?")).unwrap_err());
+            assert!(error.starts_with(&format!("its text holds `{token}`")), "{error}");
+        }
+        plain("|<image>| < |im_end| > <|x|> <think>").unwrap();
     }
 
     #[test]

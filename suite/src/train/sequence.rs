@@ -5,14 +5,15 @@
 use std::cmp::Reverse;
 
 use anyhow::{Context as _, Result, ensure};
+use image::RgbImage;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use synergy_benchmarks::families::{Family, MAX_HOPS, NUM_CELLS, Split};
-use synergy_benchmarks::sample::Sample;
+use synergy_benchmarks::sample::{ImageSource, Sample};
 use synergy_benchmarks::seed::Seed;
 use synergy_hint::hint;
 use synergy_models::batch::TokenBatch;
-use synergy_models::checkpoint::token_ids;
+use synergy_models::checkpoint::{Checkpoint, token_ids};
 use synergy_models::generate::Sampling;
 use synergy_models::image::{Patches, ProcessorConfig};
 use synergy_models::qwen2_5_vl::config::VlmConfig;
@@ -20,7 +21,7 @@ use synergy_models::qwen2_5_vl::rope::{Position, rope_index};
 use synergy_models::tokenizer::{Message, Tokenizer};
 
 use crate::recipe::{Drawn, FAMILIES, PromptSpec};
-use crate::train::prompt::prompt;
+use crate::train::prompt::{plain, prompt};
 
 /// Turns text and pictures into what the model takes.
 #[derive(Debug)]
@@ -79,6 +80,13 @@ impl Sequence {
 }
 
 impl Prompter {
+    /// What asks the model of `checkpoint`, with the instructions of `prompt`.
+    pub fn of(checkpoint: Checkpoint, prompt: PromptSpec) -> Prompter {
+        let Checkpoint { config, tokenizer, processor, generation } = checkpoint;
+        let end_tokens = generation.end_tokens(&config);
+        Prompter { config, tokenizer, processor, prompt, end_tokens }
+    }
+
     /// The text of a question as a model gets it, with the study's instruction if `template`.
     pub fn text(&self, sample: &Sample, template: bool) -> String {
         prompt(sample, template.then_some(&self.prompt.suffix))
@@ -94,8 +102,9 @@ impl Prompter {
     /// or before it if it has none.
     ///
     /// # Errors
-    /// If the chat template fails, or the marks are not as many as the pictures.
+    /// If the text holds a token of the chat template, the template fails, or the marks are not as many as the pictures.
     pub fn prompt_ids(&self, text: &str, patches: &[Patches]) -> Result<Vec<u32>> {
+        plain(text)?;
         let message = Message::user_marked(patches.len(), text)?;
         let rendered = self.tokenizer.render(&[message], true)?;
         token_ids(&self.tokenizer, &self.config, &rendered, patches)
@@ -104,13 +113,17 @@ impl Prompter {
     /// Patches of each picture of a sample.
     ///
     /// # Errors
-    /// If a picture cannot be read or is too thin; the error names the picture, the question and its row.
+    /// If a picture cannot be read or is too thin; the error names the picture, and leaves the question to the caller.
     pub fn patches(&self, sample: &Sample) -> Result<Vec<Patches>> {
-        let pictures = sample.load_images()?;
-        let patches = pictures.iter().zip(&sample.images).map(|(picture, source)| {
-            self.processor.patches(picture).with_context(|| sample.picture_title(source))
-        });
-        patches.collect()
+        sample.images.iter().map(|source| self.patches_of(source, &source.load()?)).collect()
+    }
+
+    /// Patches of the picture `source`, whose pixels are `picture`.
+    ///
+    /// # Errors
+    /// If it is too thin; the error names the picture.
+    pub fn patches_of(&self, source: &ImageSource, picture: &RgbImage) -> Result<Patches> {
+        self.processor.patches(picture).with_context(|| source.to_string())
     }
 
     /// The answer to a question with these traces, written in `register`.

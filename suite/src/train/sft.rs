@@ -68,7 +68,7 @@ pub fn batch(
             let example = &examples[i];
             let sample = example.sample(pool)?;
             let turn = (prompter.text(&sample, true), example.answer.clone());
-            let patches = prompter.patches(&sample)?;
+            let patches = prompter.patches(&sample).with_context(|| sample.title())?;
             let mut sequence = prompter
                 .conversation(&[turn], patches, spec.position_gap_max, rng)
                 .with_context(|| sample.title())?;

@@ -89,7 +89,7 @@ fn what_cannot_be_asked_is_refused_before_any_work() {
     let project = with_published(false, &[("name = \"mmmu\"", "name = \"mathvision\"")]);
     assert_refused!(project.run(&REPRODUCE), @"
     error: unusable recipe `suite/recipes/published.toml`: line 217: benchmark `mathvision` occurs twice
-    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
+    hint: docs/RECIPES.md explains every key
     ");
     // The owners' own files have no levels.
     let project = with_published(false, &[("path = \"data/mathvision\"", "path = \"data/plain\"")]);

@@ -93,6 +93,7 @@ fn every_verb_refuses_with_a_cause_and_a_hint_and_leaves_nothing_half_written() 
         "plan no/such.toml",
         "plan --threads 0",
         "plan cut.json",
+        "plan not-text",
         "golden check --profile tiny",
         "golden accept --profile tiny",
         "self-test --profile tiny",
@@ -100,6 +101,7 @@ fn every_verb_refuses_with_a_cause_and_a_hint_and_leaves_nothing_half_written() 
         "train-base --recipe none",
         "train-base --recipe tiny",
         "base-gate --profile tiny",
+        "base-gate --profile tiny --questions 0",
         "evaluate --benchmark sum --model none",
         "evaluate --benchmark sum --model model --limit 0",
         "evaluate --benchmark sum --model model --num-samples 0",
@@ -109,11 +111,15 @@ fn every_verb_refuses_with_a_cause_and_a_hint_and_leaves_nothing_half_written() 
         "evaluate --benchmark sum --limit 1 --model model --max-new-tokens 1 --levels not-text",
         "evaluate --benchmark sum --limit 1 --endpoint nowhere --model-id m --retries 0",
         "evaluate --benchmark sum --endpoint http://127.0.0.1:9/v1 --model-id m --timeout 0",
+        "evaluate --benchmark sum --endpoint http://127.0.0.1:9/v1 --model-id m --concurrency 0",
+        "evaluate --benchmark sum --model model --split testmini",
+        "evaluate --benchmark sum --model model --out text",
         "evaluate --benchmark easy_vqa --model model",
         "evaluate --benchmark arc_agi_1 --model model",
         "evaluate --benchmark mathvision --data text --model model",
         "levels --benchmark nothing --model model --out levels.jsonl",
         "levels --benchmark sum --model model --num-samples 0 --out levels.jsonl",
+        "levels --benchmark sum --model model --out model",
         "leaderboard check none.json",
         "leaderboard check cut.json",
         "leaderboard site --out site",
@@ -127,6 +133,7 @@ fn every_verb_refuses_with_a_cause_and_a_hint_and_leaves_nothing_half_written() 
         "chat --model model --image none.png hi",
         "chat --model model --temperature=-1 hi",
         "inspect --model text --prompt hi",
+        "inspect --model model --prompt hi --top 0",
         "export --model none --out out",
         "export --model model --out model",
         "export --model model --out out --max-shard-size 0",
@@ -140,6 +147,68 @@ fn every_verb_refuses_with_a_cause_and_a_hint_and_leaves_nothing_half_written() 
     ] {
         let finished = project.run(&line.split(' ').collect::<Vec<_>>());
         println!("{line}\n{}", crate::refusal(&finished));
+    }
+}
+
+#[test]
+fn what_can_be_refused_is_before_a_folder_is_made_or_a_question_asked() {
+    let project = project();
+    project.copy("golden/base/nano", "model");
+    let run = |line: &str| {
+        let finished = project.run(&line.split(' ').collect::<Vec<_>>());
+        assert!(!project.path("runs").exists(), "{line}");
+        finished
+    };
+    assert_refused!(run("evaluate --benchmark pth --model model"), @"
+    error: there is no benchmark `pth`
+    hint: there are path, sum, count, chart, swap, easy_vqa, arc_agi_1, arc_agi_2; mathvision, mathverse, mathvista, mmmu, mmstar with their files; any other with --data and --mapping
+    ");
+    assert_refused!(run("evaluate --benchmark sum --limit 1 --model model --levels none.jsonl"), @"
+    error: failed to read levels `none.jsonl`: No such file or directory
+    hint: `synergy levels` writes such a file
+    ");
+    assert_refused!(run("evaluate --benchmark sum --limit 1 --model model --split testmini"), @"
+    error: benchmark `sum` is not asked on a split `testmini`
+    hint: leave --split out: its questions are of the split `test`
+    ");
+    assert_refused!(run("evaluate --benchmark sum --limit 1 --model model --concurrency 0"), @"
+    error: --concurrency is 0, so nothing would be requested
+    hint: at least 1; 8 without it
+    ");
+    assert_refused!(run("levels --benchmark sum --limit 1 --model model --out model"), @"
+    error: --out `model` is a folder
+    hint: one file is written: name it
+    ");
+    assert!(!project.path("model.events.jsonl").exists());
+    assert_refused!(run("inspect --model model --prompt hi --top 0"), @"
+    error: --top is 0, so no next token would be shown
+    hint: at least 1
+    ");
+    assert_refused!(run("train-base --quietly"), @"
+    error: unexpected argument '--quietly' found
+    hint: `synergy train-base --help` shows what it takes
+    ");
+    project.write("not-text", [0xff, 0xfe]);
+    assert_refused!(run("plan not-text"), @"
+    error: failed to read recipe `not-text`: stream did not contain valid UTF-8
+    hint: a recipe is a text file in UTF-8, like those in suite/recipes
+    ");
+}
+
+#[test]
+fn help_of_every_verb_has_examples() {
+    let project = project();
+    let help = succeed(&project, &["--help"]).stdout;
+    let verbs = help.split_once("Commands:").unwrap().1.split_once("\n\n").unwrap().0;
+    let verbs: Vec<&str> =
+        verbs.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
+    let verbs: Vec<&str> =
+        verbs.into_iter().filter(|verb| !verb.is_empty() && *verb != "help").collect();
+    assert!(verbs.len() >= 16, "{verbs:?}");
+    for verb in verbs {
+        let help = succeed(&project, &[verb, "--help"]).stdout;
+        let examples = help.split_once("\nExamples:\n").unwrap_or_default().1;
+        assert!(examples.contains(&format!("synergy {verb}")), "{verb}: {help}");
     }
 }
 

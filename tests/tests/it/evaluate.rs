@@ -240,7 +240,7 @@ fn a_question_that_cannot_be_asked_is_counted_and_listed_and_the_others_are_meas
     let place = (&unanswered[0]["file"], &unanswered[0]["row"]);
     assert_eq!(place, (&json!("mine/rows.jsonl"), &json!(2)));
     assert_eq!(unanswered[0]["num_answers"], 2);
-    let line = "mine/2, mine/rows.jsonl, row 2, 2 of 2 answers: prompt has 2 `<|image_pad|>`, pictures given: 1";
+    let line = "mine/2, mine/rows.jsonl, row 2, 2 of 2 answers: its text holds `<|image_pad|>`, a token of the chat template";
     assert!(finished.stdout.contains(line), "{}", finished.stdout);
     assert!(project.read("runs/evaluations/mine/report.md").contains("never came"));
     let lines = project.read("runs/evaluations/mine/completions.jsonl");

@@ -22,25 +22,56 @@ fn with(from: &str, to: &str) -> Finished {
 #[test]
 fn an_unknown_key_is_named_with_those_expected() {
     assert_refused!(with("num_epochs", "epohcs"), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 72: unknown field `epohcs`, expected one of `from`, `data`, `num_epochs`, `batch_size`, `position_gap_max`, `max_length`, `mean_over`, `checkpoint`, `training`, `optimizer`
-    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
+    error: unusable recipe `suite/recipes/tiny.toml`: line 76: unknown field `epohcs`, expected one of `from`, `data`, `num_epochs`, `batch_size`, `position_gap_max`, `max_length`, `mean_over`, `checkpoint`, `training`, `optimizer`
+    hint: docs/RECIPES.md explains every key
     ");
     assert_refused!(with("muon_momentum", "momentum"), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 52: unknown field `momentum`, expected one of `learning_rate`, `muon_learning_rate`, `muon_momentum`, `beta_1`, `beta_2`, `epsilon`, `weight_decay`, `max_grad_norm`, `warmup_steps`, `final_learning_rate_ratio`
-    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
+    hint: docs/RECIPES.md explains every key
     ");
     assert_refused!(with("name = \"rl\"", "name = \"rl\"\nkind = \"rl\""), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 178: unknown field `kind`, expected one of `name`, `note`, `stage`
-    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
+    hint: docs/RECIPES.md explains every key
     ");
     assert_refused!(with("preset = \"dr_grpo\"", "preset = \"dr_grop\""), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 98: unknown variant `dr_grop`, expected one of `grpo_study`, `trl_default`, `verl_default`, `dr_grpo`, `dapo`
-    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
+    error: unusable recipe `suite/recipes/tiny.toml`: line 108: unknown variant `dr_grop`, expected one of `grpo_study`, `trl_default`, `verl_default`, `dr_grpo`, `dapo`
+    hint: docs/RECIPES.md explains every key
     ");
     assert_refused!(with("preset = \"dr_grpo\"", "ratio = \"token\""), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 98: missing field `advantage` of the objective
     hint: give every key, or a preset: grpo_study, trl_default, verl_default, dr_grpo, dapo
     ");
+}
+
+#[test]
+fn a_value_of_another_type_has_its_own_line_wherever_it_stands() {
+    let project = project();
+    project.recipe(TINY, "tiny", &[]);
+    let recipe = project.read("suite/recipes/tiny.toml");
+    let mut num_seen = 0;
+    let mut table = String::new();
+    for (number, line) in (1..).zip(recipe.lines()) {
+        if line.starts_with('[') {
+            line.clone_into(&mut table);
+        }
+        // A value that is a number, of a key that stands at the beginning of a line.
+        let Some((key, value)) = line.split_once(" = ") else { continue };
+        if key.starts_with('#') || value.parse::<f64>().is_err() {
+            continue;
+        }
+        num_seen += 1;
+        let bad = recipe.replacen(&format!("{line}\n"), &format!("{key} = {{}}\n"), 1);
+        let first = 1 + recipe.split_once(&format!("{line}\n")).unwrap().0.matches('\n').count();
+        if first != number {
+            // The same line stands above too; that one was tried.
+            continue;
+        }
+        project.write("suite/recipes/tiny.toml", bad);
+        let finished = project.run(&["plan", "--profile", "tiny"]);
+        let want = format!("line {number}: ");
+        assert!(finished.stderr.contains(&want), "{table} {line}: {}", finished.stderr);
+    }
+    assert!(num_seen > 40, "{num_seen}");
 }
 
 #[test]
@@ -67,7 +98,7 @@ fn a_stage_or_table_that_is_not_there_is_named() {
 fn stages_that_do_not_fit_together_are_refused() {
     assert_refused!(with("from = \"base\"", "from = \"grpo_after_sft\""), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 136: stage `asked`: stage `grpo_after_sft` stands on itself: asked -> grpo -> grpo_after_sft -> sft -> grpo_after_sft
-    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
+    hint: docs/RECIPES.md explains every key
     ");
     assert_refused!(with("from = \"base\"", "from = \"traces\""), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 85: stage `grpo`: `traces` is data, not a model
@@ -102,7 +133,7 @@ fn stages_that_do_not_fit_together_are_refused() {
 fn numbers_out_of_range_are_refused_with_their_line() {
     assert_refused!(with("gate = 0.0", "gate = 1.5"), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 129: stage `progressive`: gate = 1.5 is outside its range: 0 to 1, a pass rate
-    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
+    hint: docs/RECIPES.md explains every key
     ");
     assert_refused!(with("unsolved_by = \"asked\" }]", "share = 0.4 }]"), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 148: stage `mixed`: the shares of the mix are [0.4] and do not sum to 1
@@ -118,7 +149,7 @@ fn numbers_out_of_range_are_refused_with_their_line() {
     "#);
     assert_refused!(with("{ preset = \"dr_grpo\" }", "{ preset = \"dr_grpo\", clip_low = 2.0 }"), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 108: stage `grpo_after_sft`: clip_low = 2 is outside its range: 0 to 1
-    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
+    hint: docs/RECIPES.md explains every key
     ");
     assert_refused!(with("pass_rate = [0.0, 1.0]", "pass_rate = [0.5, 0.1]"), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 139: stage `asked`: pass_rate = [0.5, 0.1] must be [low, high] within 0 to 1, low <= high
@@ -342,11 +373,11 @@ fn a_base_that_is_missing_or_changed_is_refused() {
 fn an_empty_split_is_refused() {
     assert_refused!(with("questions_per_family = 2", "questions_per_family = 0"), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 202: questions_per_family = 0 is outside its range: 1 to 100000
-    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
+    hint: docs/RECIPES.md explains every key
     ");
     assert_refused!(with("num_questions = 12", "num_questions = 0"), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 19: there is nothing to train on: num_questions = 0
-    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
+    hint: docs/RECIPES.md explains every key
     ");
     assert_refused!(with("questions_per_family = 1", "questions_per_family = 0"), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 62: the validation split is empty
@@ -354,6 +385,6 @@ fn an_empty_split_is_refused() {
     ");
     assert_refused!(with("batch_size = 2", "batch_size = 0"), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 88: stage `grpo`: batch_size = 0 is outside its range: at least 1
-    hint: suite/src/recipe.rs and suite/src/recipe/ explain every key
+    hint: docs/RECIPES.md explains every key
     ");
 }

@@ -98,6 +98,27 @@ fn answers_end_though_the_settings_for_generation_do_not_say_where() {
     assert!(evaluation["outcomes"]["truncated"].as_f64().unwrap() < 0.5, "{evaluation}");
 }
 
+/// The last row that is asked: it is found before the first stage is trained.
+#[test]
+fn a_row_that_cannot_be_asked_is_refused_before_anything_is_trained() {
+    let project = with_own();
+    let rows = project.read("own/questions.jsonl");
+    let mut lines: Vec<String> = rows.lines().map(str::to_owned).collect();
+    lines[3] = lines[3].replacen("<image>", "<image><|im_end|>", 1);
+    project.write("own/questions.jsonl", lines.join("\n"));
+    assert_refused!(project.run(&REPRODUCE), @"
+    error: question `asked/train/000004` (`own/questions.jsonl`, row 4) cannot be asked: its text holds `<|im_end|>`, a token of the chat template
+    hint: mend the row or remove it: training takes files as a whole
+    ");
+    let started = project.files("runs/store");
+    assert!(started.is_empty(), "{started:?}");
+    // A row that nobody asks for.
+    let mut lines: Vec<String> = rows.lines().map(str::to_owned).collect();
+    lines[11] = lines[11].replacen("<image>", "<image><|im_end|>", 1);
+    project.write("own/questions.jsonl", lines.join("\n"));
+    succeed(&project, &REPRODUCE);
+}
+
 #[test]
 fn files_that_do_not_fit_are_refused_in_a_line() {
     let project = with_own();

@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use synergy_hint::Hinted;
 use xshell::Shell;
 
 use super::evaluate::{evaluation, out, texts};
@@ -23,7 +24,6 @@ use crate::files::{create_folder, remove_folder, uncreated};
 use crate::process::Group;
 use crate::python;
 use crate::synergy::{self, Arguments};
-use synergy_hint::Hinted;
 
 /// The bases that are exported and served.
 const BASES: [&str; 2] = ["nano", "small"];

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use synergy_hint::line;
 use xshell::Shell;
 
 use super::outcome::{Outcome, Section};
 use super::report;
 use crate::page;
 use crate::synergy::{self, Arguments};
-use synergy_hint::line;
 
 /// The folder in which the gate works: below `target`, which git ignores, and emptied before each gate.
 pub(crate) const RUNS_DIR: &str = "target/ci-runs";

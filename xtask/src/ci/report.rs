@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
+use synergy_hint::Hinted;
 use xshell::{Shell, cmd};
 
 use super::outcome::Outcome;
 use crate::files::create_folder;
 use crate::process;
-use synergy_hint::Hinted;
 
 /// The first line of the comment.
 const MARKER: &str = "<!-- synergy: regression -->";

@@ -10,12 +10,12 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
+use synergy_hint::Hinted;
 use xshell::{Shell, cmd};
 
 use super::outcome::{Outcome, Section};
 use crate::files::{create_folder, remove_file};
 use crate::{process, python};
-use synergy_hint::Hinted;
 
 /// The folder in which the tools are installed; git ignores it.
 const WORK: &str = "target/workflows";

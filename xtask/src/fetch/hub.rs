@@ -29,6 +29,7 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
+use synergy_hint::{Hint as _, Hinted};
 
 use crate::fetch::hub::refusal::{explain, may_pass};
 use crate::fetch::{lock, model};
@@ -37,7 +38,6 @@ use crate::files::{
     sha256, uncreated, unread,
 };
 use crate::units::size;
-use synergy_hint::{Hint as _, Hinted};
 
 pub(super) mod items;
 mod refusal;

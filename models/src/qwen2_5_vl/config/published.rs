@@ -10,9 +10,10 @@
 //! then stand at the top level are leftovers and not read.
 
 use anyhow::{Result, bail, ensure};
+use serde_json::Value;
 use synergy_hint::hint;
 
-use super::{ARCHITECTURE, RopeScaling, VISION_ROPE_THETA, VisionConfig, VlmConfig};
+use super::{ARCHITECTURE, DtypeField, RopeScaling, VISION_ROPE_THETA, VisionConfig, VlmConfig};
 use crate::fields::{HINT, Section};
 
 /// Fields about how a checkpoint was written or is loaded; they never change what it computes.
@@ -61,6 +62,7 @@ impl VlmConfig {
         if !architectures.iter().any(|a| a == ARCHITECTURE) {
             bail!(hint!("architectures are {architectures:?}", "this suite runs `{ARCHITECTURE}`"));
         }
+        let dtype_field = DtypeField::of(&top);
         let media = MediaIds::take(&mut top)?;
         let vision = top.object("vision_config")?.ok_or_else(|| top.missing("vision_config"))?;
         let vision_config = VisionConfig::take(vision)?;
@@ -108,9 +110,23 @@ impl VlmConfig {
             eos_token_id,
             pad_token_id: shared.pad,
             vision_config,
+            dtype_field,
         };
         check_decoder(text, &config)?;
         Ok(config)
+    }
+}
+
+impl DtypeField {
+    /// The name in a config of any form; the older one where there is none, or both are.
+    fn of(top: &Section) -> DtypeField {
+        let decoder = top.fields.get("text_config").and_then(Value::as_object);
+        let has =
+            |name| top.fields.contains_key(name) || decoder.is_some_and(|d| d.contains_key(name));
+        match has("dtype") && !has("torch_dtype") {
+            true => DtypeField::Dtype,
+            false => DtypeField::TorchDtype,
+        }
     }
 }
 
@@ -294,7 +310,7 @@ fn check_windows(text: &mut Section, layers: usize, reach: usize) -> Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn nano() -> VlmConfig {
         crate::tests::fixtures::nano(300)
@@ -416,6 +432,25 @@ mod tests {
     }
 
     #[test]
+    fn the_type_of_numbers_is_written_under_the_name_that_was_there() {
+        let names = |form: &Value| {
+            let written = read(form).unwrap().to_json("float16");
+            let written: Value = serde_json::from_str(&written).unwrap();
+            ["torch_dtype", "dtype"].map(|name| written.get(name).cloned())
+        };
+        let (older, newer) = ([Some("float16".into()), None], [None, Some("float16".into())]);
+        let flat = published_3b();
+        assert_eq!(names(&flat), older);
+        assert_eq!(names(&nested_3b()), newer);
+        let renamed = with(&without(&flat, "/torch_dtype"), "/dtype", json!("bfloat16"));
+        assert_eq!(names(&renamed), newer);
+        assert_eq!(names(&with(&flat, "/dtype", json!("bfloat16"))), older, "both are there");
+        // Under the decoder alone.
+        let inner = without(&nested_3b(), "/dtype");
+        assert_eq!(names(&inner), newer);
+    }
+
+    #[test]
     fn published_configs_are_read_and_written_whole() {
         let forms = [published_3b(), published_7b(), published_32b(), published_72b()];
         // The counts are those of the published weights: half of `total_size` of their index.
@@ -447,6 +482,11 @@ mod tests {
         assert!(read(&published_3b()).unwrap().tie_word_embeddings);
     }
 
+    /// The config without the name that it has for the type of numbers.
+    fn meaning(config: VlmConfig) -> VlmConfig {
+        VlmConfig { dtype_field: DtypeField::default(), ..config }
+    }
+
     #[test]
     fn the_three_forms_of_a_config_mean_the_same() {
         for (model, tied) in [("model-tied", true), ("model-untied", false)] {
@@ -458,10 +498,10 @@ mod tests {
             assert_eq!(flat.tie_word_embeddings, tied);
             assert_eq!((flat.hidden_size, flat.video_token_id), (72, Some(656)));
             assert_eq!(flat.vision_config.fullatt_block_indexes, [1, 3]);
-            assert_eq!(form("config"), flat);
-            assert_eq!(form("config-v5"), flat);
+            assert_eq!(meaning(form("config")), flat);
+            assert_eq!(meaning(form("config-v5")), flat);
         }
-        assert_eq!(read(&nested_3b()).unwrap(), read(&published_3b()).unwrap());
+        assert_eq!(meaning(read(&nested_3b()).unwrap()), read(&published_3b()).unwrap());
     }
 
     #[test]
@@ -476,7 +516,7 @@ mod tests {
         form["pad_token_id"] = json!(7);
         let form = with(&form, "/text_config/image_token_id", json!(null));
         let form = with(&form, "/text_config/vision_start_token_id", json!(151_652));
-        assert_eq!(read(&form).unwrap(), read(&published_3b()).unwrap());
+        assert_eq!(meaning(read(&form).unwrap()), read(&published_3b()).unwrap());
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::text::terminal::{self as table, Grid};
 pub struct SampleCompletion {
     /// Name of the row that answered.
     pub regime: String,
+    /// Seed of the row: other seeds answer the same questions.
+    pub seed: u64,
     /// The answer.
     pub completion: Completion,
     /// How the answer turned out.
@@ -38,6 +40,9 @@ pub fn report_markdown(
 ) -> String {
     let mut text = format!("# Synergy, profile {}\n\n", inline(&results.profile));
     let _ = writeln!(text, "{}.", inline(&table::title(results)));
+    if let Some(found) = table::verdict(results, metrics) {
+        let _ = writeln!(text, "\n{}.", inline(&found));
+    }
     if let Some(warning) = table::provisional(results) {
         let _ = writeln!(text, "\n> **Note:** {}", inline(&warning));
     }
@@ -255,7 +260,8 @@ fn training_grid(results: &Results) -> Grid {
 fn sample_markdown(text: &mut String, sample: &SampleCompletion) {
     let completion = &sample.completion;
     let (regime, outcome) = (inline(&sample.regime), outcome_name(sample.outcome));
-    let _ = writeln!(text, "### {regime}, `{}`: {outcome}\n", completion.sample_id);
+    let (id, seed) = (&completion.sample_id, sample.seed);
+    let _ = writeln!(text, "### {regime}, seed {seed}, `{id}`: {outcome}\n");
     let _ = writeln!(text, "{}", inline(&sample.question));
     let _ = writeln!(
         text,
@@ -298,6 +304,7 @@ mod tests {
     fn sample(text: &str) -> SampleCompletion {
         SampleCompletion {
             regime: "sft".to_owned(),
+            seed: 2,
             completion: Completion {
                 sample_id: "path/test/1/00001".to_owned(),
                 num_tokens: 12,
@@ -331,6 +338,16 @@ mod tests {
     }
 
     #[test]
+    fn no_heading_stands_twice() {
+        let results = study(20, &[1]);
+        let samples = [1, 2, 3].map(|seed| SampleCompletion { seed, ..sample("\\boxed{a}") });
+        let report = report_markdown(&results, &Metrics::of(&results), None, &samples);
+        let headings: Vec<&str> = report.lines().filter(|line| line.starts_with('#')).collect();
+        let different: std::collections::BTreeSet<&&str> = headings.iter().collect();
+        assert_eq!(headings.len(), different.len(), "{headings:?}");
+    }
+
+    #[test]
     fn every_row_of_a_markdown_table_has_the_headers_width() {
         let results = study(20, &[1]);
         let report = report_markdown(&results, &Metrics::of(&results), None, &[]);
@@ -357,6 +374,8 @@ mod tests {
         # Synergy, profile small
 
         small: 100 questions, 1 seed, 2026-01-31, commit 0123456789ab, flex.
+
+        Of 1 regime, 0 gain over the base, 0 lose and 1 is undecided, by the 95 % intervals of their accuracy in points.
 
         > **Note:** provisional, the base has not passed its gate: verbose accuracy .81 on sum, .9 needed
 
@@ -476,7 +495,7 @@ mod tests {
 
         Whole answers, as they were graded.
 
-        ### sft, `path/test/1/00001`: wrong
+        ### sft, seed 2, `path/test/1/00001`: wrong
 
         Start at b2 \| follow 2 arrows. Which color?
         Target `red`, 12 tokens.

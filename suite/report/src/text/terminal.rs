@@ -149,6 +149,40 @@ pub fn title(results: &Results) -> String {
     )
 }
 
+/// What the run found, in one sentence: which regimes gain over the base or lose beyond their intervals; `None` without
+/// regimes whose gain is known.
+pub fn verdict(results: &Results, metrics: &Metrics) -> Option<String> {
+    let gain = |row: &&ResultRow| Some((row.name.clone(), metrics.average(&row.name)?.gain?));
+    let regimes = ordered_rows(results).into_iter().filter(|row| row.kind == RowKind::Regime);
+    let mut regimes: Vec<(String, Interval)> = regimes.filter_map(|row| gain(&row)).collect();
+    // The best first; of equals, the first in reading order.
+    regimes.sort_by(|(_, a), (_, b)| b.mean.total_cmp(&a.mean));
+    let shown = |(name, gain): &(String, Interval)| format!("{name} {}", points(*gain));
+    let better: Vec<String> = regimes.iter().filter(|(_, g)| g.low > 0.0).map(shown).collect();
+    let worse: Vec<String> =
+        regimes.iter().rev().filter(|(_, g)| g.high < 0.0).map(shown).collect();
+    let list = |names: &[String], most: &str| match names {
+        [] => String::new(),
+        [only] => format!(" ({only})"),
+        [first, ..] => format!(" ({most} {first})"),
+    };
+    let (num, open) = (regimes.len(), regimes.len() - better.len() - worse.len());
+    (num > 0).then(|| {
+        format!(
+            "Of {num} regime{}, {} gain{} over the base{}, {} lose{}{} and {open} {}, by the 95 % intervals of \
+             their accuracy in points",
+            if num == 1 { "" } else { "s" },
+            better.len(),
+            if better.len() == 1 { "s" } else { "" },
+            list(&better, "most"),
+            worse.len(),
+            if worse.len() == 1 { "s" } else { "" },
+            list(&worse, "most"),
+            if open == 1 { "is undecided" } else { "are undecided" },
+        )
+    })
+}
+
 /// The warning shown with every figure of a base that has not passed its gate.
 pub fn provisional(results: &Results) -> Option<String> {
     let provenance = &results.provenance;
@@ -458,6 +492,34 @@ mod tests {
     use crate::compare::tests::GATE;
     use crate::compare::{compare, rule};
     use crate::score::fixture::study;
+
+    #[test]
+    fn the_verdict_names_the_best_and_the_worst_and_counts_what_is_open() {
+        let results = study(400, &[1, 2, 3]);
+        let mut metrics = Metrics::of(&results);
+        let mut set = |row: &str, mean: f64, half: f64| {
+            let is_whole =
+                |c: &&mut Cell| c.row == row && c.benchmark.is_none() && c.level.is_none();
+            let cell = metrics.cells.iter_mut().find(is_whole).unwrap();
+            cell.gain = Some(Interval { mean, low: mean - half, high: mean + half });
+            verdict(&results, &metrics).unwrap()
+        };
+        set("sft", 0.02, 0.01);
+        set("rl", 0.05, 0.01);
+        assert_eq!(
+            set("two_stage", -0.05, 0.01),
+            "Of 3 regimes, 2 gain over the base (most rl +5.0 ±1.0), 1 loses (two_stage -5.0 ±1.0) and 0 are \
+             undecided, by the 95 % intervals of their accuracy in points"
+        );
+        assert_eq!(
+            set("sft", 0.02, 0.03),
+            "Of 3 regimes, 1 gains over the base (rl +5.0 ±1.0), 1 loses (two_stage -5.0 ±1.0) and 1 is undecided, \
+             by the 95 % intervals of their accuracy in points"
+        );
+        let mut bare = study(20, &[1]);
+        bare.rows.retain(|row| row.kind != RowKind::Regime);
+        assert_eq!(verdict(&bare, &Metrics::of(&bare)), None);
+    }
 
     #[test]
     fn the_final_table_fits_and_reads() {

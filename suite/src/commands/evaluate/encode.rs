@@ -4,6 +4,7 @@
 //! transparency, orientation and 16-bit gray each in their own way.
 
 use anyhow::{Context as _, Result};
+use image::RgbImage;
 use synergy_benchmarks::sample::ImageSource;
 
 /// Returns bytes that differ where pictures do: those of the owner's file, or those of the drawn picture.
@@ -12,19 +13,30 @@ use synergy_benchmarks::sample::ImageSource;
 /// If the picture cannot be read.
 pub fn bytes(source: &ImageSource) -> Result<Vec<u8>> {
     let read = match source {
-        ImageSource::Scene(_) | ImageSource::Grids(_) => return png(source),
+        ImageSource::Scene(_) | ImageSource::Grids(_) => {
+            return synergy_picture::to_png(&source.load()?);
+        }
         ImageSource::File(path) => synergy_picture::bytes(path),
         ImageSource::Cell(cell) => cell.bytes(),
     };
     read.with_context(|| format!("failed to read {source}"))
 }
 
-/// Returns the PNG of a picture as the engine here sees it: upright, without alpha, 8 bits for each color.
+/// Decodes what [`bytes`] has read of `source`, as the engine here sees it.
 ///
 /// # Errors
-/// If the picture cannot be read.
-pub fn png(source: &ImageSource) -> Result<Vec<u8>> {
-    synergy_picture::to_png(&source.load()?)
+/// If it is no picture that is accepted; the error names the picture.
+pub fn decoded(source: &ImageSource, bytes: &[u8]) -> Result<RgbImage> {
+    synergy_picture::decode(bytes).with_context(|| format!("failed to read {source}"))
+}
+
+/// Returns the PNG of what [`bytes`] has read of `source`, as the engine here sees it: upright, without alpha, 8 bits for
+/// each color.
+///
+/// # Errors
+/// See [`decoded`].
+pub fn png(source: &ImageSource, bytes: &[u8]) -> Result<Vec<u8>> {
+    synergy_picture::to_png(&decoded(source, bytes)?)
 }
 
 #[cfg(test)]
@@ -42,7 +54,8 @@ mod tests {
         RgbaImage::from_fn(4, 3, clear).save(&path).unwrap();
         let source = ImageSource::File(path.clone());
         assert_eq!(bytes(&source).unwrap(), std::fs::read(&path).unwrap());
-        let sent = image::load_from_memory_with_format(&png(&source).unwrap(), ImageFormat::Png);
+        let sent = png(&source, &bytes(&source).unwrap()).unwrap();
+        let sent = image::load_from_memory_with_format(&sent, ImageFormat::Png);
         let sent = sent.unwrap();
         assert!(!sent.color().has_alpha());
         assert_eq!(sent.into_rgb8(), source.load().unwrap());

@@ -12,6 +12,7 @@
 //!   exponential back-off. What is missing after all attempts, and what the server refuses, is the outcome of its
 //!   question; it is not cached, so that the same command asks again. As many questions in a row as
 //!   [`UNANSWERED_MAX`](crate::run::asking::UNANSWERED_MAX) end the run.
+//! - An answer that a filter stopped is not the model's: its question is refused, and not asked again in this run.
 //! - A refusal about a field or about the length of the request changes the request (`terms`). 401, 402, 404, 405 and
 //!   407 are about no question, and end the run with the server's own words.
 
@@ -31,11 +32,12 @@ use crate::commands::evaluate::ask::{Ask, Drawing, key};
 use crate::commands::evaluate::encode::{bytes, png};
 use crate::commands::evaluate::endpoint::reply::{End, Said};
 use crate::commands::evaluate::endpoint::request::body;
-use crate::commands::evaluate::endpoint::terms::{Room, Terms, room};
+use crate::commands::evaluate::endpoint::terms::{Limits, Room, Terms, room};
 use crate::commands::evaluate::replies::{Answer, Cache, Reply};
 use crate::key::Key;
 use crate::run::asking::{Streak, why};
 use crate::run::event::interrupted;
+use crate::train::prompt::plain;
 
 mod reply;
 mod request;
@@ -161,8 +163,8 @@ struct Client<'a> {
     agent: ureq::Agent,
     /// What the server takes, as far as it is known.
     terms: Mutex<Terms>,
-    /// What question and answer may have together, if the server says so.
-    context: OnceLock<Option<usize>>,
+    /// What the server gives to answers, as far as its list of models and its refusals tell.
+    limits: OnceLock<Mutex<Limits>>,
     under_way: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
     stop: AtomicBool,
 }
@@ -180,7 +182,7 @@ impl<'a> Client<'a> {
             cache,
             agent: endpoint.agent(),
             terms: Mutex::default(),
-            context: OnceLock::new(),
+            limits: OnceLock::new(),
             under_way: Mutex::default(),
             stop: AtomicBool::new(false),
         }
@@ -191,8 +193,17 @@ impl<'a> Client<'a> {
         Arc::clone(locked(&self.under_way).entry(key.as_str().to_owned()).or_default())
     }
 
+    /// What the server gives to answers; its list of models is asked for once.
+    fn limits(&self) -> std::sync::MutexGuard<'_, Limits> {
+        let listed = || Mutex::new(Limits::listed(self.served_context()));
+        locked(self.limits.get_or_init(listed))
+    }
+
     /// One answer: from the cache, or requested until it arrives; `None` if somebody asked to stop.
     fn one(&self, ask: &Ask<'_>) -> Result<Option<Answer>> {
+        if let Err(error) = plain(ask.text) {
+            return Ok(Some(Err(why(Obstacle::Prompt, &error))));
+        }
         let unread = |error| Ok(Some(Err(why(Obstacle::Picture, &error))));
         let pictures = match ask.images.iter().map(bytes).collect::<Result<Vec<_>>>() {
             Ok(pictures) => pictures,
@@ -205,8 +216,8 @@ impl<'a> Client<'a> {
         if let Some(reply) = self.cache.get(&key)? {
             return Ok(Some(Ok(reply)));
         }
-        drop(pictures);
-        let pictures = match ask.images.iter().map(png).collect::<Result<Vec<_>>>() {
+        let files = ask.images.iter().zip(&pictures).map(|(source, bytes)| png(source, bytes));
+        let pictures = match files.collect::<Result<Vec<_>>>() {
             Ok(pictures) => pictures,
             Err(error) => return unread(error),
         };
@@ -220,10 +231,8 @@ impl<'a> Client<'a> {
     /// Requests an answer until it arrives, is refused for good, or all attempts are over; `None` if somebody asked to
     /// stop.
     fn requested(&self, ask: &Ask<'_>, pictures: &[Vec<u8>], key: &Key) -> Result<Option<Answer>> {
-        let context = *self.context.get_or_init(|| self.served_context());
-        // One position belongs to the question at least.
-        let most = context.map_or(usize::MAX, |context| context.saturating_sub(1).max(1));
-        let mut limit = self.drawing.max_new_tokens.min(most);
+        let wanted = self.drawing.max_new_tokens;
+        let mut limit = self.limits().of(ask.id, wanted);
         let mut terms = locked(&self.terms).clone();
         // Requests that failed together must not come back together.
         let mut jitter = Seed::root(0).fold_in(key.as_str()).rng();
@@ -231,10 +240,21 @@ impl<'a> Client<'a> {
         loop {
             let body = body(&self.endpoint.model, self.drawing, ask, pictures, &terms, limit);
             match self.attempt(&body, limit)? {
-                Attempt::Reply(mut reply) => {
+                Attempt::Reply { mut reply, num_prompt_tokens } => {
+                    // Taken for longer than it is: the answer was cut before its place was full.
+                    let room = num_prompt_tokens
+                        .and_then(|num| self.limits().counted(ask.id, num as usize, wanted));
+                    if let Some(room) = room.filter(|room| !reply.finished && *room > limit) {
+                        limit = room;
+                        continue;
+                    }
                     locked(&self.terms).join(&terms);
                     reply.left_out = terms.left_out.iter().map(|&name| name.to_owned()).collect();
                     return Ok(Some(Ok(reply)));
+                }
+                Attempt::Filtered => {
+                    let cause = "a content filter of the endpoint stopped the answer".to_owned();
+                    return Ok(Some(Err(Unanswered { obstacle: Obstacle::Refused, cause })));
                 }
                 Attempt::Refused { status, message } => {
                     let cause = format!("status {status}: {}", short(&message));
@@ -243,8 +263,12 @@ impl<'a> Client<'a> {
                     if num_changes > CHANGES_MAX {
                         return refused(Obstacle::Refused);
                     }
+                    let context = self.limits().context;
                     match room(&message, limit, context) {
-                        Some(Room::Left(left)) => limit = left,
+                        Some(told @ (Room::Most(less) | Room::Left { limit: less, .. })) => {
+                            self.limits().hear(ask.id, told);
+                            limit = less.min(self.limits().of(ask.id, wanted));
+                        }
                         Some(Room::None) => return refused(Obstacle::TooLong),
                         None if terms.yield_to(&message) => {}
                         None => return refused(Obstacle::Refused),
@@ -302,22 +326,19 @@ impl<'a> Client<'a> {
         let mut message = String::new();
         if status == 200 {
             match reply::read(&text) {
-                Ok(Said::Answer { text: Some(text), num_tokens, end }) => {
+                Ok(Said::Answer { end: End::Filtered, .. }) => return Ok(Attempt::Filtered),
+                Ok(Said::Answer { text: Some(text), num_tokens, num_prompt_tokens, end }) => {
                     let finished = match end {
-                        End::Ended => true,
+                        End::Ended | End::Filtered => true,
                         End::Cut => false,
                         End::Untold => num_tokens.is_none_or(|n| (n as usize) < limit),
                     };
-                    return Ok(Attempt::Reply(Reply {
-                        text,
-                        num_tokens,
-                        finished,
-                        left_out: Vec::new(),
-                    }));
+                    let reply = Reply { text, num_tokens, finished, left_out: Vec::new() };
+                    return Ok(Attempt::Reply { reply, num_prompt_tokens });
                 }
                 Ok(Said::Answer { text: None, end, .. }) => {
                     let reason = match end {
-                        End::Ended => "the answer ended",
+                        End::Ended | End::Filtered => "the answer ended",
                         End::Cut => "the length limit cut it",
                         End::Untold => "nobody says why",
                     };
@@ -368,27 +389,35 @@ fn context_of(list: &Value, model: &str) -> Option<usize> {
     let models = list.get("data").unwrap_or(list).as_array()?;
     let of = |id: &str| models.iter().find(|model| model["id"] == id);
     let told = |model: &Value| {
-        let value = CONTEXT_NAMES.iter().find_map(|name| model.get(name)?.as_u64());
-        value.and_then(|value| usize::try_from(value).ok()).filter(|context| *context > 0)
+        CONTEXT_NAMES.iter().find_map(|name| whole(model.get(name)?)).filter(|all| *all > 0)
     };
     let own = of(model)?;
     told(own).or_else(|| told(of(own["parent"].as_str()?)?))
 }
 
+/// A number of tokens, which some servers send as a broken number or as text.
+fn whole(value: &Value) -> Option<usize> {
+    let number = match value {
+        Value::String(text) => text.trim().parse().ok(),
+        value => value.as_f64(),
+    };
+    let number = number.filter(|number| (0.0..=f64::from(u32::MAX)).contains(number));
+    number.map(|number| number as usize)
+}
+
 /// Outcome of one attempt.
 enum Attempt {
-    Reply(Reply),
+    Reply {
+        reply: Reply,
+        /// Tokens of the question, as the server counts them.
+        num_prompt_tokens: Option<u32>,
+    },
+    /// A filter stopped the answer.
+    Filtered,
     /// Refused as it is.
-    Refused {
-        status: u16,
-        message: String,
-    },
+    Refused { status: u16, message: String },
     /// Worth another attempt, not before `after` if the endpoint said so.
-    Again {
-        obstacle: Obstacle,
-        cause: String,
-        after: Option<Duration>,
-    },
+    Again { obstacle: Obstacle, cause: String, after: Option<Duration> },
 }
 
 /// The time to wait that a `Retry-After` asks for at `now`: a number of seconds, perhaps broken, or a date of HTTP.

@@ -9,23 +9,22 @@ use std::time::Instant;
 use anyhow::Result;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
-use synergy_models::checkpoint::Checkpoint;
 use synergy_models::generate::{Generated, Sampling};
 use synergy_report::completion::{Obstacle, Unanswered};
 
 use super::questions::SUFFIX;
 use super::{Answerer, Asking};
 use crate::commands::evaluate::ask::{Ask, Drawing, Purpose, key};
-use crate::commands::evaluate::encode::bytes;
+use crate::commands::evaluate::encode::{bytes, decoded};
 use crate::commands::evaluate::replies::{Answer, Cache, Reply};
 use crate::device::Compute;
 use crate::key::Key;
 use crate::recipe::PromptSpec;
 use crate::run::CODE;
-use crate::run::asking::{Streak, answers, prepared, why};
+use crate::run::asking::{Streak, answers, why, with_patches};
 use crate::run::chunks::Chunks;
 use crate::run::model::{Model, files_hash};
-use crate::train::engine::Engine;
+use crate::train::engine::{Engine, Question};
 use crate::train::rollout::LocalEngine;
 use crate::train::sequence::Prompter;
 
@@ -43,7 +42,6 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
     let dtype = args.dtype;
     compute.takes(dtype)?;
     let Model { checkpoint, parameters } = Model::open(dir, args.adapter.as_deref(), &compute)?;
-    let Checkpoint { config, tokenizer, processor, generation } = checkpoint;
     let answerer = Answerer {
         id: dir
             .file_name()
@@ -53,12 +51,11 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
         )?,
         backend: compute.backend(),
         dtype: Some(dtype),
-        max_position_embeddings: Some(config.layout().max_position_embeddings),
+        max_position_embeddings: Some(checkpoint.config.layout().max_position_embeddings),
         left_out: Vec::new(),
     };
     let prompt = PromptSpec { suffix: SUFFIX.to_owned(), verbose_suffix: String::new() };
-    let end_tokens = generation.end_tokens(&config);
-    let prompter = Prompter { config, tokenizer, processor, prompt, end_tokens };
+    let prompter = Prompter::of(checkpoint, prompt);
     let sampling = Sampling {
         temperature: drawing.temperature,
         top_p: drawing.top_p,
@@ -118,13 +115,21 @@ impl Local<'_> {
         streak: &mut Streak,
     ) -> Result<Vec<Vec<Answer>>> {
         let &Asking { num_samples, purpose, drawing, cache, .. } = self.asking;
+        // Each picture is read once, for the key and for the prompt.
+        let read: Vec<Result<Vec<Vec<u8>>, Unanswered>> =
+            asked.iter().map(|(sample, _)| pictures(sample)).collect();
         let keys: Vec<Result<Vec<Key>, Unanswered>> = asked
             .iter()
-            .map(|(sample, text)| keys(self.answerer, drawing, sample, text, num_samples, purpose))
+            .zip(&read)
+            .map(|((sample, text), pictures)| {
+                let pictures = pictures.as_ref().map_err(Clone::clone)?;
+                Ok(keys(self.answerer, drawing, (sample, text, pictures), num_samples, purpose))
+            })
             .collect();
         let mut all = keys.iter().map(|keys| found(cache, keys)).collect::<Result<Vec<_>>>()?;
         let open: Vec<usize> = (0..asked.len()).filter(|&i| all[i].is_none()).collect();
-        let question = |&i: &usize| prepared(self.prompter, asked[i].0.clone(), asked[i].1);
+        let question =
+            |&i: &usize| self.question(asked[i], read[i].as_ref().map_err(Clone::clone)?);
         let questions = open.iter().map(question).collect();
         let Local { engine, prompter, sampling, seed, .. } = *self;
         let new = answers(engine, prompter, questions, num_samples as usize, sampling, seed)?;
@@ -141,6 +146,23 @@ impl Local<'_> {
             out.push(answers.unwrap_or_else(|why| vec![Err(why); num_samples as usize]));
         }
         Ok(out)
+    }
+
+    /// The question `asked`, of whose pictures `pictures` are the files.
+    fn question(
+        &self,
+        asked: (&Sample, &String),
+        pictures: &[Vec<u8>],
+    ) -> Result<Question, Unanswered> {
+        let (sample, text) = asked;
+        let patches = sample
+            .images
+            .iter()
+            .zip(pictures)
+            .map(|(source, bytes)| self.prompter.patches_of(source, &decoded(source, bytes)?));
+        let patches = patches.collect::<Result<_>>();
+        let patches = patches.map_err(|error| why(Obstacle::Picture, &error))?;
+        with_patches(self.prompter, sample.clone(), text, patches)
     }
 
     fn reply(&self, answer: &Generated) -> Reply {
@@ -168,28 +190,32 @@ fn found(
     }
 }
 
-/// The keys of all answers to one question.
+/// The files of the pictures of `sample`.
 ///
 /// # Errors
-/// Says why it cannot be asked: a picture cannot be read.
+/// Says why the question cannot be asked: a picture cannot be read.
+fn pictures(sample: &Sample) -> Result<Vec<Vec<u8>>, Unanswered> {
+    let pictures = sample.images.iter().map(bytes).collect::<Result<Vec<_>>>();
+    pictures.map_err(|error| why(Obstacle::Picture, &error))
+}
+
+/// The keys of all answers to one question: its sample, its prompt and the files of its pictures.
 fn keys(
     answerer: &Answerer,
     drawing: &Drawing,
-    sample: &Sample,
-    text: &str,
+    question: (&Sample, &str, &[Vec<u8>]),
     num_samples: u32,
     purpose: Purpose,
-) -> Result<Vec<Key>, Unanswered> {
-    let pictures = sample.images.iter().map(bytes).collect::<Result<Vec<_>>>();
-    let pictures = pictures.map_err(|error| why(Obstacle::Picture, &error))?;
+) -> Vec<Key> {
+    let (sample, text, pictures) = question;
     let Answerer { id, revision, backend, dtype, .. } = answerer;
     let revision = format!("{revision} on {backend} in {dtype:?} by {CODE}");
     let of = |sample_number| {
         let (id_of, images) = (sample.id.as_str(), sample.images.as_slice());
         let ask = Ask { id: id_of, text, images, sample: sample_number, purpose };
-        key(id, &revision, drawing, &ask, &pictures)
+        key(id, &revision, drawing, &ask, pictures)
     };
-    Ok((0..num_samples).map(of).collect())
+    (0..num_samples).map(of).collect()
 }
 
 #[cfg(test)]
@@ -213,7 +239,8 @@ mod tests {
             Drawing { temperature: 0.0, top_p: 1.0, top_k: 0, max_new_tokens: 8, seed: 1 };
         let keys = |answerer: &Answerer| {
             let sample = drawn(1, 0, Split::Train, [1, 4]);
-            keys(answerer, &drawing, &sample, "What?", 1, Purpose::Measure).unwrap()
+            let pictures = pictures(&sample).unwrap();
+            keys(answerer, &drawing, (&sample, "What?", &pictures), 1, Purpose::Measure)
         };
         let same = keys(&answerer);
         assert_eq!(keys(&answerer), same);

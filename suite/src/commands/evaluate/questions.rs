@@ -31,7 +31,7 @@ const ARC_AGI: [(&str, ArcVersion); 2] =
 
 /// The questions, ready to be asked.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(in crate::commands) struct Asked {
     pub(super) benchmark: String,
     pub(super) samples: Vec<Sample>,
     /// The prompt of each sample, as [`prompt`] makes it.
@@ -64,31 +64,38 @@ pub(super) fn read(args: &AskingArgs) -> Result<Asked> {
         skipped = left_out;
         (spread(samples, limit), path.display().to_string())
     } else if let Some(family) = family {
+        only_split(args, "test")?;
         let count = limit.min(FAMILY_QUESTIONS) as u64;
         let sample = |i| Sample::procedural(family, FAMILY_SEED, Split::Test, i, FAMILY_HOPS);
         text_only = Some(text_only::of_family(family, FAMILY_HOPS));
         ((0..count).map(sample).collect(), format!("drawn with seed {FAMILY_SEED}"))
     } else if name == easy_vqa::BENCHMARK {
+        only_split(args, "test")?;
         let dir = Path::new(DATA).join("easy-vqa");
         text_only = Some(easy_vqa::TEXT_ONLY_BASELINE);
         (easy_vqa::load(&dir, EasyVqaSplit::Test, limit)?, dir.display().to_string())
     } else if let Some((_, version)) = arc_agi {
+        only_split(args, ArcSplit::Eval.name())?;
         let dir = Path::new(DATA).join("arc-agi");
         (arc_agi::load(&dir, version, ArcSplit::Eval, limit)?, dir.display().to_string())
     } else {
         let published: Vec<&str> = datasets::names().collect();
         let own = Family::ALL.map(Family::name).into_iter().chain([easy_vqa::BENCHMARK]);
         let own: Vec<&str> = own.chain(ARC_AGI.map(|(name, _)| name)).collect();
-        let hint = if published.contains(&name) {
-            format!("--data PATH, or `cargo xtask fetch {name}`")
-        } else {
-            format!(
+        if published.contains(&name) {
+            bail!(hint!(
+                "benchmark `{name}` needs its files",
+                "--data PATH, or `cargo xtask fetch {name}`"
+            ));
+        }
+        bail!(hint!(
+            "there is no benchmark `{name}`",
+            (
                 "there are {}; {} with their files; any other with --data and --mapping",
                 own.join(", "),
                 published.join(", ")
             )
-        };
-        bail!(hint!("benchmark `{name}` needs its files", "{hint}"))
+        ))
     };
     ensure!(
         !samples.is_empty(),
@@ -97,6 +104,15 @@ pub(super) fn read(args: &AskingArgs) -> Result<Asked> {
     let template = !args.no_template;
     let texts = samples.iter().map(|sample| prompt(sample, template.then_some(SUFFIX))).collect();
     Ok(Asked { benchmark: name.to_owned(), samples, texts, skipped, source, template, text_only })
+}
+
+/// Refuses a --split that is not `only`, of a benchmark that is asked on this one.
+fn only_split(args: &AskingArgs, only: &str) -> Result<()> {
+    let Some(split) = args.split.as_deref().filter(|split| *split != only) else { return Ok(()) };
+    bail!(hint!(
+        ("benchmark `{}` is not asked on a split `{split}`", args.benchmark),
+        "leave --split out: its questions are of the split `{only}`"
+    ))
 }
 
 /// Finds the files of a published set: those after --data, or those that were fetched.

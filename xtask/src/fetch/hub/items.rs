@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
+use synergy_hint::Hint as _;
 
 use super::{
     Hub, Repository, State, bring, create_folders, is_whole, report_whole, require_all_room, survey,
@@ -18,7 +19,6 @@ use super::{
 use crate::fetch::lock;
 use crate::process;
 use crate::units::{columns, size};
-use synergy_hint::Hint as _;
 
 /// Fetches or checks the sections `names` of the lock, which the command line calls `item`; see `fetch::run`.
 ///

@@ -4,9 +4,9 @@
 //! hub is.
 
 use hf_hub::api::sync::ApiError;
+use synergy_hint::Hinted;
 
 use crate::fetch::lock;
-use synergy_hint::Hinted;
 
 /// Returns whether the same question may be answered later.
 pub(super) fn may_pass(error: &ApiError) -> bool {

@@ -6,7 +6,8 @@
 //!   that the first that holds text counts. It is put before the text in the study's tags, unless the text begins with
 //!   one of its own.
 //! - The text as a string, as a list of parts (Mistral, whose thought is a part too), as a refusal (OpenAI), or null.
-//! - A count of tokens as a whole or a broken number.
+//! - A count of tokens as a whole or a broken number; 0 for an answer that has text is no count.
+//! - Of several choices the first by `index`, wherever it stands: one is asked for.
 //! - Any finish reason, in any case. One that says neither that the model ended nor that it was cut, or none at all,
 //!   leaves it to the count.
 //! - An error in place of the answer, with status 200 (OpenRouter).
@@ -17,8 +18,8 @@ use serde_json::Value;
 const THINK: &str = "<think>";
 const THINK_END: &str = "</think>";
 
-/// Finish reasons of an answer that the model ended, or that a filter or a tool call did.
-const ENDED: [&str; 12] = [
+/// Finish reasons of an answer that the model or a tool call ended.
+const ENDED: [&str; 11] = [
     "stop",
     "eos",
     "eos_token",
@@ -30,10 +31,19 @@ const ENDED: [&str; 12] = [
     "tool_calls",
     "tool_use",
     "function_call",
-    "content_filter",
 ];
 /// Finish reasons of an answer that a length limit cut.
 const CUT: [&str; 5] = ["length", "max_tokens", "max_length", "model_length", "max_output_tokens"];
+/// Finish reasons of an answer that a filter stopped: OpenAI's, Gemini's and Zhipu's.
+const FILTERED: [&str; 7] = [
+    "content_filter",
+    "safety",
+    "recitation",
+    "blocklist",
+    "prohibited_content",
+    "spii",
+    "sensitive",
+];
 /// Finish reasons of an answer that the server gave up.
 const GIVEN_UP: [&str; 6] =
     ["abort", "aborted", "cancelled", "canceled", "error", "insufficient_system_resource"];
@@ -41,8 +51,10 @@ const GIVEN_UP: [&str; 6] =
 /// What ended an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// The model, a filter or a tool call.
+    /// The model or a tool call.
     Ended,
+    /// A filter of the server: what it let through is not the model's answer.
+    Filtered,
     /// A length limit.
     Cut,
     /// The server does not say.
@@ -58,6 +70,8 @@ pub(super) enum Said {
         text: Option<String>,
         /// Its tokens, if they are counted.
         num_tokens: Option<u32>,
+        /// Tokens of the question with its pictures, if they are counted.
+        num_prompt_tokens: Option<u32>,
         /// What ended it.
         end: End,
     },
@@ -92,18 +106,16 @@ pub(super) fn read(body: &str) -> Result<Said> {
     }
     let mut gathered = Gathered::default();
     let mut reason = None;
-    let mut num_tokens = None;
-    let mut has_choice = false;
-    for part in &parts {
-        num_tokens = part.pointer("/usage/completion_tokens").and_then(count).or(num_tokens);
-        // The last event of a stream may hold the count alone.
-        let Some(choice) = part.pointer("/choices/0") else { continue };
-        has_choice = true;
+    let counted =
+        |name: &str| parts.iter().rev().find_map(|part| count(part.get("usage")?.get(name)?));
+    let choices: Vec<(u64, &Value)> = parts.iter().flat_map(choices).collect();
+    let first = choices.iter().map(|(index, _)| *index).min();
+    ensure!(first.is_some(), "it has no choices");
+    for (_, choice) in choices.into_iter().filter(|(index, _)| Some(*index) == first) {
         let message = choice.get("message").or_else(|| choice.get("delta"));
         gathered.add(message.unwrap_or(&Value::Null));
         reason = choice.get("finish_reason").and_then(Value::as_str).or(reason);
     }
-    ensure!(has_choice, "it has no choices");
     let end = match reason.map(str::to_lowercase).as_deref() {
         None => {
             ensure!(is_whole, "it breaks off before it says why the answer ended");
@@ -111,12 +123,24 @@ pub(super) fn read(body: &str) -> Result<Said> {
         }
         Some(reason) if ENDED.contains(&reason) => End::Ended,
         Some(reason) if CUT.contains(&reason) => End::Cut,
+        Some(reason) if FILTERED.contains(&reason) => End::Filtered,
         Some(reason) => {
             ensure!(!GIVEN_UP.contains(&reason), "the server gave the answer up (`{reason}`)");
             End::Untold
         }
     };
-    Ok(Said::Answer { text: gathered.text(end), num_tokens, end })
+    let text = gathered.text(end);
+    let is_empty = text.as_ref().is_none_or(String::is_empty);
+    let num_tokens = counted("completion_tokens").filter(|count| *count > 0 || is_empty);
+    Ok(Said::Answer { text, num_tokens, num_prompt_tokens: counted("prompt_tokens"), end })
+}
+
+/// The choices in a part of a reply, each with its index; the place stands for one that is not said.
+fn choices(part: &Value) -> impl Iterator<Item = (u64, &Value)> {
+    // The last event of a stream may hold the count alone.
+    let choices = part.get("choices").and_then(Value::as_array).into_iter().flatten();
+    let index = |choice: &Value| choice.get("index").and_then(count).map(u64::from);
+    (0..).zip(choices).map(move |(place, choice)| (index(choice).unwrap_or(place), choice))
 }
 
 /// The error in a part of a reply.
@@ -234,7 +258,7 @@ mod tests {
     #[track_caller]
     fn answer(body: &str) -> (Option<String>, Option<u32>, End) {
         match read(body).unwrap() {
-            Said::Answer { text, num_tokens, end } => (text, num_tokens, end),
+            Said::Answer { text, num_tokens, end, .. } => (text, num_tokens, end),
             error => panic!("{error:?}"),
         }
     }
@@ -298,10 +322,11 @@ mod tests {
     #[test]
     fn every_finish_reason_is_known_or_left_to_the_count() {
         let end = |reason: Value| answer(&reply(json!({"content": "3"}), reason)).2;
-        for reason in
-            ["stop", "eos", "eos_token", "stop_sequence", "tool_calls", "STOP", "content_filter"]
-        {
+        for reason in ["stop", "eos", "eos_token", "stop_sequence", "tool_calls", "STOP"] {
             assert_eq!(end(json!(reason)), End::Ended, "{reason}");
+        }
+        for reason in ["content_filter", "SAFETY"] {
+            assert_eq!(end(json!(reason)), End::Filtered, "{reason}");
         }
         for reason in ["length", "max_tokens", "model_length", "MAX_TOKENS"] {
             assert_eq!(end(json!(reason)), End::Cut, "{reason}");
@@ -329,12 +354,54 @@ mod tests {
             (json!({"completion_tokens": 7}), Some(7)),
             (json!({"completion_tokens": 7.0}), Some(7)),
             (json!({"completion_tokens": null}), None),
+            // An answer with text has tokens.
+            (json!({"completion_tokens": 0}), None),
+            (json!({"completion_tokens": 0.0, "prompt_tokens": 12}), None),
             (json!({"completion_tokens": -1}), None),
             (json!({}), None),
             (json!(null), None),
         ] {
             assert_eq!(counted(usage.clone()), want, "{usage}");
         }
+    }
+
+    #[test]
+    fn no_tokens_are_believed_of_an_answer_without_text() {
+        let mut silent: Value =
+            serde_json::from_str(&reply(json!({"content": null}), "stop")).unwrap();
+        silent["usage"] = json!({"completion_tokens": 0, "prompt_tokens": 12});
+        let want = Said::Answer {
+            text: None,
+            num_tokens: Some(0),
+            num_prompt_tokens: Some(12),
+            end: End::Ended,
+        };
+        assert_eq!(read(&silent.to_string()).unwrap(), want);
+    }
+
+    #[test]
+    fn of_several_choices_the_first_by_index_is_read_wherever_it_stands() {
+        let choice = |index: Value, text: &str, reason: &str| json!({"index": index, "message": {"content": text}, "finish_reason": reason});
+        for (choices, want) in [
+            (json!([choice(json!(1), "b", "length"), choice(json!(0), "a", "stop")]), "a"),
+            (json!([choice(json!(2), "c", "stop"), choice(json!(1), "b", "stop")]), "b"),
+            (json!([choice(json!(null), "a", "stop"), choice(json!(1), "b", "length")]), "a"),
+            (json!([choice(json!(1.0), "b", "length"), choice(json!(0.0), "a", "stop")]), "a"),
+        ] {
+            let read = answer(&json!({"choices": choices}).to_string());
+            assert_eq!((read.0.as_deref(), read.2), (Some(want), End::Ended), "{choices}");
+        }
+        let event = |index: u64, text: &str, reason: Value| {
+            let choice =
+                json!({"index": index, "delta": {"content": text}, "finish_reason": reason});
+            format!("data: {}\n\n", json!({"choices": [choice]}))
+        };
+        let events = event(1, "x", json!(null))
+            + &event(0, "a", json!(null))
+            + &event(1, "y", json!("length"))
+            + &event(0, "b", json!("stop"));
+        let read = answer(&(events + "data: [DONE]\n\n"));
+        assert_eq!((read.0.as_deref(), read.2), (Some("ab"), End::Ended));
     }
 
     #[test]

@@ -6,9 +6,14 @@
 //! Decisions:
 //! - All of the sampling is sent in every request: where a request leaves a field out, vLLM and SGLang take it from the
 //!   checkpoint's `generation_config.json`, and a published checkpoint has a repetition penalty there.
+//! - An answer's limit is what its question leaves of the context, exactly: nobody but the server counts a question's
+//!   tokens, and it tells the count where it refuses. The context, the longest answer and the tokens of each question
+//!   are kept for the run once a refusal has named them, so that other answers to that question are asked for at once, and
+//!   a new question is tried as if it were as short as the shortest one. A refusal costs no token, and a limit that is
+//!   too low cuts answers.
 //! - A field is left out only if a refusal names it and the request without it is taken; reports say which.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -118,11 +123,69 @@ fn has_word(text: &str, word: &str) -> bool {
     })
 }
 
+/// What a server gives to answers, as far as it has said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Tokens that question and answer may have together.
+    pub(super) context: Option<usize>,
+    /// Tokens that an answer may have, whatever its question.
+    most: Option<usize>,
+    /// Tokens of each question of which a refusal has named them, by its id.
+    prompts: BTreeMap<String, usize>,
+}
+
+impl Limits {
+    /// What a list of models tells: the context, if it does.
+    pub(super) fn listed(context: Option<usize>) -> Limits {
+        Limits { context, ..Limits::default() }
+    }
+
+    /// The most tokens that can be asked for, of `wanted`, in an answer to the question `id`.
+    pub(super) fn of(&self, id: &str, wanted: usize) -> usize {
+        let shortest = || self.prompts.values().min();
+        // One position belongs to the question at least.
+        self.beside(*self.prompts.get(id).or_else(shortest).unwrap_or(&1), wanted)
+    }
+
+    /// The most tokens, of `wanted`, in an answer to the question `id`, which has `num_tokens` as a reply counts them; `None`
+    /// where a refusal has named them.
+    pub(super) fn counted(&self, id: &str, num_tokens: usize, wanted: usize) -> Option<usize> {
+        (!self.prompts.contains_key(id)).then(|| self.beside(num_tokens, wanted))
+    }
+
+    /// The most tokens, of `wanted`, in an answer to a question of `num_tokens`.
+    fn beside(&self, num_tokens: usize, wanted: usize) -> usize {
+        let left = self.context.map_or(usize::MAX, |all| all.saturating_sub(num_tokens).max(1));
+        wanted.min(left).min(self.most.unwrap_or(usize::MAX))
+    }
+
+    /// Keeps what a refusal of the question `id` has said.
+    pub(super) fn hear(&mut self, id: &str, room: Room) {
+        match room {
+            Room::Most(most) => self.most = Some(most),
+            Room::Left { limit, num_tokens } => {
+                let told = num_tokens + limit;
+                // A server that wants a position free says one more than it takes.
+                self.context = Some(self.context.map_or(told, |context| context.min(told)));
+                self.prompts.insert(id.to_owned(), num_tokens);
+            }
+            Room::None => {}
+        }
+    }
+}
+
 /// What a refusal says of a request's length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
-    /// An answer may have this many tokens.
-    Left(usize),
+    /// No answer may have more tokens than these.
+    Most(usize),
+    /// The question has so many tokens, and its answer may have `limit`.
+    Left {
+        /// Tokens of the answer.
+        limit: usize,
+        /// Tokens of the question.
+        num_tokens: usize,
+    },
     /// There is no room for an answer, or nobody says how much.
     None,
 }
@@ -135,7 +198,7 @@ pub(super) fn room(message: &str, limit: usize, context: Option<usize>) -> Optio
         expression.captures(&message)?.get(1)?.as_str().parse().ok()
     };
     if let Some(most) = number(&MOST) {
-        return Some(if most < limit { Room::Left(most) } else { Room::None });
+        return Some(if most < limit { Room::Most(most) } else { Room::None });
     }
     if !LENGTH.iter().any(|words| message.contains(words)) {
         return None;
@@ -143,10 +206,10 @@ pub(super) fn room(message: &str, limit: usize, context: Option<usize>) -> Optio
     let total = number(&TOTAL).and_then(|total| total.checked_sub(limit));
     let prompt = number(&PROMPT).or_else(|| number(&PROMPT_BEFORE)).or(total);
     let left = number(&CONTEXT).or(context).zip(prompt);
-    let left = left.and_then(|(context, prompt)| context.checked_sub(prompt));
+    let left = left.and_then(|(all, prompt)| Some((all.checked_sub(prompt)?, prompt)));
     // Older versions of SGLang want one position to stay free; what was refused once is not asked for again.
-    Some(match left.map(|left| left.min(limit - 1)) {
-        Some(left) if left > 0 => Room::Left(left),
+    Some(match left.map(|(left, prompt)| (left.min(limit - 1), prompt)) {
+        Some((limit, num_tokens)) if limit > 0 => Room::Left { limit, num_tokens },
         _ => Room::None,
     })
 }
@@ -158,38 +221,38 @@ mod tests {
     #[test]
     fn the_room_for_an_answer_is_read_from_every_servers_words() {
         // (message, limit, room)
-        let left = |n| Some(Room::Left(n));
+        let left = |limit, num_tokens| Some(Room::Left { limit, num_tokens });
         for (message, limit, want) in [
             (
                 "This model's maximum context length is 4097 tokens. However, you requested 5010 tokens (1010 in the \
                  messages, 4000 in the completion). Please reduce the length of the messages or completion.",
                 4000,
-                left(3087),
+                left(3087, 1010),
             ),
             (
                 "'max_tokens' or 'max_completion_tokens' is too large: 2048. This model's maximum context length is 2048 \
                  tokens and your request has 65 input tokens (2048 > 2048 - 65).",
                 2048,
-                left(1983),
+                left(1983, 65),
             ),
             (
                 "Requested token count exceeds the model's maximum context length of 2048 tokens. You requested a total \
                  of 2113 tokens: 65 tokens from the input messages and 2048 tokens for the completion.",
                 2048,
-                left(1983),
+                left(1983, 65),
             ),
             // The same once more, from a server that wants a position free.
             (
                 "Requested token count exceeds the model's maximum context length of 2048 tokens. You requested a total \
                  of 2048 tokens: 65 tokens from the input messages and 1983 tokens for the completion.",
                 1983,
-                left(1982),
+                left(1982, 65),
             ),
             (
                 "This endpoint's maximum context length is 32768 tokens. However, you requested about 50000 tokens \
                  (20000 of text input, 30000 in the output).",
                 30000,
-                left(12768),
+                left(12768, 20000),
             ),
             (
                 "This model's maximum context length is 4096 tokens. However, you requested 9000 tokens.",
@@ -209,13 +272,13 @@ mod tests {
             (
                 "the request (4080 tokens) exceeds the available context size (4096 tokens), try increasing it",
                 64,
-                left(16),
+                left(16, 4080),
             ),
             ("prompt is too long: 213462 tokens > 200000 maximum", 64, Some(Room::None)),
             (
                 "max_tokens is too large: 32000. This model supports at most 16384 completion tokens.",
                 32000,
-                left(16384),
+                Some(Room::Most(16384)),
             ),
             ("height:1 or width:250 must be larger than factor:28", 64, None),
         ] {
@@ -223,7 +286,29 @@ mod tests {
         }
         let silent = "The request exceeds the context window: the prompt has 65 tokens";
         assert_eq!(room(silent, 2048, None), Some(Room::None));
-        assert_eq!(room(silent, 2048, Some(2048)), left(1983));
+        assert_eq!(room(silent, 2048, Some(2048)), left(1983, 65));
+    }
+
+    #[test]
+    fn what_a_refusal_tells_holds_for_the_run() {
+        let mut limits = Limits::default();
+        assert_eq!(limits.of("a", 4096), 4096);
+        limits.hear("a", Room::Left { limit: 1983, num_tokens: 65 });
+        // A question that nobody has counted is taken for the shortest.
+        assert_eq!(["a", "b"].map(|id| limits.of(id, 4096)), [1983, 1983]);
+        limits.hear("b", Room::Left { limit: 1948, num_tokens: 100 });
+        assert_eq!(["a", "b", "c"].map(|id| limits.of(id, 4096)), [1983, 1948, 1983]);
+        limits.hear("d", Room::Left { limit: 1988, num_tokens: 60 });
+        assert_eq!(["a", "b", "c"].map(|id| limits.of(id, 4096)), [1983, 1948, 1988]);
+        assert_eq!((limits.of("a", 7), limits.counted("a", 50, 4096)), (7, None));
+        assert_eq!([50, 5000].map(|num| limits.counted("c", num, 4096)), [Some(1998), Some(1)]);
+        // From a server that wants a position free.
+        limits.hear("e", Room::Left { limit: 1947, num_tokens: 100 });
+        assert_eq!(limits.of("b", 4096), 1947);
+        limits.hear("a", Room::Most(512));
+        assert_eq!(["a", "b"].map(|id| limits.of(id, 4096)), [512, 512]);
+        limits.hear("a", Room::None);
+        assert_eq!(limits.of("a", 4096), 512);
     }
 
     #[test]

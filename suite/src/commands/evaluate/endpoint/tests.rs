@@ -33,6 +33,8 @@ enum Mood {
     SaysNothing,
     /// Answers with this finish reason.
     Ends(Option<&'static str>),
+    /// Fills its limit, and counts so many tokens of the question.
+    Fills(u64),
 }
 
 /// Why a request is not taken as it is, if it is not.
@@ -129,6 +131,7 @@ fn serve<M: Fn(&str, usize) -> Mood>(
         let text = json!({"error": {"message": message}}).to_string();
         return say("400 Bad Request", text.len(), &text);
     }
+    let limit = body["max_tokens"].clone();
     taken.lock().unwrap().push(body);
     let answer = |content: Option<String>, reason: Option<&str>| {
         json!({
@@ -162,6 +165,13 @@ fn serve<M: Fn(&str, usize) -> Mood>(
         Mood::NoChoice => say("200 OK", 14, "{\"choices\":[]}"),
         Mood::SaysNothing => {
             let text = answer(None, Some("stop"));
+            say("200 OK", text.len(), &text);
+        }
+        Mood::Fills(num_tokens) => {
+            let mut full: Value =
+                serde_json::from_str(&answer(Some("a ".to_owned()), Some("length"))).unwrap();
+            full["usage"] = json!({"completion_tokens": limit, "prompt_tokens": num_tokens});
+            let text = full.to_string();
             say("200 OK", text.len(), &text);
         }
         Mood::Ends(reason) => {
@@ -396,7 +406,8 @@ fn the_limit_of_an_answer_is_what_the_question_leaves_of_the_context() {
     // Of the 64 that are asked for, 50 are left beside the prompt's 30: a refusal says so.
     let server = serve(Value::Null);
     assert_eq!(limits(&server), [50, 50]);
-    assert_eq!(server.num_asked("question 0"), 4);
+    // What one refusal told holds for the other answer.
+    assert_eq!(server.num_asked("question 0"), 3);
     // Where the list of models tells it, nothing is refused.
     let server = serve(json!({"data": [{"id": "other"}, {"id": "tiny", "max_model_len": 51}]}));
     assert_eq!(limits(&server), [50, 50]);
@@ -404,8 +415,94 @@ fn the_limit_of_an_answer_is_what_the_question_leaves_of_the_context() {
 }
 
 #[test]
+fn one_refusal_tells_the_context_to_all_questions_alike() {
+    let refuse: Refuse = |body| {
+        let limit = body["max_tokens"].as_u64()?;
+        (limit + 30 > 80).then(|| {
+            "This model's maximum context length is 80 tokens and your request has 30 input tokens"
+                .to_owned()
+        })
+    };
+    let models = Value::Null;
+    let server = Server::polite(Manners { moods: |_: &str, _| Mood::Answers, refuse, models });
+    let endpoint = Endpoint { concurrency: 1, ..server.endpoint() };
+    answer(&endpoint, &asks(12), &tempfile::tempdir().unwrap()).unwrap();
+    assert_eq!(server.asked.lock().unwrap().values().sum::<usize>(), 12 + 1);
+    // A limit that no question changes.
+    let refuse: Refuse = |body| {
+        let text = "max_tokens is too large. This model supports at most 40 completion tokens.";
+        (body["max_tokens"].as_u64()? > 40).then(|| text.to_owned())
+    };
+    let models = Value::Null;
+    let server = Server::polite(Manners { moods: |_: &str, _| Mood::Answers, refuse, models });
+    let endpoint = Endpoint { concurrency: 1, ..server.endpoint() };
+    answer(&endpoint, &asks(12), &tempfile::tempdir().unwrap()).unwrap();
+    assert_eq!(server.asked.lock().unwrap().values().sum::<usize>(), 12 + 1);
+}
+
+#[test]
+fn an_answer_that_was_cut_before_its_room_was_full_is_asked_for_again() {
+    // Question 0 has 30 tokens, question 1 has 20: as if it had 30 it gets 50, and has room for 60.
+    let refuse: Refuse = |body| {
+        let is_short = body["messages"].to_string().contains("question 1");
+        let (limit, prompt) = (body["max_tokens"].as_u64()?, if is_short { 20 } else { 30 });
+        (limit + prompt > 80).then(|| {
+            format!("the maximum context length is 80 and your request has {prompt} input tokens")
+        })
+    };
+    let moods = |question: &str, _| Mood::Fills(if question == "question 1" { 20 } else { 30 });
+    let server = Server::polite(Manners { moods, refuse, models: Value::Null });
+    let endpoint = Endpoint { concurrency: 1, ..server.endpoint() };
+    let answers = answer(&endpoint, &asks(4), &tempfile::tempdir().unwrap()).unwrap();
+    let counts: Vec<_> = answers.iter().map(|a| a.as_ref().unwrap().num_tokens).collect();
+    assert_eq!(counts, [Some(50), Some(50), Some(60), Some(60)]);
+}
+
+#[test]
+fn an_answer_that_a_filter_stopped_is_refused_whatever_it_let_through() {
+    let server = Server::start(|question, _| match question {
+        "question 1" => Mood::Ends(Some("content_filter")),
+        _ => Mood::Answers,
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let answers = answer(&server.endpoint(), &asks(4), &dir).unwrap();
+    assert_eq!(answers[..2], [Ok(echo("question 0")), Ok(echo("question 0"))]);
+    let cause = "a content filter of the endpoint stopped the answer".to_owned();
+    let why = Unanswered { obstacle: Obstacle::Refused, cause };
+    assert_eq!(answers[2..], [Err(why.clone()), Err(why)]);
+    // Neither tried again nor kept.
+    assert_eq!(server.num_asked("question 1"), 2);
+    answer(&server.endpoint(), &asks(4), &dir).unwrap();
+    assert_eq!(server.num_asked("question 1"), 4);
+}
+
+#[test]
+fn a_text_with_a_token_of_the_template_is_not_sent() {
+    let server = Server::start(|_, _| Mood::Answers);
+    let dir = tempfile::tempdir().unwrap();
+    let whole = asks(1).remove(0);
+    let typed = Ask { text: "What <|image_pad|>?", ..whole };
+    let answers = answer(&server.endpoint(), &[typed, whole], &dir).unwrap();
+    let why = answers[0].as_ref().unwrap_err();
+    assert_eq!(why.obstacle, Obstacle::Prompt);
+    assert!(why.cause.contains("`<|image_pad|>`"), "{why:?}");
+    assert_eq!(answers[1], Ok(echo("question 0")));
+    assert_eq!(server.num_asked(typed.text), 0);
+}
+
+#[test]
 fn the_context_is_found_in_lists_of_models() {
     for (list, want) in [
+        (json!({"data": [{"id": "m", "max_model_len": 2048.0}]}), Some(2048)),
+        (json!({"data": [{"id": "m", "max_model_len": " 2048 "}]}), Some(2048)),
+        (json!({"data": [{"id": "m", "max_model_len": "4096.0"}]}), Some(4096)),
+        // What is no number leaves the word to the next name.
+        (
+            json!({"data": [{"id": "m", "max_model_len": "auto", "context_length": 4096}]}),
+            Some(4096),
+        ),
+        (json!({"data": [{"id": "m", "max_model_len": -1}]}), None),
+        (json!({"data": [{"id": "m", "max_model_len": 0.5}]}), None),
         (json!({"data": [{"id": "m", "max_model_len": 2048}]}), Some(2048)),
         (json!({"data": [{"id": "m", "context_length": 4096}]}), Some(4096)),
         (json!([{"id": "m", "context_window": 10}]), Some(10)),
