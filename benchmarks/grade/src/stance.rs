@@ -428,7 +428,7 @@ fn supposes(sentence: &str) -> bool {
     for (place, part) in parts.iter().enumerate().rev() {
         let english = words(part)
             .filter(|word| CONDITIONS.split(' ').any(|listed| listed == *word))
-            .filter_map(|word| Some(word.as_ptr() as usize - part.as_ptr() as usize + word.len()))
+            .map(|word| word.as_ptr() as usize - part.as_ptr() as usize + word.len())
             .max();
         let chinese =
             CHINESE_CONDITIONS.iter().filter_map(|word| Some(part.rfind(word)? + word.len())).max();

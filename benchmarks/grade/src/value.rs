@@ -276,7 +276,7 @@ impl Point {
         let size = 0.25 + 3.0 * unit;
         let is_negative = match self.index {
             index if index < POINTS => index + NEGATIVE_POINTS >= POINTS,
-            _ => mix(!name ^ self.index as u64) % 2 == 0,
+            _ => mix(!name ^ self.index as u64).is_multiple_of(2),
         };
         let value = if is_negative { -size } else { size };
         Scalar::unknown(value, [mix(mixed), mix(!mixed)])
