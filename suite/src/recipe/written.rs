@@ -123,7 +123,7 @@ impl<'t> RawRecipe<'t> {
                 let DeValue::Table(table) = value.get_ref().clone() else {
                     return Ok(T::default());
                 };
-                self.read(Spanned::new(value.span(), table))
+                self.read(&Spanned::new(value.span(), table))
             }
             _ => Ok(T::default()),
         }
@@ -145,10 +145,10 @@ impl<'t> RawRecipe<'t> {
                 }
             }
         }
-        self.read(Spanned::new(0..0, root))
+        self.read(&Spanned::new(0..0, root))
     }
 
-    fn read<T: DeserializeOwned>(&self, table: Spanned<DeTable<'_>>) -> Result<T> {
+    fn read<T: DeserializeOwned>(&self, table: &Spanned<DeTable<'_>>) -> Result<T> {
         T::deserialize(Deserializer::from(table.clone())).map_err(|error| {
             // An error of deserialization carries text only; ours have their hint on a line of its own.
             let cause = match error.message().split_once("\nhint: ") {
