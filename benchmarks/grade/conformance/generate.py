@@ -563,6 +563,12 @@ def exact():
         ("99999x+1=0", "100000x+1=0", False), ("5x=99999", "5x=100000", False), ("2n=199998", "n=100000", False),
         (r"\frac{x}{99999}", r"\frac{x}{100000}", False),
     ], "whole numbers and fractions stay exact in equations, with units, variables, roots and functions")
+    yield from boxed([
+        ("|x|", "x", False), ("x", "|x|", False), ("2|x|", "2x", False), ("|x|^3", "x^3", False), (r"\frac{|x|}{2}", r"\frac{x}{2}", False),
+        ("|x+1|", "x+1", False), ("|x-50|", "50-x", False), ("|x-5|", "5-x", False), ("|a-b|", "a-b", False), ("y=|x|", "y=x", False),
+        ("y=|x-2|", "y=2-x", False), ("|x|^2", "x^2", True), ("|x-5|", "|5-x|", True), ("|2x|", "2|x|", True), (r"\sqrt{x^2}", "|x|", True),
+        ("y=|x|", "y=|-x|", True), ("|a-b|", "|b-a|", True), ("|ab|", "|a||b|", True),
+    ], "an absolute value is another expression where what it holds is negative")
 
 
 def solutions():

@@ -32,6 +32,7 @@ impl Expression {
             return false;
         }
         let counts = self.counts || other.counts;
+        let bends = self.bends() || other.bends();
         let (mut valid, mut close) = (0, Vec::new());
         for point in Point::all(counts) {
             let (a, b) = (self.at(point), other.at(point));
@@ -44,11 +45,11 @@ impl Expression {
                 Agreement::Same => {}
             }
             valid += 1;
-            // Where all is fractions two points are as good as all.
-            if valid == POINTS_MIN && close.is_empty() && !counts {
+            // Where all is fractions two points are as good as all, unless another fraction holds elsewhere.
+            if valid == POINTS_MIN && close.is_empty() && !counts && !bends {
                 return true;
             }
-            if valid > POINTS_MIN && point.is_last() {
+            if valid > POINTS_MIN && point.is_last() && !bends {
                 break;
             }
         }
@@ -62,6 +63,7 @@ impl Expression {
     pub(super) fn same_equation(left: (&Self, &Self), right: (&Self, &Self)) -> bool {
         let sides = [left.0, left.1, right.0, right.1];
         let counts = sides.iter().any(|side| side.counts);
+        let bends = sides.iter().any(|side| side.bends());
         let mut first: Option<(Point, Scalar)> = None;
         let mut close = Vec::new();
         let mut valid = 0;
@@ -85,9 +87,8 @@ impl Expression {
                 Agreement::Same => {}
             }
             valid += 1;
-            if (valid > POINTS_MIN && close.is_empty() && !counts)
-                || valid > POINTS_MIN && point.is_last()
-            {
+            let is_enough = close.is_empty() && !counts || point.is_last();
+            if valid > POINTS_MIN && is_enough && !bends {
                 break;
             }
         }

@@ -13,8 +13,12 @@ use crate::token::{Dialect, Function};
 /// ones another thing than the number.
 const POINTS: usize = 7;
 
-/// Where too few of these are in the domain so many others follow, at which each variable has a sign of its own.
+/// Where too few of these are in the domain, or an absolute value stands, so many others follow, at which each variable
+/// has a sign of its own, and every fourth time another size.
 const MORE_POINTS: usize = 24;
+
+/// What every fourth of these is larger by: `|x - 50|` is `50 - x` below 50.
+const FAR: f64 = 64.0;
 
 const NEGATIVE_POINTS: usize = 2;
 
@@ -84,6 +88,12 @@ impl Expression {
     /// Returns the value where the variables are at a point.
     pub(super) fn at(&self, point: Point) -> Scalar {
         self.evaluate(&mut Scalars { bits: None }, point)
+    }
+
+    /// Returns whether it is another expression elsewhere, as `|x|` is `x` or `-x`: then every point counts.
+    pub(super) fn bends(&self) -> bool {
+        let bends = |node: &Node| matches!(node, Node::Apply(Function::Abs, _));
+        self.has_variables() && self.nodes.iter().any(bends)
     }
 
     /// Returns how many nodes there are.
@@ -273,7 +283,8 @@ impl Point {
             return Scalar::integer((2 + mixed % (WHOLE_POINTS - 2)).into());
         }
         let unit = (mixed >> 11) as f64 / (1u64 << 53) as f64;
-        let size = 0.25 + 3.0 * unit;
+        let far = self.index >= POINTS && self.index % 4 == 3;
+        let size = (0.25 + 3.0 * unit) * if far { FAR } else { 1.0 };
         let is_negative = match self.index {
             index if index < POINTS => index + NEGATIVE_POINTS >= POINTS,
             _ => mix(!name ^ self.index as u64).is_multiple_of(2),
