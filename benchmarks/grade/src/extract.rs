@@ -17,6 +17,7 @@ use crate::choice::{Options, letter, strip};
 use crate::key::key;
 use crate::stance::{self, Stance, denies_in_chinese};
 use crate::unicode::is_chinese;
+use crate::words::is_listed;
 
 const THINK_END: &str = "</think>";
 
@@ -384,7 +385,7 @@ fn at_the_end(text: &str, options: &Options<'_>) -> Option<usize> {
     };
     let lower = sentence.to_lowercase();
     let words = || lower.split(|c: char| !c.is_ascii_alphanumeric() && c != '\'');
-    let has = |wanted: &str| words().any(|word| wanted.split(' ').any(|wanted| wanted == word));
+    let has = |wanted: &str| words().any(|word| is_listed(word, wanted));
     if stance::denies(sentence) {
         return None;
     }

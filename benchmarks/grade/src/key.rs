@@ -4,6 +4,7 @@
 
 use crate::token::{BYTES_MAX, Dialect, WRAPPERS, matching_brace, starts_amounts};
 use crate::unit;
+use crate::words::is_listed;
 
 /// Deeper nesting stays as it is written.
 const DEPTH_MAX: usize = 6;
@@ -179,8 +180,7 @@ fn append_word(word: &str, key: &mut String, signs: Signs) {
         [first, second] => {
             is_both(*first)
                 || is_both(*second)
-                || second.is_ascii_uppercase()
-                    && !SHORT_WORDS.split(' ').any(|short| short == lower)
+                || second.is_ascii_uppercase() && !is_listed(&lower, SHORT_WORDS)
                 || unit::is_cased(word)
         }
         _ => unit::is_cased(word),

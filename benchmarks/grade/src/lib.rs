@@ -52,6 +52,7 @@ mod unicode;
 mod unit;
 mod value;
 mod vlmevalkit;
+mod words;
 
 use std::borrow::Cow;
 

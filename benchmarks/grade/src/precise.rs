@@ -117,12 +117,20 @@ impl Precise<'_> {
         exact: impl Fn(Scalar, Scalar) -> Scalar,
         real: impl Fn(&BigFloat, &BigFloat) -> BigFloat,
     ) -> Digits {
-        if let (Digits::Exact(a, b), Digits::Exact(c, d)) = (&a, &b)
-            && let Scalar::Exact(a, b) = exact(Scalar::Exact(*a, *b), Scalar::Exact(*c, *d))
-        {
-            return Digits::Exact(a, b);
+        fraction(&a, &b, exact).unwrap_or_else(|| Digits::Real(real(&self.real(a), &self.real(b))))
+    }
+
+    /// Returns a whole number that is known as `value`, and where that does not hold its digits as a product of `factors`.
+    fn whole<F: Iterator<Item = (i128, i128)>>(
+        &self,
+        value: Scalar,
+        factors: impl FnOnce() -> F,
+    ) -> Digits {
+        match value {
+            Scalar::Exact(a, b) => Digits::Exact(a, b),
+            value if value.is_nan() => Digits::Real(nan()),
+            _ => self.product(factors()),
         }
-        Digits::Real(real(&self.real(a), &self.real(b)))
     }
 
     /// Multiplies whole numbers, each divided by the one beside it.
@@ -182,6 +190,19 @@ fn decide(
     })
 }
 
+/// Applies an operation to two fractions; `None` where one of them, or what comes out, is no fraction.
+fn fraction(
+    a: &Digits,
+    b: &Digits,
+    operation: impl Fn(Scalar, Scalar) -> Scalar,
+) -> Option<Digits> {
+    let (Digits::Exact(a, b), Digits::Exact(c, d)) = (a, b) else { return None };
+    match operation(Scalar::Exact(*a, *b), Scalar::Exact(*c, *d)) {
+        Scalar::Exact(a, b) => Some(Digits::Exact(a, b)),
+        Scalar::Wide(..) | Scalar::Float(_) => None,
+    }
+}
+
 fn nan() -> BigFloat {
     BigFloat::nan(None)
 }
@@ -237,10 +258,8 @@ impl Numbers for Precise<'_> {
 
     fn power(&mut self, a: Digits, b: Digits, real: bool) -> Digits {
         let power = if real { Scalar::real_power } else { Scalar::power };
-        if let (Digits::Exact(a, b), Digits::Exact(c, d)) = (&a, &b)
-            && let Scalar::Exact(a, b) = power(Scalar::Exact(*a, *b), Scalar::Exact(*c, *d))
-        {
-            return Digits::Exact(a, b);
+        if let Some(power) = fraction(&a, &b, power) {
+            return power;
         }
         let base = self.real(a);
         match b {
@@ -262,37 +281,31 @@ impl Numbers for Precise<'_> {
     }
 
     fn root(&mut self, a: Digits, degree: Digits) -> Digits {
-        let Digits::Exact(degree, 1) = degree else {
+        let Digits::Exact(whole, 1) = degree else {
             let exponent = self.divide(Digits::Exact(1, 1), degree);
             return self.power(a, exponent, false);
         };
-        if let Digits::Exact(a, b) = a
-            && let Scalar::Exact(a, b) = Scalar::Exact(a, b).root(Scalar::integer(degree))
-        {
-            return Digits::Exact(a, b);
+        if let Some(root) = fraction(&a, &degree, Scalar::root) {
+            return root;
         }
         let number = self.real(a);
-        Digits::Real(self.whole_root(&number, degree))
+        Digits::Real(self.whole_root(&number, whole))
     }
 
     fn factorial(&mut self, a: Digits) -> Digits {
         match a {
-            Digits::Exact(n, 1) => match Scalar::integer(n).factorial() {
-                Scalar::Exact(a, b) => Digits::Exact(a, b),
-                value if value.is_nan() => Digits::Real(nan()),
-                _ => self.product((1..=n).map(|factor| (factor, 1))),
-            },
+            Digits::Exact(n, 1) => {
+                self.whole(Scalar::integer(n).factorial(), || (1..=n).map(|factor| (factor, 1)))
+            }
             _ => Digits::Real(nan()),
         }
     }
 
     fn double_factorial(&mut self, a: Digits) -> Digits {
         match a {
-            Digits::Exact(n, 1) => match Scalar::integer(n).double_factorial() {
-                Scalar::Exact(a, b) => Digits::Exact(a, b),
-                value if value.is_nan() => Digits::Real(nan()),
-                _ => self.product((1..=n).rev().step_by(2).map(|factor| (factor, 1))),
-            },
+            Digits::Exact(n, 1) => self.whole(Scalar::integer(n).double_factorial(), || {
+                (1..=n).rev().step_by(2).map(|factor| (factor, 1))
+            }),
             _ => Digits::Real(nan()),
         }
     }
@@ -300,14 +313,10 @@ impl Numbers for Precise<'_> {
     fn choose(&mut self, a: Digits, b: Digits) -> Digits {
         match (a, b) {
             (Digits::Exact(n, 1), Digits::Exact(k, 1)) => {
-                match Scalar::integer(n).choose(Scalar::integer(k)) {
-                    Scalar::Exact(a, b) => Digits::Exact(a, b),
-                    value if value.is_nan() => Digits::Real(nan()),
-                    _ => {
-                        let k = k.min(n - k);
-                        self.product((1..=k).map(|factor| (n - k + factor, factor)))
-                    }
-                }
+                self.whole(Scalar::integer(n).choose(Scalar::integer(k)), || {
+                    let k = k.min(n - k);
+                    (1..=k).map(move |factor| (n - k + factor, factor))
+                })
             }
             _ => Digits::Real(nan()),
         }

@@ -11,6 +11,7 @@
 //!   denies, ", which is not even" does not.
 
 use crate::unicode::is_chinese;
+use crate::words::{is_listed, small};
 
 /// So many bytes before a cue and after it are read; longer sentences say nothing about the answer there.
 const BYTES_MAX: usize = 320;
@@ -234,20 +235,17 @@ pub(super) fn of(before: &str, after: &str) -> Stance {
     let before = &before[before.ceil_char_boundary(before.len().saturating_sub(BYTES_MAX))..];
     let after = &after[..after.floor_char_boundary(BYTES_MAX)];
     let before = before.trim_end_matches(['(', '[', '*', '_', '$', '`', ' ']);
-    let sentence_before =
-        last_part(before, &['.', '!', '?', ';', '\n']).to_lowercase().replace('’', "'");
+    let sentence_before = small(last_part(before, &['.', '!', '?', ';', '\n']));
     let clause = clause_of(&sentence_before);
     let (sentence, next) = cut_sentence(after);
-    let sentence = sentence.to_lowercase().replace('’', "'");
+    let sentence = small(sentence);
     if supposes(&sentence_before) || is_conditional(&sentence) {
         Stance::Supposed
     } else if asks(clause, &sentence) {
         Stance::Asked
     } else if reports(clause, &sentence_before) || is_quoted(&sentence) {
         Stance::Reported
-    } else if denies_before(clause)
-        || denies_after(&sentence, &next.to_lowercase().replace('’', "'"))
-    {
+    } else if denies_before(clause) || denies_after(&sentence, &small(next)) {
         Stance::Denied
     } else if is_negative(&sentence) {
         Stance::Negative
@@ -260,13 +258,11 @@ pub(super) fn of(before: &str, after: &str) -> Stance {
 fn clause_of(sentence: &str) -> &str {
     let clause = last_part(sentence, &[',', ':', '(', '—']);
     let before = sentence[..sentence.len() - clause.len()].trim_end_matches([',', ':', ' ']);
-    let said = words(before).last().is_some_and(|word| {
-        before.ends_with(word) && REPORTS.split_whitespace().any(|listed| listed == word)
-    });
+    let said =
+        words(before).last().is_some_and(|word| before.ends_with(word) && is_listed(word, REPORTS));
     let is_said = said || CHINESE_REPORTS.iter().any(|word| before.ends_with(word));
-    let is_bare = words(clause)
-        .all(|word| ADJECTIVES.split(' ').any(|adjective| adjective == word))
-        && !clause.contains(is_chinese);
+    let is_bare =
+        words(clause).all(|word| is_listed(word, ADJECTIVES)) && !clause.contains(is_chinese);
     if is_said && is_bare {
         let start = last_part(before, &[',', ':', '(', '—']).len();
         return &sentence[before.len() - start..];
@@ -284,13 +280,12 @@ pub(super) fn takes_back(after: &str) -> bool {
     }
     // "The number 5 is not even" takes nothing back.
     let called = cut_sentence(closed).0.split(',').next().unwrap_or("").to_lowercase();
-    let wrong = says_wrong(&called) || CHINESE_WRONG.iter().any(|word| called.contains(word));
-    if closed.starts_with('?') || (wrong && refutes(&called)) {
+    if closed.starts_with('?') || (calls_wrong(&called) && refutes(&called)) {
         return true;
     }
     // As behind an answer of one sign.
     let (sentence, next) = cut_sentence(closed);
-    let [sentence, next] = [sentence, next].map(|text| text.to_lowercase().replace('’', "'"));
+    let [sentence, next] = [sentence, next].map(small);
     let mut clauses = sentence.split([',', ';', '(', '—', '.']);
     let first = clauses.next().unwrap_or("");
     let apart = first.trim().is_empty();
@@ -299,7 +294,7 @@ pub(super) fn takes_back(after: &str) -> bool {
 
 /// Returns whether a text denies or doubts something.
 pub(super) fn denies(text: &str) -> bool {
-    has(&text.to_lowercase(), DENIALS) || CHINESE_DENIALS.iter().any(|word| text.contains(word))
+    has(&text.to_lowercase(), DENIALS) || denies_in_chinese(text)
 }
 
 /// As [`denies`], of a Chinese text.
@@ -326,7 +321,7 @@ pub(super) fn refutes(text: &str) -> bool {
             .any(|verb| text.starts_with(verb))
             && denies_in_chinese(&text);
     }
-    verbs.split(' ').any(|verb| verb == first) && (says_wrong(&text) || has(&text, DENIALS))
+    is_listed(first, verbs) && (says_wrong(&text) || has(&text, DENIALS))
 }
 
 /// Returns the right answer of a text that first names a wrong one: `not 5 but 6`, `不是5,而是6`.
@@ -356,9 +351,7 @@ pub(super) fn corrected(after: &str) -> Option<&str> {
 pub(super) fn ends_in_denial(text: &str) -> bool {
     let lower = text.trim_end().to_lowercase();
     let mut last = lower.rsplit(' ').take(3);
-    let is_denial = |word: &str| {
-        DENIALS.split(' ').any(|denial| denial == word && !matches!(word, "or" | "either"))
-    };
+    let is_denial = |word: &str| is_listed(word, DENIALS) && !matches!(word, "or" | "either");
     let signs: Vec<char> = lower.chars().rev().take(4).collect();
     last.any(is_denial) || signs.iter().any(|sign| matches!(sign, '不' | '非' | '没'))
 }
@@ -393,9 +386,7 @@ fn cut_sentence(text: &str) -> (&str, &str) {
             '.' if !next.is_none_or(|next| next.is_whitespace() || next == '*') => false,
             '.' if at == 1 && text.starts_with(|c: char| c.is_ascii_uppercase()) => {
                 let rest = text[2..].split(['.', '\n']).next().unwrap_or("").to_lowercase();
-                let wrong =
-                    says_wrong(&rest) || CHINESE_WRONG.iter().any(|word| rest.contains(word));
-                wrong && !refutes(&rest)
+                calls_wrong(&rest) && !refutes(&rest)
             }
             '.' => true,
             '!' => next.is_none_or(char::is_whitespace),
@@ -414,9 +405,14 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
+/// Returns where a word that was cut from `text` ends in it.
+fn end_of(word: &str, text: &str) -> usize {
+    word.as_ptr() as usize - text.as_ptr() as usize + word.len()
+}
+
 /// Returns whether one of the words of a list stands in a text.
 fn has(text: &str, list: &str) -> bool {
-    words(text).any(|word| list.split_whitespace().any(|listed| listed == word))
+    words(text).any(|word| is_listed(word, list))
 }
 
 fn supposes(sentence: &str) -> bool {
@@ -427,8 +423,8 @@ fn supposes(sentence: &str) -> bool {
     let parts: Vec<&str> = cleaned.split(',').collect();
     for (place, part) in parts.iter().enumerate().rev() {
         let english = words(part)
-            .filter(|word| CONDITIONS.split(' ').any(|listed| listed == *word))
-            .map(|word| word.as_ptr() as usize - part.as_ptr() as usize + word.len())
+            .filter(|word| is_listed(word, CONDITIONS))
+            .map(|word| end_of(word, part))
             .max();
         let chinese =
             CHINESE_CONDITIONS.iter().filter_map(|word| Some(part.rfind(word)? + word.len())).max();
@@ -455,15 +451,11 @@ fn supposes(sentence: &str) -> bool {
         .iter()
         .any(|word| if word.is_ascii() { has(rest, word) } else { rest.contains(word) });
         let empty = |part: &str| {
-            words(part).all(|word| ADVERBS.split(' ').any(|adverb| adverb == word))
-                && !part.contains(is_chinese)
+            words(part).all(|word| is_listed(word, ADVERBS)) && !part.contains(is_chinese)
         };
         // `if x = 5,` is over, `if, however,` is not.
         let over = goes_on || (place + 1 < parts.len() && !empty(rest));
-        if !over {
-            return true;
-        }
-        return false;
+        return !over;
     }
     false
 }
@@ -496,26 +488,21 @@ fn reports(clause: &str, sentence: &str) -> bool {
             return true;
         }
     }
-    let report =
-        words(clause).position(|word| REPORTS.split_whitespace().any(|listed| listed == word));
-    if let Some(place) = report {
+    if let Some(place) = words(clause).position(|word| is_listed(word, REPORTS)) {
         let before = || words(clause).take(place);
-        let own = before().any(|word| FIRST_PERSON.split(' ').any(|own| own == word));
+        let own = before().any(|word| is_listed(word, FIRST_PERSON));
         // "Choose the correct answer: B" tells nobody's choice.
-        let subject = before().any(|word| !CONNECTORS.split(' ').any(|listed| listed == word));
+        let subject = before().any(|word| !is_listed(word, CONNECTORS));
         if subject && !own {
             return true;
         }
     }
-    let owner = words(clause)
-        .filter(|word| !ADJECTIVES.split(' ').any(|adjective| adjective == *word))
-        .last()
-        .unwrap_or("");
+    let owner = words(clause).filter(|word| !is_listed(word, ADJECTIVES)).last().unwrap_or("");
     let owns = owner.len() > 2 && owner.ends_with("'s")
         || owner.ends_with("s'")
-        || OWNERS.split(' ').any(|listed| listed == owner);
+        || is_listed(owner, OWNERS);
     let thing = owner.trim_end_matches("'s");
-    if owns && !has(thing, SOURCES) && !NO_OWNERS.split(' ').any(|listed| listed == owner) {
+    if owns && !has(thing, SOURCES) && !is_listed(owner, NO_OWNERS) {
         return true;
     }
     let mut chinese = clause.to_owned();
@@ -539,9 +526,8 @@ fn reports(clause: &str, sentence: &str) -> bool {
 fn is_quoted(sentence: &str) -> bool {
     sentence.split(',').skip(1).any(|clause| {
         let clause = clause.trim().trim_end_matches(['.', '"', '”', ' ']);
-        let is_report = |word: &str| REPORTS.split_whitespace().any(|listed| listed == word);
-        let own = || has(clause, FIRST_PERSON);
-        let english = words(clause).count() == 2 && words(clause).any(is_report) && !own();
+        let english =
+            words(clause).count() == 2 && has(clause, REPORTS) && !has(clause, FIRST_PERSON);
         english || (clause.ends_with('说') && !clause.contains('我'))
     })
 }
@@ -554,7 +540,7 @@ fn denies_before(clause: &str) -> bool {
     let cut = ["so", "therefore", "thus", "hence", "but", "then", "and", "because"];
     let start = words(&clause)
         .filter(|word| cut.contains(word))
-        .map(|word| word.as_ptr() as usize - clause.as_ptr() as usize + word.len())
+        .map(|word| end_of(word, &clause))
         .max()
         .unwrap_or(0);
     let chinese = ["所以", "因此", "故", "但", "而", "可知", "可得", "得"]
@@ -579,6 +565,15 @@ fn says_wrong(text: &str) -> bool {
             whole && ends && !doubled
         })
     })
+}
+
+/// Returns whether a text in small letters calls something wrong, in either language.
+fn calls_wrong(text: &str) -> bool {
+    says_wrong(text) || calls_wrong_in_chinese(text)
+}
+
+fn calls_wrong_in_chinese(text: &str) -> bool {
+    CHINESE_WRONG.iter().any(|word| text.contains(word))
 }
 
 /// Returns whether what follows an answer says that it is wrong.
@@ -641,7 +636,7 @@ fn refers_and_denies(clause: &str) -> bool {
     let (mut interjected, mut refused) = (false, false);
     while let Some(word) = words(clause).next()
         && clause.starts_with(word)
-        && INTERJECTIONS.split(' ').any(|listed| listed == word)
+        && is_listed(word, INTERJECTIONS)
     {
         let rest = &clause[word.len()..];
         refused |=
@@ -652,7 +647,7 @@ fn refers_and_denies(clause: &str) -> bool {
     if clause.starts_with(is_chinese) {
         return clause.starts_with("不,")
             || CHINESE_POINTERS.iter().any(|pointer| clause.starts_with(pointer))
-                && CHINESE_WRONG.iter().any(|word| clause.contains(word));
+                && calls_wrong_in_chinese(clause);
     }
     // "It is impossible" may say why; "it is wrong" does not.
     let plain = [

@@ -10,6 +10,8 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 use strum::{EnumCount, IntoStaticStr, VariantArray};
 
+use crate::words::small;
+
 /// The words whose frequency marks the long reflective style in the study.
 pub const REASONING_WORDS: [&str; 5] = ["wait", "check", "mistake", "alternative", "however"];
 
@@ -136,7 +138,7 @@ fn words(text: &str) -> Vec<String> {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '\'' | '-');
     let runs = text.split(|c: char| !is_part(c) && c != '’');
     let trimmed = runs.map(|run| run.trim_matches(['\'', '-', '’']));
-    trimmed.filter(|run| !run.is_empty()).map(|run| run.to_lowercase().replace('’', "'")).collect()
+    trimmed.filter(|run| !run.is_empty()).map(small).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The grader `synergy-1`: where the answer stands and when it is the right one.
 //!
 //! This module does not know benchmarks: what differs between them is in the target. `extract.rs` has the rules of
-//! where, `stance.rs` those of what is a statement, `choice.rs` those of options, `form.rs` those of equality; what all of
-//! them accept and refuse is listed, case by case, in `conformance/`. All of them read the one spelling that `unicode.rs` makes of texts.
+//! where, `stance.rs` those of what is a statement, `choice.rs` those of options, `compare.rs` those of equality; what all of
+//! them accept and refuse is listed, case by case, in `conformance/`. All of them read the one spelling that
+//! `unicode.rs` makes of texts.
 //!
 //! Decisions:
 //! - A key that lists right values accepts each; an answer that lists several of them is no answer.

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use crate::token::{Kind, Token};
+use crate::words::is_listed;
 
 /// More words than this after a number are a sentence, not a unit.
 const WORDS_MAX: usize = 4;
@@ -325,11 +326,10 @@ pub(super) fn trailing(text: &str, tokens: &[Token]) -> Option<(usize, Unit)> {
 
 fn is_stop(word: &str) -> bool {
     let word = word.to_ascii_lowercase();
-    let is = |word: &str| STOPS.split_whitespace().any(|stop| stop == word);
-    is(&word)
+    is_listed(&word, STOPS)
         || word
             .strip_suffix('s')
-            .is_some_and(|singular| is(singular) && singular != "i" && word != "is")
+            .is_some_and(|singular| is_listed(singular, STOPS) && singular != "i" && word != "is")
 }
 
 /// Returns the names of the words; a power counts as a word, `square` and `cubic` are powers.
@@ -341,7 +341,7 @@ fn unit(text: &str, tokens: &[Token]) -> Unit {
         match word.to_lowercase().as_str() {
             "square" | "sq" | "squared" => squared = Some("2"),
             "cubic" | "cubed" => squared = Some("3"),
-            lower if FILLERS.split(' ').any(|filler| filler == lower) => {}
+            lower if is_listed(lower, FILLERS) => {}
             _ => match token.kind {
                 Kind::Number { .. } => match text[token.start..token.end].trim() {
                     "²" => unit.words.push("2".to_owned()),

@@ -52,12 +52,14 @@ pub(super) trait Numbers {
     /// Hears of each number that an expression comes to on the way.
     fn seen(&mut self, _number: &Self::Number) {}
 }
+
 impl Expression {
     /// Its value, if it holds no variables.
     pub(super) fn value(&self) -> Option<Scalar> {
         let value = (!self.has_variables()).then(|| self.at(Point::NOWHERE))?;
         (!value.is_nan()).then_some(value)
     }
+
     /// Returns the square of the value, if that is a fraction: of products and quotients of square roots.
     pub(super) fn square(&self) -> Option<Scalar> {
         self.square_of(self.root)
@@ -256,6 +258,7 @@ impl Numbers for Scalars {
         }
     }
 }
+
 /// Where variables are.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Point {
