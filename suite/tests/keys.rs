@@ -211,19 +211,20 @@ fn cell(doc: &str) -> String {
 
 /// What stands behind a key's `=`, in words, and whether it may be left out.
 fn words(kind: &str) -> (String, bool) {
-    for (outer, word) in [("Option<", ""), ("Box<", ""), ("Named<", "")] {
-        if let Some(inner) = kind.strip_prefix(outer).and_then(|k| k.strip_suffix('>')) {
-            return match outer {
-                "Option<" => (words(inner).0, true),
-                "Named<" => ("name of a table".to_owned(), false),
-                _ => (format!("{word}{}", words(inner).0), false),
-            };
-        }
+    let inside = |outer: &str| kind.strip_prefix(outer)?.strip_suffix('>');
+    if let Some(inner) = inside("Option<") {
+        return (words(inner).0, true);
     }
-    if let Some(inner) = kind.strip_prefix("Vec<").and_then(|k| k.strip_suffix('>')) {
+    if let Some(inner) = inside("Box<") {
+        return (words(inner).0, false);
+    }
+    if inside("Named<").is_some() {
+        return ("name of a table".to_owned(), false);
+    }
+    if let Some(inner) = inside("Vec<") {
         return (format!("list of: {}", words(inner).0), false);
     }
-    if let Some(inner) = kind.strip_prefix("BTreeMap<String, ").and_then(|k| k.strip_suffix('>')) {
+    if let Some(inner) = inside("BTreeMap<String, ") {
         return (format!("tables by name: {}", words(inner).0), false);
     }
     if let Some((inner, count)) =

@@ -12,8 +12,7 @@ use synergy_benchmarks::sample::Sample;
 use synergy_hint::hint;
 use synergy_report::completion::Unanswered;
 
-use crate::plan::{Plan, PlannedStage};
-use crate::recipe::{QuestionsSpec, StageSpec};
+use crate::plan::Plan;
 use crate::run::asking::prepared;
 use crate::run::event::{Events, interrupted};
 use crate::run::stage::validation_samples;
@@ -36,7 +35,7 @@ pub(super) fn check(
     // Stages share their questions, which are the same for every seed.
     let (mut pools, mut validations) = (Vec::new(), Vec::new());
     for planned in plan.stages.iter().filter(|planned| !store.has(&planned.key)) {
-        let pool = pool(planned).filter(|questions| questions.files().is_some());
+        let pool = planned.spec.questions().filter(|questions| questions.files().is_some());
         pools.extend(pool.filter(|questions| !pools.contains(questions)));
         let validation = planned.validation.as_ref().filter(|spec| spec.files().is_some());
         validations.extend(validation.filter(|spec| !validations.contains(spec)));
@@ -56,19 +55,6 @@ pub(super) fn check(
     }
     events.say(&format!("checking {} questions from files", samples.len()));
     refuse(&samples, prompter)
-}
-
-/// The questions that `planned` asks or learns from.
-fn pool(planned: &PlannedStage) -> Option<&QuestionsSpec> {
-    match &planned.spec {
-        StageSpec::Teacher(spec) => Some(&spec.questions),
-        StageSpec::Sample(spec) => Some(&spec.questions),
-        StageSpec::Grpo(spec) => Some(&spec.questions),
-        // They learn from what is drawn, or from what other stages have made.
-        StageSpec::Pretrain(_) | StageSpec::Sft(_) | StageSpec::Merge(_) | StageSpec::Mix(_) => {
-            None
-        }
-    }
 }
 
 /// Refuses samples of which one cannot be asked.

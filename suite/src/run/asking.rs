@@ -92,8 +92,8 @@ impl Streak {
 /// Turns `sample` into what a model takes, where `text` is the whole of the user's turn.
 ///
 /// # Errors
-/// Says why it cannot be asked, and leaves it to whoever lists causes to name the question: a picture cannot be read or is too thin, its text and pictures make no prompt, or it
-/// leaves no room for an answer.
+/// Says why it cannot be asked, and leaves it to whoever lists causes to name the question: a picture cannot be read or is
+/// too thin, its text and pictures make no prompt, or it leaves no room for an answer.
 pub fn prepared(prompter: &Prompter, sample: Sample, text: &str) -> Result<Question, Unanswered> {
     let patches = prompter.patches(&sample).map_err(|error| why(Obstacle::Picture, &error))?;
     with_patches(prompter, sample, text, patches)

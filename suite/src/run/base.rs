@@ -162,8 +162,8 @@ impl Base {
     /// A base that was not read from a folder. Its key is that of the files it would be written to, so a base trained
     /// from scratch to the same bytes as the kept one shares everything that was made from it.
     pub fn unrecorded(prompter: Prompter, parameters: Parameters) -> Base {
-        let key = Key::of(&json!(hashes(&files(&prompter, &parameters))));
         let generation = GenerationConfig::greedy(&prompter.config);
+        let key = Key::of(&json!(hashes(&files(&prompter, &generation, &parameters))));
         Base { prompter, generation, parameters, key, record: None }
     }
 
@@ -173,7 +173,7 @@ impl Base {
     /// # Errors
     /// If a file cannot be written.
     pub fn write(&self, dir: &Path, mut record: BaseRecord) -> Result<()> {
-        let files = files(&self.prompter, &self.parameters);
+        let files = files(&self.prompter, &self.generation, &self.parameters);
         record.files = hashes(&files);
         for (name, bytes) in &files {
             write_atomic(&dir.join(name), bytes)?;
@@ -192,10 +192,13 @@ pub(crate) fn no_checkpoint(dir: &Path) -> Hinted {
 }
 
 /// The files of a model in the Hugging Face layout.
-fn files(prompter: &Prompter, parameters: &Parameters) -> BTreeMap<String, Vec<u8>> {
+fn files(
+    prompter: &Prompter,
+    generation: &GenerationConfig,
+    parameters: &Parameters,
+) -> BTreeMap<String, Vec<u8>> {
     let Prompter { config, tokenizer, processor, .. } = prompter;
-    let generation = GenerationConfig::greedy(config);
-    let settings = Checkpoint::files(config, tokenizer, processor, &generation, StoredDtype::F32);
+    let settings = Checkpoint::files(config, tokenizer, processor, generation, StoredDtype::F32);
     let settings = settings.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes()));
     settings.chain([(WEIGHTS.to_owned(), parameters.to_bytes())]).collect()
 }

@@ -326,10 +326,10 @@ impl<'a> Client<'a> {
         let mut message = String::new();
         if status == 200 {
             match reply::read(&text) {
-                Ok(Said::Answer { end: End::Filtered, .. }) => return Ok(Attempt::Filtered),
+                Ok(Said::Filtered) => return Ok(Attempt::Filtered),
                 Ok(Said::Answer { text: Some(text), num_tokens, num_prompt_tokens, end }) => {
                     let finished = match end {
-                        End::Ended | End::Filtered => true,
+                        End::Ended => true,
                         End::Cut => false,
                         End::Untold => num_tokens.is_none_or(|n| (n as usize) < limit),
                     };
@@ -338,7 +338,7 @@ impl<'a> Client<'a> {
                 }
                 Ok(Said::Answer { text: None, end, .. }) => {
                     let reason = match end {
-                        End::Ended | End::Filtered => "the answer ended",
+                        End::Ended => "the answer ended",
                         End::Cut => "the length limit cut it",
                         End::Untold => "nobody says why",
                     };

@@ -53,8 +53,6 @@ const GIVEN_UP: [&str; 6] =
 pub(super) enum End {
     /// The model or a tool call.
     Ended,
-    /// A filter of the server: what it let through is not the model's answer.
-    Filtered,
     /// A length limit.
     Cut,
     /// The server does not say.
@@ -75,6 +73,8 @@ pub(super) enum Said {
         /// What ended it.
         end: End,
     },
+    /// What a filter of the server let through, which is not the model's answer.
+    Filtered,
     /// An error in place of an answer, with the status that it names, if it does.
     Error {
         /// A status of HTTP.
@@ -123,7 +123,7 @@ pub(super) fn read(body: &str) -> Result<Said> {
         }
         Some(reason) if ENDED.contains(&reason) => End::Ended,
         Some(reason) if CUT.contains(&reason) => End::Cut,
-        Some(reason) if FILTERED.contains(&reason) => End::Filtered,
+        Some(reason) if FILTERED.contains(&reason) => return Ok(Said::Filtered),
         Some(reason) => {
             ensure!(!GIVEN_UP.contains(&reason), "the server gave the answer up (`{reason}`)");
             End::Untold
@@ -326,7 +326,8 @@ mod tests {
             assert_eq!(end(json!(reason)), End::Ended, "{reason}");
         }
         for reason in ["content_filter", "SAFETY"] {
-            assert_eq!(end(json!(reason)), End::Filtered, "{reason}");
+            let said = read(&reply(json!({"content": "3"}), json!(reason))).unwrap();
+            assert_eq!(said, Said::Filtered, "{reason}");
         }
         for reason in ["length", "max_tokens", "model_length", "MAX_TOKENS"] {
             assert_eq!(end(json!(reason)), End::Cut, "{reason}");
