@@ -1,19 +1,24 @@
 //! The procedural families: a picture of 4 x 4 cells and a question that walks through them.
 //!
-//! Knows no files, no tokens and no grader. Every family is a chain `cell -> percept -> state`, so
-//! one knob, the number of hops, makes a question longer without changing what must be perceived.
+//! Knows no files, no tokens and no grader. Five families are chains `cell -> percept -> state`, the
+//! sixth is a search with dead ends; in each one knob, the number of hops, makes a question longer without changing
+//! what must be perceived.
 //! A scene is content plus the seed of its looks; the content's hash alone decides its split, so
 //! no picture can be shared between splits, whatever the seeds. Swap's discs are hashed without
-//! their order: a mirrored disc asks for the same solution and must not cross a split.
+//! their order, a maze without its star: a mirrored disc asks for the same solution, a moved star for one through the
+//! same corridors, and neither must cross a split.
 
 mod canvas;
 mod chart;
 mod count;
+mod maze;
 mod path;
+mod search;
 mod sheet;
+mod solution;
 mod sum;
 mod swap;
-mod trace;
+mod walk;
 
 use std::str::FromStr;
 
@@ -26,8 +31,10 @@ use strum::{Display, EnumCount, IntoStaticStr, VariantArray};
 use synergy_hint::hint;
 
 pub use sheet::contact_sheet;
+pub use solution::Solution;
 
 use self::canvas::Board;
+use self::solution::Way;
 use crate::seed::Seed;
 
 /// The most steps a question may ask for.
@@ -68,6 +75,7 @@ pub enum Family {
     Count,
     Chart,
     Swap,
+    Maze,
 }
 
 impl Family {
@@ -88,6 +96,7 @@ impl Family {
             Family::Count => include_str!("../families/count.md"),
             Family::Chart => include_str!("../families/chart.md"),
             Family::Swap => include_str!("../families/swap.md"),
+            Family::Maze => include_str!("../families/maze.md"),
         };
         let section = page.split("## ").find_map(|part| part.strip_prefix("What it measures\n"));
         section.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
@@ -97,12 +106,31 @@ impl Family {
     ///
     /// Contents are drawn at `seed.at(0)`, `seed.at(1)`, … until one hashes into the split.
     pub fn scene(self, seed: Seed, split: Split) -> Scene {
+        self.drawn(seed, split, |_| true)
+    }
+
+    /// Draws a scene of this family that belongs to `split` and in which some question takes exactly `hops` steps, as in
+    /// every scene of the families that are chains.
+    ///
+    /// # Panics
+    /// If `hops` is not in `1..=MAX_HOPS`.
+    pub fn scene_of(self, seed: Seed, split: Split, hops: usize) -> Scene {
+        assert!((1..=MAX_HOPS).contains(&hops), "{hops} hops are not in 1..={MAX_HOPS}");
+        self.drawn(seed, split, |cells| self != Family::Maze || maze::has(cells, hops))
+    }
+
+    fn drawn(
+        self,
+        seed: Seed,
+        split: Split,
+        is_wanted: impl Fn(&[Cell; NUM_CELLS]) -> bool,
+    ) -> Scene {
         let mut attempt = 0;
         loop {
             let node = seed.at(attempt);
             let cells = self.cells(&mut node.fold_in("content").rng());
             let scene = Scene { family: self, cells, style: node.fold_in("style") };
-            if scene.split() == split {
+            if scene.split() == split && is_wanted(&scene.cells) {
                 return scene;
             }
             attempt += 1;
@@ -116,6 +144,7 @@ impl Family {
             Family::Count => count::cells(rng),
             Family::Chart => chart::cells(rng),
             Family::Swap => swap::cells(rng),
+            Family::Maze => maze::cells(rng),
         }
     }
 }
@@ -184,6 +213,8 @@ pub enum Cell {
     Bar(u8),
     /// Swap: the colors of the two halves of a disc, which differ.
     Pair { left: Color, right: Color },
+    /// Maze: the directions in which the cell is open, a bit each, and whether the star lies in it.
+    Corridor { open: u8, star: bool },
 }
 
 impl Cell {
@@ -197,10 +228,11 @@ impl Cell {
             Cell::Pair { left, right } => {
                 [4, (left as u8).min(right as u8), (left as u8).max(right as u8), 0]
             }
+            Cell::Corridor { open, .. } => [5, open, 0, 0],
         }
     }
 
-    /// Draws content of the same kind that differs in every part.
+    /// Draws content of the same kind that differs in every part; a corridor, which no eye takes for another, stays.
     fn other(self, rng: &mut ChaCha8Rng) -> Cell {
         match self {
             Cell::Arrow { direction, color } => Cell::Arrow {
@@ -217,6 +249,7 @@ impl Cell {
                 left: choose_other(&Color::ALL, left, rng),
                 right: choose_other(&Color::ALL, right, rng),
             },
+            Cell::Corridor { .. } => self,
         }
     }
 
@@ -227,6 +260,9 @@ impl Cell {
             Cell::Digit(number) | Cell::Bar(number) => number.to_string(),
             Cell::Shape { shape, color } => format!("{color} {shape}"),
             Cell::Pair { left, right } => format!("{left} {right}"),
+            Cell::Corridor { open, star } => {
+                format!("{}{}", search::list(&maze::openings(open)), if star { " star" } else { "" })
+            }
         }
     }
 }
@@ -344,18 +380,21 @@ pub struct Scene {
     pub style: Seed,
 }
 
-/// A question about a scene, with its target and traces that reach it.
+/// A question about a scene, with its target and a solution that reaches it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     pub text: String,
     pub answer: String,
     pub hops: usize,
-    /// `cell percept state` for every step; words stand one space apart.
-    pub terse: String,
-    /// The same steps as sentences, each checked again, some with a slip that is corrected.
-    pub verbose: String,
-    /// As long as the verbose one, about the first cell alone, with the right answer at the end.
-    pub shallow: String,
+    pub solution: Solution,
+}
+
+/// A question as a family asks it, with the way that solves it.
+struct Asked {
+    text: String,
+    answer: String,
+    hops: usize,
+    way: Way,
 }
 
 impl Scene {
@@ -368,34 +407,30 @@ impl Scene {
         board.finish()
     }
 
-    /// Asks a question that takes `hops` steps; where it starts is drawn from `rng`.
+    /// Asks a question that takes `hops` steps; where it starts is drawn from `rng`. In a maze that has none of so many
+    /// ([`Family::scene_of`] draws those that have), it takes as nearly as many as there are.
     ///
-    /// The same `rng` state starts at the same cell for any number of hops.
+    /// The same `rng` state starts at the same cell for any number of hops, but in a maze.
     ///
     /// # Panics
     /// If `hops` is not in `1..=MAX_HOPS`.
     pub fn ask(&self, hops: usize, rng: &mut ChaCha8Rng) -> Question {
         assert!((1..=MAX_HOPS).contains(&hops), "{hops} hops are not in 1..={MAX_HOPS}");
-        let walk = match self.family {
+        let Asked { text, answer, hops, way } = match self.family {
             Family::Path => path::ask(&self.cells, hops, rng),
             Family::Sum => sum::ask(&self.cells, hops, rng),
             Family::Count => count::ask(&self.cells, hops, rng),
             Family::Chart => chart::ask(&self.cells, hops, rng),
             Family::Swap => swap::ask(&self.cells, hops, rng),
+            Family::Maze => maze::ask(&self.cells, hops, rng),
         };
-        Question {
-            hops,
-            terse: walk.terse(),
-            verbose: walk.verbose(rng),
-            shallow: walk.shallow(),
-            text: walk.text,
-            answer: walk.answer,
-        }
+        let solution = Solution::new(way, &answer, Seed::root(rng.random()));
+        Question { text, answer, hops, solution }
     }
 
     /// Returns the scene as a careless eye sees it: each cell is taken for another with probability `rate`.
     ///
-    /// A question asked of it has traces that go on from the mistake, as they would in a person's
+    /// A question asked of it has a solution that goes on from the mistake, as in a person's
     /// text. Nothing is drawn from `rng` if `rate` is zero.
     pub fn misread(&self, rate: f64, rng: &mut ChaCha8Rng) -> Scene {
         let mut scene = self.clone();

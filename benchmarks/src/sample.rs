@@ -14,7 +14,7 @@ use image::RgbImage;
 use synergy_grade::Target;
 
 use crate::difficulty::Level;
-use crate::families::{Family, Scene, Split};
+use crate::families::{Family, Scene, Solution, Split};
 use crate::grids::Task;
 use crate::seed::Seed;
 use crate::stored::{Cell, Origin};
@@ -95,12 +95,10 @@ pub struct Sample {
     pub choices: Vec<String>,
     /// The right answer: a text, or the letter or the text of a choice.
     pub answer: String,
-    /// The short trace of a right solution; empty where the benchmark has none.
-    pub terse: String,
-    /// The long, reflective trace of the same solution; empty where the benchmark has none.
-    pub verbose: String,
-    /// A trace as long as the verbose one that does not reason; empty where the benchmark has none.
-    pub shallow: String,
+    /// How a procedural question is solved; `None` for all others.
+    pub solution: Option<Solution>,
+    /// The answer that the owner of a training set has written, word for word; empty where there is none.
+    pub response: String,
     /// What the published data set says of the question.
     pub details: Details,
     /// Where the question was read; `None` if it was drawn.
@@ -111,7 +109,7 @@ impl Sample {
     /// Draws the procedural sample at (`family`, `seed`, `split`, `index`).
     ///
     /// Its hops cycle through `hops` with the index, so any run of consecutive indices is
-    /// stratified. Picture and start do not depend on `hops`: the same address with another range
+    /// stratified. But in a maze, picture and start do not depend on `hops`: the same address with another range
     /// asks for a longer or shorter walk through the same picture.
     ///
     /// # Panics
@@ -125,9 +123,9 @@ impl Sample {
     ) -> Sample {
         assert!(!hops.is_empty(), "no hops to choose from in {hops:?}");
         let address = Seed::root(seed).fold_in(family.name()).fold_in(split.name()).at(index);
-        let scene = family.scene(address.fold_in("scene"), split);
         let num_choices = (hops.end() - hops.start() + 1) as u64;
         let hops = hops.start() + (index % num_choices) as usize;
+        let scene = family.scene_of(address.fold_in("scene"), split, hops);
         let question = scene.ask(hops, &mut address.fold_in("question").rng());
         Sample {
             id: format!("{family}/{split}/{seed}/{index:05}"),
@@ -136,9 +134,7 @@ impl Sample {
             images: vec![ImageSource::Scene(Box::new(scene))],
             question: question.text,
             answer: question.answer,
-            terse: question.terse,
-            verbose: question.verbose,
-            shallow: question.shallow,
+            solution: Some(question.solution),
             ..Sample::default()
         }
     }
@@ -215,8 +211,8 @@ mod tests {
         let short = Sample::procedural(Family::Sum, 7, Split::Train, 5, 3..=3);
         let long = Sample::procedural(Family::Sum, 7, Split::Train, 5, 9..=9);
         assert_eq!(short.images, long.images);
-        let (steps, _) = short.terse.split_once(" last").unwrap();
-        assert!(long.terse.starts_with(steps));
+        let dense = |sample: &Sample| sample.solution.as_ref().unwrap().dense();
+        assert!(dense(&long).starts_with(dense(&short).split_once(" last").unwrap().0));
     }
 
     #[test]

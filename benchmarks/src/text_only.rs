@@ -43,7 +43,7 @@ pub fn accuracy<'a>(
 }
 
 /// What the best guess is worth for each number of steps from 1 on, as [`measure`] counts it: a test repeats it.
-const FAMILIES: [(Family, [f64; MAX_HOPS]); 5] = [
+const FAMILIES: [(Family, [f64; MAX_HOPS]); 6] = [
     (
         Family::Path,
         [
@@ -79,6 +79,7 @@ const FAMILIES: [(Family, [f64; MAX_HOPS]); 5] = [
             0.209, 0.204, 0.204,
         ],
     ),
+    (Family::Maze, [1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]),
 ];
 
 /// Returns the accuracy of the best guess from the text alone on questions of `family` that take `hops` steps, each number as
@@ -102,7 +103,7 @@ pub fn measure(family: Family, hops: usize) -> f64 {
     let questions = |split: Split, count: u64| {
         let question = |index| {
             let address = Seed::root(SEED).fold_in(family.name()).fold_in(split.name()).at(index);
-            let scene = family.scene(address.fold_in("scene"), split);
+            let scene = family.scene_of(address.fold_in("scene"), split, hops);
             let question = scene.ask(hops, &mut address.fold_in("question").rng());
             (without_cells(&question.text), question.answer)
         };

@@ -554,7 +554,7 @@ def read_training(path, layout):
                 "id": f"set/train/{row.get('id', f'{number:06}')}",
                 "question": f"{said['system']}\n\n{said[USER]}" if said["system"] else said[USER],
                 "answer": answer,
-                "verbose": response,
+                "response": response,
                 "images": [seen(data) for data in images],
             }
         )

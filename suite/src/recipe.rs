@@ -22,6 +22,7 @@ use crate::reward::{self, RewardSpec};
 
 mod fault;
 mod objective;
+mod registers;
 pub mod rehearsal;
 mod stage;
 mod tables;
@@ -29,6 +30,7 @@ mod written;
 
 use self::fault::{Checked, Fault, require, within};
 pub use self::objective::*;
+pub use self::registers::{AskedRegister, RegistersSpec};
 pub(crate) use self::stage::load;
 pub use self::stage::*;
 pub use self::tables::*;
@@ -136,8 +138,9 @@ pub enum ModelSpec {
 pub struct PromptSpec {
     /// The study's instruction, appended to every question (STUDY: prompt template).
     pub suffix: String,
-    /// Asks for the verbose register in pretraining.
-    pub verbose_suffix: String,
+    /// The registers of the families' solutions, where the recipe reads or writes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registers: Option<RegistersSpec>,
 }
 
 /// A way of post-training: the stage that it ends with, and so all that stage stands on.
@@ -391,6 +394,16 @@ impl Recipe {
             hint!("a stage cannot be called `{BASE}`", "that is what training starts from")
         );
         stage.check()?;
+        if let Some(key) = stage.register() {
+            require!(
+                self.prompt.registers.is_some(),
+                key,
+                hint!(
+                    "the recipe does not say which registers its base knows",
+                    "a table [prompt.registers], as in the recipe of the base"
+                )
+            );
+        }
         for input in stage.inputs() {
             self.walk(input.stage, &mut vec![name])
                 .map_err(|cause| Fault::at(&input.key, cause))?;
@@ -503,6 +516,9 @@ impl Recipe {
                 )
             );
         }
+        if let Some(registers) = &self.prompt.registers {
+            registers.check().map_err(|fault| fault.below("registers").below("prompt"))?;
+        }
         self.check_tables()?;
         for (name, stage) in &self.stages {
             self.check_stage(name, stage).map_err(|fault| fault.below(name).below("stages"))?;
@@ -597,7 +613,7 @@ impl Tables {
 }
 
 /// Families that every stage and evaluation uses, in order.
-pub const FAMILIES: [Family; 5] = Family::ALL;
+pub const FAMILIES: [Family; Family::ALL.len()] = Family::ALL;
 
 #[cfg(test)]
 mod tests {

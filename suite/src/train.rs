@@ -22,6 +22,7 @@ pub mod pool;
 pub mod pretrain;
 pub mod prompt;
 mod recompute;
+pub mod register;
 pub mod rollout;
 pub mod sequence;
 pub mod sft;

@@ -1,7 +1,7 @@
 //! Reads training data in the layouts of other trainers, row by row.
 //!
 //! This module does not know how anything is trained: a row becomes a sample, with the response to learn from in
-//! `verbose` and the target of a reward in `answer`.
+//! `response` and the target of a reward in `answer`.
 //!
 //! | layout | columns |
 //! | --- | --- |
@@ -287,7 +287,7 @@ impl Meaning for Training {
             images,
             question,
             answer: target.unwrap_or_else(boxed),
-            verbose: response,
+            response,
             ..Sample::default()
         };
         Ok(sample.named(&self.name, SPLIT))

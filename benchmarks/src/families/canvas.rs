@@ -21,7 +21,7 @@ use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 use tiny_skia::{FillRule, Mask, Path, PathBuilder, Transform};
 
-use super::{Cell, Color, Direction, NAMES, NUM_CELLS, NUM_COLUMNS, Shape};
+use super::{Cell, Color, Direction, NAMES, NUM_CELLS, NUM_COLUMNS, Shape, maze};
 use crate::seed::Seed;
 
 /// The side of a picture.
@@ -51,6 +51,10 @@ const BAR_AT_PX: i32 = 17;
 const BAR_WIDTH_PX: i32 = 7;
 const BAR_FOOT_PX: i32 = 26;
 const NUM_UNITS: i32 = 6;
+
+/// A corridor runs through the middle of the marks' box, clear of the name.
+const CORRIDOR_AT_PX: i32 = 16;
+const CORRIDOR_WIDTH_PX: i32 = 5;
 
 /// The gray of the ground and the near white of names, digits and lines.
 const GROUND: RangeInclusive<i16> = 100..=132;
@@ -116,7 +120,8 @@ impl Board {
     /// Draws the content of the cell at `at`, with another showing through in some.
     pub(super) fn draw(&mut self, at: usize, cell: Cell) {
         let shift = array::from_fn(|_| self.rng.random_range(-SHIFT_PX..=SHIFT_PX));
-        if !self.rng.random_bool(GHOST_SHARE) {
+        // A corridor is plain: what is hard in a maze is the search.
+        if matches!(cell, Cell::Corridor { .. }) || !self.rng.random_bool(GHOST_SHARE) {
             return self.print(at, cell, shift);
         }
         let empty = self.cell(at);
@@ -167,6 +172,13 @@ impl Board {
                     self.mark(at, shift, half, paint(color));
                 }
             }
+            Cell::Corridor { open, star } => {
+                self.corridor(at, open);
+                if star {
+                    let star = &sprites().shapes[Shape::Star as usize];
+                    self.mark(at, shift, star, paint(Color::Red));
+                }
+            }
         }
     }
 
@@ -185,6 +197,22 @@ impl Board {
     fn mark(&mut self, at: usize, [right, down]: [i32; 2], sprite: &Sprite, color: Rgb) {
         let color = jitter(color, MARK_JITTER, &mut self.rng);
         self.stamp(at, (MARK_AT_PX + right, MARK_AT_PX + down), sprite, color);
+    }
+
+    /// Draws a pipe from the middle of the marks to every side that is open: pipes of neighbors meet.
+    fn corridor(&mut self, at: usize, open: u8) {
+        let (first, last) = (CORRIDOR_AT_PX, CORRIDOR_AT_PX + CORRIDOR_WIDTH_PX);
+        let size = CELL_PX as i32;
+        self.fill(at, (first, first), (CORRIDOR_WIDTH_PX, CORRIDOR_WIDTH_PX), self.ink, 255);
+        for direction in maze::openings(open) {
+            let (corner, extent) = match direction {
+                Direction::Up => ((first, 0), (CORRIDOR_WIDTH_PX, first)),
+                Direction::Right => ((last, first), (size - last, CORRIDOR_WIDTH_PX)),
+                Direction::Down => ((first, last), (CORRIDOR_WIDTH_PX, size - last)),
+                Direction::Left => ((0, first), (first, CORRIDOR_WIDTH_PX)),
+            };
+            self.fill(at, corner, extent, self.ink, 255);
+        }
     }
 
     /// Draws a bar of `height` units on faint lines, one a unit, that move with it.

@@ -8,8 +8,9 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::trace::{Seen, Step, Walk};
-use super::{Cell, NUM_CELLS, choose, choose_other, range, run};
+use super::solution::Way;
+use super::walk::{Seen, Step, Walk};
+use super::{Asked, Cell, NUM_CELLS, choose, choose_other, range, run};
 
 pub(super) const HEIGHTS: [u8; 6] = [1, 2, 3, 4, 5, 6];
 const HEIGHT_MAX: u8 = 6;
@@ -58,7 +59,7 @@ fn weighted(shares: [f64; 4], rng: &mut ChaCha8Rng) -> u8 {
     reached.count().min(3) as u8
 }
 
-pub(super) fn ask(cells: &[Cell; NUM_CELLS], hops: usize, rng: &mut ChaCha8Rng) -> Walk {
+pub(super) fn ask(cells: &[Cell; NUM_CELLS], hops: usize, rng: &mut ChaCha8Rng) -> Asked {
     let start = rng.random_range(0..NUM_CELLS);
     let num_cells = hops + 1;
     let mut before = None;
@@ -79,11 +80,11 @@ pub(super) fn ask(cells: &[Cell; NUM_CELLS], hops: usize, rng: &mut ChaCha8Rng) 
             step
         })
         .collect();
-    Walk {
+    Asked {
         text: format!("How often does the bar rise {}?", range(start, num_cells)),
         answer: rises.to_string(),
-        steps,
-        end: None,
+        hops,
+        way: Way::Walk(Walk { steps, end: None }),
     }
 }
 

@@ -9,8 +9,9 @@ use std::array;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::trace::{Seen, Step, Walk};
-use super::{Cell, Color, NUM_CELLS, Shape, choose, choose_other, range, run};
+use super::solution::Way;
+use super::walk::{Seen, Step, Walk};
+use super::{Asked, Cell, Color, NUM_CELLS, Shape, choose, choose_other, range, run};
 
 /// How often a cell takes the picture's dominant value without a draw.
 const DOMINANCE: f64 = 0.4;
@@ -26,7 +27,7 @@ pub(super) fn cells(rng: &mut ChaCha8Rng) -> [Cell; NUM_CELLS] {
     })
 }
 
-pub(super) fn ask(cells: &[Cell; NUM_CELLS], hops: usize, rng: &mut ChaCha8Rng) -> Walk {
+pub(super) fn ask(cells: &[Cell; NUM_CELLS], hops: usize, rng: &mut ChaCha8Rng) -> Asked {
     let start = rng.random_range(0..NUM_CELLS);
     if rng.random_bool(0.5) {
         count(cells.map(|cell| shape(cell).1), &Color::ALL, Color::name, start, hops, rng)
@@ -43,7 +44,7 @@ fn count<T: Copy + PartialEq>(
     start: usize,
     hops: usize,
     rng: &mut ChaCha8Rng,
-) -> Walk {
+) -> Asked {
     let target = lean(ASK_DOMINANT, most_frequent(&values, all), all, rng);
     let mut hits = 0;
     let steps = run(start, hops)
@@ -61,11 +62,11 @@ fn count<T: Copy + PartialEq>(
             step
         })
         .collect();
-    Walk {
+    Asked {
         text: format!("How many {} cells are there {}?", name(target), range(start, hops)),
         answer: hits.to_string(),
-        steps,
-        end: None,
+        hops,
+        way: Way::Walk(Walk { steps, end: None }),
     }
 }
 

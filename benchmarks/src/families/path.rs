@@ -10,8 +10,9 @@ use std::array;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::trace::{Seen, Step, Walk};
-use super::{Cell, Color, Direction, NAMES, NUM_CELLS, NUM_COLUMNS, choose, choose_other};
+use super::solution::Way;
+use super::walk::{End, Seen, Step, Walk};
+use super::{Asked, Cell, Color, Direction, NAMES, NUM_CELLS, NUM_COLUMNS, choose, choose_other};
 
 pub(super) fn cells(rng: &mut ChaCha8Rng) -> [Cell; NUM_CELLS] {
     // About one board in fifteen is kept, and every board without a bounce is equally likely.
@@ -25,7 +26,7 @@ pub(super) fn cells(rng: &mut ChaCha8Rng) -> [Cell; NUM_CELLS] {
     directions.map(|direction| Cell::Arrow { direction, color: choose(&Color::ALL, rng) })
 }
 
-pub(super) fn ask(cells: &[Cell; NUM_CELLS], hops: usize, rng: &mut ChaCha8Rng) -> Walk {
+pub(super) fn ask(cells: &[Cell; NUM_CELLS], hops: usize, rng: &mut ChaCha8Rng) -> Asked {
     let start = rng.random_range(0..NUM_CELLS);
     let mut at = start;
     let mut steps = Vec::with_capacity(hops);
@@ -35,15 +36,17 @@ pub(super) fn ask(cells: &[Cell; NUM_CELLS], hops: usize, rng: &mut ChaCha8Rng) 
         steps.push(Step { cell: at, seen: look(at, direction), slip: look(at, mistaken) });
         at = neighbor(at, direction);
     }
-    let color = arrow(cells[at]).1.to_string();
-    Walk {
+    let color = arrow(cells[at]).1;
+    let slip = choose_other(&Color::ALL, color, rng).to_string();
+    let end = Some(End { cell: at, percept: color.to_string(), slip });
+    Asked {
         text: format!(
             "Start at {} and follow {hops} arrows. Which color is the last cell?",
             NAMES[start]
         ),
-        answer: color.clone(),
-        steps,
-        end: Some((at, color)),
+        answer: color.to_string(),
+        hops,
+        way: Way::Walk(Walk { steps, end }),
     }
 }
 

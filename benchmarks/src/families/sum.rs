@@ -10,8 +10,9 @@ use std::array;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::trace::{Seen, Step, Walk};
-use super::{Cell, NUM_CELLS, choose, choose_other, range, run};
+use super::solution::Way;
+use super::walk::{Seen, Step, Walk};
+use super::{Asked, Cell, NUM_CELLS, choose, choose_other, range, run};
 
 pub(super) const DIGITS: [u8; 5] = [0, 1, 2, 3, 4];
 const MODULUS: u8 = 5;
@@ -20,7 +21,7 @@ pub(super) fn cells(rng: &mut ChaCha8Rng) -> [Cell; NUM_CELLS] {
     array::from_fn(|_| Cell::Digit(choose(&DIGITS, rng)))
 }
 
-pub(super) fn ask(cells: &[Cell; NUM_CELLS], hops: usize, rng: &mut ChaCha8Rng) -> Walk {
+pub(super) fn ask(cells: &[Cell; NUM_CELLS], hops: usize, rng: &mut ChaCha8Rng) -> Asked {
     let start = rng.random_range(0..NUM_CELLS);
     let mut total = 0;
     let steps = run(start, hops)
@@ -32,14 +33,14 @@ pub(super) fn ask(cells: &[Cell; NUM_CELLS], hops: usize, rng: &mut ChaCha8Rng) 
             step
         })
         .collect();
-    Walk {
+    Asked {
         text: format!(
             "Add the digits {} and divide by {MODULUS}. What is the remainder?",
             range(start, hops)
         ),
         answer: total.to_string(),
-        steps,
-        end: None,
+        hops,
+        way: Way::Walk(Walk { steps, end: None }),
     }
 }
 

@@ -11,8 +11,9 @@ use std::array;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::trace::{Seen, Step, Walk};
-use super::{Cell, Color, NUM_CELLS, choose, choose_other, range, run};
+use super::solution::Way;
+use super::walk::{Seen, Step, Walk};
+use super::{Asked, Cell, Color, NUM_CELLS, choose, choose_other, range, run};
 
 /// How often a cell swaps two of the picture's three busy colors without a draw.
 const BUSY: f64 = 0.6;
@@ -32,7 +33,7 @@ pub(super) fn cells(rng: &mut ChaCha8Rng) -> [Cell; NUM_CELLS] {
     })
 }
 
-pub(super) fn ask(cells: &[Cell; NUM_CELLS], hops: usize, rng: &mut ChaCha8Rng) -> Walk {
+pub(super) fn ask(cells: &[Cell; NUM_CELLS], hops: usize, rng: &mut ChaCha8Rng) -> Asked {
     let start = rng.random_range(0..NUM_CELLS);
     let ball = if rng.random_ratio(START_MOVES.0, START_MOVES.1) {
         choose(&swapped(cells[start]), rng)
@@ -49,14 +50,14 @@ pub(super) fn ask(cells: &[Cell; NUM_CELLS], hops: usize, rng: &mut ChaCha8Rng) 
             step
         })
         .collect();
-    Walk {
+    Asked {
         text: format!(
             "A ball is under {ball}. Follow the swaps {}. Where is the ball?",
             range(start, hops)
         ),
         answer: state.to_string(),
-        steps,
-        end: None,
+        hops,
+        way: Way::Walk(Walk { steps, end: None }),
     }
 }
 

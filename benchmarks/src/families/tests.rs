@@ -9,7 +9,7 @@ use super::*;
 fn questions(family: Family, hops: usize, count: u64) -> impl Iterator<Item = (Scene, Question)> {
     (0..count).map(move |index| {
         let node = Seed::root(11).fold_in(family.name()).at(index);
-        let scene = family.scene(node, Split::Pretrain);
+        let scene = family.scene_of(node, Split::Pretrain, hops);
         let question = scene.ask(hops, &mut node.fold_in("question").rng());
         (scene, question)
     })
@@ -71,6 +71,7 @@ fn solve(scene: &Scene, text: &str) -> Vec<String> {
         Family::Chart => (1..=numbers.len())
             .map(|n| numbers[..n].windows(2).filter(|w| w[0] < w[1]).count().to_string())
             .collect(),
+        Family::Maze => vec![distance(scene, name_to_cell(words[7])).to_string()],
         Family::Swap => {
             let mut order: Vec<String> = Color::ALL.map(|color| color.to_string()).to_vec();
             let ball = order.iter().position(|color| color == words[4]).unwrap();
@@ -95,83 +96,64 @@ fn solve(scene: &Scene, text: &str) -> Vec<String> {
 #[test]
 fn formats_are_exactly_these() {
     let show = |family: Family| {
-        let (scene, question) = questions(family, 2, 1).next().unwrap();
+        let (scene, question) = questions(family, 3, 1).next().unwrap();
         let (prompt, response) = scene.read(14, 2);
-        format!("{}\n{}\n{prompt} {response}", question.text, question.terse)
+        let solution = &question.solution;
+        let (brief, dense) = (solution.brief(2), solution.dense());
+        format!("{}\n{brief}\n{dense}\n{prompt} {response}", question.text)
     };
-    insta::assert_snapshot!(Family::ALL.map(show).join("\n"), @r"
-    Start at c1 and follow 2 arrows. Which color is the last cell?
-    c1 right 1 d1 down 2 last d2 blue
-    Read the cells from c4 to d4. c4 up yellow d4 right red
-    Add the digits from c1 to d1 and divide by 5. What is the remainder?
-    c1 0 0 d1 last 0 0
-    Read the cells from c4 to d4. c4 3 d4 1
-    How many yellow cells are there from d1 to a2?
-    d1 blue 0 a2 last red 0
-    Read the cells from c4 to d4. c4 blue triangle d4 yellow triangle
-    How often does the bar rise from d2 to b3?
-    d2 3 0 a3 3 0 b3 last 4 1
-    Read the cells from c4 to d4. c4 1 d4 1
-    A ball is under blue. Follow the swaps from a3 to b3. Where is the ball?
-    a3 green blue green b3 last blue yellow green
-    Read the cells from c4 to d4. c4 purple green d4 blue green
-    ");
+    insta::assert_snapshot!(Family::ALL.map(show).join("\n"));
 }
 
 #[test]
-fn verbose_formats_are_exactly_these() {
-    let show = |family| questions(family, 2, 1).next().unwrap().1.verbose.replace(" . ", " .\n");
-    insta::assert_snapshot!([Family::Path, Family::Chart].map(show).join("\n"), @r"
-    let us go step by step .
-    step 1 c1 is right so d1 .
-    wait check c1 right yes .
-    step 2 last d1 is down so d2 .
-    wait check d1 down yes .
-    now d2 is blue .
-    let me verify d2 blue yes .
-    so the answer is blue .
-    let us go step by step .
-    step 1 d2 is 3 so 0 .
-    however check d2 3 again yes .
-    step 2 a3 is 1 so 0 .
-    wait check a3 3 no mistake .
-    a3 is 3 so 0 .
-    step 3 b3 last is 4 so 1 .
-    however check b3 4 again yes .
-    so the answer is 1 .
-    ");
+fn long_formats_are_exactly_these() {
+    let show = |family| {
+        let (_, question) = questions(family, 4, 1).next().unwrap();
+        question.solution.long(0.2).replace(" . ", " .\n")
+    };
+    insta::assert_snapshot!([Family::Path, Family::Chart, Family::Maze].map(show).join("\n"));
+}
+
+/// The statements of a brief or a dense text of a chain: cell, percept, and the state or the number of steps.
+fn statements(family: Family, text: &str) -> Vec<(String, String, String)> {
+    let words: Vec<&str> = text.split(' ').filter(|word| *word != "last").collect();
+    let wide = if family == Family::Swap { 4 } else { 3 };
+    let statement = |words: &[&str]| {
+        let (cell, rest) = (words[0].to_owned(), &words[1..]);
+        let state = if words.len() == wide { rest[rest.len() - 1].to_owned() } else { String::new() };
+        let percept = rest[..wide.min(words.len()) - 1 - usize::from(words.len() == wide)].join(" ");
+        (cell, percept, state)
+    };
+    words.chunks(wide).map(statement).collect()
+}
+
+fn chains() -> impl Iterator<Item = Family> {
+    Family::ALL.into_iter().filter(|family| *family != Family::Maze)
 }
 
 #[test]
-fn traces_executed_on_the_scene_give_the_answer() {
-    for family in Family::ALL {
+fn dense_solutions_executed_on_the_scene_give_the_answer() {
+    for family in chains() {
         for hops in 1..=MAX_HOPS {
             for (scene, question) in questions(family, hops, 60) {
                 let states = solve(&scene, &question.text);
                 assert_eq!(states.last(), Some(&question.answer), "{question:?}");
-
-                let all: Vec<&str> = question.terse.split(' ').collect();
-                let terse: Vec<&str> = all.iter().copied().filter(|w| *w != "last").collect();
-                assert_eq!(all.len(), terse.len() + 1, "{question:?}");
-                let wide = if family == Family::Swap { 4 } else { 3 };
-                for (i, step) in terse.chunks(wide).enumerate() {
-                    let cell = scene.cells[name_to_cell(step[0])].percept();
-                    if family == Family::Swap {
-                        assert_eq!(cell, step[1..3].join(" "));
-                    } else {
-                        assert!(cell.split(' ').any(|word| word == step[1]), "{question:?}");
-                    }
+                let dense = question.solution.dense();
+                let all = statements(family, &dense);
+                assert_eq!(all.len(), states.len(), "{dense}");
+                for (i, (cell, percept, state)) in all.iter().enumerate() {
+                    let seen = scene.cells[name_to_cell(cell)].percept();
+                    assert!(format!(" {seen} ").contains(&format!(" {percept} ")), "{dense}");
                     match family {
-                        Family::Path if step.len() == 2 => assert_eq!(step[1], states[i]),
+                        Family::Path if state.is_empty() => assert_eq!(*percept, states[i]),
                         Family::Path => {
-                            assert_eq!(step[2], (i + 1).to_string());
-                            assert_eq!(terse[(i + 1) * 3], states[i]);
+                            assert_eq!(*state, (i + 1).to_string());
+                            assert_eq!(all[i + 1].0, states[i]);
                         }
-                        _ => assert_eq!(step[wide - 1], states[i]),
+                        _ => assert_eq!(*state, states[i]),
                     }
                 }
-                assert_eq!(terse.len().div_ceil(wide), states.len());
-                // `last` follows the word that the question ends on, in both traces.
+                // `last` follows the word that the question ends on, in every register.
                 let ends_on = match family {
                     Family::Path => hops.to_string(),
                     _ => {
@@ -180,57 +162,226 @@ fn traces_executed_on_the_scene_give_the_answer() {
                     }
                 };
                 let marked = format!(" {ends_on} last ");
-                assert!(format!(" {}", question.terse).contains(&marked), "{question:?}");
-                assert_eq!(question.verbose.matches(&marked).count(), 1, "{question:?}");
+                let long = question.solution.long(0.1);
+                for text in [dense, long, question.solution.brief(1)] {
+                    assert_eq!(format!(" {text}").matches(&marked).count(), 1, "{text}");
+                }
             }
         }
     }
 }
 
 #[test]
-fn verbose_traces_tell_the_same_states_and_correct_their_slips() {
-    let mut num_slips = 0;
-    for family in Family::ALL {
+fn brief_solutions_are_some_statements_of_the_dense_one_and_end_as_it_does() {
+    for family in chains() {
+        for hops in 1..=MAX_HOPS {
+            for (_, question) in questions(family, hops, 20) {
+                let dense = statements(family, &question.solution.dense());
+                let num_ends = usize::from(family == Family::Path);
+                for most in 1..=MAX_HOPS + 2 {
+                    let brief = statements(family, &question.solution.brief(most));
+                    assert_eq!(brief.len(), (most + num_ends).min(dense.len()), "{question:?}");
+                    assert_eq!(brief.last(), dense.last());
+                    let mut rest = dense.iter();
+                    assert!(brief.iter().all(|statement| rest.any(|other| other == statement)));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn long_solutions_tell_the_same_states_and_correct_their_slips() {
+    let (mut num_slips, mut num_looks) = (0, 0);
+    for family in chains() {
         for (scene, question) in questions(family, 7, 200) {
             let mut states = Vec::new();
-            let sentences: Vec<&str> = question.verbose.split(" .").map(str::trim).collect();
+            let long = question.solution.long(0.1);
+            let sentences: Vec<&str> = long.split(" .").map(str::trim).collect();
             assert_eq!(sentences[0], "let us go step by step");
+            let mut end = None;
             for sentence in &sentences[1..] {
                 match sentence.split_once(" so ") {
                     Some((_, state)) => states.push(state.to_owned()),
                     None if sentence.ends_with("no mistake") => {
                         num_slips += 1;
-                        states.pop();
+                        // The slip of a path's last cell is no state.
+                        if end.is_none() {
+                            states.pop();
+                        }
                     }
+                    None if sentence.starts_with("now ") => end = sentence.split(' ').next_back(),
                     None => {}
                 }
             }
-            let end = format!("so the answer is {}", question.answer);
-            assert_eq!(sentences[sentences.len() - 2..], [end.as_str(), ""]);
+            let answer = format!("so the answer is {}", question.answer);
+            assert_eq!(sentences[sentences.len() - 2..], [answer.as_str(), ""]);
             let mut expected = solve(&scene, &question.text);
+            num_looks += expected.len();
             if family == Family::Path {
                 expected.pop();
             }
             assert_eq!(states, expected, "{question:?}");
         }
     }
-    // 5 families x 200 traces x 7 steps (8 of chart) / 12.
-    assert!((480..=720).contains(&num_slips), "{num_slips} slips");
+    let share = f64::from(num_slips) / num_looks as f64;
+    // 8 200 looks: three deviations are a hundredth.
+    assert!((0.09..=0.11).contains(&share), "{share} of looks slip");
+    let (_, question) = questions(Family::Sum, 7, 1).next().unwrap();
+    assert!(!question.solution.long(0.0).contains("mistake"));
+    assert_eq!(question.solution.long(1.0).matches("mistake").count(), 7);
+}
+
+/// The corridors that meet the cell at `at`, read off the scene: (word of the direction, next cell).
+fn corridors(scene: &Scene, at: usize) -> Vec<(String, usize)> {
+    let percept = scene.cells[at].percept();
+    let words = percept.split(' ').filter(|word| !["star", "none"].contains(word));
+    let next = |word: &str| match word {
+        "up" => at - 4,
+        "down" => at + 4,
+        "left" => at - 1,
+        "right" => at + 1,
+        other => panic!("{other} is no direction"),
+    };
+    words.map(|word| (word.to_owned(), next(word))).collect()
+}
+
+/// How many corridors the star is from `start`, by looking at all cells at each distance in turn.
+fn distance(scene: &Scene, start: usize) -> usize {
+    let mut reached = vec![start];
+    for steps in 0..NUM_CELLS {
+        if reached.iter().any(|&at| scene.cells[at].percept().contains("star")) {
+            return steps;
+        }
+        let next: Vec<usize> =
+            reached.iter().flat_map(|&at| corridors(scene, at)).map(|(_, next)| next).collect();
+        reached.extend(next);
+    }
+    panic!("no way to the star")
 }
 
 #[test]
-fn shallow_traces_are_as_long_and_never_leave_the_first_cell() {
-    for family in Family::ALL {
-        let (mut shallow, mut verbose) = (0, 0);
-        for (_, question) in questions(family, 9, 100) {
-            let words = || question.shallow.split(' ');
-            let cells: HashSet<&str> = words().filter(|w| NAMES.contains(w)).collect();
-            assert!(cells.len() <= 2, "{question:?}");
-            assert!(question.shallow.ends_with(&format!("so the answer is {} .", question.answer)));
-            shallow += words().count();
-            verbose += question.verbose.split(' ').count();
+fn mazes_are_trees_whose_corridors_are_seen_from_both_ends() {
+    let mut trees = HashSet::new();
+    for index in 0..400 {
+        let scene = Family::Maze.scene(Seed::root(index), Split::Train);
+        let mut num_ends = 0;
+        for at in 0..NUM_CELLS {
+            for (_, next) in corridors(&scene, at) {
+                num_ends += 1;
+                assert!(corridors(&scene, next).iter().any(|(_, back)| *back == at));
+            }
         }
-        let ratio = shallow as f64 / verbose as f64;
+        // Fifteen corridors and everything reached: a tree.
+        assert_eq!(num_ends, 30);
+        for at in 0..NUM_CELLS {
+            distance(&scene, at);
+        }
+        let stars = scene.cells.iter().filter(|cell| cell.percept().contains("star")).count();
+        assert_eq!(stars, 1);
+        trees.insert(scene.cells.map(Cell::canonical));
+    }
+    assert!(trees.len() > 380, "{} different trees", trees.len());
+}
+
+#[test]
+fn a_maze_with_its_star_moved_stays_in_its_split() {
+    for index in 0..100 {
+        let scene = Family::Maze.scene(Seed::root(index), Split::Test);
+        for star in 0..NUM_CELLS {
+            let mut moved = scene.clone();
+            for (at, cell) in moved.cells.iter_mut().enumerate() {
+                let Cell::Corridor { open, .. } = *cell else { panic!("{cell:?}") };
+                *cell = Cell::Corridor { open, star: at == star };
+            }
+            assert_eq!(moved.split(), Split::Test);
+        }
+    }
+}
+
+#[test]
+fn searches_executed_in_the_maze_find_the_star_and_write_what_is_there() {
+    for hops in 1..=MAX_HOPS {
+        for (scene, question) in questions(Family::Maze, hops, 60) {
+            assert_eq!(question.hops, hops);
+            let words: Vec<&str> = question.text.split(' ').collect();
+            let start = name_to_cell(words[7]);
+            let steps = distance(&scene, start);
+            assert_eq!(question.answer, steps.to_string(), "{question:?}");
+            let star = scene.cells.iter().position(|cell| cell.percept().contains("star")).unwrap();
+            let brief = format!("{} star {steps}", NAMES[star]);
+            assert_eq!(question.solution.brief(1), brief);
+
+            // Each pair of neighbors in the dense text is a corridor, and depths count from the start.
+            let dense = question.solution.dense();
+            let cells: Vec<&str> = dense.strip_suffix(" star").unwrap().split(' ').collect();
+            let visits: Vec<(usize, usize)> = cells
+                .chunks(2)
+                .map(|pair| (name_to_cell(pair[0]), pair[1].parse().unwrap()))
+                .collect();
+            assert_eq!((visits[0], *visits.last().unwrap()), ((start, 0), (star, steps)));
+            for pair in visits.windows(2) {
+                let next = corridors(&scene, pair[0].0);
+                assert!(next.iter().any(|(_, next)| *next == pair[1].0), "{dense}");
+                assert_eq!(pair[0].1.abs_diff(pair[1].1), 1, "{dense}");
+            }
+            let entered: HashSet<usize> = visits.iter().map(|(cell, _)| *cell).collect();
+            assert_eq!(entered.len(), hops + 1, "{dense}");
+            assert_search(&scene, &question, &visits);
+        }
+    }
+}
+
+/// Executes the sentences of a long search: what is open is what the scene shows, every try takes the first opening that
+/// is left, and only a cell with none left is a dead end.
+fn assert_search(scene: &Scene, question: &Question, visits: &[(usize, usize)]) {
+    let long = question.solution.long(0.1);
+    let sentences: Vec<&str> =
+        long.strip_suffix(" .").unwrap().split(" . ").filter(|s| *s != "wait back").collect();
+    assert_eq!(sentences[0], "let us search step by step");
+    assert_eq!(*sentences.last().unwrap(), format!("so the answer is {}", question.answer));
+    let mut left: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    let mut seen = Vec::new();
+    for pair in sentences[1..sentences.len() - 1].windows(2) {
+        let words: Vec<&str> = pair[0].split(' ').collect();
+        if words[0] == "try" || words[0] == "a" {
+            continue;
+        }
+        let at = name_to_cell(words[0]);
+        seen.push((at, words[1].parse::<usize>().unwrap()));
+        let listed: Vec<String> =
+            words[5..].iter().filter(|w| **w != "none").map(|w| (*w).to_owned()).collect();
+        if words[4] == "open" {
+            let from = (words[3] != "start").then(|| name_to_cell(words[3]));
+            let open = corridors(scene, at).into_iter().filter(|(_, next)| Some(*next) != from);
+            left.insert(at, open.map(|(word, _)| word).collect());
+        }
+        assert_eq!(left[&at], listed, "{long}");
+        match listed.first() {
+            Some(direction) => assert_eq!(pair[1], format!("try {direction}"), "{long}"),
+            None => assert_eq!(pair[1], "a dead end", "{long}"),
+        }
+        if !listed.is_empty() {
+            left.get_mut(&at).unwrap().remove(0);
+        }
+    }
+    assert_eq!(seen, visits[..visits.len() - 1], "{long}");
+}
+
+#[test]
+fn shallow_texts_are_as_long_and_never_leave_the_first_cell() {
+    for family in Family::ALL {
+        let (mut num_shallow, mut num_long) = (0, 0);
+        for (_, question) in questions(family, 9, 100) {
+            let shallow = question.solution.shallow();
+            let words = || shallow.split(' ');
+            let cells: HashSet<&str> = words().filter(|w| NAMES.contains(w)).collect();
+            assert!(cells.len() <= 2, "{shallow}");
+            assert!(shallow.ends_with(&format!("so the answer is {} .", question.answer)));
+            num_shallow += words().count();
+            num_long += question.solution.long(0.1).split(' ').count();
+        }
+        let ratio = num_shallow as f64 / num_long as f64;
         assert!((0.7..1.3).contains(&ratio), "{family}: {ratio}");
     }
 }
@@ -242,7 +393,9 @@ fn words_stand_one_space_apart_and_are_few() {
         for hops in 1..=MAX_HOPS {
             for (scene, question) in questions(family, hops, 50) {
                 let (prompt, response) = scene.read(hops, hops);
-                for text in [question.text, question.terse, question.verbose, prompt, response] {
+                let Question { text, solution, .. } = question;
+                let (dense, long) = (solution.dense(), solution.long(0.1));
+                for text in [text, solution.brief(2), dense, long, prompt, response] {
                     assert!(text.split(' ').all(|word| !word.is_empty()), "{text:?}");
                     vocabulary.extend(text.split(' ').map(str::to_owned));
                 }
@@ -300,7 +453,9 @@ fn no_answer_can_be_guessed_half_of_the_time() {
                 *counts.entry(question.answer).or_insert(0) += 1;
             }
             let share = f64::from(*counts.values().max().unwrap()) / 2000.0;
-            assert!(hops == 1 || share < 0.5, "{family} at {hops} hops: {counts:?}");
+            // A short search says nearly all of how far the star is.
+            let most = if family == Family::Maze && hops < 4 { 1.0 } else { 0.5 };
+            assert!(hops == 1 || share < most, "{family} at {hops} hops: {counts:?}");
             shares.push(format!("{share:.2}"));
         }
         println!("{family}: most frequent answer at 1 to {MAX_HOPS} hops: {}", shares.join(" "));
@@ -401,8 +556,8 @@ fn names_of_families_and_splits_agree_everywhere() {
     for split in Split::ALL {
         assert_eq!(serde_json::to_string(&split).unwrap(), format!("\"{split}\""));
     }
-    let message = synergy_hint::text(&"maze".parse::<Family>().unwrap_err());
-    assert_eq!(message, "unknown family `maze`\nhint: path, sum, count, chart, swap");
+    let message = synergy_hint::text(&"latin".parse::<Family>().unwrap_err());
+    assert_eq!(message, "unknown family `latin`\nhint: path, sum, count, chart, swap, maze");
 }
 
 #[test]
@@ -433,6 +588,7 @@ fn a_changed_cell_changes_its_own_pixels_and_leaves_its_name_alone() {
             },
             Cell::Bar(height) => Cell::Bar(height % 6 + 1),
             Cell::Pair { left, right } => Cell::Pair { left: right, right: left },
+            Cell::Corridor { open, star } => Cell::Corridor { open: open ^ 0b1010, star: !star },
         };
         let (before, after) = (scene.render(), other.render());
         let (mut num_changed, mut num_of_name) = (0, 0);

@@ -36,7 +36,7 @@ use synergy_report::completion::Completion;
 use synergy_report::score::score;
 use synergy_suite::device::Compute;
 use synergy_suite::recipe::{
-    GrpoSpec, OptimizerSpec, Recipe, SftSpec, StageSpec, TeacherSpec, Trace, TrainingSpec,
+    GrpoSpec, OptimizerSpec, Recipe, SftSpec, StageSpec, TeacherSpec, TrainingSpec,
 };
 use synergy_suite::run::base::Base;
 use synergy_suite::run::{machine, open_base};
@@ -47,7 +47,8 @@ use synergy_suite::train::features::FeatureCache;
 use synergy_suite::train::grpo::Grpo;
 use synergy_suite::train::pool::{Files, Pool, drawn};
 use synergy_suite::train::rollout::LocalEngine;
-use synergy_suite::train::sequence::{Prompter, Register, Sequence, micro_batches};
+use synergy_suite::train::register::reasoned;
+use synergy_suite::train::sequence::{Prompter, Sequence, micro_batches};
 use synergy_suite::train::{
     Batch, Context, StepFigures, Trainer, prediction_log_probs, pretrain, sft,
 };
@@ -123,8 +124,8 @@ impl Work {
 
     /// Long traces of the questions of SFT.
     fn teacher(&self) -> TeacherSpec {
-        let StageSpec::Teacher(spec) = self.stage("traces_terse") else { panic!("a teacher") };
-        TeacherSpec { trace: Trace::Verbose, ..spec.clone() }
+        let StageSpec::Teacher(spec) = self.stage("true_long") else { panic!("a teacher") };
+        spec.clone()
     }
 
     fn grpo(&self) -> &GrpoSpec {
@@ -133,7 +134,7 @@ impl Work {
     }
 
     fn sequences(&self) -> Vec<Sequence> {
-        let examples = dataset::teacher(&self.teacher(), self.pool());
+        let examples = dataset::teacher(&self.teacher(), self.pool(), self.base.prompter.prompt.registers.as_ref(), Seed::root(1));
         let examples = examples.expect("families are drawn").examples;
         sft::batch(&self.base.prompter, self.sft(), &examples, self.pool(), Seed::root(1), 0)
             .expect("a batch")
@@ -368,8 +369,9 @@ fn grading() -> Timed {
     let completions: Vec<Completion> = (0..GRADED as u64)
         .map(|i| {
             let sample = sample(i);
-            let register = if i % 2 == 0 { Register::Terse } else { Register::Verbose };
-            let text = Prompter::answer(register, &sample.terse, &sample.verbose, &sample.answer);
+            let solution = sample.solution.as_ref().expect("a family solves its questions");
+            let trace = if i % 2 == 0 { solution.dense() } else { solution.long(0.1) };
+            let text = reasoned(&trace, &sample.answer);
             Completion::new(&sample, 0, text, 0, true)
         })
         .collect();

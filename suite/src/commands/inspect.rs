@@ -287,7 +287,7 @@ mod tests {
         let rows: Vec<String> = pictures.iter().map(row).collect();
         std::fs::write(&path, rows.join("\n")).unwrap();
         let mapping = Mapping::parse(MAPPING, Path::new("map.toml")).unwrap();
-        let prompt = PromptSpec { suffix: String::new(), verbose_suffix: String::new() };
+        let prompt = PromptSpec { suffix: String::new(), registers: None };
         let prompter = Prompter::of(checkpoint(), prompt);
         let checkpoint = checkpoint();
         let mut samples = mapped::open(&mapping, &path).unwrap();

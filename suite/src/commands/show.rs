@@ -34,6 +34,8 @@ Examples:
 
 /// Seed of questions that belong to no golden results.
 const SEED: u64 = 1;
+/// Share of looks that slip in the long solutions of a page.
+const SHOWN_MISREAD: f64 = 0.1;
 /// Number of pictures of a family on a sheet.
 const PER_FAMILY: usize = 4;
 
@@ -188,19 +190,20 @@ fn page(family: Family, name: &str, shown: &[Shown]) -> Result<String> {
         let picture = sample.load_images()?.remove(0);
         picture.write_to(&mut png, ImageFormat::Png).context("failed to encode a picture")?;
         let level = level.map_or_else(String::new, |level| format!("{level}, "));
+        let solution = sample.solution.as_ref().context("a family solves its questions")?;
         let _ = writeln!(
             page,
             "<div class=\"asked\"><img src=\"data:image/png;base64,{}\" alt=\"The picture of: {}\" width=\"224\" \
              height=\"224\"/><div><h2>{level}{} steps</h2><p class=\"question\">{}</p><p>Target <b class=\"target\">{}</b></p>\
-             <p>Terse trace: {}</p><details><summary>Verbose trace</summary><p>{}</p></details>\
+             <p>Every step: {}</p><details><summary>Long solution</summary><p>{}</p></details>\
              <p class=\"id\">{}</p></div></div>",
             STANDARD.encode(png.into_inner()),
             escaped(&sample.question),
             sample.hops,
             escaped(&sample.question),
             escaped(&sample.answer),
-            escaped(&sample.terse),
-            escaped(&sample.verbose),
+            escaped(&solution.dense()),
+            escaped(&solution.long(SHOWN_MISREAD)),
             escaped(&sample.id),
         );
     }

@@ -15,7 +15,7 @@ use crate::limits::{
     SHARDS_MIN, TOWER,
 };
 use crate::recipe::load::{
-    FILES_PROMPT, LearningLoad, Load, PROMPT, RolloutLoad, TERSE_STEP_TOKENS, answer_tokens, mean,
+    FILES_PROMPT, LearningLoad, Load, PROMPT, RolloutLoad, DENSE_STEP_TOKENS, answer_tokens, mean,
 };
 use crate::recipe::{
     BASE, BenchmarkSpec, Drawn, Output, Recipe, Role, StageSpec, TrainingSpec, ValidationQuestions,
@@ -230,7 +230,7 @@ impl<'a> Estimator<'a> {
         // The small models are terse; full ones think aloud, some of them to the cap.
         let (prompt, answer) = match drawn {
             Some(Drawn { hops, .. }) if published == 0 => {
-                (PROMPT, answer_tokens(mean(hops), TERSE_STEP_TOKENS) + 20.0)
+                (PROMPT, answer_tokens(mean(hops), DENSE_STEP_TOKENS) + 20.0)
             }
             _ => (FILES_PROMPT, PUBLISHED_ANSWER_TOKENS.min(cap)),
         };

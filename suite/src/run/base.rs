@@ -218,7 +218,7 @@ mod tests {
     fn an_answer_ends_where_either_file_of_a_checkpoint_says() {
         let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/base/nano");
         let compute = Compute::open("flex", Some(1)).unwrap();
-        let prompt = PromptSpec { suffix: String::new(), verbose_suffix: String::new() };
+        let prompt = PromptSpec { suffix: String::new(), registers: None };
         let dir = tempfile::tempdir().unwrap();
         for entry in std::fs::read_dir(&kept).unwrap() {
             let path = entry.unwrap().path();

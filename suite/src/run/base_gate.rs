@@ -1,8 +1,8 @@
 //! The gate of a base: what must be true of it before a regime run on it means anything.
 //!
-//! Does not train and never touches the test split. The conditions are those of the small study's
-//! prototype: a base that reads pictures, has mastered the terse register, has met the verbose one
-//! on easy questions and is not tied to positions.
+//! Does not train and never touches the test split. A base must read every register that it is asked for on all hops
+//! that it was trained on, its brief answers must be right where a statement is enough, every level must have questions,
+//! and what the middle levels hold must be solved sometimes rather than guessed.
 
 use std::collections::BTreeMap;
 
@@ -15,51 +15,68 @@ use synergy_benchmarks::seed::Seed;
 use synergy_grade::Grader;
 use synergy_grade::answer::Outcome;
 use synergy_hint::{Explain as _, hint};
+use synergy_models::generate::Sampling;
 use synergy_report::completion::Completion;
 use synergy_report::score::{cut_levels, score};
 
 use crate::device::Compute;
-use crate::recipe::{Drawn, EvaluationSpec, FAMILIES};
+use crate::recipe::{Drawn, EvaluationSpec, FAMILIES, RegistersSpec};
 use crate::run::base::Base;
 use crate::train::engine::{Engine, Question, completions};
 use crate::train::rollout::LocalEngine;
 use crate::train::sequence::{Prompter, test_samples};
 
-/// The smallest accuracy of verbose answers in every family.
-pub const VERBOSE_MIN: f64 = 0.9;
+/// The smallest accuracy of dense and of long answers, asked for by their instructions, in every chain and in every
+/// search: misreads go on in dense answers, and a dense search has to be remembered.
+pub const DENSE_MIN: [f64; 2] = [0.6, 0.15];
+/// See [`DENSE_MIN`].
+pub const LONG_MIN: [f64; 2] = [0.85, 0.85];
+/// The smallest accuracy of brief answers to questions of one step, in every chain and in every search: a glance at a
+/// maze sees the star, and how far it is only sometimes.
+pub const BRIEF_MIN: [f64; 2] = [0.8, 0.3];
 /// The accuracy that a shift of the answer's positions may cost, exclusive.
-pub const SHIFT_MAX: f64 = 0.02;
+pub const SHIFT_MAX: f64 = 0.03;
 /// Number of positions that answers are shifted by.
 pub const SHIFT: u32 = 6;
 /// The smallest share of the recipe's questions in every level.
 pub const LEVEL_MIN: f64 = 0.08;
-/// Most hops of the questions that the verbose register is asked on.
-const EASY_HOPS: usize = 4;
+/// The greatest share of guesses in L3 and in L4.
+pub const GUESSES_MAX: f64 = 1.0 / 3.0;
+/// The hops from which on a glance at a maze is a guess.
+const GLANCE_HOPS: usize = 4;
 /// Seed of the gate's questions and draws: the same for every base, so that reports compare, and in no recipe.
 const SEED: u64 = 31;
-/// Longest greedy answer, in tokens; verbose answers to easy questions stay well below it.
-const MAX_NEW_TOKENS: usize = 256;
+/// Longest answer, in tokens: a long search of fifteen steps.
+const MAX_NEW_TOKENS: usize = 640;
 /// The rules that the gate judges by, whatever those of the recipe are.
 const GRADER: Grader = Grader::Boxed1;
 
-/// Figures of the validation split: greedy but for the levels, and on hops 1 to 4 but for accuracy by hops and the
-/// levels.
+/// Accuracy by family, in [0, 1].
+type ByFamily = BTreeMap<Family, f64>;
+
+/// Figures of the validation split, on 1 to 15 hops but for the levels. Brief answers and levels are sampled as the recipe
+/// samples, the others are greedy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GateReport {
     /// Tells whether there are no faults.
     pub passed: bool,
     /// Questions asked of each family, at least 1.
     pub questions_per_family: usize,
-    /// Accuracy by family, in [0, 1], asked for a short trace.
-    pub terse: BTreeMap<Family, f64>,
-    /// Accuracy by family, in [0, 1], asked for a long trace.
-    pub verbose: BTreeMap<Family, f64>,
-    /// Accuracy by family, in [0, 1], asked for a short trace whose positions are shifted by [`SHIFT`].
-    pub terse_shifted: BTreeMap<Family, f64>,
-    /// Terse accuracy by hops from 1 up, over all families: the knob must be difficulty.
-    pub terse_by_hops: Vec<f64>,
+    /// Accuracy of brief answers to questions of one step.
+    pub brief: ByFamily,
+    /// Accuracy of dense answers.
+    pub dense: ByFamily,
+    /// Accuracy of long answers.
+    pub long: ByFamily,
+    /// Accuracy of long answers whose positions are shifted by [`SHIFT`].
+    pub long_shifted: ByFamily,
+    /// Accuracy of brief answers by hops from 1 up, over all families: the knob must be difficulty.
+    pub brief_by_hops: Vec<f64>,
     /// Shares of L1 to L5 among validation questions asked as the recipe asks its test questions.
     pub level_shares: Vec<f64>,
+    /// Share of guesses in each of L1 to L5: questions of more steps than a brief answer has statements, and mazes that a
+    /// glance does not solve.
+    pub guesses: Vec<f64>,
     /// Conditions that the base does not meet, one sentence each.
     pub faults: Vec<String>,
 }
@@ -67,7 +84,7 @@ pub struct GateReport {
 /// Measures `base` on `per_family` questions of each family.
 ///
 /// # Errors
-/// If a picture cannot be drawn or the chat template fails.
+/// If a picture cannot be drawn, the chat template fails, or the recipe does not say the registers.
 pub fn measure(
     base: &Base,
     compute: &Compute,
@@ -78,17 +95,24 @@ pub fn measure(
     let mut engine = LocalEngine::new(&prompter.config, compute, evaluation.dtype());
     engine.load(&base.parameters)?;
     let gate = Gate { prompter, engine: &engine, per_family };
-    let (suffix, verbose_suffix) = (&prompter.prompt.suffix, &prompter.prompt.verbose_suffix);
-    let all = gate.answers(MAX_HOPS, suffix, 0)?;
+    let registers = prompter.registers()?;
+    let (suffix, sampling) =
+        (&prompter.prompt.suffix, evaluation.sampling(&prompter.end_tokens));
+    let all = gate.answers([1, MAX_HOPS], suffix, 0, Some(&sampling))?;
     let of_hops = |hops| share(all.iter().filter(|a| a.hops == hops).map(|a| a.is_right));
+    let (level_shares, guesses) = gate.levels(evaluation, registers)?;
     let mut report = GateReport {
         passed: false,
         questions_per_family: per_family,
-        terse: gate.accuracy(suffix, 0)?,
-        verbose: gate.accuracy(verbose_suffix, 0)?,
-        terse_shifted: gate.accuracy(suffix, SHIFT)?,
-        terse_by_hops: (1..=MAX_HOPS).map(of_hops).collect(),
-        level_shares: gate.level_shares(evaluation)?,
+        brief: by_family(&gate.answers([1, 1], suffix, 0, Some(&sampling))?),
+        dense: by_family(&gate.answers([1, MAX_HOPS], &registers.dense_suffix, 0, None)?),
+        long: by_family(&gate.answers([1, MAX_HOPS], &registers.long_suffix, 0, None)?),
+        long_shifted: by_family(
+            &gate.answers([1, MAX_HOPS], &registers.long_suffix, SHIFT, None)?,
+        ),
+        brief_by_hops: (1..=MAX_HOPS).map(of_hops).collect(),
+        level_shares,
+        guesses,
         faults: Vec::new(),
     };
     report.faults = faults(&report);
@@ -111,12 +135,18 @@ struct Answer {
 }
 
 impl Gate<'_> {
-    /// Greedy answers to questions of up to `max_hops` hops of every family, asked with the instruction `suffix`; the
-    /// positions of the answers are shifted by `shift`.
-    fn answers(&self, max_hops: usize, suffix: &str, shift: u32) -> Result<Vec<Answer>> {
+    /// Answers to questions of so many hops of every family, asked with the instruction `suffix`, greedy unless `sampling`
+    /// is given; the positions of the answers are shifted by `shift`.
+    fn answers(
+        &self,
+        [low, high]: [usize; 2],
+        suffix: &str,
+        shift: u32,
+        sampling: Option<&Sampling>,
+    ) -> Result<Vec<Answer>> {
         let draw = |family: Family| {
             (0..self.per_family as u64)
-                .map(move |i| Sample::procedural(family, SEED, Split::Validation, i, 1..=max_hops))
+                .map(move |i| Sample::procedural(family, SEED, Split::Validation, i, low..=high))
         };
         let ask = |sample: Sample| -> Result<Question> {
             let text = format!("{} {suffix}", sample.question);
@@ -126,9 +156,10 @@ impl Gate<'_> {
         let questions: Vec<Question> =
             FAMILIES.into_iter().flat_map(draw).map(ask).collect::<Result<_>>()?;
         let tokenizer = &self.prompter.tokenizer;
-        let sampling = self.prompter.greedy(MAX_NEW_TOKENS);
+        let greedy = self.prompter.greedy(MAX_NEW_TOKENS);
+        let sampling = sampling.unwrap_or(&greedy);
         let seed = Seed::root(SEED);
-        let completions = completions(self.engine, tokenizer, &questions, 1, &sampling, seed)?;
+        let completions = completions(self.engine, tokenizer, &questions, 1, sampling, seed)?;
         let answer = |c: Completion| {
             let is_right = c.outcome(GRADER) == Outcome::Correct;
             Ok(Answer { family: c.benchmark.parse()?, hops: c.hops, is_right })
@@ -136,18 +167,13 @@ impl Gate<'_> {
         completions.into_iter().map(answer).collect()
     }
 
-    /// Greedy accuracy on easy questions, by family.
-    fn accuracy(&self, suffix: &str, shift: u32) -> Result<BTreeMap<Family, f64>> {
-        let answers = self.answers(EASY_HOPS, suffix, shift)?;
-        let of = |family: Family| {
-            let own = answers.iter().filter(|a| a.family == family);
-            (family, share(own.map(|a| a.is_right)))
-        };
-        Ok(FAMILIES.into_iter().map(of).collect())
-    }
-
-    /// Shares of the levels, L1 first, among validation questions asked as `evaluation` asks its test questions.
-    fn level_shares(&self, evaluation: &EvaluationSpec) -> Result<Vec<f64>> {
+    /// Shares of the levels, L1 first, among validation questions asked as `evaluation` asks its test questions, and the
+    /// share of guesses in each.
+    fn levels(
+        &self,
+        evaluation: &EvaluationSpec,
+        registers: &RegistersSpec,
+    ) -> Result<(Vec<f64>, Vec<f64>)> {
         let (drawn, num_samples) = evaluation.drawn().explain(|| {
             hint!("the recipe asks no questions of the families", "--profile small or smoke")
         })?;
@@ -162,13 +188,36 @@ impl Gate<'_> {
             completions(self.engine, tokenizer, &questions, num_samples, &sampling, seed)?;
         let scores: Vec<_> = completions.iter().map(|c| score(c, GRADER)).collect();
         let levels = cut_levels(&scores);
-        Ok(Level::ALL.into_iter().map(|l| share(levels.values().map(|v| *v == l))).collect())
+        let is_guess: BTreeMap<&str, bool> = questions
+            .iter()
+            .map(|question| {
+                let Sample { id, benchmark, hops, .. } = &question.sample;
+                let is_maze = benchmark == Family::Maze.name();
+                let most = if is_maze { GLANCE_HOPS - 1 } else { registers.most_statements() };
+                (id.as_str(), *hops > most)
+            })
+            .collect();
+        let shares = Level::ALL.map(|level| share(levels.values().map(|own| *own == level)));
+        let guesses = Level::ALL.map(|level| {
+            let own = levels.iter().filter(|(_, own)| **own == level);
+            share(own.map(|(id, _)| is_guess[id.as_str()]))
+        });
+        Ok((shares.to_vec(), guesses.to_vec()))
     }
+}
+
+/// Accuracy of answers by the family of their questions.
+fn by_family(answers: &[Answer]) -> ByFamily {
+    let of = |family: Family| {
+        let own = answers.iter().filter(|a| a.family == family);
+        (family, share(own.map(|a| a.is_right)))
+    };
+    FAMILIES.into_iter().map(of).collect()
 }
 
 /// The conditions that a base with these figures does not meet.
 fn faults(report: &GateReport) -> Vec<String> {
-    let GateReport { terse, verbose, terse_shifted, level_shares, .. } = report;
+    let GateReport { brief, dense, long, long_shifted, level_shares, guesses, .. } = report;
     let mut faults = Vec::new();
     for (level, share) in Level::ALL.into_iter().zip(level_shares) {
         if *share < LEVEL_MIN {
@@ -177,18 +226,24 @@ fn faults(report: &GateReport) -> Vec<String> {
             ));
         }
     }
-    for family in FAMILIES {
-        let accuracy = verbose[&family];
-        if accuracy < VERBOSE_MIN {
-            faults.push(format!("{family}: verbose accuracy {accuracy:.3} is below {VERBOSE_MIN}"));
+    for (level, share) in Level::ALL.into_iter().zip(guesses).skip(2).take(2) {
+        if *share > GUESSES_MAX {
+            faults.push(format!("{share:.3} of {level} is guessed, at most a third may be"));
         }
     }
-    let mean = |m: &BTreeMap<Family, f64>| m.values().sum::<f64>() / m.len() as f64;
-    let (terse, verbose, shifted) = (mean(terse), mean(verbose), mean(terse_shifted));
-    if verbose < terse {
-        faults.push(format!("verbose accuracy {verbose:.3} is below terse {terse:.3}"));
+    for (register, accuracies, least) in
+        [("brief", brief, BRIEF_MIN), ("dense", dense, DENSE_MIN), ("long", long, LONG_MIN)]
+    {
+        for family in FAMILIES {
+            let accuracy = accuracies[&family];
+            let least = least[usize::from(family == Family::Maze)];
+            if accuracy < least {
+                faults.push(format!("{family}: {register} accuracy {accuracy:.3} is below {least}"));
+            }
+        }
     }
-    let cost = terse - shifted;
+    let mean = |m: &ByFamily| m.values().sum::<f64>() / m.len() as f64;
+    let cost = mean(long) - mean(long_shifted);
     if cost >= SHIFT_MAX {
         faults.push(format!("a shift of {SHIFT} positions costs {cost:.3}, not under {SHIFT_MAX}"));
     }
@@ -204,20 +259,23 @@ fn share(outcomes: impl Iterator<Item = bool>) -> f64 {
 /// Renders the report for a person.
 pub fn describe(report: &GateReport) -> String {
     let mut lines =
-        vec![format!("{:<8} {:>7} {:>8} {:>10}", "family", "terse", "verbose", "shifted")];
+        vec![format!("{:<8} {:>7} {:>7} {:>7} {:>8}", "family", "brief", "dense", "long", "shifted")];
     for family in FAMILIES {
         lines.push(format!(
-            "{:<8} {:>7.3} {:>8.3} {:>10.3}",
+            "{:<8} {:>7.3} {:>7.3} {:>7.3} {:>8.3}",
             family.name(),
-            report.terse[&family],
-            report.verbose[&family],
-            report.terse_shifted[&family]
+            report.brief[&family],
+            report.dense[&family],
+            report.long[&family],
+            report.long_shifted[&family]
         ));
     }
-    let hops: Vec<String> = report.terse_by_hops.iter().map(|a| format!("{a:.2}")).collect();
-    lines.push(format!("terse by hops from 1: {}", hops.join(" ")));
-    let shares: Vec<String> = report.level_shares.iter().map(|a| format!("{a:.2}")).collect();
-    lines.push(format!("shares of L1 to L5: {}", shares.join(" ")));
+    let list = |shares: &[f64]| {
+        shares.iter().map(|share| format!("{share:.2}")).collect::<Vec<String>>().join(" ")
+    };
+    lines.push(format!("brief by hops from 1: {}", list(&report.brief_by_hops)));
+    lines.push(format!("shares of L1 to L5: {}", list(&report.level_shares)));
+    lines.push(format!("guesses in L1 to L5: {}", list(&report.guesses)));
     lines.extend(report.faults.iter().map(|f| format!("fault: {f}")));
     lines.push(format!("gate {}", if report.passed { "passed" } else { "not passed" }));
     lines.join("\n")

@@ -42,7 +42,10 @@ pub fn run(
     let clock = Instant::now();
     let pool = Pool { files, run_seed: planned.seed };
     let made = match &planned.spec {
-        StageSpec::Teacher(spec) => Piece::of(teacher(spec, pool)?, clock),
+        StageSpec::Teacher(spec) => {
+            let registers = base.prompter.prompt.registers.as_ref();
+            Piece::of(teacher(spec, pool, registers, planned.seed())?, clock)
+        },
         StageSpec::Mix(spec) => {
             Piece::of(mix(spec, &inputs(planned, store)?, planned.seed())?, clock)
         }
@@ -133,8 +136,16 @@ impl Sampler<'_> {
     fn piece(&self, indices: &[u64]) -> Result<Piece> {
         let clock = Instant::now();
         let Sampler { spec, pool, prompter, .. } = self;
-        let ask =
-            |&index: &u64| Question::new(prompter, pool.sample(&spec.questions, index)?, true);
+        let ask = |&index: &u64| {
+            let sample = pool.sample(&spec.questions, index)?;
+            match spec.register {
+                Some(register) => {
+                    let text = prompter.text_in(&sample, register)?;
+                    Question::of_text(prompter, sample, &text)
+                }
+                None => Question::new(prompter, sample, true),
+            }
+        };
         let questions: Vec<Question> = indices.iter().map(ask).collect::<Result<_>>()?;
         let num = spec.num_generations;
         let generated = self.engine.generate(&questions, num, &self.sampling, self.seed)?;

@@ -11,9 +11,9 @@ use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_hint::hint;
 
-use crate::recipe::{MixSpec, QuestionsSpec, TeacherSpec, Trace};
+use crate::recipe::{MixSpec, QuestionsSpec, RegistersSpec, TeacherSpec};
 use crate::train::pool::Pool;
-use crate::train::sequence::Prompter;
+use crate::train::register::{reasoned, written};
 
 /// A question of the training pool and an answer to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -103,34 +103,40 @@ impl Dataset {
     }
 }
 
-/// Takes the families' own traces of questions of `pool`, or the answers of files, word for word.
+/// Writes the families' own solutions of questions of `pool`, or takes the answers of files, word for word; `seed` draws
+/// how many statements a brief one has.
 ///
 /// # Errors
-/// See [`Pool::sample`]; if a file has questions alone.
-pub fn teacher(spec: &TeacherSpec, pool: Pool<'_>) -> Result<Dataset> {
+/// See [`Pool::sample`]; if a file has questions alone, or a family is asked without `registers`.
+pub fn teacher(
+    spec: &TeacherSpec,
+    pool: Pool<'_>,
+    registers: Option<&RegistersSpec>,
+    seed: Seed,
+) -> Result<Dataset> {
     let questions: &QuestionsSpec = &spec.questions;
     let examples = (0..pool.num_questions(questions)? as u64).map(|index| {
         let sample = pool.sample(questions, index)?;
-        let trace = match spec.trace {
-            Trace::Terse => &sample.terse,
-            Trace::Verbose => &sample.verbose,
-            Trace::Shallow => &sample.shallow,
-        };
-        let answer = match questions {
-            QuestionsSpec::Drawn { .. } => Prompter::reasoned(trace, &sample.answer),
-            QuestionsSpec::Files { files, .. } => {
+        let answer = match (questions, &sample.solution) {
+            (QuestionsSpec::Files { files, .. }, _) => {
                 ensure!(
-                    !trace.is_empty(),
+                    !sample.response.is_empty(),
                     hint!(
                         (
-                            "question `{}` of `{}` has no answer of this kind to learn",
+                            "question `{}` of `{}` has no answer to learn",
                             sample.id,
                             files.path.display()
                         ),
-                        "`trace = \"verbose\"` and a layout with responses, as sharegpt or trl"
+                        "a layout with responses, as sharegpt or trl"
                     )
                 );
-                trace.clone()
+                sample.response.clone()
+            }
+            (QuestionsSpec::Drawn { .. }, solution) => {
+                let solution = solution.as_ref().context("a family solves its questions")?;
+                let registers = registers.context("a recipe with registers has a table of them")?;
+                let rng = &mut seed.fold_in("statements").at(index).rng();
+                reasoned(&written(solution, spec.trace, registers, rng), &sample.answer)
             }
         };
         Ok(Example { sample_id: sample.id, index, questions: questions.clone(), answer })
@@ -196,7 +202,8 @@ fn from_lines<T: DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::{MixPart, Named};
+    use crate::recipe::{MixPart, Named, Trace};
+    use crate::train::fixture::registers;
     use crate::train::pool::Files;
     use synergy_benchmarks::families::Split;
 
@@ -207,7 +214,8 @@ mod tests {
 
     fn made(trace: Trace, num_questions: usize) -> Dataset {
         let files = Files::default();
-        teacher(&spec(trace, num_questions), Pool { files: &files, run_seed: 1 }).unwrap()
+        let pool = Pool { files: &files, run_seed: 1 };
+        teacher(&spec(trace, num_questions), pool, Some(&registers()), Seed::root(1)).unwrap()
     }
 
     fn part(unsolved_by: Option<&str>) -> MixPart {
@@ -220,7 +228,7 @@ mod tests {
 
     #[test]
     fn shares_are_kept_whichever_part_runs_out_first() {
-        let (many, few) = (made(Trace::Verbose, 30), made(Trace::Shallow, 6));
+        let (many, few) = (made(Trace::Long, 30), made(Trace::Shallow, 6));
         let share = |share| MixPart { share: Some(share), ..part(None) };
         let data = mixed(vec![share(0.75), share(0.25)], &[many.clone(), few.clone()]).unwrap();
         let own = data.examples.iter().filter(|e| few.examples.contains(e)).count();
@@ -231,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_data_set_is_read_back_as_it_was_written() {
-        let mut data = made(Trace::Verbose, 6);
+        let mut data = made(Trace::Long, 6);
         let sample_id = data.examples[2].sample_id.clone();
         data.asked.push(Asked { sample_id, num_correct: 1, num_generations: 8 });
         assert_eq!(Dataset::from_files(&data.to_files().unwrap()).unwrap(), data);
@@ -240,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_mix_takes_whole_sets_and_what_was_never_solved() {
-        let (long, mut own) = (made(Trace::Verbose, 4), made(Trace::Terse, 3));
+        let (long, mut own) = (made(Trace::Long, 4), made(Trace::Dense, 3));
         own.asked = (0..4)
             .map(|i| {
                 let sample_id = long.examples[i].sample_id.clone();

@@ -5,12 +5,14 @@ use std::sync::LazyLock;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use synergy_benchmarks::families::Split;
+use synergy_benchmarks::sample::Sample;
 use synergy_models::qwen2_5_vl::config::Preset;
 use synergy_models::qwen2_5_vl::rope::rope_index;
 
 use crate::device::Compute;
 use crate::recipe::{
-    GrpoSpec, Named, ObjectiveSpec, OptimizerSpec, PromptSpec, QuestionsSpec, TrainingSpec,
+    GrpoSpec, Named, ObjectiveSpec, OptimizerSpec, PromptSpec, QuestionsSpec, RegistersSpec,
+    TrainingSpec,
 };
 use crate::reward::{AnswerRule, RewardSpec};
 use crate::run::base::Base;
@@ -26,8 +28,17 @@ pub(crate) fn compute() -> Compute {
 }
 
 pub(crate) fn base(preset: Preset, initializer_range: f64, compute: &Compute) -> Base {
-    let prompt = PromptSpec { suffix: "Box it.".into(), verbose_suffix: "Aloud.".into() };
+    let prompt = PromptSpec { suffix: "Box it.".into(), registers: Some(registers()) };
     Base::fresh(preset, 400, initializer_range, &prompt, 1, compute).unwrap()
+}
+
+pub(crate) fn registers() -> RegistersSpec {
+    RegistersSpec {
+        statements: vec![0.5, 0.5],
+        dense_suffix: "Every step.".into(),
+        long_suffix: "Aloud.".into(),
+        misread: 0.1,
+    }
 }
 
 pub(crate) fn optimizer() -> OptimizerSpec {
@@ -82,11 +93,16 @@ pub(crate) fn questions() -> Vec<Question> {
     (0..4).map(|index| question(&BASE.prompter, index, [1, 2])).collect()
 }
 
-/// A question of the training pool with its picture, answered with its short trace.
+/// The dense solution of a question of the families.
+pub(crate) fn dense(sample: &Sample) -> String {
+    sample.solution.as_ref().unwrap().dense()
+}
+
+/// A question of the training pool with its picture, answered with its dense solution.
 pub(crate) fn answered(index: u64, hops: [usize; 2], rng: &mut ChaCha8Rng) -> Sequence {
     let sample = drawn(1, index, Split::Train, hops);
     let patches = BASE.prompter.patches(&sample).unwrap();
-    let turn = [(sample.question.clone(), sample.terse.clone())];
+    let turn = [(sample.question.clone(), dense(&sample))];
     BASE.prompter.conversation(&turn, patches, 0, rng).unwrap()
 }
 

@@ -9,9 +9,10 @@ use rand_chacha::ChaCha8Rng;
 use synergy_benchmarks::families::{NUM_CELLS, Scene, Split};
 use synergy_benchmarks::seed::Seed;
 
-use crate::recipe::{FAMILIES, MeanOver, PretrainSpec, RegisterWeights};
+use crate::recipe::{AskedRegister, FAMILIES, MeanOver, PretrainSpec, RegisterWeights};
 use crate::train::algorithm::{Algorithm, Draws, Step};
-use crate::train::sequence::{Prompter, Register, Sequence};
+use crate::train::register::{Register, answer, asked, weighted};
+use crate::train::sequence::{Prompter, Sequence};
 use crate::train::{Context, StepFigures, Trainer, sft_loss};
 
 /// Pretraining by the settings of one stage.
@@ -49,9 +50,12 @@ pub fn batch(
             let seed = seed.at(i as u64);
             let rng = &mut seed.fold_in("turns").rng();
             let family = FAMILIES[rng.random_range(0..FAMILIES.len())];
-            let scene = family.scene(seed.fold_in("scene"), Split::Pretrain);
-            let turns: Vec<_> =
-                (0..spec.num_turns).map(|_| turn(prompter, &scene, spec, rng)).collect();
+            // In a maze a question of so many steps is there; the others ask for the nearest there are.
+            let hops = weighted(&spec.hops, rng) + 1;
+            let scene = family.scene_of(seed.fold_in("scene"), Split::Pretrain, hops);
+            let turns: Vec<_> = (0..spec.num_turns)
+                .map(|_| turn(prompter, &scene, spec, rng))
+                .collect::<Result<_>>()?;
             let patches = vec![prompter.processor.patches(&scene.render())?];
             prompter.conversation(&turns, patches, spec.position_gap_max, rng)
         })
@@ -108,37 +112,32 @@ fn turn(
     scene: &Scene,
     spec: &PretrainSpec,
     rng: &mut ChaCha8Rng,
-) -> (String, String) {
+) -> Result<(String, String)> {
     let register = register(&spec.registers, rng);
     if register == Register::Read {
         let [low, high] = spec.read_cells;
-        return scene.read(rng.random_range(0..NUM_CELLS), rng.random_range(low..=high));
+        return Ok(scene.read(rng.random_range(0..NUM_CELLS), rng.random_range(low..=high)));
     }
-    let (misread, hops) = match register {
-        Register::Verbose => (0.0, &spec.verbose_hops),
-        _ => (spec.misread, &spec.hops),
+    let registers = prompter.registers()?;
+    let question = asked(scene, weighted(&spec.hops, rng) + 1, register, registers, rng);
+    let instruction = match register {
+        Register::Brief => format!(" {}", prompter.prompt.suffix),
+        Register::Dense => format!(" {}", registers.suffix(AskedRegister::Dense)),
+        Register::Long => format!(" {}", registers.suffix(AskedRegister::Long)),
+        Register::Read | Register::Direct => String::new(),
     };
-    let question = scene.misread(misread, rng).ask(weighted(hops, rng) + 1, rng);
-    let text = match register {
-        Register::Terse => format!("{} {}", question.text, prompter.prompt.suffix),
-        Register::Verbose => format!("{} {}", question.text, prompter.prompt.verbose_suffix),
-        Register::Read | Register::Direct => question.text.clone(),
-    };
-    (text, Prompter::answer(register, &question.terse, &question.verbose, &question.answer))
+    let text = format!("{}{instruction}", question.text);
+    Ok((text, answer(&question, register, registers, rng)))
 }
 
 fn register(weights: &RegisterWeights, rng: &mut ChaCha8Rng) -> Register {
-    const ALL: [Register; 4] =
-        [Register::Read, Register::Direct, Register::Terse, Register::Verbose];
-    ALL[weighted(&[weights.read, weights.direct, weights.terse, weights.verbose], rng)]
-}
-
-/// Draws an index with probability proportional to its weight.
-fn weighted(weights: &[f64], rng: &mut ChaCha8Rng) -> usize {
-    let mut left = rng.random::<f64>() * weights.iter().sum::<f64>();
-    let drawn = weights.iter().position(|w| {
-        left -= w;
-        left < 0.0
-    });
-    drawn.unwrap_or(weights.len() - 1)
+    let RegisterWeights { read, direct, brief, dense, long } = *weights;
+    let all = [
+        (Register::Read, read),
+        (Register::Direct, direct),
+        (Register::Brief, brief),
+        (Register::Dense, dense),
+        (Register::Long, long),
+    ];
+    all[weighted(&all.map(|(_, weight)| weight), rng)].0
 }

@@ -1,4 +1,4 @@
-//! From samples to token sequences: prompts, registers, conversations, micro-batches.
+//! From samples to token sequences: prompts, conversations, micro-batches.
 //!
 //! Does not know losses. Everything is on the host, so that it can be made ahead on another thread.
 
@@ -20,8 +20,9 @@ use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_models::qwen2_5_vl::rope::{Position, rope_index};
 use synergy_models::tokenizer::{Message, Tokenizer};
 
-use crate::recipe::{Drawn, FAMILIES, PromptSpec};
+use crate::recipe::{AskedRegister, Drawn, FAMILIES, PromptSpec, RegistersSpec};
 use crate::train::prompt::{plain, prompt};
+use crate::train::register::{Register, answer};
 
 /// Turns text and pictures into what the model takes.
 #[derive(Debug)]
@@ -36,19 +37,6 @@ pub struct Prompter {
     pub prompt: PromptSpec,
     /// Every token that ends an answer, as in [`synergy_models::qwen2_5_vl::config::GenerationConfig::end_tokens`].
     pub end_tokens: Vec<u32>,
-}
-
-/// How an answer is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Register {
-    /// Cells read off the picture, one after the other.
-    Read,
-    /// The boxed answer alone.
-    Direct,
-    /// A short trace before the boxed answer.
-    Terse,
-    /// A long trace before the boxed answer.
-    Verbose,
 }
 
 /// A token sequence with its training targets.
@@ -126,19 +114,21 @@ impl Prompter {
         self.processor.patches(picture).with_context(|| source.to_string())
     }
 
-    /// The answer to a question with these traces, written in `register`.
-    pub fn answer(register: Register, terse: &str, verbose: &str, answer: &str) -> String {
-        match register {
-            Register::Read => terse.to_owned(),
-            Register::Direct => format!("\\boxed{{{answer}}}"),
-            Register::Terse => Prompter::reasoned(terse, answer),
-            Register::Verbose => Prompter::reasoned(verbose, answer),
-        }
+    /// The registers that the base knows.
+    ///
+    /// # Errors
+    /// If the recipe does not say them, which no recipe allows whose stages need them.
+    pub fn registers(&self) -> Result<&RegistersSpec> {
+        self.prompt.registers.as_ref().context("a recipe with registers has a table of them")
     }
 
-    /// An answer behind its trace, in the study's tags.
-    pub fn reasoned(trace: &str, answer: &str) -> String {
-        format!("<think> {}</think>\\boxed{{{answer}}}", trace.trim())
+    /// The text of a question that asks for an answer in `register`.
+    ///
+    /// # Errors
+    /// See [`Prompter::registers`].
+    pub fn text_in(&self, sample: &Sample, register: AskedRegister) -> Result<String> {
+        let registers = self.registers()?;
+        Ok(prompt(sample, Some(registers.suffix(register))))
     }
 
     /// A conversation that is learned from: each turn is (user text, model text), and positions jump before each answer
@@ -196,20 +186,21 @@ pub fn corpus(prompt: &PromptSpec, num_scenes: u64) -> impl Iterator<Item = Stri
         let hops = rng.random_range(1..=MAX_HOPS);
         let question = scene.ask(hops, &mut rng);
         let (read, cells) = scene.read(rng.random_range(0..NUM_CELLS), 8);
-        let answer = |register| {
-            Prompter::answer(register, &question.terse, &question.verbose, &question.answer)
-        };
-        vec![
+        let mut texts = vec![
             format!(
                 "<|im_start|>user\n{} {}<|im_end|>\n<|im_start|>assistant\n",
                 question.text, prompt.suffix
             ),
-            format!("{} {}", question.text, prompt.verbose_suffix),
-            answer(Register::Terse),
-            answer(Register::Verbose),
             read,
             cells,
-        ]
+        ];
+        if let Some(registers) = &prompt.registers {
+            let suffixes = [AskedRegister::Dense, AskedRegister::Long];
+            texts.extend(suffixes.map(|r| format!("{} {}", question.text, registers.suffix(r))));
+            let answers = [Register::Brief, Register::Dense, Register::Long];
+            texts.extend(answers.map(|r| answer(&question, r, registers, &mut rng)));
+        }
+        texts
     })
 }
 

@@ -15,6 +15,7 @@ use synergy_suite::device::Compute;
 use synergy_suite::recipe::{OptimizerSpec, PromptSpec, TrainingSpec};
 use synergy_suite::run::base::Base;
 use synergy_suite::train::pool::drawn;
+use synergy_suite::train::register::reasoned;
 use synergy_suite::train::sequence::{Prompter, Sequence};
 use synergy_suite::train::{Batch, Context, Trainer, prediction_log_probs, pretrain};
 
@@ -35,17 +36,18 @@ pub(crate) fn other() -> Option<Compute> {
 }
 
 pub(crate) fn base(compute: &Compute) -> Base {
-    let prompt = PromptSpec { suffix: "Box it.".into(), verbose_suffix: "Aloud.".into() };
+    let prompt = PromptSpec { suffix: "Box it.".into(), registers: None };
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/base/nano");
     Base::read(&path, &prompt, compute).unwrap()
 }
 
-/// Questions with pictures and the teacher's terse answers.
+/// Questions with pictures and the teacher's dense answers.
 pub(crate) fn sequences(prompter: &Prompter) -> Vec<Sequence> {
     let sequence = |index| {
         let sample = drawn(1, index, Split::Train, [1, 9]);
         let patches = prompter.patches(&sample).unwrap();
-        let answer = Prompter::reasoned(&sample.terse, &sample.answer);
+        let solution = sample.solution.as_ref().unwrap();
+        let answer = reasoned(&solution.dense(), &sample.answer);
         let question = prompter.text(&sample, true);
         let rng = &mut Seed::root(1).at(index).rng();
         prompter.conversation(&[(question, answer)], patches, 0, rng).unwrap()

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 use synergy_benchmarks::families::Split;
 use synergy_suite::train::pool::drawn;
+use synergy_suite::train::register::reasoned;
 use synergy_tests::{Project, TINY};
 
 use crate::{assert_refused, project, succeed};
@@ -24,10 +25,11 @@ fn with_own() -> Project {
         picture.write_to(&mut png, image::ImageFormat::Png).expect("PNG is written");
         project.write(&format!("own/{index}.png"), png.into_inner());
         let question = format!("<image>{}", sample.question);
+        let dense = sample.solution.expect("a family solves its questions").dense();
         sharegpt.push(json!({
             "conversations": [
                 {"from": "human", "value": question},
-                {"from": "gpt", "value": format!("<think> {}</think>\\boxed{{{}}}", sample.terse, sample.answer)},
+                {"from": "gpt", "value": reasoned(&dense, &sample.answer)},
             ],
             "images": [format!("{index}.png")],
         }));
@@ -54,7 +56,7 @@ fn with_own() -> Project {
                 "[tables.questions.rl]\nnum_questions = 4\n\
                  files = { layout = \"easyr1\", path = \"own/questions.jsonl\", name = \"asked\", answer_tokens = 20.0, about_questions = 12 }",
             ),
-            ("trace = \"terse\"", "trace = \"verbose\""),
+            ("trace = \"dense\"", "trace = \"written\""),
         ],
     );
     project
@@ -144,7 +146,7 @@ fn files_that_do_not_fit_are_refused_in_a_line() {
     error: there is no checkpoint in `nothing`
     hint: `cargo xtask fetch` gets those that recipes start from
     ");
-    assert_refused!(with("trace = \"verbose\"", "trace = \"terse\""), @r#"
+    assert_refused!(with("trace = \"written\"", "trace = \"dense\""), @r#"
     error: question `traces/train/000001` of `own/traces.json` has no answer of this kind to learn
     hint: `trace = "verbose"` and a layout with responses, as sharegpt or trl
     "#);

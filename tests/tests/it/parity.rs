@@ -120,7 +120,7 @@ fn twenty_steps_of_adamw_are_those_of_the_reference() {
         processor: ProcessorConfig::preset(&config.vision_config),
         // Training asks for ids only: any words will do.
         tokenizer: Tokenizer::train(std::iter::once("a b".to_owned()), 300).unwrap(),
-        prompt: PromptSpec { suffix: String::new(), verbose_suffix: String::new() },
+        prompt: PromptSpec { suffix: String::new(), registers: None },
         end_tokens: vec![config.eos_token_id],
         config,
     };

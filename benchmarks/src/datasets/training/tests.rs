@@ -79,12 +79,12 @@ fn files_in_the_trainers_layouts_are_read_as_the_reference_reads_them() {
                 "id": sample.id,
                 "question": sample.question,
                 "answer": sample.answer,
-                "verbose": sample.verbose,
+                "response": sample.response,
                 "images": images,
             });
             assert_eq!(&found, wanted, "{path}");
             assert_eq!(sample.benchmark, "set");
-            assert!(sample.choices.is_empty() && sample.terse.is_empty());
+            assert!(sample.choices.is_empty() && sample.solution.is_none());
         }
     }
 }
@@ -372,7 +372,7 @@ proptest! {
                 system.iter().map(|system| message("system", system.as_str())).collect();
             let user = |content: Json| message("user", content);
             let assistant = message("assistant", response.as_str());
-            let (json, verbose) = match form {
+            let (json, response) = match form {
                 0 => {
                     said.push(user(question(pieces).into()));
                     let rename = |turn: &Json| json!({"from": turn["role"], "value": turn["content"]});
@@ -401,7 +401,7 @@ proptest! {
                 Some(system) => format!("{system}\n\n{}", question(pieces)),
                 None => question(pieces),
             };
-            want.push((question, number.to_string(), verbose, pieces.len() - 1));
+            want.push((question, number.to_string(), response, pieces.len() - 1));
         }
         let layout = [Layout::ShareGpt, Layout::Trl, Layout::Trl, Layout::MmEureka][usize::from(form)];
         let lines: String = jsons.iter().map(|json| format!("{json}\n")).collect();
@@ -411,7 +411,7 @@ proptest! {
             let found: Vec<_> = read(layout, &path)
                 .unwrap()
                 .into_iter()
-                .map(|sample| (sample.question, sample.answer, sample.verbose, sample.images.len()))
+                .map(|sample| (sample.question, sample.answer, sample.response, sample.images.len()))
                 .collect();
             prop_assert_eq!(&found, &want);
         }

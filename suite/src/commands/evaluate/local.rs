@@ -54,7 +54,7 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
         max_position_embeddings: Some(checkpoint.config.layout().max_position_embeddings),
         left_out: Vec::new(),
     };
-    let prompt = PromptSpec { suffix: SUFFIX.to_owned(), verbose_suffix: String::new() };
+    let prompt = PromptSpec { suffix: SUFFIX.to_owned(), registers: None };
     let prompter = Prompter::of(checkpoint, prompt);
     let sampling = Sampling {
         temperature: drawing.temperature,

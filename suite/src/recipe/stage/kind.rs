@@ -59,6 +59,11 @@ pub trait StageKind {
         None
     }
 
+    /// The key that needs the registers of the recipe's prompt, if one does.
+    fn register(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The type that its model computes in.
     fn dtype(&self) -> ComputeDtype {
         self.training().map_or(ComputeDtype::F32, TrainingSpec::dtype)

@@ -12,10 +12,10 @@ pub(crate) const PROMPT: Prompt = Prompt { picture: 16.0, text: 46.0 };
 pub(crate) const FILES_PROMPT: Prompt = Prompt { picture: 500.0, text: 150.0 };
 /// Tokens of an answer in addition to those of its steps.
 const ANSWER_TOKENS: f64 = 8.0;
-/// Tokens of a step in a terse answer.
-pub(crate) const TERSE_STEP_TOKENS: f64 = 3.5;
-/// Tokens of a step in a verbose answer.
-pub(super) const VERBOSE_STEP_TOKENS: f64 = 14.0;
+/// Tokens of a step in a dense answer.
+pub(crate) const DENSE_STEP_TOKENS: f64 = 3.5;
+/// Tokens of a step in a long answer.
+pub(super) const LONG_STEP_TOKENS: f64 = 17.0;
 /// The longest answers of files, as a multiple of the mean that the recipe gives.
 const LONGEST_ANSWER: f64 = 2.0;
 
@@ -172,5 +172,5 @@ pub(super) fn answers_to(questions: &QuestionsSpec, step_tokens: f64) -> [f64; 2
 
 /// Mean length of a model's own answers: after a long-CoT stage they are long; the cap bounds them.
 pub(super) fn sampled_answer(questions: &QuestionsSpec, cap: usize) -> f64 {
-    (cap as f64 * 0.5).min(answers_to(questions, VERBOSE_STEP_TOKENS)[0])
+    (cap as f64 * 0.5).min(answers_to(questions, LONG_STEP_TOKENS)[0])
 }

@@ -9,7 +9,7 @@ use crate::recipe::fault::{Checked, require, within};
 use crate::recipe::tables::{Named, OptimizerSpec, TrainingSpec};
 
 /// Mean and greatest length of a turn in tokens.
-const TURN_TOKENS: [f64; 2] = [60.0, 90.0];
+const TURN_TOKENS: [f64; 2] = [85.0, 350.0];
 /// What stands before the first turn.
 const PROMPT: Prompt = Prompt { picture: 16.0, text: 6.0 };
 
@@ -29,12 +29,8 @@ pub struct PretrainSpec {
     pub registers: RegisterWeights,
     /// Fewest and most cells of a reading turn; 1 to [`NUM_CELLS`].
     pub read_cells: [usize; 2],
-    /// Weight of 1, 2, 3 … hops in task turns.
+    /// Weight of 1, 2, 3 … hops in task turns, the same in every register.
     pub hops: Vec<f64>,
-    /// Weight of 1, 2, 3 … hops in verbose turns.
-    pub verbose_hops: Vec<f64>,
-    /// Share of terse or direct answers that take a cell for another, as texts of people hold mistakes; 0 to 1.
-    pub misread: f64,
     /// Before each answer positions jump by 0 to this many, so that no skill is tied to a position.
     pub position_gap_max: u32,
     /// Settings of training, by the name of their table.
@@ -51,10 +47,12 @@ pub struct RegisterWeights {
     pub read: f64,
     /// The answer alone.
     pub direct: f64,
-    /// A short trace, then the answer.
-    pub terse: f64,
-    /// A long trace, then the answer.
-    pub verbose: f64,
+    /// A few statements, then the answer.
+    pub brief: f64,
+    /// Every step without words, then the answer.
+    pub dense: f64,
+    /// Every step in words, each looked at twice, then the answer.
+    pub long: f64,
 }
 
 impl StageKind for PretrainSpec {
@@ -70,16 +68,25 @@ impl StageKind for PretrainSpec {
         ] {
             require!(count > 0, key, "{key} = 0 is outside its range: at least 1");
         }
-        for (key, hops) in [("hops", &self.hops), ("verbose_hops", &self.verbose_hops)] {
-            require!(
-                !hops.is_empty() && hops.len() <= MAX_HOPS,
-                key,
-                "{key} has {} weights, not 1 to {MAX_HOPS}",
-                hops.len()
-            );
-            require!(hops.iter().sum::<f64>() > 0.0, key, "all weights of {key} are 0");
+        let Self { hops, registers, .. } = self;
+        require!(
+            !hops.is_empty() && hops.len() <= MAX_HOPS,
+            "hops",
+            "hops has {} weights, not 1 to {MAX_HOPS}",
+            hops.len()
+        );
+        require!(hops.iter().sum::<f64>() > 0.0, "hops", "all weights of hops are 0");
+        let RegisterWeights { read, direct, brief, dense, long } = *registers;
+        for (key, weight) in
+            [("read", read), ("direct", direct), ("brief", brief), ("dense", dense), ("long", long)]
+        {
+            within(key, weight, 0.0.., "0 or more").map_err(|fault| fault.below("registers"))?;
         }
-        within("misread", self.misread, 0.0..=1.0, "0 to 1")?;
+        require!(
+            read + direct + brief + dense + long > 0.0,
+            "registers",
+            "all weights of registers are 0"
+        );
         let [low, high] = self.read_cells;
         require!(
             low >= 1 && low <= high && high <= NUM_CELLS,
@@ -87,6 +94,10 @@ impl StageKind for PretrainSpec {
             "read_cells = [{low}, {high}] must be [low, high] within 1 to {NUM_CELLS}, low <= high"
         );
         Ok(())
+    }
+
+    fn register(&self) -> Option<&'static str> {
+        Some("registers")
     }
 
     fn load(&self, _: &DataLoads<'_>) -> Load {

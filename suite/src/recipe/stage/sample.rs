@@ -5,9 +5,10 @@ use synergy_hint::hint;
 use synergy_models::weights::ComputeDtype;
 
 use super::kind::{Input, Output, Role, StageKind, few};
-use super::load::{DataLoad, DataLoads, Load, RolloutLoad, VERBOSE_STEP_TOKENS};
+use super::load::{DataLoad, DataLoads, Load, RolloutLoad, LONG_STEP_TOKENS};
 use crate::limits::QUESTIONS_PER_CHUNK;
 use crate::recipe::fault::{Checked, require, within};
+use crate::recipe::registers::AskedRegister;
 use crate::recipe::tables::{Named, QuestionsSpec};
 
 /// Data: a model's own answers to questions.
@@ -18,6 +19,10 @@ pub struct SampleSpec {
     pub from: String,
     /// Selects which of a question's answers are kept.
     pub keep: Keep,
+    /// The register that the model is asked for; the study's instruction without it, as in everything that learns from
+    /// the answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<AskedRegister>,
     /// Only questions whose share of right answers is within these are kept; `[low, high]` within 0 to 1.
     pub pass_rate: [f64; 2],
     /// The questions, by the name of their table.
@@ -78,6 +83,10 @@ impl StageKind for SampleSpec {
         Ok(())
     }
 
+    fn register(&self) -> Option<&'static str> {
+        self.register.map(|_| "register")
+    }
+
     fn load(&self, _: &DataLoads<'_>) -> Load {
         let Self { questions, num_generations, max_new_tokens, .. } = self;
         let num_questions = questions.about();
@@ -95,7 +104,7 @@ impl StageKind for SampleSpec {
         let questions: &QuestionsSpec = &self.questions;
         let kept = if self.keep == Keep::ShortestCorrect { 1 } else { self.num_generations };
         let num_examples = questions.about() * kept;
-        Some(DataLoad { num_examples, questions, step_tokens: VERBOSE_STEP_TOKENS })
+        Some(DataLoad { num_examples, questions, step_tokens: LONG_STEP_TOKENS })
     }
 
     fn rehearse(&mut self) {

@@ -1,10 +1,11 @@
 //! Stages of kind `teacher`: answers that the families or the owners of files have written.
 
 use serde::{Deserialize, Serialize};
+use synergy_hint::hint;
 
 use super::kind::{Input, Output, StageKind, few};
-use super::load::{DataLoad, DataLoads, Load, TERSE_STEP_TOKENS, VERBOSE_STEP_TOKENS};
-use crate::recipe::fault::Checked;
+use super::load::{DataLoad, DataLoads, Load, DENSE_STEP_TOKENS, LONG_STEP_TOKENS};
+use crate::recipe::fault::{Checked, require};
 use crate::recipe::tables::{Named, QuestionsSpec};
 
 /// Data: the traces that come with questions.
@@ -21,12 +22,16 @@ pub struct TeacherSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trace {
-    /// A few tokens for each step.
-    Terse,
-    /// A sentence or more for each step.
-    Verbose,
-    /// As long as the verbose one, but it never leaves the first cell.
+    /// A few statements, as many as are drawn.
+    Brief,
+    /// Every step, without words.
+    Dense,
+    /// Every step in words, each looked at twice.
+    Long,
+    /// As long as the long one, but it never leaves the first cell.
     Shallow,
+    /// What the owners of a file have written, word for word.
+    Written,
 }
 
 impl StageKind for TeacherSpec {
@@ -39,7 +44,20 @@ impl StageKind for TeacherSpec {
     }
 
     fn check(&self) -> Checked {
+        let is_drawn = self.questions.files().is_none();
+        require!(
+            is_drawn == (self.trace != Trace::Written),
+            "trace",
+            hint!(
+                "the questions have no such trace",
+                "`written` for questions of files; brief, dense, long or shallow for those of the families"
+            )
+        );
         Ok(())
+    }
+
+    fn register(&self) -> Option<&'static str> {
+        (self.trace != Trace::Written).then_some("trace")
     }
 
     fn load(&self, _: &DataLoads<'_>) -> Load {
@@ -48,8 +66,8 @@ impl StageKind for TeacherSpec {
 
     fn examples<'a>(&'a self, _: &DataLoads<'a>) -> Option<DataLoad<'a>> {
         let step_tokens = match self.trace {
-            Trace::Terse => TERSE_STEP_TOKENS,
-            Trace::Verbose | Trace::Shallow => VERBOSE_STEP_TOKENS,
+            Trace::Brief | Trace::Dense => DENSE_STEP_TOKENS,
+            Trace::Long | Trace::Shallow | Trace::Written => LONG_STEP_TOKENS,
         };
         let questions: &QuestionsSpec = &self.questions;
         Some(DataLoad { num_examples: questions.about(), questions, step_tokens })

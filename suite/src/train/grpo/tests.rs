@@ -3,6 +3,7 @@
 use super::*;
 use crate::recipe::{MeanOver, ObjectivePreset, ObjectiveSpec, Weighting};
 use crate::train::fixture::{
+    dense,
     BASE, base, compute, grpo_spec, ids, micro_batch, optimizer, questions, training,
 };
 use crate::train::pool::{Files, Pool};
@@ -27,8 +28,14 @@ fn guided(gate: f64, prefix_until: f64) -> GrpoSpec {
     GrpoSpec { guidance: Some(guidance), ..spec() }
 }
 
-fn traces(questions: &[Question]) -> BTreeMap<&str, &str> {
-    questions.iter().map(|q| (q.sample.id.as_str(), q.sample.terse.as_str())).collect()
+/// Dense solutions in the order of the questions.
+fn solutions(questions: &[Question]) -> Vec<String> {
+    questions.iter().map(|q| dense(&q.sample)).collect()
+}
+
+fn traces<'a>(questions: &'a [Question], solutions: &'a [String]) -> BTreeMap<&'a str, &'a str> {
+    let ids = questions.iter().map(|q| q.sample.id.as_str());
+    ids.zip(solutions.iter().map(String::as_str)).collect()
 }
 
 /// KL is measured from elsewhere, so that it has a slope in the first step.
@@ -56,9 +63,10 @@ fn after(
 fn after_step(spec: &GrpoSpec, micro_batch_size: usize, step: usize) -> (Parameters, StepFigures) {
     after(micro_batch_size, |trainer, context, reference| {
         let questions = questions();
+        let solutions = solutions(&questions);
         let pool = Pool { files: &Files::default(), run_seed: 1 };
         let draws = Draws { pool, stage: Seed::root(9) };
-        let grpo = Grpo::new(spec, &BTreeSet::new(), traces(&questions), draws).unwrap();
+        let grpo = Grpo::new(spec, &BTreeSet::new(), traces(&questions, &solutions), draws).unwrap();
         let config = &BASE.prompter.config;
         let mut engine = LocalEngine::new(config, context.compute, ComputeDtype::F32);
         grpo.step(trainer, &mut engine, context, reference, &questions, step)
@@ -111,7 +119,7 @@ fn is_sft(spec: &GrpoSpec, mean_over: MeanOver) {
             .iter()
             .map(|q| {
                 let text = BASE.prompter.text(&q.sample, true);
-                let turn = [(text, q.sample.terse.clone())];
+                let turn = [(text, dense(&q.sample))];
                 BASE.prompter.conversation(&turn, q.patches.clone(), 0, rng).unwrap()
             })
             .collect();
