@@ -292,7 +292,8 @@ impl Recipe {
     /// # Errors
     /// If a file is missing, has an unknown key or lacks one, or asks for what cannot be done.
     pub fn read(path: &Path) -> Result<Recipe> {
-        Recipe::of(&File::with_extended(path)?).explain(|| {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        Recipe::of(&File::with_extended(path)?, Some(folder)).explain(|| {
             hint!(("unusable recipe `{}`", path.display()), "docs/RECIPES.md explains every key")
         })
     }
@@ -302,16 +303,56 @@ impl Recipe {
     /// # Errors
     /// See [`Recipe::read`].
     pub fn parse(text: &str) -> Result<Recipe> {
-        Recipe::of(&[File::of_text(text)])
+        Recipe::of(&[File::of_text(text)], None)
     }
 
-    fn of(files: &[File]) -> Result<Recipe> {
+    /// Reads a recipe that stands in `folder`, beside which the recipe of its base is looked for.
+    fn of(files: &[File], folder: Option<&Path>) -> Result<Recipe> {
         let written = RawRecipe::new(files)?;
         // Before stages that name them, so that an error has the line of the table.
         written.table::<Tables>("tables")?;
         let recipe: Recipe = written.resolved()?;
         recipe.check().map_err(|fault| written.located(fault))?;
+        if let Some(base) = folder.map(|folder| recipe.base_recipe(folder)).transpose()?.flatten() {
+            recipe.check_base(&base).map_err(|fault| written.located(fault))?;
+        }
         Ok(recipe)
+    }
+
+    /// Reads the recipe that made the kept base, if it is there: from the project's root, or in `folder`.
+    fn base_recipe(&self, folder: &Path) -> Result<Option<Recipe>> {
+        let ModelSpec::Kept { recipe, .. } = &self.model else { return Ok(None) };
+        let beside = recipe.file_name().map(|name| folder.join(name));
+        let mut paths = std::iter::once(recipe.clone()).chain(beside);
+        paths.find(|path| path.is_file()).map(|path| Recipe::read(&path)).transpose()
+    }
+
+    /// Checks that the base, which `base` made, reads what this recipe asks of it.
+    fn check_base(&self, base: &Recipe) -> Checked {
+        let name = &base.name;
+        require!(
+            self.prompt.registers.is_none() || self.prompt.registers == base.prompt.registers,
+            "prompt.registers",
+            hint!("the base reads other registers", ("those of the recipe `{name}`"))
+        );
+        for (stage, spec) in &self.stages {
+            let StageSpec::Sample(SampleSpec { register: Some(register), .. }) = spec else {
+                continue;
+            };
+            let knows = base.stages.values().any(|stage| match stage {
+                StageSpec::Pretrain(spec) => spec.registers.weight(*register) > 0.0,
+                _ => false,
+            });
+            require!(
+                knows,
+                format!("stages.{stage}.register"),
+                hint!(
+                    "the base does not know this register",
+                    ("the recipe `{name}` says which registers it was trained on")
+                )
+            );
+        }
+        Ok(())
     }
 
     /// Names of the stages that `last` stands on and itself, each after all that it needs.
@@ -517,7 +558,8 @@ impl Recipe {
             );
         }
         if let Some(registers) = &self.prompt.registers {
-            registers.check().map_err(|fault| fault.below("registers").below("prompt"))?;
+            let fewest = self.evaluation.families.map_or(1, |families| families.drawn.hops[0]);
+            registers.check(fewest).map_err(|fault| fault.below("registers").below("prompt"))?;
         }
         self.check_tables()?;
         for (name, stage) in &self.stages {
@@ -712,7 +754,7 @@ mod tests {
         let rollouts = "num_generations = 8\ntemperature = 1.0\nmax_c";
         refused(rollouts, &rollouts.replace('8', "1"), "a group of 1 has no advantage");
         refused("num_mini_batches = 2", "num_mini_batches = 5", "is not a multiple");
-        refused("num_questions = 3000", "num_questions = 0", "there is nothing to train on");
+        refused("num_questions = 2000", "num_questions = 0", "there is nothing to train on");
         refused("split = \"train\"", "split = \"test\"", "split `test` cannot be trained on");
         refused(
             "answer = \"only_box\"",
@@ -734,13 +776,59 @@ mod tests {
         refused("share = 0.25", "share = 1.25", "share 1.25 is");
         refused("[validation]", "[evaluation_]", "unknown field `evaluation_`");
         refused(
-            "questions_per_family = 160",
+            "questions_per_family = 100",
             "questions_per_family = 0",
             "outside its range: 1 to",
         );
         refused("top_p = 0.95", "top_p = 1.5", "top_p = 1.5 is outside its range");
         refused("kind = \"grpo\"", "kind = \"hybrid\"", "with a table `guidance`\nhint: ");
         refused("training = \"sft\"", "training = 3", "`training` must be the name of a table");
+    }
+
+    #[test]
+    fn registers_that_cannot_be_read_are_refused_with_their_line() {
+        let statements = SMALL.lines().position(|l| l.starts_with("statements = ")).unwrap() + 1;
+        let old = SMALL.lines().nth(statements - 1).unwrap();
+        let line = format!("line {statements}: ");
+        for (new, cause) in [
+            ("statements = []", "statements has 0 weights, not 1 to 15"),
+            ("statements = [0.0, 0.0]", "all weights of statements are 0"),
+            ("statements = [1.0, -0.5]", "statements = -0.5 is outside its range"),
+        ] {
+            refused(old, new, &format!("{line}{cause}"));
+        }
+        let few = SMALL.replacen(old, "statements = [0.5, 0.5, 0.0]", 1);
+        let few = few.replacen("level_num_samples", "# asked\nlevel_num_samples", 1);
+        let far = few.replacen("hops = [1, 15]\n# asked", "hops = [3, 15]\n# asked", 1);
+        let said = synergy_hint::text(&Recipe::parse(&far).unwrap_err());
+        assert!(said.starts_with(&format!("{line}brief answers have at most 2 statements")), "{said}");
+        Recipe::parse(&few).unwrap();
+        refused("misread = 0.1", "misread = 1.5", "misread = 1.5 is outside its range: 0 to 1");
+        refused("long_suffix = \"T", "long_suffix = \"\" # T", "long_suffix is empty");
+        refused("trace = \"long\"", "trace = \"written\"", "the questions have no such trace");
+        refused("register = \"dense\"", "register = \"verbose\"", "unknown variant `verbose`");
+        let table = &SMALL[SMALL.find("[prompt.registers]").unwrap()..];
+        let table = &table[..table.find("\n# ---").unwrap()];
+        refused(table, "", "the recipe does not say which registers its base knows");
+    }
+
+    #[test]
+    fn a_register_that_the_base_does_not_know_is_refused_with_its_line() {
+        let base = include_str!("../recipes/base.toml");
+        let read = |base: &str, small: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join("base.toml"), base).unwrap();
+            std::fs::write(dir.path().join("small.toml"), small).unwrap();
+            Recipe::read(&dir.path().join("small.toml"))
+        };
+        read(base, SMALL).unwrap();
+        let error = |base: &str, small: &str| synergy_hint::text(&read(base, small).unwrap_err());
+        let other = error(base, &SMALL.replacen("misread = 0.1", "misread = 0.2", 1));
+        assert!(other.contains("line ") && other.contains("the base reads other registers"), "{other}");
+        let unknown = error(&base.replace("dense = 0.13", "dense = 0.0"), SMALL);
+        let line = SMALL.lines().position(|l| l == "register = \"dense\"").unwrap() + 1;
+        let want = format!("line {line}: stage `own_dense`: the base does not know this register");
+        assert!(unknown.contains(&want), "{unknown}");
     }
 
     /// Writes `text` into a folder with a copy of the recipe small, and reads it.

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::families::MAX_HOPS;
+use synergy_hint::hint;
 
 use crate::recipe::fault::{Checked, require, within};
 
@@ -22,7 +23,8 @@ pub struct RegistersSpec {
 }
 
 impl RegistersSpec {
-    pub(super) fn check(&self) -> Checked {
+    /// Checks the table of a recipe whose questions take at least `fewest` steps.
+    pub(super) fn check(&self, fewest: usize) -> Checked {
         let Self { statements, dense_suffix, long_suffix, misread } = self;
         require!(
             !statements.is_empty() && statements.len() <= MAX_HOPS,
@@ -37,6 +39,15 @@ impl RegistersSpec {
             statements.iter().sum::<f64>() > 0.0,
             "statements",
             "all weights of statements are 0"
+        );
+        let most = self.most_statements();
+        require!(
+            most >= fewest,
+            "statements",
+            hint!(
+                "brief answers have at most {most} statements, and every question takes {fewest} steps or more",
+                "weights for {fewest} statements or more, or questions of fewer steps"
+            )
         );
         for (key, suffix) in [("dense_suffix", dense_suffix), ("long_suffix", long_suffix)] {
             require!(!suffix.trim().is_empty(), key, "{key} is empty, so it asks for nothing");

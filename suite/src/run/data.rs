@@ -188,6 +188,7 @@ impl Sampler<'_> {
         }
         let kept: Vec<_> = match self.spec.keep {
             Keep::Correct => right,
+            Keep::OneCorrect => right.into_iter().take(1).collect(),
             Keep::Any => right.into_iter().chain(wrong).collect(),
             // The first of the shortest.
             Keep::ShortestCorrect => {

@@ -6,6 +6,7 @@ use synergy_benchmarks::families::{MAX_HOPS, NUM_CELLS};
 use super::kind::{Input, Role, StageKind, few};
 use super::load::{DataLoads, LearningLoad, Load, Prompt};
 use crate::recipe::fault::{Checked, require, within};
+use crate::recipe::registers::AskedRegister;
 use crate::recipe::tables::{Named, OptimizerSpec, TrainingSpec};
 
 /// Mean and greatest length of a turn in tokens.
@@ -53,6 +54,16 @@ pub struct RegisterWeights {
     pub dense: f64,
     /// Every step in words, each looked at twice, then the answer.
     pub long: f64,
+}
+
+impl RegisterWeights {
+    /// How often answers are asked for in `register`.
+    pub(crate) fn weight(&self, register: AskedRegister) -> f64 {
+        match register {
+            AskedRegister::Dense => self.dense,
+            AskedRegister::Long => self.long,
+        }
+    }
 }
 
 impl StageKind for PretrainSpec {

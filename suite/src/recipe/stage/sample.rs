@@ -50,6 +50,8 @@ pub enum Keep {
     Any,
     /// Every correct one.
     Correct,
+    /// The first correct one: one answer a question, whatever its length.
+    OneCorrect,
     /// The correct one of the fewest tokens, as the study's self-distillation does.
     ShortestCorrect,
 }
@@ -102,7 +104,8 @@ impl StageKind for SampleSpec {
 
     fn examples<'a>(&'a self, _: &DataLoads<'a>) -> Option<DataLoad<'a>> {
         let questions: &QuestionsSpec = &self.questions;
-        let kept = if self.keep == Keep::ShortestCorrect { 1 } else { self.num_generations };
+        let is_one = matches!(self.keep, Keep::OneCorrect | Keep::ShortestCorrect);
+        let kept = if is_one { 1 } else { self.num_generations };
         let num_examples = questions.about() * kept;
         Some(DataLoad { num_examples, questions, step_tokens: LONG_STEP_TOKENS })
     }
