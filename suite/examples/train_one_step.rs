@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let recipe = Recipe::read(&root.join("suite/recipes/smoke.toml"))?;
     let Some(StageSpec::Sft(settings)) = recipe.stages.get("sft") else { unreachable!() };
-    let Some(StageSpec::Teacher(teacher)) = recipe.stages.get("traces") else { unreachable!() };
+    let Some(StageSpec::Teacher(teacher)) = recipe.stages.get("true_long") else { unreachable!() };
 
     // The CPU, and the model with its tokenizer, its picture processor and the study's prompt.
     let compute = Compute::open("flex", None)?;
@@ -29,7 +29,8 @@ fn main() -> Result<()> {
     // first step's share becomes sequences: tokens, patches of the picture, and the positions that are learned.
     let (files, seed) = (Files::default(), Seed::root(recipe.seeds[0]));
     let pool = Pool { files: &files, run_seed: recipe.seeds[0] };
-    let examples = dataset::teacher(teacher, pool)?.examples;
+    let registers = base.prompter.prompt.registers.as_ref();
+    let examples = dataset::teacher(teacher, pool, registers, seed)?.examples;
     let sequences = sft::batch(&base.prompter, settings, &examples, pool, seed, 0)?;
 
     // A trainer holds what changes: parameters, the optimizer's moments, the number of updates. Each step returns

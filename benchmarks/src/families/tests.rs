@@ -409,15 +409,20 @@ fn words_stand_one_space_apart_and_are_few() {
 fn a_question_names_its_start_and_longer_ones_start_there_too() {
     for family in Family::ALL {
         for (scene, question) in questions(family, 3, 50) {
-            let start = question.terse.split(' ').next().unwrap();
+            let dense = question.solution.dense();
+            let start = dense.split(' ').next().unwrap();
             assert!(question.text.contains(start), "{question:?}");
+            if family == Family::Maze {
+                continue;
+            }
             let node = Seed::root(5);
             let short = scene.ask(2, &mut node.rng());
             let long = scene.ask(9, &mut node.rng());
             assert_ne!(short.text, long.text);
             // But for the mark of the last step and, in path, the end that is only looked at.
-            let (steps, _) = short.terse.split_once(" last").unwrap();
-            assert!(long.terse.starts_with(steps), "{short:?}\n{long:?}");
+            let (short, long) = (short.solution.dense(), long.solution.dense());
+            let (steps, _) = short.split_once(" last").unwrap();
+            assert!(long.starts_with(steps), "{short}\n{long}");
         }
     }
 }
