@@ -57,7 +57,37 @@ pub struct Pass {
     predicting: Vec<f32>,
     predictions: Vec<(usize, u32)>,
     lse: Vec<f32>,
+    /// Entropy of each predicted distribution, if it was asked for.
+    entropies: Vec<f32>,
+    /// Slopes of the loss along them, if it depends on them.
+    entropy_slopes: Vec<f32>,
     sources: Vec<Source>,
+}
+
+impl Pass {
+    /// The entropy in nats of what the model expects at each prediction, `[predictions]`.
+    ///
+    /// # Panics
+    /// If the pass is not one of [`Native::predicted`] with entropies.
+    pub fn entropies(&self) -> &[f32] {
+        assert_eq!(self.entropies.len(), self.lse.len(), "entropies were not asked for");
+        &self.entropies
+    }
+
+    /// The normalized states that predict, `[predictions, hidden_size]`: what the head turns into logits.
+    pub fn predicting(&self) -> &[f32] {
+        &self.predicting
+    }
+
+    /// Makes the loss depend on the entropies as well, with these slopes `[predictions]`.
+    ///
+    /// # Panics
+    /// If there is not one for each of [`Pass::entropies`].
+    #[must_use]
+    pub fn with_entropy_slopes(self, entropy_slopes: Vec<f32>) -> Pass {
+        assert_eq!(self.entropies().len(), entropy_slopes.len(), "a slope for each entropy");
+        Pass { entropy_slopes, ..self }
+    }
 }
 
 impl Native {
@@ -133,6 +163,17 @@ impl Native {
         features: &[f32],
         predictions: &[(usize, u32)],
     ) -> (Vec<f32>, Pass) {
+        self.predicted(batch, features, predictions, false)
+    }
+
+    /// [`Native::log_probs`], and with `entropies` also [`Pass::entropies`].
+    pub fn predicted(
+        &self,
+        batch: &TokenBatch,
+        features: &[f32],
+        predictions: &[(usize, u32)],
+        entropies: bool,
+    ) -> (Vec<f32>, Pass) {
         let (shape, hidden) = (self.shape(), self.config.hidden_size);
         let sources = batch.sources(&self.config, !features.is_empty());
         let mut x = self.embed(&sources, features);
@@ -152,6 +193,7 @@ impl Native {
         let norm = self.slice(NORM);
         rms_norm(&before, norm, shape.eps, &mut predicting, &mut scales);
         let (mut log_probs, mut lse) = (Vec::new(), Vec::new());
+        let mut found = Vec::new();
         let vocab = self.config.vocab_size;
         let targets: Vec<u32> = predictions.iter().map(|p| p.1).collect();
         self.logits(&predicting, |first, logits| {
@@ -159,6 +201,9 @@ impl Native {
                 let total = log_sum_exp(row);
                 lse.push(total);
                 log_probs.push(row[target as usize] - total);
+                if entropies {
+                    found.push(kernels::entropy(row, total));
+                }
             }
         });
         let predictions = predictions.to_vec();
@@ -172,6 +217,8 @@ impl Native {
             predicting,
             predictions,
             lse,
+            entropies: found,
+            entropy_slopes: Vec::new(),
             sources,
         };
         (log_probs, pass)
@@ -237,9 +284,16 @@ impl Native {
         self.logits(&pass.predicting, |first, logits| {
             let rows = logits.len() / vocab;
             for (r, row) in logits.chunks_exact_mut(vocab).enumerate() {
-                kernels::softmax_again(row, vocab, pass.lse[first + r]);
-                let d = dlog_probs[first + r];
-                kernels::scale(row, -d);
+                let (d, lse) = (dlog_probs[first + r], pass.lse[first + r]);
+                match pass.entropy_slopes.get(first + r) {
+                    Some(&slope) => {
+                        kernels::entropy_backward(row, lse, pass.entropies[first + r], d, slope);
+                    }
+                    None => {
+                        kernels::softmax_again(row, vocab, lse);
+                        kernels::scale(row, -d);
+                    }
+                }
                 row[pass.predictions[first + r].1 as usize] += d;
             }
             let dlogits = Mat::new(logits, rows, vocab, vocab);

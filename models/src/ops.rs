@@ -208,3 +208,15 @@ pub fn log_probs(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let rows = logits.dims()[0];
     log_softmax(logits, 1).gather(1, targets.unsqueeze_dim::<2>(1)).reshape([rows])
 }
+
+/// Computes the log-probability of `targets` under `logits`, and the entropy of each row's distribution.
+///
+/// # Shapes
+/// `logits [rows, vocabulary]`, `targets [rows]`; returns two of `[rows]`, in nats.
+pub fn log_probs_and_entropies(logits: Tensor<2>, targets: Tensor<1, Int>) -> [Tensor<1>; 2] {
+    let rows = logits.dims()[0];
+    let all = log_softmax(logits, 1);
+    let entropies = (all.clone().exp() * all.clone()).sum_dim(1).neg();
+    let log_probs = all.gather(1, targets.unsqueeze_dim::<2>(1));
+    [log_probs, entropies].map(|column| column.reshape([rows]))
+}

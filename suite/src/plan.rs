@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
+use synergy_benchmarks::difficulty::Level;
 use synergy_grade::Grader;
 use synergy_models::qwen2_5_vl::config::VlmConfig;
-use synergy_report::rows::control_note;
+use synergy_report::rows::{CLONE, control_note};
 use synergy_report::score::RowKind;
 
 use crate::device::Place;
@@ -16,8 +17,8 @@ use crate::key::Key;
 use crate::plan::estimate::{CARD_BYTES, Estimator};
 use crate::planted::Planted;
 use crate::recipe::{
-    BASE, FilesSpec, ObjectiveSpec, QuestionsSpec, Recipe, RegimeSpec, Role, StageSpec,
-    ValidationSpec,
+    BASE, EvaluationSpec, FilesSpec, ObjectiveSpec, QuestionsSpec, Recipe, RegimeSpec, Role,
+    StageSpec, ValidationSpec,
 };
 
 mod estimate;
@@ -127,6 +128,8 @@ pub struct Asking {
 pub struct KeyInputs<'a> {
     /// Hash of the base's files.
     pub base: Key,
+    /// Hash of the files of a second base, if one is asked too.
+    pub clone: Option<Key>,
     /// The base's shape; used for estimates, not for keys.
     pub config: &'a VlmConfig,
     /// The name and version of what computes.
@@ -218,39 +221,49 @@ fn default_asking(recipe: &Recipe) -> Asking {
     }
 }
 
+/// Answers to each question in the base's own row.
+fn base_samples(recipe: &Recipe) -> usize {
+    let of_base = recipe.regimes.iter().filter(|regime| regime.stage == BASE);
+    of_base.filter_map(|regime| regime.num_samples).max().unwrap_or(recipe.evaluation.num_samples)
+}
+
 /// The base and its controls. Levels of the families are cut on draws of their own, so that an unchanged model
 /// seems neither to lose on easy questions nor to gain on hard ones.
 fn base_rows(recipe: &Recipe, inputs: &KeyInputs<'_>) -> Vec<PlannedRow> {
     let default = default_asking(recipe);
     let levels = |(_, num_samples)| (LEVELS, Asking { num_samples, ..default });
     let rows = [
-        ("base", default),
+        ("base", Asking { num_samples: base_samples(recipe), ..default }),
         ("null", default),
         ("greedy", Asking { greedy: true, num_samples: 1, ..default }),
         ("no_template", Asking { template: false, ..default }),
         ("shuffled", Asking { shuffled: true, ..default }),
     ];
     let rows = recipe.evaluation.drawn().map(levels).into_iter().chain(rows);
-    let rows = rows.map(|(name, asking)| Row {
+    let rows = rows.map(|(name, asking)| (name, asking, &inputs.base));
+    let clone = inputs.clone.as_ref().map(|clone| (CLONE, default, clone));
+    let rows = rows.chain(clone).map(|(name, asking, checkpoint)| Row {
         name: name.to_owned(),
         kind: if name == "base" { RowKind::Baseline } else { RowKind::Control },
         note: control_note(name).unwrap_or_default(),
         seed: inputs.base_seed,
-        checkpoint: &inputs.base,
+        checkpoint,
         asking,
     });
     rows.map(|row| row.planned(recipe, inputs)).collect()
 }
 
-/// The model that a regime of one seed ends with, and its control.
+/// The model that a regime of one seed ends with, and its controls.
 fn regime_rows(
     recipe: &Recipe,
     inputs: &KeyInputs<'_>,
     regime: &RegimeSpec,
     seed: u64,
     checkpoint: &Key,
-) -> [PlannedRow; 2] {
-    let asking = default_asking(recipe);
+) -> Vec<PlannedRow> {
+    let default = default_asking(recipe);
+    let asking =
+        Asking { num_samples: regime.num_samples.unwrap_or(default.num_samples), ..default };
     let row = Row {
         name: regime.name.clone(),
         kind: RowKind::Regime,
@@ -262,11 +275,19 @@ fn regime_rows(
     let shuffled = Row {
         name: format!("{}/shuffled", regime.name),
         kind: RowKind::Control,
-        note: "The regime shown another question's picture: its chance, given the text.",
+        note: control_note("/shuffled").unwrap_or_default(),
         asking: Asking { shuffled: true, num_samples: 1, ..asking },
-        ..row
+        ..row.clone()
     };
-    [row.clone(), shuffled].map(|row| row.planned(recipe, inputs))
+    let name = format!("{}/greedy", regime.name);
+    let greedy = regime.greedy.unwrap_or_default().then(|| Row {
+        note: control_note(&name).unwrap_or_default(),
+        name,
+        kind: RowKind::Control,
+        asking: Asking { greedy: true, num_samples: 1, ..asking },
+        ..row.clone()
+    });
+    [row, shuffled].into_iter().chain(greedy).map(|row| row.planned(recipe, inputs)).collect()
 }
 
 /// A row before its key is known; fields as in [`PlannedRow`].
@@ -284,9 +305,11 @@ impl Row<'_> {
     fn planned(self, recipe: &Recipe, inputs: &KeyInputs<'_>) -> PlannedRow {
         let Row { name, kind, note, seed, checkpoint, asking } = self;
         let planted = inputs.planted.filter(|planted| planted.is_in_answers());
+        // What is scored of the answers changes none of them.
+        let evaluation = EvaluationSpec { scored_answers: None, ..recipe.evaluation.clone() };
         let mut depends_on = json!({
             "planted": planted, "kind": "completions", "row": name, "seed": seed, "checkpoint": checkpoint,
-            "asking": asking, "evaluation": recipe.evaluation, "prompt": recipe.prompt,
+            "asking": asking, "evaluation": evaluation, "prompt": recipe.prompt,
             "backend": inputs.backend, "code": inputs.code, "external": inputs.external,
         });
         let benchmarks = &recipe.evaluation.benchmarks;
@@ -405,6 +428,13 @@ pub fn describe(
         size(evaluation.memory_bytes),
         duration(evaluation.seconds)
     ));
+    if let Some(count) = recipe.evaluation.scored_answers.filter(|count| *count > 0) {
+        let rows = plan.rows.iter().filter(|row| row.kind != RowKind::Control).count();
+        lines.push(format!(
+            "  up to {} answers are scored again under their model and the base: {count} of each level of {rows} rows",
+            rows * Level::ALL.len() * count
+        ));
+    }
     describe_sizes(&mut lines, plan, &estimator);
     let all = duration(stages_seconds + evaluation.seconds);
     lines.push(match estimator.assumptions() {

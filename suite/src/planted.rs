@@ -101,12 +101,13 @@ impl Planted {
 
     /// The judgement of `completion` by the rules of `grader`.
     pub fn score(self, completion: &Completion, grader: Grader) -> Score {
-        let mut score = score(completion, grader);
+        let mut judged = score(completion, grader);
         if self == Planted::FirstNumber {
             let text = format!("\\boxed{{{}}}", first_number(&completion.text));
-            score.outcome = Completion { text, ..completion.clone() }.outcome(grader);
+            let read = score(&Completion { text, ..completion.clone() }, grader);
+            (judged.outcome, judged.answer) = (read.outcome, read.answer);
         }
-        score
+        judged
     }
 
     /// What a model is asked with: the projection that ends the last MLP is zero.

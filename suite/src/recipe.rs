@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 use serde::{Deserialize, Serialize};
-use synergy_benchmarks::families::Family;
+use synergy_benchmarks::families::{Family, Split};
 use synergy_grade::Grader;
 use synergy_hint::{Explain as _, hint};
 use synergy_models::generate::Sampling;
@@ -124,6 +124,10 @@ pub enum ModelSpec {
         path: PathBuf,
         /// The recipe's file, from the project's root.
         recipe: PathBuf,
+        /// The folder of a second base that the same recipe has made with another seed (`synergy train-base --seed`). It is
+        /// asked the same questions as control row `clone`, on the levels of the first. No such row without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clone: Option<PathBuf>,
     },
     /// Any checkpoint in the Hugging Face layout, as somebody has published it.
     Published {
@@ -153,6 +157,14 @@ pub struct RegimeSpec {
     pub note: String,
     /// Its last stage, or `base`.
     pub stage: String,
+    /// Answers to each question for this row alone, at least 1, as for pass@k; for `stage = "base"` those of the base's own
+    /// row. Those of the evaluation without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_samples: Option<usize>,
+    /// Adds the control row `NAME/greedy`: the trained model decoding greedily, one answer to each question. Not for
+    /// `stage = "base"`, whose row `greedy` is always there. False without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub greedy: Option<bool>,
 }
 
 /// How every model is measured.
@@ -162,6 +174,10 @@ pub struct EvaluationSpec {
     /// Questions of the families, if they are asked; keys of the same table.
     #[serde(flatten)]
     pub families: Option<FamilyQuestions>,
+    /// Whose questions the families ask: `test`, or `validation`, on which choices are made. A run on validation questions
+    /// says so wherever it is shown and never becomes golden. `test` without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
     /// Published benchmarks, whose levels are in their files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub benchmarks: Vec<BenchmarkSpec>,
@@ -181,9 +197,13 @@ pub struct EvaluationSpec {
     /// trained in either are measured alike.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dtype: Option<ComputeDtype>,
+    /// Answers of each row and level whose tokens are scored once more, under the row's model and under the base: entropy
+    /// and KL by level and at pivotal tokens. Nothing is scored without it, or at 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scored_answers: Option<usize>,
 }
 
-/// Test questions of the families, and how their levels are cut.
+/// Questions of the families, and how their levels are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct FamilyQuestions {
     /// The questions. Their seed is used by recorded runs only.
@@ -201,6 +221,7 @@ struct EvaluationKeys {
     question_seed: Option<u64>,
     hops: Option<[usize; 2]>,
     level_num_samples: Option<usize>,
+    split: Option<Split>,
     #[serde(default)]
     benchmarks: Vec<BenchmarkSpec>,
     num_samples: usize,
@@ -210,6 +231,7 @@ struct EvaluationKeys {
     max_new_tokens: usize,
     external_questions: usize,
     dtype: Option<ComputeDtype>,
+    scored_answers: Option<usize>,
 }
 
 impl TryFrom<EvaluationKeys> for EvaluationSpec {
@@ -230,8 +252,10 @@ impl TryFrom<EvaluationKeys> for EvaluationSpec {
         };
         let EvaluationKeys { benchmarks, num_samples, temperature, top_p, top_k, .. } = keys;
         let EvaluationKeys { max_new_tokens, external_questions, dtype, .. } = keys;
+        let EvaluationKeys { split, scored_answers, .. } = keys;
         Ok(EvaluationSpec {
             families,
+            split,
             benchmarks,
             num_samples,
             temperature,
@@ -240,11 +264,17 @@ impl TryFrom<EvaluationKeys> for EvaluationSpec {
             max_new_tokens,
             external_questions,
             dtype,
+            scored_answers,
         })
     }
 }
 
 impl ModelSpec {
+    /// The folder of a second base of the same recipe, if the recipe names one.
+    pub fn second_base(&self) -> Option<&Path> {
+        if let ModelSpec::Kept { clone, .. } = self { clone.as_deref() } else { None }
+    }
+
     /// Names and shapes of parameters that it may have; the recipe knows neither size nor number of layers of a base
     /// that is read.
     fn shapes(&self) -> Vec<NamedShape> {
@@ -266,6 +296,11 @@ impl EvaluationSpec {
     /// The families' questions, and how often the base is asked each to cut levels.
     pub fn drawn(&self) -> Option<(Drawn, usize)> {
         self.families.map(|families| (families.drawn, families.level_num_samples))
+    }
+
+    /// The split that the families' questions are of.
+    pub fn split(&self) -> Split {
+        self.split.unwrap_or(Split::Test)
     }
 
     /// The type that the model computes in while it answers.
@@ -508,7 +543,18 @@ impl Recipe {
     }
 
     fn check_regime(&self, regime: &RegimeSpec) -> Checked {
-        let RegimeSpec { name, stage, .. } = regime;
+        let RegimeSpec { name, stage, num_samples, greedy, .. } = regime;
+        if let Some(count) = *num_samples {
+            within_samples("num_samples", count)?;
+        }
+        require!(
+            stage != BASE || *greedy != Some(true),
+            "greedy",
+            hint!(
+                ("regime `{name}` is the base, which is decoded greedily in any case"),
+                "leave `greedy` out: the row is called `greedy`"
+            )
+        );
         let taken = name.contains('/') || control_note(name).is_some();
         require!(
             stage == BASE || self.is_base() || !(taken || name == "levels"),
@@ -583,7 +629,7 @@ fn check_input(stage: &StageSpec, input: &Input<'_>, other: &StageSpec) -> Check
             key,
             hint!("`{name}` is data, not a model", "name a stage that trains")
         ),
-        Role::Examples | Role::Demonstrations => require!(
+        Role::Examples | Role::Demonstrations | Role::Answered => require!(
             output != Output::Checkpoint,
             key,
             hint!("`{name}` is a model, not data", "name a stage of kind teacher, sample or mix")
@@ -621,22 +667,61 @@ fn check_new<'a>(what: &str, name: &str, before: impl IntoIterator<Item = &'a St
     Ok(())
 }
 
+/// Checks a number of answers to each question.
+fn within_samples(key: &str, count: usize) -> Checked {
+    require!(
+        (1..=SAMPLES_MAX).contains(&count),
+        key,
+        "{key} = {count} is outside its range: 1 to {SAMPLES_MAX}"
+    );
+    Ok(())
+}
+
 impl EvaluationSpec {
+    /// Checks that questions of another split than the test's are asked of nobody's published test questions.
+    fn check_split(&self) -> Checked {
+        require!(
+            matches!(self.split(), Split::Test | Split::Validation),
+            "split",
+            hint!(
+                ("split `{}` is one that models are trained on", self.split()),
+                "split = \"validation\", or leave it out for the test questions"
+            )
+        );
+        if self.split() == Split::Test {
+            return Ok(());
+        }
+        require!(
+            self.families.is_some() && self.benchmarks.is_empty(),
+            "split",
+            hint!(
+                "a published benchmark has no validation questions",
+                "`questions_per_family`, `question_seed`, `hops` and `level_num_samples`, without `benchmarks`"
+            )
+        );
+        require!(
+            self.external_questions == 0,
+            "external_questions",
+            hint!(
+                "the external questions are test questions, and the split is validation",
+                "external_questions = 0"
+            )
+        );
+        Ok(())
+    }
+
     fn check(&self) -> Checked {
+        self.check_split()?;
         let (per_family, level_num_samples) = self
             .families
             .map_or((1, 1), |families| (families.drawn.per_family, families.level_num_samples));
-        for (key, count, most) in [
-            ("questions_per_family", per_family, QUESTIONS_MAX),
-            ("num_samples", self.num_samples, SAMPLES_MAX),
-            ("level_num_samples", level_num_samples, SAMPLES_MAX),
-        ] {
-            require!(
-                (1..=most).contains(&count),
-                key,
-                "{key} = {count} is outside its range: 1 to {most}"
-            );
-        }
+        require!(
+            (1..=QUESTIONS_MAX).contains(&per_family),
+            "questions_per_family",
+            "questions_per_family = {per_family} is outside its range: 1 to {QUESTIONS_MAX}"
+        );
+        within_samples("num_samples", self.num_samples)?;
+        within_samples("level_num_samples", level_num_samples)?;
         self.families.map_or(Ok(()), |families| check_hops(families.drawn.hops))?;
         for (i, benchmark) in self.benchmarks.iter().enumerate() {
             check_new("benchmark", &benchmark.name, self.benchmarks[..i].iter().map(|b| &b.name))
@@ -829,6 +914,32 @@ mod tests {
         let line = SMALL.lines().position(|l| l == "register = \"dense\"").unwrap() + 1;
         let want = format!("line {line}: stage `own_dense`: the base does not know this register");
         assert!(unknown.contains(&want), "{unknown}");
+    }
+
+    #[test]
+    fn keys_that_may_be_left_out_change_no_recorded_hash_and_are_read_back() {
+        let full = Recipe::parse(include_str!("../recipes/full-3b.toml")).unwrap();
+        let plain = toml::to_string(&full).unwrap();
+        for key in ["solved_by", "entropy =", "scored_answers", "greedy", "clone", "register"] {
+            assert!(!plain.contains(key), "{key}");
+        }
+        assert_eq!(full.evaluation.split(), Split::Test);
+        let text = SMALL.replacen("[evaluation]\n", "[evaluation]\nscored_answers = 5\n", 1);
+        let recipe = Recipe::parse(&text).unwrap();
+        assert_eq!(Recipe::parse(&toml::to_string(&recipe).unwrap()).unwrap(), recipe);
+        assert_eq!(recipe.evaluation.scored_answers, Some(5));
+        let rl = recipe.regimes.iter().find(|regime| regime.stage == "grpo").unwrap();
+        assert_eq!((rl.num_samples, rl.greedy), (Some(16), Some(true)));
+        let few = rehearsal::rehearsed(&recipe);
+        assert_eq!(few.evaluation.scored_answers, Some(few::ANSWERS));
+        assert!(
+            few.regimes.iter().all(|regime| regime.num_samples.is_none_or(|n| n <= few::ANSWERS))
+        );
+        refused(
+            "[evaluation]\n",
+            "[evaluation]\nsplit = \"pretrain\"\n",
+            "split `pretrain` is one that models are trained on\nhint: split = \"validation\"",
+        );
     }
 
     /// Writes `text` into a folder with a copy of the recipe small, and reads it.

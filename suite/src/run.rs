@@ -18,6 +18,7 @@ pub mod model;
 mod once;
 mod page;
 pub mod self_test;
+mod spread;
 pub mod stage;
 pub mod store;
 pub mod tensorboard;
@@ -29,6 +30,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::json;
 use synergy_benchmarks::difficulty::Level;
+use synergy_benchmarks::families::Split;
 use synergy_hint::{Explain as _, hint, text};
 use synergy_models::checkpoint::Checkpoint;
 use synergy_models::qwen2_5_vl::config::VlmConfig;
@@ -38,7 +40,10 @@ use synergy_report::completion::to_lines;
 use synergy_report::cost::{Budget, Cost};
 use synergy_report::leaderboard;
 use synergy_report::page::{PageData, report_html};
-use synergy_report::score::{Header, Metrics, Provenance, Results, RowKind, Training, cut_levels};
+use synergy_report::score::figures::figures;
+use synergy_report::score::{
+    Header, Metrics, Provenance, Results, RowKind, Score, Training, cut_levels, level_passes,
+};
 use synergy_report::text::report::report_markdown;
 use synergy_report::text::terminal::render_table;
 
@@ -102,7 +107,7 @@ impl Variant {
     fn of(self, recipe: &Recipe) -> Recipe {
         let mut recipe = recipe.clone();
         match self {
-            Variant::Usual => {}
+            Variant::Usual => return recipe,
             Variant::Planted(planted) => {
                 // One seed is seen as well as several, in a third of the time.
                 recipe.seeds.truncate(1);
@@ -110,6 +115,8 @@ impl Variant {
             }
             Variant::Redrawn(seed) => recipe.seeds = vec![seed],
         }
+        // The gate looks at no answer's tokens.
+        recipe.evaluation.scored_answers = None;
         recipe
     }
 
@@ -247,7 +254,9 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     }
     let finished = finished_before(&plan, &base, &store, &dir);
     let training = train_all(&plan, &base, &compute, &store, &files, &mut events)?;
-    let evaluated = evaluation::all(recipe, &plan, &base, &compute, &store, &files, &mut events)?;
+    let clone = open_clone(recipe, &base, &compute)?;
+    let bases: Vec<&Base> = [&base].into_iter().chain(&clone).collect();
+    let evaluated = evaluation::all(recipe, &plan, &bases, &compute, &store, &files, &mut events)?;
     let wall_time_s = events.elapsed().as_secs_f64();
     // A rerun with nothing to do tells when and where the work was done, not that it took no time.
     let provenance =
@@ -255,7 +264,16 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let planted = options.variant.planted();
     let header = header(recipe, &plan, provenance, training)?;
     let levels = evaluation::published_levels(recipe, &files)?;
-    let outcome = judge(header, levels, &evaluated, planted, dir)?;
+    let mut outcome = judge(header, levels, &evaluated, planted, dir)?;
+    outcome.results.spreads = spread::all(
+        recipe.evaluation.scored_answers.unwrap_or_default(),
+        &evaluated,
+        &evaluation::samples(recipe, &files)?,
+        &outcome.results,
+        &base,
+        (&compute, &store),
+        &mut events,
+    )?;
     let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store, &files, planted)?;
     publish(&outcome, &evaluated, &shown)?;
     events.write(Event::Finished { wall_time_s })?;
@@ -317,7 +335,9 @@ pub fn rescore(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let before = read_results(&path)?;
     let header = header(recipe, &plan, before.provenance, before.training)?;
     let levels = evaluation::published_levels(recipe, &files)?;
-    let outcome = judge(header, levels, &evaluated, None, dir)?;
+    let mut outcome = judge(header, levels, &evaluated, None, dir)?;
+    // No grader has a say in them.
+    outcome.results.spreads = before.spreads;
     let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store, &files, None)?;
     publish(&outcome, &evaluated, &shown)?;
     Ok(outcome)
@@ -334,6 +354,7 @@ fn header(
         profile: recipe.name.clone(),
         recipe_hash: plan.recipe_hash.clone(),
         grader: recipe.grader(),
+        split: Some(recipe.evaluation.split()).filter(|split| *split != Split::Test),
         provenance,
         external: evaluation::external_baselines(recipe)?,
         budgets: budgets(plan, &training),
@@ -352,9 +373,11 @@ fn judge(
     let grader = header.grader;
     let (cutting, rows): (Vec<_>, Vec<_>) =
         evaluated.iter().partition(|row| row.planned.cuts_levels());
-    levels.extend(cutting.iter().flat_map(|row| cut_levels(&row.scores(grader, planted))));
+    let cutting: Vec<Score> = cutting.iter().flat_map(|row| row.scores(grader, planted)).collect();
+    levels.extend(cut_levels(&cutting));
     let rows: Vec<_> = rows.iter().map(|row| row.row(grader, planted)).collect();
     let results = Results::assemble(header, &levels, &rows)?;
+    let results = results.with_level_passes(&level_passes(&cutting));
     let metrics = Metrics::of(&results);
     Ok(Outcome { results, metrics, dir })
 }
@@ -435,6 +458,42 @@ pub fn open_base(recipe: &Recipe, compute: &Compute) -> Result<Base> {
     }
 }
 
+/// Opens the second base of `recipe`, if it names one beside `base`.
+///
+/// # Errors
+/// If it is missing or damaged, another recipe has made it, or it is the first base once more.
+fn open_clone(recipe: &Recipe, base: &Base, compute: &Compute) -> Result<Option<Base>> {
+    let (Some(path), ModelSpec::Kept { recipe: made_by, .. }) =
+        (recipe.model.second_base(), &recipe.model)
+    else {
+        return Ok(None);
+    };
+    let clone = Base::read(path, &recipe.prompt, compute)?;
+    let name = |record: &BaseRecord| record.recipe.clone();
+    let own = match &base.record {
+        Some(record) => record.recipe.clone(),
+        // Trained in this run.
+        None => made_by.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+    };
+    let other = clone.record.as_ref().map(name).unwrap_or_default();
+    let advice = "`synergy train-base --seed N` makes one of the recipe that made the base";
+    ensure!(
+        other == own && clone.prompter.config == base.prompter.config,
+        hint!(
+            (
+                "`model.clone` is no base of the same recipe: recipe `{other}` made `{}`, and `{own}` the base",
+                path.display()
+            ),
+            "{advice}"
+        )
+    );
+    ensure!(
+        clone.key != base.key,
+        hint!(("`model.clone` is the base itself: `{}`", path.display()), "{advice}")
+    );
+    Ok(Some(clone))
+}
+
 /// Trains the recipe that made the kept base, and gives the base at its end.
 fn base_from_scratch(
     recipe: &Recipe,
@@ -494,6 +553,7 @@ fn key_inputs<'a>(
     }
     Ok(KeyInputs {
         base: base.key.clone(),
+        clone: open_clone(recipe, base, compute)?.map(|clone| clone.key),
         files: hashes,
         external: evaluation::external_key(recipe)?,
         ..sketch(recipe, &base.prompter.config, compute, variant, files)?
@@ -516,6 +576,7 @@ fn sketch<'a>(
     }
     Ok(KeyInputs {
         base: Key::of(&serde_json::Value::Null),
+        clone: recipe.model.second_base().map(|path| Key::of(&json!(path))),
         config,
         backend: compute.backend(),
         place: compute.place,
@@ -631,6 +692,7 @@ fn publish(outcome: &Outcome, evaluated: &[Evaluated], shown: &PageData) -> Resu
     let mut files = vec![
         ("leaderboard.json", board),
         ("results.json", results.to_json()?),
+        ("figures.json", serde_json::to_string(&figures(results)).context("plain data")? + "\n"),
         ("report.md", report_markdown(results, metrics, analyses, &samples)),
         ("report.html", report_html(results, metrics, shown, &ledger(results))),
     ];

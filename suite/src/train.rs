@@ -26,6 +26,7 @@ pub mod register;
 pub mod rollout;
 pub mod sequence;
 pub mod sft;
+pub mod spread;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +37,7 @@ use synergy_grade::Grader;
 use synergy_hint::hint;
 use synergy_models::batch::index;
 use synergy_models::native::Native;
-use synergy_models::ops::log_probs;
+use synergy_models::ops::{log_probs, log_probs_and_entropies};
 use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_models::qwen2_5_vl::rope::Grid;
 use synergy_models::qwen2_5_vl::vlm::Vlm;
@@ -79,6 +80,33 @@ pub struct Loss {
     pub slopes: Vec<f32>,
     /// Figures that are recorded besides the loss; those of micro-batches add up as well.
     pub figures: StepFigures,
+}
+
+/// A bonus on the entropies of what a model expects at its predictions: the loss less a weighted sum of them.
+#[derive(Clone, Copy)]
+pub struct EntropyBonus<'a> {
+    /// The weight of each prediction's entropy in a micro-batch, 0 or more, `[tokens]`; those of all micro-batches of an
+    /// update sum to 1.
+    pub weights: &'a (dyn Fn(&Batch<'_>) -> Vec<f64> + Sync),
+    /// What the weighted sum is multiplied with; above 0.
+    pub coefficient: f64,
+}
+
+impl EntropyBonus<'_> {
+    /// Slope of the loss along the entropy of each prediction of `batch`.
+    fn slopes(&self, batch: &Batch<'_>) -> Vec<f32> {
+        let slope = |weight: f64| (-self.coefficient * weight) as f32;
+        (self.weights)(batch).into_iter().map(slope).collect()
+    }
+
+    /// Takes the bonus from `loss`, and records the mean of `entropies`.
+    fn take(&self, batch: &Batch<'_>, entropies: &[f32], loss: &mut Loss) {
+        let weights = (self.weights)(batch);
+        assert_eq!(weights.len(), entropies.len(), "a weight for each prediction");
+        let mean: f64 = weights.iter().zip(entropies).map(|(w, x)| w * f64::from(*x)).sum();
+        loss.value -= self.coefficient * mean;
+        loss.figures.insert("policy_entropy_nats".to_owned(), mean);
+    }
 }
 
 /// Everything that a stage trains with and that is the same for all steps.
@@ -184,6 +212,20 @@ impl Trainer {
         sequences: &[Sequence],
         loss: impl Fn(&[f32], &Batch<'_>) -> Loss + Sync,
     ) -> Result<StepFigures> {
+        self.update_with(context, sequences, None, loss)
+    }
+
+    /// [`Trainer::update`] with a bonus on entropies, if there is one; it is part of the loss that is recorded.
+    ///
+    /// # Errors
+    /// See [`Trainer::update`].
+    pub fn update_with(
+        &mut self,
+        context: &Context<'_>,
+        sequences: &[Sequence],
+        bonus: Option<EntropyBonus<'_>>,
+        loss: impl Fn(&[f32], &Batch<'_>) -> Loss + Sync,
+    ) -> Result<StepFigures> {
         let frozen = frozen(context.training, &self.parameters)?;
         let lengths: Vec<usize> = sequences.iter().map(|s| s.input_ids.len()).collect();
         let cut = micro_batches(&lengths, context.training.micro_batch_size);
@@ -193,6 +235,7 @@ impl Trainer {
             dtype: context.training.dtype(),
             frozen: &frozen,
             features: context.features,
+            bonus,
         };
         let model = Vlm::new(network.config, network.parameters);
         let native = model.native.as_ref().filter(|_| network.dtype == ComputeDtype::F32);
@@ -264,6 +307,8 @@ struct Network<'a> {
     /// Names of the parameters that have no gradient.
     frozen: &'a BTreeSet<String>,
     features: Option<&'a FeatureCache>,
+    /// A bonus on the entropies of what is predicted.
+    bonus: Option<EntropyBonus<'a>>,
 }
 
 impl Network<'_> {
@@ -275,11 +320,23 @@ impl Network<'_> {
     ) -> (Gradients, StepFigures) {
         let leaves = leaves(self.parameters, self.frozen);
         let model = Vlm::computing(self.config, &leaves, self.dtype);
-        let log_probs = prediction_log_probs(&model, batch, self.features);
-        let loss = loss(&values(log_probs.clone().inner()), batch);
+        let (log_probs, entropies) = match self.bonus {
+            Some(_) => {
+                let [log_probs, entropies] = predicted_with_entropies(&model, batch, self.features);
+                (log_probs, Some(entropies))
+            }
+            None => (prediction_log_probs(&model, batch, self.features), None),
+        };
+        let mut loss = loss(&values(log_probs.clone().inner()), batch);
         // The same slopes along the log-probabilities, so the same gradient.
-        let slopes = Tensor::from_inner(vector(loss.slopes.clone(), &log_probs.device()));
-        let mut grads = (log_probs * slopes).sum().backward();
+        let device = log_probs.device();
+        let along = |slopes: Vec<f32>| Tensor::from_inner(vector(slopes, &device));
+        let mut sum = (log_probs * along(loss.slopes.clone())).sum();
+        if let (Some(bonus), Some(entropies)) = (self.bonus, entropies) {
+            bonus.take(batch, &values(entropies.clone().inner()), &mut loss);
+            sum = sum + (entropies * along(bonus.slopes(batch))).sum();
+        }
+        let mut grads = sum.backward();
         let gradients = leaves
             .iter()
             .filter_map(|(name, p)| p.value.grad_remove(&mut grads).map(|g| (name.to_owned(), g)))
@@ -304,9 +361,15 @@ impl Network<'_> {
                 (features, Some(tower))
             }
         };
-        let (log_probs, pass) = native.log_probs(&tokens, &features, &predictions);
+        let with_entropies = self.bonus.is_some();
+        let (log_probs, mut pass) =
+            native.predicted(&tokens, &features, &predictions, with_entropies);
         let device = model.device();
-        let loss = loss(&log_probs, batch);
+        let mut loss = loss(&log_probs, batch);
+        if let Some(bonus) = self.bonus {
+            bonus.take(batch, pass.entropies(), &mut loss);
+            pass = pass.with_entropy_slopes(bonus.slopes(batch));
+        }
         let is_frozen = |name: &str| self.frozen.contains(name);
         let num_features = features.len() / model.layout.decoder.hidden_size;
         let (mut gradients, dfeatures) =
@@ -374,12 +437,34 @@ pub fn prediction_log_probs(
     predicted(model, model.forward(&tokens, features.as_ref()), &predictions)
 }
 
+/// [`prediction_log_probs`] and the entropy in nats of what the model expects there, by burn's operations.
+fn predicted_with_entropies(
+    model: &Vlm,
+    batch: &Batch<'_>,
+    features: Option<&FeatureCache>,
+) -> [Tensor<1>; 2] {
+    let (tokens, predictions) = token_batch(&batch.sequences, &model.config);
+    let features = picture_features(model, features, &batch.pictures());
+    let hidden = model.forward(&tokens, features.as_ref());
+    let (logits, targets) = logits(model, hidden, &predictions);
+    log_probs_and_entropies(logits, targets)
+}
+
 /// Log-probabilities of `predictions`, `[tokens]`, from the hidden states behind the last norm.
 fn predicted(model: &Vlm, hidden: Tensor<2>, predictions: &[(usize, u32)]) -> Tensor<1> {
+    let (logits, targets) = logits(model, hidden, predictions);
+    log_probs(logits, targets)
+}
+
+/// Logits `[predictions, vocabulary]` where something is predicted, and what that is, `[predictions]`.
+fn logits(
+    model: &Vlm,
+    hidden: Tensor<2>,
+    predictions: &[(usize, u32)],
+) -> (Tensor<2>, Tensor<1, Int>) {
     let device = hidden.device();
     let (rows, targets) = predictions.iter().map(|&(row, id)| (row as i64, i64::from(id))).unzip();
-    let targets: Tensor<1, Int> = index(targets, &device);
-    log_probs(model.decoder.logits(hidden.select(0, index(rows, &device))), targets)
+    (model.decoder.logits(hidden.select(0, index(rows, &device))), index(targets, &device))
 }
 
 fn vector(values: Vec<f32>, device: &Device) -> Tensor<1> {
@@ -445,7 +530,14 @@ mod tests {
 
     fn network<'a>(config: &'a VlmConfig, frozen: &'a BTreeSet<String>) -> Network<'a> {
         let parameters = &BASE.parameters;
-        Network { config, parameters, dtype: ComputeDtype::F32, frozen, features: None }
+        Network {
+            config,
+            parameters,
+            dtype: ComputeDtype::F32,
+            frozen,
+            features: None,
+            bonus: None,
+        }
     }
 
     /// Asserts that `got` are the gradients `want`, each to the given share of its norm.
@@ -540,6 +632,65 @@ mod tests {
                 assert_close(&got, &want, 1e-4);
             }
         }
+    }
+
+    /// Weights of their own for all predictions, some of them 0.
+    fn weights(batch: &Batch<'_>) -> Vec<f64> {
+        let num: usize = batch.sequences.iter().map(|s| s.predictions.len()).sum();
+        (0..num).map(|i| 0.05 * (i % 4) as f64).collect()
+    }
+
+    #[test]
+    fn a_bonus_on_entropies_has_one_gradient_in_every_form_and_it_is_that_of_its_value() {
+        let rng = &mut Seed::root(6).rng();
+        let seen = answered(3, [2, 4], rng);
+        let group = packed(&ids(rng, 5), &[ids(rng, 9), ids(rng, 3), ids(rng, 4)]);
+        let segments = vec![0; seen.input_ids.len()];
+        let sequences = [Sequence { segments, ..seen }, group];
+        let batch = micro_batch(&sequences);
+        let loss = |log_probs: &[f32], _: &Batch<'_>| sft_loss(log_probs, 0.02);
+        let frozen = BTreeSet::from(["model.norm.weight".to_owned()]);
+        let config = &BASE.prompter.config;
+        let bonus = EntropyBonus { weights: &weights, coefficient: 0.7 };
+        let without = network(config, &frozen);
+        let with = Network { bonus: Some(bonus), ..network(config, &frozen) };
+        let model = Vlm::new(config, &BASE.parameters);
+        let native = model.native.as_ref().unwrap();
+        let (ours, figures) = with.native_gradients(native, &model, &batch, &loss);
+        let (burns, others) = with.gradients(&batch, &loss);
+        assert_close(&ours, &burns, 1e-3);
+        let entropy = figures["policy_entropy_nats"];
+        assert!((entropy - others["policy_entropy_nats"]).abs() < 1e-4);
+        let cut = Limits { max_packed_tokens: 16, whole: 6, block: 3, logits: 4 };
+        for limits in [Limits::new(None), cut] {
+            let (again, others) = recompute::gradients(&with, limits, None, &batch, &loss);
+            assert_close(&again, &burns, 1e-3);
+            assert!((entropy - others["policy_entropy_nats"]).abs() < 1e-4);
+        }
+
+        // The bonus is taken from the loss, and its own gradient is not small.
+        let (plain, others) = without.native_gradients(native, &model, &batch, &loss);
+        assert!((others["loss"] - 0.7 * entropy - figures["loss"]).abs() < 1e-5);
+        let name = "lm_head.weight";
+        let norm = |t: Tensor<1>| f64::from(t.square().sum().into_scalar::<f32>()).sqrt();
+        assert!(norm(plain[name].clone() - ours[name].clone()) > 0.05 * norm(ours[name].clone()));
+
+        // Along its own gradient the loss rises as the gradient's norm says.
+        let size = norm(ours[name].clone());
+        let at = |by: f64| {
+            let moved = BASE.parameters.map(|other, p| {
+                let step = ours.get(name).filter(|_| other == name);
+                step.map_or_else(
+                    || p.value.clone(),
+                    |step| p.value.clone() + step.clone().mul_scalar(by / size),
+                )
+            });
+            let network = Network { parameters: &moved, ..network(config, &frozen) };
+            let network = Network { bonus: Some(bonus), ..network };
+            network.gradients(&batch, &loss).1["loss"]
+        };
+        let rise = (at(0.02) - at(-0.02)) / 0.04;
+        assert!((rise - size).abs() < 0.01 * size, "{rise} {size}");
     }
 
     #[test]

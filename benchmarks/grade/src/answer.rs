@@ -148,7 +148,9 @@ pub fn format_reward(text: &str) -> bool {
     boxed.contains('}')
 }
 
-fn normalize(text: &str) -> String {
+/// Returns what [`equivalent`] compares: trimmed, without a final period, in lower case; a whole number without leading
+/// zeros.
+pub fn normalize(text: &str) -> String {
     let text = text.trim();
     let text = text.strip_suffix('.').unwrap_or(text).trim_end().to_lowercase();
     let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |rest| ("-", rest));

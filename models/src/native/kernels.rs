@@ -323,6 +323,37 @@ pub(crate) fn log_sum_exp(row: &[f32]) -> f32 {
     most + (sums.iter().sum::<f64>() + rest).ln() as f32
 }
 
+/// Computes the entropy in nats of the softmax of a row whose [`log_sum_exp`] is `lse`: the sum of `p (lse - x)`, whose
+/// terms are all 0 or more, so that none cancels another.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+pub(crate) fn entropy(row: &[f32], lse: f32) -> f32 {
+    let mut sums = [0.0_f64; LANES];
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            sums[lane] += f64::from(exp(chunk[lane] - lse) * (lse - chunk[lane]));
+        }
+    }
+    let rest: f64 = rest.iter().map(|x| f64::from(exp(x - lse) * (lse - x))).sum();
+    (sums.iter().sum::<f64>() + rest) as f32
+}
+
+/// Replaces a row of logits by the gradient of `along * log p(target) + of_entropy * entropy`, but for `along` at the
+/// target: `-p (along + of_entropy (log p + entropy))`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+pub(crate) fn entropy_backward(
+    row: &mut [f32],
+    lse: f32,
+    entropy: f32,
+    along: f32,
+    of_entropy: f32,
+) {
+    for x in row.iter_mut() {
+        let log_p = *x - lse;
+        *x = -exp(log_p) * (along + of_entropy * (log_p + entropy));
+    }
+}
+
 /// Replaces each number of a row by `exp((x - largest) * scale)`, where `largest` is the row's.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub(crate) fn exponentials(row: &mut [f32], scale: f32) {
@@ -335,6 +366,35 @@ pub(crate) fn exponentials(row: &mut [f32], scale: f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_entropy_of_small_cases_and_its_gradient_are_those_of_a_hand() {
+        // Probabilities 1/2, 1/4, 1/8 and 1/8: 1.75 bits.
+        let row: Vec<f32> = [0.5_f32, 0.25, 0.125, 0.125].iter().map(|p| p.ln() + 3.0).collect();
+        let lse = log_sum_exp(&row);
+        assert!((entropy(&row, lse) - 1.75 * std::f32::consts::LN_2).abs() < 1e-6);
+        assert!((entropy(&[2.0; 37], log_sum_exp(&[2.0; 37])) - (37.0_f32).ln()).abs() < 1e-5);
+        // Next to nothing but one token.
+        let sure = [60.0, 0.0, 0.0];
+        assert!(entropy(&sure, log_sum_exp(&sure)).abs() < 1e-6);
+
+        let at = |row: &[f32]| {
+            let lse = log_sum_exp(row);
+            f64::from(0.7 * (row[2] - lse) - 1.3 * entropy(row, lse))
+        };
+        let mut gradient = row.clone();
+        entropy_backward(&mut gradient, lse, entropy(&row, lse), 0.7, -1.3);
+        gradient[2] += 0.7;
+        for i in 0..row.len() {
+            let moved = |by: f32| {
+                let mut row = row.clone();
+                row[i] += by;
+                at(&row)
+            };
+            let want = (moved(1e-2) - moved(-1e-2)) / 2e-2;
+            assert!((f64::from(gradient[i]) - want).abs() < 1e-4, "{i}: {} {want}", gradient[i]);
+        }
+    }
 
     #[test]
     fn exponentials_are_right_to_two_units_in_the_last_place() {

@@ -38,7 +38,7 @@ struct ExtentRow {
 /// Checks that `run` may replace the golden results with the text `before`.
 ///
 /// # Errors
-/// If its tree had changes, or it holds less than `before` and `replace` gives no reason.
+/// If its tree had changes, it was asked other questions than the test's, or it holds less than `before` and `replace` gives no reason.
 pub fn admit(before: Option<&str>, run: &Results, replace: Option<&str>) -> Result<()> {
     let provenance = &run.provenance;
     ensure!(
@@ -48,6 +48,12 @@ pub fn admit(before: Option<&str>, run: &Results, replace: Option<&str>) -> Resu
             "commit them and run again"
         )
     );
+    if let Some(split) = run.split {
+        bail!(hint!(
+            ("the run was asked {split} questions, on which choices are made"),
+            "golden results are of test questions: leave `split` out of [evaluation] and run again"
+        ));
+    }
     if let Some(reason) = replace {
         ensure!(
             !reason.trim().is_empty() && !reason.contains(['\n', '\r']),
@@ -279,6 +285,7 @@ mod tests {
     use crate::compare::tests::GATE;
     use crate::compare::{compare, rule};
     use crate::score::fixture::study;
+    use synergy_benchmarks::families::Split;
 
     fn text(results: &Results) -> String {
         results.to_json().unwrap()
@@ -301,6 +308,21 @@ mod tests {
                 "{said}"
             );
         }
+    }
+
+    #[test]
+    fn a_run_on_validation_questions_never_becomes_golden() {
+        let mut run = study(20, &[1]);
+        run.split = Some(Split::Validation);
+        let back = Results::from_json(&text(&run), "x").unwrap();
+        assert_eq!(back.split, Some(Split::Validation));
+        for replace in [None, Some("needed")] {
+            let said = refused(None, &back, replace);
+            assert!(said.starts_with("the run was asked validation questions"), "{said}");
+            assert!(said.contains("\nhint: golden results are of test questions"), "{said}");
+        }
+        run.split = None;
+        assert!(!text(&run).contains("split"));
     }
 
     #[test]

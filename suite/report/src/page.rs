@@ -10,7 +10,9 @@ use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 use crate::analysis::Analyses;
 use crate::claims::Finding;
 use crate::golden::Record;
+use crate::score::passes::passes;
 use crate::score::{Metrics, Results};
+use crate::text::difficulty as text;
 use crate::text::terminal as table;
 
 mod analysis;
@@ -18,6 +20,7 @@ mod board;
 mod chart;
 mod completions;
 mod curves;
+mod difficulty;
 mod figures;
 mod history;
 pub mod html;
@@ -178,7 +181,28 @@ fn figures(
                budget counts as cut.",
         body: analysis::budgets(analyses, lines),
     });
-    let mut sections = vec![
+    let told = passes(results);
+    let together = told.iter().any(|row| row.num_samples > 1).then(|| Section {
+        id: "several",
+        heading: "Several answers together",
+        lead: text::TOGETHER,
+        body: difficulty::together(&told, lines),
+    });
+    let along = difficulty::tokens(results).map(|body| Section {
+        id: "entropy",
+        heading: "Entropy and KL along the answers",
+        lead: text::TOKENS,
+        body,
+    });
+    let has_knob = results.questions.iter().any(|question| question.hops > 0);
+    let knob = has_knob.then(|| Section {
+        id: "knob",
+        heading: "Accuracy by the knob",
+        lead: text::KNOB,
+        body: difficulty::knob(results, lines),
+    });
+    let mut sections: Vec<Section> = knob.into_iter().collect();
+    sections.extend([
         Section {
             id: "gain",
             heading: "Gain over base by level",
@@ -202,8 +226,10 @@ fn figures(
             lead: "Tokens per answer, correct or not, up to the length limit.",
             body: figures::figure(&Quantity::length(metrics), results, lines),
         },
-    ];
+    ]);
     sections.extend(tokens);
+    sections.extend(together);
+    sections.extend(along);
     sections.extend([
         Section {
             id: "words",
@@ -218,7 +244,7 @@ fn figures(
             id: "curves",
             heading: "Training curves",
             lead: "The reward of a step's rollouts and other figures of training, one thin line per stage and seed, in \
-                   the color of the regime that ends with it. Long curves are drawn as means over windows of steps.",
+                   the color of the regime that ends with it. Long curves are drawn as means over windows of steps; of the gradient's norm the largest of a window is drawn.",
             body: curves::charts(data, lines),
         },
     ]);
@@ -324,7 +350,7 @@ mod tests {
             id,
         };
         let step = |i: u32| {
-            ["reward", "length", "entropy_nats", "kl_nats", "truncated"]
+            ["reward", "length", "entropy_nats", "kl_nats", "truncated", "gradient_norm_max"]
                 .map(|name| (name.to_owned(), f64::from(i % 7)))
                 .into()
         };

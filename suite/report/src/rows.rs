@@ -7,6 +7,9 @@ use strum::{IntoStaticStr, VariantArray};
 /// Name of the row that every gain is measured against.
 pub const BASE: &str = "base";
 
+/// Name of the control row of a second base.
+pub const CLONE: &str = "clone";
+
 /// What a row is evidence for.
 #[derive(
     Debug,
@@ -46,10 +49,17 @@ pub fn control_note(row: &str) -> Option<&'static str> {
         "greedy" => {
             "The base decoding greedily: a regime that gains no more has only sharpened it."
         }
+        CLONE => {
+            "A base of the same recipe and another seed, on the levels of the first: what selection on one base's errors \
+             alone shows."
+        }
         "no_template" => "The base without the instruction: what the template alone is worth.",
         "shuffled" => "The base shown another question's picture: chance, given the text.",
         name if name.ends_with("/shuffled") => {
             "The regime shown another question's picture: its chance, given the text."
+        }
+        name if name.ends_with("/greedy") => {
+            "The regime decoding greedily: what it would answer if it drew nothing."
         }
         _ => return None,
     })

@@ -15,6 +15,7 @@ use anyhow::{Context as _, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::difficulty::{self, Level};
+use synergy_benchmarks::families::Split;
 use synergy_grade::Grader;
 use synergy_grade::answer::{self, Outcome};
 use synergy_grade::style;
@@ -25,10 +26,15 @@ use crate::cost::{Budget, Cost};
 pub use crate::rows::{BASE, RowKind};
 use crate::text::compact_json;
 
+pub mod cuts;
+pub mod figures;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod metrics;
+pub mod passes;
+pub mod spread;
 
+use self::spread::Spread;
 pub use metrics::{Cell, Metrics, all_and_levels, level_name};
 
 /// Version of [`Results`] on disk. A change of its meaning raises it.
@@ -53,6 +59,9 @@ pub struct Score {
     pub num_tokens: u32,
     /// How often each of [`style::REASONING_WORDS`] occurs.
     pub words: [u32; 5],
+    /// What the grader took for the answer, as [`answer::normalize`] writes it; `None` for an answer that is cut, has no
+    /// box or never came.
+    pub answer: Option<String>,
 }
 
 /// The name of an outcome, as in JSON.
@@ -62,15 +71,18 @@ pub fn outcome_name(outcome: Outcome) -> String {
 
 /// Judges one completion: outcome by the rules of `grader`, form, length and style.
 pub fn score(completion: &Completion, grader: Grader) -> Score {
+    let judgement = completion.judgement(grader);
+    let is_whole = matches!(judgement.outcome, Outcome::Correct | Outcome::Wrong);
     Score {
         sample_id: completion.sample_id.clone(),
         benchmark: completion.benchmark.clone(),
         hops: completion.hops,
         sample: completion.sample,
-        outcome: completion.outcome(grader),
+        outcome: judgement.outcome,
         format: answer::format_reward(&completion.text),
         num_tokens: completion.num_tokens,
         words: style::count_words(&completion.text),
+        answer: judgement.extracted.filter(|_| is_whole).map(|said| answer::normalize(&said)),
     }
 }
 
@@ -80,16 +92,19 @@ pub fn score(completion: &Completion, grader: Grader) -> Score {
 /// Questions of others (`hops` 0) get no level here: they were not made along the difficulty knob.
 /// These samples must not measure the base again; see the module's first lines.
 pub fn cut_levels(base_binning: &[Score]) -> BTreeMap<String, Level> {
-    let mut counts: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+    let counts = level_passes(base_binning).into_iter();
+    counts.map(|(id, [correct, samples])| (id, difficulty::level(correct, samples))).collect()
+}
+
+/// Counts what [`cut_levels`] cuts on: the right answers to each question, and all answers to it.
+pub fn level_passes(base_binning: &[Score]) -> BTreeMap<String, [u32; 2]> {
+    let mut counts: BTreeMap<String, [u32; 2]> = BTreeMap::new();
     for score in base_binning.iter().filter(|score| score.hops > 0) {
-        let (correct, samples) = counts.entry(&score.sample_id).or_default();
+        let [correct, samples] = counts.entry(score.sample_id.clone()).or_default();
         *correct += u32::from(score.outcome == Outcome::Correct);
         *samples += 1;
     }
     counts
-        .into_iter()
-        .map(|(id, (correct, samples))| (id.to_owned(), difficulty::level(correct, samples)))
-        .collect()
 }
 
 /// The scores of one evaluation: one model, one way of asking, one seed.
@@ -119,6 +134,9 @@ pub struct Results {
     pub recipe_hash: String,
     /// Name of the grader that judged the rows.
     pub grader: String,
+    /// The split that the families' questions are of, where it is not the test's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
     /// Where the results come from.
     pub provenance: Provenance,
     /// Figures measured elsewhere, to compare those of an external benchmark with.
@@ -127,6 +145,9 @@ pub struct Results {
     pub training: Vec<Training>,
     /// What each regime has cost with every stage it builds on, per seed.
     pub budgets: Vec<Budget>,
+    /// Rows against the base token by token, where answers were scored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spreads: Vec<Spread>,
     /// Every question of the evaluation, sorted by id.
     pub questions: Vec<Question>,
     /// The base, its controls, and the regimes with theirs.
@@ -217,6 +238,12 @@ pub struct Question {
     pub hops: usize,
     /// `None` for an external benchmark without published levels, which is kept out of every "all".
     pub level: Option<Level>,
+    /// Right answers and all answers of the base that cut the level, so that it can be cut anew; see [`level_passes`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level_passes: Option<[u32; 2]>,
+    /// Every answer that some row gave, sorted; [`SeedOutcomes::answers`] are places in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<String>,
 }
 
 /// One named row of results, all its seeds.
@@ -248,6 +275,10 @@ pub struct SeedOutcomes {
     pub num_tokens: Vec<Vec<u32>>,
     /// Count of each reasoning word, summed over the samples, `[question][word]`.
     pub words: Vec<[u32; 5]>,
+    /// What each sample answers, `[question][sample]`: 1 for the first of [`Question::answers`], 0 for no answer. Empty in
+    /// results of before answers were kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Vec<u32>>,
 }
 
 /// Everything in [`Results`] except questions and rows.
@@ -259,6 +290,8 @@ pub struct Header {
     pub recipe_hash: String,
     /// The grader that judged the rows.
     pub grader: Grader,
+    /// The split that the families' questions are of, where it is not the test's.
+    pub split: Option<Split>,
     /// Where the results come from.
     pub provenance: Provenance,
     /// Figures measured elsewhere.
@@ -297,11 +330,20 @@ impl Results {
                 benchmark: score.benchmark.clone(),
                 hops: score.hops,
                 level,
+                level_passes: None,
+                answers: Vec::new(),
             });
             ensure!(
                 question.benchmark == score.benchmark && question.hops == score.hops,
                 "question `{id}` differs between two rows"
             );
+        }
+        let mut answers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for score in rows.iter().flat_map(|row| &row.scores) {
+            answers.entry(&score.sample_id).or_default().extend(score.answer.as_deref());
+        }
+        for (id, question) in &mut questions {
+            question.answers = answers[id].iter().copied().map(str::to_owned).collect();
         }
         let questions: Vec<Question> = questions.into_values().collect();
         let mut joined: Vec<ResultRow> = Vec::new();
@@ -322,15 +364,26 @@ impl Results {
             profile: header.profile,
             recipe_hash: header.recipe_hash,
             grader: header.grader.name().to_owned(),
+            split: header.split,
             provenance: header.provenance,
             external: header.external,
             training: header.training,
             budgets: header.budgets,
+            spreads: Vec::new(),
             questions,
             rows: joined,
         };
         results.validate()?;
         Ok(results)
+    }
+
+    /// Keeps what the levels were cut on, by the ids of questions; see [`level_passes`].
+    #[must_use]
+    pub fn with_level_passes(mut self, passes: &BTreeMap<String, [u32; 2]>) -> Results {
+        for question in &mut self.questions {
+            question.level_passes = passes.get(&question.id).copied();
+        }
+        self
     }
 
     /// Parses golden results, or the results of a run; `name` is the file's name for messages.
@@ -380,8 +433,14 @@ impl Results {
     pub fn validate(&self) -> anyhow::Result<()> {
         ensure!(Grader::from_name(&self.grader).is_some(), "unknown grader `{}`", self.grader);
         let mut ids = BTreeSet::new();
-        for Question { id, hops, level, .. } in &self.questions {
+        for Question { id, hops, level, level_passes, .. } in &self.questions {
             ensure!(ids.insert(id), "two questions are named `{id}`");
+            if let Some([correct, samples]) = level_passes {
+                ensure!(
+                    correct <= samples && *samples > 0,
+                    "question `{id}` was answered right {correct} times of {samples}"
+                );
+            }
             ensure!(*hops == 0 || level.is_some(), "question `{id}` has hops {hops} but no level");
         }
         let mut names = BTreeSet::new();
@@ -421,6 +480,11 @@ impl Results {
             ] {
                 ensure!(found == wanted, "`{what}` has {found} entries for {wanted} questions");
             }
+            ensure!(
+                seed.answers.is_empty() || seed.answers.len() == wanted,
+                "`answers` has {} entries for {wanted} questions",
+                seed.answers.len()
+            );
             for (index, question) in self.questions.iter().enumerate() {
                 let (id, letters) = (&question.id, &seed.outcomes[index]);
                 if let Some(letter) =
@@ -434,6 +498,14 @@ impl Results {
                     "question `{id}` has {} outcomes but other numbers of lengths or forms",
                     letters.len()
                 );
+                if let Some(answers) = seed.answers.get(index) {
+                    let is_known = |place: &u32| *place as usize <= question.answers.len();
+                    ensure!(
+                        answers.len() == letters.len() && answers.iter().all(is_known),
+                        "question `{id}` has {} outcomes but other answers",
+                        letters.len()
+                    );
+                }
                 // A row asks all questions with levels, and any other benchmark whole or not.
                 let group = match question.level {
                     Some(_) => ("", false),
@@ -509,6 +581,7 @@ fn seed_outcomes(questions: &[Question], row: &Row) -> anyhow::Result<SeedOutcom
         num_formatted: Vec::new(),
         num_tokens: Vec::new(),
         words: Vec::new(),
+        answers: Vec::new(),
     };
     let nothing = BTreeMap::new();
     for question in questions {
@@ -523,6 +596,10 @@ fn seed_outcomes(questions: &[Question], row: &Row) -> anyhow::Result<SeedOutcom
             }
         }
         seed.words.push(words);
+        let place =
+            |said: &String| question.answers.binary_search(said).map_or(0, |i| i as u32 + 1);
+        seed.answers
+            .push(samples.values().map(|score| score.answer.as_ref().map_or(0, place)).collect());
     }
     Ok(seed)
 }
@@ -574,6 +651,7 @@ mod tests {
             format: true,
             num_tokens: 5,
             words: [0; 5],
+            answer: None,
         };
         (0..16).map(one).collect()
     }
@@ -606,8 +684,13 @@ mod tests {
         let judged = score(&completion, Grader::Boxed1);
         assert_eq!((judged.outcome, judged.format), (Outcome::Correct, true));
         assert_eq!((judged.num_tokens, judged.words), (14, [1, 1, 0, 0, 0]));
+        assert_eq!(judged.answer.as_deref(), Some("4"));
+        let spelled = Completion { text: "\\boxed{ 004. }".to_owned(), ..completion.clone() };
+        assert_eq!(score(&spelled, Grader::Boxed1).answer.as_deref(), Some("4"));
         let cut = Completion { finished: false, ..completion };
-        assert_eq!(score(&cut, Grader::Boxed1).outcome, Outcome::Truncated);
+        let cut = score(&cut, Grader::Boxed1);
+        // It had not said its last word.
+        assert_eq!((cut.outcome, cut.answer), (Outcome::Truncated, None));
     }
 
     #[test]
@@ -617,7 +700,7 @@ mod tests {
         assert_eq!(Results::from_json(&json, "x").unwrap(), results);
         let longest = json.lines().map(str::len).max().unwrap();
         assert!(json.lines().count() > results.questions.len() && longest < 4000, "{longest}");
-        let question = r#"{"id":"chart/test/1/00000","benchmark":"chart","hops":1,"level":"L1"}"#;
+        let question = r#"{"id":"chart/test/1/00000","benchmark":"chart","hops":1,"level":"L1","answers":["blue","red"]}"#;
         assert!(json.lines().any(|line| line.trim().trim_end_matches(',') == question));
     }
 
@@ -628,6 +711,38 @@ mod tests {
         change(&mut value);
         let error = Results::from_json(&value.to_string(), "golden.json").unwrap_err();
         synergy_hint::text(&error)
+    }
+
+    #[test]
+    fn what_levels_were_cut_on_is_kept_and_older_results_are_read() {
+        let passes = level_passes(&binning(11, Outcome::Wrong));
+        assert_eq!(passes["path/test/1/00000"], [11, 16]);
+        let results = study(20, &[1]).with_level_passes(&passes);
+        let json = results.to_json().unwrap();
+        let back = Results::from_json(&json, "x").unwrap();
+        assert_eq!(back, results);
+        assert_eq!(back.questions.iter().filter(|q| q.level_passes.is_some()).count(), 1);
+        let row = &back.rows[0].seeds[0];
+        for (question, (letters, answers)) in
+            back.questions.iter().zip(row.outcomes.iter().zip(&row.answers))
+        {
+            for (letter, place) in letters.chars().zip(answers) {
+                let said = place.checked_sub(1).map(|i| question.answers[i as usize].as_str());
+                let want = match letter {
+                    'c' => Some("red"),
+                    'w' => Some("blue"),
+                    _ => None,
+                };
+                assert_eq!(said, want);
+            }
+        }
+        // As results were before answers were kept.
+        let mut older = results.clone();
+        older.questions.iter_mut().for_each(|q| (q.answers, q.level_passes) = (Vec::new(), None));
+        older.rows.iter_mut().flat_map(|r| &mut r.seeds).for_each(|s| s.answers = Vec::new());
+        let json = older.to_json().unwrap();
+        assert!(!json.contains("answers") && !json.contains("level_passes"));
+        assert_eq!(Results::from_json(&json, "x").unwrap(), older);
     }
 
     #[test]
@@ -656,6 +771,8 @@ mod tests {
             "`x` is not an outcome",
         );
         refused(&|v| v["rows"][0]["seeds"][0]["outcomes"][0] = "cc".into(), "2 outcomes but");
+        refused(&|v| v["rows"][0]["seeds"][0]["answers"][0][0] = 9.into(), "but other answers");
+        refused(&|v| v["questions"][0]["level_passes"] = [17, 16].into(), "17 times of 16");
         refused(&|v| v["training"][0]["summary"]["reward_end"] = Value::Null, "invalid type: null");
         refused(&|v| v["rows"][0]["seeds"] = Value::Array(vec![]), "it has no seed");
         refused(

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
+pub mod difficulty;
 pub mod markdown;
 pub mod report;
 pub mod terminal;

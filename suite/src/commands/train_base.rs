@@ -14,7 +14,8 @@ use crate::run::event::watch_interrupts;
 const EXAMPLES: &str = "\
 Examples:
   synergy train-base                        the base of the small study, in golden/base/small
-  synergy train-base --recipe base-nano     that of the smoke profile";
+  synergy train-base --recipe base-nano     that of the smoke profile
+  synergy train-base --seed 2               another of the small study, in golden/base/small-2";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -22,13 +23,16 @@ pub(super) struct TrainBaseArgs {
     /// Recipe in suite/recipes
     #[arg(long, default_value = "base")]
     recipe: String,
+    /// Train with this seed instead of the recipe's, as a second base for `model.clone`
+    #[arg(long)]
+    seed: Option<u64>,
     #[command(flatten)]
     device: DeviceArgs,
 }
 
 pub(super) fn run(args: &TrainBaseArgs) -> Result<u8> {
     watch_interrupts()?;
-    let recipe = run::recipe_of(&args.recipe)?;
+    let mut recipe = run::recipe_of(&args.recipe)?;
     let ModelSpec::Fresh { preset, .. } = &recipe.model else {
         bail!(hint!(
             (
@@ -46,7 +50,19 @@ pub(super) fn run(args: &TrainBaseArgs) -> Result<u8> {
             "--recipe base or base-nano"
         )
     );
-    let out = Path::new("golden/base").join(preset.into_str());
+    let mut name = preset.into_str().to_owned();
+    if let Some(seed) = args.seed {
+        ensure!(
+            !recipe.seeds.contains(&seed),
+            hint!(
+                ("seed {seed} is the recipe's own, which makes the first base"),
+                "leave `--seed` out, or give another"
+            )
+        );
+        recipe.seeds = vec![seed];
+        name = format!("{name}-{seed}");
+    }
+    let out = Path::new("golden/base").join(name);
     run::train_base(&recipe, &args.device.options(), &out)?;
     Ok(0)
 }

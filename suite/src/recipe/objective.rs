@@ -107,6 +107,12 @@ pub struct ObjectiveSpec {
     pub beta: f64,
     /// How the losses of tokens become one number.
     pub aggregation: Aggregation,
+    /// Coefficient of an entropy bonus, 0 or more: this times the mean over sampled tokens of the entropy of the policy's
+    /// whole distribution at temperature 1 is taken from the loss. The mean is that of `aggregation`, as in verl
+    /// (`entropy_coeff`); the bonus is that of Williams and Peng 1991 and PPO's equation 9 (Schulman et al. 2017). 0 without
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entropy: Option<f64>,
 }
 
 /// A name for all keys.
@@ -143,6 +149,7 @@ impl ObjectivePreset {
             kl_in: KlPlace::Loss,
             beta: 0.005,
             aggregation: Aggregation::SeqMeanTokenMean,
+            entropy: None,
         };
         let all_tokens =
             ObjectiveSpec { beta: 0.0, aggregation: Aggregation::TokenMeanGlobal, ..study.clone() };
@@ -210,7 +217,13 @@ impl ObjectiveSpec {
             self.dual_clip
         );
         within("k3_max", self.k3_max, 0.0.., "above 0, or 0 for off")?;
-        within("beta", self.beta, 0.0.., "0 or more")
+        within("beta", self.beta, 0.0.., "0 or more")?;
+        within("entropy", self.entropy(), 0.0.., "0 or more")
+    }
+
+    /// The coefficient of the entropy bonus; 0 for none.
+    pub fn entropy(&self) -> f64 {
+        self.entropy.unwrap_or_default()
     }
 
     /// Tells whether KL from the reference policy is part of what is learned.

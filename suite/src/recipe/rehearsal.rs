@@ -38,6 +38,9 @@ pub fn rehearsed(recipe: &Recipe) -> Recipe {
         benchmark.num_questions = Some(benchmark.about().min(few::PUBLISHED));
     }
     few::limit(&mut evaluation.num_samples, few::ANSWERS);
+    evaluation.scored_answers.iter_mut().for_each(|count| few::limit(count, few::ANSWERS));
+    let counts = recipe.regimes.iter_mut().filter_map(|regime| regime.num_samples.as_mut());
+    counts.for_each(|count| few::limit(count, few::ANSWERS));
     few::limit(&mut evaluation.max_new_tokens, few::TOKENS);
     few::limit(&mut evaluation.external_questions, few::ANSWERS);
     recipe
@@ -57,7 +60,11 @@ mod tests {
             // It could have been written down.
             let text = toml::to_string(&rehearsed).unwrap();
             assert_eq!(Recipe::parse(&text).unwrap(), rehearsed, "{name}");
-            assert_eq!(rehearsed.regimes, recipe.regimes);
+            let named = |recipe: &Recipe| {
+                let regimes = recipe.regimes.iter().map(|r| (r.name.clone(), r.stage.clone()));
+                regimes.collect::<Vec<_>>()
+            };
+            assert_eq!(named(&rehearsed), named(&recipe));
             assert!(rehearsed.stages.keys().eq(recipe.stages.keys()));
             assert_eq!(profile(&rehearsed.name), Some(name));
             for stage in rehearsed.stages.values() {

@@ -11,7 +11,6 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use synergy_benchmarks::datasets::easy_vqa::{self, EasyVqaSplit};
 use synergy_benchmarks::difficulty::Level;
-use synergy_benchmarks::families::Split;
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_grade::Grader;
@@ -101,14 +100,14 @@ impl Evaluated {
 }
 
 /// Evaluates every row of `plan` that the store lacks; gives all rows. A question that cannot be asked becomes an outcome
-/// of its own.
+/// of its own. `bases` are the base that everything starts from, and any other that is asked.
 ///
 /// # Errors
 /// If generation or the disk fails, several questions in a row cannot be asked, or somebody asked to stop.
 pub fn all(
     recipe: &Recipe,
     plan: &Plan,
-    base: &Base,
+    bases: &[&Base],
     compute: &Compute,
     store: &Store,
     files: &Files,
@@ -122,6 +121,8 @@ pub fn all(
         let mut cached = true;
         let what = format!("row `{}` (seed {})", planned.name, planned.seed);
         let find = |_: &mut Events| from_store(store, planned);
+        let own = bases.iter().find(|base| base.key == planned.checkpoint);
+        let base = own.or(bases.first()).context("everything starts from a base")?;
         let completions = once(store, &planned.key, &what, events, find, |events| {
             cached = false;
             ask(recipe, planned, &samples, base, compute, store, events)
@@ -171,10 +172,10 @@ fn from_store(store: &Store, planned: &PlannedRow) -> Result<Option<Vec<Completi
     Ok(Some(from_lines(std::str::from_utf8(bytes).context("the completions are not UTF-8")?)?))
 }
 
-/// The test questions of the families, of the published benchmarks, and of the external benchmark if it is on disk.
+/// The questions of the families of the recipe's split, those of the published benchmarks, and of the external benchmark if it is on disk.
 pub(super) fn samples(recipe: &Recipe, files: &Files) -> Result<Vec<Sample>> {
     let mut samples = match recipe.evaluation.drawn() {
-        Some((drawn, _)) => test_samples(drawn, Split::Test)?,
+        Some((drawn, _)) => test_samples(drawn, recipe.evaluation.split())?,
         None => Vec::new(),
     };
     samples.extend(published_samples(recipe, files)?);

@@ -155,6 +155,7 @@ mod tests {
             dtype: ComputeDtype::F32,
             frozen: &frozen,
             features: None,
+            bonus: None,
         };
         let whole = Limits::new(None);
         let forms = [

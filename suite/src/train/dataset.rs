@@ -148,7 +148,7 @@ pub fn teacher(
 /// order, and `seed` draws what a share takes.
 ///
 /// # Errors
-/// If nothing is left.
+/// If nothing is left, of the mix or of a part that is limited to questions with answers of others.
 pub fn mix(spec: &MixSpec, data: &[Dataset], seed: Seed) -> Result<Dataset> {
     let mut data = data.iter();
     let mut next = || data.next().context("a data set for each that the mix names");
@@ -157,10 +157,30 @@ pub fn mix(spec: &MixSpec, data: &[Dataset], seed: Seed) -> Result<Dataset> {
         let whole = next()?;
         let unsolved =
             part.unsolved_by.as_ref().map(|_| next().map(Dataset::unsolved)).transpose()?;
+        let answered: Vec<BTreeMap<&str, &str>> = part
+            .solved_by
+            .iter()
+            .flatten()
+            .map(|_| next().map(Dataset::answers))
+            .collect::<Result<_>>()?;
         let wanted = |e: &&Example| {
-            unsolved.as_ref().is_none_or(|unsolved| unsolved.contains(e.sample_id.as_str()))
+            let id = e.sample_id.as_str();
+            unsolved.as_ref().is_none_or(|unsolved| unsolved.contains(id))
+                && answered.iter().all(|answers| answers.contains_key(id))
         };
-        parts.push(whole.examples.iter().filter(wanted).collect());
+        let taken: Vec<&Example> = whole.examples.iter().filter(wanted).collect();
+        ensure!(
+            !taken.is_empty() || answered.is_empty(),
+            hint!(
+                (
+                    "no question of `{}` has an answer in each of `solved_by` ({})",
+                    part.data,
+                    part.solved_by.iter().flatten().cloned().collect::<Vec<_>>().join(", ")
+                ),
+                "the stages must answer the same questions; more answers to each leave more of them"
+            )
+        );
+        parts.push(taken);
     }
     let shares = || spec.parts.iter().map(|part| part.share);
     let most = |(share, part): (Option<f64>, &Vec<_>)| share.map(|s| part.len() as f64 / s);
@@ -219,7 +239,8 @@ mod tests {
     }
 
     fn part(unsolved_by: Option<&str>) -> MixPart {
-        MixPart { data: "any".into(), share: None, unsolved_by: unsolved_by.map(str::to_owned) }
+        let unsolved_by = unsolved_by.map(str::to_owned);
+        MixPart { data: "any".into(), share: None, unsolved_by, solved_by: None }
     }
 
     fn mixed(parts: Vec<MixPart>, data: &[Dataset]) -> Result<Dataset> {
@@ -264,5 +285,45 @@ mod tests {
         let parts = vec![part(Some("own"))];
         let nothing = synergy_hint::text(&mixed(parts, &[long, own]).unwrap_err());
         assert!(nothing.starts_with("no example is left of the mix\nhint: "), "{nothing}");
+    }
+    #[test]
+    fn a_mix_asks_only_what_every_named_source_answers() {
+        let (traces, few, fewer) =
+            (made(Trace::Verbose, 8), made(Trace::Terse, 6), made(Trace::Terse, 3));
+        let both =
+            MixPart { solved_by: Some(vec!["few".to_owned(), "fewer".to_owned()]), ..part(None) };
+        let data = [traces.clone(), few.clone(), fewer.clone()];
+        let mixed_traces = mixed(vec![both.clone()], &data).unwrap();
+        assert_eq!(mixed_traces.examples, traces.examples[..3]);
+        // The same list asks the same questions of another source, whichever of its stages answers least.
+        let data = [few.clone(), few.clone(), fewer.clone()];
+        let own = mixed(vec![both.clone()], &data).unwrap();
+        let ids =
+            |data: &Dataset| data.examples.iter().map(|e| e.sample_id.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&own), ids(&mixed_traces));
+        // Beside `unsolved_by`, both have to let a question through.
+        let mut asked = fewer.clone();
+        asked.asked = few.examples[..4]
+            .iter()
+            .enumerate()
+            .map(|(i, example)| Asked {
+                sample_id: example.sample_id.clone(),
+                num_correct: i % 2,
+                num_generations: 1,
+            })
+            .collect();
+        let either = MixPart { unsolved_by: Some("asked".to_owned()), ..both.clone() };
+        let data = [traces.clone(), asked, few.clone(), few.clone()];
+        let left = mixed(vec![either], &data).unwrap();
+        assert_eq!(left.examples, [0, 2].map(|i| traces.examples[i].clone()));
+
+        let nothing = mixed(vec![part(None), both], &[few, traces, fewer, Dataset::default()]);
+        let said = synergy_hint::text(&nothing.unwrap_err());
+        assert!(
+            said.starts_with(
+                "no question of `any` has an answer in each of `solved_by` (few, fewer)\nhint: "
+            ),
+            "{said}"
+        );
     }
 }

@@ -24,7 +24,7 @@
 //! Every step checks that each group is one question with its own pictures, and that the model that learns
 //! gives sampled tokens the probability that the model that sampled them gave.
 //!
-//! Without KL neither a reference nor a group whose answers all earned the same changes the loss: neither is computed.
+//! Without KL and entropy bonus neither a reference nor a group whose answers all earned the same changes the loss: neither is computed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -50,7 +50,7 @@ use crate::train::objective::{
 use crate::train::recompute;
 use crate::train::sequence::{Prompter, Sequence, micro_batches};
 use crate::train::{
-    Batch, Context, LARGEST, Loss, StepFigures, Trainer, prediction_log_probs, values,
+    Batch, Context, EntropyBonus, LARGEST, Loss, StepFigures, Trainer, prediction_log_probs, values,
 };
 
 /// How far apart sampling and training may be before any update: both compute the same, one with cached keys and one
@@ -254,7 +254,11 @@ impl<'a> Grpo<'a> {
                 update.groups.iter().map(|g| g.sequence.clone()).collect();
             // Largest and counts are the same whichever thread comes first.
             let gap = Mutex::new(Gap::default());
-            let updated = trainer.update(context, &sequences, |log_probs, batch| {
+            let coefficient = self.spec.objective.entropy();
+            let weights = |batch: &Batch<'_>| update.entropy_weights(batch);
+            let bonus = EntropyBonus { weights: &weights, coefficient };
+            let bonus = (coefficient > 0.0).then_some(bonus);
+            let updated = trainer.update_with(context, &sequences, bonus, |log_probs, batch| {
                 let (loss, of_batch) = update.loss(log_probs, batch);
                 gap.lock().expect("no thread panics with it").add(of_batch);
                 loss
@@ -514,15 +518,38 @@ impl<'a> Update<'a> {
         Update { spec, groups: learned(groups, &spec.objective), limit, denominators, guided }
     }
 
+    /// What a micro-batch's loss is divided by.
+    fn denominators(&self, batch: &Batch<'_>) -> Denominators {
+        let members = batch.members.iter().map(|&i| self.groups[i]);
+        Denominators {
+            micro_batch_tokens: members.map(|g| g.tokens.len() - g.num_learned()).sum(),
+            num_micro_batches: batch.num_micro_batches,
+            ..self.denominators
+        }
+    }
+
+    /// The weight of each prediction's entropy in the mean over sampled tokens; 0 for tokens of demonstrations.
+    fn entropy_weights(&self, batch: &Batch<'_>) -> Vec<f64> {
+        let denominators = self.denominators(batch);
+        let mut weights = Vec::new();
+        for group in batch.members.iter().map(|&i| self.groups[i]) {
+            let weight = |token: &Token| match *token {
+                Token::Own(place) => {
+                    let len = group.rollouts[place].ids.len();
+                    token_weight(self.spec.objective.aggregation, denominators, len)
+                }
+                Token::Learned => 0.0,
+            };
+            weights.extend(group.tokens.iter().map(weight));
+        }
+        weights
+    }
+
     /// The loss of a micro-batch, and how far its log-probabilities are from those of sampling.
     fn loss(&self, log_probs: &[f32], batch: &Batch<'_>) -> (Loss, Gap) {
         let objective = &self.spec.objective;
         let members = || batch.members.iter().map(|&i| self.groups[i]);
-        let denominators = Denominators {
-            micro_batch_tokens: members().map(|g| g.tokens.len() - g.num_learned()).sum(),
-            num_micro_batches: batch.num_micro_batches,
-            ..self.denominators
-        };
+        let denominators = self.denominators(batch);
         let mut total = Loss { value: 0.0, slopes: Vec::new(), figures: StepFigures::new() };
         let (mut kl, mut num_clipped, mut sft_loss, mut gap) = (0.0, 0, 0.0, Gap::default());
         let mut rest = log_probs;
@@ -580,11 +607,12 @@ impl<'a> Update<'a> {
     }
 }
 
-/// Those of `groups` that change the loss: without KL a group whose answers all earned the same, and that has no
+/// Those of `groups` that change the loss: without KL and entropy bonus a group whose answers all earned the same, and that has no
 /// demonstration, has no slope. At least one is left, so that every update has a gradient, if one of zeros.
 fn learned<'a>(groups: &'a [Group], objective: &ObjectiveSpec) -> Vec<&'a Group> {
-    // There the loss of a token depends on which others are computed with it.
-    if objective.has_kl() || objective.aggregation == Aggregation::TokenMeanLocal {
+    // With `TokenMeanLocal` the loss of a token depends on which others are computed with it.
+    let has_slope_anyhow = objective.has_kl() || objective.entropy() > 0.0;
+    if has_slope_anyhow || objective.aggregation == Aggregation::TokenMeanLocal {
         return groups.iter().collect();
     }
     let has_slope = |group: &&Group| {

@@ -212,6 +212,20 @@ mod tests {
         assert!((dual.value - 2.0).abs() < 1e-12 && dual.slopes[0].abs() < 1e-12);
     }
 
+    /// Clip-higher (DAPO, Yu et al. 2025): an unlikely token that was right may rise further before it is held.
+    #[test]
+    fn a_wider_upper_clip_lets_a_good_token_rise_further_and_a_bad_one_fall_no_less() {
+        let narrow = ObjectiveSpec { beta: 0.0, ..study() };
+        let wide = ObjectiveSpec { clip_high: 0.28, ..narrow.clone() };
+        let old = [-(1.25_f64.ln())];
+        assert!(loss(&narrow, &[0.0], &old, 1.0).slopes[0].abs() < 1e-12);
+        assert!((loss(&wide, &[0.0], &old, 1.0).slopes[0] + 1.25).abs() < 1e-9);
+        let beyond = [-(1.3_f64.ln())];
+        assert!(loss(&wide, &[0.0], &beyond, 1.0).slopes[0].abs() < 1e-12);
+        let below = [0.25];
+        assert_eq!(loss(&wide, &[0.0], &below, -1.0), loss(&narrow, &[0.0], &below, -1.0));
+    }
+
     /// What verl's `low_var_kl` does: the log-ratio within 20, then the estimate within 10, each without slope beyond.
     #[test]
     fn a_token_that_the_policy_has_given_up_does_not_outweigh_an_update() {

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Device, Gradients as Grads, IndexingUpdateOp, Int, Tensor};
 use synergy_models::batch::index;
-use synergy_models::ops::{attention, block_mask};
+use synergy_models::ops::{attention, block_mask, log_probs_and_entropies};
 use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_models::qwen2_5_vl::names::{EMBEDDING, TOWER};
 use synergy_models::qwen2_5_vl::vlm::{DecoderInput, Vlm};
@@ -19,7 +19,7 @@ use synergy_models::weights::Parameters;
 use synergy_report::cost::StepFigures;
 
 use super::adapter::Learning;
-use super::{Batch, Loss, Network, add, leaves, matrix, predicted, values, vector};
+use super::{Batch, Loss, Network, add, leaves, logits, matrix, predicted, values, vector};
 use crate::limits::Limits;
 use crate::train::features::FeatureCache;
 use crate::train::optimizer::Gradients;
@@ -83,6 +83,14 @@ struct Piece {
     predictions: Vec<(usize, u32)>,
 }
 
+/// Slopes of the loss along what is predicted, `[predictions]` each.
+#[derive(Clone, Copy)]
+struct Slopes<'a> {
+    log_probs: &'a [f32],
+    /// Absent where the loss does not depend on entropies.
+    entropies: Option<&'a [f32]>,
+}
+
 /// Results of a forward pass through the decoder that the backward pass needs.
 struct Forward {
     laid: DecoderInput,
@@ -110,21 +118,35 @@ pub(super) fn gradients(
 
     // The loss needs all log-probabilities before any slope is known: of several pieces no states are stored.
     let mut stored = None;
-    let mut log_probs = Vec::new();
+    let (mut log_probs, mut entropies) = (Vec::new(), Vec::new());
     for piece in &pieces {
         let forward = passes.forward(piece);
-        log_probs.extend(passes.log_probs(piece, &forward));
+        if network.bonus.is_some() {
+            let [own, of_piece] = passes.with_entropies(piece, &forward);
+            log_probs.extend(own);
+            entropies.extend(of_piece);
+        } else {
+            log_probs.extend(passes.log_probs(piece, &forward));
+        }
         stored = (pieces.len() == 1).then_some(forward);
     }
-    let loss = loss(&log_probs, batch);
+    let mut loss = loss(&log_probs, batch);
+    let entropy_slopes = network.bonus.map(|bonus| {
+        bonus.take(batch, &entropies, &mut loss);
+        bonus.slopes(batch)
+    });
     let mut backward =
         Backward { passes: &passes, trainable: &trainable, gradients: Gradients::new() };
-    let mut slopes = loss.slopes.as_slice();
+    let mut start = 0;
     for piece in &pieces {
         let forward = stored.take().unwrap_or_else(|| passes.forward(piece));
-        let (of_piece, rest) = slopes.split_at(piece.predictions.len());
-        slopes = rest;
-        backward.piece(piece, forward, of_piece);
+        let own = start..start + piece.predictions.len();
+        start = own.end;
+        let slopes = Slopes {
+            log_probs: &loss.slopes[own.clone()],
+            entropies: entropy_slopes.as_ref().map(|slopes| &slopes[own]),
+        };
+        backward.piece(piece, forward, slopes);
     }
     (backward.gradients, loss.into_figures())
 }
@@ -139,6 +161,17 @@ pub(super) fn log_probs(
     let passes = Passes { config: &model.config, plain: model.clone().plain(), features, limits };
     let of = |piece: &Piece| passes.log_probs(piece, &passes.forward(piece));
     pieces(batch, limits).iter().flat_map(of).collect()
+}
+
+/// The normalized states of `model` that make the predictions of `sequence`, `[predictions, hidden_size]`.
+pub(super) fn predicting(model: &Vlm, sequence: &Sequence, limits: Limits) -> Tensor<2> {
+    let plain = model.clone().plain();
+    let passes = Passes { config: &model.config, plain, features: None, limits };
+    let piece = Piece::new(vec![sequence.clone()]);
+    let mut forward = passes.forward(&piece);
+    let last = forward.states.pop().expect("a state behind the last layer");
+    let (rows, _) = targets(&piece.predictions, &last.device());
+    passes.plain.decoder.last_norm(last.select(0, rows))
 }
 
 /// Cuts a micro-batch: it stays whole, or each sequence stands by itself, and in pieces where one is too long.
@@ -236,6 +269,21 @@ impl Passes<'_> {
         Tensor::cat(blocks.map(of).collect(), 0)
     }
 
+    /// [`Passes::log_probs`], and the entropy in nats of what the model expects there.
+    fn with_entropies(&self, piece: &Piece, forward: &Forward) -> [Vec<f32>; 2] {
+        let last = forward.states.last().expect("a state behind the last layer");
+        let mut found = [Vec::new(), Vec::new()];
+        for chunk in piece.predictions.chunks(self.limits.logits) {
+            let (rows, targets) = targets(chunk, &last.device());
+            let hidden = self.plain.decoder.last_norm(last.clone().select(0, rows));
+            let (logits, targets) = logits(&self.plain, hidden, &targets);
+            for (all, own) in found.iter_mut().zip(log_probs_and_entropies(logits, targets)) {
+                all.extend(values(own));
+            }
+        }
+        found
+    }
+
     /// Log-probability in nats of every predicted token of `piece`, `[predictions]`.
     fn log_probs(&self, piece: &Piece, forward: &Forward) -> Vec<f32> {
         let last = forward.states.last().expect("a state behind the last layer");
@@ -257,7 +305,7 @@ struct Backward<'a> {
 
 impl Backward<'_> {
     /// Adds the gradients of `piece`, whose predictions have these `slopes`.
-    fn piece(&mut self, piece: &Piece, mut forward: Forward, slopes: &[f32]) {
+    fn piece(&mut self, piece: &Piece, mut forward: Forward, slopes: Slopes<'_>) {
         let mut slope = self.head(piece, &mut forward, slopes);
         let tracked = self.trainable.with_grad();
         let laid = self.passes.lay_out(piece, &tracked.model);
@@ -278,18 +326,27 @@ impl Backward<'_> {
     }
 
     /// From slopes of the predictions to the slope of the state behind the last layer, which is taken from `forward`.
-    fn head(&mut self, piece: &Piece, forward: &mut Forward, slopes: &[f32]) -> Tensor<2> {
+    fn head(&mut self, piece: &Piece, forward: &mut Forward, slopes: Slopes<'_>) -> Tensor<2> {
         let last = forward.states.pop().expect("a state behind the last layer");
         let mut slope = last.zeros_like();
-        let logits = self.passes.limits.logits;
-        for (chunk, slopes) in piece.predictions.chunks(logits).zip(slopes.chunks(logits)) {
+        let at_once = self.passes.limits.logits;
+        let along = |slopes: &[f32]| Tensor::from_inner(vector(slopes.to_vec(), &last.device()));
+        for (i, chunk) in piece.predictions.chunks(at_once).enumerate() {
+            let own = i * at_once..i * at_once + chunk.len();
             let (rows, targets) = targets(chunk, &last.device());
             let x = state(last.clone().select(0, rows.clone()));
             let tracked = self.trainable.with_grad();
             let hidden = tracked.model.decoder.last_norm(x.clone());
-            let log_probs = predicted(&tracked.model, hidden, &targets);
-            let slopes = Tensor::from_inner(vector(slopes.to_vec(), &last.device()));
-            let mut grads = (log_probs * slopes).sum().backward();
+            let log_prob_slopes = along(&slopes.log_probs[own.clone()]);
+            let sum = match slopes.entropies {
+                Some(slopes) => {
+                    let (logits, targets) = logits(&tracked.model, hidden, &targets);
+                    let [log_probs, entropies] = log_probs_and_entropies(logits, targets);
+                    (log_probs * log_prob_slopes).sum() + (entropies * along(&slopes[own])).sum()
+                }
+                None => (predicted(&tracked.model, hidden, &targets) * log_prob_slopes).sum(),
+            };
+            let mut grads = sum.backward();
             let dx = x.grad_remove(&mut grads).expect("the loss depends on every prediction");
             self.trainable.collect(&tracked, grads, &mut self.gradients);
             slope = slope.select_assign(0, rows, dx, IndexingUpdateOp::Add);

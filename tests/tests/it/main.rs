@@ -14,6 +14,7 @@ mod evaluate;
 mod faults;
 mod golden;
 mod kept_base;
+mod keys;
 mod leaderboard;
 mod merge;
 mod own_data;

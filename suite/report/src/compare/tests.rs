@@ -102,6 +102,7 @@ fn simulated(questions: usize, seeds: usize, stream: Seed, loss: f64) -> Results
                     num_formatted: vec![4; count],
                     num_tokens: Vec::new(),
                     words: Vec::new(),
+                    answers: Vec::new(),
                 };
                 for ease in &ease {
                     let chance = ease + off[0] - loss;

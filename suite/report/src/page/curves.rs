@@ -12,11 +12,19 @@ use super::lines::Line;
 use crate::cost::StepFigures;
 use crate::text::terminal::{Grid, NOTHING};
 
-/// The figures that are drawn: the name in the record, the title, the unit, and a factor to that unit.
-const FIGURES: [(&str, &str, &str, f64); 5] = [
+/// The figures that are drawn: the name in the record, the title, the unit, and a factor to that unit. Those of a name that
+/// ends in `_max` are the largest of a window, all others its mean. What stands beside the reward are what its noise comes
+/// from: one large update, or a policy that has nothing left to try.
+const FIGURES: [(&str, &str, &str, f64); 6] = [
     ("reward", "reward", "mean of a step", 1.0),
-    ("length", "length", "tokens per rollout", 1.0),
+    (
+        "gradient_norm_max",
+        "largest gradient norm",
+        "of all updates of a window, before clipping",
+        1.0,
+    ),
     ("entropy_nats", "entropy", "nats per token", 1.0),
+    ("length", "length", "tokens per rollout", 1.0),
     ("kl_nats", "KL to the start", "nats per token", 1.0),
     ("truncated", "truncated share", "% of rollouts", 100.0),
 ];
@@ -104,7 +112,7 @@ pub(super) fn charts(data: &PageData, lines: &[Line]) -> Markup {
     }
 }
 
-/// Step and value, as means over windows where there are many.
+/// Step and value, as means over windows where there are many; of a largest figure the largest.
 fn thinned(curve: &Curve, key: &str, factor: f64) -> Vec<(usize, f64)> {
     let values: Vec<(usize, f64)> = curve
         .steps
@@ -114,11 +122,16 @@ fn thinned(curve: &Curve, key: &str, factor: f64) -> Vec<(usize, f64)> {
         .filter(|(_, value)| value.is_finite())
         .collect();
     let window = values.len().div_ceil(POINTS_MAX).max(1);
-    let mean = |chunk: &[(usize, f64)]| {
-        let sum: f64 = chunk.iter().map(|(_, value)| value).sum();
-        (chunk[chunk.len() / 2].0, sum / chunk.len() as f64)
+    let is_largest = key.ends_with("_max");
+    let one = |chunk: &[(usize, f64)]| {
+        let values = chunk.iter().map(|(_, value)| *value);
+        let value = match is_largest {
+            true => values.fold(f64::NEG_INFINITY, f64::max),
+            false => values.sum::<f64>() / chunk.len() as f64,
+        };
+        (chunk[chunk.len() / 2].0, value)
     };
-    values.chunks(window).map(mean).collect()
+    values.chunks(window).map(one).collect()
 }
 
 /// First, middle and last value of every curve.
@@ -161,5 +174,16 @@ mod tests {
         assert!(points.len() <= POINTS_MAX && points.len() > POINTS_MAX / 2);
         assert!((points[0].1 - 8.0).abs() < 1e-12 && points[0].0 == 8);
         assert_eq!(thinned(&curve, "kl_nats", 1.0), []);
+    }
+
+    #[test]
+    fn the_largest_norm_of_a_window_is_not_averaged_away() {
+        let norm = |i: u32| if i == 501 { 300.0 } else { 0.5 };
+        let steps = (0..1000).map(|i| [("gradient_norm_max".to_owned(), norm(i))].into()).collect();
+        let curve = Curve { regime: "rl".into(), stage: "grpo".into(), seed: 1, steps };
+        let points = thinned(&curve, "gradient_norm_max", 1.0);
+        assert!(points.len() <= POINTS_MAX);
+        let large: Vec<f64> = points.iter().map(|p| p.1).filter(|norm| *norm > 1.0).collect();
+        assert_eq!(large, [300.0]);
     }
 }

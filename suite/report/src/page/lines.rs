@@ -8,11 +8,12 @@ use maud::{Markup, PreEscaped, html};
 
 use super::PageData;
 use super::chart;
+use crate::rows::CLONE;
 use crate::score::{BASE, Results, RowKind};
 use crate::text::terminal as table;
 
-/// The controls that a figure can show: chance alone, and what sharpening alone would be. The others do not measure gains.
-const CONTROLS: [&str; 2] = ["greedy", "null"];
+/// The controls that a figure can show: what sharpening alone would be, chance alone, and another base. The others do not measure gains.
+const CONTROLS: [&str; 3] = ["greedy", "null", CLONE];
 
 /// The part of the legend that a line belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -137,6 +137,7 @@ pub(crate) fn header() -> Header {
         profile: "small".to_owned(),
         recipe_hash: "5f1d0c2a".to_owned(),
         grader: Grader::Boxed1,
+        split: None,
         provenance: Provenance {
             date: "2026-01-31".to_owned(),
             commit: "0123456789abcdef".to_owned(),

@@ -118,7 +118,7 @@ fn scopes(results: &Results) -> BTreeMap<Scope, Vec<usize>> {
 }
 
 /// The cells of all rows over the same questions, each with the index of its row.
-fn scope_cells(
+pub(super) fn scope_cells(
     results: &Results,
     benchmark: Option<&str>,
     level: Option<Level>,

@@ -12,6 +12,7 @@ use crate::claims::{self, ClaimVerdict, ledger};
 use crate::completion::Completion;
 use crate::cost::Budget;
 use crate::score::{Cell, Metrics, Results, all_and_levels, level_name, outcome_name};
+use crate::text::difficulty;
 use crate::text::markdown::{inline, markdown_table, section};
 use crate::text::terminal::{self as table, Grid};
 
@@ -46,6 +47,7 @@ pub fn report_markdown(
     if let Some(warning) = table::provisional(results) {
         let _ = writeln!(text, "\n> **Note:** {}", inline(&warning));
     }
+    difficulty::write_knob(&mut text, results);
     section(&mut text, "Accuracy by level", &table::legend().replace('\n', " "));
     markdown_table(&mut text, &table::levels_grid(results, metrics));
     section(
@@ -61,6 +63,7 @@ pub fn report_markdown(
         let line = table::external_line(results, metrics, benchmark);
         let _ = writeln!(text, "\n{}.", inline(&line));
     }
+    difficulty::write_others(&mut text, results);
     section(&mut text, "What the rows are", "Read every gain beside its controls.");
     for row in table::ordered_rows(results) {
         let _ = writeln!(text, "- `{}`: {}", row.name, inline(&row.note));

@@ -139,9 +139,10 @@ pub fn title(results: &Results) -> String {
     let commit = provenance.commit.get(..12).unwrap_or(&provenance.commit);
     let seeds = results.rows.iter().map(|row| row.seeds.len()).max().unwrap_or(0);
     format!(
-        "{}: {} questions, {}, {}, commit {commit}{}, {}",
+        "{}: {} {}questions, {}, {}, commit {commit}{}, {}",
         results.profile,
         results.questions.iter().filter(|question| question.level.is_some()).count(),
+        results.split.map_or_else(String::new, |split| format!("{split} ")),
         if seeds == 1 { "1 seed".to_owned() } else { format!("{seeds} seeds") },
         provenance.date,
         if provenance.dirty { " with changes" } else { "" },

@@ -104,6 +104,8 @@ pub enum Role {
     Demonstrations,
     /// Questions that were never answered right, to which the examples before are limited.
     Unsolved,
+    /// Data with an answer to every question to which the examples before are limited.
+    Answered,
     /// Questions that were always answered right, which are left out.
     Solved,
 }

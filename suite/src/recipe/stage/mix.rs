@@ -28,6 +28,10 @@ pub struct MixPart {
     /// A stage of kind `sample`: only questions that it asked and never saw answered right are taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsolved_by: Option<String>,
+    /// Stages that leave data, at least 1: only questions to which each of them has an answer are taken. Several mixes of
+    /// one list ask the same questions of different sources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub solved_by: Option<Vec<String>>,
 }
 
 impl StageKind for MixSpec {
@@ -44,6 +48,11 @@ impl StageKind for MixSpec {
                     .as_deref()
                     .map(|name| Input::new(Role::Unsolved, format!("parts.{i}.unsolved_by"), name)),
             );
+            let answered = part.solved_by.iter().flatten();
+            inputs.extend(
+                answered
+                    .map(|name| Input::new(Role::Answered, format!("parts.{i}.solved_by"), name)),
+            );
         }
         inputs
     }
@@ -54,6 +63,13 @@ impl StageKind for MixSpec {
             "parts",
             hint!("the mix has no parts", "parts = [{{ data = \"…\" }}]")
         );
+        for (i, part) in self.parts.iter().enumerate() {
+            require!(
+                part.solved_by.as_ref().is_none_or(|stages| !stages.is_empty()),
+                format!("parts.{i}.solved_by"),
+                hint!("`solved_by` names no stage", "at least one, or leave the key out")
+            );
+        }
         let shares: Vec<f64> = self.parts.iter().filter_map(|part| part.share).collect();
         if shares.is_empty() {
             return Ok(());

@@ -270,3 +270,38 @@ fn one_token_far_off_is_no_reason_to_stop_and_one_that_is_no_number_is() {
     let half = GapLimit::of(ComputeDtype::Bf16);
     Gap::of(0.4, half).check(half).unwrap();
 }
+
+#[test]
+fn an_entropy_bonus_keeps_a_policy_open_and_at_nothing_leaves_every_bit() {
+    let with = |entropy: Option<f64>| {
+        let objective =
+            ObjectiveSpec { entropy, beta: 0.0, ..ObjectivePreset::GrpoStudy.objective() };
+        after_step(&grpo_spec(objective), 2, 0)
+    };
+    let (without, figures) = with(None);
+    assert_eq!(with(Some(0.0)).0.to_bytes(), without.to_bytes());
+    assert!(!figures.contains_key("policy_entropy_nats"));
+    // Groups without advantage are learned from now.
+    let (open, figures) = with(Some(1.0));
+    let before = figures["policy_entropy_nats"];
+    assert!((figures["loss"] + before).abs() < 1e-3, "{figures:?}");
+    assert!(distance(&open, &without) > 0.1);
+    // The sampled estimate is of the same number.
+    assert!((figures["entropy_nats"] - before).abs() < 0.2 * before, "{figures:?}");
+
+    // The next step finds a policy that is more open, on the same answers as on others.
+    let objective =
+        ObjectiveSpec { entropy: Some(1.0), beta: 0.0, ..ObjectivePreset::GrpoStudy.objective() };
+    let spec = grpo_spec(objective);
+    let (_, after_two) = after(2, |trainer, context, reference| {
+        let questions = questions();
+        let pool = Pool { files: &Files::default(), run_seed: 1 };
+        let draws = Draws { pool, stage: Seed::root(9) };
+        let grpo = Grpo::new(&spec, &BTreeSet::new(), BTreeMap::new(), draws).unwrap();
+        let config = &BASE.prompter.config;
+        let mut engine = LocalEngine::new(config, context.compute, ComputeDtype::F32);
+        grpo.step(trainer, &mut engine, context, reference, &questions, 0)?;
+        grpo.step(trainer, &mut engine, context, reference, &questions, 1)
+    });
+    assert!(after_two["policy_entropy_nats"] > before, "{after_two:?} after {before}");
+}
