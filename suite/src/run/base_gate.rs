@@ -26,14 +26,12 @@ use crate::train::engine::{Engine, Question, completions};
 use crate::train::rollout::LocalEngine;
 use crate::train::sequence::{Prompter, test_samples};
 
-/// The smallest accuracy of dense and of long answers, asked for by their instructions, in every chain and in every
-/// search: misreads go on in dense answers, and a dense search has to be remembered.
-pub const DENSE_MIN: [f64; 2] = [0.6, 0.15];
-/// See [`DENSE_MIN`].
-pub const LONG_MIN: [f64; 2] = [0.85, 0.85];
+/// The smallest accuracy of dense and of long answers, asked for by their instructions, in every family and on all hops:
+/// fifteen looks of which one in fifty fails leave three answers of four right.
+pub const FULL_MIN: f64 = 0.7;
 /// The smallest accuracy of brief answers to questions of one step, in every chain and in every search: a glance at a
 /// maze sees the star, and how far it is only sometimes.
-pub const BRIEF_MIN: [f64; 2] = [0.8, 0.3];
+pub const BRIEF_MIN: [f64; 2] = [0.8, 0.2];
 /// The accuracy that a shift of the answer's positions may cost, exclusive.
 pub const SHIFT_MAX: f64 = 0.03;
 /// Number of positions that answers are shifted by.
@@ -232,7 +230,7 @@ fn faults(report: &GateReport) -> Vec<String> {
         }
     }
     for (register, accuracies, least) in
-        [("brief", brief, BRIEF_MIN), ("dense", dense, DENSE_MIN), ("long", long, LONG_MIN)]
+        [("brief", brief, BRIEF_MIN), ("dense", dense, [FULL_MIN; 2]), ("long", long, [FULL_MIN; 2])]
     {
         for family in FAMILIES {
             let accuracy = accuracies[&family];
