@@ -473,7 +473,7 @@ fn describe_stages(lines: &mut Vec<String>, plan: &Plan, cached: &dyn Fn(&Key) -
 /// Adds what checkpoints take of the disk, and which stages are too large for a card.
 fn describe_sizes(lines: &mut Vec<String>, plan: &Plan, estimator: &Estimator<'_>) {
     let disk: Vec<[f64; 2]> = plan.stages.iter().map(|s| estimator.disk(&s.spec)).collect();
-    let kept: f64 = disk.iter().map(|[kept, _]| kept).sum();
+    let kept = disk.iter().fold(0.0, |sum, [kept, _]| sum + kept);
     let inside = disk.iter().map(|[_, inside]| *inside).fold(0.0, f64::max);
     lines.push(format!(
         "  {} of disk for checkpoints, {} more while training",

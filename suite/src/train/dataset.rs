@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn a_mix_asks_only_what_every_named_source_answers() {
         let (traces, few, fewer) =
-            (made(Trace::Verbose, 8), made(Trace::Terse, 6), made(Trace::Terse, 3));
+            (made(Trace::Long, 8), made(Trace::Dense, 6), made(Trace::Dense, 3));
         let both =
             MixPart { solved_by: Some(vec!["few".to_owned(), "fewer".to_owned()]), ..part(None) };
         let data = [traces.clone(), few.clone(), fewer.clone()];
