@@ -3,6 +3,7 @@
 //! Does not know how anything is counted.
 
 use serde_json::Value;
+use synergy_suite::run::golden::read_results;
 use synergy_tests::{Finished, Project, TINY};
 
 use crate::{assert_refused, assert_whole, kept_base, project, succeed};
@@ -120,9 +121,11 @@ fn a_run_on_validation_questions_with_more_samples_and_a_greedy_row() {
     succeed(&project, &["score", "--profile", "tiny"]);
     assert_eq!(project.json("runs/tiny/results.json")["spreads"], results["spreads"]);
 
-    let accept = project.run(&["golden", "accept", "--profile", "tiny"]);
-    let said = crate::refusal(&accept);
-    assert!(said.contains("validation questions") || said.contains("had changes"), "{said}");
+    // Where the project lies may be a repository with changes, which is another reason.
+    let mut clean = read_results(&project.path("runs/tiny/results.json")).unwrap();
+    clean.provenance.dirty = false;
+    project.write("runs/tiny/results.json", clean.to_json().unwrap());
+    assert_refused!(project.run(&["golden", "accept", "--profile", "tiny"]), @"");
     assert!(!project.path("golden/results/tiny.json").exists());
 }
 
