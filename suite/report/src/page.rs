@@ -181,27 +181,7 @@ fn figures(
                budget counts as cut.",
         body: analysis::budgets(analyses, lines),
     });
-    let told = passes(results);
-    let together = told.iter().any(|row| row.num_samples > 1).then(|| Section {
-        id: "several",
-        heading: "Several answers together",
-        lead: text::TOGETHER,
-        body: difficulty::together(&told, lines),
-    });
-    let along = difficulty::tokens(results).map(|body| Section {
-        id: "entropy",
-        heading: "Entropy and KL along the answers",
-        lead: text::TOKENS,
-        body,
-    });
-    let has_knob = results.questions.iter().any(|question| question.hops > 0);
-    let knob = has_knob.then(|| Section {
-        id: "knob",
-        heading: "Accuracy by the knob",
-        lead: text::KNOB,
-        body: difficulty::knob(results, lines),
-    });
-    let mut sections: Vec<Section> = knob.into_iter().collect();
+    let mut sections: Vec<Section> = knob(results, lines).into_iter().collect();
     sections.extend([
         Section {
             id: "gain",
@@ -228,8 +208,7 @@ fn figures(
         },
     ]);
     sections.extend(tokens);
-    sections.extend(together);
-    sections.extend(along);
+    sections.extend(answers(results, lines));
     sections.extend([
         Section {
             id: "words",
@@ -249,6 +228,35 @@ fn figures(
         },
     ]);
     sections
+}
+
+/// Accuracy over the knob, if questions have one.
+fn knob(results: &Results, lines: &[Line]) -> Option<Section> {
+    let has_knob = results.questions.iter().any(|question| question.hops > 0);
+    has_knob.then(|| Section {
+        id: "knob",
+        heading: "Accuracy by the knob",
+        lead: text::KNOB,
+        body: difficulty::knob(results, lines),
+    })
+}
+
+/// Several answers to a question together, and the answers token by token, as far as results have them.
+fn answers(results: &Results, lines: &[Line]) -> Vec<Section> {
+    let passes = passes(results);
+    let together = passes.iter().any(|row| row.num_samples > 1).then(|| Section {
+        id: "several",
+        heading: "Several answers together",
+        lead: text::TOGETHER,
+        body: difficulty::together(&passes, lines),
+    });
+    let along = difficulty::tokens(results).map(|body| Section {
+        id: "entropy",
+        heading: "Entropy and KL along the answers",
+        lead: text::TOKENS,
+        body,
+    });
+    together.into_iter().chain(along).collect()
 }
 
 /// The sections below the figures, merges excepted.

@@ -238,7 +238,7 @@ pub struct Question {
     pub hops: usize,
     /// `None` for an external benchmark without published levels, which is kept out of every "all".
     pub level: Option<Level>,
-    /// Right answers and all answers of the base that cut the level, so that it can be cut anew; see [`level_passes`].
+    /// Right answers and all answers of the base that cut the level, so that it can be cut once more; see [`level_passes`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level_passes: Option<[u32; 2]>,
     /// Every answer that some row gave, sorted; [`SeedOutcomes::answers`] are places in it.
@@ -780,6 +780,7 @@ mod tests {
                 let seed = &mut v["rows"][0]["seeds"][0];
                 seed["outcomes"][0] = "".into();
                 seed["num_tokens"][0] = Value::Array(vec![]);
+                seed["answers"][0] = Value::Array(vec![]);
                 seed["num_formatted"][0] = 0.into();
             },
             "whole or not at all",

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_divergence_is_the_mean_of_sampled_log_ratios() {
+    fn the_divergence_is_that_of_its_definition() {
         // By the definition, from the two forms' log-probabilities of every token of the vocabulary.
         let mut sequence = answered(2, [1, 1], &mut Seed::root(6).rng());
         sequence.predictions.truncate(1);

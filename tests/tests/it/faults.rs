@@ -30,7 +30,7 @@ fn an_unknown_key_is_named_with_those_expected() {
     hint: docs/RECIPES.md explains every key
     ");
     assert_refused!(with("name = \"rl\"", "name = \"rl\"\nkind = \"rl\""), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 178: unknown field `kind`, expected one of `name`, `note`, `stage`
+    error: unusable recipe `suite/recipes/tiny.toml`: line 178: unknown field `kind`, expected one of `name`, `note`, `stage`, `num_samples`, `greedy`
     hint: docs/RECIPES.md explains every key
     ");
     assert_refused!(with("preset = \"dr_grpo\"", "preset = \"dr_grop\""), @"

@@ -3,6 +3,7 @@
 //! Does not know how anything is counted.
 
 use serde_json::Value;
+use synergy_suite::run::golden::read_results;
 use synergy_tests::{Finished, Project, TINY};
 
 use crate::{assert_refused, assert_whole, kept_base, project, succeed};
@@ -24,20 +25,43 @@ fn what_cannot_be_asked_is_refused_with_its_line() {
             &format!("unsolved_by = \"asked\", solved_by = {list} }}]"),
         )
     };
-    assert_refused!(solved("[\"nobody\"]"), @"");
-    assert_refused!(solved("[\"sft\"]"), @"");
-    assert_refused!(solved("[]"), @"");
-    assert_refused!(with("question_seed = 9001", "question_seed = 9001\nsplit = \"train\""), @"");
-    let validation = "question_seed = 9001\nsplit = \"validation\"\nexternal_questions = 3";
+    assert_refused!(solved("[\"nobody\"]"), @"
+    error: unusable recipe `suite/recipes/tiny.toml`: line 148: stage `mixed`: no stage `nobody`
+    hint: stages are asked, grpo, grpo_after_sft, merged, mixed, progressive, sft, sft_mixed, traces
+    ");
+    assert_refused!(solved("[\"sft\"]"), @"
+    error: unusable recipe `suite/recipes/tiny.toml`: line 148: stage `mixed`: `sft` is a model, not data
+    hint: name a stage of kind teacher, sample or mix
+    ");
+    assert_refused!(solved("[]"), @"
+    error: unusable recipe `suite/recipes/tiny.toml`: line 148: stage `mixed`: `solved_by` names no stage
+    hint: at least one, or leave the key out
+    ");
+    assert_refused!(with("question_seed = 9001", "question_seed = 9001\nsplit = \"train\""), @r#"
+    error: unusable recipe `suite/recipes/tiny.toml`: line 204: split `train` is one that models are trained on
+    hint: split = "validation", or leave it out for the test questions
+    "#);
     assert_refused!(
-        with("question_seed = 9001", &validation.replace("\nexternal_questions = 3", "\nsplit = \"validation\"")),
-        @""
+        with("external_questions = 0", "external_questions = 3\nsplit = \"validation\""),
+        @"
+    error: unusable recipe `suite/recipes/tiny.toml`: line 211: the external questions are test questions, and the split is validation
+    hint: external_questions = 0
+    "
     );
-    assert_refused!(with("stage = \"grpo\"\n", "stage = \"grpo\"\nnum_samples = 0\n"), @"");
-    assert_refused!(with("stage = \"base\"\n", "stage = \"base\"\ngreedy = true\n"), @"");
+    assert_refused!(with("stage = \"grpo\"\n", "stage = \"grpo\"\nnum_samples = 0\n"), @"
+    error: unusable recipe `suite/recipes/tiny.toml`: line 180: num_samples = 0 is outside its range: 1 to 10000
+    hint: docs/RECIPES.md explains every key
+    ");
+    assert_refused!(with("stage = \"base\"\n", "stage = \"base\"\ngreedy = true\n"), @"
+    error: unusable recipe `suite/recipes/tiny.toml`: line 170: regime `base` is the base, which is decoded greedily in any case
+    hint: leave `greedy` out: the row is called `greedy`
+    ");
     assert_refused!(
         with("{ preset = \"dr_grpo\" }", "{ preset = \"dr_grpo\", entropy = -0.1 }"),
-        @""
+        @"
+    error: unusable recipe `suite/recipes/tiny.toml`: line 108: stage `grpo_after_sft`: entropy = -0.1 is outside its range: 0 or more
+    hint: docs/RECIPES.md explains every key
+    "
     );
 }
 
@@ -120,9 +144,14 @@ fn a_run_on_validation_questions_with_more_samples_and_a_greedy_row() {
     succeed(&project, &["score", "--profile", "tiny"]);
     assert_eq!(project.json("runs/tiny/results.json")["spreads"], results["spreads"]);
 
-    let accept = project.run(&["golden", "accept", "--profile", "tiny"]);
-    let said = crate::refusal(&accept);
-    assert!(said.contains("validation questions") || said.contains("had changes"), "{said}");
+    // Where the project lies may be a repository with changes, which is another reason.
+    let mut clean = read_results(&project.path("runs/tiny/results.json")).unwrap();
+    clean.provenance.dirty = false;
+    project.write("runs/tiny/results.json", clean.to_json().unwrap());
+    assert_refused!(project.run(&["golden", "accept", "--profile", "tiny"]), @"
+    error: `runs/tiny/results.json` may not become golden: the run was asked validation questions, on which choices are made
+    hint: golden results are of test questions: leave `split` out of [evaluation] and run again
+    ");
     assert!(!project.path("golden/results/tiny.json").exists());
 }
 
@@ -141,10 +170,19 @@ fn a_second_base_of_the_same_recipe_is_a_control_row() {
     let own = "path = \"golden/base/nano\"\n";
     let with_clone = |path: &str| format!("{own}clone = \"{path}\"\n");
     edit(&project, recipe, own, &with_clone("golden/base/nano-2"));
-    assert_refused!(project.run(&["reproduce", "--profile", "kept"]), @"");
+    assert_refused!(project.run(&["reproduce", "--profile", "kept"]), @"
+    error: there is no kept base in `golden/base/nano-2`: No such file or directory
+    hint: train it with `cargo xtask train-base`
+    ");
     edit(&project, recipe, "golden/base/nano-2", "golden/base/nano");
-    assert_refused!(project.run(&["reproduce", "--profile", "kept"]), @"");
-    assert_refused!(project.run(&["train-base", "--recipe", "tiny-base", "--seed", "1"]), @"");
+    assert_refused!(project.run(&["reproduce", "--profile", "kept"]), @"
+    error: `model.clone` is the base itself: `golden/base/nano`
+    hint: `synergy train-base --seed N` makes one of the recipe that made the base
+    ");
+    assert_refused!(project.run(&["train-base", "--recipe", "tiny-base", "--seed", "1"]), @"
+    error: seed 1 is the recipe's own, which makes the first base
+    hint: leave `--seed` out, or give another
+    ");
 
     succeed(&project, &["train-base", "--recipe", "tiny-base", "--seed", "2"]);
     edit(&project, recipe, "clone = \"golden/base/nano\"", "clone = \"golden/base/nano-2\"");
@@ -157,5 +195,8 @@ fn a_second_base_of_the_same_recipe_is_a_control_row() {
     // One of another recipe.
     let record = "golden/base/nano-2/base.json";
     edit(&project, record, "\"recipe\": \"tiny-base\"", "\"recipe\": \"other\"");
-    assert_refused!(project.run(&["reproduce", "--profile", "kept"]), @"");
+    assert_refused!(project.run(&["reproduce", "--profile", "kept"]), @"
+    error: `model.clone` is no base of the same recipe: recipe `other` made `golden/base/nano-2`, and `tiny-base` the base
+    hint: `synergy train-base --seed N` makes one of the recipe that made the base
+    ");
 }

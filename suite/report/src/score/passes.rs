@@ -10,7 +10,7 @@ use super::cuts::{Part, parts};
 use super::{BASE, ResultRow, Results, RowKind, SeedOutcomes};
 use crate::rows::CLONE;
 
-/// Numbers of answers that pass@k is told for, as far as a row has so many.
+/// Numbers of answers that pass@k is computed for, as far as a row has so many.
 const KS: [usize; 5] = [1, 2, 4, 8, 16];
 
 /// A row's answers taken together.

@@ -83,13 +83,7 @@ pub fn report_markdown(
     section(&mut text, "Style", "Reasoning words per 1000 tokens.");
     markdown_table(&mut text, &style_grid(results, metrics));
     if let Some(analyses) = analyses {
-        let rows = analyses.rows.iter();
-        let all = rows.filter_map(|row| Some((row.row.clone(), row.groups.first()?)));
-        written::style(&mut text, &grids::style("row", all));
-        written::budgets(&mut text, &analyses.rows);
-        written::graders(&mut text, &analyses.agreement);
-        let _ = writeln!(text, "\nEvery row under each, in percent:\n");
-        markdown_table(&mut text, &grids::rows(analyses));
+        analyses_markdown(&mut text, analyses);
     }
     if !results.budgets.is_empty() {
         section(
@@ -114,6 +108,17 @@ pub fn report_markdown(
     section(&mut text, "Provenance", "Where these figures come from.");
     provenance_markdown(&mut text, results);
     text
+}
+
+/// Writes style, budgets and graders.
+fn analyses_markdown(text: &mut String, analyses: &Analyses) {
+    let rows = analyses.rows.iter();
+    let all = rows.filter_map(|row| Some((row.row.clone(), row.groups.first()?)));
+    written::style(text, &grids::style("row", all));
+    written::budgets(text, &analyses.rows);
+    written::graders(text, &analyses.agreement);
+    let _ = writeln!(text, "\nEvery row under each, in percent:\n");
+    markdown_table(text, &grids::rows(analyses));
 }
 
 /// Lists the questions with answers that never came, if there are any.
