@@ -67,7 +67,7 @@ fn what_cannot_be_asked_is_refused_with_its_line() {
 
 /// The row called `name` of `runs/tiny/results.json`.
 fn row<'a>(results: &'a Value, name: &str) -> &'a Value {
-    let rows = results["rows"].as_array().unwrap();
+    let rows = results["rows"].as_array().expect("results have rows");
     rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no row `{name}`"))
 }
 
