@@ -63,8 +63,8 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
     (
         "`[evaluation]`",
         &[
-            ("recipe.rs", "EvaluationSpec"),
-            ("recipe.rs", "FamilyQuestions"),
+            ("recipe/evaluation.rs", "EvaluationSpec"),
+            ("recipe/evaluation.rs", "FamilyQuestions"),
             ("recipe/tables.rs", "Drawn"),
             ("recipe/tables.rs", "BenchmarkSpec"),
         ],

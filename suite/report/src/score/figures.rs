@@ -34,7 +34,7 @@ pub struct CutCell {
     pub accuracy: Interval,
     /// Accuracy less the base's; `None` for the base itself.
     pub gain: Option<Interval>,
-    /// Of levels cut by others: the rows that cut them.
+    /// The rows that cut the levels, if others have cut them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cut_by: Vec<String>,
 }

@@ -27,7 +27,7 @@ pub struct RowPasses {
 /// A row's answers to some of the questions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PartPasses {
-    /// Which questions.
+    /// The questions that are meant.
     pub part: Part,
     /// How many; at least 1.
     pub num_questions: usize,

@@ -211,7 +211,8 @@ mod tests {
         let joined = over_seeds(&[spread.clone(), other], "sft");
         assert_eq!((joined[0].num_answers, joined[0].all.num_tokens), (3, 22));
         assert!((joined[0].all.kl_nats - 4.0 / 22.0).abs() < 1e-6, "{joined:?}");
-        assert_eq!(joined[2].all, hard.all);
+        let twice = TokenMeans { num_tokens: 2 * hard.all.num_tokens, ..hard.all };
+        assert_eq!(joined[2].all, twice);
         assert_eq!(over_seeds(&[spread], "rl"), []);
     }
 
