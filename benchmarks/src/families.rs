@@ -261,7 +261,11 @@ impl Cell {
             Cell::Shape { shape, color } => format!("{color} {shape}"),
             Cell::Pair { left, right } => format!("{left} {right}"),
             Cell::Corridor { open, star } => {
-                format!("{}{}", search::list(&maze::openings(open)), if star { " star" } else { "" })
+                format!(
+                    "{}{}",
+                    search::list(&maze::openings(open)),
+                    if star { " star" } else { "" }
+                )
             }
         }
     }

@@ -593,6 +593,6 @@ mod tests {
         let grpo = stage["grpo"].as_object().unwrap();
         assert_eq!(grpo.keys().next().map(String::as_str), Some("from"));
         assert!(!grpo.contains_key("kind") && !grpo.contains_key("guidance"));
-        assert_eq!((&stage["kind"], &stage["sft_weight"]), (&json!("hybrid"), &json!(0.1)));
+        assert_eq!((&stage["kind"], &stage["sft_weight"]), (&json!("hybrid"), &json!(1.0)));
     }
 }

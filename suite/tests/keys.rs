@@ -13,6 +13,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
     ("The file itself", &[("recipe.rs", "Recipe")]),
     ("`[model]`", &[("recipe.rs", "ModelSpec")]),
     ("`[prompt]`", &[("recipe.rs", "PromptSpec")]),
+    ("`[prompt.registers]`", &[("recipe/registers.rs", "RegistersSpec")]),
     (
         "`[tables.questions.NAME]`",
         &[("recipe/tables.rs", "QuestionsSpec"), ("recipe/tables.rs", "FilesSpec")],
@@ -79,6 +80,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
             ("recipe/objective.rs", "Aggregation"),
             ("recipe/objective.rs", "MeanOver"),
             ("recipe/stage/teacher.rs", "Trace"),
+            ("recipe/registers.rs", "AskedRegister"),
             ("recipe/stage/sample.rs", "Keep"),
             ("recipe/stage/sft.rs", "KeptCheckpoint"),
             ("reward.rs", "AnswerRule"),

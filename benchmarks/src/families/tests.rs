@@ -24,12 +24,12 @@ fn name_to_cell(name: &str) -> usize {
 fn solve(scene: &Scene, text: &str) -> Vec<String> {
     let words: Vec<&str> = text.split([' ', '.', '?']).filter(|word| !word.is_empty()).collect();
     let cells: Vec<Cell> = match words.iter().position(|word| *word == "to") {
-        Some(to) => {
+        Some(to) if scene.family != Family::Maze => {
             let (from, to) = (name_to_cell(words[to - 1]), name_to_cell(words[to + 1]));
             let end = if to < from { to + 16 } else { to };
             (from..=end).map(|at| scene.cells[at % 16]).collect()
         }
-        None => Vec::new(),
+        _ => Vec::new(),
     };
     let numbers: Vec<u32> = cells
         .iter()
@@ -71,7 +71,7 @@ fn solve(scene: &Scene, text: &str) -> Vec<String> {
         Family::Chart => (1..=numbers.len())
             .map(|n| numbers[..n].windows(2).filter(|w| w[0] < w[1]).count().to_string())
             .collect(),
-        Family::Maze => vec![distance(scene, name_to_cell(words[7])).to_string()],
+        Family::Maze => vec![distance(scene, name_to_cell(words[6])).to_string()],
         Family::Swap => {
             let mut order: Vec<String> = Color::ALL.map(|color| color.to_string()).to_vec();
             let ball = order.iter().position(|color| color == words[4]).unwrap();
@@ -120,8 +120,10 @@ fn statements(family: Family, text: &str) -> Vec<(String, String, String)> {
     let wide = if family == Family::Swap { 4 } else { 3 };
     let statement = |words: &[&str]| {
         let (cell, rest) = (words[0].to_owned(), &words[1..]);
-        let state = if words.len() == wide { rest[rest.len() - 1].to_owned() } else { String::new() };
-        let percept = rest[..wide.min(words.len()) - 1 - usize::from(words.len() == wide)].join(" ");
+        let state =
+            if words.len() == wide { rest[rest.len() - 1].to_owned() } else { String::new() };
+        let percept =
+            rest[..wide.min(words.len()) - 1 - usize::from(words.len() == wide)].join(" ");
         (cell, percept, state)
     };
     words.chunks(wide).map(statement).collect()
@@ -305,7 +307,7 @@ fn searches_executed_in_the_maze_find_the_star_and_write_what_is_there() {
         for (scene, question) in questions(Family::Maze, hops, 60) {
             assert_eq!(question.hops, hops);
             let words: Vec<&str> = question.text.split(' ').collect();
-            let start = name_to_cell(words[7]);
+            let start = name_to_cell(words[6]);
             let steps = distance(&scene, start);
             assert_eq!(question.answer, steps.to_string(), "{question:?}");
             let star = scene.cells.iter().position(|cell| cell.percept().contains("star")).unwrap();
@@ -459,7 +461,7 @@ fn no_answer_can_be_guessed_half_of_the_time() {
             }
             let share = f64::from(*counts.values().max().unwrap()) / 2000.0;
             // A short search says nearly all of how far the star is.
-            let most = if family == Family::Maze && hops < 4 { 1.0 } else { 0.5 };
+            let most = if family == Family::Maze && hops < 5 { 1.0 } else { 0.5 };
             assert!(hops == 1 || share < most, "{family} at {hops} hops: {counts:?}");
             shares.push(format!("{share:.2}"));
         }
@@ -488,7 +490,7 @@ fn the_ball_moves_often_and_rarely_stays_where_the_question_puts_it() {
 
 #[test]
 fn a_careless_eye_misreads_as_many_cells_as_it_is_told_to() {
-    for family in Family::ALL {
+    for family in chains() {
         let mut num_misread = 0;
         for index in 0..200 {
             let scene = family.scene(Seed::root(9).at(index), Split::Pretrain);
@@ -515,7 +517,9 @@ fn no_content_is_in_two_splits() {
             }
         }
         for (a, in_a) in &seen {
-            assert!(in_a.len() >= 198, "{family}: only {} of 200 differ", in_a.len());
+            // Of the 100 352 mazes a sixteenth is in the smallest splits.
+            let least = if family == Family::Maze { 190 } else { 198 };
+            assert!(in_a.len() >= least, "{family}: only {} of 200 differ", in_a.len());
             for (b, in_b) in &seen {
                 assert!(a == b || in_a.is_disjoint(in_b));
             }
@@ -593,7 +597,7 @@ fn a_changed_cell_changes_its_own_pixels_and_leaves_its_name_alone() {
             },
             Cell::Bar(height) => Cell::Bar(height % 6 + 1),
             Cell::Pair { left, right } => Cell::Pair { left: right, right: left },
-            Cell::Corridor { open, star } => Cell::Corridor { open: open ^ 0b1010, star: !star },
+            Cell::Corridor { open, star } => Cell::Corridor { open: open ^ 0b1010, star },
         };
         let (before, after) = (scene.render(), other.render());
         let (mut num_changed, mut num_of_name) = (0, 0);

@@ -46,8 +46,8 @@ use synergy_suite::train::engine::{Engine as _, Question};
 use synergy_suite::train::features::FeatureCache;
 use synergy_suite::train::grpo::Grpo;
 use synergy_suite::train::pool::{Files, Pool, drawn};
-use synergy_suite::train::rollout::LocalEngine;
 use synergy_suite::train::register::reasoned;
+use synergy_suite::train::rollout::LocalEngine;
 use synergy_suite::train::sequence::{Prompter, Sequence, micro_batches};
 use synergy_suite::train::{
     Batch, Context, StepFigures, Trainer, prediction_log_probs, pretrain, sft,
@@ -134,7 +134,12 @@ impl Work {
     }
 
     fn sequences(&self) -> Vec<Sequence> {
-        let examples = dataset::teacher(&self.teacher(), self.pool(), self.base.prompter.prompt.registers.as_ref(), Seed::root(1));
+        let examples = dataset::teacher(
+            &self.teacher(),
+            self.pool(),
+            self.base.prompter.prompt.registers.as_ref(),
+            Seed::root(1),
+        );
         let examples = examples.expect("families are drawn").examples;
         sft::batch(&self.base.prompter, self.sft(), &examples, self.pool(), Seed::root(1), 0)
             .expect("a batch")

@@ -15,7 +15,7 @@ use crate::limits::{
     SHARDS_MIN, TOWER,
 };
 use crate::recipe::load::{
-    FILES_PROMPT, LearningLoad, Load, PROMPT, RolloutLoad, DENSE_STEP_TOKENS, answer_tokens, mean,
+    DENSE_STEP_TOKENS, FILES_PROMPT, LearningLoad, Load, PROMPT, RolloutLoad, answer_tokens, mean,
 };
 use crate::recipe::{
     BASE, BenchmarkSpec, Drawn, Output, Recipe, Role, StageSpec, TrainingSpec, ValidationQuestions,

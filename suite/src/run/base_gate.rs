@@ -94,8 +94,7 @@ pub fn measure(
     engine.load(&base.parameters)?;
     let gate = Gate { prompter, engine: &engine, per_family };
     let registers = prompter.registers()?;
-    let (suffix, sampling) =
-        (&prompter.prompt.suffix, evaluation.sampling(&prompter.end_tokens));
+    let (suffix, sampling) = (&prompter.prompt.suffix, evaluation.sampling(&prompter.end_tokens));
     let all = gate.answers([1, MAX_HOPS], suffix, 0, Some(&sampling))?;
     let of_hops = |hops| share(all.iter().filter(|a| a.hops == hops).map(|a| a.is_right));
     let (level_shares, guesses) = gate.levels(evaluation, registers)?;
@@ -105,9 +104,12 @@ pub fn measure(
         brief: by_family(&gate.answers([1, 1], suffix, 0, Some(&sampling))?),
         dense: by_family(&gate.answers([1, MAX_HOPS], &registers.dense_suffix, 0, None)?),
         long: by_family(&gate.answers([1, MAX_HOPS], &registers.long_suffix, 0, None)?),
-        long_shifted: by_family(
-            &gate.answers([1, MAX_HOPS], &registers.long_suffix, SHIFT, None)?,
-        ),
+        long_shifted: by_family(&gate.answers(
+            [1, MAX_HOPS],
+            &registers.long_suffix,
+            SHIFT,
+            None,
+        )?),
         brief_by_hops: (1..=MAX_HOPS).map(of_hops).collect(),
         level_shares,
         guesses,
@@ -229,14 +231,17 @@ fn faults(report: &GateReport) -> Vec<String> {
             faults.push(format!("{share:.3} of {level} is guessed, at most a third may be"));
         }
     }
-    for (register, accuracies, least) in
-        [("brief", brief, BRIEF_MIN), ("dense", dense, [FULL_MIN; 2]), ("long", long, [FULL_MIN; 2])]
-    {
+    for (register, accuracies, least) in [
+        ("brief", brief, BRIEF_MIN),
+        ("dense", dense, [FULL_MIN; 2]),
+        ("long", long, [FULL_MIN; 2]),
+    ] {
         for family in FAMILIES {
             let accuracy = accuracies[&family];
             let least = least[usize::from(family == Family::Maze)];
             if accuracy < least {
-                faults.push(format!("{family}: {register} accuracy {accuracy:.3} is below {least}"));
+                faults
+                    .push(format!("{family}: {register} accuracy {accuracy:.3} is below {least}"));
             }
         }
     }
@@ -256,8 +261,10 @@ fn share(outcomes: impl Iterator<Item = bool>) -> f64 {
 
 /// Renders the report for a person.
 pub fn describe(report: &GateReport) -> String {
-    let mut lines =
-        vec![format!("{:<8} {:>7} {:>7} {:>7} {:>8}", "family", "brief", "dense", "long", "shifted")];
+    let mut lines = vec![format!(
+        "{:<8} {:>7} {:>7} {:>7} {:>8}",
+        "family", "brief", "dense", "long", "shifted"
+    )];
     for family in FAMILIES {
         lines.push(format!(
             "{:<8} {:>7.3} {:>7.3} {:>7.3} {:>8.3}",

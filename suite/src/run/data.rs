@@ -45,7 +45,7 @@ pub fn run(
         StageSpec::Teacher(spec) => {
             let registers = base.prompter.prompt.registers.as_ref();
             Piece::of(teacher(spec, pool, registers, planned.seed())?, clock)
-        },
+        }
         StageSpec::Mix(spec) => {
             Piece::of(mix(spec, &inputs(planned, store)?, planned.seed())?, clock)
         }

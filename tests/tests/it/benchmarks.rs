@@ -66,12 +66,12 @@ fn the_families_keep_their_own_levels_beside_others() {
     let project = with_published(true, &[]);
     succeed(&project, &REPRODUCE);
     let questions = questions(&project);
-    assert_eq!(questions.len(), 5 * 2 + 15);
+    assert_eq!(questions.len(), 6 * 2 + 15);
     assert!(questions.iter().all(|q| q["level"].is_string()));
     // Only the families' are cut, on samples of their own.
     let levels = project.files("runs/published/completions");
     let levels = String::from_utf8(levels["levels-0.jsonl"].clone()).unwrap();
-    assert_eq!(levels.lines().count(), 5 * 2 * 2);
+    assert_eq!(levels.lines().count(), 6 * 2 * 2);
 }
 
 #[test]

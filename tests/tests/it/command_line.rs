@@ -161,7 +161,7 @@ fn what_can_be_refused_is_before_a_folder_is_made_or_a_question_asked() {
     };
     assert_refused!(run("evaluate --benchmark pth --model model"), @"
     error: there is no benchmark `pth`
-    hint: there are path, sum, count, chart, swap, easy_vqa, arc_agi_1, arc_agi_2; mathvision, mathverse, mathvista, mmmu, mmstar with their files; any other with --data and --mapping
+    hint: there are path, sum, count, chart, swap, maze, easy_vqa, arc_agi_1, arc_agi_2; mathvision, mathverse, mathvista, mmmu, mmstar with their files; any other with --data and --mapping
     ");
     assert_refused!(run("evaluate --benchmark sum --limit 1 --model model --levels none.jsonl"), @"
     error: failed to read levels `none.jsonl`: No such file or directory

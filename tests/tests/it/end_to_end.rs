@@ -50,14 +50,14 @@ fn reproduce_publishes_leaderboard_report_results_events_and_completions() {
     let report = project.read("runs/tiny/report.md");
     assert!(report.starts_with("# Synergy, profile tiny\n"), "{report}");
     let results = project.json("runs/tiny/results.json");
-    assert_eq!(results["questions"].as_array().unwrap().len(), 10);
+    assert_eq!(results["questions"].as_array().unwrap().len(), 12);
     for name in ["base", "sft", "rl", "two_stage", "progressive", "data_mixing", "merged"] {
         assert!(report.contains(&format!("| {name}")), "no `{name}` in\n{report}");
         assert!(run.stdout.contains(&format!("\n{name} ")), "no `{name}` in\n{}", run.stdout);
     }
     assert!(run.stdout.ends_with("leaderboard, report and results are in runs/tiny\n"));
 
-    for (name, seed, num_completions) in [("levels", 0, 20), ("base", 0, 20), ("greedy", 0, 10)] {
+    for (name, seed, num_completions) in [("levels", 0, 24), ("base", 0, 24), ("greedy", 0, 12)] {
         let path = format!("runs/tiny/completions/{name}-{seed}.jsonl");
         assert_eq!(project.read(&path).lines().count(), num_completions, "{path}");
     }

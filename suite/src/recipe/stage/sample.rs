@@ -5,7 +5,7 @@ use synergy_hint::hint;
 use synergy_models::weights::ComputeDtype;
 
 use super::kind::{Input, Output, Role, StageKind, few};
-use super::load::{DataLoad, DataLoads, Load, RolloutLoad, LONG_STEP_TOKENS};
+use super::load::{DataLoad, DataLoads, LONG_STEP_TOKENS, Load, RolloutLoad};
 use crate::limits::QUESTIONS_PER_CHUNK;
 use crate::recipe::fault::{Checked, require, within};
 use crate::recipe::registers::AskedRegister;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use synergy_hint::hint;
 
 use super::kind::{Input, Output, StageKind, few};
-use super::load::{DataLoad, DataLoads, Load, DENSE_STEP_TOKENS, LONG_STEP_TOKENS};
+use super::load::{DENSE_STEP_TOKENS, DataLoad, DataLoads, LONG_STEP_TOKENS, Load};
 use crate::recipe::fault::{Checked, require};
 use crate::recipe::tables::{Named, QuestionsSpec};
 

@@ -3,8 +3,7 @@
 use super::*;
 use crate::recipe::{MeanOver, ObjectivePreset, ObjectiveSpec, Weighting};
 use crate::train::fixture::{
-    dense,
-    BASE, base, compute, grpo_spec, ids, micro_batch, optimizer, questions, training,
+    BASE, base, compute, dense, grpo_spec, ids, micro_batch, optimizer, questions, training,
 };
 use crate::train::pool::{Files, Pool};
 use crate::train::pretrain;
@@ -66,7 +65,8 @@ fn after_step(spec: &GrpoSpec, micro_batch_size: usize, step: usize) -> (Paramet
         let solutions = solutions(&questions);
         let pool = Pool { files: &Files::default(), run_seed: 1 };
         let draws = Draws { pool, stage: Seed::root(9) };
-        let grpo = Grpo::new(spec, &BTreeSet::new(), traces(&questions, &solutions), draws).unwrap();
+        let grpo =
+            Grpo::new(spec, &BTreeSet::new(), traces(&questions, &solutions), draws).unwrap();
         let config = &BASE.prompter.config;
         let mut engine = LocalEngine::new(config, context.compute, ComputeDtype::F32);
         grpo.step(trainer, &mut engine, context, reference, &questions, step)
