@@ -8,11 +8,16 @@ use synergy_grade::answer::Outcome;
 use synergy_grade::style::REASONING_WORDS;
 
 use crate::analysis::{Analyses, grids, written};
-use crate::claims::{self, ClaimVerdict, ledger};
+use crate::claims::{self, ledger};
+use crate::compare;
 use crate::completion::Completion;
 use crate::cost::Budget;
-use crate::score::{Cell, Metrics, Results, all_and_levels, level_name, outcome_name};
+use crate::dilemma::{self, Dilemma};
+use crate::evidence::Study;
+use crate::factorial::factorial;
+use crate::score::{Cell, Lineage, Metrics, Results, all_and_levels, level_name, outcome_name};
 use crate::text::markdown::{inline, markdown_table, section};
+use crate::text::standings;
 use crate::text::terminal::{self as table, Grid};
 
 /// A completion to show in the report.
@@ -72,8 +77,15 @@ pub fn report_markdown(
     );
     markdown_table(&mut text, &claims_grid(results));
     let _ = writeln!(text, "\n{}", claims::RULE);
+    standings_markdown(&mut text, results);
     section(&mut text, "Length by level", "Mean tokens per answer.");
     markdown_table(&mut text, &by_level(results, metrics, |cell| table::plus_minus(cell.length)));
+    section(
+        &mut text,
+        "Long answers by level",
+        "Share in percent: answers with a reasoning word and more than twice the base's mean tokens on the level.",
+    );
+    markdown_table(&mut text, &by_level(results, metrics, |cell| table::percent(cell.long)));
     section(&mut text, "Outcomes", "In percent of all answers.");
     markdown_table(&mut text, &outcomes_grid(results, metrics));
     unanswered_markdown(&mut text, results);
@@ -111,6 +123,45 @@ pub fn report_markdown(
     section(&mut text, "Provenance", "Where these figures come from.");
     provenance_markdown(&mut text, results);
     text
+}
+
+/// The dilemma, what demonstrations are worth, and what the gate could find, each where the run has it.
+fn standings_markdown(text: &mut String, results: &Results) {
+    let lineage = Lineage::of(results);
+    let study = Study::of(results, &lineage);
+    if let Some(dilemma) = Dilemma::of(&study) {
+        section(
+            text,
+            "The dilemma",
+            "Accuracy of each combination against the better parent, in points, and what it spends on easy questions.",
+        );
+        for split in &dilemma.splits {
+            let _ = writeln!(text, "{}:\n", standings::split_name(split));
+            markdown_table(text, &standings::dilemma(split));
+            text.push('\n');
+        }
+        let _ = writeln!(text, "{}", dilemma::RULE);
+    }
+    if let Some(effects) = factorial(&study) {
+        section(
+            text,
+            "What long demonstrations are worth",
+            "Steps, words and source of the demonstrations, same questions and same updates, each averaged over the \
+             other factor, in points.",
+        );
+        markdown_table(text, &standings::factorial(&effects));
+    }
+    let regimes = results.rows.iter().filter(|row| row.kind != crate::score::RowKind::Control);
+    let powers = compare::powers(&[results], compare::usual_alpha(regimes.count()));
+    if !powers.is_empty() {
+        section(
+            text,
+            "Noise of training",
+            "How far the seeds of a row differ in accuracy, pooled over rows trained alike; in what share of runs the \
+             regression gate finds a loss of five points, and with how many seeds on both sides it does in four of five.",
+        );
+        markdown_table(text, &standings::powers(&powers));
+    }
 }
 
 /// Lists the questions with answers that never came, if there are any.
@@ -181,26 +232,32 @@ fn averages(
 }
 
 fn claims_grid(results: &Results) -> Grid {
+    let nothing = || table::NOTHING.to_owned();
     let rows = ledger(results).into_iter().map(|f| {
-        let verdict = match (f.verdict, &f.explained_by) {
-            (ClaimVerdict::Holds, Some(_)) => "explained by control".to_owned(),
-            (verdict, _) => verdict.name().to_owned(),
-        };
-        let because = f.explained_by.unwrap_or(f.note);
+        let decided = f.decided();
         vec![
-            f.id,
-            f.claim,
-            verdict,
-            f.measured,
-            f.effect.map_or_else(|| table::NOTHING.to_owned(), table::plus_minus_signed),
-            f.minimum_detectable_effect
-                .map_or_else(|| table::NOTHING.to_owned(), |effect| format!("{effect:.1}")),
-            because,
-            f.published,
+            f.id.clone(),
+            f.claim.clone(),
+            f.verdict_name().to_owned(),
+            decided.map_or_else(String::new, crate::evidence::Compared::describe),
+            decided.map_or_else(nothing, |decided| table::plus_minus_signed(decided.effect)),
+            f.p_holm.map_or_else(nothing, table::probability),
+            decided.map_or_else(nothing, |decided| format!("{:.1}", decided.detectable)),
+            f.explained_by.clone().unwrap_or_else(|| f.note.clone()),
+            f.published.clone(),
         ]
     });
-    let header =
-        ["", "claim", "verdict", "decided by", "effect", "detectable", "note", "published (7B)"];
+    let header = [
+        "",
+        "claim",
+        "verdict",
+        "decided by",
+        "effect",
+        "p (Holm)",
+        "detectable",
+        "note",
+        "published (7B)",
+    ];
     Grid::new(header, rows)
 }
 

@@ -14,7 +14,7 @@ use synergy_benchmarks::families::Family;
 use synergy_benchmarks::text_only;
 use synergy_grade::style::REASONING_WORDS;
 
-use crate::compare::{CellVerdict, Comparison, FigureVerdict, Metric, Verdict};
+use crate::compare::{CellVerdict, Comparison, FigureVerdict, Metric, Verdict, describe_power};
 use crate::score::{Cell, Metrics, Question, ResultRow, Results, RowKind};
 use crate::statistics::{CONFIDENCE, Interval};
 
@@ -111,6 +111,9 @@ pub fn render_comparison(comparison: &Comparison, width: u16) -> String {
     }
     for note in &comparison.notes {
         let _ = writeln!(text, "note: {note}");
+    }
+    for line in describe_power(&comparison.power) {
+        let _ = writeln!(text, "power: {line}");
     }
     let _ = writeln!(text, "{} tests", comparison.num_tests);
     let _ = writeln!(text, "\n{}", comparison.rule);
@@ -342,6 +345,11 @@ pub fn shown(cell: Option<&Cell>, text: impl Fn(&Cell) -> String) -> String {
 /// Formats a mean with half of its 95 % interval, one decimal each; an interval with one side has its sign, `100.0 -56.1`.
 pub fn plus_minus(interval: Interval) -> String {
     format!("{:.1} {}", interval.mean, width(interval))
+}
+
+/// Formats a p-value: three decimals, or that it is below the last of them.
+pub fn probability(p: f64) -> String {
+    if p < 0.001 { "< .001".to_owned() } else { format!("{p:.3}").trim_start_matches('0').to_owned() }
 }
 
 /// Formats a share in percent with one decimal, without the sign.
