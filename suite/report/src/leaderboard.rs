@@ -386,6 +386,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn tmp_convert() {
+        let text = std::fs::read_to_string("/work/wt/stat/golden/results/small.json").unwrap();
+        let results = crate::score::Results::from_json(&text, "small").unwrap();
+        let metrics = Metrics::of(&results);
+        let run = Run::of(&results, &metrics).unwrap();
+        std::fs::write("/work/wt/stat/golden/leaderboard/small-e456a30.json", run.to_json()).unwrap();
+        let findings = crate::claims::ledger(&results);
+        let page = crate::page::report_html(&results, &metrics, &crate::page::PageData::default(), &findings);
+        std::fs::write("/tmp/page.html", page).unwrap();
+        let report = crate::text::report::report_markdown(&results, &metrics, None, &[]);
+        std::fs::write("/tmp/report.md", report).unwrap();
+    }
+
+    #[test]
     fn the_kept_leaderboard_is_valid() {
         let kept = include_str!("../../../golden/leaderboard/small-e456a30.json");
         let value: Value = serde_json::from_str(kept).unwrap();

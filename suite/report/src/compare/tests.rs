@@ -3,6 +3,7 @@
 //! This module does not test figures of training, which have their own.
 
 use super::*;
+use crate::score::Training;
 use crate::score::fixture::{Behavior, LONG, SHARP, UNTUNED, header, levels, row, study};
 use proptest::prelude::*;
 use synergy_benchmarks::seed::Seed;
@@ -93,6 +94,15 @@ fn simulated(
 ) -> Results {
     let mut results = study(questions / 5, &[1]);
     results.questions.retain(|question| question.level.is_some());
+    // All regimes are trained alike, each by a stage of its own.
+    let stage = results.training.remove(0);
+    results.training = (0..REGIMES)
+        .map(|i| {
+            let (regime, stage_name) = (format!("regime_{i}"), format!("stage_{i}"));
+            let summary = [("loss_end".to_owned(), 0.5)].into();
+            Training { regime, stage: stage_name, summary, ..stage.clone() }
+        })
+        .collect();
     let count = results.questions.len();
     // The same questions, whoever answers.
     let mut ease = Seed::root(77).rng();
