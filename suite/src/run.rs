@@ -34,11 +34,11 @@ use synergy_models::checkpoint::Checkpoint;
 use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_models::qwen2_5_vl::shapes::shapes;
 use synergy_report::claims::ledger;
+use synergy_report::compare::{describe_power, gate_alpha, powers};
 use synergy_report::completion::to_lines;
 use synergy_report::cost::{Budget, Cost};
 use synergy_report::leaderboard;
 use synergy_report::page::{PageData, report_html};
-use synergy_report::compare::{describe_power, gate_alpha, powers};
 use synergy_report::score::{
     Asked, Header, Metrics, ModelSize, Provenance, Results, RowKind, Sampling, Training, cut_levels,
 };
@@ -381,7 +381,9 @@ fn gate_power(recipe: &Recipe) -> String {
     let lines: Vec<String> = found.into_iter().map(|line| format!("    {line}\n")).collect();
     match lines.is_empty() {
         true => String::new(),
-        false => format!("  what the gate finds, by golden's noise of training:\n{}", lines.concat()),
+        false => {
+            format!("  what the gate finds, by golden's noise of training:\n{}", lines.concat())
+        }
     }
 }
 

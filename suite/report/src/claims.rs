@@ -227,7 +227,9 @@ impl Finding {
             } else if shown().all(|(shown, _)| shown == Shown::Fails) {
                 (Shown::Fails, group[0])
             } else {
-                shown().find(|(shown, _)| *shown == Shown::Undecided).unwrap_or((Shown::Undecided, group[0]))
+                shown()
+                    .find(|(shown, _)| *shown == Shown::Undecided)
+                    .unwrap_or((Shown::Undecided, group[0]))
             }
         };
         let shown: Vec<(Shown, usize)> = self.groups().iter().map(of_group).collect();
@@ -278,7 +280,11 @@ enum Needed {
 
 impl Claim {
     /// The finding before it is judged, with what each of its controls would explain.
-    fn finding(&self, study: &Study<'_>, dilemma: Option<&Dilemma>) -> (Finding, Vec<&'static str>) {
+    fn finding(
+        &self,
+        study: &Study<'_>,
+        dilemma: Option<&Dilemma>,
+    ) -> (Finding, Vec<&'static str>) {
         let missing = self.missing(study);
         let mut comparisons = Vec::new();
         for implied in self.comparisons.iter().filter(|_| missing.is_none()) {
@@ -291,13 +297,16 @@ impl Claim {
         }
         let conditions: Vec<Condition> =
             self.conditions.iter().filter_map(|needed| needed.condition(study)).collect();
-        let controls = self.controls.iter().filter_map(|(question, explanation)| {
-            Some((study.compare(*question)?, *explanation))
-        });
+        let controls = self
+            .controls
+            .iter()
+            .filter_map(|(question, explanation)| Some((study.compare(*question)?, *explanation)));
         let (controls, explanations) = controls.unzip();
         let note = match missing {
             Some(row) => format!("needs row `{row}`"),
-            None if comparisons.is_empty() => "needs a combination that writes long answers".to_owned(),
+            None if comparisons.is_empty() => {
+                "needs a combination that writes long answers".to_owned()
+            }
             None => {
                 let unmet = conditions.iter().find(|condition| !condition.met);
                 let unmet = unmet.map(|condition| format!("needs that {}", condition.what));
@@ -339,11 +348,14 @@ impl Claim {
 impl Needed {
     fn condition(&self, study: &Study<'_>) -> Option<Condition> {
         let (what, comparison, long) = match self {
-            Needed::Shown(question, what) => ((*what).to_owned(), Some(study.compare(*question)?), None),
+            Needed::Shown(question, what) => {
+                ((*what).to_owned(), Some(study.compare(*question)?), None)
+            }
             Needed::Long(row) => {
                 let row = study.row(row)?;
                 let share = 100.0 * LONG_SHARE;
-                let what = format!("`{row}` writes long answers, {share:.0} % of them on some level");
+                let what =
+                    format!("`{row}` writes long answers, {share:.0} % of them on some level");
                 (what, None, Some(study.longest_share(row)?))
             }
         };

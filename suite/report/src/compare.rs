@@ -552,12 +552,7 @@ impl<'a> Pair<'a> {
 
     /// The cell, with a test where there is something to test: that must not depend on how large the
     /// effect is, else the correction would be chosen by what it corrects. `noise` is that of each side's training.
-    fn measure(
-        &self,
-        metric: Metric,
-        [golden, run]: Sides,
-        noise: [Noise; 2],
-    ) -> Measured {
+    fn measure(&self, metric: Metric, [golden, run]: Sides, noise: [Noise; 2]) -> Measured {
         let (verdict, test) = match (&golden, &run) {
             (Some(golden), Some(run)) => self.test(metric, golden, run, noise),
             (Some(_), None) => (Verdict::Missing, None),
@@ -601,7 +596,10 @@ impl<'a> Pair<'a> {
         let (of_run, of_golden) = (statistics::over_seeds(run), statistics::over_seeds(golden));
         let mut estimate = if self.scope.paired {
             let pairs = of_run.iter().zip(&of_golden);
-            Estimate::of(&pairs.map(|(run, golden)| run - golden).collect::<Vec<f64>>(), &[(1.0, noise)])
+            Estimate::of(
+                &pairs.map(|(run, golden)| run - golden).collect::<Vec<f64>>(),
+                &[(1.0, noise)],
+            )
         } else {
             Estimate::of_unpaired(&of_run, &of_golden, &[(1.0, noise)])
         };

@@ -456,7 +456,10 @@ mod tests {
             parts[&part].iter().filter(|q| results.questions[**q].benchmark == family).count()
         };
         for family in ["sum", "path"] {
-            assert_eq!((count(Part::HardByKnob, family), count(Part::EasyByKnob, family)), (10, 10));
+            assert_eq!(
+                (count(Part::HardByKnob, family), count(Part::EasyByKnob, family)),
+                (10, 10)
+            );
         }
         assert_eq!(parts[&Part::HardByLevel].len() + parts[&Part::EasyByLevel].len(), 100);
         // Without a knob there are halves by level only.

@@ -41,9 +41,9 @@ pub fn factorial(study: &Study<'_>) -> Option<Vec<FactorEffect>> {
         SOURCES.into_iter().flat_map(of_source).collect()
     };
     let third = 1.0 / REGISTERS.len() as f64;
-    let source = REGISTERS.into_iter().flat_map(|register| {
-        [(row("own", register), third), (row("true", register), -third)]
-    });
+    let source = REGISTERS
+        .into_iter()
+        .flat_map(|register| [(row("own", register), third), (row("true", register), -third)]);
     let factors = [
         ("steps", "dense less brief, mean of both sources", mean_of_sources("dense", "brief")),
         ("words", "long less dense, mean of both sources", mean_of_sources("long", "dense")),
@@ -84,8 +84,7 @@ mod tests {
         let mut rows: Vec<Row> = vec![row(BASE, RowKind::Baseline, UNTUNED, 1, 80, 4)];
         for source in SOURCES {
             for register in REGISTERS {
-                let behavior =
-                    Behavior { accuracy: [accuracy(register, source); 5], ..UNTUNED };
+                let behavior = Behavior { accuracy: [accuracy(register, source); 5], ..UNTUNED };
                 let name = format!("sft_{source}_{register}");
                 rows.extend(
                     [1, 2, 3].map(|seed| row(&name, RowKind::Regime, behavior, seed, 80, 4)),

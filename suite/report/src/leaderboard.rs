@@ -44,8 +44,7 @@ const HINT_VERSION: &str =
 const HINT_APART: &str =
     "runs share a page only with one recipe, one set of questions, one grader and one base";
 const HINT_TWICE: &str = "name each run once";
-const HINT_CONTRADICTION: &str =
-    "take leaderboard.json from the run's folder again, or run `cargo xtask synergy score` to judge the answers anew";
+const HINT_CONTRADICTION: &str = "take leaderboard.json from the run's folder again, or run `cargo xtask synergy score` to judge the answers anew";
 /// The hint where no file is given or one cannot be read.
 pub const HINT_NONE: &str = "name the leaderboard.json of at least one run";
 
@@ -383,20 +382,6 @@ pub(crate) mod tests {
         check("L1 to L5", &|v| v["levels"] = json!([]));
         check("maybe", &|v| v["claims"][0]["verdict"] = "maybe".into());
         check("wall_time_s", &|v| v["training"][0]["cost"]["wall_time_s"] = json!(-1.0));
-    }
-
-    #[test]
-    fn tmp_convert() {
-        let text = std::fs::read_to_string("/work/wt/stat/golden/results/small.json").unwrap();
-        let results = crate::score::Results::from_json(&text, "small").unwrap();
-        let metrics = Metrics::of(&results);
-        let run = Run::of(&results, &metrics).unwrap();
-        std::fs::write("/work/wt/stat/golden/leaderboard/small-e456a30.json", run.to_json()).unwrap();
-        let findings = crate::claims::ledger(&results);
-        let page = crate::page::report_html(&results, &metrics, &crate::page::PageData::default(), &findings);
-        std::fs::write("/tmp/page.html", page).unwrap();
-        let report = crate::text::report::report_markdown(&results, &metrics, None, &[]);
-        std::fs::write("/tmp/report.md", report).unwrap();
     }
 
     #[test]

@@ -73,9 +73,7 @@ impl Noise {
     ///
     /// # Shapes
     /// `clusters[cluster][row][seed][question]`.
-    pub fn pooled<'a>(
-        clusters: impl IntoIterator<Item = Vec<&'a Vec<Vec<f64>>>>,
-    ) -> Option<Noise> {
+    pub fn pooled<'a>(clusters: impl IntoIterator<Item = Vec<&'a Vec<Vec<f64>>>>) -> Option<Noise> {
         let (mut variance, mut of_means, mut degrees) = (0.0, 0.0, 0.0);
         for cluster in clusters {
             let rows: Vec<&Vec<Vec<f64>>> =
@@ -152,9 +150,9 @@ impl Estimate {
             (own, own, values.len().saturating_sub(1).max(1) as f64)
         });
         // The noise is what is seen less a part that is known well: what is seen decides how sure it is.
-        let of_training = noise.iter().map(|(times, noise)| {
-            (times * noise.variance, times * noise.of_means, noise.degrees)
-        });
+        let of_training = noise
+            .iter()
+            .map(|(times, noise)| (times * noise.variance, times * noise.of_means, noise.degrees));
         let (mut variance, mut squares, mut least) = (0.0, 0.0, DEGREES_MAX);
         for (own, seen, degrees) in of_questions.chain(of_training).filter(|part| part.1 > 0.0) {
             variance += own;
@@ -253,7 +251,12 @@ pub fn power(effect: f64, standard_error: f64, degrees: f64, alpha: f64) -> f64 
 /// The smallest number of seeds, the same on both sides, with which a two-sided test at level `alpha` of two trainings
 /// finds `effect` with a power of 80 %, where seeds deviate by `deviation` and each seed more adds `degrees_per_seed`
 /// degrees of freedom to what is known of it. `None` beyond a thousand.
-pub fn seeds_needed(effect: f64, deviation: f64, alpha: f64, degrees_per_seed: f64) -> Option<usize> {
+pub fn seeds_needed(
+    effect: f64,
+    deviation: f64,
+    alpha: f64,
+    degrees_per_seed: f64,
+) -> Option<usize> {
     (2..=1000_usize).find(|&seeds| {
         let error = deviation * (2.0 / seeds as f64).sqrt();
         power(effect, error, degrees_per_seed * (seeds - 1) as f64, alpha) >= POWER

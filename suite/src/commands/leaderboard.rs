@@ -74,7 +74,10 @@ pub(super) fn run(args: &LeaderboardArgs) -> Result<u8> {
             }
             let boards = merge(runs)?;
             let rows: usize = boards.runs().iter().map(|run| run.leaderboard.rows.len()).sum();
-            format!("{} runs, {rows} rows: whole, with verdicts that follow, and fit on one page\n", boards.runs().len())
+            format!(
+                "{} runs, {rows} rows: whole, with verdicts that follow, and fit on one page\n",
+                boards.runs().len()
+            )
         }
         Action::Merge { files, out } => {
             let text = joined(files)?.to_json();

@@ -31,7 +31,8 @@ fn runs_of_two_machines_become_one_file_and_one_page() {
     assert_eq!(project.read("all.json"), project.read("folder/leaderboards.json"));
     let said = succeed(&project, &["leaderboard", "check", "all.json"]).stdout;
     assert!(
-        said.starts_with("2 runs, ") && said.ends_with(": whole, with verdicts that follow, and fit on one page\n"),
+        said.starts_with("2 runs, ")
+            && said.ends_with(": whole, with verdicts that follow, and fit on one page\n"),
         "{said}"
     );
     succeed(&project, &["leaderboard", "site", "--out", "site", "all.json"]);

@@ -141,7 +141,10 @@ pub(super) const CLAIMS: &[Claim] = &[
         text: "RL needs its KL term.",
         published: "55.1 with it, 52.9 without, collapse after some 300 steps",
         note: "A collapse later than our number of steps is not seen.",
-        conditions: &[Shown(average("rl", BASE, (Above, 0.0)), "RL gains over the base on average")],
+        conditions: &[Shown(
+            average("rl", BASE, (Above, 0.0)),
+            "RL gains over the base on average",
+        )],
         comparisons: &[Of(average("rl", "rl_kl0", (Above, 0.0)))],
         ..CLAIM
     },
@@ -149,7 +152,10 @@ pub(super) const CLAIMS: &[Claim] = &[
         id: "C7",
         text: "RL needs the easiest questions, though they have no advantage.",
         published: "55.1 with them, 52.8 without",
-        conditions: &[Shown(average("rl", BASE, (Above, 0.0)), "RL gains over the base on average")],
+        conditions: &[Shown(
+            average("rl", BASE, (Above, 0.0)),
+            "RL gains over the base on average",
+        )],
         comparisons: &[Of(average("rl", "rl_no_easy", (Above, 0.0)))],
         ..CLAIM
     },

@@ -98,7 +98,10 @@ fn a_condition_that_is_not_met_leaves_the_claim_untested() {
 fn former_names_of_rows_are_read() {
     let results = rows(&[("sft_verbose_shallow", LONG)]);
     let c2 = finding(&results, "C2");
-    assert_eq!((c2.verdict, c2.comparisons[0].row.as_str()), (ClaimVerdict::Holds, "sft_verbose_shallow"));
+    assert_eq!(
+        (c2.verdict, c2.comparisons[0].row.as_str()),
+        (ClaimVerdict::Holds, "sft_verbose_shallow")
+    );
 }
 
 #[test]

@@ -284,7 +284,8 @@ impl Pair {
             let p = corrected.next();
             judged.effect = Some(Interval { mean, low, high });
             judged.p = Some(p);
-            judged.verdict = test.verdict(gate, p, figure.band(gate), figure.is_bad(test.estimate.effect));
+            judged.verdict =
+                test.verdict(gate, p, figure.band(gate), figure.is_bad(test.estimate.effect));
         }
         judged
     }

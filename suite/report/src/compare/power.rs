@@ -62,7 +62,8 @@ pub fn powers(sides: &[&Results], alpha: f64) -> Vec<Power> {
             if let Some(num_seeds) = rows.iter().map(|row| row.seeds.len()).min() {
                 let names = rows.iter().map(|row| row.name.clone()).collect();
                 let own = Power::of(class, names, *noise, num_seeds, alpha);
-                let both = found.remove(class).map_or(own.clone(), |other| other.joined(own, alpha));
+                let both =
+                    found.remove(class).map_or(own.clone(), |other| other.joined(own, alpha));
                 found.insert(class.clone(), both);
             }
         }
@@ -92,7 +93,8 @@ impl Power {
     fn joined(self, other: Power, alpha: f64) -> Power {
         let is_same = (self.deviation - other.deviation).abs() <= 1e-12 && self.rows == other.rows;
         let degrees = if is_same { self.degrees } else { self.degrees + other.degrees };
-        let square = (self.degrees * self.deviation.powi(2) + other.degrees * other.deviation.powi(2))
+        let square = (self.degrees * self.deviation.powi(2)
+            + other.degrees * other.deviation.powi(2))
             / (self.degrees + other.degrees);
         let noise = Noise { variance: square, of_means: square, degrees };
         let num_seeds = self.num_seeds.min(other.num_seeds);

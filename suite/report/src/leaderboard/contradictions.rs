@@ -61,7 +61,9 @@ impl Run {
         let is_explained = judged.verdict == ClaimVerdict::Holds
             && judged.controls.iter().any(|control| control.verdict == Shown::Holds);
         if told.explained_by.is_some() != is_explained {
-            found.push(format!("claim {id}: whether a control explains it contradicts its controls"));
+            found.push(format!(
+                "claim {id}: whether a control explains it contradicts its controls"
+            ));
         }
     }
 
@@ -97,7 +99,8 @@ impl Run {
                 claim.comparisons.iter().filter(|own| !own.group.is_empty()).collect();
             for own in &grouped {
                 let standing = split.rows.iter().find(|standing| standing.row == own.group);
-                let three = standing.map(|standing| [&standing.hard, &standing.easy, &standing.whole]);
+                let three =
+                    standing.map(|standing| [&standing.hard, &standing.easy, &standing.whole]);
                 let same = |other: &&Compared| other.part == own.part && other.effect == own.effect;
                 if !three.is_some_and(|three| three.iter().any(same)) {
                     let (id, row) = (&claim.id, &own.row);
@@ -116,7 +119,13 @@ impl Run {
         }
     }
 
-    fn of_comparison(&self, place: &str, own: &Compared, again: &Compared, found: &mut Vec<String>) {
+    fn of_comparison(
+        &self,
+        place: &str,
+        own: &Compared,
+        again: &Compared,
+        found: &mut Vec<String>,
+    ) {
         let what = own.describe();
         if own.verdict != again.verdict
             || [(own.p, again.p), (own.p_against, again.p_against), (own.p_holm, again.p_holm)]
@@ -134,7 +143,9 @@ impl Run {
             && (effect - own.effect.mean).abs() > OFF * (1.0 + effect.abs())
         {
             let told = own.effect.mean;
-            found.push(format!("{place}: the effect of `{what}` is {told}, by the cells {effect:.3}"));
+            found.push(format!(
+                "{place}: the effect of `{what}` is {told}, by the cells {effect:.3}"
+            ));
         }
     }
 
@@ -156,9 +167,8 @@ impl Run {
             _ if part == Part::EasyByLevel.name() => &["L1", "L2", "L3"],
             _ => &[part],
         };
-        let is_part = |cell: &&BoardCell| {
-            cell.benchmark == ALL && levels.contains(&cell.level.as_str())
-        };
+        let is_part =
+            |cell: &&BoardCell| cell.benchmark == ALL && levels.contains(&cell.level.as_str());
         let (mut sum, mut count) = (0.0, 0.0);
         for cell in row.cells.iter().filter(is_part) {
             let value =
@@ -171,9 +181,8 @@ impl Run {
 
     fn longest_share(&self, row: &str) -> Option<f64> {
         let row = self.rows.iter().find(|other| other.name == row)?;
-        let counts = |cell: &&BoardCell| {
-            cell.benchmark == ALL && cell.num_questions >= QUESTIONS_MIN
-        };
+        let counts =
+            |cell: &&BoardCell| cell.benchmark == ALL && cell.num_questions >= QUESTIONS_MIN;
         row.cells.iter().filter(counts).map(|cell| cell.long).reduce(f64::max)
     }
 }

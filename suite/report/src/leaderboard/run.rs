@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use synergy_benchmarks::difficulty::Level;
 
-use super::rounding::{published_claims, published_dilemma, published_factorial, rounded, rounded_interval};
+use super::rounding::{
+    published_claims, published_dilemma, published_factorial, rounded, rounded_interval,
+};
 use crate::claims::{Finding, ledger};
 use crate::cost::Cost;
 use crate::dilemma::Dilemma;
@@ -41,7 +43,10 @@ const UNITS: [(&str, &str); 10] = [
     ("gain", "difference of two such shares, -1 to 1: the row's less the base's, same questions"),
     ("length", "tokens per answer, mean over questions"),
     ("length_gain", "difference of two lengths: the row's less the base's"),
-    ("long", "share of answers with a reasoning word and more than twice the base's mean tokens on the level, 0 to 1"),
+    (
+        "long",
+        "share of answers with a reasoning word and more than twice the base's mean tokens on the level, 0 to 1",
+    ),
     ("words_per_1000_tokens", "occurrences of a reasoning word per 1000 tokens"),
     ("effect of accuracy", "points: a hundredth of the difference of two shares"),
     ("effect of length", "percent of the second row's tokens"),
@@ -656,7 +661,11 @@ fn seed_faults(place: &str, row: &BoardRow, cell: &BoardCell, found: &mut Vec<St
         let own = values.iter().sum::<f64>() / values.len().max(1) as f64;
         let off = |mean: f64| (own - mean).abs() > 2.0 * ROUNDING * (1.0 + mean.abs());
         if values.len() != row.seeds.len() {
-            Some(format!("{place}: {} seeds have {} figures of {what}", row.seeds.len(), values.len()))
+            Some(format!(
+                "{place}: {} seeds have {} figures of {what}",
+                row.seeds.len(),
+                values.len()
+            ))
         } else if mean.is_none_or(off) {
             Some(format!("{place}: the seeds do not have the mean of {what}"))
         } else {

@@ -80,7 +80,9 @@ fn charts(split: &Split, margin: f64, lines: &[Line]) -> Markup {
         marks: marks(&rows, |standing| standing.tokens_to_base, |standing| standing.easy.effect),
     };
     let name = standings::split_name(split);
-    let caption = format!("{name}: gains in points against the better parent of each part, with half of the 95 % interval");
+    let caption = format!(
+        "{name}: gains in points against the better parent of each part, with half of the 95 % interval"
+    );
     html! {
         div.panel.large { (PreEscaped(svg(&kept))) }
         div.panel.large { (PreEscaped(svg(&spent))) }
@@ -105,7 +107,8 @@ fn marks<'a>(
 
 /// The effects of the factorial.
 pub(super) fn factorial(effects: &[FactorEffect]) -> Markup {
-    let caption = "Points of accuracy with half of the 95 % interval; each factor is averaged over the other";
+    let caption =
+        "Points of accuracy with half of the 95 % interval; each factor is averaged over the other";
     super::html::grid_table(&standings::factorial(effects), caption)
 }
 
@@ -116,13 +119,19 @@ struct Frame {
 }
 
 impl Frame {
-    /// Holds every mean, and the intervals of the rows that are shown at first.
+    /// Holds the intervals of the rows that are shown at first, and the means of those others that are not far off: one
+    /// row that has lost everything would leave no room for the rest, and is drawn at the edge.
     fn of(scatter: &Scatter<'_>) -> Frame {
         let axis = |value: fn(&Mark<'_>) -> Interval, also: Option<f64>| {
             let shown = scatter.marks.iter().filter(|mark| mark.line.is_shown).map(value);
-            let ends = shown.flat_map(|interval| [interval.low, interval.high]);
+            let ends: Vec<f64> = shown.flat_map(|interval| [interval.low, interval.high]).collect();
+            let low = ends.iter().copied().fold(f64::INFINITY, f64::min);
+            let high = ends.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let half = (high - low) / 2.0;
+            let near = (low - half)..=(high + half);
             let means = scatter.marks.iter().map(|mark| value(mark).mean);
-            Axis::covering(ends.chain(means).chain(also.map(|least| least - 1.0)))
+            let near = means.filter(|mean| ends.is_empty() || near.contains(mean));
+            Axis::covering(ends.iter().copied().chain(near).chain(also.map(|least| least - 1.0)))
         };
         let [x, y] = [scatter.region.map(|region| region.0), scatter.region.map(|region| region.1)];
         Frame { x: axis(|mark| mark.x, x), y: axis(|mark| mark.y, y) }
@@ -243,7 +252,10 @@ fn labels(scatter: &Scatter<'_>, frame: &Frame) -> Vec<(f64, f64)> {
     let mut order: Vec<usize> = (0..scatter.marks.len()).collect();
     order.sort_by_key(|place| !scatter.marks[*place].line.is_shown);
     let (height, wide) = LABEL;
-    let mut taken: Vec<(f64, f64, f64)> = Vec::new();
+    // Left end, width and line of what is there: markers first.
+    let of_mark = |mark: &Mark<'_>| (frame.x(mark.x.mean) - 5.0, 10.0, frame.y(mark.y.mean) + 4.0);
+    let shown = scatter.marks.iter().filter(|mark| mark.line.is_shown);
+    let mut taken: Vec<(f64, f64, f64)> = shown.map(of_mark).collect();
     let mut labels = vec![(0.0, 0.0); scatter.marks.len()];
     for place in order {
         let mark = &scatter.marks[place];
@@ -251,7 +263,8 @@ fn labels(scatter: &Scatter<'_>, frame: &Frame) -> Vec<(f64, f64)> {
         let more = if mark.standing.is_parent { " (parent)".len() } else { 0 };
         let width = wide * (mark.standing.row.chars().count() + more) as f64;
         let is_free = |&(left, line): &(f64, f64)| {
-            let inside = left > LEFT && left + width < SIZE.0 && line > TOP && line < SIZE.1 - BOTTOM;
+            let inside =
+                left > LEFT && left + width < SIZE.0 && line > TOP && line < SIZE.1 - BOTTOM;
             let apart = |(other, length, at): &(f64, f64, f64)| {
                 (line - at).abs() >= height || left > other + length || left + width < *other
             };
@@ -272,7 +285,8 @@ fn labels(scatter: &Scatter<'_>, frame: &Frame) -> Vec<(f64, f64)> {
 
 fn description(scatter: &Scatter<'_>) -> String {
     let of_mark = |mark: &Mark<'_>| {
-        let x = if scatter.is_signed { plus_minus_signed(mark.x) } else { standings::ratio(mark.x) };
+        let x =
+            if scatter.is_signed { plus_minus_signed(mark.x) } else { standings::ratio(mark.x) };
         let (row, y) = (&mark.standing.row, plus_minus_signed(mark.y));
         format!("{row}: {x} and {y}, {}.", mark.standing.verdict.name())
     };

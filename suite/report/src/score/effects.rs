@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::lineage::Lineage;
-use super::{ResultRow, Results, RowKind, SeedOutcomes, length, per_question, share, words_per_answer};
+use super::{
+    ResultRow, Results, RowKind, SeedOutcomes, length, per_question, share, words_per_answer,
+};
 use crate::statistics::{self, Estimate, Interval, Noise};
 
 /// What is measured of an answer.
@@ -86,8 +88,7 @@ impl<'a> Effects<'a> {
                 values: per_question(row, questions, |seed, q| quantity.value(seed, q)),
             })
             .collect();
-        let mut effects =
-            Effects { lineage, quantity, rows, noise: BTreeMap::new(), any: None };
+        let mut effects = Effects { lineage, quantity, rows, noise: BTreeMap::new(), any: None };
         effects.pool();
         effects
     }
@@ -162,15 +163,15 @@ impl<'a> Effects<'a> {
     /// The weighted sum of the means of rows; `None` where one was not asked. The difference of two rows whose shares
     /// differ by the same on every question has Tango's interval.
     pub fn contrast(&self, contrast: &Contrast<'_>) -> Option<Effect> {
-        let rows: Option<Vec<(&Measured<'a>, f64)>> = contrast
-            .iter()
-            .map(|&(name, weight)| Some((self.row(name)?, weight)))
-            .collect();
+        let rows: Option<Vec<(&Measured<'a>, f64)>> =
+            contrast.iter().map(|&(name, weight)| Some((self.row(name)?, weight))).collect();
         let rows = rows?;
         let num_questions = rows.first()?.0.values.first()?.len();
         let mut per_question = vec![0.0; num_questions];
         for (measured, weight) in &rows {
-            for (sum, value) in per_question.iter_mut().zip(statistics::over_seeds(&measured.values)) {
+            for (sum, value) in
+                per_question.iter_mut().zip(statistics::over_seeds(&measured.values))
+            {
                 *sum += weight * value;
             }
         }
@@ -222,10 +223,7 @@ impl<'a> Effects<'a> {
     }
 
     /// Rows that stand on one training, together; every other row alone.
-    fn units<'b>(
-        &self,
-        rows: &[(&'b Measured<'a>, f64)],
-    ) -> Vec<Vec<(&'b Measured<'a>, f64)>> {
+    fn units<'b>(&self, rows: &[(&'b Measured<'a>, f64)]) -> Vec<Vec<(&'b Measured<'a>, f64)>> {
         let mut units: Vec<Vec<(&Measured<'a>, f64)>> = Vec::new();
         for row in rows {
             let joins = |unit: &Vec<(&Measured<'a>, f64)>| {
@@ -254,7 +252,8 @@ impl<'a> Effects<'a> {
     /// in the same way. `None` for a single row.
     fn noise_of_unit(&self, unit: &[(&Measured<'a>, f64)]) -> Option<Noise> {
         let scale = |unit: &[(&Measured<'a>, f64)]| {
-            let sizes = unit.iter().map(|(row, weight)| weight.abs() * statistics::mean(&row.values));
+            let sizes =
+                unit.iter().map(|(row, weight)| weight.abs() * statistics::mean(&row.values));
             sizes.sum::<f64>()
         };
         let series = |unit: &[(&Measured<'a>, f64)]| self.scaled(&combined(unit), scale(unit));
@@ -333,12 +332,16 @@ mod tests {
             for seed in 1..=3_u64 {
                 let mut behavior = SHARP;
                 let off = shift * (seed as f64 - 2.0);
-                behavior.accuracy.iter_mut().for_each(|p| *p = (*p * 0.5 + 0.2 + off).clamp(0.0, 1.0));
+                behavior
+                    .accuracy
+                    .iter_mut()
+                    .for_each(|p| *p = (*p * 0.5 + 0.2 + off).clamp(0.0, 1.0));
                 all.push(row(name, RowKind::Regime, behavior, seed, per_family, 4));
             }
         }
         let mut header = header();
-        let mut stages: Vec<&str> = rows.iter().flat_map(|(_, own, _)| own.iter().copied()).collect();
+        let mut stages: Vec<&str> =
+            rows.iter().flat_map(|(_, own, _)| own.iter().copied()).collect();
         stages.sort_unstable();
         stages.dedup();
         header.training = stages

@@ -166,14 +166,16 @@ mod tests {
         assert_eq!(lineage.chain("merged"), "SFT > RL > merge");
         assert_eq!(lineage.chain("mixed/shuffled"), "RL > SFT");
         assert_eq!(lineage.class("rl/shuffled", true), "RL, shuffled");
-        assert_eq!((lineage.class("base", false), lineage.class("new", true)), (String::new(), "row new".into()));
+        assert_eq!(
+            (lineage.class("base", false), lineage.class("new", true)),
+            (String::new(), "row new".into())
+        );
         assert_eq!(lineage.shared_chain("merged", "rl"), "RL");
         assert_eq!(lineage.shared_chain("interleaved", "sft"), "");
-        let hybrids: Vec<&str> =
-            ["sft", "rl", "rl_more", "mixed", "merged", "interleaved", "base"]
-                .into_iter()
-                .filter(|row| lineage.is_hybrid(row, "sft"))
-                .collect();
+        let hybrids: Vec<&str> = ["sft", "rl", "rl_more", "mixed", "merged", "interleaved", "base"]
+            .into_iter()
+            .filter(|row| lineage.is_hybrid(row, "sft"))
+            .collect();
         assert_eq!(hybrids, ["mixed", "merged", "interleaved"]);
     }
 }

@@ -50,7 +50,9 @@ pub(super) fn limits(questions: &[Question], rows: &[Row]) -> Limits {
     let by_id: BTreeMap<&str, &Question> =
         questions.iter().map(|question| (question.id.as_str(), question)).collect();
     let scores = rows.iter().filter(|row| row.name == BASE).flat_map(|row| &row.scores);
-    Limits::of(scores.filter_map(|score| Some((*by_id.get(score.sample_id.as_str())?, score.num_tokens))))
+    Limits::of(
+        scores.filter_map(|score| Some((*by_id.get(score.sample_id.as_str())?, score.num_tokens))),
+    )
 }
 
 /// The number of long samples per question of every row, `[row][seed][question]`.
@@ -122,7 +124,8 @@ mod tests {
         }
         assert_eq!(counts(&results), counted);
         // Words alone do not make an answer long, and neither does length.
-        let place = |results: &Results| results.rows.iter().position(|row| row.name == "sft").unwrap();
+        let place =
+            |results: &Results| results.rows.iter().position(|row| row.name == "sft").unwrap();
         let sft = place(&results);
         let mut short = results.clone();
         short.rows[sft].seeds[0].num_tokens.iter_mut().flatten().for_each(|n| *n = 20);

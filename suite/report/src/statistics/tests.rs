@@ -63,7 +63,9 @@ fn tests_have_the_p_values_of_the_tables() {
         close(*got, want, 1e-6);
     }
     let exact = Estimate { effect: 1.0, standard_error: 0.0, degrees: DEGREES_MAX };
-    assert!(exact.p_above(0.0) < 1e-300 && exact.p_above(1.0) > 0.99 && exact.p_difference() < 1e-300);
+    assert!(
+        exact.p_above(0.0) < 1e-300 && exact.p_above(1.0) > 0.99 && exact.p_difference() < 1e-300
+    );
 }
 
 #[test]
@@ -112,9 +114,8 @@ fn simulated(
     let mut answer = |chance: f64| f64::from(u8::from(rng.random::<f64>() < chance));
     off.iter()
         .map(|off| {
-            let of_question = |ease: &f64| {
-                (0..4).map(|_| answer(mean + ease + off)).sum::<f64>() / 4.0
-            };
+            let of_question =
+                |ease: &f64| (0..4).map(|_| answer(mean + ease + off)).sum::<f64>() / 4.0;
             ease.iter().map(of_question).collect()
         })
         .collect()
@@ -126,7 +127,8 @@ fn coverage(deviations: [f64; 2], rows: usize, num_seeds: usize, is_paired: bool
     const STUDIES: u64 = 3000;
     let mut held = 0;
     for study in 0..STUDIES {
-        let mut rng = Seed::root(5).fold_in(&format!("{rows} {num_seeds} {is_paired}")).at(study).rng();
+        let mut rng =
+            Seed::root(5).fold_in(&format!("{rows} {num_seeds} {is_paired}")).at(study).rng();
         // What is left of the mean's variance beside sampling is the seeds' own.
         let own = deviations.map(|deviation: f64| {
             (deviation.powi(2) - 0.17 / (4.0 * QUESTIONS as f64)).max(0.0).sqrt()
@@ -142,14 +144,14 @@ fn coverage(deviations: [f64; 2], rows: usize, num_seeds: usize, is_paired: bool
         let shared = is_paired.then_some(&shared[..]);
         let rl: Vec<Vec<Vec<f64>>> = (0..rows).map(|_| row(0, shared)).collect();
         let sft: Vec<Vec<Vec<f64>>> = (0..3).map(|_| row(1, shared)).collect();
-        let pooled = |rows: &[Vec<Vec<f64>>]| Noise::pooled(rows.iter().map(|row| vec![row])).unwrap();
+        let pooled =
+            |rows: &[Vec<Vec<f64>>]| Noise::pooled(rows.iter().map(|row| vec![row])).unwrap();
         let difference: Vec<f64> = statistics_of(&rl[0], &sft[0]);
         let times = 1.0 / num_seeds as f64;
         let noise = if is_paired {
             let pair = |(a, b): (&Vec<Vec<f64>>, &Vec<Vec<f64>>)| -> Vec<Vec<f64>> {
-                let of_seed = |(a, b): (&Vec<f64>, &Vec<f64>)| {
-                    a.iter().zip(b).map(|(a, b)| a - b).collect()
-                };
+                let of_seed =
+                    |(a, b): (&Vec<f64>, &Vec<f64>)| a.iter().zip(b).map(|(a, b)| a - b).collect();
                 a.iter().zip(b).map(of_seed).collect()
             };
             let pairs: Vec<Vec<Vec<f64>>> = rl.iter().zip(&sft).map(pair).collect();
@@ -183,7 +185,7 @@ fn seeds_needed_are_those_that_simulation_confirms() {
     let needed = |deviation| seeds_needed(0.05, deviation, alpha, 12.0).unwrap();
     assert_eq!([0.038, 0.019, 0.012].map(needed), [26, 7, 4]);
     assert_eq!(seeds_needed(0.05, 2.0, alpha, 12.0), None);
-    let alone = |seeds: usize| power(0.05, 0.038 * (2.0 / seeds as f64).sqrt(), 24.0, alpha);
+    let alone = |seeds: usize| power(0.05, 0.038 * (2.0 / seeds as f64).sqrt(), 300.0, alpha);
     assert!(alone(3) < 0.1 && alone(26) > 0.8);
     // R: power.t.test(n = 20, delta = 1)$power, whose normal approximation is off by a thousandth.
     close(power(1.0, 0.1_f64.sqrt(), 38.0, 0.05), 0.868_953, 4e-3);

@@ -20,6 +20,9 @@ pub fn split_name(split: &Split) -> &'static str {
 /// Every row of a split: its gains against the better parent in points, and its tokens on the easy half.
 pub fn dilemma(split: &Split) -> Grid {
     let against = |compared: &Compared| {
+        if compared.row == compared.less {
+            return "is the better parent".to_owned();
+        }
         format!("{}\nto {}", plus_minus_signed(compared.effect), compared.less)
     };
     let row = |standing: &Standing| {
