@@ -322,7 +322,7 @@ type Sides = [Option<Vec<Vec<f64>>>; 2];
 /// The noise of training of one metric over one scope.
 struct Noises {
     of_class: BTreeMap<String, Noise>,
-    /// Of classes that show none themselves: that of all classes.
+    /// The noise of all classes together, for those that show nothing themselves.
     any: Option<Noise>,
 }
 

@@ -158,7 +158,7 @@ pub struct Compared {
     /// The questions: `all`, a level, `hard half`, `easy half`, `L4 and L5` or `L1 to L3`.
     #[schemars(length(min = 1))]
     pub part: String,
-    /// Of comparisons of one group a single one is enough; empty where each is needed.
+    /// The comparison's group, of which a single one is enough; empty where each is needed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub group: String,
     /// What the difference should be.

@@ -44,7 +44,7 @@ const HINT_VERSION: &str =
 const HINT_APART: &str =
     "runs share a page only with one recipe, one set of questions, one grader and one base";
 const HINT_TWICE: &str = "name each run once";
-const HINT_CONTRADICTION: &str = "take leaderboard.json from the run's folder again, or run `cargo xtask synergy score` to judge the answers anew";
+const HINT_CONTRADICTION: &str = "take leaderboard.json from the run's folder again, or run `cargo xtask synergy score` to judge the answers again";
 /// The hint where no file is given or one cannot be read.
 pub const HINT_NONE: &str = "name the leaderboard.json of at least one run";
 

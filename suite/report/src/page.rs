@@ -521,6 +521,32 @@ mod tests {
     }
 
     #[test]
+    fn the_dilemma_is_drawn_with_every_row_and_its_verdict() {
+        use crate::dilemma::tests::{BEST, combined};
+        let results = combined(&[("interleaved", BEST), ("two_stage", LONG)]);
+        let page = page(&results, "a");
+        let tags = tags(&page);
+        let ids = attributes(&tags, "id");
+        for id in ["dilemma-knob", "dilemma-tokens-knob", "dilemma-level"] {
+            assert!(ids.contains(&id), "{id}");
+        }
+        let (_, chart) = page.split_once("<svg id=\"dilemma-knob\"").unwrap();
+        let chart = chart.split("</svg>").next().unwrap();
+        for text in [
+            "keeps both halves",
+            ">sft (parent)</text>",
+            ">rl (parent)</text>",
+            "<title>interleaved: beats the dilemma</title>",
+            "<title>two_stage: caught in it</title>",
+        ] {
+            assert!(chart.contains(text), "{text} in {chart}");
+        }
+        // An axis in each direction, and an error bar in each.
+        assert_eq!(chart.matches("class=\"grid zero\"").count(), 2);
+        assert_eq!(chart.matches("<path class=\"b\" d=\"M").count(), 4);
+    }
+
+    #[test]
     fn the_same_values_give_the_same_bytes() {
         let results = study(20, &[1]);
         assert_eq!(page(&results, "a"), page(&results, "a"));

@@ -17,7 +17,7 @@ const MARGIN: f64 = 2.0;
 const MARGIN_EASY: f64 = 5.0;
 /// Lengths that differ by less than this many percent count as equal.
 const SAME_LENGTH: f64 = 20.0;
-/// Fewer reasoning words per answer than this are none.
+/// So few reasoning words per answer count as nothing.
 const FEW_WORDS: f64 = 0.2;
 
 const fn compare(

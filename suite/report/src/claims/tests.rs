@@ -149,3 +149,76 @@ fn a_claim_is_as_sure_as_its_least_sure_comparison_and_the_family_is_corrected()
         }
     }
 }
+
+/// Every row that a claim names, so that all claims can be tested.
+fn every_row() -> Results {
+    let mut results =
+        combined(&[("interleaved", BEST), ("progressive", BEST), ("data_mixing", BEST)]);
+    let template = results.row("sft").unwrap().clone();
+    for name in [
+        "sft/shuffled",
+        "sft_own_brief",
+        "sft_deep_few",
+        "sft_shallow",
+        "greedy",
+        "rl_kl0",
+        "rl_no_easy",
+        "two_stage",
+        "two_stage_1",
+        "merge_linear_25",
+        "merge_ties_25",
+    ] {
+        results.rows.push(crate::score::ResultRow { name: name.to_owned(), ..template.clone() });
+    }
+    results
+}
+
+/// Puts an effect that clearly is (or is not) what is wanted in place of what was found, with this standard error.
+fn set(compared: &mut Compared, is_wanted: bool, standard_error: f64) {
+    let beyond = compared.margin + 10.0;
+    let mean = match (compared.wanted, is_wanted) {
+        (Wanted::Above, true) | (Wanted::NotAbove | Wanted::Within, false) => beyond,
+        (Wanted::Below, true) | (Wanted::NotBelow, false) => -beyond,
+        (Wanted::Above | Wanted::NotAbove, _) => -beyond,
+        (Wanted::Below | Wanted::NotBelow, _) => beyond,
+        (Wanted::Within, true) => 0.0,
+    };
+    compared.effect.mean = mean;
+    (compared.standard_error, compared.degrees) = (standard_error, 30.0);
+}
+
+#[test]
+fn every_claim_can_hold_fail_be_undecided_and_say_nothing() {
+    let found = ledger(&every_row());
+    let judged = |is_wanted: bool, standard_error: f64, is_met: bool| {
+        let mut findings = found.clone();
+        for finding in &mut findings {
+            for condition in &mut finding.conditions {
+                condition.long = condition.long.map(|_| if is_met { 0.5 } else { 0.0 });
+                let of_condition = condition.comparison.iter_mut();
+                of_condition.for_each(|compared| set(compared, is_met, 0.5));
+            }
+            let comparisons = finding.comparisons.iter_mut();
+            comparisons.for_each(|compared| set(compared, is_wanted, standard_error));
+        }
+        judge(&mut findings);
+        findings
+    };
+    for finding in judged(true, 0.5, true) {
+        assert_eq!(finding.verdict, ClaimVerdict::Holds, "{}", finding.id);
+    }
+    for finding in judged(false, 0.5, true) {
+        assert_eq!(finding.verdict, ClaimVerdict::Fails, "{}", finding.id);
+    }
+    for finding in judged(true, 50.0, true) {
+        assert_eq!(finding.verdict, ClaimVerdict::Undecided, "{}", finding.id);
+    }
+    for finding in judged(true, 0.5, false) {
+        let says = if finding.conditions.is_empty() {
+            ClaimVerdict::Holds
+        } else {
+            ClaimVerdict::NotTestable
+        };
+        assert_eq!(finding.verdict, says, "{}", finding.id);
+    }
+}

@@ -193,8 +193,8 @@ fn as_many_seeds_as_the_gate_asks_for_find_a_loss_of_five_points() {
     for (noise, runs) in [(QUIET, 40), (LOUD, 25)] {
         let few = simulated(400, 3, Seed::root(1), 0.0, noise);
         let alpha = gate_alpha(&GATE, REGIMES + 1);
-        let told = powers(&[&few], alpha).remove(0);
-        assert!((told.deviation - noise.accuracy).abs() < 0.4 * noise.accuracy, "{told:?}");
+        let shown = powers(&[&few], alpha).remove(0);
+        assert!((shown.deviation - noise.accuracy).abs() < 0.4 * noise.accuracy, "{shown:?}");
         let per_seed = REGIMES as f64;
         let needed = statistics::seeds_needed(LOSS, noise.accuracy, alpha, per_seed).unwrap();
         let found = share_of_runs_that_fail(400, [needed, needed], LOSS, runs, noise);

@@ -22,8 +22,8 @@ impl Run {
         let mut found = Vec::new();
         let mut judged = self.claims.clone();
         claims::judge(&mut judged);
-        for (told, judged) in self.claims.iter().zip(&judged) {
-            self.of_claim(told, judged, &mut found);
+        for (given, judged) in self.claims.iter().zip(&judged) {
+            self.of_claim(given, judged, &mut found);
         }
         if let Some(dilemma) = &self.dilemma {
             for split in &dilemma.splits {
@@ -36,21 +36,21 @@ impl Run {
         found
     }
 
-    fn of_claim(&self, told: &Finding, judged: &Finding, found: &mut Vec<String>) {
-        let id = &told.id;
-        if told.verdict != judged.verdict {
-            let (told, judged) = (told.verdict.name(), judged.verdict.name());
-            found.push(format!("claim {id} says `{told}`, its comparisons say `{judged}`"));
+    fn of_claim(&self, given: &Finding, judged: &Finding, found: &mut Vec<String>) {
+        let id = &given.id;
+        if given.verdict != judged.verdict {
+            let (given, judged) = (given.verdict.name(), judged.verdict.name());
+            found.push(format!("claim {id} says `{given}`, its comparisons say `{judged}`"));
         }
-        if differ(told.p, judged.p) || differ(told.p_holm, judged.p_holm) {
+        if differ(given.p, judged.p) || differ(given.p_holm, judged.p_holm) {
             found.push(format!("claim {id} has p-values that its comparisons do not have"));
         }
-        let pairs = told.comparisons.iter().zip(&judged.comparisons);
-        let pairs = pairs.chain(told.controls.iter().zip(&judged.controls));
+        let pairs = given.comparisons.iter().zip(&judged.comparisons);
+        let pairs = pairs.chain(given.controls.iter().zip(&judged.controls));
         for (own, again) in pairs {
             self.of_comparison(&format!("claim {id}"), own, again, found);
         }
-        for (own, again) in told.conditions.iter().zip(&judged.conditions) {
+        for (own, again) in given.conditions.iter().zip(&judged.conditions) {
             if own.met != again.met {
                 found.push(format!("claim {id}: whether {} contradicts its figures", own.what));
             }
@@ -60,7 +60,7 @@ impl Run {
         }
         let is_explained = judged.verdict == ClaimVerdict::Holds
             && judged.controls.iter().any(|control| control.verdict == Shown::Holds);
-        if told.explained_by.is_some() != is_explained {
+        if given.explained_by.is_some() != is_explained {
             found.push(format!(
                 "claim {id}: whether a control explains it contradicts its controls"
             ));
@@ -72,8 +72,8 @@ impl Run {
         let mut again = standing.clone();
         again.judge();
         if again.verdict != standing.verdict {
-            let (told, judged) = (standing.verdict.name(), again.verdict.name());
-            found.push(format!("{place} says `{told}`, its comparisons say `{judged}`"));
+            let (given, judged) = (standing.verdict.name(), again.verdict.name());
+            found.push(format!("{place} says `{given}`, its comparisons say `{judged}`"));
         }
         for (own, again) in [
             (&standing.hard, &again.hard),
@@ -142,9 +142,9 @@ impl Run {
         if let Some(effect) = self.effect(own)
             && (effect - own.effect.mean).abs() > OFF * (1.0 + effect.abs())
         {
-            let told = own.effect.mean;
+            let given = own.effect.mean;
             found.push(format!(
-                "{place}: the effect of `{what}` is {told}, by the cells {effect:.3}"
+                "{place}: the effect of `{what}` is {given}, by the cells {effect:.3}"
             ));
         }
     }
@@ -188,9 +188,9 @@ impl Run {
 }
 
 /// Tells whether two p-values are not the same but for rounding.
-fn differ(told: Option<f64>, again: Option<f64>) -> bool {
-    match (told, again) {
-        (Some(told), Some(again)) => (told - again).abs() > 1e-5 + 1e-3 * again.abs(),
+fn differ(given: Option<f64>, again: Option<f64>) -> bool {
+    match (given, again) {
+        (Some(given), Some(again)) => (given - again).abs() > 1e-5 + 1e-3 * again.abs(),
         (None, None) => false,
         _ => true,
     }

@@ -749,6 +749,41 @@ mod tests {
         );
         found(|run| run.recipe_hash.clear(), "recipe_hash is empty");
         found(|run| run.rows[0].seeds.clear(), "row `base` has no seed or one twice");
+        found(
+            |run| cell(run, &|cell| cell.per_seed.accuracy[0] += 0.01),
+            "row `base`, all at all: the seeds do not have the mean of accuracy",
+        );
+        found(
+            |run| cell(run, &|cell| cell.per_seed.length.clear()),
+            "row `base`, all at all: 1 seeds have 0 figures of length",
+        );
+    }
+
+    #[test]
+    fn every_cell_has_the_figures_of_its_seeds_and_others_may_add_theirs() {
+        let mut value = board("one");
+        value["extensions"] = json!({ "mine": { "watts": 12.5 } });
+        let run = sourced(&value, "a").run;
+        assert_eq!(serde_json::to_value(&run).unwrap(), value);
+        let rl = run.rows.iter().find(|row| row.name == "rl").unwrap();
+        let cell = rl.cell(None).unwrap();
+        let gains = cell.per_seed.gain.as_ref().unwrap();
+        assert_eq!((cell.per_seed.accuracy.len(), gains.len()), (2, 2));
+        let mean = f64::midpoint(gains[0], gains[1]);
+        assert!((mean - cell.gain.unwrap().mean).abs() < 1e-5);
+        assert!(run.rows[0].cells[0].per_seed.gain.is_none());
+        assert!((run.method.level - 0.95).abs() < 1e-12 && run.units.contains_key("gain"));
+    }
+
+    #[test]
+    fn the_hash_of_the_questions_is_that_of_what_is_asked() {
+        let mut results = crate::score::fixture::study(4, &[1]);
+        let hash = questions_hash(&results);
+        results.rows.clear();
+        results.questions[0].level = Some(Level::L5);
+        assert_eq!(questions_hash(&results), hash);
+        results.questions[0].hops += 1;
+        assert_ne!(questions_hash(&results), hash);
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub struct Effects<'a> {
     quantity: Quantity,
     rows: Vec<Measured<'a>>,
     noise: BTreeMap<String, Noise>,
-    /// Of classes that show none themselves: that of all classes.
+    /// The noise of all classes together, for those that show nothing themselves.
     any: Option<Noise>,
 }
 

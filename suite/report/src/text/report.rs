@@ -100,19 +100,7 @@ pub fn report_markdown(
         let _ = writeln!(text, "\nEvery row under each, in percent:\n");
         markdown_table(&mut text, &grids::rows(analyses));
     }
-    if !results.budgets.is_empty() {
-        section(
-            &mut text,
-            "Budget",
-            "What each regime has cost with every stage it builds on; operations are 2 for each of the decoder's \
-             parameters and token forward, and twice as many backward.",
-        );
-        markdown_table(&mut text, &budget_grid(results, metrics));
-    }
-    if !results.training.is_empty() {
-        section(&mut text, "Training", "Figures of each training stage.");
-        markdown_table(&mut text, &training_grid(results));
-    }
+    training_markdown(&mut text, results, metrics);
     if !samples.is_empty() {
         section(&mut text, "Sample completions", "Whole answers, as they were graded.");
         for (index, sample) in samples.iter().enumerate() {
@@ -123,6 +111,23 @@ pub fn report_markdown(
     section(&mut text, "Provenance", "Where these figures come from.");
     provenance_markdown(&mut text, results);
     text
+}
+
+/// What training has cost and shown, each where the run has it.
+fn training_markdown(text: &mut String, results: &Results, metrics: &Metrics) {
+    if !results.budgets.is_empty() {
+        section(
+            text,
+            "Budget",
+            "What each regime has cost with every stage it builds on; operations are 2 for each of the decoder's \
+             parameters and token forward, and twice as many backward.",
+        );
+        markdown_table(text, &budget_grid(results, metrics));
+    }
+    if !results.training.is_empty() {
+        section(text, "Training", "Figures of each training stage.");
+        markdown_table(text, &training_grid(results));
+    }
 }
 
 /// The dilemma, what demonstrations are worth, and what the gate could find, each where the run has it.
