@@ -62,8 +62,9 @@ pub fn powers(sides: &[&Results], alpha: f64) -> Vec<Power> {
             if let Some(num_seeds) = rows.iter().map(|row| row.seeds.len()).min() {
                 let names = rows.iter().map(|row| row.name.clone()).collect();
                 let own = Power::of(class, names, *noise, num_seeds, alpha);
-                let both =
-                    found.remove(class).map_or(own.clone(), |other| other.joined(own, alpha));
+                let both = found
+                    .remove(class)
+                    .map_or_else(|| own.clone(), |other| other.joined(&own, alpha));
                 found.insert(class.clone(), both);
             }
         }
@@ -90,7 +91,7 @@ impl Power {
     }
 
     /// What both sides show together; seeds that both have are counted once where they were trained to the same bits.
-    fn joined(self, other: Power, alpha: f64) -> Power {
+    fn joined(self, other: &Power, alpha: f64) -> Power {
         let is_same = (self.deviation - other.deviation).abs() <= 1e-12 && self.rows == other.rows;
         let degrees = if is_same { self.degrees } else { self.degrees + other.degrees };
         let square = (self.degrees * self.deviation.powi(2)

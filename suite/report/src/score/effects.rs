@@ -175,7 +175,9 @@ impl<'a> Effects<'a> {
                 *sum += weight * value;
             }
         }
-        let is_difference = matches!(contrast, [(_, a), (_, b)] if (*a, *b) == (1.0, -1.0));
+        let is_one = |weight: &f64, one: f64| weight.total_cmp(&one).is_eq();
+        let is_difference =
+            matches!(contrast, [(_, a), (_, b)] if is_one(a, 1.0) && is_one(b, -1.0));
         let effect = statistics::mean(std::slice::from_ref(&per_question));
         if self.quantity == Quantity::Accuracy
             && is_difference

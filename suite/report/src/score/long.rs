@@ -117,7 +117,7 @@ mod tests {
         let share = |results: &Results, row: &str| Metrics::of(results).average(row).unwrap().long;
         // Four waits in some 60 tokens, where the base has 18.
         assert!((share(&results, "sft") - 1.0).abs() < 1e-12);
-        assert_eq!(share(&results, "rl"), 0.0);
+        assert!(share(&results, "rl") <= 0.0);
         let counted = counts(&results);
         for seed in results.rows.iter_mut().flat_map(|row| &mut row.seeds) {
             seed.num_long.clear();
