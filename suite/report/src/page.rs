@@ -573,7 +573,7 @@ mod tests {
         assert_eq!(families.len(), 5);
     }
 
-    /// The size of profile small with three seeds: 33 regimes, each with its control. Seconds, for the bootstrap.
+    /// The size of profile small with three seeds: 33 regimes, each with its control.
     #[test]
     fn a_whole_study_stays_below_three_megabytes() {
         let mut rows: Vec<Row> = Vec::new();
