@@ -380,6 +380,23 @@ pub(crate) mod tests {
             _ = v["rows"][1]["cells"][0].as_object_mut().unwrap().remove("gain");
         });
         check("L1 to L5", &|v| v["levels"] = json!([]));
+        check("questions_hash", &|v| v["questions_hash"] = "é".repeat(32).into());
+        check("level of intervals", &|v| v["method"]["level"] = json!(95));
+        check("degrees of freedom", &|v| {
+            let claims = v["claims"].as_array_mut().unwrap();
+            let compared = claims.iter_mut().find(|claim| claim["comparisons"][0].is_object());
+            compared.unwrap()["comparisons"][0]["degrees"] = json!(0);
+        });
+        check("top_p", &|v| {
+            let sampling =
+                json!({ "num_samples": 4, "temperature": 0.6, "top_p": 20, "top_k": 20 });
+            let model = json!({
+                "architecture": "a", "num_parameters": 1, "hidden_size": 1, "num_layers": 1
+            });
+            v["asked"] = json!({
+                "prompt": "", "sampling": sampling, "max_new_tokens": 9, "hops": null, "model": model
+            });
+        });
         check("maybe", &|v| v["claims"][0]["verdict"] = "maybe".into());
         check("wall_time_s", &|v| v["training"][0]["cost"]["wall_time_s"] = json!(-1.0));
     }

@@ -42,6 +42,9 @@ impl Run {
             let (given, judged) = (given.verdict.name(), judged.verdict.name());
             found.push(format!("claim {id} says `{given}`, its comparisons say `{judged}`"));
         }
+        if given.decided_by != judged.decided_by {
+            found.push(format!("claim {id} was decided by another comparison than it says"));
+        }
         if differ(given.p, judged.p) || differ(given.p_holm, judged.p_holm) {
             found.push(format!("claim {id} has p-values that its comparisons do not have"));
         }
@@ -228,6 +231,7 @@ mod tests {
             "claim C13 says `holds`, its comparisons say `fails`",
         );
         found(|run| claim(run, "C13").p_holm = Some(0.5), "claim C13 has p-values");
+        found(|run| claim(run, "C13").decided_by = Some(99), "decided by another comparison");
         found(|run| claim(run, "C4").comparisons[0].verdict = Shown::Undecided, "do not follow");
         found(|run| claim(run, "C4").comparisons[0].standard_error *= 0.5, "claim C4");
         found(|run| claim(run, "C4").comparisons[1].effect.mean += 1.0, "by the cells");

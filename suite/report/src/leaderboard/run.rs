@@ -54,6 +54,9 @@ const UNITS: [(&str, &str); 10] = [
     ("tokens_to_base, tokens_to_parent", "ratio of tokens per answer"),
 ];
 
+/// Hexadecimal digits of a hash of questions.
+const HASH_DIGITS: usize = 64;
+
 /// Hexadecimal digits of a run's name.
 const ID_DIGITS: usize = 12;
 
@@ -510,7 +513,7 @@ impl Run {
             ("families", &|run| listed(&run.families)),
             ("external_benchmarks", &|run| listed(&run.external_benchmarks)),
             ("num_questions", &|run| run.num_questions().to_string()),
-            ("questions", &|run| quoted(&run.questions_hash[..run.questions_hash.len().min(12)])),
+            ("questions_hash", &|run| quoted(&run.questions_hash)),
         ];
         let differs = |(name, field): Field<'_>| {
             let (ours, theirs) = (field(self), field(other));
@@ -534,8 +537,8 @@ impl Run {
             ("backend", backend),
             ("rustc", rustc),
             ("hash of the base", &self.base.hash),
-            ("questions_hash", &self.questions_hash),
             ("method of intervals", &self.method.interval),
+            ("method of correction", &self.method.correction),
         ] {
             if text.is_empty() {
                 found.push(format!("{what} is empty"));
@@ -545,6 +548,7 @@ impl Run {
             found.push("the machine has 0 cores".to_owned());
         }
         check(&mut found, "wall_time_s", *wall_time_s, POSITIVE);
+        self.statistics_faults(&mut found);
         for level in &self.levels {
             check(&mut found, &format!("share of {}", level.level), level.share, SHARE);
         }
@@ -590,6 +594,51 @@ impl Run {
             }
         }
         found
+    }
+
+    /// Adds what is out of range in what was asked, in the method and in comparisons.
+    fn statistics_faults(&self, found: &mut Vec<String>) {
+        let is_digit = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+        if self.questions_hash.len() != HASH_DIGITS || !self.questions_hash.chars().all(is_digit) {
+            found.push("questions_hash is not a hash".to_owned());
+        }
+        check(found, "level of intervals", self.method.level, SHARE);
+        if let Some(Asked { sampling, max_new_tokens, model, .. }) = &self.asked {
+            check(found, "temperature", sampling.temperature, POSITIVE);
+            check(found, "top_p", sampling.top_p, SHARE);
+            let counts = [sampling.num_samples, *max_new_tokens, model.num_parameters];
+            let sizes = [model.hidden_size, model.num_layers];
+            if counts.into_iter().chain(sizes).any(|count| count == 0)
+                || model.architecture.is_empty()
+            {
+                found.push("what was asked has a count of 0, or no architecture".to_owned());
+            }
+        }
+        let of_claims = self.claims.iter().flat_map(|claim| {
+            let conditions = claim.conditions.iter().filter_map(|own| own.comparison.as_ref());
+            claim.comparisons.iter().chain(&claim.controls).chain(conditions)
+        });
+        let splits = self.dilemma.iter().flat_map(|dilemma| &dilemma.splits);
+        let standings = splits.flat_map(|split| &split.rows);
+        let of_standings = standings.flat_map(|own| [&own.hard, &own.easy, &own.whole]);
+        for compared in of_claims.chain(of_standings) {
+            let what = compared.describe();
+            for p in [compared.p, compared.p_against, compared.p_holm] {
+                check(found, &format!("a p-value of `{what}`"), p, SHARE);
+            }
+            for size in [compared.margin, compared.standard_error, compared.detectable] {
+                check(found, &format!("an error or a margin of `{what}`"), size, POSITIVE);
+            }
+            check(
+                found,
+                &format!("degrees of freedom of `{what}`"),
+                compared.degrees,
+                (1.0, f64::MAX),
+            );
+        }
+        for effect in self.factorial.iter().flatten() {
+            check(found, &format!("p-value of {}", effect.factor), effect.p, SHARE);
+        }
     }
 
     fn cell_faults(&self, place: &str, cell: &BoardCell, found: &mut Vec<String>) {
