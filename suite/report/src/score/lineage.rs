@@ -154,7 +154,8 @@ mod tests {
         let mut results = study(4, &[1]);
         results.training = vec![
             stage("sft+mixed+merged+interleaved", "traces", "examples", 0),
-            stage("sft+merged", "sft", "loss_end", 40),
+            stage("sft+sft_again+merged", "sft", "loss_end", 40),
+            stage("sft_again", "sft_again", "loss_end", 40),
             stage("rl+merged+mixed", "grpo", "reward_end", 20),
             stage("rl_more", "asked", "examples", 0),
             stage("rl_more", "grpo_more", "reward_end", 20),
@@ -172,10 +173,11 @@ mod tests {
         );
         assert_eq!(lineage.shared_chain("merged", "rl"), "RL");
         assert_eq!(lineage.shared_chain("interleaved", "sft"), "");
-        let hybrids: Vec<&str> = ["sft", "rl", "rl_more", "mixed", "merged", "interleaved", "base"]
-            .into_iter()
-            .filter(|row| lineage.is_hybrid(row, "sft"))
-            .collect();
+        let hybrids: Vec<&str> =
+            ["sft", "sft_again", "rl", "rl_more", "mixed", "merged", "interleaved", "base"]
+                .into_iter()
+                .filter(|row| lineage.is_hybrid(row, "sft"))
+                .collect();
         assert_eq!(hybrids, ["mixed", "merged", "interleaved"]);
     }
 }
