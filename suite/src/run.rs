@@ -36,13 +36,15 @@ use synergy_models::checkpoint::Checkpoint;
 use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_models::qwen2_5_vl::shapes::shapes;
 use synergy_report::claims::ledger;
+use synergy_report::compare::{describe_power, gate_alpha, powers};
 use synergy_report::completion::to_lines;
 use synergy_report::cost::{Budget, Cost};
 use synergy_report::leaderboard;
 use synergy_report::page::{PageData, report_html};
 use synergy_report::score::figures::figures;
 use synergy_report::score::{
-    Header, Metrics, Provenance, Results, RowKind, Score, Training, cut_levels, level_passes,
+    Asked, Header, Metrics, ModelSize, Provenance, Results, RowKind, Sampling, Score, Training, cut_levels,
+    level_passes,
 };
 use synergy_report::text::report::report_markdown;
 use synergy_report::text::terminal::render_table;
@@ -222,7 +224,7 @@ pub fn dry_run(recipe: &Recipe, options: &Options, as_json: bool) -> Result<Stri
     if as_json {
         return Ok(format!("{:#}\n", to_json(recipe, &plan, &config)));
     }
-    Ok(describe(recipe, &plan, &config, &|_| false) + &lacking)
+    Ok(describe(recipe, &plan, &config, &|_| false) + &gate_power(recipe) + &lacking)
 }
 
 /// Runs a whole recipe: trains what is missing, evaluates, scores, publishes.
@@ -262,7 +264,8 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let provenance =
         finished.unwrap_or_else(|| provenance(&base, &compute, options, recipe, wall_time_s));
     let planted = options.variant.planted();
-    let header = header(recipe, &plan, provenance, training)?;
+    let asked = asked(recipe, &base.prompter.config);
+    let header = header(recipe, &plan, provenance, training, asked)?;
     let levels = evaluation::published_levels(recipe, &files)?;
     let mut outcome = judge(header, levels, &evaluated, planted, dir)?;
     outcome.results.spreads = spread::all(
@@ -333,7 +336,8 @@ pub fn rescore(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let evaluated = evaluation::stored(recipe, &plan, &store, &files)?;
     let path = dir.join("results.json");
     let before = read_results(&path)?;
-    let header = header(recipe, &plan, before.provenance, before.training)?;
+    let asked = asked(recipe, &base.prompter.config);
+    let header = header(recipe, &plan, before.provenance, before.training, asked)?;
     let levels = evaluation::published_levels(recipe, &files)?;
     let mut outcome = judge(header, levels, &evaluated, None, dir)?;
     // No grader has a say in them.
@@ -349,6 +353,7 @@ fn header(
     plan: &Plan,
     provenance: Provenance,
     training: Vec<Training>,
+    asked: Asked,
 ) -> Result<Header> {
     Ok(Header {
         profile: recipe.name.clone(),
@@ -356,10 +361,50 @@ fn header(
         grader: recipe.grader(),
         split: Some(recipe.evaluation.split()).filter(|split| *split != Split::Test),
         provenance,
+        asked: Some(asked),
         external: evaluation::external_baselines(recipe)?,
         budgets: budgets(plan, &training),
         training,
     })
+}
+
+/// What the rows of a run are asked, and of which model.
+fn asked(recipe: &Recipe, config: &VlmConfig) -> Asked {
+    let evaluation = &recipe.evaluation;
+    Asked {
+        prompt: recipe.prompt.suffix.clone(),
+        sampling: Sampling {
+            num_samples: evaluation.num_samples as u64,
+            temperature: evaluation.temperature,
+            top_p: evaluation.top_p,
+            top_k: evaluation.top_k as u64,
+        },
+        max_new_tokens: evaluation.max_new_tokens as u64,
+        hops: evaluation.families.map(|families| families.drawn.hops.map(|steps| steps as u64)),
+        model: ModelSize {
+            architecture: config.model_type.clone(),
+            num_parameters: config.layout().num_parameters as u64,
+            hidden_size: config.hidden_size as u64,
+            num_layers: config.num_hidden_layers as u64,
+        },
+    }
+}
+
+/// What the gate can find at the noise that golden results of this profile show, a line for each kind of training; nothing
+/// where there are no golden results or no gate.
+fn gate_power(recipe: &Recipe) -> String {
+    let (Ok(gate), Ok(golden)) = (recipe.gate(), golden::read(&recipe.name)) else {
+        return String::new();
+    };
+    let num_rows = golden.rows.iter().filter(|row| row.kind != RowKind::Control).count();
+    let found = describe_power(&powers(&[&golden], gate_alpha(gate, num_rows)));
+    let lines: Vec<String> = found.into_iter().map(|line| format!("    {line}\n")).collect();
+    match lines.is_empty() {
+        true => String::new(),
+        false => {
+            format!("  what the gate finds, by golden's noise of training:\n{}", lines.concat())
+        }
+    }
 }
 
 /// From completions to scores to results to metrics. `levels` has those of published questions. Pure.

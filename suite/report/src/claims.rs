@@ -1,27 +1,29 @@
 //! The study's findings as predicates over results. Pure.
 //!
 //! This module does not know how results were made or how a finding is shown. Each claim is a list of comparisons that
-//! it implies, and its verdict follows from theirs by one rule ([`RULE`]); the study's own figures are shown with
-//! ours and are never mixed with them.
+//! it implies, under conditions without which it says nothing; its verdict follows from theirs by one rule ([`RULE`]). The
+//! study's own figures are shown with ours and are never mixed with them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use synergy_benchmarks::difficulty::Level;
 
-use crate::score::{self, BASE, ResultRow, Results};
-use crate::statistics::{self, Interval};
+use crate::dilemma::{Dilemma, LONG_SHARE, Outcome};
+use crate::evidence::{Compared, Part, Question, Shown, Study, Wanted};
+use crate::score::{Lineage, Results};
+use crate::statistics;
 
 mod list;
 
 /// The rule, as it is printed with every ledger.
 pub const RULE: &str = "\
-A claim is a list of comparisons of rows, each wanted above zero, below zero, or within a band.
-An effect is the difference of two rows over the same questions, with a 95 % interval from its standard
-error over questions and seeds. Wanted above zero: holds if the interval lies above, fails if it lies below,
-else undecided. Within a band: holds if the interval lies within, fails if it lies outside, else undecided.
-A claim holds if all its comparisons hold, fails if one fails, else is undecided; where rows are missing it
-is not testable here. The comparison shown is the one that decided. The minimum detectable effect is what a
-power of 80 % needs. A control explains a claim that holds if the control shows the same effect.";
+A claim is a list of comparisons of two rows over the same questions, each wanted above or below a margin, within it, or
+not above or not below it; and of conditions without which the claim says nothing about these rows.
+A comparison has one-sided p-values of what is wanted and of its opposite, by Student's t over questions and training
+seeds. A claim holds if all its comparisons hold, so its p-value is the largest of theirs; it fails if one of them is
+refuted, so the smallest p-value counts against it, times the number of comparisons. All claims that can be tested are one
+family: their p-values are corrected by Holm, and 5 % decide, half on each side. A claim whose rows are missing or whose
+conditions are not met is not testable here. The comparison shown is the one that decided. The minimum detectable effect
+is what a power of 80 % needs. A control explains a claim that holds if the row is shown to be no better than it.";
 
 /// How a claim fared.
 #[derive(
@@ -35,7 +37,7 @@ pub enum ClaimVerdict {
     Undecided,
     /// All of its comparisons are for it.
     Holds,
-    /// Rows that it needs are not in the results.
+    /// Rows that it needs are not in the results, or a condition is not met.
     NotTestable,
 }
 
@@ -60,17 +62,24 @@ pub struct Finding {
     pub id: String,
     /// The claim, in our words.
     pub claim: String,
-    /// The comparison that decided, as a person reads it: `sft - base, L1`.
-    pub measured: String,
     /// How the claim fared.
     pub verdict: ClaimVerdict,
-    /// The effect that decided, in points of accuracy unless `measured` says otherwise.
+    /// What must be so for the claim to say anything here.
+    pub conditions: Vec<Condition>,
+    /// Every comparison that it implies; none where rows are missing.
+    pub comparisons: Vec<Compared>,
+    /// The place in `comparisons` of the one that decided; null where nothing was compared.
     #[serde(deserialize_with = "Option::deserialize")]
-    pub effect: Option<Interval>,
-    /// The smallest effect that this many questions and seeds would show with a power of 80 %, in the same unit.
+    pub decided_by: Option<u64>,
+    /// Two-sided p-value of the claim; null where it is not testable.
     #[serde(deserialize_with = "Option::deserialize")]
-    pub minimum_detectable_effect: Option<f64>,
-    /// The control that explains the effect, if one does, and how.
+    pub p: Option<f64>,
+    /// The same after Holm's correction over all claims.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub p_holm: Option<f64>,
+    /// What could explain the claim, each judged by itself: a control that is as good as the row explains it.
+    pub controls: Vec<Compared>,
+    /// The control that explains a claim that holds, if one does, and how.
     #[serde(deserialize_with = "Option::deserialize")]
     pub explained_by: Option<String>,
     /// The study's own figures, of a 7B model.
@@ -79,9 +88,162 @@ pub struct Finding {
     pub note: String,
 }
 
+/// What must be so for a claim to say anything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Condition {
+    /// The condition, in words.
+    pub what: String,
+    /// True if it is met.
+    pub met: bool,
+    /// The comparison that it asks for, judged by itself; null if it asks for a share of long answers.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub comparison: Option<Compared>,
+    /// The greatest share of long answers that the row has on a level; null if it asks for a comparison.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub long: Option<f64>,
+}
+
+impl Finding {
+    /// The comparison that decided.
+    pub fn decided(&self) -> Option<&Compared> {
+        self.comparisons.get(usize::try_from(self.decided_by?).ok()?)
+    }
+
+    /// The verdict in words; a claim that a control explains says so.
+    pub fn verdict_name(&self) -> &'static str {
+        match (self.verdict, &self.explained_by) {
+            (ClaimVerdict::Holds, Some(_)) => "explained by control",
+            (verdict, _) => verdict.name(),
+        }
+    }
+}
+
 /// Every claim of the study, in order.
 pub fn ledger(results: &Results) -> Vec<Finding> {
-    list::CLAIMS.iter().map(|claim| claim.finding(results)).collect()
+    let lineage = Lineage::of(results);
+    let study = Study::of(results, &lineage);
+    let dilemma = Dilemma::of(&study);
+    let found = list::CLAIMS.iter().map(|claim| claim.finding(&study, dilemma.as_ref()));
+    let (mut findings, explanations): (Vec<Finding>, Vec<Vec<&str>>) = found.unzip();
+    judge(&mut findings);
+    for (finding, explanations) in findings.iter_mut().zip(explanations) {
+        let explains = |control: &Compared| control.verdict == Shown::Holds;
+        let found = finding.controls.iter().position(explains);
+        let found = found.filter(|_| finding.verdict == ClaimVerdict::Holds);
+        finding.explained_by = found.map(|place| explanations[place].to_owned());
+    }
+    findings
+}
+
+/// Judges findings by their comparisons and conditions: p-values, correction and verdicts follow from effects, standard
+/// errors and degrees of freedom alone. What explains a claim stays as it is.
+pub fn judge(findings: &mut [Finding]) {
+    for finding in findings.iter_mut() {
+        for condition in &mut finding.conditions {
+            condition.judge();
+        }
+        finding.controls.iter_mut().for_each(Compared::judge);
+        finding.comparisons.iter_mut().for_each(Compared::judge);
+        finding.p = finding.is_testable().then(|| finding.two_sided());
+    }
+    let testable: Vec<usize> =
+        (0..findings.len()).filter(|place| findings[*place].p.is_some()).collect();
+    let p: Vec<f64> = testable.iter().filter_map(|place| findings[*place].p).collect();
+    let holm = statistics::holm_steps(&p);
+    for (place, (factor, floor)) in testable.into_iter().zip(holm) {
+        let finding = &mut findings[place];
+        finding.p_holm = finding.p.map(|p| (factor * p).min(1.0).max(floor));
+        finding.judge_comparisons(factor, floor);
+    }
+    findings.iter_mut().for_each(Finding::conclude);
+}
+
+impl Condition {
+    fn judge(&mut self) {
+        if let Some(comparison) = &mut self.comparison {
+            comparison.judge();
+            self.met = comparison.verdict == Shown::Holds;
+        } else {
+            self.met = self.long.is_some_and(|long| long >= LONG_SHARE);
+        }
+    }
+}
+
+impl Finding {
+    fn is_testable(&self) -> bool {
+        !self.comparisons.is_empty() && self.conditions.iter().all(|condition| condition.met)
+    }
+
+    /// The comparisons by group: of one group a single one is enough, and every group is needed.
+    fn groups(&self) -> Vec<Vec<usize>> {
+        let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
+        for (place, compared) in self.comparisons.iter().enumerate() {
+            let known = groups.iter_mut().find(|(name, _)| *name == compared.group);
+            match known {
+                Some((_, members)) if !compared.group.is_empty() => members.push(place),
+                _ => groups.push((&compared.group, vec![place])),
+            }
+        }
+        groups.into_iter().map(|(_, members)| members).collect()
+    }
+
+    fn judge_comparisons(&mut self, factor: f64, floor: f64) {
+        let groups = self.groups();
+        let times_against = groups.len() as f64;
+        for group in groups {
+            let times = group.len() as f64;
+            for place in group {
+                self.comparisons[place].judge_among(times, times_against, factor, floor);
+            }
+        }
+    }
+
+    /// The p-value of the claim: of what is for it, or of what is against it, whichever is smaller.
+    fn two_sided(&self) -> f64 {
+        let groups = self.groups();
+        let (mut own, mut other) = (0.0_f64, 1.0_f64);
+        for group in &groups {
+            let members = || group.iter().map(|place| &self.comparisons[*place]);
+            let wanted = members().map(|compared| compared.p).fold(1.0, f64::min);
+            let against = members().map(|compared| compared.p_against).fold(0.0, f64::max);
+            own = own.max(wanted * group.len() as f64);
+            other = other.min(against * groups.len() as f64);
+        }
+        (2.0 * own.min(other)).min(1.0)
+    }
+
+    /// The verdict, and which comparison decided: of those that decide alike the least sure.
+    fn conclude(&mut self) {
+        (self.verdict, self.decided_by) = (ClaimVerdict::NotTestable, None);
+        if !self.is_testable() {
+            self.p_holm = None;
+            return;
+        }
+        let of_group = |group: &Vec<usize>| {
+            let shown = || group.iter().map(|place| (self.comparisons[*place].verdict, *place));
+            if let Some(held) = shown().find(|(shown, _)| *shown == Shown::Holds) {
+                held
+            } else if shown().all(|(shown, _)| shown == Shown::Fails) {
+                (Shown::Fails, group[0])
+            } else {
+                shown()
+                    .find(|(shown, _)| *shown == Shown::Undecided)
+                    .unwrap_or((Shown::Undecided, group[0]))
+            }
+        };
+        let shown: Vec<(Shown, usize)> = self.groups().iter().map(of_group).collect();
+        let worst = shown.iter().map(|(shown, _)| *shown).min().unwrap_or(Shown::Undecided);
+        let sure = |place: &usize| self.comparisons[*place].p_holm;
+        let places = shown.into_iter().filter(|(shown, _)| *shown == worst).map(|(_, place)| place);
+        let decided = places.max_by(|a, b| sure(a).total_cmp(&sure(b)).then(b.cmp(a)));
+        self.decided_by = decided.map(|place| place as u64);
+        self.verdict = match worst {
+            Shown::Fails => ClaimVerdict::Fails,
+            Shown::Undecided => ClaimVerdict::Undecided,
+            Shown::Holds => ClaimVerdict::Holds,
+        };
+    }
 }
 
 /// A claim before it meets results.
@@ -90,255 +252,137 @@ struct Claim {
     text: &'static str,
     published: &'static str,
     note: &'static str,
+    conditions: &'static [Needed],
     /// What it implies.
-    comparisons: &'static [Comparison],
-    /// What would explain it, looked at only if it holds.
-    controls: &'static [Control],
+    comparisons: &'static [Implied],
+    /// What would explain it: a comparison that is wanted not above a margin, and what is true if it is.
+    controls: &'static [(Question<'static>, &'static str)],
 }
 
-/// A difference of two rows that a claim implies.
-struct Comparison {
-    metric: Metric,
-    row: &'static str,
-    less: &'static str,
-    level: Option<Level>,
-    wanted: Wanted,
+/// What a claim implies.
+enum Implied {
+    /// A comparison of rows without which the claim cannot be tested.
+    Of(Question<'static>),
+    /// A comparison that is made where its rows are there.
+    Also(Question<'static>),
+    /// For every combination that writes long answers: it loses a half against the better parent, or is not above the
+    /// better parent on all questions.
+    Dilemma,
 }
 
-/// A difference without which the claim is explained.
-struct Control {
-    comparison: Comparison,
-    /// What is true if the difference is not above zero.
-    explanation: &'static str,
-}
-
-#[derive(Clone, Copy)]
-enum Metric {
-    /// In points.
-    Accuracy,
-    /// In percent of the second row's.
-    Length,
-    /// In reasoning words per answer.
-    Words,
-}
-
-#[derive(Clone, Copy)]
-enum Wanted {
-    Above(f64),
-    Below(f64),
-    /// Within this much of zero.
-    Within(f64),
-}
-
-/// A comparison that has met results.
-struct Measured {
-    what: String,
-    effect: Interval,
-    detectable: f64,
-    verdict: ClaimVerdict,
+/// What a claim needs.
+enum Needed {
+    /// A comparison, in words.
+    Shown(Question<'static>, &'static str),
+    /// Long answers of this row.
+    Long(&'static str),
 }
 
 impl Claim {
-    fn finding(&self, results: &Results) -> Finding {
-        let measured: Option<Vec<Measured>> =
-            self.comparisons.iter().map(|c| c.measure(results)).collect();
-        // The worst decides, of equals the first.
-        let decided = measured.and_then(|all| {
-            let worst = all.iter().map(|m| m.verdict).min()?;
-            all.into_iter().find(|m| m.verdict == worst)
-        });
-        let verdict = decided.as_ref().map_or(ClaimVerdict::NotTestable, |m| m.verdict);
-        let explains = |control: &&Control| {
-            let measured = control.comparison.measure(results);
-            measured.is_some_and(|m| m.verdict != ClaimVerdict::Holds)
-        };
-        let control = self.controls.iter().find(explains);
-        let explained_by = control
-            .filter(|_| verdict == ClaimVerdict::Holds)
-            .map(|control| control.explanation.to_owned());
-        let missing: Vec<&str> = self
-            .comparisons
+    /// The finding before it is judged, with what each of its controls would explain.
+    fn finding(
+        &self,
+        study: &Study<'_>,
+        dilemma: Option<&Dilemma>,
+    ) -> (Finding, Vec<&'static str>) {
+        let missing = self.missing(study);
+        let mut comparisons = Vec::new();
+        for implied in self.comparisons.iter().filter(|_| missing.is_none()) {
+            match implied {
+                Implied::Of(question) | Implied::Also(question) => {
+                    comparisons.extend(study.compare(*question));
+                }
+                Implied::Dilemma => comparisons.extend(dilemma.map(caught).unwrap_or_default()),
+            }
+        }
+        let conditions: Vec<Condition> =
+            self.conditions.iter().filter_map(|needed| needed.condition(study)).collect();
+        let controls = self
+            .controls
             .iter()
-            .flat_map(|c| [c.row, c.less])
-            .filter(|row| results.row(row).is_none())
-            .collect();
-        let note = match missing.first() {
+            .filter_map(|(question, explanation)| Some((study.compare(*question)?, *explanation)));
+        let (controls, explanations) = controls.unzip();
+        let note = match missing {
             Some(row) => format!("needs row `{row}`"),
-            None => self.note.to_owned(),
-        };
-        Finding {
-            id: self.id.to_owned(),
-            claim: self.text.to_owned(),
-            measured: decided.as_ref().map_or_else(String::new, |m| m.what.clone()),
-            verdict,
-            effect: decided.as_ref().map(|m| m.effect),
-            minimum_detectable_effect: decided.as_ref().map(|m| m.detectable),
-            explained_by,
-            published: self.published.to_owned(),
-            note,
-        }
-    }
-}
-
-impl Comparison {
-    /// Returns `None` where a row or its questions are missing.
-    fn measure(&self, results: &Results) -> Option<Measured> {
-        let of_level = |level: Option<Level>| self.level.is_none() || level == self.level;
-        let questions: Vec<usize> = (0..results.questions.len())
-            .filter(|&i| {
-                results.questions[i].level.is_some() && of_level(results.questions[i].level)
-            })
-            .collect();
-        let values = |name: &str| -> Option<Vec<Vec<f64>>> {
-            let row = results.row(name)?;
-            let values = self.metric.values(row, &questions);
-            values.iter().flatten().all(|x| x.is_finite()).then_some(values)
-        };
-        if questions.len() < 2 {
-            return None;
-        }
-        let (row, less) = (values(self.row)?, values(self.less)?);
-        let scale = match self.metric {
-            Metric::Accuracy => 100.0,
-            Metric::Length => 100.0 / statistics::mean(&less).max(f64::MIN_POSITIVE),
-            Metric::Words => 1.0,
-        };
-        let mean = scale * (statistics::mean(&row) - statistics::mean(&less));
-        let error = scale * statistics::standard_error_paired(&row, &less);
-        let z = statistics::normal_quantile(0.975);
-        // All questions alike show no error, which is not to say that there is none.
-        let is_alike = error <= 0.0 && matches!(self.metric, Metric::Accuracy);
-        let effect = match is_alike {
-            true => statistics::score_difference(mean / scale, questions.len()).scaled(scale),
-            false => Interval { mean, low: mean - z * error, high: mean + z * error },
-        };
-        let error = if is_alike { effect.half_width() / z } else { error };
-        Some(Measured {
-            what: self.describe(),
-            effect,
-            detectable: statistics::minimum_detectable_effect(error, 0.05),
-            verdict: self.wanted.judge(effect),
-        })
-    }
-
-    fn describe(&self) -> String {
-        let unit = match self.metric {
-            Metric::Accuracy => "",
-            Metric::Length => ", length in % of the latter's",
-            Metric::Words => ", reasoning words per answer",
-        };
-        let level = self.level.map_or_else(String::new, |level| format!(", {level}"));
-        let wanted = match self.wanted {
-            Wanted::Above(bound) => format!("above {bound}"),
-            Wanted::Below(bound) => format!("below {bound}"),
-            Wanted::Within(band) => format!("within ±{band}"),
-        };
-        format!("{} - {}{level}{unit}; wanted {wanted}", self.row, self.less)
-    }
-}
-
-impl Metric {
-    fn values(self, row: &ResultRow, questions: &[usize]) -> Vec<Vec<f64>> {
-        score::per_question(row, questions, |seed, q| match self {
-            Metric::Accuracy => score::share(seed, q, 'c'),
-            Metric::Length => score::length(seed, q),
-            Metric::Words => score::words_per_answer(seed, q),
-        })
-    }
-}
-
-impl Wanted {
-    fn judge(self, effect: Interval) -> ClaimVerdict {
-        let (holds, fails) = match self {
-            Wanted::Above(bound) => (effect.low > bound, effect.high < bound),
-            Wanted::Below(bound) => (effect.high < bound, effect.low > bound),
-            Wanted::Within(band) => {
-                (effect.low > -band && effect.high < band, effect.low > band || effect.high < -band)
+            None if comparisons.is_empty() => {
+                "needs a combination that writes long answers".to_owned()
+            }
+            None => {
+                let unmet = conditions.iter().find(|condition| !condition.met);
+                let unmet = unmet.map(|condition| format!("needs that {}", condition.what));
+                unmet.unwrap_or_else(|| self.note.to_owned())
             }
         };
-        match (holds, fails) {
-            (true, _) => ClaimVerdict::Holds,
-            (_, true) => ClaimVerdict::Fails,
-            _ => ClaimVerdict::Undecided,
+        let finding = Finding {
+            id: self.id.to_owned(),
+            claim: self.text.to_owned(),
+            verdict: ClaimVerdict::NotTestable,
+            conditions,
+            comparisons,
+            decided_by: None,
+            p: None,
+            p_holm: None,
+            controls,
+            explained_by: None,
+            published: self.published.to_owned(),
+            note,
+        };
+        (finding, explanations)
+    }
+
+    /// The first row that the claim needs and the results lack.
+    fn missing(&self, study: &Study<'_>) -> Option<&'static str> {
+        let of_comparisons = self.comparisons.iter().flat_map(|implied| match implied {
+            Implied::Of(question) => vec![question.row, question.less],
+            Implied::Also(_) => vec![],
+            Implied::Dilemma => vec![crate::dilemma::SFT, crate::dilemma::RL],
+        });
+        let of_conditions = self.conditions.iter().flat_map(|needed| match needed {
+            Needed::Shown(question, _) => vec![question.row, question.less],
+            Needed::Long(row) => vec![*row],
+        });
+        of_comparisons.chain(of_conditions).find(|row| study.row(row).is_none())
+    }
+}
+
+impl Needed {
+    fn condition(&self, study: &Study<'_>) -> Option<Condition> {
+        let (what, comparison, long) = match self {
+            Needed::Shown(question, what) => {
+                ((*what).to_owned(), Some(study.compare(*question)?), None)
+            }
+            Needed::Long(row) => {
+                let row = study.row(row)?;
+                let share = 100.0 * LONG_SHARE;
+                let what =
+                    format!("`{row}` writes long answers, {share:.0} % of them on some level");
+                (what, None, Some(study.longest_share(row)?))
+            }
+        };
+        let mut condition = Condition { what, met: false, comparison, long };
+        condition.judge();
+        Some(condition)
+    }
+}
+
+/// What the dilemma says of every combination that can be tested: one of three comparisons is enough. They are those of
+/// the first way to halve the questions, with the opposite wanted.
+fn caught(dilemma: &Dilemma) -> Vec<Compared> {
+    let Some(split) = dilemma.splits.first() else { return Vec::new() };
+    let testable = |outcome| !matches!(outcome, Outcome::Parent | Outcome::NotTestable);
+    let mut all = Vec::new();
+    for standing in split.rows.iter().filter(|standing| testable(standing.verdict)) {
+        for (compared, wanted) in [
+            (&standing.hard, Wanted::Below),
+            (&standing.easy, Wanted::Below),
+            (&standing.whole, Wanted::Below),
+        ] {
+            let group = standing.row.clone();
+            all.push(Compared { wanted, group, ..compared.clone() });
         }
     }
+    all
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::score::fixture::{Behavior, CHANCE, LONG, SHARP, UNTUNED, header, levels, row};
-    use crate::score::{Row, RowKind};
-
-    const PER_FAMILY: usize = 120;
-
-    fn rows(regimes: &[(&str, Behavior)]) -> Results {
-        let mut rows: Vec<Row> = vec![row(BASE, RowKind::Baseline, UNTUNED, 1, PER_FAMILY, 4)];
-        rows.extend(
-            regimes
-                .iter()
-                .map(|(name, behavior)| row(name, RowKind::Regime, *behavior, 1, PER_FAMILY, 4)),
-        );
-        Results::assemble(header(), &levels(PER_FAMILY), &rows).unwrap()
-    }
-
-    fn finding(results: &Results, id: &str) -> Finding {
-        ledger(results).into_iter().find(|f| f.id == id).unwrap()
-    }
-
-    #[test]
-    fn a_claim_whose_rows_are_missing_is_not_testable_and_says_which() {
-        let results = rows(&[]);
-        let all = ledger(&results);
-        assert_eq!(all.len(), 13);
-        assert!(all.iter().all(|f| f.verdict == ClaimVerdict::NotTestable));
-        assert_eq!(finding(&results, "C3").note, "needs row `sft`");
-    }
-
-    #[test]
-    fn loss_on_easy_and_gain_on_hard_questions_holds_unless_chance_explains_it() {
-        let unable = Behavior { accuracy: [0.2; 5], ..LONG };
-        let deep = Behavior { accuracy: [0.70, 0.55, 0.45, 0.40, 0.40], ..LONG };
-        let terse = ("sft_terse", UNTUNED);
-        let able = rows(&[("sft", deep), ("rl", SHARP), ("sft/shuffled", unable), terse]);
-        let c3 = finding(&able, "C3");
-        assert_eq!((c3.verdict, c3.explained_by.clone()), (ClaimVerdict::Holds, None), "{c3:?}");
-        assert!(c3.minimum_detectable_effect.unwrap() > 0.0);
-        // With another's picture it does as well: chance, given the text.
-        let lucky = rows(&[("sft", deep), ("rl", SHARP), ("sft/shuffled", deep), terse]);
-        let c3 = finding(&lucky, "C3");
-        assert_eq!(c3.verdict, ClaimVerdict::Holds);
-        assert!(c3.explained_by.unwrap().contains("another question's picture"));
-        // Terse answers to the same questions teach as much.
-        let met =
-            rows(&[("sft", deep), ("rl", SHARP), ("sft/shuffled", unable), ("sft_terse", deep)]);
-        assert!(finding(&met, "C3").explained_by.unwrap().contains("having met long questions"));
-    }
-
-    #[test]
-    fn a_gain_that_greedy_decoding_has_too_is_explained_by_it() {
-        let c4 = |greedy| finding(&rows(&[("rl", SHARP), ("greedy", greedy)]), "C4");
-        let sharp = Behavior { accuracy: [0.99, 0.85, 0.6, 0.4, 0.3], ..UNTUNED };
-        let better = finding(&rows(&[("rl", sharp), ("greedy", UNTUNED)]), "C4");
-        assert_eq!((better.verdict, better.explained_by), (ClaimVerdict::Holds, None));
-        assert!(matches!(c4(SHARP).verdict, ClaimVerdict::Undecided | ClaimVerdict::Holds));
-        assert_eq!(c4(CHANCE).explained_by, None);
-        let explained = finding(&rows(&[("rl", sharp), ("greedy", sharp)]), "C4");
-        assert!(explained.explained_by.unwrap().contains("greedy"));
-    }
-
-    #[test]
-    fn what_is_wanted_decides() {
-        let effect = |low, high| Interval { mean: f64::midpoint(low, high), low, high };
-        let check = |wanted: Wanted, low, high, verdict| {
-            assert_eq!(wanted.judge(effect(low, high)), verdict, "{low} {high}");
-        };
-        check(Wanted::Above(0.0), 0.1, 2.0, ClaimVerdict::Holds);
-        check(Wanted::Above(0.0), -2.0, -0.1, ClaimVerdict::Fails);
-        check(Wanted::Above(0.0), -0.1, 2.0, ClaimVerdict::Undecided);
-        check(Wanted::Below(0.0), -2.0, -0.1, ClaimVerdict::Holds);
-        check(Wanted::Within(2.0), -1.0, 1.9, ClaimVerdict::Holds);
-        check(Wanted::Within(2.0), 2.1, 5.0, ClaimVerdict::Fails);
-        check(Wanted::Within(2.0), -3.0, 1.0, ClaimVerdict::Undecided);
-    }
-}
+mod tests;

@@ -6,9 +6,9 @@
 //! Length and reasoning words gate in both directions, since a change of style is what the suite
 //! is there to see; for accuracy and for truncated and unparsed answers only one side is bad.
 //! External benchmarks do not gate: a machine without their data must be able to pass.
-//! Training noise is that of the seeds, pooled over all rows of either side that have several: a run of one
+//! Training noise is that of the seeds, pooled over the rows of either side that are trained alike: a run of one
 //! seed is judged by the noise that golden results of several show. With one seed everywhere it is unknown,
-//! and a note says so.
+//! and a note says so. What a comparison could have found follows from the same noise ([`Power`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,14 +17,16 @@ use strum::{IntoStaticStr, VariantArray};
 use synergy_benchmarks::difficulty::Level;
 
 use crate::gate::GateSpec;
-use crate::score::{self, ResultRow, Results, RowKind, SeedOutcomes};
-use crate::statistics::{self, Interval};
+use crate::score::{self, Lineage, ResultRow, Results, RowKind, SeedOutcomes};
+use crate::statistics::{self, Estimate, Interval, Noise};
 
 mod figures;
+mod power;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use figures::{Figure, FigureVerdict};
+pub use power::{LOSS, Power, describe as describe_power, gate_alpha, powers, usual_alpha};
 
 /// Describes the rule, as it is printed with every comparison.
 pub fn rule(gate: &GateSpec) -> String {
@@ -41,9 +43,9 @@ pub fn rule(gate: &GateSpec) -> String {
 A cell is a row (base or a regime) over all questions, a level, a family, or a level of a family.
 Its metrics are accuracy, length, truncated, unparsed and reasoning words per answer.
 The effect is run minus golden, paired where both asked the same questions; its standard error is over
-questions and, for regimes, over training seeds, whose noise is pooled over all rows with several seeds.
+questions and, for regimes, over training seeds, whose noise is pooled over rows that are trained alike.
 regressed: the effect differs from zero and is bad. improved: it differs and is good. Differs: its two-sided
-p-value (Wald, or McNemar's exact one where outcomes are binary) is at most {false_alarm} after Holm's
+p-value (Student's t, or McNemar's exact one where outcomes are binary) is at most {false_alarm} after Holm's
 correction, half of it spent on cells over all questions, a quarter on all others, a quarter on figures of
 training, so that two equal models show any difference in at most {:.0} % of comparisons.
 same: the effect is within the band by two one-sided tests at 5 %, however clearly it differs from zero.
@@ -124,6 +126,11 @@ impl Metric {
             Metric::Length => gate.length_band * golden,
             Metric::Words => gate.words_band,
         }
+    }
+
+    /// Returns whether its noise of training grows with its value.
+    fn is_relative(self) -> bool {
+        matches!(self, Metric::Length | Metric::Words)
     }
 
     /// Returns whether it is a share of answers.
@@ -220,6 +227,8 @@ pub struct Comparison {
     pub cells: Vec<CellVerdict>,
     /// Verdicts on figures of training, stages in golden's order, then those that only the run has.
     pub figures: Vec<FigureVerdict>,
+    /// What the comparison could have found, for rows that are trained alike.
+    pub power: Vec<Power>,
     /// Number of tests that the p-values are corrected for.
     pub num_tests: usize,
     /// The rule that was used.
@@ -253,17 +262,18 @@ impl Comparison {
 pub fn compare(golden: &Results, run: &Results, gate: &GateSpec) -> Comparison {
     let scopes = scopes(golden, run);
     let names = gated_rows(golden, run);
+    let lineages = [Lineage::of(golden), Lineage::of(run)];
     let mut measured: Vec<Measured> = Vec::new();
     for scope in &scopes {
         let pairs: Vec<Pair> = names
             .iter()
-            .filter_map(|name| Pair::of(golden.row(name), run.row(name), scope))
+            .filter_map(|name| Pair::of(golden.row(name), run.row(name), &lineages, scope))
             .collect();
         for &metric in Metric::VARIANTS {
-            let values: Vec<[Option<Vec<Vec<f64>>>; 2]> =
-                pairs.iter().map(|pair| pair.values(metric)).collect();
-            let noise = statistics::pooled_seed_variance(values.iter().flatten().flatten());
+            let values: Vec<Sides> = pairs.iter().map(|pair| pair.values(metric)).collect();
+            let noise = Noises::of(metric, &pairs, &values);
             for (pair, values) in pairs.iter().zip(values) {
+                let noise = noise.of_row(&pair.class, metric, &values);
                 measured.push(pair.measure(metric, values, noise));
             }
         }
@@ -295,7 +305,9 @@ pub fn compare(golden: &Results, run: &Results, gate: &GateSpec) -> Comparison {
                 .to_owned(),
         );
     }
-    Comparison { cells, figures, num_tests, rule: rule(gate), notes }
+    let alpha = gate_alpha(gate, names.len());
+    let power = powers(&[golden, run], alpha);
+    Comparison { cells, figures, power, num_tests, rule: rule(gate), notes }
 }
 
 /// A cell before the correction for the number of tests.
@@ -304,26 +316,72 @@ struct Measured {
     test: Option<Test>,
 }
 
+/// `[seed][question]` of golden and of the run.
+type Sides = [Option<Vec<Vec<f64>>>; 2];
+
+/// The noise of training of one metric over one scope.
+struct Noises {
+    of_class: BTreeMap<String, Noise>,
+    /// The noise of all classes together, for those that show nothing themselves.
+    any: Option<Noise>,
+}
+
+/// Rows that stand on the same trainings, on one side, by their class.
+type Clusters<'a> = BTreeMap<(&'a str, usize, &'a [String]), Vec<Vec<Vec<f64>>>>;
+
+impl Noises {
+    fn of(metric: Metric, pairs: &[Pair<'_>], values: &[Sides]) -> Noises {
+        let mut clusters = Clusters::new();
+        for (pair, sides) in pairs.iter().zip(values).filter(|(pair, _)| !pair.class.is_empty()) {
+            // A run that has golden's answers to the bit shows no other noise.
+            let num_sides = if sides[0] == sides[1] { 1 } else { 2 };
+            for (side, values) in sides.iter().take(num_sides).enumerate() {
+                let scaled = values.as_ref().and_then(|values| in_parts(metric, values));
+                let own = clusters.entry((&pair.class, side, &pair.trained)).or_default();
+                own.extend(scaled);
+            }
+        }
+        let mut of_class = BTreeMap::new();
+        for class in clusters.keys().map(|(class, ..)| *class) {
+            let own = clusters.iter().filter(|((other, ..), _)| *other == class);
+            let pooled = Noise::pooled(own.map(|(_, rows)| rows.iter().collect()));
+            of_class.extend(pooled.map(|pooled| (class.to_owned(), pooled)));
+        }
+        let any = Noise::pooled(clusters.values().map(|rows| rows.iter().collect()));
+        Noises { of_class, any }
+    }
+
+    /// The noise of each side's training in the unit of the metric; none for what is not trained.
+    fn of_row(&self, class: &str, metric: Metric, sides: &Sides) -> [Noise; 2] {
+        let noise = self.of_class.get(class).copied().or(self.any);
+        let noise = noise.filter(|_| !class.is_empty()).unwrap_or(Noise::NONE);
+        [0, 1].map(|side| match &sides[side] {
+            Some(values) if metric.is_relative() => noise.scaled(statistics::mean(values)),
+            _ => noise,
+        })
+    }
+}
+
+/// Values as their noise is pooled: in parts of their mean where it grows with that. `None` where there is no mean.
+fn in_parts(metric: Metric, values: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
+    let mean = statistics::mean(values);
+    let scale = if metric.is_relative() { mean } else { 1.0 };
+    let scaled = |seed: &Vec<f64>| seed.iter().map(|value| value / scale).collect();
+    (mean.is_finite() && scale > 0.0).then(|| values.iter().map(scaled).collect())
+}
+
 /// What the verdict on a cell or a figure depends on.
 #[derive(Debug, Clone, Copy)]
 struct Test {
-    effect: f64,
-    standard_error: f64,
+    estimate: Estimate,
     /// p-value of no difference, before the correction.
     p: f64,
 }
 
 impl Test {
-    /// The effect with its 95 % interval.
-    fn interval(self) -> Interval {
-        let Test { effect, standard_error, .. } = self;
-        let half = statistics::normal_quantile(0.975) * standard_error;
-        Interval { mean: effect, low: effect - half, high: effect + half }
-    }
-
     /// The verdict where the corrected p-value is `p` and values within `band` are the same.
     fn verdict(self, gate: &GateSpec, p: f64, band: f64, is_bad: bool) -> Verdict {
-        if statistics::equivalence_p(self.effect, self.standard_error, band) < EQUIVALENCE_ALPHA {
+        if self.estimate.p_within(band) < EQUIVALENCE_ALPHA {
             Verdict::Same
         } else if p > gate.false_alarm {
             Verdict::Undecided
@@ -346,11 +404,10 @@ impl Measured {
         let Some(test) = test else { return cell };
         let p = corrected.next();
         let band = cell.metric.band(gate, cell.golden.unwrap_or_default());
-        cell.effect = Some(test.interval());
+        cell.effect = Some(test.estimate.interval());
         cell.p = Some(p);
-        cell.detectable =
-            Some(statistics::minimum_detectable_effect(test.standard_error, corrected.alpha));
-        cell.verdict = test.verdict(gate, p, band, cell.metric.is_bad(test.effect));
+        cell.detectable = Some(test.estimate.detectable(corrected.alpha));
+        cell.verdict = test.verdict(gate, p, band, cell.metric.is_bad(test.estimate.effect));
         cell
     }
 }
@@ -442,6 +499,10 @@ fn scopes(golden: &Results, run: &Results) -> Vec<Scope> {
 /// One row over one scope on both sides.
 struct Pair<'a> {
     row: &'a str,
+    /// Rows of one class share their noise of training; empty for what is not trained.
+    class: String,
+    /// The stages in which something was learned.
+    trained: Vec<String>,
     scope: &'a Scope,
     golden: Option<&'a ResultRow>,
     run: Option<&'a ResultRow>,
@@ -452,12 +513,17 @@ impl<'a> Pair<'a> {
     fn of(
         golden: Option<&'a ResultRow>,
         run: Option<&'a ResultRow>,
+        lineages: &[Lineage<'_>; 2],
         scope: &'a Scope,
     ) -> Option<Pair<'a>> {
         let golden = golden.filter(|row| asks(row, &scope.golden));
         let run = run.filter(|row| asks(row, &scope.run));
-        let row = &golden.or(run)?.name;
-        Some(Pair { row, scope, golden, run })
+        let any = golden.or(run)?;
+        let row = any.name.as_str();
+        let lineage = &lineages[usize::from(golden.is_none())];
+        let class = lineage.class(row, any.kind == RowKind::Regime);
+        let trained = lineage.trained(row).into_iter().map(str::to_owned).collect();
+        Some(Pair { row, class, trained, scope, golden, run })
     }
 
     fn num_questions(&self) -> usize {
@@ -469,7 +535,7 @@ impl<'a> Pair<'a> {
     }
 
     /// `[seed][question]` of golden and of the run.
-    fn values(&self, metric: Metric) -> [Option<Vec<Vec<f64>>>; 2] {
+    fn values(&self, metric: Metric) -> Sides {
         let values = |row: Option<&ResultRow>, questions: &[usize]| {
             row.map(|row| {
                 score::per_question(row, questions, |seed, question| {
@@ -485,14 +551,8 @@ impl<'a> Pair<'a> {
     }
 
     /// The cell, with a test where there is something to test: that must not depend on how large the
-    /// effect is, else the correction would be chosen by what it corrects. `noise` is the variance over
-    /// training seeds, if any row shows it.
-    fn measure(
-        &self,
-        metric: Metric,
-        [golden, run]: [Option<Vec<Vec<f64>>>; 2],
-        noise: Option<f64>,
-    ) -> Measured {
+    /// effect is, else the correction would be chosen by what it corrects. `noise` is that of each side's training.
+    fn measure(&self, metric: Metric, [golden, run]: Sides, noise: [Noise; 2]) -> Measured {
         let (verdict, test) = match (&golden, &run) {
             (Some(golden), Some(run)) => self.test(metric, golden, run, noise),
             (Some(_), None) => (Verdict::Missing, None),
@@ -519,7 +579,7 @@ impl<'a> Pair<'a> {
         metric: Metric,
         golden: &[Vec<f64>],
         run: &[Vec<f64>],
-        noise: Option<f64>,
+        [of_golden, of_run]: [Noise; 2],
     ) -> (Verdict, Option<Test>) {
         let effect = statistics::mean(run) - statistics::mean(golden);
         if !effect.is_finite() {
@@ -531,26 +591,32 @@ impl<'a> Pair<'a> {
         if self.num_questions() < QUESTIONS_MIN {
             return (Verdict::Undecided, None);
         }
-        // The base is not trained.
-        let kind = self.golden.or(self.run).map(|row| row.kind);
-        let noise = if kind == Some(RowKind::Baseline) { 0.0 } else { noise.unwrap_or(0.0) };
-        let standard_error = if self.scope.paired {
-            statistics::standard_error_paired_with(golden, run, noise)
+        // One estimate serves both sides.
+        let noise = of_golden.plus(1.0 / golden.len() as f64, of_run, 1.0 / run.len() as f64);
+        let (of_run, of_golden) = (statistics::over_seeds(run), statistics::over_seeds(golden));
+        let mut estimate = if self.scope.paired {
+            let pairs = of_run.iter().zip(&of_golden);
+            Estimate::of(
+                &pairs.map(|(run, golden)| run - golden).collect::<Vec<f64>>(),
+                &[(1.0, noise)],
+            )
         } else {
-            statistics::standard_error_unpaired_with(golden, run, noise)
+            Estimate::of_unpaired(&of_run, &of_golden, &[(1.0, noise)])
         };
-        let standard_error = if standard_error <= 0.0 && metric.is_share() {
-            statistics::standard_error_of_alike(golden, run, self.scope.paired)
-        } else {
-            standard_error
-        };
+        if estimate.standard_error <= 0.0 && metric.is_share() {
+            let standard_error =
+                statistics::standard_error_of_alike(golden, run, self.scope.paired);
+            estimate = Estimate { standard_error, ..estimate };
+        }
         let p = match binary_pairs(golden, run) {
-            Some([won, lost]) if self.scope.paired && metric.is_share() && noise <= 0.0 => {
+            Some([won, lost])
+                if self.scope.paired && metric.is_share() && noise.variance <= 0.0 =>
+            {
                 statistics::mcnemar_p(won, lost)
             }
-            _ => statistics::difference_p(effect, standard_error),
+            _ => estimate.p_difference(),
         };
-        (Verdict::Undecided, Some(Test { effect, standard_error, p }))
+        (Verdict::Undecided, Some(Test { estimate, p }))
     }
 }
 

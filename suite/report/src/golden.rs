@@ -17,7 +17,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use synergy_hint::{Explain as _, hint};
 
-use crate::compare::Comparison;
+use crate::compare::{Comparison, describe_power};
 use crate::score::{Metrics, Results, RowKind};
 use crate::text::markdown::{inline, markdown_table};
 use crate::text::terminal::{counts, differences};
@@ -265,11 +265,14 @@ pub fn comparison_markdown(comparison: &Comparison, profile: &str) -> String {
     } else {
         markdown_table(&mut text, &grid);
     }
-    if !comparison.notes.is_empty() {
+    if !comparison.notes.is_empty() || !comparison.power.is_empty() {
         text.push('\n');
     }
     for note in &comparison.notes {
         let _ = writeln!(text, "- note: {}", inline(note));
+    }
+    for line in describe_power(&comparison.power) {
+        let _ = writeln!(text, "- power: {}", inline(&line));
     }
     let _ = write!(
         text,

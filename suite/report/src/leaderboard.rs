@@ -18,17 +18,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use synergy_hint::{Hinted, Several};
 
+mod contradictions;
 mod page;
+mod rounding;
 mod run;
 
 pub use page::page;
 pub use run::{
-    Base, BoardCell, BoardRow, LEADERBOARD_VERSION, LevelShare, Origin, OutcomeShares, Run,
-    WordRates,
+    Base, BoardCell, BoardRow, LEADERBOARD_VERSION, LevelShare, Method, Origin, OutcomeShares, Run,
+    SeedFigures, WordRates,
 };
 
 /// Version of the JSON of many runs.
-pub const LEADERBOARDS_VERSION: u32 = 1;
+pub const LEADERBOARDS_VERSION: u32 = 2;
 
 /// What the JSON of many runs says that it is; the leaderboard of one run says nothing.
 pub const KIND: &str = "leaderboards";
@@ -42,6 +44,7 @@ const HINT_VERSION: &str =
 const HINT_APART: &str =
     "runs share a page only with one recipe, one set of questions, one grader and one base";
 const HINT_TWICE: &str = "name each run once";
+const HINT_CONTRADICTION: &str = "take leaderboard.json from the run's folder again, or run `cargo xtask synergy score` to judge the answers again";
 /// The hint where no file is given or one cannot be read.
 pub const HINT_NONE: &str = "name the leaderboard.json of at least one run";
 
@@ -57,7 +60,7 @@ pub struct Sourced {
 /// Runs of one recipe over one set of questions with one grader and one base.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(title = "Synergy leaderboards, version 1", extend("$id" = "urn:synergy:leaderboards:1"))]
+#[schemars(title = "Synergy leaderboards, version 2", extend("$id" = "urn:synergy:leaderboards:2"))]
 pub struct Leaderboards {
     /// Version of this format.
     #[schemars(extend("const" = LEADERBOARDS_VERSION))]
@@ -78,7 +81,7 @@ pub struct Entry {
     #[schemars(regex(pattern = "^[0-9a-f]{12}$"))]
     pub run: String,
     /// What the run published, by `leaderboard.schema.json`.
-    #[schemars(with = "Value", extend("$ref" = "urn:synergy:leaderboard:2"))]
+    #[schemars(with = "Value", extend("$ref" = "urn:synergy:leaderboard:3"))]
     pub leaderboard: Run,
 }
 
@@ -155,6 +158,16 @@ pub fn read(text: &str, source: &str) -> Result<Vec<Sourced>, Several> {
         return Err(Several(faults));
     }
     Ok(runs.into_iter().map(|(_, run)| Sourced { source: source.to_owned(), run }).collect())
+}
+
+/// Every run whose verdicts do not follow from its own figures, with the first causes; `None` where all do.
+pub fn contradictions(runs: &[Sourced]) -> Option<Several> {
+    let of_run = |Sourced { source, run }: &Sourced| {
+        let found = run.contradictions();
+        (!found.is_empty()).then(|| Hinted::new(shortened(source, &found), HINT_CONTRADICTION))
+    };
+    let all: Vec<Hinted> = runs.iter().filter_map(of_run).collect();
+    (!all.is_empty()).then_some(Several(all))
 }
 
 /// Joins runs that can be compared; their order does not matter.
@@ -305,10 +318,10 @@ pub(crate) mod tests {
 
     #[test]
     fn another_version_and_another_kind_are_named() {
-        let version = changed(|v| v["schema_version"] = 1.into());
-        assert_eq!(version, "leaderboard `a.json` has schema version 1, this suite reads 2");
+        let version = changed(|v| v["schema_version"] = 2.into());
+        assert_eq!(version, "leaderboard `a.json` has schema version 2, this suite reads 3");
         let many = json!({ "schema_version": 7, "kind": KIND, "future": true });
-        let want = "leaderboard `a.json` has schema version 7, this suite reads 1";
+        let want = "leaderboard `a.json` has schema version 7, this suite reads 2";
         assert_eq!(refused(&many.to_string()), want);
         let kind = changed(|v| v["kind"] = "recipe".into());
         assert_eq!(kind, "`a.json` is of kind \"recipe\", not a leaderboard");
@@ -367,6 +380,23 @@ pub(crate) mod tests {
             _ = v["rows"][1]["cells"][0].as_object_mut().unwrap().remove("gain");
         });
         check("L1 to L5", &|v| v["levels"] = json!([]));
+        check("questions_hash", &|v| v["questions_hash"] = "é".repeat(32).into());
+        check("level of intervals", &|v| v["method"]["level"] = json!(95));
+        check("degrees of freedom", &|v| {
+            let claims = v["claims"].as_array_mut().unwrap();
+            let compared = claims.iter_mut().find(|claim| claim["comparisons"][0].is_object());
+            compared.unwrap()["comparisons"][0]["degrees"] = json!(0);
+        });
+        check("top_p", &|v| {
+            let sampling =
+                json!({ "num_samples": 4, "temperature": 0.6, "top_p": 20, "top_k": 20 });
+            let model = json!({
+                "architecture": "a", "num_parameters": 1, "hidden_size": 1, "num_layers": 1
+            });
+            v["asked"] = json!({
+                "prompt": "", "sampling": sampling, "max_new_tokens": 9, "hops": null, "model": model
+            });
+        });
         check("maybe", &|v| v["claims"][0]["verdict"] = "maybe".into());
         check("wall_time_s", &|v| v["training"][0]["cost"]["wall_time_s"] = json!(-1.0));
     }

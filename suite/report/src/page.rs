@@ -9,9 +9,12 @@ use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 
 use crate::analysis::Analyses;
 use crate::claims::Finding;
+use crate::dilemma::Dilemma;
+use crate::evidence::Study;
+use crate::factorial::factorial;
 use crate::golden::Record;
 use crate::score::passes::passes;
-use crate::score::{Metrics, Results};
+use crate::score::{Lineage, Metrics, Results};
 use crate::text::difficulty as text;
 use crate::text::terminal as table;
 
@@ -21,6 +24,7 @@ mod chart;
 mod completions;
 mod curves;
 mod difficulty;
+mod dilemma;
 mod figures;
 mod history;
 pub mod html;
@@ -182,6 +186,7 @@ fn figures(
         body: analysis::budgets(analyses, lines),
     });
     let mut sections: Vec<Section> = knob(results, lines).into_iter().collect();
+    let after_gain = sections.len() + 1;
     sections.extend([
         Section {
             id: "gain",
@@ -207,6 +212,7 @@ fn figures(
             body: figures::figure(&Quantity::length(metrics), results, lines),
         },
     ]);
+    sections.splice(after_gain..after_gain, standings(results, lines));
     sections.extend(tokens);
     sections.extend(answers(results, lines));
     sections.extend([
@@ -257,6 +263,29 @@ fn answers(results: &Results, lines: &[Line]) -> Vec<Section> {
         body,
     });
     together.into_iter().chain(along).collect()
+}
+
+/// The dilemma, and what demonstrations are worth, where the run has the rows of it.
+fn standings(results: &Results, lines: &[Line]) -> Vec<Section> {
+    let lineage = Lineage::of(results);
+    let study = Study::of(results, &lineage);
+    let dilemma = Dilemma::of(&study).map(|dilemma| Section {
+        id: "dilemma",
+        heading: "The dilemma",
+        lead: "What each combination of SFT and RL keeps of both: accuracy against the better parent on the hard and on \
+               the easy half of the questions, with 95 % intervals. In the shaded region neither half loses more than 2 \
+               points; a combination beats the dilemma if it is shown to lie there and to be above the better parent on \
+               the whole. One that writes no long answers tests nothing.",
+        body: dilemma::figure(&dilemma, lines),
+    });
+    let factorial = factorial(&study).map(|effects| Section {
+        id: "demonstrations",
+        heading: "What long demonstrations are worth",
+        lead: "SFT on the same questions with the same number of updates: what the steps in a demonstration are worth, \
+               what the words beside them, and what it matters whose they are.",
+        body: dilemma::factorial(&effects),
+    });
+    dilemma.into_iter().chain(factorial).collect()
 }
 
 /// The sections below the figures, merges excepted.
@@ -332,6 +361,7 @@ mod tests {
     use crate::claims::ClaimVerdict;
     use crate::completion::Completion;
     use crate::completion::tests::completion;
+    use crate::evidence::{Compared, Measure, Shown, Wanted};
     use crate::score::fixture::{LONG, SHARP, UNTUNED, header, levels, row, study};
     use crate::score::{Row, RowKind};
     use crate::statistics::Interval;
@@ -420,13 +450,36 @@ mod tests {
         Finding {
             id: "C1".to_owned(),
             claim: "SFT loses on easy & gains on hard questions.".to_owned(),
-            measured: "sft - base, L1 <b>".to_owned(),
-            verdict: ClaimVerdict::Holds,
-            effect: Some(Interval { mean: -4.0, low: -7.6, high: -0.4 }),
-            minimum_detectable_effect: Some(3.1),
+            verdict: ClaimVerdict::Undecided,
+            conditions: Vec::new(),
+            comparisons: vec![compared("sft <b>")],
+            decided_by: Some(0),
+            p: Some(0.2),
+            p_holm: Some(0.4),
+            controls: vec![compared("control")],
             explained_by: None,
             published: "-5.1".to_owned(),
             note: String::new(),
+        }
+    }
+
+    fn compared(row: &str) -> Compared {
+        Compared {
+            row: row.to_owned(),
+            less: "base".to_owned(),
+            metric: Measure::Accuracy,
+            part: "L1".to_owned(),
+            group: String::new(),
+            wanted: Wanted::Below,
+            margin: 0.0,
+            effect: Interval { mean: -4.0, low: -7.6, high: -0.4 },
+            standard_error: 1.8,
+            degrees: 30.0,
+            detectable: 3.1,
+            p: 0.02,
+            p_against: 0.98,
+            p_holm: 0.04,
+            verdict: Shown::Undecided,
         }
     }
 
@@ -503,6 +556,32 @@ mod tests {
     }
 
     #[test]
+    fn the_dilemma_is_drawn_with_every_row_and_its_verdict() {
+        use crate::dilemma::tests::{BEST, combined};
+        let results = combined(&[("interleaved", BEST), ("two_stage", LONG)]);
+        let page = page(&results, "a");
+        let tags = tags(&page);
+        let ids = attributes(&tags, "id");
+        for id in ["dilemma-knob", "dilemma-tokens-knob", "dilemma-level"] {
+            assert!(ids.contains(&id), "{id}");
+        }
+        let (_, chart) = page.split_once("<svg id=\"dilemma-knob\"").unwrap();
+        let chart = chart.split("</svg>").next().unwrap();
+        for text in [
+            "keeps both halves",
+            ">sft (parent)</text>",
+            ">rl (parent)</text>",
+            "<title>interleaved: beats the dilemma</title>",
+            "<title>two_stage: caught in it</title>",
+        ] {
+            assert!(chart.contains(text), "{text} in {chart}");
+        }
+        // An axis in each direction; error bars of all but a parent that is the better one of both halves.
+        assert_eq!(chart.matches("class=\"grid zero\"").count(), 2);
+        assert_eq!(chart.matches("<path class=\"b\" d=\"M").count(), 3);
+    }
+
+    #[test]
     fn the_same_values_give_the_same_bytes() {
         let results = study(20, &[1]);
         assert_eq!(page(&results, "a"), page(&results, "a"));
@@ -529,7 +608,7 @@ mod tests {
         assert_eq!(families.len(), 5);
     }
 
-    /// The size of profile small with three seeds: 33 regimes, each with its control. Seconds, for the bootstrap.
+    /// The size of profile small with three seeds: 33 regimes, each with its control.
     #[test]
     fn a_whole_study_stays_below_three_megabytes() {
         let mut rows: Vec<Row> = Vec::new();

@@ -26,16 +26,24 @@ use crate::cost::{Budget, Cost};
 pub use crate::rows::{BASE, RowKind};
 use crate::text::compact_json;
 
+mod asked;
 pub mod cuts;
+mod effects;
 pub mod figures;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod lineage;
+mod long;
 mod metrics;
 pub mod passes;
 pub mod spread;
 
 use self::spread::Spread;
-pub use metrics::{Cell, Metrics, all_and_levels, level_name};
+pub use asked::{Asked, ModelSize, Sampling};
+pub use effects::{Contrast, Effect, Effects, Quantity};
+pub use lineage::{Lineage, StageKind};
+pub use long::long_shares;
+pub use metrics::{Cell, Metrics, PerSeed, all_and_levels, level_name};
 
 /// Version of [`Results`] on disk. A change of its meaning raises it.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -139,6 +147,9 @@ pub struct Results {
     pub split: Option<Split>,
     /// Where the results come from.
     pub provenance: Provenance,
+    /// What was asked of which model; results of before this was recorded have nothing here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
     /// Figures measured elsewhere, to compare those of an external benchmark with.
     pub external: Vec<External>,
     /// Figures of each training stage and seed.
@@ -279,6 +290,9 @@ pub struct SeedOutcomes {
     /// results of before answers were kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<Vec<u32>>,
+    /// Number of long samples per question; results of before this was counted have nothing here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub num_long: Vec<u32>,
 }
 
 /// Everything in [`Results`] except questions and rows.
@@ -294,6 +308,8 @@ pub struct Header {
     pub split: Option<Split>,
     /// Where the results come from.
     pub provenance: Provenance,
+    /// What was asked of which model.
+    pub asked: Option<Asked>,
     /// Figures measured elsewhere.
     pub external: Vec<External>,
     /// Figures of each training stage and seed.
@@ -346,9 +362,10 @@ impl Results {
             question.answers = answers[id].iter().copied().map(str::to_owned).collect();
         }
         let questions: Vec<Question> = questions.into_values().collect();
+        let limits = long::limits(&questions, rows);
         let mut joined: Vec<ResultRow> = Vec::new();
         for row in rows {
-            let seed = seed_outcomes(&questions, row)?;
+            let seed = seed_outcomes(&questions, &limits, row)?;
             match joined.iter_mut().find(|known| known.name == row.name) {
                 Some(known) => known.seeds.push(seed),
                 None => joined.push(ResultRow {
@@ -366,6 +383,7 @@ impl Results {
             grader: header.grader.name().to_owned(),
             split: header.split,
             provenance: header.provenance,
+            asked: header.asked,
             external: header.external,
             training: header.training,
             budgets: header.budgets,
@@ -477,6 +495,7 @@ impl Results {
                 ("num_formatted", seed.num_formatted.len()),
                 ("num_tokens", seed.num_tokens.len()),
                 ("words", seed.words.len()),
+                ("num_long", if seed.num_long.is_empty() { wanted } else { seed.num_long.len() }),
             ] {
                 ensure!(found == wanted, "`{what}` has {found} entries for {wanted} questions");
             }
@@ -566,7 +585,11 @@ impl Results {
 }
 
 /// Lines up the scores of one row with the questions.
-fn seed_outcomes(questions: &[Question], row: &Row) -> anyhow::Result<SeedOutcomes> {
+fn seed_outcomes(
+    questions: &[Question],
+    limits: &long::Limits,
+    row: &Row,
+) -> anyhow::Result<SeedOutcomes> {
     let mut by_question: BTreeMap<&str, BTreeMap<u32, &Score>> = BTreeMap::new();
     for score in &row.scores {
         let samples = by_question.entry(&score.sample_id).or_default();
@@ -582,6 +605,7 @@ fn seed_outcomes(questions: &[Question], row: &Row) -> anyhow::Result<SeedOutcom
         num_tokens: Vec::new(),
         words: Vec::new(),
         answers: Vec::new(),
+        num_long: Vec::new(),
     };
     let nothing = BTreeMap::new();
     for question in questions {
@@ -589,6 +613,8 @@ fn seed_outcomes(questions: &[Question], row: &Row) -> anyhow::Result<SeedOutcom
         seed.outcomes.push(samples.values().map(|score| score.outcome.code()).collect());
         seed.num_formatted.push(samples.values().map(|score| u32::from(score.format)).sum());
         seed.num_tokens.push(samples.values().map(|score| score.num_tokens).collect());
+        let is_long = |score: &&&Score| limits.is_long(question, score.num_tokens, &score.words);
+        seed.num_long.push(samples.values().filter(is_long).count() as u32);
         let mut words = [0; 5];
         for score in samples.values() {
             for (sum, count) in words.iter_mut().zip(score.words) {

@@ -7,6 +7,7 @@ use serde_json::Value;
 pub mod difficulty;
 pub mod markdown;
 pub mod report;
+pub mod standings;
 pub mod terminal;
 
 /// The JSON schema of `T` as it is written, as a text that a person can skim and a diff can show.

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
-use synergy_hint::{Hinted, Several};
-use synergy_report::leaderboard::{HINT_NONE, Leaderboards, Sourced, merge, page, read};
+use synergy_hint::{Hinted, Several, text};
+use synergy_report::leaderboard::{
+    HINT_NONE, Leaderboards, Sourced, contradictions, merge, page, read,
+};
 
-use crate::commands::output::put;
+use crate::commands::output::{put, tell};
 use crate::run::store::write_atomic;
 
 const EXAMPLES: &str = "\
@@ -27,7 +29,9 @@ pub(super) struct LeaderboardArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Say whether each file is whole and whether all of them can stand on one page
+    /// Say whether each file is whole, whether its verdicts follow from its figures and whether all can stand on one page
+    ///
+    /// Exit code 1 if a verdict does not follow, 2 if a file is not whole.
     #[command(after_help = "Examples:\n  synergy leaderboard check golden/leaderboard/*.json")]
     Check {
         /// leaderboard.json of a run, or what `merge` wrote
@@ -61,11 +65,19 @@ enum Action {
 }
 
 pub(super) fn run(args: &LeaderboardArgs) -> Result<u8> {
-    let text = match &args.action {
+    let said = match &args.action {
         Action::Check { files } => {
-            let boards = joined(files)?;
+            let runs = sourced(files)?;
+            if let Some(found) = contradictions(&runs) {
+                tell(&format!("{}\n", text(&found.into())))?;
+                return Ok(1);
+            }
+            let boards = merge(runs)?;
             let rows: usize = boards.runs().iter().map(|run| run.leaderboard.rows.len()).sum();
-            format!("{} runs, {rows} rows: whole, and fit on one page\n", boards.runs().len())
+            format!(
+                "{} runs, {rows} rows: whole, with verdicts that follow, and fit on one page\n",
+                boards.runs().len()
+            )
         }
         Action::Merge { files, out } => {
             let text = joined(files)?.to_json();
@@ -83,12 +95,21 @@ pub(super) fn run(args: &LeaderboardArgs) -> Result<u8> {
             format!("{}\n", index.display())
         }
     };
-    put(&text)?;
+    put(&said)?;
     Ok(0)
 }
 
 /// Reads and joins the runs of `files`; the error holds the faults of all of them.
 fn joined(files: &[PathBuf]) -> Result<Leaderboards> {
+    let runs = sourced(files)?;
+    match contradictions(&runs) {
+        Some(found) => Err(found.into()),
+        None => Ok(merge(runs)?),
+    }
+}
+
+/// Reads the runs of `files`; the error holds the faults of all of them.
+fn sourced(files: &[PathBuf]) -> Result<Vec<Sourced>> {
     let mut runs: Vec<Sourced> = Vec::new();
     let mut faults = Vec::new();
     for path in files {
@@ -104,5 +125,5 @@ fn joined(files: &[PathBuf]) -> Result<Leaderboards> {
         }
     }
     ensure!(faults.is_empty(), Several(faults));
-    Ok(merge(runs)?)
+    Ok(runs)
 }

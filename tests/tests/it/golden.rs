@@ -166,6 +166,7 @@ fn what_becomes_golden_is_remembered_and_not_lessened() {
             seed.num_tokens.pop();
             seed.words.pop();
             seed.answers.pop();
+            seed.num_long.pop();
         }
     });
     let refused = project.run(&ACCEPT);

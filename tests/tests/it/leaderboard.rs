@@ -31,7 +31,8 @@ fn runs_of_two_machines_become_one_file_and_one_page() {
     assert_eq!(project.read("all.json"), project.read("folder/leaderboards.json"));
     let said = succeed(&project, &["leaderboard", "check", "all.json"]).stdout;
     assert!(
-        said.starts_with("2 runs, ") && said.ends_with(": whole, and fit on one page\n"),
+        said.starts_with("2 runs, ")
+            && said.ends_with(": whole, with verdicts that follow, and fit on one page\n"),
         "{said}"
     );
     succeed(&project, &["leaderboard", "site", "--out", "site", "all.json"]);
@@ -61,10 +62,10 @@ fn a_bad_file_is_one_line() {
     let said = crate::refusal(&project.run(&CHECK));
     assert!(said.starts_with("error: leaderboard `a.json` is cut off: EOF"), "{said}");
     let mut other = board.clone();
-    other["schema_version"] = json!(3);
+    other["schema_version"] = json!(2);
     project.write("a.json", other.to_string());
     assert_refused!(project.run(&CHECK), @"
-    error: leaderboard `a.json` has schema version 3, this suite reads 2
+    error: leaderboard `a.json` has schema version 2, this suite reads 3
     hint: run `cargo xtask synergy score` with the suite that reads it, or use the suite that wrote it
     ");
     let mut other = board.clone();
@@ -89,5 +90,24 @@ fn a_bad_file_is_one_line() {
     error: no run was given
     hint: name the leaderboard.json of at least one run
     ");
+    assert!(!project.path("site").exists());
+}
+
+/// A verdict that somebody has changed is a finding, not a broken file.
+#[test]
+fn a_verdict_that_does_not_follow_is_refused_with_exit_code_1() {
+    let (project, mut board) = two_runs();
+    let claims = board["claims"].as_array_mut().unwrap();
+    let place = claims.iter().position(|claim| claim["id"] == "C4").unwrap();
+    let verdict = &mut claims[place]["verdict"];
+    *verdict = if *verdict == "holds" { "fails".into() } else { "holds".into() };
+    project.write("a.json", board.to_string());
+    let refused = project.run(&CHECK);
+    assert_eq!(refused.code, 1);
+    let lines: Vec<&str> = refused.stderr.lines().collect();
+    assert!(lines[0].contains("claim C4 says"), "{lines:?}");
+    assert!(lines.len() == 2 && lines[1].starts_with("hint: "), "{lines:?}");
+    // Such a run is on no page either.
+    assert_eq!(project.run(&["leaderboard", "site", "--out", "site", "a.json"]).code, 2);
     assert!(!project.path("site").exists());
 }

@@ -13,7 +13,7 @@ use strum::{IntoStaticStr, VariantArray};
 use super::{Corrected, Test, Verdict};
 use crate::gate::GateSpec;
 use crate::score::Results;
-use crate::statistics::{self, Interval};
+use crate::statistics::{DEGREES_MAX, Estimate, Interval};
 
 /// A figure of training that gates.
 #[derive(
@@ -231,11 +231,11 @@ impl Pair {
                     let sum: f64 = side.iter().map(|(_, noise)| noise * noise).sum();
                     sum / (side.len() * side.len()) as f64
                 };
-                ((of(&self.golden) + of(&self.run)).sqrt(), f64::INFINITY)
+                ((of(&self.golden) + of(&self.run)).sqrt(), DEGREES_MAX)
             }
         };
-        let p = statistics::difference_p_of_few(effect, standard_error, degrees);
-        Some(Test { effect, standard_error, p })
+        let estimate = Estimate { effect, standard_error, degrees };
+        Some(Test { estimate, p: estimate.p_difference() })
     }
 
     fn is_invalid(&self) -> bool {
@@ -279,12 +279,13 @@ impl Pair {
             verdict,
         };
         if let Some(test) = test {
-            let Interval { mean, low, high } = test.interval();
+            let Interval { mean, low, high } = test.estimate.interval();
             let [mean, low, high] = [mean, low, high].map(|effect| figure.reported(effect));
             let p = corrected.next();
             judged.effect = Some(Interval { mean, low, high });
             judged.p = Some(p);
-            judged.verdict = test.verdict(gate, p, figure.band(gate), figure.is_bad(test.effect));
+            judged.verdict =
+                test.verdict(gate, p, figure.band(gate), figure.is_bad(test.estimate.effect));
         }
         judged
     }

@@ -5,31 +5,57 @@
 //! the ranges that the schema states and what no schema can state. A change of meaning raises [`LEADERBOARD_VERSION`].
 //! Shares stay shares in JSON and become percent only where a person reads them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use synergy_benchmarks::difficulty::Level;
 
+use super::rounding::{
+    published_claims, published_dilemma, published_factorial, rounded, rounded_interval,
+};
 use crate::claims::{Finding, ledger};
 use crate::cost::Cost;
+use crate::dilemma::Dilemma;
+use crate::evidence::Study;
+use crate::factorial::{FactorEffect, factorial};
 use crate::score::{
-    Cell, External, Machine, Metrics, ResultRow, Results, RowKind, Training, all_and_levels,
-    level_name,
+    Asked, Cell, External, Lineage, Machine, Metrics, PerSeed, ResultRow, Results, RowKind,
+    Training, all_and_levels, level_name,
 };
-use crate::statistics::Interval;
+use crate::statistics::{CONFIDENCE, Interval};
 use crate::text::terminal::ordered_rows;
 
 /// Version of the leaderboard's JSON.
-pub const LEADERBOARD_VERSION: u32 = 2;
+pub const LEADERBOARD_VERSION: u32 = 3;
 
 /// Stands for all benchmarks or all levels of a cell.
-const ALL: &str = "all";
+pub(super) const ALL: &str = "all";
 
 /// Figures are written with six decimals, so two of them that are equal differ by less than this.
-const ROUNDING: f64 = 2e-6;
+pub(super) const ROUNDING: f64 = 2e-6;
+
+/// The unit of every figure that a cell, a claim or the dilemma has, by name.
+const UNITS: [(&str, &str); 10] = [
+    ("accuracy", "share of answers that are correct, 0 to 1, mean over questions"),
+    ("gain", "difference of two such shares, -1 to 1: the row's less the base's, same questions"),
+    ("length", "tokens per answer, mean over questions"),
+    ("length_gain", "difference of two lengths: the row's less the base's"),
+    (
+        "long",
+        "share of answers with a reasoning word and more than twice the base's mean tokens on the level, 0 to 1",
+    ),
+    ("words_per_1000_tokens", "occurrences of a reasoning word per 1000 tokens"),
+    ("effect of accuracy", "points: a hundredth of the difference of two shares"),
+    ("effect of length", "percent of the second row's tokens"),
+    ("effect of words", "reasoning words per answer"),
+    ("tokens_to_base, tokens_to_parent", "ratio of tokens per answer"),
+];
+
+/// Hexadecimal digits of a hash of questions.
+const HASH_DIGITS: usize = 64;
 
 /// Hexadecimal digits of a run's name.
 const ID_DIGITS: usize = 12;
@@ -43,8 +69,8 @@ const POSITIVE: (f64, f64) = (0.0, f64::MAX);
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(
-    title = "Synergy leaderboard, version 2",
-    extend("$id" = "urn:synergy:leaderboard:2")
+    title = "Synergy leaderboard, version 3",
+    extend("$id" = "urn:synergy:leaderboard:3")
 )]
 pub struct Run {
     /// Version of this format.
@@ -61,6 +87,16 @@ pub struct Run {
     pub grader: String,
     /// Where and how the figures were made.
     pub provenance: Origin,
+    /// What was asked of which model; null where the suite that ran it did not record it.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub asked: Option<Asked>,
+    /// Hash of the questions, benchmark, address and number of steps of each: equal hashes mean equal questions.
+    #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
+    pub questions_hash: String,
+    /// How intervals and p-values were made.
+    pub method: Method,
+    /// The unit of each figure by name.
+    pub units: BTreeMap<String, String>,
     /// The model that every regime starts from.
     pub base: Base,
     /// L1 (easy) to L5 (hard), by the base model's pass rate.
@@ -78,9 +114,45 @@ pub struct Run {
     pub training: Vec<Training>,
     /// The study's findings as predicates over these rows.
     pub claims: Vec<Finding>,
+    /// Where each combination of SFT and RL stands between both; null without both.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub dilemma: Option<Dilemma>,
+    /// What the steps, the words and the source of demonstrations are worth; null without the six rows of it.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub factorial: Option<Vec<FactorEffect>>,
     /// The base, its controls, and each regime with its controls.
     #[schemars(length(min = 1))]
     pub rows: Vec<BoardRow>,
+    /// Whatever others want to add, by name; this suite keeps it and reads nothing of it.
+    #[serde(default)]
+    pub extensions: Map<String, Value>,
+}
+
+/// How intervals and p-values were made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Method {
+    /// How an interval is made.
+    #[schemars(length(min = 1))]
+    pub interval: String,
+    /// Confidence of every interval, 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
+    pub level: f64,
+    /// How p-values are corrected for the number of claims.
+    #[schemars(length(min = 1))]
+    pub correction: String,
+}
+
+impl Method {
+    fn ours() -> Method {
+        Method {
+            interval: "Student's t; standard error over questions and training seeds, whose noise is pooled over rows \
+                       trained alike; degrees of freedom by Satterthwaite; Wilson or Tango where all questions are alike"
+                .to_owned(),
+            level: CONFIDENCE,
+            correction: "Holm over all claims that can be tested".to_owned(),
+        }
+    }
 }
 
 /// Where a run comes from.
@@ -186,8 +258,43 @@ pub struct BoardCell {
     /// Share of answers in the form that the template asks for, 0 to 1.
     #[schemars(range(min = 0, max = 1))]
     pub formatted: f64,
+    /// Share of long answers, 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
+    pub long: f64,
+    /// The figures of each seed, in the order of the row's seeds.
+    pub per_seed: SeedFigures,
     /// How often each of the study's reasoning words occurs per 1000 tokens.
     pub words_per_1000_tokens: WordRates,
+}
+
+/// Figures of each seed of a row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SeedFigures {
+    /// Share of correct answers.
+    #[schemars(inner(range(min = 0, max = 1)))]
+    pub accuracy: Vec<f64>,
+    /// Accuracy minus the base's mean over the same questions; null as for the cell's gain.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub gain: Option<Vec<f64>>,
+    /// Tokens per answer.
+    #[schemars(inner(range(min = 0)))]
+    pub length: Vec<f64>,
+    /// Length minus the base's mean; null as for the cell's gain.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub length_gain: Option<Vec<f64>>,
+}
+
+impl SeedFigures {
+    fn of(figures: &PerSeed) -> SeedFigures {
+        let all = |values: &Vec<f64>| values.iter().map(|value| rounded(*value)).collect();
+        SeedFigures {
+            accuracy: all(&figures.accuracy),
+            gain: figures.gain.as_ref().map(all),
+            length: all(&figures.length),
+            length_gain: figures.length_gain.as_ref().map(all),
+        }
+    }
 }
 
 /// Shares of answers by outcome, each 0 to 1.
@@ -250,16 +357,6 @@ fn bounds((low, high): (f64, f64)) -> Value {
     json!({ "mean": number, "low": number, "high": number })
 }
 
-/// Six decimals: finer than any interval, and the same text on every machine.
-fn rounded(value: f64) -> f64 {
-    // Adding 0 turns -0 into 0.
-    (value * 1e6).round() / 1e6 + 0.0
-}
-
-fn rounded_interval(Interval { mean, low, high }: Interval) -> Interval {
-    Interval { mean: rounded(mean), low: rounded(low), high: rounded(high) }
-}
-
 fn rounded_cost(cost: Cost) -> Cost {
     Cost { flops: cost.flops.round(), wall_time_s: rounded(cost.wall_time_s), ..cost }
 }
@@ -303,6 +400,8 @@ impl BoardCell {
                 unanswered: rounded(cell.unanswered),
             },
             formatted: rounded(cell.formatted),
+            long: rounded(cell.long),
+            per_seed: SeedFigures::of(&cell.per_seed),
             words_per_1000_tokens: WordRates { wait, check, mistake, alternative, however },
         }
     }
@@ -312,14 +411,9 @@ impl Run {
     /// The leaderboard of a run.
     ///
     /// # Errors
-    /// If [`Run::faults`] finds anything, for example a figure that is not a number: such a run is not published.
+    /// If [`Run::faults`] or [`Run::contradictions`] finds anything, for example a figure that is not a number: such a run is not published.
     pub fn of(results: &Results, metrics: &Metrics) -> Result<Run> {
         let provenance = results.provenance.clone();
-        let finding = |finding: Finding| Finding {
-            effect: finding.effect.map(rounded_interval),
-            minimum_detectable_effect: finding.minimum_detectable_effect.map(rounded),
-            ..finding
-        };
         let training = |stage: &Training| Training {
             cost: rounded_cost(stage.cost),
             summary: stage.summary.iter().map(|(k, value)| (k.clone(), rounded(*value))).collect(),
@@ -333,6 +427,8 @@ impl Run {
         let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
         let external = results.external.iter();
         let rows = ordered_rows(results).into_iter();
+        let lineage = Lineage::of(results);
+        let study = Study::of(results, &lineage);
         let run = Run {
             schema_version: LEADERBOARD_VERSION,
             profile: results.profile.clone(),
@@ -348,6 +444,10 @@ impl Run {
                 rustc: provenance.rustc,
                 wall_time_s: rounded(provenance.wall_time_s),
             },
+            asked: results.asked.clone(),
+            questions_hash: questions_hash(results),
+            method: Method::ours(),
+            units: UNITS.map(|(name, unit)| (name.to_owned(), unit.to_owned())).into(),
             base: Base {
                 hash: provenance.base_hash,
                 provisional: provenance.base_provisional,
@@ -360,10 +460,13 @@ impl Run {
                 .map(|e| External { accuracy: rounded(e.accuracy), ..e.clone() })
                 .collect(),
             training: results.training.iter().map(training).collect(),
-            claims: ledger(results).into_iter().map(finding).collect(),
+            claims: published_claims(ledger(results)),
+            dilemma: Dilemma::of(&study).map(published_dilemma),
+            factorial: factorial(&study).map(published_factorial),
             rows: rows.map(|row| BoardRow::of(row, results, metrics)).collect(),
+            extensions: Map::new(),
         };
-        let faults = run.faults();
+        let faults: Vec<String> = run.faults().into_iter().chain(run.contradictions()).collect();
         ensure!(faults.is_empty(), "the leaderboard is invalid: {}", faults.join("; "));
         Ok(run)
     }
@@ -402,7 +505,7 @@ impl Run {
             names => format!("`{}`", names.join("`, `")),
         };
         type Field<'a> = (&'static str, &'a dyn Fn(&Run) -> String);
-        let fields: [Field<'_>; 7] = [
+        let fields: [Field<'_>; 8] = [
             ("profile", &|run| quoted(&run.profile)),
             ("recipe_hash", &|run| quoted(&run.recipe_hash)),
             ("grader", &|run| quoted(&run.grader)),
@@ -410,6 +513,7 @@ impl Run {
             ("families", &|run| listed(&run.families)),
             ("external_benchmarks", &|run| listed(&run.external_benchmarks)),
             ("num_questions", &|run| run.num_questions().to_string()),
+            ("questions_hash", &|run| quoted(&run.questions_hash)),
         ];
         let differs = |(name, field): Field<'_>| {
             let (ours, theirs) = (field(self), field(other));
@@ -433,6 +537,8 @@ impl Run {
             ("backend", backend),
             ("rustc", rustc),
             ("hash of the base", &self.base.hash),
+            ("method of intervals", &self.method.interval),
+            ("method of correction", &self.method.correction),
         ] {
             if text.is_empty() {
                 found.push(format!("{what} is empty"));
@@ -442,6 +548,7 @@ impl Run {
             found.push("the machine has 0 cores".to_owned());
         }
         check(&mut found, "wall_time_s", *wall_time_s, POSITIVE);
+        self.statistics_faults(&mut found);
         for level in &self.levels {
             check(&mut found, &format!("share of {}", level.level), level.share, SHARE);
         }
@@ -483,9 +590,55 @@ impl Run {
                     found.push(format!("{place}: the cell occurs twice"));
                 }
                 self.cell_faults(&place, cell, &mut found);
+                seed_faults(&place, row, cell, &mut found);
             }
         }
         found
+    }
+
+    /// Adds what is out of range in what was asked, in the method and in comparisons.
+    fn statistics_faults(&self, found: &mut Vec<String>) {
+        let is_digit = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+        if self.questions_hash.len() != HASH_DIGITS || !self.questions_hash.chars().all(is_digit) {
+            found.push("questions_hash is not a hash".to_owned());
+        }
+        check(found, "level of intervals", self.method.level, SHARE);
+        if let Some(Asked { sampling, max_new_tokens, model, .. }) = &self.asked {
+            check(found, "temperature", sampling.temperature, POSITIVE);
+            check(found, "top_p", sampling.top_p, SHARE);
+            let counts = [sampling.num_samples, *max_new_tokens, model.num_parameters];
+            let sizes = [model.hidden_size, model.num_layers];
+            if counts.into_iter().chain(sizes).any(|count| count == 0)
+                || model.architecture.is_empty()
+            {
+                found.push("what was asked has a count of 0, or no architecture".to_owned());
+            }
+        }
+        let of_claims = self.claims.iter().flat_map(|claim| {
+            let conditions = claim.conditions.iter().filter_map(|own| own.comparison.as_ref());
+            claim.comparisons.iter().chain(&claim.controls).chain(conditions)
+        });
+        let splits = self.dilemma.iter().flat_map(|dilemma| &dilemma.splits);
+        let standings = splits.flat_map(|split| &split.rows);
+        let of_standings = standings.flat_map(|own| [&own.hard, &own.easy, &own.whole]);
+        for compared in of_claims.chain(of_standings) {
+            let what = compared.describe();
+            for p in [compared.p, compared.p_against, compared.p_holm] {
+                check(found, &format!("a p-value of `{what}`"), p, SHARE);
+            }
+            for size in [compared.margin, compared.standard_error, compared.detectable] {
+                check(found, &format!("an error or a margin of `{what}`"), size, POSITIVE);
+            }
+            check(
+                found,
+                &format!("degrees of freedom of `{what}`"),
+                compared.degrees,
+                (1.0, f64::MAX),
+            );
+        }
+        for effect in self.factorial.iter().flatten() {
+            check(found, &format!("p-value of {}", effect.factor), effect.p, SHARE);
+        }
     }
 
     fn cell_faults(&self, place: &str, cell: &BoardCell, found: &mut Vec<String>) {
@@ -507,7 +660,7 @@ impl Run {
             }
         }
         let OutcomeShares { correct, wrong, truncated, unparsed, unanswered } = cell.outcomes;
-        for share in [correct, wrong, truncated, unparsed, unanswered, cell.formatted] {
+        for share in [correct, wrong, truncated, unparsed, unanswered, cell.formatted, cell.long] {
             check(found, &format!("{place}: a share of answers"), share, SHARE);
         }
         for rate in cell.words_per_1000_tokens.values() {
@@ -531,12 +684,50 @@ impl Run {
     }
 }
 
+/// The hash of what was asked: benchmark, address and number of steps of every question, sorted by address.
+fn questions_hash(results: &Results) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for question in &results.questions {
+        let line = format!("{}\t{}\t{}\n", question.benchmark, question.id, question.hops);
+        hasher.update(line.as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
 /// Adds a fault where `value` is not within `range`, or not a number.
 fn check(found: &mut Vec<String>, what: &str, value: f64, (low, high): (f64, f64)) {
     if !(low..=high).contains(&value) {
         let range =
             if high < f64::MAX { format!("{low} to {high}") } else { format!("at least {low}") };
         found.push(format!("{what} is {value}, allowed is {range}"));
+    }
+}
+
+/// Adds a fault where the figures of seeds are not as many as the row's seeds, or do not make up the cell's.
+fn seed_faults(place: &str, row: &BoardRow, cell: &BoardCell, found: &mut Vec<String>) {
+    let SeedFigures { accuracy, gain, length, length_gain } = &cell.per_seed;
+    let whole = |values: &[f64], mean: Option<f64>, what: &str| -> Option<String> {
+        let own = values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let off = |mean: f64| (own - mean).abs() > 2.0 * ROUNDING * (1.0 + mean.abs());
+        if values.len() != row.seeds.len() {
+            Some(format!(
+                "{place}: {} seeds have {} figures of {what}",
+                row.seeds.len(),
+                values.len()
+            ))
+        } else if mean.is_none_or(off) {
+            Some(format!("{place}: the seeds do not have the mean of {what}"))
+        } else {
+            None
+        }
+    };
+    found.extend(whole(accuracy, Some(cell.accuracy.mean), "accuracy"));
+    found.extend(whole(length, Some(cell.length.mean), "length"));
+    if let Some(gain) = gain {
+        found.extend(whole(gain, cell.gain.map(|gain| gain.mean), "gain"));
+    }
+    if gain.is_some() != cell.gain.is_some() || gain.is_some() != length_gain.is_some() {
+        found.push(format!("{place}: gains are given in part"));
     }
 }
 
@@ -607,6 +798,41 @@ mod tests {
         );
         found(|run| run.recipe_hash.clear(), "recipe_hash is empty");
         found(|run| run.rows[0].seeds.clear(), "row `base` has no seed or one twice");
+        found(
+            |run| cell(run, &|cell| cell.per_seed.accuracy[0] += 0.01),
+            "row `base`, all at all: the seeds do not have the mean of accuracy",
+        );
+        found(
+            |run| cell(run, &|cell| cell.per_seed.length.clear()),
+            "row `base`, all at all: 1 seeds have 0 figures of length",
+        );
+    }
+
+    #[test]
+    fn every_cell_has_the_figures_of_its_seeds_and_others_may_add_theirs() {
+        let mut value = board("one");
+        value["extensions"] = json!({ "mine": { "watts": 12.5 } });
+        let run = sourced(&value, "a").run;
+        assert_eq!(serde_json::to_value(&run).unwrap(), value);
+        let rl = run.rows.iter().find(|row| row.name == "rl").unwrap();
+        let cell = rl.cell(None).unwrap();
+        let gains = cell.per_seed.gain.as_ref().unwrap();
+        assert_eq!((cell.per_seed.accuracy.len(), gains.len()), (2, 2));
+        let mean = f64::midpoint(gains[0], gains[1]);
+        assert!((mean - cell.gain.unwrap().mean).abs() < 1e-5);
+        assert!(run.rows[0].cells[0].per_seed.gain.is_none());
+        assert!((run.method.level - 0.95).abs() < 1e-12 && run.units.contains_key("gain"));
+    }
+
+    #[test]
+    fn the_hash_of_the_questions_is_that_of_what_is_asked() {
+        let mut results = crate::score::fixture::study(4, &[1]);
+        let hash = questions_hash(&results);
+        results.rows.clear();
+        results.questions[0].level = Some(Level::L5);
+        assert_eq!(questions_hash(&results), hash);
+        results.questions[0].hops += 1;
+        assert_ne!(questions_hash(&results), hash);
     }
 
     #[test]

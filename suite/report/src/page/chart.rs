@@ -100,14 +100,24 @@ impl Axis {
         Axis { low: (low / half).floor() * half, high: (high / half).ceil() * half, step }
     }
 
-    fn ticks(&self) -> impl Iterator<Item = f64> + '_ {
+    /// Where a value lies from the low end (0) to the high one (1); what is beyond an end lies on it.
+    pub(super) fn place(&self, value: f64) -> f64 {
+        (value.clamp(self.low, self.high) - self.low) / (self.high - self.low)
+    }
+
+    /// Tells whether a tick is at zero.
+    pub(super) fn is_zero(&self, value: f64) -> bool {
+        value.abs() < self.step / 1e3
+    }
+
+    pub(super) fn ticks(&self) -> impl Iterator<Item = f64> + '_ {
         let near = |value: f64| (value * 1e6).round() / 1e6;
         let first = near(self.low / self.step).ceil() as i32;
         let last = near(self.high / self.step).floor() as i32;
         (first..=last).map(|i| f64::from(i) * self.step)
     }
 
-    fn label(&self, value: f64, signed: bool) -> String {
+    pub(super) fn label(&self, value: f64, signed: bool) -> String {
         let decimals = (-self.step.log10().floor()).max(0.0) as usize;
         let scale = 10.0_f64.powi(i32::try_from(decimals).unwrap_or(0));
         let value = (value * scale).round() / scale + 0.0;
@@ -137,10 +147,7 @@ fn svg(panel: &Panel<'_>, radius: f64) -> String {
     let axis = panel.axis;
     let x = |share: f64| LEFT + share * (width - LEFT - RIGHT);
     // A series that is hidden until it is asked for may leave the scale.
-    let y = |value: f64| {
-        let value = value.clamp(axis.low, axis.high);
-        TOP + (axis.high - value) / (axis.high - axis.low) * (height - TOP - BOTTOM)
-    };
+    let y = |value: f64| TOP + (1.0 - axis.place(value)) * (height - TOP - BOTTOM);
     let id = &panel.id;
     let mut svg = format!(
         "<svg id=\"{id}\" viewBox=\"0 0 {} {}\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\">\
@@ -158,7 +165,7 @@ fn svg(panel: &Panel<'_>, radius: f64) -> String {
         escaped(panel.unit),
     );
     for value in axis.ticks() {
-        let zero = if value.abs() < axis.step / 1e3 { " zero" } else { "" };
+        let zero = if axis.is_zero(value) { " zero" } else { "" };
         let at = coordinate(y(value));
         let _ = write!(
             svg,

@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 use synergy_benchmarks::difficulty::Level;
-use synergy_benchmarks::seed::Seed;
 
 use super::PageData;
 use super::chart::{self, Axis, Panel, Point, Series};
 use super::html::numbers;
 use super::lines::{Group, Line, swatch};
 use crate::score::{
-    Metrics, Question, Results, all_and_levels, level_name, per_question, words_per_answer,
+    Effects, Lineage, Metrics, Quantity as Quantified, Question, Results, all_and_levels,
+    level_name,
 };
-use crate::statistics::{self, Interval};
+use crate::statistics::Interval;
 use crate::text::terminal::{self as table, Grid, NOTHING};
 
 /// Width and height of the panel over all families, and of one family's.
@@ -75,10 +75,10 @@ impl Quantity {
         }
     }
 
-    /// All reasoning words per answer, with intervals by the same bootstrap as every cell's.
+    /// All reasoning words per answer, with intervals as every cell's.
     pub(super) fn words(results: &Results, lines: &[Line]) -> Quantity {
         let mut values = BTreeMap::new();
-        let rows: Vec<_> = lines.iter().filter_map(|line| results.row(&line.name)).collect();
+        let lineage = Lineage::of(results);
         let families = results.families();
         let families: Vec<Option<&str>> =
             std::iter::once(None).chain(families.into_iter().map(Some)).collect();
@@ -94,28 +94,10 @@ impl Quantity {
                 if questions.is_empty() {
                     continue;
                 }
-                let groups: Vec<statistics::Group> = rows
-                    .iter()
-                    .map(|row| statistics::Group {
-                        label: format!("{}/words", row.name),
-                        values: per_question(row, &questions, words_per_answer),
-                    })
-                    .collect();
-                let stream = Seed::root(0)
-                    .fold_in("bootstrap")
-                    .fold_in(family.unwrap_or("all"))
-                    .fold_in(&level_name(level));
-                let draws = statistics::bootstrap(stream, &groups);
-                for ((row, group), draws) in rows.iter().zip(&groups).zip(draws) {
-                    let address = (row.name.clone(), family.map(str::to_owned), level);
-                    values.insert(
-                        address,
-                        Interval::of(
-                            statistics::mean(&group.values),
-                            draws,
-                            statistics::surplus_variance(&group.values),
-                        ),
-                    );
+                let words = Effects::of(results, &lineage, &questions, Quantified::Words);
+                for line in lines {
+                    let address = (line.name.clone(), family.map(str::to_owned), level);
+                    values.extend(words.level(&line.name).map(|value| (address, value)));
                 }
             }
         }

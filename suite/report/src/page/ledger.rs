@@ -10,18 +10,20 @@ use super::lines::Group;
 use super::{PageData, lines::Line};
 use crate::claims::{ClaimVerdict, Finding};
 use crate::cost::Cost;
+use crate::evidence::{Compared, Shown};
 use crate::score::{BASE, Metrics, Results};
 use crate::statistics::Interval;
 use crate::text::terminal::{self as table, Grid, NOTHING};
 
 /// The claims with the verdict of our results on each.
 pub(super) fn claims(findings: &[Finding]) -> Markup {
-    const COLUMNS: [&str; 8] = [
+    const COLUMNS: [&str; 9] = [
         "id",
         "claim",
         "verdict",
-        "measured",
+        "decided by",
         "effect, 95 % interval",
+        "p after Holm",
         "smallest effect seen at 80 % power",
         "explained by",
         "published, 7B",
@@ -36,22 +38,57 @@ pub(super) fn claims(findings: &[Finding]) -> Markup {
             tbody { @for finding in findings { (claim(finding)) } }
         }
     };
-    html! { (tally(findings)) (scroller("Claims of the study", &table)) }
+    let caption = "Every comparison that a claim implies, and every condition that asks for one; effects in points of \
+                   accuracy unless the comparison says otherwise, p-values after the correction";
+    html! {
+        (tally(findings))
+        (scroller("Claims of the study", &table))
+        (html::numbers("Every comparison", caption, &comparisons(findings)))
+    }
+}
+
+/// Every comparison of every claim.
+fn comparisons(findings: &[Finding]) -> Grid {
+    let line = |id: &str, kind: &str, compared: &Compared| {
+        let shown = match compared.verdict {
+            Shown::Holds => "holds",
+            Shown::Fails => "fails",
+            Shown::Undecided => "undecided",
+        };
+        vec![
+            format!("{id}\n{kind}"),
+            compared.describe(),
+            interval(compared.effect),
+            table::probability(compared.p_holm),
+            format!("{:.1}", compared.detectable),
+            shown.to_owned(),
+        ]
+    };
+    let mut rows = Vec::new();
+    for Finding { id, conditions, comparisons, controls, .. } in findings {
+        let asked = conditions.iter().filter_map(|condition| condition.comparison.as_ref());
+        rows.extend(asked.map(|compared| line(id, "condition", compared)));
+        rows.extend(comparisons.iter().map(|compared| line(id, "", compared)));
+        rows.extend(controls.iter().map(|compared| line(id, "control", compared)));
+    }
+    Grid::new(["claim", "comparison", "effect", "p", "detectable", "verdict"], rows)
 }
 
 fn claim(finding: &Finding) -> Markup {
     let (symbol, word, class) = verdict(finding.verdict);
+    let decided = finding.decided();
     let dash = || NOTHING.to_owned();
     html! {
         tr {
             th scope="row" { (finding.id) }
             td { (finding.claim) @if !finding.note.is_empty() { small { (finding.note) } } }
             td .verdict .(class) { (symbol) " " (word) }
-            td { (finding.measured) }
-            td data-v=[finding.effect.map(|effect| format!("{:.3}", effect.mean))] {
-                (finding.effect.map_or_else(dash, interval))
+            td { (decided.map_or_else(String::new, Compared::describe)) }
+            td data-v=[decided.map(|decided| format!("{:.3}", decided.effect.mean))] {
+                (decided.map_or_else(dash, |decided| interval(decided.effect)))
             }
-            td { (finding.minimum_detectable_effect.map_or_else(dash, |e| format!("{e:.1}"))) }
+            td { (finding.p_holm.map_or_else(dash, table::probability)) }
+            td { (decided.map_or_else(dash, |decided| format!("{:.1}", decided.detectable))) }
             td { (finding.explained_by.as_deref().unwrap_or(NOTHING)) }
             td.published { (finding.published) }
         }

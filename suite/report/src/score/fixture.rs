@@ -151,6 +151,7 @@ pub(crate) fn header() -> Header {
             base_provisional: true,
             base_note: "verbose accuracy .81 on sum, .9 needed".to_owned(),
         },
+        asked: None,
         external: vec![External {
             benchmark: "easy_vqa".to_owned(),
             row: "question only".to_owned(),

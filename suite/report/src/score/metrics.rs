@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 
 use synergy_benchmarks::difficulty::Level;
-use synergy_benchmarks::seed::Seed;
 
-use super::{BASE, ResultRow, Results, SeedOutcomes, length, per_question, share};
-use crate::statistics::{self, Group, Interval};
+use super::effects::{Effects, Quantity};
+use super::lineage::Lineage;
+use super::{BASE, ResultRow, Results, long};
+use crate::statistics::{self, Interval};
 
 /// The metrics of a run: one cell per row, benchmark and level that has questions.
 /// Rows come in the order of the results; within a row "all" comes first.
@@ -46,10 +47,27 @@ pub struct Cell {
     pub unanswered: f64,
     /// Share of samples in the form the template asks for, 0 to 1.
     pub formatted: f64,
+    /// Share of long samples, 0 to 1: those with a reasoning word and more than twice the base's mean tokens on the level.
+    pub long: f64,
+    /// The figures of each seed.
+    pub per_seed: PerSeed,
     /// Each of the reasoning words per 1000 tokens: all words over all tokens.
     pub words_per_1000_tokens: [f64; 5],
     /// Each of the reasoning words per answer.
     pub words_per_answer: [f64; 5],
+}
+
+/// Figures of each seed of a row, in the order of its seeds.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PerSeed {
+    /// Share of samples that are correct.
+    pub accuracy: Vec<f64>,
+    /// Accuracy minus the base's mean over the same questions; `None` as for [`Cell::gain`].
+    pub gain: Option<Vec<f64>>,
+    /// Tokens per answer.
+    pub length: Vec<f64>,
+    /// Length minus the base's mean; `None` as for [`Cell::gain`].
+    pub length_gain: Option<Vec<f64>>,
 }
 
 /// All levels together (`None`), then each level.
@@ -71,14 +89,15 @@ impl Cell {
 }
 
 impl Metrics {
-    /// Computes every cell. Intervals are at 95 % by the bootstrap of [`statistics::bootstrap`],
-    /// a function of the results alone; all rows share its draws of questions. Where all questions of a cell come to
-    /// one share the bootstrap sees no other, and accuracy and gain have score intervals instead
-    /// ([`Interval::of_shares`]); a length that is always the same has an interval without width.
+    /// Computes every cell, with intervals at 95 % by [`crate::statistics::Estimate`]: over questions, paired with the base
+    /// question by question for gains, and over training seeds, whose noise is pooled over rows that were trained alike.
+    /// Where all questions of a cell come to one share, accuracy and gain have score intervals instead.
     pub fn of(results: &Results) -> Metrics {
+        let lineage = Lineage::of(results);
+        let num_long = long::counts(results);
         let mut cells: Vec<(usize, Cell)> = Vec::new();
-        for ((benchmark, level), questions) in &scopes(results) {
-            cells.extend(scope_cells(results, benchmark.as_deref(), *level, questions));
+        for (scope, questions) in &scopes(results) {
+            cells.extend(scope_cells(results, &lineage, &num_long, scope, questions));
         }
         // Stable: within a row the scopes keep their order.
         cells.sort_by_key(|(row, _)| *row);
@@ -120,61 +139,50 @@ fn scopes(results: &Results) -> BTreeMap<Scope, Vec<usize>> {
 /// The cells of all rows over the same questions, each with the index of its row.
 pub(super) fn scope_cells(
     results: &Results,
-    benchmark: Option<&str>,
-    level: Option<Level>,
+    lineage: &Lineage<'_>,
+    num_long: &[Vec<Vec<u32>>],
+    (benchmark, level): &Scope,
     questions: &[usize],
 ) -> Vec<(usize, Cell)> {
-    let asks = |row: &ResultRow| {
-        let whole = |seed: &SeedOutcomes| questions.iter().all(|&q| !seed.outcomes[q].is_empty());
-        !row.seeds.is_empty() && row.seeds.iter().all(whole)
-    };
-    let rows: Vec<(usize, &ResultRow)> =
-        results.rows.iter().enumerate().filter(|(_, row)| asks(row)).collect();
-    // Accuracy and length of each row, in turn.
-    let groups: Vec<Group> = rows
-        .iter()
-        .flat_map(|(_, row)| {
-            let group = |what, values| Group { label: format!("{}/{what}", row.name), values };
-            let accuracy = per_question(row, questions, |seed, q| share(seed, q, 'c'));
-            [group("accuracy", accuracy), group("length", per_question(row, questions, length))]
-        })
-        .collect();
-    let stream = Seed::root(0)
-        .fold_in("bootstrap")
-        .fold_in(benchmark.unwrap_or("all"))
-        .fold_in(&level_name(level));
-    let draws = statistics::bootstrap(stream, &groups);
-    let mean = |group: usize| statistics::mean(&groups[group].values);
-    let surplus = |group: usize| statistics::surplus_variance(&groups[group].values);
-    let values = |group: usize| groups[group].values.as_slice();
-    let base = rows.iter().position(|(_, row)| row.name == BASE).map(|position| 2 * position);
-    let cell = |(position, (index, row)): (usize, &(usize, &ResultRow))| {
-        let (accuracy, length) = (2 * position, 2 * position + 1);
-        let gain = base.filter(|base| *base != accuracy).map(|base| {
-            let pairs = draws[accuracy].iter().zip(&draws[base]);
-            let differences = pairs.map(|(row, base)| row - base).collect();
-            Interval::of_share_difference(values(accuracy), values(base), differences)
-        });
-        let sums = Sums::of(row, questions);
+    let accuracy = Effects::of(results, lineage, questions, Quantity::Accuracy);
+    let length = Effects::of(results, lineage, questions, Quantity::Length);
+    let rows = results.rows.iter().enumerate();
+    let cell = |(index, row): (usize, &ResultRow)| {
+        let name = row.name.as_str();
+        let sums = Sums::of(row, &num_long[index], questions);
         let (samples, tokens) = (sums.samples as f64, sums.tokens as f64);
+        let gain = (name != BASE).then(|| accuracy.difference(name, BASE)).flatten();
         let cell = Cell {
             row: row.name.clone(),
-            benchmark: benchmark.map(str::to_owned),
-            level,
+            benchmark: benchmark.clone(),
+            level: *level,
             num_questions: questions.len(),
-            accuracy: Interval::of_shares(values(accuracy), draws[accuracy].clone()),
-            gain,
-            length: Interval::of(mean(length), draws[length].clone(), surplus(length)),
+            accuracy: accuracy.level(name)?,
+            gain: gain.map(|gain| gain.interval),
+            length: length.level(name)?,
             truncated: sums.truncated as f64 / samples,
             unparsed: sums.unparsed as f64 / samples,
             unanswered: sums.unanswered as f64 / samples,
             formatted: sums.formatted as f64 / samples,
+            long: sums.long as f64 / samples,
+            per_seed: PerSeed {
+                accuracy: accuracy.per_seed(name)?,
+                gain: over_base(&accuracy, name),
+                length: length.per_seed(name)?,
+                length_gain: over_base(&length, name),
+            },
             words_per_1000_tokens: sums.words.map(|n| 1000.0 * n as f64 / tokens.max(1.0)),
             words_per_answer: sums.words.map(|n| n as f64 / samples),
         };
-        (*index, cell)
+        Some((index, cell))
     };
-    rows.iter().enumerate().map(cell).collect()
+    rows.filter_map(cell).collect()
+}
+
+/// Each seed of a row minus the base's mean; `None` for the base and where it was not asked.
+fn over_base(effects: &Effects<'_>, name: &str) -> Option<Vec<f64>> {
+    let base = statistics::mean(effects.values(BASE).filter(|_| name != BASE)?);
+    Some(effects.per_seed(name)?.into_iter().map(|value| value - base).collect())
 }
 
 /// Plain sums over the samples of a cell, all seeds.
@@ -185,14 +193,15 @@ struct Sums {
     unparsed: u64,
     unanswered: u64,
     formatted: u64,
+    long: u64,
     tokens: u64,
     words: [u64; 5],
 }
 
 impl Sums {
-    fn of(row: &ResultRow, questions: &[usize]) -> Sums {
+    fn of(row: &ResultRow, num_long: &[Vec<u32>], questions: &[usize]) -> Sums {
         let mut sums = Sums::default();
-        for seed in &row.seeds {
+        for (seed, num_long) in row.seeds.iter().zip(num_long) {
             for &question in questions {
                 let letters = &seed.outcomes[question];
                 sums.samples += letters.len() as u64;
@@ -200,6 +209,7 @@ impl Sums {
                 sums.unparsed += letters.matches('u').count() as u64;
                 sums.unanswered += letters.matches('n').count() as u64;
                 sums.formatted += u64::from(seed.num_formatted[question]);
+                sums.long += u64::from(num_long[question]);
                 sums.tokens += seed.num_tokens[question].iter().map(|n| u64::from(*n)).sum::<u64>();
                 for (sum, count) in sums.words.iter_mut().zip(seed.words[question]) {
                     *sum += u64::from(count);

@@ -8,12 +8,17 @@ use synergy_grade::answer::Outcome;
 use synergy_grade::style::REASONING_WORDS;
 
 use crate::analysis::{Analyses, grids, written};
-use crate::claims::{self, ClaimVerdict, ledger};
+use crate::claims::{self, ledger};
+use crate::compare;
 use crate::completion::Completion;
 use crate::cost::Budget;
-use crate::score::{Cell, Metrics, Results, all_and_levels, level_name, outcome_name};
+use crate::dilemma::{self, Dilemma};
+use crate::evidence::Study;
+use crate::factorial::factorial;
+use crate::score::{Cell, Lineage, Metrics, Results, all_and_levels, level_name, outcome_name};
 use crate::text::difficulty;
 use crate::text::markdown::{inline, markdown_table, section};
+use crate::text::standings;
 use crate::text::terminal::{self as table, Grid};
 
 /// A completion to show in the report.
@@ -75,8 +80,15 @@ pub fn report_markdown(
     );
     markdown_table(&mut text, &claims_grid(results));
     let _ = writeln!(text, "\n{}", claims::RULE);
+    standings_markdown(&mut text, results);
     section(&mut text, "Length by level", "Mean tokens per answer.");
     markdown_table(&mut text, &by_level(results, metrics, |cell| table::plus_minus(cell.length)));
+    section(
+        &mut text,
+        "Long answers by level",
+        "Share in percent: answers with a reasoning word and more than twice the base's mean tokens on the level.",
+    );
+    markdown_table(&mut text, &by_level(results, metrics, |cell| table::percent(cell.long)));
     section(&mut text, "Outcomes", "In percent of all answers.");
     markdown_table(&mut text, &outcomes_grid(results, metrics));
     unanswered_markdown(&mut text, results);
@@ -85,19 +97,7 @@ pub fn report_markdown(
     if let Some(analyses) = analyses {
         analyses_markdown(&mut text, analyses);
     }
-    if !results.budgets.is_empty() {
-        section(
-            &mut text,
-            "Budget",
-            "What each regime has cost with every stage it builds on; operations are 2 for each of the decoder's \
-             parameters and token forward, and twice as many backward.",
-        );
-        markdown_table(&mut text, &budget_grid(results, metrics));
-    }
-    if !results.training.is_empty() {
-        section(&mut text, "Training", "Figures of each training stage.");
-        markdown_table(&mut text, &training_grid(results));
-    }
+    training_markdown(&mut text, results, metrics);
     if !samples.is_empty() {
         section(&mut text, "Sample completions", "Whole answers, as they were graded.");
         for (index, sample) in samples.iter().enumerate() {
@@ -119,6 +119,62 @@ fn analyses_markdown(text: &mut String, analyses: &Analyses) {
     written::graders(text, &analyses.agreement);
     let _ = writeln!(text, "\nEvery row under each, in percent:\n");
     markdown_table(text, &grids::rows(analyses));
+}
+
+/// What training has cost and shown, each where the run has it.
+fn training_markdown(text: &mut String, results: &Results, metrics: &Metrics) {
+    if !results.budgets.is_empty() {
+        section(
+            text,
+            "Budget",
+            "What each regime has cost with every stage it builds on; operations are 2 for each of the decoder's \
+             parameters and token forward, and twice as many backward.",
+        );
+        markdown_table(text, &budget_grid(results, metrics));
+    }
+    if !results.training.is_empty() {
+        section(text, "Training", "Figures of each training stage.");
+        markdown_table(text, &training_grid(results));
+    }
+}
+
+/// The dilemma, what demonstrations are worth, and what the gate could find, each where the run has it.
+fn standings_markdown(text: &mut String, results: &Results) {
+    let lineage = Lineage::of(results);
+    let study = Study::of(results, &lineage);
+    if let Some(dilemma) = Dilemma::of(&study) {
+        section(
+            text,
+            "The dilemma",
+            "Accuracy of each combination against the better parent, in points, and what it spends on easy questions.",
+        );
+        for split in &dilemma.splits {
+            let _ = writeln!(text, "{}:\n", standings::split_name(split));
+            markdown_table(text, &standings::dilemma(split));
+            text.push('\n');
+        }
+        let _ = writeln!(text, "{}", dilemma::RULE);
+    }
+    if let Some(effects) = factorial(&study) {
+        section(
+            text,
+            "What long demonstrations are worth",
+            "Steps, words and source of the demonstrations, same questions and same updates, each averaged over the \
+             other factor, in points.",
+        );
+        markdown_table(text, &standings::factorial(&effects));
+    }
+    let regimes = results.rows.iter().filter(|row| row.kind != crate::score::RowKind::Control);
+    let powers = compare::powers(&[results], compare::usual_alpha(regimes.count()));
+    if !powers.is_empty() {
+        section(
+            text,
+            "Noise of training",
+            "How far the seeds of a row differ in accuracy, pooled over rows trained alike; in what share of runs the \
+             regression gate finds a loss of five points, and with how many seeds on both sides it does in four of five.",
+        );
+        markdown_table(text, &standings::powers(&powers));
+    }
 }
 
 /// Lists the questions with answers that never came, if there are any.
@@ -189,26 +245,32 @@ fn averages(
 }
 
 fn claims_grid(results: &Results) -> Grid {
+    let nothing = || table::NOTHING.to_owned();
     let rows = ledger(results).into_iter().map(|f| {
-        let verdict = match (f.verdict, &f.explained_by) {
-            (ClaimVerdict::Holds, Some(_)) => "explained by control".to_owned(),
-            (verdict, _) => verdict.name().to_owned(),
-        };
-        let because = f.explained_by.unwrap_or(f.note);
+        let decided = f.decided();
         vec![
-            f.id,
-            f.claim,
-            verdict,
-            f.measured,
-            f.effect.map_or_else(|| table::NOTHING.to_owned(), table::plus_minus_signed),
-            f.minimum_detectable_effect
-                .map_or_else(|| table::NOTHING.to_owned(), |effect| format!("{effect:.1}")),
-            because,
-            f.published,
+            f.id.clone(),
+            f.claim.clone(),
+            f.verdict_name().to_owned(),
+            decided.map_or_else(String::new, crate::evidence::Compared::describe),
+            decided.map_or_else(nothing, |decided| table::plus_minus_signed(decided.effect)),
+            f.p_holm.map_or_else(nothing, table::probability),
+            decided.map_or_else(nothing, |decided| format!("{:.1}", decided.detectable)),
+            f.explained_by.clone().unwrap_or_else(|| f.note.clone()),
+            f.published.clone(),
         ]
     });
-    let header =
-        ["", "claim", "verdict", "decided by", "effect", "detectable", "note", "published (7B)"];
+    let header = [
+        "",
+        "claim",
+        "verdict",
+        "decided by",
+        "effect",
+        "p (Holm)",
+        "detectable",
+        "note",
+        "published (7B)",
+    ];
     Grid::new(header, rows)
 }
 
@@ -404,10 +466,10 @@ mod tests {
 
         | accuracy | avg | L1<br>35.0 %<br>n 35 | L2<br>20.0 %<br>n 20 | L3<br>15.0 %<br>n 15 | L4<br>15.0 %<br>n 15 | L5<br>15.0 %<br>n 15 | length | trunc | wait |
         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-        | base | 51.7 ±7.1 | 88.6 ±5.4 | 56.2 ±11.2 | 35.0 ±13.3 | 16.7 ±8.3 | 11.7 ±6.7 | 17.9 ±0.2 | 1.0 | 0.00 |
-        | null<br>gain | 54.2 ±6.6<br>+2.5 ±5.8 | 86.4 ±5.0<br>-2.1 ±8.2 | 67.5 ±11.2<br>+11.3 ±15.6 | 40.0 ±9.2<br>+5.0 ±19.2 | 25.0 ±10.0<br>+8.3 ±13.3 | 5.0 ±6.7<br>-6.7 ±10.0 | 17.9 ±0.1 | 0.0 | 0.00 |
-        | sft<br>gain | 47.5 ±5.6<br>-4.2 ±6.4 | 64.3 ±8.2<br>-24.3 ±10.4 | 50.0 ±10.0<br>-6.3 ±12.5 | 46.7 ±14.2<br>+11.7 ±15.8 | 36.7 ±13.3<br>+20.0 ±12.5 | 16.7 ±8.4<br>+5.0 ±13.3 | 60.0 ±0.1 | 5.8 | 4.00 |
-        | /shuffled | 18.8 ±3.8 | 15.0 ±5.0 | 20.0 ±7.5 | 23.3 ±10.8 | 20.0 ±10.8 | 20.0 ±11.7 | 60.0 ±0.1 | 6.0 | 4.00 |
+        | base | 51.7 ±7.4 | 88.6 ±6.0 | 56.2 ±13.1 | 35.0 ±14.6 | 16.7 ±10.0 | 11.7 ±7.1 | 17.9 ±0.2 | 1.0 | 0.00 |
+        | null<br>gain | 54.2 ±7.1<br>+2.5 ±6.0 | 86.4 ±5.2<br>-2.1 ±8.7 | 67.5 ±12.1<br>+11.3 ±18.0 | 40.0 ±10.2<br>+5.0 ±21.1 | 25.0 ±11.7<br>+8.3 ±15.4 | 5.0 ±6.4<br>-6.7 ±11.1 | 17.9 ±0.1 | 0.0 | 0.00 |
+        | sft<br>gain | 47.5 ±5.9<br>-4.3 ±6.8 | 64.3 ±8.9<br>-24.3 ±10.9 | 50.0 ±11.4<br>-6.3 ±14.6 | 46.7 ±16.4<br>+11.7 ±18.8 | 36.7 ±14.7<br>+20.0 ±14.0 | 16.7 ±10.0<br>+5.0 ±14.0 | 60.0 ±0.1 | 5.8 | 4.00 |
+        | /shuffled | 18.8 ±3.9 | 15.0 ±5.6 | 20.0 ±8.1 | 23.3 ±12.2 | 20.0 ±13.0 | 20.0 ±13.0 | 60.0 ±0.1 | 6.0 | 4.00 |
 
         ## Accuracy by family
 
@@ -415,14 +477,14 @@ mod tests {
 
         | row | avg | chart | count | path | sum | swap | easy_vqa |
         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-        | base | 51.7 ±7.1 | 60.0 ±16.2 | 46.2 ±14.4 | 46.2 ±15.0 | 50.0 ±15.0 | 56.2 ±17.5 | 82.5 ±11.2 |
-        | null<br>gain | 54.2 ±6.6<br>+2.5 ±5.8 | 60.0 ±15.0<br>+0.0 ±10.0 | 50.0 ±16.2<br>+3.7 ±15.6 | 46.2 ±13.8<br>+0.0 ±12.5 | 58.8 ±14.4<br>+8.8 ±12.5 | 56.2 ±16.9<br>+0.0 ±11.9 | – |
-        | sft<br>gain | 47.5 ±5.6<br>-4.2 ±6.4 | 46.2 ±9.4<br>-13.7 ±15.0 | 42.5 ±12.5<br>-3.8 ±16.9 | 51.2 ±12.5<br>+5.0 ±16.9 | 50.0 ±16.3<br>+0.0 ±11.9 | 47.5 ±12.5<br>-8.8 ±11.2 | 72.5 ±13.8<br>-10.0 ±20.0 |
-        | /shuffled | 18.8 ±3.8 | 20.0 ±7.5 | 25.0 ±9.4 | 18.8 ±9.4 | 17.5 ±8.8 | 12.5 ±6.9 | – |
+        | base | 51.7 ±7.4 | 60.0 ±18.4 | 46.2 ±16.2 | 46.2 ±16.7 | 50.0 ±16.5 | 56.2 ±19.7 | 82.5 ±12.3 |
+        | null<br>gain | 54.2 ±7.1<br>+2.5 ±6.0 | 60.0 ±16.7<br>+0.0 ±10.7 | 50.0 ±18.2<br>+3.8 ±17.1 | 46.2 ±15.3<br>+0.0 ±14.7 | 58.8 ±15.8<br>+8.8 ±14.8 | 56.2 ±18.2<br>+0.0 ±13.7 | – |
+        | sft<br>gain | 47.5 ±5.9<br>-4.3 ±6.8 | 46.2 ±10.2<br>-13.8 ±15.9 | 42.5 ±14.3<br>-3.8 ±19.1 | 51.2 ±13.4<br>+5.0 ±18.4 | 50.0 ±17.8<br>+0.0 ±12.6 | 47.5 ±13.6<br>-8.8 ±12.7 | 72.5 ±14.5<br>-10.0 ±21.5 |
+        | /shuffled | 18.8 ±3.9 | 20.0 ±8.1 | 25.0 ±10.7 | 18.8 ±10.0 | 17.5 ±9.4 | 12.5 ±7.1 | – |
 
         The best guess from the text alone, in %: chart 29.7, count 28.3, path 20.0, sum 20.5, swap 23.4; only what is above it saw the picture.
 
-        easy_vqa, 40 questions, accuracy in %: base 82.5 ±11.2, sft 72.5 ±13.8, question only 67.1.
+        easy_vqa, 40 questions, accuracy in %: base 82.5 ±12.3, sft 72.5 ±14.5, question only 67.1.
 
         ## Several answers together
 
@@ -453,29 +515,30 @@ mod tests {
 
         Ours beside the study's own figures, which are of a 7B model.
 
-        |  | claim | verdict | decided by | effect | detectable | note | published (7B) |
-        | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-        | C1 | A few deep traces teach more than many self-distilled answers. | not testable here |  | – | – | needs row \`sft_deep_few\` | 1k traces of R1 52.5, 34k self-distilled 51.4 on average |
-        | C2 | Long output alone does not help: traces that lengthen without depth lose accuracy. | not testable here |  | – | – | needs row \`sft_verbose_shallow\` | s1-Gemini2: 8 to 15 times as long, 48.7 against 50.3 |
-        | C3 | SFT loses on easy questions and gains more than RL on the hardest. | not testable here |  | – | – | needs row \`rl\` | L1 -7.6 to -15.0 on five of five benchmarks; L5 9.1 to 24.2 against RL's 3.6 to 15.9 |
-        | C4 | RL gains at every level. | not testable here |  | – | – | needs row \`rl\` | L2 to L5 20 of 20 cells above zero; L1 -2.5, -1.0, +1.3, -3.6, -4.5 |
-        | C5 | RL stays as brief as the base and reflects no more; SFT grows verbose. | not testable here |  | – | – | needs row \`rl\` | RL 337 tokens on average, SFT more than ten times base and RL; \`wait\` 0, 249 091, 0 |
-        | C6 | RL needs its KL term. | not testable here |  | – | – | needs row \`rl\` | 55.1 with it, 52.9 without, collapse after some 300 steps |
-        | C7 | RL needs the easiest questions, though they have no advantage. | not testable here |  | – | – | needs row \`rl\` | 55.1 with them, 52.8 without |
-        | C8 | RL after long-CoT SFT adds nothing, and neither does starting from an early SFT. | not testable here |  | – | – | needs row \`two_stage\` | 51.4 after, 51.4 before; RL alone 55.1 |
-        | C9 | Interleaved training lies between SFT and RL. | not testable here |  | – | – | needs row \`interleaved\` | 53.6 between 51.4 and 55.1, and between them on five of five benchmarks |
-        | C10 | Progressive training is the best hybrid and still not better than RL. | not testable here |  | – | – | needs row \`progressive\` | 54.9; interleaved 53.6, data mixing 54.0, merging 54.3, two-stage 51.4, RL 55.1 |
-        | C11 | Data mixing does not teach when to think long: it is longer than RL and loses on easy questions. | not testable here |  | – | – | needs row \`data_mixing\` | 753 tokens against 337; L1 of MMStar -11.2; 54.0 against 55.1 |
-        | C12 | Merging interpolates between SFT and RL, and TIES fails. | not testable here |  | – | – | needs row \`merge_linear_25\` | linear .25 54.3 between 51.4 and 55.1; "compatibility issues" with TIES |
-        | C13 | The dilemma: no combination beats RL on average. | not testable here |  | – | – | needs row \`two_stage\` | at most 54.9 against 55.1; on L5 all but two-stage stay near RL |
+        |  | claim | verdict | decided by | effect | p (Holm) | detectable | note | published (7B) |
+        | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+        | C1 | A few deep traces teach more than many self-distilled answers. | not testable here |  | – | – | – | needs row \`sft_deep_few\` | 1k traces of R1 52.5, 34k self-distilled 51.4 on average |
+        | C2 | Long output alone does not help: traces that lengthen without depth gain nothing. | not testable here |  | – | – | – | needs row \`sft_shallow\` | s1-Gemini2: 8 to 15 times as long, 48.7 against 50.3 |
+        | C3 | SFT loses on easy questions and gains more than RL on the hardest. | not testable here |  | – | – | – | needs row \`rl\` | L1 -7.6 to -15.0 on five of five benchmarks; L5 9.1 to 24.2 against RL's 3.6 to 15.9 |
+        | C4 | RL gains at every level above the easiest, where it loses little. | not testable here |  | – | – | – | needs row \`rl\` | L2 to L5 20 of 20 cells above zero; L1 -2.5, -1.0, +1.3, -3.6, -4.5 |
+        | C5 | RL stays as brief as the base and reflects no more; SFT grows verbose. | not testable here |  | – | – | – | needs row \`rl\` | RL 337 tokens on average, SFT more than ten times base and RL; \`wait\` 0, 249 091, 0 |
+        | C6 | RL needs its KL term. | not testable here |  | – | – | – | needs row \`rl\` | 55.1 with it, 52.9 without, collapse after some 300 steps |
+        | C7 | RL needs the easiest questions, though they have no advantage. | not testable here |  | – | – | – | needs row \`rl\` | 55.1 with them, 52.8 without |
+        | C8 | RL after long-CoT SFT adds nothing and stays below RL alone, from an early SFT too. | not testable here |  | – | – | – | needs row \`two_stage\` | 51.4 after, 51.4 before; RL alone 55.1 |
+        | C9 | Interleaved training lies between SFT and RL. | not testable here |  | – | – | – | needs row \`interleaved\` | 53.6 between 51.4 and 55.1, and between them on five of five benchmarks |
+        | C10 | Progressive training is as good as any other hybrid and still not better than RL. | not testable here |  | – | – | – | needs row \`progressive\` | 54.9; interleaved 53.6, data mixing 54.0, merging 54.3, two-stage 51.4, RL 55.1 |
+        | C11 | Data mixing does not teach when to think long: it is longer than RL, loses on easy questions and gains nothing over RL. | not testable here |  | – | – | – | needs row \`data_mixing\` | 753 tokens against 337; L1 of MMStar -11.2; 54.0 against 55.1 |
+        | C12 | Merging interpolates between SFT and RL, and TIES does worse than the mean. | not testable here |  | – | – | – | needs row \`merge_linear_25\` | linear .25 54.3 between 51.4 and 55.1; "compatibility issues" with TIES |
+        | C13 | The dilemma: every combination loses on the hard half or on the easy half against the better parent, or is not above it on the whole. | not testable here |  | – | – | – | needs row \`rl\` | averages of at most 54.9 against 55.1; on L5 all but two-stage stay near RL |
 
-        A claim is a list of comparisons of rows, each wanted above zero, below zero, or within a band.
-        An effect is the difference of two rows over the same questions, with a 95 % interval from its standard
-        error over questions and seeds. Wanted above zero: holds if the interval lies above, fails if it lies below,
-        else undecided. Within a band: holds if the interval lies within, fails if it lies outside, else undecided.
-        A claim holds if all its comparisons hold, fails if one fails, else is undecided; where rows are missing it
-        is not testable here. The comparison shown is the one that decided. The minimum detectable effect is what a
-        power of 80 % needs. A control explains a claim that holds if the control shows the same effect.
+        A claim is a list of comparisons of two rows over the same questions, each wanted above or below a margin, within it, or
+        not above or not below it; and of conditions without which the claim says nothing about these rows.
+        A comparison has one-sided p-values of what is wanted and of its opposite, by Student's t over questions and training
+        seeds. A claim holds if all its comparisons hold, so its p-value is the largest of theirs; it fails if one of them is
+        refuted, so the smallest p-value counts against it, times the number of comparisons. All claims that can be tested are one
+        family: their p-values are corrected by Holm, and 5 % decide, half on each side. A claim whose rows are missing or whose
+        conditions are not met is not testable here. The comparison shown is the one that decided. The minimum detectable effect
+        is what a power of 80 % needs. A control explains a claim that holds if the row is shown to be no better than it.
 
         ## Length by level
 
@@ -483,10 +546,21 @@ mod tests {
 
         | row | all | L1 | L2 | L3 | L4 | L5 |
         | --- | ---: | ---: | ---: | ---: | ---: | ---: |
-        | base | 17.9 ±0.2 | 18.1 ±0.3 | 18.0 ±0.3 | 17.6 ±0.4 | 17.7 ±0.3 | 18.0 ±0.4 |
-        | null | 17.9 ±0.1 | 18.0 ±0.2 | 17.9 ±0.3 | 17.7 ±0.3 | 18.1 ±0.3 | 17.8 ±0.4 |
-        | sft | 60.0 ±0.1 | 60.1 ±0.2 | 60.1 ±0.3 | 59.7 ±0.3 | 59.8 ±0.3 | 59.9 ±0.4 |
-        | sft/shuffled | 60.0 ±0.1 | 60.0 ±0.2 | 60.0 ±0.2 | 60.0 ±0.3 | 60.3 ±0.3 | 59.9 ±0.3 |
+        | base | 17.9 ±0.2 | 18.1 ±0.3 | 18.0 ±0.3 | 17.6 ±0.5 | 17.7 ±0.3 | 18.0 ±0.4 |
+        | null | 17.9 ±0.1 | 18.0 ±0.2 | 17.9 ±0.3 | 17.7 ±0.4 | 18.1 ±0.4 | 17.8 ±0.4 |
+        | sft | 60.0 ±0.1 | 60.1 ±0.2 | 60.1 ±0.3 | 59.7 ±0.3 | 59.8 ±0.4 | 59.9 ±0.4 |
+        | sft/shuffled | 60.0 ±0.1 | 60.0 ±0.2 | 60.0 ±0.3 | 60.0 ±0.4 | 60.3 ±0.3 | 59.9 ±0.4 |
+
+        ## Long answers by level
+
+        Share in percent: answers with a reasoning word and more than twice the base's mean tokens on the level.
+
+        | row | all | L1 | L2 | L3 | L4 | L5 |
+        | --- | ---: | ---: | ---: | ---: | ---: | ---: |
+        | base | 0.0 | 0.0 | 0.0 | 0.0 | 0.0 | 0.0 |
+        | null | 0.0 | 0.0 | 0.0 | 0.0 | 0.0 | 0.0 |
+        | sft | 100.0 | 100.0 | 100.0 | 100.0 | 100.0 | 100.0 |
+        | sft/shuffled | 100.0 | 100.0 | 100.0 | 100.0 | 100.0 | 100.0 |
 
         ## Outcomes
 

@@ -14,7 +14,7 @@ use synergy_benchmarks::families::Family;
 use synergy_benchmarks::text_only;
 use synergy_grade::style::REASONING_WORDS;
 
-use crate::compare::{CellVerdict, Comparison, FigureVerdict, Metric, Verdict};
+use crate::compare::{CellVerdict, Comparison, FigureVerdict, Metric, Verdict, describe_power};
 use crate::score::{Cell, Metrics, Question, ResultRow, Results, RowKind};
 use crate::statistics::{CONFIDENCE, Interval};
 
@@ -111,6 +111,9 @@ pub fn render_comparison(comparison: &Comparison, width: u16) -> String {
     }
     for note in &comparison.notes {
         let _ = writeln!(text, "note: {note}");
+    }
+    for line in describe_power(&comparison.power) {
+        let _ = writeln!(text, "power: {line}");
     }
     let _ = writeln!(text, "{} tests", comparison.num_tests);
     let _ = writeln!(text, "\n{}", comparison.rule);
@@ -345,6 +348,15 @@ pub fn plus_minus(interval: Interval) -> String {
     format!("{:.1} {}", interval.mean, width(interval))
 }
 
+/// Formats a p-value: three decimals, or that it is below the last of them.
+pub fn probability(p: f64) -> String {
+    if p < 0.001 {
+        "< .001".to_owned()
+    } else {
+        format!("{p:.3}").trim_start_matches('0').to_owned()
+    }
+}
+
 /// Formats a share in percent with one decimal, without the sign.
 pub fn percent(share: f64) -> String {
     format!("{:.1}", 100.0 * share)
@@ -530,33 +542,33 @@ mod tests {
         insta::assert_snapshot!(text, @"
         small: 400 questions, 2 seeds, 2026-01-31, commit 0123456789ab, flex
         provisional, the base has not passed its gate: verbose accuracy .81 on sum, .9 needed
-        ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-        accuracy            avg          L1           L2          L3          L4          L5     length  trunc  wait
-                                     35.0 %       20.0 %      15.0 %      15.0 %      15.0 %
-                                      n 140         n 80        n 60        n 60        n 60
-        ═════════════════════════════════════════════════════════════════════════════════════════════════════════════
-        base          52.5 ±3.5   87.0 ±2.8    60.3 ±5.2   37.9 ±6.5   20.4 ±4.6    8.3 ±3.1  18.0 ±0.1    1.2  0.00
-        null          51.1 ±3.4   86.6 ±2.8    61.9 ±5.0   33.8 ±5.8   17.9 ±4.8    4.2 ±2.7  18.0 ±0.1    0.6  0.00
-          gain        -1.4 ±2.6   -0.4 ±4.3    +1.6 ±7.2   -4.2 ±9.2   -2.5 ±6.0   -4.2 ±4.4
-        greedy        56.5 ±4.6   97.9 ±2.5    77.5 ±8.8  31.7 ±12.5   13.3 ±8.3    0.0 +6.0  18.1 ±0.1    1.0  0.00
-          gain        +4.0 ±3.7  +10.9 ±3.7  +17.2 ±11.2  -6.3 ±13.5   -7.1 ±9.8   -8.3 ±3.1
-        no_template   33.2 ±2.6   48.4 ±4.3    42.2 ±5.6   25.0 ±5.4   20.0 ±4.6    7.5 ±2.9   9.9 ±0.1    1.1  0.00
-          gain       -19.3 ±3.2  -38.6 ±5.0   -18.1 ±8.1  -12.9 ±7.5   -0.4 ±6.9   -0.8 ±3.8
-        shuffled      20.9 ±1.9   20.9 ±3.4    20.9 ±4.2   22.1 ±5.4   19.6 ±4.2   20.8 ±5.6  18.0 ±0.1    1.1  0.00
-        sft           48.4 ±2.5   66.6 ±2.4    54.5 ±3.2   42.7 ±6.8   34.6 ±3.5   17.3 ±2.0  60.0 ±0.1    4.7  4.00
-          gain        -4.1 ±2.8  -20.4 ±3.8    -5.8 ±5.7   +4.8 ±8.9  +14.2 ±6.0   +9.0 ±3.6
-          /shuffled   18.8 ±1.8   17.1 ±3.1    20.0 ±4.1   18.8 ±4.8   22.1 ±5.4   17.9 ±5.2  60.0 ±0.1    5.2  4.00
-        rl            61.9 ±3.4   96.0 ±0.9    80.6 ±1.0   47.3 ±4.6   24.8 ±4.2    9.4 ±2.0  18.0 ±0.0    1.1  0.00
-          gain        +9.4 ±2.3   +9.0 ±3.0   +20.3 ±5.1   +9.4 ±8.3   +4.4 ±5.6   +1.0 ±3.8
-          /shuffled   20.7 ±2.0   19.6 ±3.2    25.3 ±4.8   19.6 ±5.8   21.2 ±5.0   17.5 ±4.8  18.0 ±0.1    1.1  0.00
-        two_stage     48.5 ±2.5   67.1 ±2.7    55.6 ±4.6   42.5 ±3.9   30.6 ±3.0   19.4 ±4.6  60.0 ±0.0    5.2  4.00
-          gain        -4.0 ±3.0  -19.8 ±4.2    -4.7 ±7.2   +4.6 ±6.9  +10.2 ±5.9  +11.0 ±5.7
-          /shuffled   17.8 ±1.9   17.3 ±2.9    19.4 ±4.4   12.9 ±4.8   19.2 ±4.8   20.0 ±5.0  60.0 ±0.1    4.8  4.00
-        ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+        ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+        accuracy            avg          L1           L2          L3          L4           L5     length  trunc  wait
+                                     35.0 %       20.0 %      15.0 %      15.0 %       15.0 %
+                                      n 140         n 80        n 60        n 60         n 60
+        ══════════════════════════════════════════════════════════════════════════════════════════════════════════════
+        base          52.5 ±3.5   87.0 ±2.8    60.3 ±5.4   37.9 ±6.9   20.4 ±4.8     8.3 ±3.1  18.0 ±0.1    1.2  0.00
+        null          51.1 ±3.6   86.6 ±2.9    61.9 ±5.3   33.8 ±6.2   17.9 ±4.8     4.2 ±2.7  18.0 ±0.1    0.6  0.00
+          gain        -1.4 ±2.7   -0.4 ±4.3    +1.6 ±7.4   -4.2 ±9.5   -2.5 ±6.0    -4.2 ±4.3
+        greedy        56.5 ±4.9   97.9 ±2.3    77.5 ±9.4  31.7 ±12.1   13.3 ±8.9     0.0 +6.0  18.1 ±0.1    1.0  0.00
+          gain        +4.0 ±3.8  +10.9 ±3.8  +17.2 ±11.6  -6.3 ±13.5  -7.1 ±10.2    -8.3 ±3.1
+        no_template   33.2 ±2.6   48.4 ±4.2    42.2 ±5.6   25.0 ±5.4   20.0 ±4.7     7.5 ±3.0   9.9 ±0.1    1.1  0.00
+          gain       -19.3 ±3.3  -38.6 ±5.1   -18.1 ±8.3  -12.9 ±7.8   -0.4 ±7.1    -0.8 ±3.9
+        shuffled      20.9 ±2.0   20.9 ±3.6    20.9 ±4.4   22.1 ±5.7   19.6 ±4.3    20.8 ±5.8  18.0 ±0.1    1.1  0.00
+        sft           48.4 ±4.3   66.6 ±3.2    54.5 ±4.2  42.7 ±46.6   34.6 ±4.8    17.3 ±3.3  60.0 ±0.5    4.7  4.00
+          gain        -4.1 ±4.0  -20.4 ±4.1    -5.8 ±6.5  +4.8 ±21.5  +14.2 ±6.7    +9.0 ±4.6
+          /shuffled   18.8 ±1.9   17.1 ±3.2    20.0 ±4.2   18.8 ±5.0   22.1 ±5.5    17.9 ±5.3  60.0 ±0.1    5.2  4.00
+        rl            61.9 ±3.6   96.0 ±1.3    80.6 ±3.0  47.3 ±10.2  24.8 ±25.0     9.4 ±2.9  18.0 ±0.0    1.1  0.00
+          gain        +9.4 ±2.5   +9.0 ±3.0   +20.3 ±5.9   +9.4 ±9.1   +4.4 ±7.4    +1.0 ±4.1
+          /shuffled   20.7 ±3.6   19.6 ±3.7    25.3 ±6.8  19.6 ±11.9   21.2 ±5.7    17.5 ±7.2  18.0 ±0.1    1.1  0.00
+        two_stage     48.5 ±3.9  67.1 ±18.1   55.6 ±33.4  42.5 ±28.6   30.6 ±4.3   19.4 ±27.6  60.0 ±0.0    5.2  4.00
+          gain        -4.0 ±3.5  -19.8 ±5.0   -4.7 ±10.1   +4.6 ±8.5  +10.2 ±6.6  +11.0 ±14.0
+          /shuffled   17.8 ±1.9   17.3 ±3.0    19.4 ±4.4   12.9 ±4.8   19.2 ±5.1    20.0 ±5.2  60.0 ±0.1    4.8  4.00
+        ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
         accuracy in % ± half of its 95 % interval (+ or -: its only side); below it the gain over base in points;
         length in tokens; truncated answers in %; `wait` per answer
-        easy_vqa, 40 questions, accuracy in %: base 82.5 ±11.2, sft 77.5 ±7.9, rl 80.0 ±9.3, two_stage 76.2 ±8.9, question only
-        67.1
+        easy_vqa, 40 questions, accuracy in %: base 82.5 ±12.3, sft 77.5 ±39.0, rl 80.0 ±43.7, two_stage 76.2 ±16.1, question
+        only 67.1
         ");
     }
 
@@ -612,13 +624,13 @@ mod tests {
         row        cell        metric          n  golden    run                   effect    verdict
         ════════════════════════════════════════════════════════════════════════════════════════════
         rl         all         length        100   17.89  35.77  +17.89 [+17.75, +18.02]  regressed
-        rl         L1          length         35   17.93  35.86  +17.93 [+17.69, +18.17]  regressed
-        rl         L2          length         20   17.86  35.73  +17.86 [+17.51, +18.21]  regressed
-        rl         chart       length         20   17.80  35.60  +17.80 [+17.46, +18.14]  regressed
-        rl         count       length         20   17.81  35.62  +17.81 [+17.48, +18.15]  regressed
-        rl         path        length         20   18.11  36.23  +18.11 [+17.80, +18.43]  regressed
-        rl         sum         length         20   17.84  35.67  +17.84 [+17.63, +18.05]  regressed
-        rl         swap        length         20   17.86  35.73  +17.86 [+17.54, +18.19]  regressed
+        rl         L1          length         35   17.93  35.86  +17.93 [+17.68, +18.18]  regressed
+        rl         L2          length         20   17.86  35.73  +17.86 [+17.49, +18.24]  regressed
+        rl         chart       length         20   17.80  35.60  +17.80 [+17.44, +18.16]  regressed
+        rl         count       length         20   17.81  35.62  +17.81 [+17.45, +18.17]  regressed
+        rl         path        length         20   18.11  36.23  +18.11 [+17.78, +18.45]  regressed
+        rl         sum         length         20   17.84  35.67  +17.84 [+17.61, +18.06]  regressed
+        rl         swap        length         20   17.86  35.73  +17.86 [+17.51, +18.21]  regressed
         two_stage  every cell  every metric  100       –      –                        –    missing
         rl         L3          length         15   18.15  36.30                        –  undecided
         rl         L4          length         15   17.62  35.23                        –  undecided

@@ -10,7 +10,6 @@ use serde::Serialize;
 use synergy_benchmarks::datasets::Skipped;
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::sample::Sample;
-use synergy_benchmarks::seed::Seed;
 use synergy_grade::Grader;
 use synergy_grade::answer::Outcome;
 use synergy_report::agreement::{Agreement, Verdicts};
@@ -18,7 +17,7 @@ use synergy_report::analysis::{Analysis, Judged, analyze};
 use synergy_report::completion::{Completion, Obstacle, Unanswered};
 use synergy_report::leaderboard::OutcomeShares;
 use synergy_report::score::Machine;
-use synergy_report::statistics::{self, Interval};
+use synergy_report::statistics::{self, Interval, Noise};
 
 use super::{Answered, Answerer};
 use crate::commands::evaluate::ask::Drawing;
@@ -210,7 +209,7 @@ pub(super) fn report(
             .zip(&answered.answers)
             .filter_map(|(sample, answers)| UnansweredQuestion::of(sample, answers))
             .collect(),
-        accuracy: accuracy("all", &questions.iter().collect::<Vec<_>>()),
+        accuracy: accuracy(&questions.iter().collect::<Vec<_>>()),
         outcomes: OutcomeShares {
             correct: share(Outcome::Correct),
             wrong: share(Outcome::Wrong),
@@ -305,7 +304,7 @@ fn parts(questions: &[Question], name: impl Fn(&Question) -> Option<String>) -> 
         let tokens: Vec<f64> = members.iter().filter_map(|question| question.tokens).collect();
         Part {
             num_questions: members.len(),
-            accuracy: accuracy(&name, &members),
+            accuracy: accuracy(&members),
             tokens: tokens.iter().sum::<f64>() / tokens.len().max(1) as f64,
             name,
         }
@@ -313,13 +312,10 @@ fn parts(questions: &[Question], name: impl Fn(&Question) -> Option<String>) -> 
     by_name.into_iter().map(part).collect()
 }
 
-/// Mean over questions with its interval by the bootstrap over them, or by Wilson's where all are alike.
-fn accuracy(name: &str, questions: &[&Question]) -> Interval {
-    let values = vec![questions.iter().map(|question| question.accuracy).collect::<Vec<f64>>()];
-    let group = statistics::Group { label: name.to_owned(), values };
-    let stream = Seed::root(0).fold_in("evaluation").fold_in(name);
-    let draws = statistics::bootstrap(stream, std::slice::from_ref(&group));
-    Interval::of_shares(&group.values, draws.into_iter().next().unwrap_or_default())
+/// Mean over questions with its interval by Student's t, or by Wilson's where all are alike.
+fn accuracy(questions: &[&Question]) -> Interval {
+    let values = [questions.iter().map(|question| question.accuracy).collect::<Vec<f64>>()];
+    statistics::share_interval(&values, Noise::NONE)
 }
 
 #[cfg(test)]

@@ -1,0 +1,183 @@
+//! What the rows of a run stand on, read off the stages that its results record. Pure.
+//!
+//! This module does not know the recipe. A stage's record names every regime that needs it, joined by `+`, and its figures
+//! say what it did: a stage with a reward is RL, one with other steps is SFT on demonstrations, one that measured the
+//! distance of its parents is a merge, and any other makes data.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Results, Training};
+
+/// What a stage did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StageKind {
+    /// Made data.
+    Data,
+    /// Trained on demonstrations.
+    Sft,
+    /// Trained with rewards.
+    Rl,
+    /// Merged two models.
+    Merge,
+}
+
+impl StageKind {
+    fn of(stage: &Training) -> StageKind {
+        let has = |name: &str| stage.summary.contains_key(name);
+        if has("reward_end") {
+            StageKind::Rl
+        } else if has("sign_conflicts") {
+            StageKind::Merge
+        } else if stage.cost.optimizer_steps > 0 {
+            StageKind::Sft
+        } else {
+            StageKind::Data
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            StageKind::Data => "data",
+            StageKind::Sft => "SFT",
+            StageKind::Rl => "RL",
+            StageKind::Merge => "merge",
+        }
+    }
+}
+
+/// The stages of every row.
+#[derive(Debug, Clone, Default)]
+pub struct Lineage<'a> {
+    /// Stages of each regime in the order of the record, each once.
+    stages: BTreeMap<&'a str, Vec<(&'a str, StageKind)>>,
+}
+
+impl<'a> Lineage<'a> {
+    /// Reads what the rows of `results` stand on.
+    pub fn of(results: &'a Results) -> Lineage<'a> {
+        let mut stages: BTreeMap<&str, Vec<(&str, StageKind)>> = BTreeMap::new();
+        for stage in &results.training {
+            for regime in stage.regime.split('+') {
+                let own = stages.entry(regime).or_default();
+                if !own.iter().any(|(name, _)| *name == stage.stage) {
+                    own.push((&stage.stage, StageKind::of(stage)));
+                }
+            }
+        }
+        Lineage { stages }
+    }
+
+    /// The stages that a row stands on; a control of a regime stands on the regime's.
+    fn stages(&self, row: &str) -> &[(&'a str, StageKind)] {
+        let regime = row.split('/').next().unwrap_or(row);
+        self.stages.get(regime).map_or(&[], Vec::as_slice)
+    }
+
+    /// Names of the stages in which something was learned.
+    pub fn trained(&self, row: &str) -> BTreeSet<&'a str> {
+        let learns = |kind: StageKind| matches!(kind, StageKind::Sft | StageKind::Rl);
+        self.stages(row).iter().filter(|(_, kind)| learns(*kind)).map(|(name, _)| *name).collect()
+    }
+
+    /// Tells whether the row stands on a stage of this kind.
+    pub fn has(&self, row: &str, kind: StageKind) -> bool {
+        self.stages(row).iter().any(|(_, own)| *own == kind)
+    }
+
+    /// Names of the stages, those that make data too, that both rows stand on.
+    pub fn shared(&self, a: &str, b: &str) -> BTreeSet<&'a str> {
+        let names = |row| self.stages(row).iter().map(|(name, _)| *name).collect::<BTreeSet<_>>();
+        names(a).intersection(&names(b)).copied().collect()
+    }
+
+    /// How a row was trained: the kinds of its stages in the order of the record, repeats and data left out, such as
+    /// `SFT > RL`; empty where nothing was trained.
+    pub fn chain(&self, row: &str) -> String {
+        chain(self.stages(row).iter().map(|(_, kind)| *kind))
+    }
+
+    /// As [`Lineage::chain`], of the trained stages that both rows stand on; empty if they share none.
+    pub fn shared_chain(&self, a: &str, b: &str) -> String {
+        let other = self.trained(b);
+        let own = self.trained(a);
+        let shared = |name: &str| own.contains(name) && other.contains(name);
+        chain(self.stages(a).iter().filter(|(name, _)| shared(name)).map(|(_, kind)| *kind))
+    }
+
+    /// The class of rows that share their noise of training: how they were trained, and how they are asked where that is
+    /// a control's. A regime without a recorded stage is a class of its own.
+    pub fn class(&self, row: &str, is_trained: bool) -> String {
+        let chain = self.chain(row);
+        let asked = row.split_once('/').map_or("", |(_, control)| control);
+        match (chain.is_empty(), is_trained, asked) {
+            (true, false, _) => String::new(),
+            (true, true, _) => format!("row {row}"),
+            (false, _, "") => chain,
+            (false, _, control) => format!("{chain}, {control}"),
+        }
+    }
+
+    /// Tells whether a row combines both: it was trained with rewards, and stands on demonstrations or on a stage of
+    /// row `sft` besides.
+    pub fn is_hybrid(&self, row: &str, sft: &str) -> bool {
+        row != sft
+            && self.has(row, StageKind::Rl)
+            && (self.has(row, StageKind::Sft) || !self.shared(row, sft).is_empty())
+    }
+}
+
+fn chain(kinds: impl Iterator<Item = StageKind>) -> String {
+    let mut names: Vec<&str> =
+        kinds.filter(|kind| *kind != StageKind::Data).map(StageKind::name).collect();
+    names.dedup();
+    names.join(" > ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::Cost;
+    use crate::score::fixture::study;
+
+    fn stage(regime: &str, stage: &str, figure: &str, optimizer_steps: u64) -> Training {
+        Training {
+            regime: regime.to_owned(),
+            seed: 1,
+            stage: stage.to_owned(),
+            cost: Cost { optimizer_steps, ..Cost::default() },
+            summary: [(figure.to_owned(), 0.5)].into(),
+        }
+    }
+
+    #[test]
+    fn rows_stand_on_what_the_record_says() {
+        let mut results = study(4, &[1]);
+        results.training = vec![
+            stage("sft+mixed+merged+interleaved", "traces", "examples", 0),
+            stage("sft+sft_again+merged", "sft", "loss_end", 40),
+            stage("sft_again", "sft_again", "loss_end", 40),
+            stage("rl+merged+mixed", "grpo", "reward_end", 20),
+            stage("rl_more", "asked", "examples", 0),
+            stage("rl_more", "grpo_more", "reward_end", 20),
+            stage("mixed", "sft_mixed", "loss_end", 30),
+            stage("merged", "merged", "sign_conflicts", 0),
+            stage("interleaved", "both", "reward_end", 20),
+        ];
+        let lineage = Lineage::of(&results);
+        assert_eq!(lineage.chain("merged"), "SFT > RL > merge");
+        assert_eq!(lineage.chain("mixed/shuffled"), "RL > SFT");
+        assert_eq!(lineage.class("rl/shuffled", true), "RL, shuffled");
+        assert_eq!(
+            (lineage.class("base", false), lineage.class("new", true)),
+            (String::new(), "row new".into())
+        );
+        assert_eq!(lineage.shared_chain("merged", "rl"), "RL");
+        assert_eq!(lineage.shared_chain("interleaved", "sft"), "");
+        let hybrids: Vec<&str> =
+            ["sft", "sft_again", "rl", "rl_more", "mixed", "merged", "interleaved", "base"]
+                .into_iter()
+                .filter(|row| lineage.is_hybrid(row, "sft"))
+                .collect();
+        assert_eq!(hybrids, ["mixed", "merged", "interleaved"]);
+    }
+}
