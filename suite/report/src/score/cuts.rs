@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 use synergy_benchmarks::difficulty::{self, Level};
 
-use super::metrics::scope_cells;
+use super::metrics::cells_over;
 use super::{BASE, Cell, Question, ResultRow, Results, RowKind};
 use crate::rows::CLONE;
 
@@ -96,13 +96,9 @@ pub fn steps(results: &Results, fifth: usize) -> Option<(usize, usize)> {
 pub fn by_knob(results: &Results) -> Vec<(usize, Vec<Cell>)> {
     let of = |(part, questions): (Part, Vec<usize>)| {
         let Part::Fifth(place) = part else { return None };
-        Some((place, cells(results, &questions)))
+        Some((place, cells_over(results, &questions)))
     };
     parts(results).into_iter().filter_map(of).collect()
-}
-
-fn cells(results: &Results, questions: &[usize]) -> Vec<Cell> {
-    scope_cells(results, None, None, questions).into_iter().map(|(_, cell)| cell).collect()
 }
 
 /// A regime on levels that neither its own answers nor the base's have cut.
@@ -157,7 +153,7 @@ fn of_regime(results: &Results, row: &ResultRow) -> Option<ByOthers> {
         if questions.is_empty() {
             return None;
         }
-        let mut cells = cells(&shown, &questions);
+        let mut cells = cells_over(&shown, &questions);
         let mut take = |name: &str| {
             let place = cells.iter().position(|cell| cell.row == name)?;
             Some(cells.swap_remove(place))

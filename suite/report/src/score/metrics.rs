@@ -136,8 +136,15 @@ fn scopes(results: &Results) -> BTreeMap<Scope, Vec<usize>> {
     scopes
 }
 
+/// The cells of all rows over `questions`, of whatever benchmark and level they are, in the order of the rows.
+pub(super) fn cells_over(results: &Results, questions: &[usize]) -> Vec<Cell> {
+    let (lineage, num_long) = (Lineage::of(results), long::counts(results));
+    let cells = scope_cells(results, &lineage, &num_long, &(None, None), questions);
+    cells.into_iter().map(|(_, cell)| cell).collect()
+}
+
 /// The cells of all rows over the same questions, each with the index of its row.
-pub(super) fn scope_cells(
+fn scope_cells(
     results: &Results,
     lineage: &Lineage<'_>,
     num_long: &[Vec<Vec<u32>>],
