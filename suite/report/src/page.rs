@@ -275,7 +275,7 @@ fn standings(results: &Results, lines: &[Line]) -> Vec<Section> {
         lead: "What each combination of SFT and RL keeps of both: accuracy against the better parent on the hard and on \
                the easy half of the questions, with 95 % intervals. In the shaded region neither half loses more than 2 \
                points; a combination beats the dilemma if it is shown to lie there and to be above the better parent on \
-               the whole. One that writes no long answers tests nothing.",
+               the whole. One that writes no long answers tests nothing; its name says brief.",
         body: dilemma::figure(&dilemma, lines),
     });
     let factorial = factorial(&study).map(|effects| Section {
@@ -558,7 +558,7 @@ mod tests {
     #[test]
     fn the_dilemma_is_drawn_with_every_row_and_its_verdict() {
         use crate::dilemma::tests::{BEST, combined};
-        let results = combined(&[("interleaved", BEST), ("two_stage", LONG)]);
+        let results = combined(&[("interleaved", BEST), ("two_stage", LONG), ("mixed", SHARP)]);
         let page = page(&results, "a");
         let tags = tags(&page);
         let ids = attributes(&tags, "id");
@@ -571,6 +571,7 @@ mod tests {
             "keeps both halves",
             ">sft (parent)</text>",
             ">rl (parent)</text>",
+            ">mixed (brief)</text>",
             "<title>interleaved: beats the dilemma</title>",
             "<title>two_stage: caught in it</title>",
         ] {
@@ -578,7 +579,7 @@ mod tests {
         }
         // An axis in each direction; error bars of all but a parent that is the better one of both halves.
         assert_eq!(chart.matches("class=\"grid zero\"").count(), 2);
-        assert_eq!(chart.matches("<path class=\"b\" d=\"M").count(), 3);
+        assert_eq!(chart.matches("<path class=\"b\" d=\"M").count(), 4);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use maud::{Markup, PreEscaped, html};
 use super::chart::{Axis, marker};
 use super::html::{coordinate, escaped, numbers};
 use super::lines::Line;
-use crate::dilemma::{Dilemma, Split, Standing};
+use crate::dilemma::{Dilemma, Outcome, Split, Standing};
 use crate::factorial::FactorEffect;
 use crate::statistics::Interval;
 use crate::text::standings;
@@ -232,7 +232,6 @@ fn draw(svg: &mut String, mark: &Mark<'_>, frame: &Frame, (label_x, label_y): (f
     }
     let Standing { row, verdict, is_parent, .. } = mark.standing;
     let radius = if *is_parent { 5.5 } else { 3.6 };
-    let name = if *is_parent { format!("{row} (parent)") } else { row.clone() };
     let _ = writeln!(
         svg,
         "<g class=\"s {}\"><title>{}</title><path class=\"b\" d=\"{bars}\"/><path class=\"m\" d=\"{}\"/>\
@@ -242,8 +241,18 @@ fn draw(svg: &mut String, mark: &Mark<'_>, frame: &Frame, (label_x, label_y): (f
         marker(mark.line.marker, x, y, radius),
         coordinate(label_x),
         coordinate(label_y),
-        escaped(&name),
+        escaped(&label(mark.standing)),
     );
+}
+
+/// The name beside a marker: parents, and rows that test nothing, say so.
+fn label(standing: &Standing) -> String {
+    let row = &standing.row;
+    match standing.verdict {
+        Outcome::Parent => format!("{row} (parent)"),
+        Outcome::NotTestable => format!("{row} (brief)"),
+        _ => row.clone(),
+    }
 }
 
 /// Where each label starts: beside its marker, moved up or down where another stands there. Rows that are shown at first
@@ -260,8 +269,7 @@ fn labels(scatter: &Scatter<'_>, frame: &Frame) -> Vec<(f64, f64)> {
     for place in order {
         let mark = &scatter.marks[place];
         let (x, y) = (frame.x(mark.x.mean), frame.y(mark.y.mean));
-        let more = if mark.standing.is_parent { " (parent)".len() } else { 0 };
-        let width = wide * (mark.standing.row.chars().count() + more) as f64;
+        let width = wide * label(mark.standing).chars().count() as f64;
         let is_free = |&(left, line): &(f64, f64)| {
             let inside =
                 left > LEFT && left + width < SIZE.0 && line > TOP && line < SIZE.1 - BOTTOM;
