@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 
-use crate::families::{Family, MAX_HOPS, NUM_CELLS, Split, cell_name};
+use crate::families::{Family, MAX_HOPS, NUM_CELLS, Question, Split, cell_name};
 use crate::seed::Seed;
 
 /// Questions of the training split from which guesses are learned.
@@ -42,8 +42,9 @@ pub fn accuracy<'a>(
     f64::from(num_right) / f64::from(num_asked)
 }
 
-/// What the best guess is worth for each number of steps from 1 on, as [`measure`] counts it: a test repeats it.
-const FAMILIES: [(Family, [f64; MAX_HOPS]); 6] = [
+/// What the best guess is worth in the chains for each number of steps from 1 on, as [`measure`] counts it: a test
+/// repeats it.
+const FAMILIES: [(Family, [f64; MAX_HOPS]); 5] = [
     (
         Family::Path,
         [
@@ -79,7 +80,26 @@ const FAMILIES: [(Family, [f64; MAX_HOPS]); 6] = [
             0.209, 0.204, 0.204,
         ],
     ),
-    (Family::Maze, [1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]),
+];
+
+/// Of 2000 mazes for each number of steps from 1 on, how many have the answer 1, 2, 3 …, as [`maze_answers`] counts them:
+/// a test repeats it. The text does not say how long the search is, so the best guess is one for all of them.
+const MAZES: [[u16; MAX_HOPS]; MAX_HOPS] = [
+    [2000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    [198, 1802, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    [93, 353, 1554, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    [55, 283, 471, 1191, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    [42, 147, 341, 522, 948, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    [53, 113, 255, 412, 474, 693, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    [46, 114, 236, 287, 413, 431, 473, 0, 0, 0, 0, 0, 0, 0, 0],
+    [45, 123, 189, 288, 309, 382, 367, 297, 0, 0, 0, 0, 0, 0, 0],
+    [46, 103, 187, 240, 372, 300, 329, 250, 173, 0, 0, 0, 0, 0, 0],
+    [54, 153, 139, 247, 292, 321, 239, 261, 204, 90, 0, 0, 0, 0, 0],
+    [61, 125, 231, 189, 283, 278, 276, 170, 187, 132, 68, 0, 0, 0, 0],
+    [78, 177, 216, 278, 215, 257, 230, 196, 131, 120, 80, 22, 0, 0, 0],
+    [116, 176, 260, 248, 278, 182, 231, 170, 128, 89, 80, 36, 6, 0, 0],
+    [201, 300, 235, 309, 235, 206, 165, 118, 89, 70, 39, 22, 9, 2, 0],
+    [464, 318, 439, 202, 221, 122, 91, 53, 50, 16, 13, 7, 4, 0, 0],
 ];
 
 /// Returns the accuracy of the best guess from the text alone on questions of `family` that take `hops` steps, each number as
@@ -88,6 +108,13 @@ const FAMILIES: [(Family, [f64; MAX_HOPS]); 6] = [
 /// # Panics
 /// If `hops` is empty or leaves `1..=MAX_HOPS`.
 pub fn of_family(family: Family, hops: RangeInclusive<usize>) -> f64 {
+    if family == Family::Maze {
+        let asked = &MAZES[hops.start() - 1..*hops.end()];
+        let share =
+            |answer: usize| asked.iter().map(|counts| f64::from(counts[answer])).sum::<f64>();
+        let best = (0..MAX_HOPS).map(share).fold(0.0, f64::max);
+        return best / (ASKED as f64 * asked.len() as f64);
+    }
     let table = FAMILIES.iter().find(|(known, _)| *known == family);
     let (_, by_hops) = table.expect("every family is in the table");
     let asked = &by_hops[hops.start() - 1..*hops.end()];
@@ -100,22 +127,42 @@ pub fn of_family(family: Family, hops: RangeInclusive<usize>) -> f64 {
 /// # Panics
 /// If `hops` is not in `1..=MAX_HOPS`.
 pub fn measure(family: Family, hops: usize) -> f64 {
-    let questions = |split: Split, count: u64| {
-        let question = |index| {
-            let address = Seed::root(SEED).fold_in(family.name()).fold_in(split.name()).at(index);
-            let scene = family.scene_of(address.fold_in("scene"), split, hops);
-            let question = scene.ask(hops, &mut address.fold_in("question").rng());
-            (without_cells(&question.text), question.answer)
-        };
-        (0..count).map(question).collect::<Vec<(String, String)>>()
+    let of = |split: Split, count: u64| -> Vec<(String, String)> {
+        let pair = |question: Question| (without_cells(&question.text), question.answer);
+        questions(family, hops, split, count).map(pair).collect()
     };
-    let known = questions(Split::Train, KNOWN);
-    let asked = questions(Split::Test, ASKED);
+    let (known, asked) = (of(Split::Train, KNOWN), of(Split::Test, ASKED));
     fn pair((question, answer): &(String, String)) -> (&str, &str) {
         (question, answer)
     }
     let exact = accuracy(known.iter().map(pair), asked.iter().map(pair));
     (1000.0 * exact).round() / 1000.0
+}
+
+/// Counts the answers 1, 2, 3 … to test questions about mazes that take `hops` steps.
+///
+/// # Panics
+/// If `hops` is not in `1..=MAX_HOPS`.
+pub fn maze_answers(hops: usize) -> [u16; MAX_HOPS] {
+    let mut counts = [0; MAX_HOPS];
+    for question in questions(Family::Maze, hops, Split::Test, ASKED) {
+        let answer: usize = question.answer.parse().expect("a number of steps");
+        counts[answer - 1] += 1;
+    }
+    counts
+}
+
+fn questions(
+    family: Family,
+    hops: usize,
+    split: Split,
+    count: u64,
+) -> impl Iterator<Item = Question> {
+    (0..count).map(move |index| {
+        let address = Seed::root(SEED).fold_in(family.name()).fold_in(split.name()).at(index);
+        let scene = family.scene_of(address.fold_in("scene"), split, hops);
+        scene.ask(hops, &mut address.fold_in("question").rng())
+    })
 }
 
 /// `text` with no cell's name in it: all cells are drawn alike, and where a walk starts tells nothing of its end, so
@@ -146,12 +193,22 @@ mod tests {
 
     #[test]
     fn the_table_is_what_is_measured() {
-        for family in Family::ALL {
+        for hops in [1, 5, 15] {
+            assert_eq!(MAZES[hops - 1], maze_answers(hops), "{hops} steps");
+        }
+        for (family, _) in FAMILIES {
             for hops in [1, 5, 15] {
                 let (told, found) = (of_family(family, hops..=hops), measure(family, hops));
                 assert!((told - found).abs() < 1e-9, "{family}, {hops} steps: {found}");
             }
         }
+    }
+
+    #[test]
+    fn a_guess_at_a_maze_is_one_for_all_lengths_of_its_search() {
+        // Known to be a single step, the answer is known; among all lengths it is one of many.
+        assert!((of_family(Family::Maze, 1..=1) - 1.0).abs() < 1e-12);
+        assert!(of_family(Family::Maze, 1..=MAX_HOPS) < 0.2);
     }
 
     #[test]
@@ -163,6 +220,7 @@ mod tests {
             (Family::Count, 0.23),
             (Family::Chart, 0.23),
             (Family::Swap, 0.27),
+            (Family::Maze, 0.23),
         ] {
             let found = of_family(family, 5..=15);
             assert!(found < most, "{family} {found:.3}");

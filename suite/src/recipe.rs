@@ -642,7 +642,7 @@ mod tests {
         let rollouts = "num_generations = 8\ntemperature = 1.0\nmax_c";
         refused(rollouts, &rollouts.replace('8', "1"), "a group of 1 has no advantage");
         refused("num_mini_batches = 2", "num_mini_batches = 5", "is not a multiple");
-        refused("num_questions = 2000", "num_questions = 0", "there is nothing to train on");
+        refused("num_questions = 1500", "num_questions = 0", "there is nothing to train on");
         refused("split = \"train\"", "split = \"test\"", "split `test` cannot be trained on");
         refused(
             "answer = \"only_box\"",

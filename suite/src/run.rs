@@ -43,8 +43,8 @@ use synergy_report::leaderboard;
 use synergy_report::page::{PageData, report_html};
 use synergy_report::score::figures::figures;
 use synergy_report::score::{
-    Asked, Header, Metrics, ModelSize, Provenance, Results, RowKind, Sampling, Score, Training, cut_levels,
-    level_passes,
+    Asked, Header, Metrics, ModelSize, Provenance, Results, RowKind, Sampling, Score, Training,
+    cut_levels, level_passes,
 };
 use synergy_report::text::report::report_markdown;
 use synergy_report::text::terminal::render_table;

@@ -29,19 +29,16 @@ use crate::train::sequence::{Prompter, test_samples};
 /// The smallest accuracy of dense and of long answers, asked for by their instructions, in every family and on all hops:
 /// fifteen looks of which one in fifty fails leave three answers of four right.
 pub const FULL_MIN: f64 = 0.7;
-/// The smallest accuracy of brief answers to questions of one step, in every chain and in every search: a glance at a
-/// maze sees the star, and how far it is only sometimes.
-pub const BRIEF_MIN: [f64; 2] = [0.8, 0.2];
+/// The smallest accuracy of brief answers to questions of one step, in every chain; a glance at a maze is a guess.
+pub const BRIEF_MIN: f64 = 0.8;
 /// The accuracy that a shift of the answer's positions may cost, exclusive.
 pub const SHIFT_MAX: f64 = 0.03;
 /// Number of positions that answers are shifted by.
 pub const SHIFT: u32 = 6;
 /// The smallest share of the recipe's questions in every level.
 pub const LEVEL_MIN: f64 = 0.08;
-/// The greatest share of guesses in L3 and in L4.
+/// The greatest share of guesses in L3 and L4 together.
 pub const GUESSES_MAX: f64 = 1.0 / 3.0;
-/// The hops from which on a glance at a maze is a guess.
-const GLANCE_HOPS: usize = 4;
 /// Seed of the gate's questions and draws: the same for every base, so that reports compare, and in no recipe.
 const SEED: u64 = 31;
 /// Longest answer, in tokens: a long search of fifteen steps.
@@ -72,8 +69,8 @@ pub struct GateReport {
     pub brief_by_hops: Vec<f64>,
     /// Shares of L1 to L5 among validation questions asked as the recipe asks its test questions.
     pub level_shares: Vec<f64>,
-    /// Share of guesses in each of L1 to L5: questions of more steps than a brief answer has statements, and mazes that a
-    /// glance does not solve.
+    /// Share of guesses in each of L1 to L5: questions of more steps than a brief answer has statements, and all mazes,
+    /// whose brief answer is a glance.
     pub guesses: Vec<f64>,
     /// Conditions that the base does not meet, one sentence each.
     pub faults: Vec<String>,
@@ -193,8 +190,7 @@ impl Gate<'_> {
             .map(|question| {
                 let Sample { id, benchmark, hops, .. } = &question.sample;
                 let is_maze = benchmark == Family::Maze.name();
-                let most = if is_maze { GLANCE_HOPS - 1 } else { registers.most_statements() };
-                (id.as_str(), *hops > most)
+                (id.as_str(), is_maze || *hops > registers.most_statements())
             })
             .collect();
         let shares = Level::ALL.map(|level| share(levels.values().map(|own| *own == level)));
@@ -226,20 +222,20 @@ fn faults(report: &GateReport) -> Vec<String> {
             ));
         }
     }
-    for (level, share) in Level::ALL.into_iter().zip(guesses).skip(2).take(2) {
-        if *share > GUESSES_MAX {
-            faults.push(format!("{share:.3} of {level} is guessed, at most a third may be"));
-        }
+    let middle = level_shares.iter().zip(guesses).skip(2).take(2);
+    let (all, guessed) = middle
+        .fold((0.0, 0.0), |(all, guessed), (level, guess)| (all + level, guessed + level * guess));
+    if guessed > GUESSES_MAX * all {
+        let share = guessed / all;
+        faults.push(format!("{share:.3} of L3 and L4 is guessed, at most a third may be"));
     }
-    for (register, accuracies, least) in [
-        ("brief", brief, BRIEF_MIN),
-        ("dense", dense, [FULL_MIN; 2]),
-        ("long", long, [FULL_MIN; 2]),
-    ] {
+    for (register, accuracies, least) in
+        [("brief", brief, BRIEF_MIN), ("dense", dense, FULL_MIN), ("long", long, FULL_MIN)]
+    {
         for family in FAMILIES {
+            let is_glance = register == "brief" && family == Family::Maze;
             let accuracy = accuracies[&family];
-            let least = least[usize::from(family == Family::Maze)];
-            if accuracy < least {
+            if accuracy < least && !is_glance {
                 faults
                     .push(format!("{family}: {register} accuracy {accuracy:.3} is below {least}"));
             }

@@ -95,7 +95,7 @@ fn a_run_on_validation_questions_with_more_samples_and_a_greedy_row() {
         serde_json::from_str(&succeed(&project, &["plan", "--profile", "tiny", "--json"]).stdout)
             .unwrap();
     let run = succeed(&project, &["reproduce", "--profile", "tiny"]);
-    assert!(run.stdout.contains("10 validation questions"), "{}", run.stdout);
+    assert!(run.stdout.contains("12 validation questions"), "{}", run.stdout);
     let results = project.json("runs/tiny/results.json");
     assert_eq!(results["split"], "validation");
     let num_samples =

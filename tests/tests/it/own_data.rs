@@ -146,10 +146,10 @@ fn files_that_do_not_fit_are_refused_in_a_line() {
     error: there is no checkpoint in `nothing`
     hint: `cargo xtask fetch` gets those that recipes start from
     ");
-    assert_refused!(with("trace = \"written\"", "trace = \"dense\""), @r#"
-    error: question `traces/train/000001` of `own/traces.json` has no answer of this kind to learn
-    hint: `trace = "verbose"` and a layout with responses, as sharegpt or trl
-    "#);
+    assert_refused!(with("trace = \"written\"", "trace = \"dense\""), @"
+    error: unusable recipe `suite/recipes/own.toml`: line 65: stage `traces`: the questions have no such trace
+    hint: `written` for questions of files; brief, dense, long or shallow for those of the families
+    ");
     assert_refused!(with("num_questions = 4\n", "num_questions = 4\nhops = [1, 2]\n"), @"
     error: unusable recipe `suite/recipes/own.toml`: line 19: questions come from files or from the families, not from both
     hint: `files` without `split` and `hops`

@@ -204,6 +204,7 @@ mod tests {
             num_formatted: vec![0],
             num_tokens: vec![vec![tokens; outcomes.len()]],
             words: vec![[0; 5]],
+            num_long: Vec::new(),
             answers: vec![answers.to_vec()],
         }
     }
