@@ -82,8 +82,8 @@ const FAMILIES: [(Family, [f64; MAX_HOPS]); 5] = [
     ),
 ];
 
-/// Of 2000 mazes for each number of steps from 1 on, how many have the answer 1, 2, 3 …, as [`maze_answers`] counts them:
-/// a test repeats it. The text does not say how long the search is, so the best guess is one for all of them.
+/// Answers to 2000 mazes are counted for each number of steps from 1 on: how many are 1, 2, 3 …, as [`maze_answers`]
+/// counts them; a test repeats it. The text does not say how long the search is, so the best guess is one for all of them.
 const MAZES: [[u16; MAX_HOPS]; MAX_HOPS] = [
     [2000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
     [198, 1802, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],

@@ -181,9 +181,9 @@ fn page(family: Family, name: &str, shown: &[Shown]) -> Result<String> {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>Synergy, {name}</title>\n\
          <link rel=\"icon\" href=\"data:,\"/>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<header><h1>{name}</h1>\n\
          <p class=\"lead\">{}</p>\n<p class=\"lead\">The best guess from the text alone is right in {:.0} % of questions of \
-         5 to {MAX_HOPS} steps.</p></header>\n<main id=\"main\"><section aria-label=\"Questions\">\n",
+         1 to 12 steps.</p></header>\n<main id=\"main\"><section aria-label=\"Questions\">\n",
         escaped(&family.about()),
-        100.0 * text_only::of_family(family, 5..=MAX_HOPS),
+        100.0 * text_only::of_family(family, 1..=12),
     );
     for (sample, level) in shown {
         let mut png = Cursor::new(Vec::new());

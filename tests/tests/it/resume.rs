@@ -81,7 +81,7 @@ fn answers_go_on_at_their_last_hundred_questions() {
         ("num_epochs = 2\n", "num_epochs = 1\n"),
     ];
     let [whole, project] = whole_and_new(&edits);
-    for (stopped, gone) in [("asked (seed 1)", "100/240"), ("evaluate base", "100/300")] {
+    for (stopped, gone) in [("asked (seed 1)", "100/240"), ("evaluate base", "100/360")] {
         let marker = format!("  {stopped:<26} {gone}");
         let ended = project.run_until(&marker, Stop::Interrupt, &REPRODUCE);
         let goes_on = ended.stderr.contains("goes on from there");
@@ -90,7 +90,7 @@ fn answers_go_on_at_their_last_hundred_questions() {
         assert!(kept.len() == 1 && kept[0] >= 1, "{stopped}: {kept:?}");
     }
     let last = succeed(&project, &REPRODUCE);
-    let evaluated = format!("  {:<26} 100/300", "evaluate base");
+    let evaluated = format!("  {:<26} 100/360", "evaluate base");
     for done in ["100/240", &evaluated] {
         assert!(!last.stderr.contains(done), "{}", last.stderr);
     }
