@@ -133,6 +133,13 @@ fn markup() -> impl Strategy<Value = String> {
         .prop_map(|pieces| pieces.concat())
 }
 
+#[test]
+fn markup_around_the_key_counts_as_little_as_around_the_answer() {
+    for (a, b) in [("\\text{f'(x)}", "(f'(x))"), ("\\text{5 cm}", "5 cm"), ("$x^2$", "x^2")] {
+        assert_eq!([verdict(a, b), verdict(b, a)], [Outcome::Correct; 2], "{a} and {b}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_makes_a_grader_panic(

@@ -52,7 +52,7 @@ fn is_right(target: &Target<'_>, options: Option<&Options<'_>>, extracted: &Extr
     let same = |text: &str| equivalent(target.gold, text, target.precision);
     let Some(options) = options else {
         return match extracted {
-            Extracted::Marked(text) => same(text) || same(strip(text)),
+            Extracted::Marked(text) => same_marked(target, text),
             Extracted::Said(text) => same(text) || same(last_clause(text)),
             Extracted::Denied(text) => same(text),
             Extracted::Option(_) => false,
@@ -77,6 +77,17 @@ fn is_right(target: &Target<'_>, options: Option<&Options<'_>>, extracted: &Extr
         Extracted::Denied(text) => options.spelled(text),
     };
     named == Some(gold)
+}
+
+/// Returns whether key and answer are the same, with or without the markup around either.
+fn same_marked(target: &Target<'_>, text: &str) -> bool {
+    let same = |gold: &str, text: &str| equivalent(gold, text, target.precision);
+    // What ends a key is a factorial, where an answer may be an exclamation.
+    let gold = if target.gold.ends_with('!') { target.gold } else { strip(target.gold) };
+    let bare = strip(text);
+    same(target.gold, text)
+        || (bare != text && same(target.gold, bare))
+        || (gold != target.gold && (same(gold, text) || same(gold, bare)))
 }
 
 /// Returns what follows the last "is" or "equals" of a sentence; all of it where there is none, or where it is denied.
