@@ -300,6 +300,7 @@ fn generate_native(
     }
     let vocab = task.config.vocab_size;
     let num_rows = task.prompts.len() * task.num_samples;
+    let mut decoder = native.decoder();
     let mut ready: VecDeque<Ready> = VecDeque::new();
     let (mut num_ready, mut next_row) = (0, 0);
     let mut slots: Vec<Slot> = Vec::with_capacity(SLOTS);
@@ -316,7 +317,7 @@ fn generate_native(
                     feature_starts: part.iter().map(|p| p.feature_start).collect(),
                     segments: Vec::new(),
                 };
-                let (caches, logits) = native.prefill(&batch, features);
+                let (caches, logits) = decoder.prefill(&batch, features);
                 num_ready += part.len();
                 let logits = logits.chunks_exact(vocab);
                 for ((cache, logits), next) in caches.into_iter().zip(logits).zip(nexts) {
@@ -343,7 +344,7 @@ fn generate_native(
         let ids: Vec<u32> = slots.iter().map(|s| s.row.last).collect();
         let positions: Vec<Position> = slots.iter().map(|s| [s.row.position; 3]).collect();
         let mut caches: Vec<&mut decode::Row> = slots.iter_mut().map(|s| &mut s.cache).collect();
-        let logits = native.step(&mut caches, &ids, &positions);
+        let logits = decoder.step(&mut caches, &ids, &positions);
         for (slot, logits) in slots.iter_mut().zip(logits.chunks_exact(vocab)) {
             slot.row.position += 1;
             slot.num_tokens += 1;

@@ -14,6 +14,7 @@ use burn::tensor::Tensor;
 use self::attention::{Heads, Span};
 use self::block::{Angles, Gradients, Linear, LinearGradient, Shape, Tape, Weights};
 use self::kernels::{log_sum_exp, rms_norm, rms_norm_backward};
+use self::room::Room;
 use crate::batch::{Source, TokenBatch};
 use crate::qwen2_5_vl::config::VlmConfig;
 use crate::qwen2_5_vl::names::{EMBEDDING, HEAD, NORM, TOWER};
@@ -22,10 +23,14 @@ use crate::weights::Parameters;
 
 pub(crate) mod attention;
 mod block;
+mod cache;
 pub(crate) mod decode;
 mod gemm;
 pub(crate) mod kernels;
+mod packed;
+mod room;
 mod tower;
+mod vectors;
 
 pub use self::gemm::{Mat, MatMut, Product, product, recorded};
 pub use self::tower::TowerPass;
@@ -240,10 +245,10 @@ impl Native {
         let mut pool = self.zeros(|name| !name.starts_with(TOWER) && !frozen(name));
 
         let dpredicting = self.head_backward(&pass, dlog_probs, pool.get_mut(self.head()));
-        let mut dbefore = vec![0.0; pass.x.len()];
+        let mut dbefore = Room::zeros(pass.x.len());
         let (norm, dnorm) = (self.slice(NORM), pool.get_mut(NORM).map(Vec::as_mut_slice));
         rms_norm_backward(&dpredicting, &pass.x, norm, &pass.scales, &mut dbefore, dnorm);
-        let mut d = vec![0.0; pass.sources.len() * hidden];
+        let mut d = Room::zeros(pass.sources.len() * hidden);
         for (row, &(at, _)) in dbefore.chunks_exact(hidden).zip(&pass.predictions) {
             kernels::add(&mut d[at * hidden..(at + 1) * hidden], row);
         }
@@ -277,10 +282,10 @@ impl Native {
         pass: &Pass,
         dlog_probs: &[f32],
         mut dhead: Option<&mut Vec<f32>>,
-    ) -> Vec<f32> {
+    ) -> Room {
         let (hidden, vocab) = (self.config.hidden_size, self.config.vocab_size);
         let weight = Mat::new(self.slice(self.head()), vocab, hidden, hidden);
-        let mut dpredicting = vec![0.0; pass.predicting.len()];
+        let mut dpredicting = Room::of(pass.predicting.len());
         self.logits(&pass.predicting, |first, logits| {
             let rows = logits.len() / vocab;
             for (r, row) in logits.chunks_exact_mut(vocab).enumerate() {
@@ -322,11 +327,11 @@ impl Native {
         }
     }
 
-    fn embed(&self, sources: &[Source], features: &[f32]) -> Vec<f32> {
+    fn embed(&self, sources: &[Source], features: &[f32]) -> Room {
         let (hidden, table) = (self.config.hidden_size, self.slice(EMBEDDING));
-        let mut x = Vec::with_capacity(sources.len() * hidden);
-        for source in sources {
-            x.extend_from_slice(match *source {
+        let mut x = Room::of(sources.len() * hidden);
+        for (row, source) in x.chunks_exact_mut(hidden).zip(sources) {
+            row.copy_from_slice(match *source {
                 Source::Token(id) => &table[id as usize * hidden..][..hidden],
                 Source::Feature(feature) => &features[feature * hidden..][..hidden],
             });

@@ -5,6 +5,7 @@
 
 use super::gemm::{Mat, MatMut, product};
 use super::kernels::{inner, softmax, softmax_again, softmax_backward};
+use super::room::Room;
 
 /// How many queries have their weights in memory at once.
 const BLOCK: usize = 64;
@@ -105,20 +106,26 @@ fn blocks(span: &Span) -> impl Iterator<Item = Block> {
     })
 }
 
+/// The most weights that a block of `spans` has.
+fn largest(spans: &[Span]) -> usize {
+    let of = |span: &Span| BLOCK.min(span.len) * (span.prefix.1 + span.len);
+    spans.iter().map(of).max().unwrap_or_default()
+}
+
 /// Computes attention into `out`.
 ///
 /// # Shapes
 /// `qkv [rows, width]`, `out [rows, heads * head_dim]`; `lse [rows, heads]` gets what [`backward`] needs.
 pub(crate) fn forward(qkv: &[f32], heads: Heads, spans: &[Span], out: &mut [f32], lse: &mut [f32]) {
     let (width, out_width) = (heads.width(), heads.out());
-    let mut weights = Vec::new();
+    let mut room = Room::of(largest(spans));
     for span in spans {
         for head in 0..heads.heads {
             let [q, k, v] = heads.columns(head);
             for block in blocks(span) {
                 let columns = block.columns();
-                weights.resize(block.len * columns, 0.0);
-                scores(qkv, heads, &block, [q, k], &mut weights);
+                let weights = &mut room[..block.len * columns];
+                scores(qkv, heads, &block, [q, k], weights);
                 for (r, row) in weights.chunks_exact_mut(columns).enumerate() {
                     lse[(block.start + r) * heads.heads + head] =
                         softmax(row, block.valid + r * block.step);
@@ -163,15 +170,15 @@ pub(crate) fn backward(
     dqkv: &mut [f32],
 ) {
     let (width, out_width, d) = (heads.width(), heads.out(), heads.head_dim);
-    let (mut weights, mut slopes) = (Vec::new(), Vec::new());
+    let mut rooms = [Room::of(largest(spans)), Room::of(largest(spans))];
     for span in spans {
         for head in 0..heads.heads {
             let [q, k, v] = heads.columns(head);
             for block in blocks(span) {
                 let columns = block.columns();
-                weights.resize(block.len * columns, 0.0);
-                slopes.resize(block.len * columns, 0.0);
-                scores(qkv, heads, &block, [q, k], &mut weights);
+                let [weights, slopes] =
+                    rooms.each_mut().map(|room| &mut room[..block.len * columns]);
+                scores(qkv, heads, &block, [q, k], weights);
                 for (r, row) in weights.chunks_exact_mut(columns).enumerate() {
                     let lse = lse[(block.start + r) * heads.heads + head];
                     softmax_again(row, block.valid + r * block.step, lse);

@@ -10,6 +10,7 @@ use super::kernels::{
     add_bias, add_columns, rms_norm, rms_norm_again, rms_norm_backward, rotary, swiglu,
     swiglu_backward,
 };
+use super::room::Room;
 
 /// A linear layer in PyTorch's layout: weight `[out, in]`, bias `[out]`.
 #[derive(Debug, Clone, Copy)]
@@ -62,15 +63,15 @@ pub(crate) struct Gradients<'a> {
 /// The results of a forward pass that the backward pass through one block needs.
 #[derive(Debug, Default)]
 pub(crate) struct Tape {
-    x: Vec<f32>,
-    scales1: Vec<f32>,
+    x: Room,
+    scales1: Room,
     /// Queries and keys rotated.
-    qkv: Vec<f32>,
-    lse: Vec<f32>,
-    mixed: Vec<f32>,
-    x2: Vec<f32>,
-    scales2: Vec<f32>,
-    gates: Vec<f32>,
+    qkv: Room,
+    lse: Room,
+    mixed: Room,
+    x2: Room,
+    scales2: Room,
+    gates: Room,
 }
 
 impl Tape {
@@ -114,21 +115,22 @@ impl Linear<'_> {
         }
     }
 
-    /// Adds to `dx` and to `gradient` the gradients that follow from `dy`, whose rows begin `stride` apart.
+    /// Computes the gradients that follow from `dy`, whose rows begin `stride` apart: `dx`, added to what is there if its
+    /// second part says so, and `gradient`, added to always.
     pub(crate) fn backward(
         &self,
         dy: &[f32],
         stride: usize,
         x: &[f32],
         rows: usize,
-        dx: Option<&mut [f32]>,
+        dx: Option<(&mut [f32], bool)>,
         gradient: Option<&mut LinearGradient<'_>>,
     ) {
         let (inputs, outputs) = (self.inputs, self.outputs());
         let dy_rows = Mat::new(dy, rows, outputs, stride);
-        if let Some(dx) = dx {
+        if let Some((dx, add)) = dx {
             let weight = Mat::new(self.weight, outputs, inputs, inputs);
-            product(MatMut::new(dx, rows, inputs, inputs), dy_rows, weight, 1.0, true);
+            product(MatMut::new(dx, rows, inputs, inputs), dy_rows, weight, 1.0, add);
         }
         if let Some(gradient) = gradient {
             let dweight = MatMut::new(gradient.weight, outputs, inputs, inputs);
@@ -145,20 +147,20 @@ impl Weights<'_> {
     pub(crate) fn forward(
         &self,
         shape: Shape,
-        x: &mut Vec<f32>,
+        x: &mut Room,
         angles: Angles<'_>,
         spans: &[Span],
     ) -> Tape {
         let rows = x.len() / shape.hidden;
         let mut room = Scratch::new(shape, rows);
         rms_norm(x, self.norm1, shape.eps, &mut room.y, &mut room.scales);
-        let scales1 = room.scales.clone();
+        let scales1 = Room::copy(&room.scales);
         self.queries(&room.y, rows, shape.heads, angles, &mut room.qkv);
-        let mut lse = vec![0.0; rows * shape.heads.heads];
+        let mut lse = Room::of(rows * shape.heads.heads);
         attention::forward(&room.qkv, shape.heads, spans, &mut room.mixed, &mut lse);
-        let mut x2 = x.clone();
+        let mut x2 = Room::copy(x);
         self.out.forward(&room.mixed, rows, &mut x2, shape.hidden, true);
-        let mut out = x2.clone();
+        let mut out = Room::copy(&x2);
         self.feed_forward(shape, &mut out, &mut room);
         let x = std::mem::replace(x, out);
         let Scratch { scales: scales2, qkv, mixed, gates, .. } = room;
@@ -198,32 +200,59 @@ impl Weights<'_> {
         let (heads, inner, hidden) = (shape.heads, shape.inner, shape.hidden);
         let Tape { x, scales1, qkv, lse, mixed, x2, scales2, mut gates } = tape;
 
-        let mut act = vec![0.0; rows * inner];
+        let mut act = Room::of(rows * inner);
         swiglu(&gates, inner, &mut act);
-        let mut dact = vec![0.0; rows * inner];
-        self.down.backward(d, hidden, &act, rows, Some(&mut dact), gradients.down.as_mut());
+        let mut dact = Room::of(rows * inner);
+        self.down.backward(
+            d,
+            hidden,
+            &act,
+            rows,
+            Some((&mut dact, false)),
+            gradients.down.as_mut(),
+        );
         swiglu_backward(&dact, inner, &mut gates);
-        let mut y = vec![0.0; rows * hidden];
+        let mut y = Room::of(rows * hidden);
         rms_norm_again(&x2, self.norm2, &scales2, &mut y);
-        let mut dy = vec![0.0; rows * hidden];
+        let mut dy = Room::of(rows * hidden);
         for (part, (linear, gradient)) in self.gates.iter().zip(&mut gradients.gates).enumerate() {
             let dgate = &gates[part * inner..];
-            linear.backward(dgate, 2 * inner, &y, rows, Some(&mut dy), gradient.as_mut());
+            linear.backward(
+                dgate,
+                2 * inner,
+                &y,
+                rows,
+                Some((&mut dy, part > 0)),
+                gradient.as_mut(),
+            );
         }
         rms_norm_backward(&dy, &x2, self.norm2, &scales2, d, gradients.norm2.as_deref_mut());
 
-        let mut dmixed = vec![0.0; rows * heads.out()];
-        self.out.backward(d, hidden, &mixed, rows, Some(&mut dmixed), gradients.out.as_mut());
-        let mut dqkv = vec![0.0; qkv.len()];
+        let mut dmixed = Room::of(rows * heads.out());
+        self.out.backward(
+            d,
+            hidden,
+            &mixed,
+            rows,
+            Some((&mut dmixed, false)),
+            gradients.out.as_mut(),
+        );
+        let mut dqkv = Room::zeros(qkv.len());
         attention::backward(&qkv, heads, spans, &mixed, &lse, &dmixed, &mut dqkv);
         let turned = (heads.heads + heads.kv_heads) * heads.head_dim;
         rotary(&mut dqkv, heads.width(), turned, heads.head_dim, angles.cos, angles.sin, true);
         rms_norm_again(&x, self.norm1, &scales1, &mut y);
-        dy.fill(0.0);
         let mut column = 0;
         for (linear, gradient) in self.qkv.iter().zip(&mut gradients.qkv) {
             let d = &dqkv[column..];
-            linear.backward(d, heads.width(), &y, rows, Some(&mut dy), gradient.as_mut());
+            linear.backward(
+                d,
+                heads.width(),
+                &y,
+                rows,
+                Some((&mut dy, column > 0)),
+                gradient.as_mut(),
+            );
             column += linear.outputs();
         }
         rms_norm_backward(&dy, &x, self.norm1, &scales1, d, gradients.norm1.as_deref_mut());
@@ -246,23 +275,24 @@ impl Weights<'_> {
 /// Memory for the intermediate results of a block.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    pub(crate) y: Vec<f32>,
-    pub(crate) scales: Vec<f32>,
-    pub(crate) qkv: Vec<f32>,
-    pub(crate) mixed: Vec<f32>,
-    pub(crate) gates: Vec<f32>,
-    pub(crate) act: Vec<f32>,
+    pub(crate) y: Room,
+    pub(crate) scales: Room,
+    pub(crate) qkv: Room,
+    pub(crate) mixed: Room,
+    pub(crate) gates: Room,
+    pub(crate) act: Room,
 }
 
 impl Scratch {
+    /// Memory for so many rows; what it holds is of no meaning yet.
     pub(crate) fn new(shape: Shape, rows: usize) -> Scratch {
         Scratch {
-            y: vec![0.0; rows * shape.hidden],
-            scales: vec![0.0; rows],
-            qkv: vec![0.0; rows * shape.heads.width()],
-            mixed: vec![0.0; rows * shape.heads.out()],
-            gates: vec![0.0; rows * 2 * shape.inner],
-            act: vec![0.0; rows * shape.inner],
+            y: Room::of(rows * shape.hidden),
+            scales: Room::of(rows),
+            qkv: Room::of(rows * shape.heads.width()),
+            mixed: Room::of(rows * shape.heads.out()),
+            gates: Room::of(rows * 2 * shape.inner),
+            act: Room::of(rows * shape.inner),
         }
     }
 }

@@ -5,19 +5,19 @@
 
 use std::rc::Rc;
 
-use super::block::{Angles, Scratch};
-use super::kernels::{attend, rms_norm};
+use super::block::{Angles, Linear, Scratch, Shape, Weights};
+use super::cache::{Kept, attend};
+use super::kernels::{rms_norm, rotary, swiglu};
+use super::packed::Packed;
+use super::room::Room;
 use super::{Native, spans};
 use crate::batch::{Source, TokenBatch};
 use crate::qwen2_5_vl::names::NORM;
 use crate::qwen2_5_vl::rope::{Position, decoder_tables};
 
-/// Keys and values by layer and key head, `[len, head_dim]` each.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Cache {
-    keys: Vec<Vec<f32>>,
-    values: Vec<Vec<f32>>,
-}
+/// Keys and values of a sequence, by layer and key head.
+#[derive(Debug, Clone)]
+pub(crate) struct Cache(Vec<Kept>);
 
 /// A sequence being generated.
 #[derive(Debug)]
@@ -28,100 +28,158 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn new(prefix: Rc<Cache>) -> Row {
-        let empty = vec![Vec::new(); prefix.keys.len()];
-        Row { own: Cache { keys: empty.clone(), values: empty }, prefix }
+        Row { own: Cache(vec![Kept::default(); prefix.0.len()]), prefix }
+    }
+}
+
+/// A model laid out for decoding: weights packed once for all tokens, and memory that every token uses again.
+#[derive(Debug)]
+pub(crate) struct Decoder<'a> {
+    native: &'a Native,
+    layers: Vec<Layer<'a>>,
+    head: Packed,
+    /// States of the rows, `[rows, hidden_size]`.
+    x: Room,
+    scores: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+/// The weights of a layer, packed.
+#[derive(Debug)]
+struct Layer<'a> {
+    norm1: &'a [f32],
+    qkv: Packed,
+    out: Packed,
+    norm2: &'a [f32],
+    gates: Packed,
+    down: Packed,
+}
+
+impl<'a> Layer<'a> {
+    fn of(weights: &Weights<'a>) -> Layer<'a> {
+        let packed = |linears: &[Linear<'_>]| {
+            let layers: Vec<_> = linears.iter().map(|l| (l.weight, l.bias)).collect();
+            Packed::of(&layers, linears[0].inputs)
+        };
+        Layer {
+            norm1: weights.norm1,
+            qkv: packed(&weights.qkv),
+            out: packed(&[weights.out]),
+            norm2: weights.norm2,
+            gates: packed(&weights.gates),
+            down: packed(&[weights.down]),
+        }
     }
 }
 
 impl Native {
+    /// Lays the model out for decoding.
+    pub(crate) fn decoder(&self) -> Decoder<'_> {
+        let layers = (0..self.config.num_hidden_layers).map(|i| Layer::of(&self.layer(i)));
+        Decoder {
+            native: self,
+            layers: layers.collect(),
+            head: Packed::of(&[(self.slice(self.head()), None)], self.config.hidden_size),
+            x: Room::default(),
+            scores: Vec::new(),
+            logits: Vec::new(),
+        }
+    }
+}
+
+/// Appends the key and value heads of a row of `qkv` to the heads of its layer.
+fn keep(kept: &mut [Kept], shape: Shape, row: &[f32]) {
+    let heads = shape.heads;
+    let d = heads.head_dim;
+    let (keys, values) = row[heads.heads * d..].split_at(heads.kv_heads * d);
+    for ((kept, key), value) in
+        kept.iter_mut().zip(keys.chunks_exact(d)).zip(values.chunks_exact(d))
+    {
+        kept.push(key, value);
+    }
+}
+
+impl Decoder<'_> {
     /// Computes keys and values of prompts, and the logits after each, `[prompts, vocab_size]`.
-    pub(crate) fn prefill(&self, batch: &TokenBatch, features: &[f32]) -> (Vec<Cache>, Vec<f32>) {
-        let (shape, hidden) = (self.shape(), self.config.hidden_size);
+    pub(crate) fn prefill(&mut self, batch: &TokenBatch, features: &[f32]) -> (Vec<Cache>, &[f32]) {
+        let (native, config) = (self.native, &self.native.config);
+        let (shape, hidden) = (native.shape(), config.hidden_size);
         let (heads, width) = (shape.heads, shape.heads.width());
-        let mut x = self.embed(&batch.sources(&self.config, !features.is_empty()), features);
-        let (cos, sin) = self.angles(batch);
+        let mut x = native.embed(&batch.sources(config, !features.is_empty()), features);
+        let (cos, sin) = native.angles(batch);
         let (spans, angles) = (spans(batch), Angles { cos: &cos, sin: &sin });
-        let mut caches = vec![Cache::default(); batch.input_ids.len()];
-        for i in 0..self.config.num_hidden_layers {
-            let tape = self.layer(i).forward(shape, &mut x, angles, &spans);
+        let none = Cache(vec![Kept::default(); config.num_hidden_layers * heads.kv_heads]);
+        let mut caches = vec![none; batch.input_ids.len()];
+        for i in 0..config.num_hidden_layers {
+            let tape = native.layer(i).forward(shape, &mut x, angles, &spans);
             let mut rows = tape.qkv().chunks_exact(width);
             for (cache, ids) in caches.iter_mut().zip(&batch.input_ids) {
-                let first = cache.keys.len();
-                cache.keys.resize(first + heads.kv_heads, Vec::new());
-                cache.values.resize(first + heads.kv_heads, Vec::new());
+                let kept = &mut cache.0[i * heads.kv_heads..][..heads.kv_heads];
                 for row in rows.by_ref().take(ids.len()) {
-                    self.keep(cache, first, row);
+                    keep(kept, shape, row);
                 }
             }
         }
-        let mut last = Vec::with_capacity(caches.len() * hidden);
+        self.x = Room::of(batch.input_ids.len() * hidden);
         let mut end = 0;
-        for ids in &batch.input_ids {
+        for (row, ids) in self.x.chunks_exact_mut(hidden).zip(&batch.input_ids) {
             end += ids.len();
-            last.extend_from_slice(&x[(end - 1) * hidden..end * hidden]);
+            row.copy_from_slice(&x[(end - 1) * hidden..end * hidden]);
         }
-        (caches, self.logits_of(&last))
-    }
-
-    /// Appends the key and value heads of a row of `qkv` to the layer that begins at `first`.
-    fn keep(&self, cache: &mut Cache, first: usize, row: &[f32]) {
-        let heads = self.shape().heads;
-        let d = heads.head_dim;
-        let (keys, values) = row[heads.heads * d..].split_at(heads.kv_heads * d);
-        for (i, (k, v)) in keys.chunks_exact(d).zip(values.chunks_exact(d)).enumerate() {
-            cache.keys[first + i].extend_from_slice(k);
-            cache.values[first + i].extend_from_slice(v);
-        }
+        (caches, self.logits())
     }
 
     /// Adds one token to every row and returns the logits after it, `[rows, vocab_size]`.
     pub(crate) fn step(
-        &self,
+        &mut self,
         rows: &mut [&mut Row],
         ids: &[u32],
         positions: &[Position],
-    ) -> Vec<f32> {
-        let shape = self.shape();
+    ) -> &[f32] {
+        let (native, config) = (self.native, &self.native.config);
+        let shape = native.shape();
         let (heads, d) = (shape.heads, shape.heads.head_dim);
         let group = heads.heads / heads.kv_heads;
         let sources: Vec<Source> = ids.iter().copied().map(Source::Token).collect();
-        let mut x = self.embed(&sources, &[]);
-        let (cos, sin) = decoder_tables(positions, &self.config);
-        let angles = Angles { cos: &cos, sin: &sin };
-        let mut scratch = Scratch::new(shape, rows.len());
-        let mut scores = Vec::new();
-        for i in 0..self.config.num_hidden_layers {
-            let layer = self.layer(i);
-            rms_norm(&x, layer.norm1, shape.eps, &mut scratch.y, &mut scratch.scales);
-            layer.queries(&scratch.y, rows.len(), heads, angles, &mut scratch.qkv);
+        self.x = native.embed(&sources, &[]);
+        let (cos, sin) = decoder_tables(positions, config);
+        let mut room = Scratch::new(shape, rows.len());
+        let Decoder { layers, x, scores, .. } = self;
+        for (i, layer) in layers.iter().enumerate() {
+            rms_norm(x, layer.norm1, shape.eps, &mut room.y, &mut room.scales);
+            layer.qkv.apply(&room.y, &mut room.qkv, false);
+            let turned = (heads.heads + heads.kv_heads) * d;
+            rotary(&mut room.qkv, heads.width(), turned, d, &cos, &sin, false);
             let first = i * heads.kv_heads;
-            let qkv = scratch.qkv.chunks_exact(heads.width());
-            let mixed = scratch.mixed.chunks_exact_mut(heads.out());
+            let qkv = room.qkv.chunks_exact(heads.width());
+            let mixed = room.mixed.chunks_exact_mut(heads.out());
             for ((row, qkv), mixed) in rows.iter_mut().zip(qkv).zip(mixed) {
-                self.keep(&mut row.own, first, qkv);
-                for (head, mixed) in mixed.chunks_exact_mut(d).enumerate() {
-                    let at = first + head / group;
-                    let parts = [
-                        (&row.prefix.keys[at][..], &row.prefix.values[at][..]),
-                        (&row.own.keys[at], &row.own.values[at]),
-                    ];
-                    attend(&qkv[head * d..][..d], parts, &mut scores, mixed);
+                let kept = &mut row.own.0[first..][..heads.kv_heads];
+                keep(kept, shape, qkv);
+                let queries = qkv.chunks_exact(group * d).zip(mixed.chunks_exact_mut(group * d));
+                for ((queries, mixed), (prefix, own)) in
+                    queries.zip(row.prefix.0[first..].iter().zip(kept))
+                {
+                    attend(queries, d, [prefix, own], scores, mixed);
                 }
             }
-            layer.out.forward(&scratch.mixed, rows.len(), &mut x, shape.hidden, true);
-            layer.feed_forward(shape, &mut x, &mut scratch);
+            layer.out.apply(&room.mixed, x, true);
+            rms_norm(x, layer.norm2, shape.eps, &mut room.y, &mut room.scales);
+            layer.gates.apply(&room.y, &mut room.gates, false);
+            swiglu(&room.gates, shape.inner, &mut room.act);
+            layer.down.apply(&room.act, x, true);
         }
-        self.logits_of(&x)
+        self.logits()
     }
 
-    /// Computes the logits of rows that the last norm has not seen yet.
-    fn logits_of(&self, x: &[f32]) -> Vec<f32> {
-        let hidden = self.config.hidden_size;
-        let mut normed = vec![0.0; x.len()];
-        let mut scales = vec![0.0; x.len() / hidden];
-        rms_norm(x, self.slice(NORM), self.shape().eps, &mut normed, &mut scales);
-        let mut all = Vec::with_capacity(scales.len() * self.config.vocab_size);
-        self.logits(&normed, |_, logits| all.extend_from_slice(logits));
-        all
+    /// Computes the logits of the rows of `x`, which the last norm has not seen yet.
+    fn logits(&mut self) -> &[f32] {
+        let (native, num) = (self.native, self.x.len() / self.native.config.hidden_size);
+        let Decoder { x, head, logits, .. } = self;
+        let (mut normed, mut scales) = (Room::of(x.len()), Room::of(num));
+        rms_norm(x, native.slice(NORM), native.shape().eps, &mut normed, &mut scales);
+        logits.resize(num * head.outputs(), 0.0);
+        head.apply(&normed, logits, false);
+        logits
     }
 }

@@ -5,8 +5,7 @@
 
 use multiversion::multiversion;
 
-/// Partial sums of a reduction.
-const LANES: usize = 16;
+use super::vectors::{LANES, Simd, exp, in_widest, largest, map, map_and_sum, sum_of};
 
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
@@ -23,51 +22,10 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 #[inline(always)]
-fn sum(a: &[f32]) -> f32 {
-    let mut sums = [0.0; LANES];
-    let (a, rest) = a.as_chunks::<LANES>();
-    for a in a {
-        for lane in 0..LANES {
-            sums[lane] += a[lane];
-        }
-    }
-    sums.iter().sum::<f32>() + rest.iter().sum::<f32>()
-}
-
-#[inline(always)]
-fn largest(a: &[f32]) -> f32 {
-    let mut most = [f32::NEG_INFINITY; LANES];
-    let (a, rest) = a.as_chunks::<LANES>();
-    for a in a {
-        for lane in 0..LANES {
-            most[lane] = if a[lane] > most[lane] { a[lane] } else { most[lane] };
-        }
-    }
-    most.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
-}
-
-#[inline(always)]
 fn normalize(x: &[f32], weight: &[f32], scale: f32, y: &mut [f32]) {
     for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
         *y = x * scale * w;
     }
-}
-
-/// Computes `e^x` to two units in the last place: 2^n times a polynomial on half a binary logarithm around zero
-/// (the coefficients of Cephes' `expf`). Below -87 and above 88 it stays constant.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    let x = if x < -87.0 { -87.0 } else { x };
-    let x = if x > 88.0 { 88.0 } else { x };
-    let n = (x * std::f32::consts::LOG2_E).round_ties_even();
-    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
-    let p = 1.987_569_1e-4;
-    let p = p * r + 1.398_2e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 0.166_666_65;
-    let p = p * r + 0.5;
-    (p * r * r + r + 1.0) * f32::from_bits(((n as i32 + 127) as u32) << 23)
 }
 
 /// Computes RMSNorm of every row of `x` (Zhang and Sennrich 2019); `scales` gets `1 / sqrt(mean(x^2) + eps)`.
@@ -161,27 +119,63 @@ pub(crate) fn add(a: &mut [f32], b: &[f32]) {
     }
 }
 
-/// Computes `silu(gate) * up` (Shazeer 2020); a row of `gates` is the gate and then up.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
-pub(crate) fn swiglu(gates: &[f32], width: usize, out: &mut [f32]) {
-    for (row, out) in gates.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
-        let (gate, up) = row.split_at(width);
-        for ((out, &g), u) in out.iter_mut().zip(gate).zip(up) {
-            *out = g / (1.0 + exp(-g)) * u;
+/// `silu(gate) * up`.
+#[inline(always)]
+fn gated<S: Simd>(simd: S, gate: S::f32s, up: S::f32s) -> S::f32s {
+    let grown = simd.add_f32s(simd.splat_f32s(1.0), exp(simd, simd.neg_f32s(gate)));
+    simd.mul_f32s(simd.div_f32s(gate, grown), up)
+}
+
+/// The gradients of gate and up that follow from `d`.
+#[inline(always)]
+fn gated_backward<S: Simd>(simd: S, gate: S::f32s, up: S::f32s, d: S::f32s) -> [S::f32s; 2] {
+    let one = simd.splat_f32s(1.0);
+    let sigmoid = simd.div_f32s(one, simd.add_f32s(one, exp(simd, simd.neg_f32s(gate))));
+    let silu = simd.mul_f32s(gate, sigmoid);
+    let slope = simd.mul_add_f32s(silu, simd.sub_f32s(one, sigmoid), sigmoid);
+    [simd.mul_f32s(simd.mul_f32s(d, up), slope), simd.mul_f32s(d, silu)]
+}
+
+in_widest! {
+    /// Computes `silu(gate) * up` (Shazeer 2020); a row of `gates` is the gate and then up.
+    pub(crate) fn swiglu<S>(simd: S, gates: &[f32], width: usize, out: &mut [f32]) {
+        for (row, out) in gates.chunks_exact(2 * width).zip(out.chunks_exact_mut(width)) {
+            let (gate, up) = row.split_at(width);
+            let (gate, gate_rest) = S::as_simd_f32s(gate);
+            let (up, up_rest) = S::as_simd_f32s(up);
+            let (out, out_rest) = S::as_mut_simd_f32s(out);
+            for ((out, &g), &u) in out.iter_mut().zip(gate).zip(up) {
+                *out = gated(simd, g, u);
+            }
+            if !out_rest.is_empty() {
+                let [g, u] = [gate_rest, up_rest].map(|rest| simd.partial_load_f32s(rest));
+                simd.partial_store_f32s(out_rest, gated(simd, g, u));
+            }
         }
     }
 }
 
-/// Replaces `gates` by their gradient.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
-pub(crate) fn swiglu_backward(dout: &[f32], width: usize, gates: &mut [f32]) {
-    for (row, dout) in gates.chunks_exact_mut(2 * width).zip(dout.chunks_exact(width)) {
-        let (gate, up) = row.split_at_mut(width);
-        for ((g, u), d) in gate.iter_mut().zip(up).zip(dout) {
-            let sigmoid = 1.0 / (1.0 + exp(-*g));
-            let silu = *g * sigmoid;
-            *g = d * *u * (sigmoid + silu * (1.0 - sigmoid));
-            *u = d * silu;
+in_widest! {
+    /// Replaces `gates` by their gradient.
+    pub(crate) fn swiglu_backward<S>(simd: S, dout: &[f32], width: usize, gates: &mut [f32]) {
+        for (row, dout) in gates.chunks_exact_mut(2 * width).zip(dout.chunks_exact(width)) {
+            let (gate, up) = row.split_at_mut(width);
+            let (gate, gate_rest) = S::as_mut_simd_f32s(gate);
+            let (up, up_rest) = S::as_mut_simd_f32s(up);
+            let (dout, dout_rest) = S::as_simd_f32s(dout);
+            for ((g, u), &d) in gate.iter_mut().zip(up).zip(dout) {
+                [*g, *u] = gated_backward(simd, *g, *u, d);
+            }
+            if !dout_rest.is_empty() {
+                let [g, u] = gated_backward(
+                    simd,
+                    simd.partial_load_f32s(gate_rest),
+                    simd.partial_load_f32s(up_rest),
+                    simd.partial_load_f32s(dout_rest),
+                );
+                simd.partial_store_f32s(gate_rest, g);
+                simd.partial_store_f32s(up_rest, u);
+            }
         }
     }
 }
@@ -215,31 +209,28 @@ pub(crate) fn rotary(
     }
 }
 
-/// Computes the softmax of the first `valid` numbers of a row and sets the others to zero; returns the logarithm of the
-/// sum of exponentials.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
-pub(crate) fn softmax(row: &mut [f32], valid: usize) -> f32 {
-    let (row, hidden) = row.split_at_mut(valid);
-    hidden.fill(0.0);
-    let most = largest(row);
-    for x in row.iter_mut() {
-        *x = exp(*x - most);
+in_widest! {
+    /// Computes the softmax of the first `valid` numbers of a row and sets the others to zero; returns the logarithm of the
+    /// sum of exponentials.
+    pub(crate) fn softmax<S>(simd: S, row: &mut [f32], valid: usize) -> f32 {
+        let (row, hidden) = row.split_at_mut(valid);
+        hidden.fill(0.0);
+        let most = largest(simd, row);
+        let at = simd.splat_f32s(most);
+        let total = map_and_sum!(simd, row, |x| exp(simd, simd.sub_f32s(x, at)));
+        let share = simd.splat_f32s(1.0 / total);
+        map!(simd, row, |x| simd.mul_f32s(x, share));
+        most + total.ln()
     }
-    let total = sum(row);
-    let share = 1.0 / total;
-    for x in row.iter_mut() {
-        *x *= share;
-    }
-    most + total.ln()
 }
 
-/// Computes `exp(x - lse)` of the first `valid` numbers of a row and sets the others to zero.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
-pub(crate) fn softmax_again(row: &mut [f32], valid: usize, lse: f32) {
-    let (row, hidden) = row.split_at_mut(valid);
-    hidden.fill(0.0);
-    for x in row.iter_mut() {
-        *x = exp(*x - lse);
+in_widest! {
+    /// Computes `exp(x - lse)` of the first `valid` numbers of a row and sets the others to zero.
+    pub(crate) fn softmax_again<S>(simd: S, row: &mut [f32], valid: usize, lse: f32) {
+        let (row, hidden) = row.split_at_mut(valid);
+        hidden.fill(0.0);
+        let lse = simd.splat_f32s(lse);
+        map!(simd, row, |x| exp(simd, simd.sub_f32s(x, lse)));
     }
 }
 
@@ -248,47 +239,6 @@ pub(crate) fn softmax_again(row: &mut [f32], valid: usize, lse: f32) {
 pub(crate) fn softmax_backward(p: &[f32], dp: &mut [f32], along: f32, scale: f32) {
     for (dp, p) in dp.iter_mut().zip(p) {
         *dp = p * (*dp - along) * scale;
-    }
-}
-
-/// Computes attention of one query over keys and values in two parts, `[len, head_dim]` each.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
-pub(crate) fn attend(
-    query: &[f32],
-    parts: [(&[f32], &[f32]); 2],
-    scores: &mut Vec<f32>,
-    out: &mut [f32],
-) {
-    let width = query.len();
-    let scale = 1.0 / (width as f32).sqrt();
-    scores.clear();
-    scores.resize((parts[0].0.len() + parts[1].0.len()) / width, 0.0);
-    let mut left = &mut scores[..];
-    for (keys, _) in parts {
-        let (own, rest) = left.split_at_mut(keys.len() / width);
-        for (score, key) in own.iter_mut().zip(keys.chunks_exact(width)) {
-            *score = dot(query, key) * scale;
-        }
-        left = rest;
-    }
-    let most = largest(scores);
-    for score in scores.iter_mut() {
-        *score = exp(*score - most);
-    }
-    let share = 1.0 / sum(scores);
-    out.fill(0.0);
-    let mut left = &scores[..];
-    for (_, values) in parts {
-        let (own, rest) = left.split_at(values.len() / width);
-        for (value, weight) in values.chunks_exact(width).zip(own) {
-            for (out, value) in out.iter_mut().zip(value) {
-                *out += weight * value;
-            }
-        }
-        left = rest;
-    }
-    for out in out.iter_mut() {
-        *out *= share;
     }
 }
 
@@ -306,60 +256,86 @@ pub(crate) fn inner(a: &[f32], b: &[f32]) -> f32 {
     dot(a, b)
 }
 
-/// Computes the logarithm of the sum of exponentials of a row; NaN if a number of the row is NaN or the largest is not
-/// finite. The sum is in f64: of 150 000 small terms beside a large one f32 loses all that are below half a unit of its
-/// last place.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
-pub(crate) fn log_sum_exp(row: &[f32]) -> f32 {
-    let most = largest(row);
-    let mut sums = [0.0_f64; LANES];
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    for chunk in chunks {
-        for lane in 0..LANES {
-            sums[lane] += f64::from(exp(chunk[lane] - most));
+/// Numbers whose exponentials are summed in f32, sixteen sums of 64 each; sums of so many are in f64. Of 150 000 small terms
+/// beside a large one f32 alone would lose all that are below half a unit of its last place.
+const SUMMED: usize = 1024;
+
+/// Sums what is made of each number of a row: `sum!(simd, row, |x| …)`; see [`SUMMED`].
+macro_rules! sum {
+    ($simd:ident, $row:expr, |$x:ident| $made:expr) => {{
+        let mut total = 0.0;
+        for part in $row.chunks(SUMMED) {
+            let mut sums = [$simd.splat_f32s(0.0); LANES];
+            let (blocks, rest) = part.as_chunks::<LANES>();
+            for block in blocks {
+                for (&$x, sum) in S::as_simd_f32s(block).0.iter().zip(&mut sums) {
+                    *sum = $simd.add_f32s(*sum, $made);
+                }
+            }
+            total += f64::from(sum_of::<S>(&sums));
+            for x in rest {
+                let $x = $simd.splat_f32s(*x);
+                let mut one = [0.0];
+                $simd.partial_store_f32s(&mut one, $made);
+                total += f64::from(one[0]);
+            }
         }
-    }
-    let rest: f64 = rest.iter().map(|x| f64::from(exp(x - most))).sum();
-    most + (sums.iter().sum::<f64>() + rest).ln() as f32
+        total
+    }};
 }
 
-/// Computes the entropy in nats of the softmax of a row whose [`log_sum_exp`] is `lse`: the sum of `p (lse - x)`, whose
-/// terms are all 0 or more, so that none cancels another.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
-pub(crate) fn entropy(row: &[f32], lse: f32) -> f32 {
-    let mut sums = [0.0_f64; LANES];
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    for chunk in chunks {
-        for lane in 0..LANES {
-            sums[lane] += f64::from(exp(chunk[lane] - lse) * (lse - chunk[lane]));
+in_widest! {
+    /// Computes the logarithm of the sum of exponentials of a row; NaN if a number of the row is NaN or the largest is not
+    /// finite.
+    pub(crate) fn log_sum_exp<S>(simd: S, row: &[f32]) -> f32 {
+        let most = largest(simd, row);
+        if !most.is_finite() || row.iter().any(|x| x.is_nan()) {
+            return f32::NAN;
         }
-    }
-    let rest: f64 = rest.iter().map(|x| f64::from(exp(x - lse) * (lse - x))).sum();
-    (sums.iter().sum::<f64>() + rest) as f32
-}
-
-/// Replaces a row of logits by the gradient of `along * log p(target) + of_entropy * entropy`, but for `along` at the
-/// target: `-p (along + of_entropy (log p + entropy))`.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
-pub(crate) fn entropy_backward(
-    row: &mut [f32],
-    lse: f32,
-    entropy: f32,
-    along: f32,
-    of_entropy: f32,
-) {
-    for x in row.iter_mut() {
-        let log_p = *x - lse;
-        *x = -exp(log_p) * (along + of_entropy * (log_p + entropy));
+        let at = simd.splat_f32s(most);
+        let total = sum!(simd, row, |x| exp(simd, simd.sub_f32s(x, at)));
+        most + total.ln() as f32
     }
 }
 
-/// Replaces each number of a row by `exp((x - largest) * scale)`, where `largest` is the row's.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
-pub(crate) fn exponentials(row: &mut [f32], scale: f32) {
-    let most = largest(row);
-    for x in row.iter_mut() {
-        *x = exp((*x - most) * scale);
+in_widest! {
+    /// Computes the entropy in nats of the softmax of a row whose [`log_sum_exp`] is `lse`: the sum of `p (lse - x)`, whose
+    /// terms are all 0 or more, so that none cancels another.
+    pub(crate) fn entropy<S>(simd: S, row: &[f32], lse: f32) -> f32 {
+        let at = simd.splat_f32s(lse);
+        sum!(simd, row, |x| {
+            let log_p = simd.sub_f32s(x, at);
+            simd.mul_f32s(exp(simd, log_p), simd.neg_f32s(log_p))
+        }) as f32
+    }
+}
+
+in_widest! {
+    /// Replaces a row of logits by the gradient of `along * log p(target) + of_entropy * entropy`, but for `along` at the
+    /// target: `-p (along + of_entropy (log p + entropy))`.
+    pub(crate) fn entropy_backward<S>(
+        simd: S,
+        row: &mut [f32],
+        lse: f32,
+        entropy: f32,
+        along: f32,
+        of_entropy: f32,
+    ) {
+        let (lse, entropy) = (simd.splat_f32s(lse), simd.splat_f32s(entropy));
+        let (along, of_entropy) = (simd.splat_f32s(along), simd.splat_f32s(of_entropy));
+        map!(simd, row, |x| {
+            let log_p = simd.sub_f32s(x, lse);
+            let slope = simd.mul_add_f32s(of_entropy, simd.add_f32s(log_p, entropy), along);
+            simd.neg_f32s(simd.mul_f32s(exp(simd, log_p), slope))
+        });
+    }
+}
+
+in_widest! {
+    /// Replaces each number of a row by `exp((x - largest) * scale)`, where `largest` is the row's.
+    pub(crate) fn exponentials<S>(simd: S, row: &mut [f32], scale: f32) {
+        let (most, scale) = (simd.splat_f32s(largest(simd, row)), simd.splat_f32s(scale));
+        map!(simd, row, |x| exp(simd, simd.mul_f32s(simd.sub_f32s(x, most), scale)));
     }
 }
 
@@ -394,19 +370,6 @@ mod tests {
             let want = (moved(1e-2) - moved(-1e-2)) / 2e-2;
             assert!((f64::from(gradient[i]) - want).abs() < 1e-4, "{i}: {} {want}", gradient[i]);
         }
-    }
-
-    #[test]
-    fn exponentials_are_right_to_two_units_in_the_last_place() {
-        for i in -870_000..=800_000 {
-            let x = i as f32 * 1e-4;
-            let (got, want) = (f64::from(exp(x)), f64::from(x).exp());
-            assert!(
-                (got - want).abs() <= 2.0 * f64::from(f32::EPSILON) * want,
-                "{x}: {got} {want}"
-            );
-        }
-        assert!(exp(-1e9) < 1e-37 && exp(f32::NEG_INFINITY) < 1e-37 && exp(1e9).is_finite());
     }
 
     #[test]

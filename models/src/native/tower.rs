@@ -9,6 +9,7 @@ use super::attention::{Heads, Span};
 use super::block::{Angles, Gradients, Linear, LinearGradient, Shape, Tape, Weights};
 use super::gemm::{Mat, MatMut, product};
 use super::kernels::{rms_norm, rms_norm_backward};
+use super::room::Room;
 use super::{HostGradients, Native, Parts};
 use crate::qwen2_5_vl::config::VisionConfig;
 use crate::qwen2_5_vl::names::TOWER;
@@ -31,7 +32,7 @@ pub struct TowerPass {
     places: Arrangement,
     tapes: Vec<Tape>,
     /// After the last block, `[patches, hidden_size]`.
-    x: Vec<f32>,
+    x: Room,
     scales: Vec<f32>,
     normed: Vec<f32>,
     /// Before and after GELU.
@@ -129,7 +130,7 @@ impl Native {
         let embedding =
             Linear { weight: self.slice(PATCH_EMBED), bias: None, inputs: patches.len() / rows };
         embedding.forward(&patches, rows, &mut embedded, hidden, false);
-        let mut x = rows_at(&embedded, hidden, places.order.iter().copied());
+        let mut x = Room::copy(&rows_at(&embedded, hidden, places.order.iter().copied()));
         let tapes = (0..config.depth)
             .map(|i| {
                 let spans = places.spans(config, i);
@@ -183,7 +184,7 @@ impl Native {
         let mut dactive = vec![0.0; tokens * width];
         let linear = self.linear(MERGER_OUT, width, true);
         let mut gradient = Parts::of(&mut pool, "").linear(MERGER_OUT);
-        let dx = Some(&mut dactive[..]);
+        let dx = Some((&mut dactive[..], false));
         linear.backward(&dplaced, out, &pass.active, tokens, dx, gradient.as_mut());
         for (d, &x) in dactive.iter_mut().zip(&pass.merged) {
             *d *= gelu_slope(x);
@@ -191,9 +192,9 @@ impl Native {
         let mut dnormed = vec![0.0; tokens * width];
         let linear = self.linear(MERGER_IN, width, true);
         let mut gradient = Parts::of(&mut pool, "").linear(MERGER_IN);
-        let dx = Some(&mut dnormed[..]);
+        let dx = Some((&mut dnormed[..], false));
         linear.backward(&dactive, width, &pass.normed, tokens, dx, gradient.as_mut());
-        let mut d = vec![0.0; rows * hidden];
+        let mut d = Room::zeros(rows * hidden);
         let (norm, dnorm) =
             (self.slice(MERGER_NORM), pool.get_mut(MERGER_NORM).map(Vec::as_mut_slice));
         rms_norm_backward(&dnormed, &pass.x, norm, &pass.scales, &mut d, dnorm);

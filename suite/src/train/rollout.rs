@@ -345,6 +345,26 @@ mod tests {
         assert_eq!([again[0].as_slice(), &again[2]].concat(), ask(&[b], 4).concat());
     }
 
+    /// Three shards, of which the last is smaller.
+    #[test]
+    fn any_number_of_threads_gives_the_same_answers() {
+        let base = base(Preset::Nano, 0.3, &compute());
+        let questions: Vec<Question> =
+            (0..40).map(|i| question(&base.prompter, i, [1, 15])).collect();
+        let sampling = Sampling { temperature: 1.0, ..base.prompter.greedy(12) };
+        let answers = |num_threads| {
+            let compute = Compute::open("flex", Some(num_threads)).unwrap();
+            let mut engine = LocalEngine::new(&base.prompter.config, &compute, ComputeDtype::F32);
+            engine.load(&base.parameters).unwrap();
+            engine.generate(&questions, 8, &sampling, Seed::root(1)).unwrap()
+        };
+        let one = answers(1);
+        for num_threads in [2, 4, 8] {
+            // Log-probabilities to the bit, too.
+            assert!(answers(num_threads) == one, "{num_threads} threads");
+        }
+    }
+
     #[test]
     fn a_device_with_little_memory_gives_the_same_answers() {
         chunks_change_nothing("flex", false);
