@@ -40,11 +40,10 @@ pub fn describe<'a>(
     let mut groups: Vec<(Vec<&str>, Vec<u64>)> = Vec::new();
     for (seed, names) in by_seed {
         // That a control is missing too goes without saying.
-        let is_implied = |name: &str| {
-            name.split_once('/')
-                .is_some_and(|(regime, _)| names.iter().any(|other| *other == regime))
-        };
-        let names: Vec<&str> = names.iter().copied().filter(|name| !is_implied(name)).collect();
+        let own = names.iter().copied().filter(|name| {
+            !name.split_once('/').is_some_and(|(regime, _)| names.contains(&regime))
+        });
+        let names: Vec<&str> = own.collect();
         match groups.last_mut().filter(|(known, _)| *known == names) {
             Some((_, seeds)) => seeds.push(seed),
             None => groups.push((names, vec![seed])),
