@@ -21,7 +21,9 @@ pub mod self_test;
 mod spread;
 pub mod stage;
 pub mod store;
+mod tables;
 pub mod tensorboard;
+mod work;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,39 +31,31 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::json;
-use synergy_benchmarks::difficulty::Level;
-use synergy_benchmarks::families::Split;
 use synergy_hint::{Explain as _, hint, text};
 use synergy_models::checkpoint::Checkpoint;
 use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_models::qwen2_5_vl::shapes::shapes;
-use synergy_report::claims::ledger;
 use synergy_report::compare::{describe_power, gate_alpha, powers};
-use synergy_report::completion::to_lines;
-use synergy_report::cost::{Budget, Cost};
-use synergy_report::leaderboard;
-use synergy_report::page::{PageData, report_html};
-use synergy_report::score::figures::figures;
-use synergy_report::score::{
-    Asked, Header, Metrics, ModelSize, Provenance, Results, RowKind, Sampling, Score, Training,
-    cut_levels, level_passes,
-};
-use synergy_report::text::report::report_markdown;
+use synergy_report::score::{Metrics, Provenance, Results, RowKind, Training};
 use synergy_report::text::terminal::render_table;
 
 use crate::device::Compute;
 use crate::key::Key;
-use crate::plan::{KeyInputs, Plan, PlannedStage, describe, plan, recipe_hash, to_json};
+use crate::plan::selection::Selection;
+use crate::plan::{
+    KeyInputs, Plan, PlannedRow, describe, plan, plan_selected, recipe_hash, to_json,
+};
 use crate::planted::Planted;
 use crate::recipe::rehearsal;
 use crate::recipe::{ModelSpec, Recipe};
 use crate::run::base::{Base, BaseRecord};
 use crate::run::base_gate::GateReport;
-use crate::run::evaluation::Evaluated;
+use crate::run::evaluation::Evaluation;
 use crate::run::event::{Event, Events};
 use crate::run::golden::read_results;
 use crate::run::model::Model;
 use crate::run::store::{Store, write_atomic};
+use crate::run::tables::{Tables, Work, header, judge, of_stage, publish, write_completions};
 use crate::train::pool::{self, Files};
 use crate::train::sequence::Prompter;
 
@@ -86,6 +80,8 @@ pub struct Options {
     pub quiet: bool,
     /// How the run differs from what the recipe says.
     pub variant: Variant,
+    /// The part of the recipe that is run.
+    pub selection: Selection,
 }
 
 /// How a run differs from what its recipe says: only the gate's self-test runs any but [`Variant::Usual`].
@@ -198,8 +194,9 @@ pub fn recipe_at(path: &Path) -> Result<Recipe> {
 /// Reads neither weights of a published checkpoint nor data: nothing that is shown of a plan depends on them.
 ///
 /// # Errors
-/// If the base's settings cannot be read, or it is missing and of unknown size.
+/// If the recipe does not have what is selected, the base's settings cannot be read, or it is missing and of unknown size.
 pub fn dry_run(recipe: &Recipe, options: &Options, as_json: bool) -> Result<String> {
+    options.selection.check(recipe)?;
     let compute = Compute::open(&options.device, options.num_threads)?;
     let files = Files::default();
     let mut lacking = String::new();
@@ -220,18 +217,22 @@ pub fn dry_run(recipe: &Recipe, options: &Options, as_json: bool) -> Result<Stri
     if let Err(error) = takes(recipe, &compute) {
         lacking += &format!("  {}\n", text(&error).replace("\nhint: ", ": "));
     }
-    let plan = plan(recipe, &sketch(recipe, &config, &compute, options.variant, &files)?);
+    let inputs = sketch(recipe, &config, &compute, options.variant, &files)?;
+    let plan = plan_selected(recipe, &inputs, &options.selection);
     if as_json {
         return Ok(format!("{:#}\n", to_json(recipe, &plan, &config)));
     }
     Ok(describe(recipe, &plan, &config, &|_| false) + &gate_power(recipe) + &lacking)
 }
 
-/// Runs a whole recipe: trains what is missing, evaluates, scores, publishes.
+/// Runs what is selected of a recipe: trains and evaluates what is missing, row by row in the plan's order, and publishes
+/// what there is while rows come in.
 ///
 /// # Errors
-/// If anything cannot be finished; finished stages and rows stay in the store, and the next call uses them.
+/// If anything cannot be finished; finished stages and rows stay in the store, the next call uses them, and what was
+/// published has every row until then.
 pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
+    options.selection.check(recipe)?;
     let compute = Compute::open(&options.device, options.num_threads)?;
     let store = Store::open(&options.runs_dir.join("store"))?;
     let dir = options.variant.dir(options, recipe);
@@ -246,7 +247,7 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     };
     // What is planted is a fault of the program, whose recipe is as it was.
     let inputs = key_inputs(recipe, &base, &compute, options.variant, &files)?;
-    let plan = Plan { recipe_hash, ..plan(recipe, &inputs) };
+    let plan = Plan { recipe_hash, ..plan_selected(recipe, &inputs, &options.selection) };
     events.write(Event::Started { profile: &recipe.name, recipe_hash: &plan.recipe_hash })?;
     events.say(&format!("device {}", compute.description));
     events.say(&describe(recipe, &plan, &base.prompter.config, &|key| store.has(key)));
@@ -254,45 +255,23 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     if let Some(line) = evaluation::left_out(recipe) {
         events.say(&line);
     }
-    let finished = finished_before(&plan, &base, &store, &dir);
-    let training = train_all(&plan, &base, &compute, &store, &files, &mut events)?;
     let clone = open_clone(recipe, &base, &compute)?;
     let bases: Vec<&Base> = [&base].into_iter().chain(&clone).collect();
-    let evaluated = evaluation::all(recipe, &plan, &bases, &compute, &store, &files, &mut events)?;
+    let evaluation = Evaluation::new(recipe, &bases, (&compute, &store), &files)?;
+    let work = Work {
+        recipe,
+        plan: &plan,
+        base: &base,
+        compute: &compute,
+        store: &store,
+        files: &files,
+        options,
+    };
+    let mut tables = Tables::new(work, dir);
+    let outcome = work::all(work, &evaluation, &mut tables, &mut events)?;
     let wall_time_s = events.elapsed().as_secs_f64();
-    // A rerun with nothing to do tells when and where the work was done, not that it took no time.
-    let provenance =
-        finished.unwrap_or_else(|| provenance(&base, &compute, options, recipe, wall_time_s));
-    let planted = options.variant.planted();
-    let asked = asked(recipe, &base.prompter.config);
-    let header = header(recipe, &plan, provenance, training, asked)?;
-    let levels = evaluation::published_levels(recipe, &files)?;
-    let mut outcome = judge(header, levels, &evaluated, planted, dir)?;
-    outcome.results.spreads = spread::all(
-        recipe.evaluation.scored_answers.unwrap_or_default(),
-        &evaluated,
-        &evaluation::samples(recipe, &files)?,
-        &outcome.results,
-        &base,
-        (&compute, &store),
-        &mut events,
-    )?;
-    let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store, &files, planted)?;
-    publish(&outcome, &evaluated, &shown)?;
     events.write(Event::Finished { wall_time_s })?;
     Ok(outcome)
-}
-
-/// The provenance that `dir` has of the same run, if all its stages and rows are in the store.
-fn finished_before(plan: &Plan, base: &Base, store: &Store, dir: &Path) -> Option<Provenance> {
-    let mut keys = plan.stages.iter().map(|s| &s.key).chain(plan.rows.iter().map(|r| &r.key));
-    if !keys.all(|key| store.has(key)) {
-        return None;
-    }
-    let before = read_results(&dir.join("results.json")).ok()?;
-    let same =
-        before.recipe_hash == plan.recipe_hash && before.provenance.base_hash == base.key.as_str();
-    same.then_some(before.provenance)
 }
 
 /// Reads the model that `regime` of a finished run ended with, of its first seed.
@@ -332,62 +311,26 @@ pub fn rescore(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let dir = options.runs_dir.join(&recipe.name);
     let base = open_base(recipe, &compute)?;
     let files = Files::default();
-    let plan = plan(recipe, &key_inputs(recipe, &base, &compute, options.variant, &files)?);
-    let evaluated = evaluation::stored(recipe, &plan, &store, &files)?;
-    let path = dir.join("results.json");
-    let before = read_results(&path)?;
-    let asked = asked(recipe, &base.prompter.config);
-    let header = header(recipe, &plan, before.provenance, before.training, asked)?;
+    let before = read_results(&dir.join("results.json"));
+    let selection = before.as_ref().map(Selection::of).unwrap_or_default();
+    let inputs = key_inputs(recipe, &base, &compute, options.variant, &files)?;
+    let plan = plan_selected(recipe, &inputs, &selection);
+    let lacks = |row: &PlannedRow| {
+        let missing = before.iter().flat_map(|before| &before.missing);
+        missing.into_iter().any(|m| m.row == row.name && m.seeds.contains(&row.seed))
+    };
+    let rows = plan.rows.iter().filter(|row| !lacks(row));
+    let evaluated = evaluation::stored(recipe, rows, &store, &files)?;
+    let before = before?;
+    let header = header(recipe, &plan, before.provenance, before.training, &base, &evaluated)?;
     let levels = evaluation::published_levels(recipe, &files)?;
     let mut outcome = judge(header, levels, &evaluated, None, dir)?;
     // No grader has a say in them.
     outcome.results.spreads = before.spreads;
     let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store, &files, None)?;
     publish(&outcome, &evaluated, &shown)?;
+    evaluated.iter().try_for_each(|row| write_completions(&outcome.dir, row))?;
     Ok(outcome)
-}
-
-/// Everything in the results of a run but its rows.
-fn header(
-    recipe: &Recipe,
-    plan: &Plan,
-    provenance: Provenance,
-    training: Vec<Training>,
-    asked: Asked,
-) -> Result<Header> {
-    Ok(Header {
-        profile: recipe.name.clone(),
-        recipe_hash: plan.recipe_hash.clone(),
-        grader: recipe.grader(),
-        split: Some(recipe.evaluation.split()).filter(|split| *split != Split::Test),
-        provenance,
-        asked: Some(asked),
-        external: evaluation::external_baselines(recipe)?,
-        budgets: budgets(plan, &training),
-        training,
-    })
-}
-
-/// What the rows of a run are asked, and of which model.
-fn asked(recipe: &Recipe, config: &VlmConfig) -> Asked {
-    let evaluation = &recipe.evaluation;
-    Asked {
-        prompt: recipe.prompt.suffix.clone(),
-        sampling: Sampling {
-            num_samples: evaluation.num_samples as u64,
-            temperature: evaluation.temperature,
-            top_p: evaluation.top_p,
-            top_k: evaluation.top_k as u64,
-        },
-        max_new_tokens: evaluation.max_new_tokens as u64,
-        hops: evaluation.families.map(|families| families.drawn.hops.map(|steps| steps as u64)),
-        model: ModelSize {
-            architecture: config.model_type.clone(),
-            num_parameters: config.layout().num_parameters as u64,
-            hidden_size: config.hidden_size as u64,
-            num_layers: config.num_hidden_layers as u64,
-        },
-    }
 }
 
 /// What the gate can find at the noise that golden results of this profile show, a line for each kind of training; nothing
@@ -405,26 +348,6 @@ fn gate_power(recipe: &Recipe) -> String {
             format!("  what the gate finds, by golden's noise of training:\n{}", lines.concat())
         }
     }
-}
-
-/// From completions to scores to results to metrics. `levels` has those of published questions. Pure.
-fn judge(
-    header: Header,
-    mut levels: BTreeMap<String, Level>,
-    evaluated: &[Evaluated],
-    planted: Option<Planted>,
-    dir: PathBuf,
-) -> Result<Outcome> {
-    let grader = header.grader;
-    let (cutting, rows): (Vec<_>, Vec<_>) =
-        evaluated.iter().partition(|row| row.planned.cuts_levels());
-    let cutting: Vec<Score> = cutting.iter().flat_map(|row| row.scores(grader, planted)).collect();
-    levels.extend(cut_levels(&cutting));
-    let rows: Vec<_> = rows.iter().map(|row| row.row(grader, planted)).collect();
-    let results = Results::assemble(header, &levels, &rows)?;
-    let results = results.with_level_passes(&level_passes(&cutting));
-    let metrics = Metrics::of(&results);
-    Ok(Outcome { results, metrics, dir })
 }
 
 /// Trains the recipe of a base and writes the base to `out`.
@@ -570,7 +493,12 @@ fn train_recipe(
     let start = open_base(recipe, compute)?;
     let plan = plan(recipe, &key_inputs(recipe, &start, compute, Variant::Usual, files)?);
     events.say(&describe(recipe, &plan, &start.prompter.config, &|key| store.has(key)));
-    let training = train_all(&plan, &start, compute, store, files, events)?;
+    askable::check(&plan, &start.prompter, store, files, events)?;
+    let mut training = Vec::new();
+    for planned in &plan.stages {
+        let summary = stage::run(planned, &start, compute, store, files, events)?;
+        training.push(of_stage(planned, &summary));
+    }
     let last = plan.stages.last().context("the recipe has no stages to train a base with")?;
     let parameters = artifact::checkpoint(store, &last.key, &start, &compute.device, None)?;
     Ok(Trained { base: Base::unrecorded(start.prompter, parameters), plan, training })
@@ -640,46 +568,6 @@ fn takes(recipe: &Recipe, compute: &Compute) -> Result<()> {
     recipe.dtypes().try_for_each(|dtype| compute.takes(dtype))
 }
 
-fn train_all(
-    plan: &Plan,
-    base: &Base,
-    compute: &Compute,
-    store: &Store,
-    files: &Files,
-    events: &mut Events,
-) -> Result<Vec<Training>> {
-    askable::check(plan, &base.prompter, store, files, events)?;
-    let mut training = Vec::new();
-    for planned in &plan.stages {
-        let summary = stage::run(planned, base, compute, store, files, events)?;
-        training.push(of_stage(planned, &summary));
-    }
-    Ok(training)
-}
-
-/// The cost of each regime with all stages that it needs; `training` is in the plan's order.
-fn budgets(plan: &Plan, training: &[Training]) -> Vec<Budget> {
-    let mut budgets: Vec<Budget> = Vec::new();
-    for row in plan.rows.iter().filter(|row| row.kind == RowKind::Regime) {
-        let of_row =
-            |stage: &PlannedStage| stage.seed == row.seed && stage.regimes.contains(&row.name);
-        let costs = plan.stages.iter().zip(training).filter(|(stage, _)| of_row(stage));
-        let cost = costs.map(|(_, t)| t.cost).fold(Cost::default(), Cost::plus);
-        budgets.push(Budget { regime: row.name.clone(), seed: row.seed, cost });
-    }
-    budgets
-}
-
-fn of_stage(planned: &PlannedStage, summary: &artifact::Summary) -> Training {
-    Training {
-        regime: planned.regimes.join("+"),
-        seed: planned.seed,
-        stage: planned.name.clone(),
-        cost: summary.cost,
-        summary: summary.figures.clone(),
-    }
-}
-
 fn provenance(
     base: &Base,
     compute: &Compute,
@@ -705,14 +593,17 @@ fn provenance(
         (_, None) => (false, "trained in this run, gate not run".to_owned()),
     };
     let scratch = if options.from_scratch { " --from-scratch" } else { "" };
+    let selected = options.selection.words();
     Provenance {
         date: machine::today(),
         commit,
         dirty,
         command: match options.variant {
             Variant::Usual => match rehearsed {
-                Some(profile) => format!("cargo xtask reproduce --profile {profile} --rehearse"),
-                None => format!("cargo xtask reproduce --profile {profile}{scratch}"),
+                Some(profile) => {
+                    format!("cargo xtask reproduce --profile {profile} --rehearse{selected}")
+                }
+                None => format!("cargo xtask reproduce --profile {profile}{scratch}{selected}"),
             },
             Variant::Planted(_) | Variant::Redrawn(_) => {
                 format!("cargo xtask gate --profile {profile} --self-test")
@@ -726,34 +617,6 @@ fn provenance(
         base_provisional: !base_is_good,
         base_note,
     }
-}
-
-/// Writes everything that a finished run shows: results and leaderboard, reports, analyses, completions.
-fn publish(outcome: &Outcome, evaluated: &[Evaluated], shown: &PageData) -> Result<()> {
-    let Outcome { results, metrics, dir } = outcome;
-    let board = leaderboard::Run::of(results, metrics)?.to_json();
-    let samples: Vec<_> = evaluated.iter().flat_map(|row| row.examples(results)).collect();
-    let analyses = shown.analyses.as_ref();
-    let mut files = vec![
-        ("leaderboard.json", board),
-        ("results.json", results.to_json()?),
-        ("figures.json", serde_json::to_string(&figures(results)).context("plain data")? + "\n"),
-        ("report.md", report_markdown(results, metrics, analyses, &samples)),
-        ("report.html", report_html(results, metrics, shown, &ledger(results))),
-    ];
-    if let Some(analyses) = analyses {
-        let text = serde_json::to_string(analyses).context("plain data")? + "\n";
-        files.push(("analysis.json", text));
-    }
-    for (name, text) in files {
-        write_atomic(&dir.join(name), text.as_bytes())?;
-    }
-    for Evaluated { planned, completions, .. } in evaluated {
-        let name = format!("{}-{}.jsonl", planned.name.replace('/', "-"), planned.seed);
-        let lines = to_lines(completions)?;
-        write_atomic(&dir.join("completions").join(name), lines.as_bytes())?;
-    }
-    Ok(())
 }
 
 /// Renders the final table for a terminal of `width` columns.

@@ -19,6 +19,7 @@ use synergy_benchmarks::difficulty::Level;
 use crate::gate::GateSpec;
 use crate::score::{self, Lineage, ResultRow, Results, RowKind, SeedOutcomes};
 use crate::statistics::{self, Estimate, Interval, Noise};
+use crate::text::partial::partial;
 
 mod figures;
 mod power;
@@ -57,7 +58,7 @@ Figures of training are means over the last steps of a stage:
 {}.
 Their noise is that between seeds, pooled over stages (Student's t), or where every stage has one seed, that
 between steps. Band: {:.0} points for shares, a factor of {} for the others.
-Exit code 1 when a cell or figure is regressed, missing or invalid.",
+Exit code 1 when a cell or figure is regressed, missing or invalid, or the run is partial.",
         100.0 * false_alarm,
         100.0 * share_band,
         100.0 * length_band,
@@ -227,6 +228,8 @@ pub struct Comparison {
     pub cells: Vec<CellVerdict>,
     /// Verdicts on figures of training, stages in golden's order, then those that only the run has.
     pub figures: Vec<FigureVerdict>,
+    /// What the run lacks of its recipe, of which no cell says anything; `None` where it lacks nothing.
+    pub partial: Option<String>,
     /// What the comparison could have found, for rows that are trained alike.
     pub power: Vec<Power>,
     /// Number of tests that the p-values are corrected for.
@@ -238,9 +241,14 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// 1 when a cell or a figure is regressed, missing or invalid, else 0.
+    /// 1 when a cell or a figure is regressed, missing or invalid, or the run is partial, else 0.
     pub fn exit_code(&self) -> u8 {
-        u8::from(self.verdicts().any(Verdict::fails))
+        u8::from(self.fails() || self.partial.is_some())
+    }
+
+    /// Returns whether a cell or a figure is regressed, missing or invalid.
+    pub fn fails(&self) -> bool {
+        self.verdicts().any(Verdict::fails)
     }
 
     /// Number of cells and figures with this verdict.
@@ -287,15 +295,21 @@ pub fn compare(golden: &Results, run: &Results, gate: &GateSpec) -> Comparison {
     };
     let mut whole = Corrected::of(&of(true), 0.5, gate);
     let mut parts = Corrected::of(&of(false), 0.25, gate);
-    let (figures, num_figures) = figures::compare(golden, run, gate, 0.25);
+    let (mut figures, num_figures) = figures::compare(golden, run, gate, 0.25);
     let num_tests = whole.num_tests() + parts.num_tests() + num_figures;
-    let cells = measured
+    let mut cells: Vec<CellVerdict> = measured
         .into_iter()
         .map(|m| {
             let corrected = if m.is_whole() { &mut whole } else { &mut parts };
             m.judge(gate, corrected)
         })
         .collect();
+    // One line says what a partial run lacks, instead of a verdict for each of its cells.
+    if !run.missing.is_empty() {
+        cells.retain(|cell| cell.verdict != Verdict::Missing || !is_missing(run, &cell.row));
+        figures.retain(|figure| figure.verdict != Verdict::Missing);
+    }
+    let partial = (!run.missing.is_empty()).then(|| partial(run, usize::MAX)).flatten();
     let mut notes = notes(golden, run);
     let several = golden.rows.iter().chain(&run.rows).any(|row| row.seeds.len() > 1);
     if !several {
@@ -307,7 +321,7 @@ pub fn compare(golden: &Results, run: &Results, gate: &GateSpec) -> Comparison {
     }
     let alpha = gate_alpha(gate, names.len());
     let power = powers(&[golden, run], alpha);
-    Comparison { cells, figures, power, num_tests, rule: rule(gate), notes }
+    Comparison { cells, figures, partial, power, num_tests, rule: rule(gate), notes }
 }
 
 /// A cell before the correction for the number of tests.
@@ -640,6 +654,11 @@ fn asks(row: &ResultRow, questions: &[usize]) -> bool {
     row.seeds.iter().any(|seed| questions.iter().any(|&question| asked(seed, question)))
 }
 
+/// Tells whether the run itself says that it lacks the row, or seeds of it.
+fn is_missing(run: &Results, row: &str) -> bool {
+    run.missing.iter().any(|missing| missing.row == row)
+}
+
 fn notes(golden: &Results, run: &Results) -> Vec<String> {
     let mut notes = Vec::new();
     let pairs = [
@@ -667,7 +686,7 @@ fn notes(golden: &Results, run: &Results) -> Vec<String> {
             run_ids.len()
         ));
     }
-    for row in &golden.rows {
+    for row in golden.rows.iter().filter(|row| !is_missing(run, &row.name)) {
         let num_seeds = row.seeds.len();
         if let Some(run) = run.row(&row.name).filter(|run| run.seeds.len() < num_seeds) {
             notes.push(format!(

@@ -3,7 +3,7 @@
 //! This module does not know the rule of the comparison, which is in `compare`.
 //!
 //! Decisions:
-//! - A run of a tree with changes never becomes golden: nobody could repeat it.
+//! - A run of a tree with changes never becomes golden: nobody could repeat it. Neither does a part of a recipe.
 //! - Fewer seeds or questions than before make every later comparison blunter, so they need a reason,
 //!   which is recorded. The previous golden results may have another version: only their size is looked at.
 //! - The history holds one line for each accepted run, so that a slow drift over many of them, each
@@ -20,6 +20,7 @@ use synergy_hint::{Explain as _, hint};
 use crate::compare::{Comparison, describe_power};
 use crate::score::{Metrics, Results, RowKind};
 use crate::text::markdown::{inline, markdown_table};
+use crate::text::partial::{FEW, partial};
 use crate::text::terminal::{counts, differences};
 
 /// How much golden results hold, whatever their version.
@@ -38,7 +39,7 @@ struct ExtentRow {
 /// Checks that `run` may replace the golden results with the text `before`.
 ///
 /// # Errors
-/// If its tree had changes, it was asked other questions than the test's, or it holds less than `before` and `replace` gives no reason.
+/// If its tree had changes, it was asked other questions than the test's, it is not its recipe's whole run, or it holds less than `before` and `replace` gives no reason.
 pub fn admit(before: Option<&str>, run: &Results, replace: Option<&str>) -> Result<()> {
     let provenance = &run.provenance;
     ensure!(
@@ -52,6 +53,12 @@ pub fn admit(before: Option<&str>, run: &Results, replace: Option<&str>) -> Resu
         bail!(hint!(
             ("the run was asked {split} questions, on which choices are made"),
             "golden results are of test questions: leave `split` out of [evaluation] and run again"
+        ));
+    }
+    if let Some(lacks) = partial(run, FEW) {
+        bail!(hint!(
+            ("the run is not its recipe's: {lacks}"),
+            ("cargo xtask reproduce --profile {}, without --only and --seeds", run.profile)
         ));
     }
     if let Some(reason) = replace {
@@ -254,10 +261,16 @@ pub fn logged(log: &str, record: &Record) -> String {
 
 /// Formats a comparison for a page that shows Markdown: the verdict, every cell that is not the same, the rule.
 pub fn comparison_markdown(comparison: &Comparison, profile: &str) -> String {
-    let failed = comparison.exit_code() != 0;
-    let word = if failed { "failed" } else { "passed" };
+    let word = match (&comparison.partial, comparison.fails()) {
+        (_, true) => "failed",
+        (Some(_), false) => "partial",
+        (None, false) => "passed",
+    };
     let mut text = format!("## Profile {}: {word}\n\n", inline(profile));
     let _ = writeln!(text, "{}.", counts(comparison));
+    if let Some(line) = &comparison.partial {
+        let _ = writeln!(text, "\n{}.", inline(line));
+    }
     let grid = differences(comparison);
     text.push('\n');
     if grid.rows.is_empty() {
@@ -287,6 +300,7 @@ mod tests {
     use super::*;
     use crate::compare::tests::GATE;
     use crate::compare::{compare, rule};
+    use crate::score::Missing;
     use crate::score::fixture::study;
     use synergy_benchmarks::families::Split;
 
@@ -326,6 +340,22 @@ mod tests {
         }
         run.split = None;
         assert!(!text(&run).contains("split"));
+    }
+
+    #[test]
+    fn a_part_of_a_recipe_never_becomes_golden() {
+        let mut run = study(20, &[1]);
+        run.missing = Missing::of([("data_mixing", 1), ("rl", 2)]);
+        for replace in [None, Some("needed")] {
+            assert_eq!(
+                refused(None, &run, replace),
+                "the run is not its recipe's: partial, missing: data_mixing (seed 1); rl (seed 2)\n\
+                 hint: cargo xtask reproduce --profile small, without --only and --seeds"
+            );
+        }
+        run.missing.clear();
+        run.extra_seeds = vec![1];
+        assert!(refused(None, &run, None).contains("seed 1 is not the recipe's"));
     }
 
     #[test]

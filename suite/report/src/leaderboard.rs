@@ -8,6 +8,7 @@
 //!   and schema version. Everything else (machine, commit, backend, date) is what is compared.
 //! - A run is named by a hash of its provenance, not of its figures: the same run with a figure
 //!   changed is the same run twice, and refused.
+//! - A run that lacks rows or seeds of its recipe stands on no page: what is missing may have been left out.
 //! - Nothing is averaged over runs: two rows of one name stay two entries, each with its run.
 //! - All causes are collected, so that one look shows everything that needs repair.
 
@@ -17,6 +18,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use synergy_hint::{Hinted, Several};
+
+use crate::text::partial::FEW;
 
 mod contradictions;
 mod page;
@@ -43,6 +46,7 @@ const HINT_VERSION: &str =
     "run `cargo xtask synergy score` with the suite that reads it, or use the suite that wrote it";
 const HINT_APART: &str =
     "runs share a page only with one recipe, one set of questions, one grader and one base";
+const HINT_PARTIAL: &str = "finish it: `cargo xtask reproduce` goes on from what is there";
 const HINT_TWICE: &str = "name each run once";
 const HINT_CONTRADICTION: &str = "take leaderboard.json from the run's folder again, or run `cargo xtask synergy score` to judge the answers again";
 /// The hint where no file is given or one cannot be read.
@@ -173,7 +177,7 @@ pub fn contradictions(runs: &[Sourced]) -> Option<Several> {
 /// Joins runs that can be compared; their order does not matter.
 ///
 /// # Errors
-/// If `runs` is empty, a run occurs twice, or a run differs from the first one in a field that decides whether the two
+/// If `runs` is empty, a run occurs twice, one is partial, or a run differs from the first one in a field that decides whether the two
 /// can be compared; there is one cause for each such run and field.
 pub fn merge(runs: Vec<Sourced>) -> Result<Leaderboards, Several> {
     let mut runs: Vec<(String, Sourced)> =
@@ -199,6 +203,10 @@ pub fn merge(runs: Vec<Sourced>) -> Result<Leaderboards, Several> {
                 known.source, run.source
             );
             faults.push(Hinted::new(cause, HINT_TWICE));
+        }
+        if let Some(lacks) = run.run.lacks(FEW) {
+            let cause = format!("run `{id}` (`{}`) is {lacks}", run.source);
+            faults.push(Hinted::new(cause, HINT_PARTIAL));
         }
         for (field, theirs, ours) in first.run.differences(&run.run) {
             let cause = format!(
@@ -458,6 +466,27 @@ pub(crate) mod tests {
         let mut all = read(&two.to_json(), "two.json").unwrap();
         all.push(c.clone());
         assert_eq!(merge(all).unwrap().to_json(), merge(vec![a, b, c]).unwrap().to_json());
+    }
+
+    #[test]
+    fn a_run_that_lacks_rows_is_read_and_stands_on_no_page() {
+        let mut part = board("one");
+        part["missing"] = json!([{ "row": "progressive", "seeds": [1, 2] }]);
+        part["extra_seeds"] = json!([7]);
+        assert!(satisfies_the_schema(&part, &crate::text::schema::<Run>()));
+        let run = sourced(&part, "a.json");
+        assert_eq!(serde_json::to_value(&run.run).unwrap(), part);
+        let faults = merge(vec![run, sourced(&board("two"), "b.json")]).unwrap_err();
+        let [said] = causes(&faults)[..] else { panic!("{faults}") };
+        assert!(
+            said.ends_with("(`a.json`) is partial, missing: progressive (seeds 1, 2)"),
+            "{said}"
+        );
+        // Seeds beyond the recipe's take nothing away.
+        part["missing"] = json!([]);
+        merge(vec![sourced(&part, "a.json")]).unwrap();
+        let both = changed(|v| v["missing"] = json!([{ "row": "rl", "seeds": [2] }]));
+        assert_eq!(both, "leaderboard `a.json`: row `rl` is there and said to be missing");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::golden::Record;
 use crate::score::passes::passes;
 use crate::score::{Lineage, Metrics, Results};
 use crate::text::difficulty as text;
+use crate::text::partial::partial;
 use crate::text::terminal as table;
 
 mod analysis;
@@ -157,6 +158,9 @@ fn header(results: &Results, metrics: &Metrics, lines: &[Line]) -> Markup {
             }
             @if let Some(warning) = table::provisional(results) {
                 p.banner { b { "Note:" } " " (warning) }
+            }
+            @if let Some(line) = partial(results, usize::MAX) {
+                p.banner { b { "Note:" } " " (line) }
             }
             (ledger::tiles(results, metrics, lines))
         }

@@ -35,6 +35,7 @@ pub(crate) mod fixture;
 mod lineage;
 mod long;
 mod metrics;
+mod missing;
 pub mod passes;
 pub mod spread;
 
@@ -44,6 +45,7 @@ pub use effects::{Contrast, Effect, Effects, Quantity};
 pub use lineage::{Lineage, StageKind};
 pub use long::long_shares;
 pub use metrics::{Cell, Metrics, PerSeed, all_and_levels, level_name};
+pub use missing::Missing;
 
 /// Version of [`Results`] on disk. A change of its meaning raises it.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -150,6 +152,12 @@ pub struct Results {
     /// What was asked of which model; results of before this was recorded have nothing here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
+    /// What the run lacks of its recipe.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
+    /// Seeds of its regimes that the recipe does not have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra_seeds: Vec<u64>,
     /// Figures measured elsewhere, to compare those of an external benchmark with.
     pub external: Vec<External>,
     /// Figures of each training stage and seed.
@@ -310,6 +318,10 @@ pub struct Header {
     pub provenance: Provenance,
     /// What was asked of which model.
     pub asked: Option<Asked>,
+    /// What the run lacks of its recipe.
+    pub missing: Vec<Missing>,
+    /// Seeds of its regimes that the recipe does not have.
+    pub extra_seeds: Vec<u64>,
     /// Figures measured elsewhere.
     pub external: Vec<External>,
     /// Figures of each training stage and seed.
@@ -384,6 +396,8 @@ impl Results {
             split: header.split,
             provenance: header.provenance,
             asked: header.asked,
+            missing: header.missing,
+            extra_seeds: header.extra_seeds,
             external: header.external,
             training: header.training,
             budgets: header.budgets,
@@ -447,7 +461,7 @@ impl Results {
     /// # Errors
     /// Names the first thing that is wrong: an unknown grader, two rows or questions with one name, a row whose
     /// arrays do not fit the questions, an unknown outcome, a seed that asks other questions than its row, a benchmark
-    /// asked in part, a number that is not finite.
+    /// asked in part, a row that is there and missing, a number that is not finite.
     pub fn validate(&self) -> anyhow::Result<()> {
         ensure!(Grader::from_name(&self.grader).is_some(), "unknown grader `{}`", self.grader);
         let mut ids = BTreeSet::new();
@@ -466,6 +480,12 @@ impl Results {
             ensure!(names.insert(&row.name), "two rows are named `{}`", row.name);
             self.validate_row(row).with_context(|| format!("row `{}` is incomplete", row.name))?;
         }
+        let twice = self.there_and_missing();
+        ensure!(
+            twice.is_none(),
+            "row `{}` is there and said to be missing",
+            twice.unwrap_or_default()
+        );
         let training = self.training.iter().flat_map(|stage| {
             let Cost { wall_time_s, flops, .. } = stage.cost;
             let figures = stage.summary.values().copied().chain([wall_time_s, flops]);

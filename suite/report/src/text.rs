@@ -6,6 +6,7 @@ use serde_json::Value;
 
 pub mod difficulty;
 pub mod markdown;
+pub mod partial;
 pub mod report;
 pub mod standings;
 pub mod terminal;

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::commands::output::tell;
 use crate::device::Compute;
+use crate::plan::selection::{Selection, seeds_of};
 use crate::recipe::Recipe;
 use crate::run::model::Model;
 use crate::run::{Options, Variant, recipe_of};
@@ -40,6 +41,38 @@ impl RunArgs {
     }
 }
 
+/// The part of a recipe that is run.
+#[derive(Debug, Args)]
+pub(super) struct SelectionArgs {
+    /// Run only these regimes, names with commas between them; the base is always run
+    #[arg(long, value_name = "REGIMES", value_delimiter = ',')]
+    only: Option<Vec<String>>,
+    /// Run only these seeds: 1..4 (1, 2, 3 and 4), 1,3 or 2; the recipe need not have them
+    #[arg(long, value_name = "SEEDS")]
+    seeds: Option<String>,
+}
+
+impl SelectionArgs {
+    /// Reads the regimes and seeds.
+    ///
+    /// # Errors
+    /// See [`seeds_of`].
+    pub(super) fn selection(&self) -> Result<Selection> {
+        let trimmed = |name: &String| name.trim().to_owned();
+        let mut regimes: Option<Vec<String>> = None;
+        for name in self.only.iter().flatten().map(trimmed).filter(|name| !name.is_empty()) {
+            let known = regimes.get_or_insert_default();
+            if !known.contains(&name) {
+                known.push(name);
+            }
+        }
+        if self.only.is_some() {
+            regimes.get_or_insert_default();
+        }
+        Ok(Selection { regimes, seeds: self.seeds.as_deref().map(seeds_of).transpose()? })
+    }
+}
+
 /// A device and a folder for results.
 #[derive(Debug, Args)]
 pub(super) struct DeviceArgs {
@@ -64,6 +97,7 @@ impl DeviceArgs {
             from_scratch: false,
             quiet: false,
             variant: Variant::Usual,
+            selection: Selection::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::commands::arguments::RunArgs;
+use crate::commands::arguments::{RunArgs, SelectionArgs};
 use crate::commands::output::put;
 use crate::run;
 
@@ -13,6 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   synergy plan --profile small
   synergy plan my-recipe.toml --device cuda
+  synergy plan small --only rl,sft --seeds 1..2
   synergy plan full-3b --json";
 
 #[derive(Debug, Args)]
@@ -23,6 +24,8 @@ pub(super) struct PlanArgs {
     recipe: Option<PathBuf>,
     #[command(flatten)]
     run: RunArgs,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Print the plan as JSON
     #[arg(long)]
     json: bool,
@@ -33,6 +36,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8> {
         Some(path) => run::recipe_at(path)?,
         None => args.run.recipe()?,
     };
-    put(&run::dry_run(&recipe, &args.run.options(), args.json)?)?;
+    let options = run::Options { selection: args.selection.selection()?, ..args.run.options() };
+    put(&run::dry_run(&recipe, &options, args.json)?)?;
     Ok(0)
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use synergy_hint::{Explain as _, hint};
 
-use crate::commands::arguments::RunArgs;
+use crate::commands::arguments::{RunArgs, SelectionArgs};
 use crate::commands::output::{put, width};
 use crate::recipe::rehearsal::rehearsed;
 use crate::run;
@@ -14,6 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   synergy reproduce --profile smoke         all regimes on the nano model, in seconds
   synergy reproduce --profile small
+  synergy reproduce --profile small --only rl,sft,two_stage --seeds 1
   synergy reproduce --profile full-3b --rehearse --device cuda";
 
 #[derive(Debug, Args)]
@@ -21,6 +22,8 @@ Examples:
 pub(super) struct ReproduceArgs {
     #[command(flatten)]
     run: RunArgs,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Train the base again instead of starting from the one in the repository
     #[arg(long)]
     from_scratch: bool,
@@ -38,7 +41,11 @@ pub(super) fn run(args: &ReproduceArgs) -> Result<u8> {
     if args.rehearse {
         recipe = rehearsed(&recipe);
     }
-    let options = run::Options { from_scratch: args.from_scratch, ..args.run.options() };
+    let options = run::Options {
+        from_scratch: args.from_scratch,
+        selection: args.selection.selection()?,
+        ..args.run.options()
+    };
     let outcome = run::reproduce(&recipe, &options)?;
     if args.json {
         let path = outcome.dir.join("leaderboard.json");

@@ -23,7 +23,7 @@ use synergy_report::text::report::SampleCompletion;
 use crate::device::Compute;
 use crate::key::Key;
 use crate::limits::QUESTIONS_PER_CHUNK;
-use crate::plan::{Plan, PlannedRow};
+use crate::plan::PlannedRow;
 use crate::planted::Planted;
 use crate::recipe::{BenchmarkSpec, Recipe};
 use crate::run::artifact;
@@ -99,24 +99,41 @@ impl Evaluated {
     }
 }
 
-/// Evaluates every row of `plan` that the store lacks; gives all rows. A question that cannot be asked becomes an outcome
-/// of its own. `bases` are the base that everything starts from, and any other that is asked.
-///
-/// # Errors
-/// If generation or the disk fails, several questions in a row cannot be asked, or somebody asked to stop.
-pub fn all(
-    recipe: &Recipe,
-    plan: &Plan,
-    bases: &[&Base],
-    compute: &Compute,
-    store: &Store,
-    files: &Files,
-    events: &mut Events,
-) -> Result<Vec<Evaluated>> {
-    let samples = samples(recipe, files)?;
-    let questions = texts(&samples);
-    let mut out = Vec::with_capacity(plan.rows.len());
-    for planned in &plan.rows {
+/// What every row of a run is asked, and where.
+pub struct Evaluation<'a> {
+    recipe: &'a Recipe,
+    /// The base that everything starts from, and any other that is asked.
+    bases: &'a [&'a Base],
+    compute: &'a Compute,
+    store: &'a Store,
+    /// All questions.
+    pub samples: Vec<Sample>,
+    questions: Rc<BTreeMap<String, String>>,
+}
+
+impl<'a> Evaluation<'a> {
+    /// Reads the questions.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn new(
+        recipe: &'a Recipe,
+        bases: &'a [&'a Base],
+        (compute, store): (&'a Compute, &'a Store),
+        files: &Files,
+    ) -> Result<Evaluation<'a>> {
+        let samples = samples(recipe, files)?;
+        let questions = texts(&samples);
+        Ok(Evaluation { recipe, bases, compute, store, samples, questions })
+    }
+
+    /// Evaluates one row, unless the store has it, and tells whether it had. A question that cannot be asked becomes an
+    /// outcome of its own.
+    ///
+    /// # Errors
+    /// If generation or the disk fails, several questions in a row cannot be asked, or somebody asked to stop.
+    pub fn row(&self, planned: &PlannedRow, events: &mut Events) -> Result<(Evaluated, bool)> {
+        let &Evaluation { recipe, bases, compute, store, ref samples, .. } = self;
         let clock = Instant::now();
         let mut cached = true;
         let what = format!("row `{}` (seed {})", planned.name, planned.seed);
@@ -125,7 +142,7 @@ pub fn all(
         let base = own.or(bases.first()).context("everything starts from a base")?;
         let completions = once(store, &planned.key, &what, events, find, |events| {
             cached = false;
-            ask(recipe, planned, &samples, base, compute, store, events)
+            ask(recipe, planned, samples, base, compute, store, events)
         })?;
         events.write(Event::Evaluated {
             row: &planned.name,
@@ -134,22 +151,18 @@ pub fn all(
             wall_time_s: clock.elapsed().as_secs_f64(),
             cached,
         })?;
-        out.push(Evaluated {
-            planned: planned.clone(),
-            completions,
-            questions: Rc::clone(&questions),
-        });
+        let (planned, questions) = (planned.clone(), Rc::clone(&self.questions));
+        Ok((Evaluated { planned, completions, questions }, cached))
     }
-    Ok(out)
 }
 
-/// Reads the completions of every row of a finished run.
+/// Reads the completions of `rows` of a finished run.
 ///
 /// # Errors
 /// If those of a row are missing.
-pub fn stored(
+pub fn stored<'a>(
     recipe: &Recipe,
-    plan: &Plan,
+    rows: impl Iterator<Item = &'a PlannedRow>,
     store: &Store,
     files: &Files,
 ) -> Result<Vec<Evaluated>> {
@@ -163,7 +176,7 @@ pub fn stored(
         })?;
         Ok(Evaluated { planned: planned.clone(), completions, questions: Rc::clone(&questions) })
     };
-    plan.rows.iter().map(of).collect()
+    rows.map(of).collect()
 }
 
 fn from_store(store: &Store, planned: &PlannedRow) -> Result<Option<Vec<Completion>>> {

@@ -27,6 +27,7 @@ pub enum Event<'a> {
     Checkpoint { stage: &'a str, seed: u64, step: usize },
     StageDone { stage: &'a str, seed: u64, key: &'a str, wall_time_s: f64 },
     Evaluated { row: &'a str, seed: u64, completions: usize, wall_time_s: f64, cached: bool },
+    Published { rows: usize, wall_time_s: f64 },
     Finished { wall_time_s: f64 },
 }
 

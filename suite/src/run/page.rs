@@ -40,8 +40,8 @@ pub(super) fn data(
 ) -> Result<PageData> {
     Ok(PageData {
         analyses: Some(analyses(&recipe.name, evaluated, results, planted)?),
-        merges: merges(recipe),
-        curves: curves(recipe, plan, store)?,
+        merges: merges(recipe, results),
+        curves: curves(recipe, plan, results, store)?,
         exhibits: exhibits(&samples(recipe, files)?, evaluated, results)?,
         history: golden::history(&recipe.name)?,
         code_hash: CODE.to_owned(),
@@ -54,9 +54,10 @@ fn regime_of(recipe: &Recipe, stage: &str) -> Option<String> {
     regime.map(|regime| regime.name.clone())
 }
 
-/// Regimes that end with a merge; its parents go by the names of the regimes that end with them.
-fn merges(recipe: &Recipe) -> Vec<Merged> {
+/// Regimes of the results that end with a merge; its parents go by the names of the regimes that end with them.
+fn merges(recipe: &Recipe, results: &Results) -> Vec<Merged> {
     let merged = |spec: &RegimeSpec| {
+        results.row(&spec.name)?;
         let StageSpec::Merge(stage) = recipe.stages.get(&spec.stage)? else { return None };
         let method = serde_json::to_value(stage.merge.method).ok()?;
         let parent = |stage: &String| regime_of(recipe, stage).unwrap_or_else(|| stage.clone());
@@ -71,10 +72,12 @@ fn merges(recipe: &Recipe) -> Vec<Merged> {
 }
 
 /// The curves of all stages that train, each under the regime that ends with it, or else the first that needs it.
-fn curves(recipe: &Recipe, plan: &Plan, store: &Store) -> Result<Vec<Curve>> {
+fn curves(recipe: &Recipe, plan: &Plan, results: &Results, store: &Store) -> Result<Vec<Curve>> {
     let mut curves = Vec::new();
     for planned in plan.stages.iter().filter(|planned| planned.spec.training().is_some()) {
-        let regime = regime_of(recipe, &planned.name).or_else(|| planned.regimes.first().cloned());
+        let is_there = |regime: &String| results.row(regime).is_some();
+        let regime = regime_of(recipe, &planned.name).filter(is_there);
+        let regime = regime.or_else(|| planned.regimes.iter().find(|name| is_there(name)).cloned());
         // A stage that is not in the store has nothing to show.
         if let (Some(regime), Some(steps)) = (regime, read_curve(store, planned)?) {
             curves.push(Curve { regime, stage: planned.name.clone(), seed: planned.seed, steps });

@@ -19,6 +19,7 @@ mod leaderboard;
 mod merge;
 mod own_data;
 mod parity;
+mod partial;
 mod recipe;
 mod resume;
 mod two_processes;

@@ -22,10 +22,11 @@ use crate::dilemma::Dilemma;
 use crate::evidence::Study;
 use crate::factorial::{FactorEffect, factorial};
 use crate::score::{
-    Asked, Cell, External, Lineage, Machine, Metrics, PerSeed, ResultRow, Results, RowKind,
-    Training, all_and_levels, level_name,
+    Asked, Cell, External, Lineage, Machine, Metrics, Missing, PerSeed, ResultRow, Results,
+    RowKind, Training, all_and_levels, level_name,
 };
 use crate::statistics::{CONFIDENCE, Interval};
+use crate::text::partial::describe;
 use crate::text::terminal::ordered_rows;
 
 /// Version of the leaderboard's JSON.
@@ -123,6 +124,12 @@ pub struct Run {
     /// The base, its controls, and each regime with its controls.
     #[schemars(length(min = 1))]
     pub rows: Vec<BoardRow>,
+    /// What the run lacks of its recipe; left out where it lacks nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
+    /// Seeds of its regimes that the recipe does not have; left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra_seeds: Vec<u64>,
     /// Whatever others want to add, by name; this suite keeps it and reads nothing of it.
     #[serde(default)]
     pub extensions: Map<String, Value>,
@@ -464,6 +471,8 @@ impl Run {
             dilemma: Dilemma::of(&study).map(published_dilemma),
             factorial: factorial(&study).map(published_factorial),
             rows: rows.map(|row| BoardRow::of(row, results, metrics)).collect(),
+            missing: results.missing.clone(),
+            extra_seeds: results.extra_seeds.clone(),
             extensions: Map::new(),
         };
         let faults: Vec<String> = run.faults().into_iter().chain(run.contradictions()).collect();
@@ -593,7 +602,19 @@ impl Run {
                 seed_faults(&place, row, cell, &mut found);
             }
         }
+        for Missing { row: name, seeds } in &self.missing {
+            let there = self.rows.iter().filter(|row| row.name == *name).flat_map(|row| &row.seeds);
+            if seeds.is_empty() || there.into_iter().any(|seed| seeds.contains(seed)) {
+                found.push(format!("row `{name}` is there and said to be missing"));
+            }
+        }
         found
+    }
+
+    /// What the run lacks of its recipe in one line, with at most `most` names of each list; `None` if nothing is missing.
+    pub fn lacks(&self, most: usize) -> Option<String> {
+        let regimes = self.rows.iter().filter(|row| row.kind == RowKind::Regime);
+        describe(&self.missing, &[], regimes.map(|row| row.name.as_str()).collect(), most)
     }
 
     /// Adds what is out of range in what was asked, in the method and in comparisons.

@@ -152,6 +152,8 @@ pub(crate) fn header() -> Header {
             base_note: "verbose accuracy .81 on sum, .9 needed".to_owned(),
         },
         asked: None,
+        missing: Vec::new(),
+        extra_seeds: Vec::new(),
         external: vec![External {
             benchmark: "easy_vqa".to_owned(),
             row: "question only".to_owned(),

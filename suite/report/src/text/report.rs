@@ -18,6 +18,7 @@ use crate::factorial::factorial;
 use crate::score::{Cell, Lineage, Metrics, Results, all_and_levels, level_name, outcome_name};
 use crate::text::difficulty;
 use crate::text::markdown::{inline, markdown_table, section};
+use crate::text::partial::partial;
 use crate::text::standings;
 use crate::text::terminal::{self as table, Grid};
 
@@ -51,6 +52,9 @@ pub fn report_markdown(
     }
     if let Some(warning) = table::provisional(results) {
         let _ = writeln!(text, "\n> **Note:** {}", inline(&warning));
+    }
+    if let Some(line) = partial(results, usize::MAX) {
+        let _ = writeln!(text, "\n> **Note:** {}", inline(&line));
     }
     difficulty::write_knob(&mut text, results);
     section(&mut text, "Accuracy by level", &table::legend().replace('\n', " "));

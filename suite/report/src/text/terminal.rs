@@ -17,6 +17,7 @@ use synergy_grade::style::REASONING_WORDS;
 use crate::compare::{CellVerdict, Comparison, FigureVerdict, Metric, Verdict, describe_power};
 use crate::score::{Cell, Metrics, Question, ResultRow, Results, RowKind};
 use crate::statistics::{CONFIDENCE, Interval};
+use crate::text::partial::{FEW, partial};
 
 /// More questions without an answer than a terminal shows.
 const UNANSWERED_SHOWN: usize = 8;
@@ -51,6 +52,10 @@ pub fn render_table(results: &Results, metrics: &Metrics, width: u16) -> String 
     text.push('\n');
     if let Some(warning) = provisional(results) {
         text.push_str(&warning);
+        text.push('\n');
+    }
+    if let Some(line) = partial(results, FEW) {
+        text.push_str(&filled(&line, usize::from(width)));
         text.push('\n');
     }
     let grid = levels_grid(results, metrics);
@@ -104,6 +109,9 @@ pub fn unanswered(results: &Results) -> Vec<String> {
 pub fn render_comparison(comparison: &Comparison, width: u16) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{}", counts(comparison));
+    if let Some(line) = &comparison.partial {
+        let _ = writeln!(text, "{}", filled(line, usize::from(width)));
+    }
     let grid = differences(comparison);
     if !grid.rows.is_empty() {
         text.push_str(&draw(&grid, width, 3));
