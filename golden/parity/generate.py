@@ -77,6 +77,8 @@ MERGE = 2
 # MIN_GAP where an argmax is compared.
 SEED = 20250135
 MIN_GAP = 2e-3
+# Share of the mean entropy in the loss with a bonus: large, so that its gradient shows beside the loss's.
+ENTROPY_COEFFICIENT = 0.5
 
 CHAT_TEMPLATE = (
     "{% set image_count = namespace(value=0) %}{% set video_count = namespace(value=0) %}"
@@ -937,6 +939,25 @@ def loss_and_gradients(model, case, inputs):
     return float(loss.detach()), gradients
 
 
+def with_entropy(model, case, inputs):
+    """The loss less a share of the mean entropy of what the model expects where a label is; the norms of its gradients."""
+    model.zero_grad()
+    labels = torch.tensor(case["labels"])
+    out = model(**model_inputs(case, inputs), labels=labels, use_cache=False)
+    expected = torch.distributions.Categorical(logits=out.logits[:, :-1][labels[:, 1:] != -100])
+    entropies = expected.entropy()
+    loss = out.loss - ENTROPY_COEFFICIENT * entropies.mean()
+    loss.backward()
+    norms = {to_published(n): float(p.grad.double().norm()) for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return {
+        "coefficient": ENTROPY_COEFFICIENT,
+        "entropies": entropies.tolist(),
+        "loss": float(loss.detach()),
+        "gradient_norms": dict(sorted(norms.items())),
+    }
+
+
 def write_loss_grad(out, models, inputs):
     """Loss and gradients: whole for the untied model, norms and the shared table for the tied one."""
     case = loss_batch(inputs)
@@ -945,7 +966,8 @@ def write_loss_grad(out, models, inputs):
         loss, gradients = loss_and_gradients(model, case, inputs)
         total = math.sqrt(sum(float(g.double().square().sum()) for g in gradients.values()))
         norms = {k: float(g.double().norm()) for k, g in sorted(gradients.items())}
-        case["models"][name] = {"loss": loss, "gradient_norm": total, "gradient_norms": norms}
+        recorded = {"loss": loss, "gradient_norm": total, "gradient_norms": norms}
+        case["models"][name] = {**recorded, "with_entropy": with_entropy(model, case, inputs)}
         if name == "model-untied":
             write_tensors(out / "loss_grad.safetensors", gradients)
         else:

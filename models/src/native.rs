@@ -505,6 +505,32 @@ mod tests {
     }
 
     #[test]
+    fn entropies_and_the_gradient_of_their_bonus_are_those_of_the_reference() {
+        for (name, recorded) in fixtures::recorded_losses() {
+            let (want, (config, parameters)) = (recorded.with_entropy, fixtures::host_model(&name));
+            let (model, pictures) = (Vlm::new(&config, &parameters), Pictures::read());
+            let native = native(&model);
+            let (case, predictions) = fixtures::labelled();
+            let (features, tower) = native.image_features(&pictures.all(&case.pictures));
+            let batch = case.batch(&pictures, &config);
+            let (log_probs, pass) = native.predicted(&batch, &features, &predictions, true);
+            assert!(distance(pass.entropies(), &want.entropies) < 1e-4, "{name}");
+            let share = 1.0 / log_probs.len() as f32;
+            let slopes = vec![-share; log_probs.len()];
+            let pass = pass.with_entropy_slopes(vec![-share * want.coefficient; slopes.len()]);
+            let num_features = features.len() / config.hidden_size;
+            let (mut gradients, dfeatures) =
+                native.backward(pass, &slopes, num_features, &|_| false);
+            gradients.extend(native.tower_backward(tower, &dfeatures, &|_| false));
+            for (key, want) in want.gradient_norms {
+                let squares = gradients[&key].iter().map(|x| f64::from(*x).powi(2));
+                let norm = squares.sum::<f64>().sqrt();
+                assert!((norm - want).abs() < 1e-3 * want, "{name}, {key}: {norm} {want}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_changed_in_place_is_nobody_elses() {
         let device = burn::tensor::Device::flex();
         let numbers = |tensor: &Tensor<1>| tensor.try_to_vec_as::<f32>().unwrap();

@@ -127,15 +127,15 @@ def train(folder, work):
     yield "train step", "pytorch", [settings["num_tokens"] / t for t in times(step)], "tokens/s"
 
 
-def decode(folder, work):
+def decode(folder, work, place=0):
     """Greedy answers of one length to prompts with a picture each, in one batch."""
     import torch
     from safetensors.torch import load_file
 
     model = checkpoint(work).eval()
-    batch = load_file(folder / "decode.safetensors")
+    batch = load_file(folder / ["decode.safetensors", "decode_long.safetensors"][place])
     ours = batch.pop("answers")
-    num_new = work["decode"]["num_new_tokens"]
+    num_new = work["decode"]["num_new_tokens"][place]
     end = model.generation_config.eos_token_id[0]
 
     @torch.inference_mode()
@@ -155,7 +155,13 @@ def decode(folder, work):
     print(f"{same:.1%} of {open_.sum().item()} greedy tokens are the same", file=sys.stderr)
     if same < SAME_ANSWERS:
         sys.exit(f"error: {same:.1%} of the greedy tokens are those of speed/main.rs: not the same work")
-    yield "decoding", "pytorch", [answers.numel() / t for t in times(run)], "tokens/s"
+    figure = ["decoding", f"decoding, {num_new} tokens"][place]
+    yield figure, "pytorch", [answers.numel() / t for t in times(run)], "tokens/s"
+
+
+def decode_long(folder, work):
+    """The same with answers as long as long ones are."""
+    yield from decode(folder, work, 1)
 
 
 def checkpoint(work):
@@ -185,6 +191,29 @@ def freeze(model, work):
 
 def grpo(folder, work):
     """One step of GRPO with pictures, as TRL does it, and the most memory it takes."""
+    cap, length = work["grpo"]["spec"]["max_completion_tokens"], work["grpo"]["mean_length"]
+    yield "GRPO step", "trl", in_pictures(folder, work, checkpoint(work), cap, length), "s"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    yield "GRPO step, peak memory", "trl", [peak / 1e6], "MB"
+
+
+def grpo_long(folder, work):
+    """The same with answers as long as long ones are, from random weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    torch.manual_seed(1)
+    base = AutoConfig.from_pretrained(ROOT / work["model"]["path"])
+    cap, length = work["long"]["max_completion_tokens"], work["long"]["mean_length"]
+    # TRL reads the reference model from a folder.
+    with tempfile.TemporaryDirectory() as kept:
+        AutoModelForImageTextToText.from_config(base, dtype=torch.float32).save_pretrained(kept)
+        model = AutoModelForImageTextToText.from_pretrained(kept, dtype=torch.float32)
+        yield f"GRPO step, {cap} tokens", "trl", in_pictures(folder, work, model, cap, length), "s"
+
+
+def in_pictures(folder, work, model, cap, length):
+    """Seconds of each step of GRPO on the questions with pictures."""
     from datasets import Dataset, Image
     from transformers import AutoProcessor
 
@@ -196,14 +225,10 @@ def grpo(folder, work):
     }
     dataset = Dataset.from_dict(rows).cast_column("image", Image())
     processor = AutoProcessor.from_pretrained(ROOT / work["model"]["path"], padding_side="left")
-    model = checkpoint(work)
     # The base's vocabulary has no token for videos; the processor would count another one.
     processor.video_token_id = model.config.video_token_id
     freeze(model, work)
-    cap, length = work["grpo"]["spec"]["max_completion_tokens"], work["grpo"]["mean_length"]
-    yield "GRPO step", "trl", grpo_times(model, processor, dataset, work, cap, length), "s"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    yield "GRPO step, peak memory", "trl", [peak / 1e6], "MB"
+    return grpo_times(model, processor, dataset, work, cap, length)
 
 
 def text(folder, work):
@@ -384,9 +409,11 @@ def commit():
 # Named as in speed/main.rs.
 PARTS = {
     "grpo/step": grpo,
+    "grpo/long answers": grpo_long,
     "grpo/text only": text,
     "train/step": train,
     "decode/64 sequences": decode,
+    "decode/64 long answers": decode_long,
 }
 
 if __name__ == "__main__":

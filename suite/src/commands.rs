@@ -11,6 +11,7 @@ mod export;
 mod golden;
 mod grade;
 pub mod inspect;
+mod join;
 mod leaderboard;
 mod levels;
 mod merge;
@@ -68,6 +69,8 @@ enum Command {
     Levels(levels::LevelsArgs),
     /// Judge answers from standard input, a JSON object per line
     Grade(grade::GradeArgs),
+    /// Join the results of several runs of one recipe, made on other days or machines, to one
+    Join(join::JoinArgs),
     /// Check, join and show the leaderboards of several runs
     Leaderboard(leaderboard::LeaderboardArgs),
     /// Grade the stored completions of a run again, without the model
@@ -109,6 +112,7 @@ fn dispatch(command: &Command) -> Result<u8> {
         Command::Evaluate(args) => evaluate::run(args),
         Command::Levels(args) => levels::run(args),
         Command::Grade(args) => grade::run(args),
+        Command::Join(args) => join::run(args),
         Command::Leaderboard(args) => leaderboard::run(args),
         Command::Score(args) => score::run(args),
         Command::TrainBase(args) => train_base::run(args),

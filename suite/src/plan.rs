@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 use synergy_grade::Grader;
 use synergy_models::qwen2_5_vl::config::VlmConfig;
-use synergy_report::rows::{CLONE, control_note};
+use synergy_report::rows::{CLONE, control_note, regime_and_control};
 use synergy_report::score::RowKind;
 
 use crate::device::Place;
@@ -27,7 +27,7 @@ pub mod selection;
 
 pub use describe::{describe, duration, to_json};
 pub use parts::Part;
-use parts::{parts, regime_of};
+use parts::parts;
 use selection::Selection;
 
 /// Name of the row whose answers cut the families' levels. It is not a row of the results.
@@ -239,11 +239,9 @@ pub fn plan_selected(recipe: &Recipe, inputs: &KeyInputs<'_>, selection: &Select
         seeds.contains(&stage.seed) && stage.regimes.iter().any(|name| selection.takes(name))
     });
     let of_regimes = rows.split_off(num_base);
-    rows.extend(
-        of_regimes
-            .into_iter()
-            .filter(|row| seeds.contains(&row.seed) && selection.takes(regime_of(&row.name))),
-    );
+    rows.extend(of_regimes.into_iter().filter(|row| {
+        seeds.contains(&row.seed) && selection.takes(regime_and_control(&row.name).0)
+    }));
     Plan {
         recipe_hash: recipe_hash(recipe),
         place: inputs.place,
@@ -317,10 +315,11 @@ fn regime_rows(
         checkpoint,
         asking,
     };
+    let name = format!("{}/shuffled", regime.name);
     let shuffled = Row {
-        name: format!("{}/shuffled", regime.name),
+        note: control_note(&name).unwrap_or_default(),
+        name,
         kind: RowKind::Control,
-        note: control_note("/shuffled").unwrap_or_default(),
         asking: Asking { shuffled: true, num_samples: 1, ..asking },
         ..row.clone()
     };

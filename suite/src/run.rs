@@ -36,6 +36,7 @@ use synergy_models::checkpoint::Checkpoint;
 use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_models::qwen2_5_vl::shapes::shapes;
 use synergy_report::compare::{describe_power, gate_alpha, powers};
+use synergy_report::page::PageData;
 use synergy_report::score::{Metrics, Provenance, Results, RowKind, Training};
 use synergy_report::text::terminal::render_table;
 
@@ -139,6 +140,14 @@ pub struct Outcome {
     pub metrics: Metrics,
     /// The folder of leaderboard, reports and results.
     pub dir: PathBuf,
+}
+
+impl Outcome {
+    /// Results with their figures.
+    fn of(results: Results, dir: PathBuf) -> Outcome {
+        let metrics = Metrics::of(&results);
+        Outcome { results, metrics, dir }
+    }
 }
 
 /// Reads the recipe of `profile`.
@@ -324,12 +333,27 @@ pub fn rescore(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let before = before?;
     let header = header(recipe, &plan, before.provenance, before.training, &base, &evaluated)?;
     let levels = evaluation::published_levels(recipe, &files)?;
-    let mut outcome = judge(header, levels, &evaluated, None, dir)?;
+    let mut results = judge(header, levels, &evaluated, None)?;
     // No grader has a say in them.
-    outcome.results.spreads = before.spreads;
+    results.spreads = before.spreads;
+    let outcome = Outcome::of(results, dir);
     let shown = page::data(recipe, &plan, &evaluated, &outcome.results, &store, &files, None)?;
     publish(&outcome, &evaluated, &shown)?;
     evaluated.iter().try_for_each(|row| write_completions(&outcome.dir, row))?;
+    Ok(outcome)
+}
+
+/// Judges joined results and writes what a run shows to `dir`. Curves, answers and pictures stay with the runs that made
+/// them.
+///
+/// # Errors
+/// If the disk fails.
+pub fn joined(results: Results, dir: PathBuf) -> Result<Outcome> {
+    let history = golden::history(&results.profile)?;
+    let code_hash = results.provenance.code_hash.clone().unwrap_or_default();
+    let shown = PageData { history, code_hash, ..PageData::default() };
+    let outcome = Outcome::of(results, dir);
+    publish(&outcome, &[], &shown)?;
     Ok(outcome)
 }
 
@@ -597,6 +621,7 @@ fn provenance(
     Provenance {
         date: machine::today(),
         commit,
+        code_hash: Some(CODE.to_owned()),
         dirty,
         command: match options.variant {
             Variant::Usual => match rehearsed {

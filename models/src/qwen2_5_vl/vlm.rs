@@ -240,10 +240,10 @@ pub fn without_padding(hidden: Tensor<2>, places: Option<Tensor<1, Int>>) -> Ten
 mod tests {
     use super::*;
     use crate::tests::fixtures::{
-        Case, Pictures, cases, distance, json, loss, model, relative_distance, tensors,
+        Case, Pictures, cases, distance, loss, loss_and_entropies, model, recorded_losses,
+        relative_distance, tensors,
     };
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
 
     fn argmax(row: &[f32]) -> usize {
         (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap()
@@ -280,16 +280,7 @@ mod tests {
 
     #[test]
     fn loss_and_the_gradient_of_every_parameter_are_those_of_the_reference() {
-        #[derive(serde::Deserialize)]
-        struct Recorded {
-            loss: f32,
-            gradient_norms: BTreeMap<String, f64>,
-        }
-        #[derive(serde::Deserialize)]
-        struct Report {
-            models: BTreeMap<String, Recorded>,
-        }
-        for (name, recorded) in json::<Report>("loss_grad.json").models {
+        for (name, recorded) in recorded_losses() {
             let (config, parameters) = model(&name);
             let leaves = parameters.map(|_, p| Tensor::from_inner(p.value.clone()).require_grad());
             let loss = loss(&Vlm::new(&config, &leaves));
@@ -310,6 +301,28 @@ mod tests {
                     let apart = relative_distance(&got, want);
                     assert!(apart < 1e-3, "{name}, {key}: {apart}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn entropies_and_the_gradient_of_their_bonus_are_those_of_the_reference() {
+        for (name, recorded) in recorded_losses() {
+            let (want, (config, parameters)) = (recorded.with_entropy, model(&name));
+            let leaves = parameters.map(|_, p| Tensor::from_inner(p.value.clone()).require_grad());
+            let [loss, entropies] = loss_and_entropies(&Vlm::new(&config, &leaves));
+            let loss = loss - entropies.clone().mean() * want.coefficient;
+            let mut gradients = loss.backward();
+            let apart = (loss.into_scalar::<f32>() - want.loss).abs();
+            assert!(apart < 1e-5, "{name}: loss {apart} apart");
+            let entropies = entropies.try_into_vec_as::<f32>().unwrap();
+            assert!(distance(&entropies, &want.entropies) < 1e-4, "{name}");
+            for (key, p) in leaves.iter() {
+                let got =
+                    p.value.grad_remove(&mut gradients).unwrap().try_into_vec_as::<f32>().unwrap();
+                let norm = got.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+                let want = want.gradient_norms[key];
+                assert!((norm - want).abs() < 1e-3 * want, "{name}, {key}: {norm} {want}");
             }
         }
     }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::batch::TokenBatch;
 use crate::batch::index;
-use crate::ops::log_probs;
+use crate::ops::log_probs_and_entropies;
 use crate::qwen2_5_vl::config::{Preset, SpecialIds, VlmConfig};
 use crate::qwen2_5_vl::rope::{Grid, Video, batch_rope_index};
 use crate::qwen2_5_vl::vlm::Vlm;
@@ -207,8 +207,34 @@ pub(crate) fn labelled() -> (Case, Vec<(usize, u32)>) {
     (case, predictions)
 }
 
-/// Its loss: the mean over all tokens of the batch that have a label.
-pub(crate) fn loss(model: &Vlm) -> Tensor<1> {
+/// What `loss_grad.json` has of a model.
+#[derive(Deserialize)]
+pub(crate) struct RecordedLoss {
+    pub(crate) loss: f32,
+    pub(crate) gradient_norms: BTreeMap<String, f64>,
+    pub(crate) with_entropy: RecordedBonus,
+}
+
+/// The same loss less a share of the mean entropy of what is predicted.
+#[derive(Deserialize)]
+pub(crate) struct RecordedBonus {
+    pub(crate) coefficient: f32,
+    pub(crate) entropies: Vec<f32>,
+    pub(crate) loss: f32,
+    pub(crate) gradient_norms: BTreeMap<String, f64>,
+}
+
+/// What `loss_grad.json` has, by the names of models.
+pub(crate) fn recorded_losses() -> BTreeMap<String, RecordedLoss> {
+    #[derive(Deserialize)]
+    struct Report {
+        models: BTreeMap<String, RecordedLoss>,
+    }
+    json::<Report>("loss_grad.json").models
+}
+
+/// Its loss, the mean over all tokens of the batch that have a label, and their entropies.
+pub(crate) fn loss_and_entropies(model: &Vlm) -> [Tensor<1>; 2] {
     let (case, predictions) = labelled();
     let pictures = Pictures::read();
     let features = model.image_features(&pictures.all(&case.pictures));
@@ -216,7 +242,14 @@ pub(crate) fn loss(model: &Vlm) -> Tensor<1> {
     let hidden = model.forward(&case.batch(&pictures, &model.config), Some(&features));
     let device = model.device();
     let logits = model.decoder.logits(hidden.select(0, index(rows, &device)));
-    log_probs(logits, index(targets, &device)).mean().neg()
+    let [log_probs, entropies] = log_probs_and_entropies(logits, index(targets, &device));
+    [log_probs.mean().neg(), entropies]
+}
+
+/// Its loss alone.
+pub(crate) fn loss(model: &Vlm) -> Tensor<1> {
+    let [loss, _] = loss_and_entropies(model);
+    loss
 }
 
 /// The largest difference between `got` and `want`.

@@ -48,7 +48,7 @@ use synergy_suite::train::grpo::Grpo;
 use synergy_suite::train::pool::{Files, Pool, drawn};
 use synergy_suite::train::register::reasoned;
 use synergy_suite::train::rollout::LocalEngine;
-use synergy_suite::train::sequence::{Prompter, Sequence, micro_batches};
+use synergy_suite::train::sequence::{Sequence, micro_batches};
 use synergy_suite::train::{
     Batch, Context, StepFigures, Trainer, prediction_log_probs, pretrain, sft,
 };
@@ -59,8 +59,12 @@ mod growth;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Questions and their decoded tokens.
-const DECODED: (usize, usize) = (64, 64);
+/// Questions, and decoded tokens of each: few, and as many as long answers have.
+const DECODED: (usize, [usize; 2]) = (64, [64, 400]);
+/// The cap of a step of GRPO whose answers are long.
+const LONG_CAP: usize = 448;
+/// Rows, inner width and columns of the product that says how wide the machine is: one of a training step.
+const WIDTH: [usize; 3] = [2048, 128, 256];
 /// Tokens of a prompt and of a completion where there is no picture.
 const TEXT: (usize, usize) = (30, 54);
 /// Pictures and completions that are timed together.
@@ -83,9 +87,7 @@ static WORK: LazyLock<Work> = LazyLock::new(|| {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     std::env::set_current_dir(&root).expect("the repository is there");
     let recipe = Recipe::read(Path::new("suite/recipes/small.toml")).expect("a recipe");
-    let compute = Compute::open("flex", None).expect("flex is in every build");
-    let base = open_base(&recipe, &compute).expect("the kept base is there");
-    Work { recipe, files: Files::default(), base, compute }
+    Work::on(None, recipe)
 });
 
 /// A question of the training pool.
@@ -94,6 +96,13 @@ fn sample(index: u64) -> Sample {
 }
 
 impl Work {
+    /// The work on so many threads, or on all there are.
+    fn on(num_threads: Option<usize>, recipe: Recipe) -> Work {
+        let compute = Compute::open("flex", num_threads).expect("flex is in every build");
+        let base = open_base(&recipe, &compute).expect("the kept base is there");
+        Work { recipe, files: Files::default(), base, compute }
+    }
+
     fn stage(&self, name: &str) -> &StageSpec {
         self.recipe.stages.get(name).expect("profile small has it")
     }
@@ -171,9 +180,9 @@ impl Work {
     /// A step without pictures: its settings, random weights, which hardly ever end an answer before
     /// the cap, the questions cut to a length, and their texts.
     fn in_text(&self) -> (GrpoSpec, Parameters, Vec<Question>, Vec<String>) {
-        let Prompter { config, tokenizer, .. } = &self.base.prompter;
+        let tokenizer = &self.base.prompter.tokenizer;
         let spec = GrpoSpec { max_completion_tokens: TEXT.1, ..self.grpo().clone() };
-        let parameters = Parameters::init(config, &mut Seed::root(1).rng(), &self.compute.device);
+        let parameters = self.random();
         let cut = |question: Question| {
             let ids = tokenizer.encode(&self.base.prompter.text(&question.sample, true));
             let text = tokenizer.decode(&ids[..TEXT.0]);
@@ -182,6 +191,17 @@ impl Work {
         };
         let (questions, texts) = self.asked().into_iter().map(cut).unzip();
         (spec, parameters, questions, texts)
+    }
+
+    /// Random weights of the base's shape, which hardly ever end an answer before the cap.
+    fn random(&self) -> Parameters {
+        let config = &self.base.prompter.config;
+        Parameters::init(config, &mut Seed::root(1).rng(), &self.compute.device)
+    }
+
+    /// GRPO whose answers are as long as long ones are.
+    fn long(&self) -> GrpoSpec {
+        GrpoSpec { max_completion_tokens: LONG_CAP, ..self.grpo().clone() }
     }
 
     /// One step of GRPO from `parameters`: always from the same, so that answers, and with them the
@@ -203,9 +223,14 @@ impl Work {
             .expect("a step")
     }
 
-    /// Greedy answers that no end token ends.
-    fn decode(&self, engine: &LocalEngine<'_>, questions: &[Question]) -> Vec<Vec<Generated>> {
-        let sampling = Sampling { eos_token_id: Vec::new(), ..Sampling::greedy(DECODED.1, 0) };
+    /// Greedy answers of so many tokens, which no end token ends.
+    fn decode(
+        &self,
+        engine: &LocalEngine<'_>,
+        questions: &[Question],
+        num_tokens: usize,
+    ) -> Vec<Vec<Generated>> {
+        let sampling = Sampling { eos_token_id: Vec::new(), ..Sampling::greedy(num_tokens, 0) };
         engine.generate(questions, 1, &sampling, Seed::root(1)).expect("finite logits")
     }
 
@@ -236,19 +261,42 @@ type Make = Box<dyn Fn() -> Timed>;
 /// Name for criterion, and what makes it. GRPO comes first, so that the peak of memory is its own.
 fn works() -> Vec<(String, Make)> {
     type Named = (&'static str, fn() -> Timed);
-    let plain: [Named; 9] = [
+    let plain: [Named; 11] = [
         ("grpo/step", grpo_step),
+        ("grpo/long answers", grpo_long),
         ("grpo/text only", grpo_text),
         ("train/step", train_step),
         ("train/products alone", products),
         ("train/forward", forward),
-        ("decode/64 sequences", decode),
+        ("decode/64 sequences", || decode(0)),
+        ("decode/64 long answers", || decode(1)),
         ("processor/64 pictures", processor),
         ("grading/2048 answers", grading),
         ("merge/TIES", merging),
     ];
     let plain = plain.into_iter().map(|(name, make)| (name.to_owned(), Box::new(make) as Make));
-    plain.chain(growth::works()).collect()
+    plain.chain(threads()).chain(growth::works()).collect()
+}
+
+/// A step of GRPO by the number of threads, up to all cores.
+fn threads() -> Vec<(String, Make)> {
+    let all = std::thread::available_parallelism().map_or(1, usize::from);
+    let numbers = std::iter::successors(Some(1), |n| Some(2 * n)).take_while(|n| *n < all);
+    let make = |num_threads: usize| -> (String, Make) {
+        let plural = if num_threads == 1 { "" } else { "s" };
+        let name = format!("threads/{num_threads} thread{plural}");
+        let make = move || {
+            let work = Work::on(Some(num_threads), WORK.recipe.clone());
+            let questions = work.asked();
+            let run = move || {
+                work.grpo_step(work.grpo(), &work.base.parameters, &questions);
+            };
+            let figure = format!("GRPO step, {num_threads} thread{plural}");
+            Timed { figure, count: None, run: Box::new(run) }
+        };
+        (name, Box::new(make))
+    };
+    numbers.chain([all]).map(make).collect()
 }
 
 /// One step of GRPO: rollouts, rewards, updates.
@@ -258,6 +306,16 @@ fn grpo_step() -> Timed {
         WORK.grpo_step(WORK.grpo(), &WORK.base.parameters, &questions);
     };
     Timed { figure: "GRPO step".into(), count: None, run: Box::new(run) }
+}
+
+/// The same with answers as long as long ones are, from random weights.
+fn grpo_long() -> Timed {
+    let (spec, parameters, questions) = (WORK.long(), WORK.random(), WORK.asked());
+    let run = move || {
+        WORK.grpo_step(&spec, &parameters, &questions);
+    };
+    let figure = format!("GRPO step, {LONG_CAP} tokens");
+    Timed { figure, count: None, run: Box::new(run) }
 }
 
 /// The same without pictures, from random weights.
@@ -344,15 +402,44 @@ fn forward() -> Timed {
     Timed { figure: "forward".into(), count, run: Box::new(run) }
 }
 
-/// Greedy answers of one length to questions with a picture each.
-fn decode() -> Timed {
+/// Greedy answers of one length, that of [`DECODED`] at `place`, to questions with a picture each.
+fn decode(place: usize) -> Timed {
     let questions = WORK.questions();
     let engine = WORK.loaded();
+    let (num_questions, num_tokens) = (DECODED.0, DECODED.1[place]);
     let run = move || {
-        black_box(WORK.decode(&engine, &questions));
+        black_box(WORK.decode(&engine, &questions, num_tokens));
     };
-    let count = Some((DECODED.0 * DECODED.1, "tokens/s"));
-    Timed { figure: "decoding".into(), count, run: Box::new(run) }
+    let count = Some((num_questions * num_tokens, "tokens/s"));
+    let figure = ["decoding".to_owned(), format!("decoding, {num_tokens} tokens")];
+    Timed { figure: figure[place].clone(), count, run: Box::new(run) }
+}
+
+/// How wide the machine is: one product, on every thread at once.
+fn width() -> Timed {
+    const TIMES: usize = 64;
+    let [rows, inner, columns] = WIDTH;
+    let num_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let each = vec![(); num_threads];
+    let run = move || {
+        WORK.compute.map(&each, |_, ()| {
+            let (left, right) = (vec![1.0_f32; rows * inner], vec![1.0_f32; inner * columns]);
+            let mut to = vec![0.0_f32; rows * columns];
+            for _ in 0..TIMES {
+                product(
+                    MatMut::new(&mut to, rows, columns, columns),
+                    Mat::new(&left, rows, inner, inner),
+                    Mat::new(&right, inner, columns, columns),
+                    1.0,
+                    false,
+                );
+            }
+            black_box(to[0])
+        });
+    };
+    let operations = 2 * num_threads * TIMES * rows * inner * columns;
+    let figure = "width of the machine: products of all threads".to_owned();
+    Timed { figure, count: Some((operations / 1_000_000_000, "GFLOP/s")), run: Box::new(run) }
 }
 
 /// Drawn pictures to patches, on one thread.
@@ -433,17 +520,7 @@ fn json_lines(parts: &[&str]) {
         if !parts.is_empty() && !parts.iter().any(|part| name.contains(part)) {
             continue;
         }
-        let mut timed = make();
-        (timed.run)();
-        let (mut values, begin) = (Vec::new(), Instant::now());
-        while values.len() < RUNS_MIN || begin.elapsed().as_secs_f64() < SECONDS_MIN {
-            let start = Instant::now();
-            (timed.run)();
-            let seconds = start.elapsed().as_secs_f64();
-            values.push(timed.count.map_or(seconds, |(count, _)| count as f64 / seconds));
-        }
-        values.sort_by(f64::total_cmp);
-        print_figure(&timed.figure, &values, timed.count.map_or("s", |(_, unit)| unit));
+        print_timed(make());
         // Before anything else has run.
         if i == 0
             && let Some(bytes) = memory_bytes_max()
@@ -451,6 +528,22 @@ fn json_lines(parts: &[&str]) {
             print_figure("GRPO step, peak memory", &[bytes as f64 / 1e6], "MB");
         }
     }
+    // Last, since the first has the memory; ratios of two machines are told apart by it.
+    print_timed(width());
+}
+
+/// Times a few runs and prints their line.
+fn print_timed(mut timed: Timed) {
+    (timed.run)();
+    let (mut values, begin) = (Vec::new(), Instant::now());
+    while values.len() < RUNS_MIN || begin.elapsed().as_secs_f64() < SECONDS_MIN {
+        let start = Instant::now();
+        (timed.run)();
+        let seconds = start.elapsed().as_secs_f64();
+        values.push(timed.count.map_or(seconds, |(count, _)| count as f64 / seconds));
+    }
+    values.sort_by(f64::total_cmp);
+    print_figure(&timed.figure, &values, timed.count.map_or("s", |(_, unit)| unit));
 }
 
 /// One figure from its sorted `values`.
@@ -499,8 +592,10 @@ fn dump(dir: &Path) -> Result<()> {
     let figures = pretrain::step(&mut trainer, &WORK.context(&stage.training, None), &sequences)?;
 
     let questions = WORK.questions();
-    let answers = WORK.decode(&WORK.loaded(), &questions);
-    dump_questions(&dir.join("decode.safetensors"), &questions, &answers)?;
+    for (num_tokens, file) in DECODED.1.into_iter().zip(["decode", "decode_long"]) {
+        let answers = WORK.decode(&WORK.loaded(), &questions, num_tokens);
+        dump_questions(&dir.join(file).with_extension("safetensors"), &questions, &answers)?;
+    }
 
     let asked = WORK.asked();
     let grpo = WORK.grpo();
@@ -517,6 +612,8 @@ fn dump(dir: &Path) -> Result<()> {
             "answer": question.sample.answer,
         }));
     }
+
+    let long_figures = WORK.grpo_step(&WORK.long(), &WORK.random(), &asked);
 
     let (text_spec, random, asked, texts) = WORK.in_text();
     let text_figures = WORK.grpo_step(&text_spec, &random, &asked);
@@ -535,6 +632,7 @@ fn dump(dir: &Path) -> Result<()> {
             "optimizer": *stage.optimizer,
         },
         "decode": { "num_new_tokens": DECODED.1 },
+        "long": { "max_completion_tokens": LONG_CAP, "mean_length": long_figures["length"] },
         "grpo": {
             "spec": grpo,
             "reward": *grpo.reward,

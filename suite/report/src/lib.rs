@@ -16,6 +16,7 @@ pub mod evidence;
 pub mod factorial;
 pub mod gate;
 pub mod golden;
+pub mod join;
 pub mod leaderboard;
 pub mod page;
 pub mod rows;

@@ -10,6 +10,14 @@ pub const BASE: &str = "base";
 /// Name of the control row of a second base.
 pub const CLONE: &str = "clone";
 
+/// The regime that a row is of, and as which control; a row without a slash is a regime or a control of the base.
+pub fn regime_and_control(row: &str) -> (&str, Option<&str>) {
+    match row.split_once('/') {
+        Some((regime, control)) => (regime, Some(control)),
+        None => (row, None),
+    }
+}
+
 /// What a row is evidence for.
 #[derive(
     Debug,

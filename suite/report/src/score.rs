@@ -38,6 +38,7 @@ mod metrics;
 mod missing;
 pub mod passes;
 pub mod spread;
+mod votes;
 
 use self::spread::Spread;
 pub use asked::{Asked, ModelSize, Sampling};
@@ -181,6 +182,9 @@ pub struct Provenance {
     pub date: String,
     /// Commit of the suite.
     pub commit: String,
+    /// Hash of the code that decides bits; results of before this was recorded have nothing here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_hash: Option<String>,
     /// True if the tree had changes that the commit does not have.
     pub dirty: bool,
     /// Command line that made the run.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use synergy_report::rows::regime_and_control;
 use synergy_report::score::Missing;
 
 use super::{Plan, PlannedRow, PlannedStage, Selection};
@@ -21,11 +22,6 @@ pub struct Part {
     pub stages: Vec<usize>,
     /// Places in [`Plan::rows`].
     pub rows: Vec<usize>,
-}
-
-/// The regime that a row or one of its controls is of.
-pub(super) fn regime_of(row: &str) -> &str {
-    row.split('/').next().unwrap_or(row)
 }
 
 /// Divides stages and rows into parts, in the order of work; the first `num_base` rows are the base's.
@@ -46,7 +42,9 @@ pub(super) fn parts(
                 |stage: &PlannedStage| stage.seed == seed && stage.regimes.contains(&regime.name);
             let own = (0..stages.len()).filter(|place| is_own(&stages[*place]));
             let stages: Vec<usize> = own.filter(|place| taken.insert(*place)).collect();
-            let is_own = |row: &PlannedRow| row.seed == seed && regime_of(&row.name) == regime.name;
+            let is_own = |row: &PlannedRow| {
+                row.seed == seed && regime_and_control(&row.name).0 == regime.name
+            };
             let rows: Vec<usize> =
                 (num_base..rows.len()).filter(|place| is_own(&rows[*place])).collect();
             if !stages.is_empty() || !rows.is_empty() {
@@ -167,8 +165,12 @@ mod tests {
         for stage in part.stages.iter().filter(|stage| stage.seed == 2) {
             assert!(whole.stages.contains(stage), "{}", stage.name);
         }
-        let names: BTreeSet<(&str, u64)> =
-            part.rows.iter().skip(6).map(|row| (regime_of(&row.name), row.seed)).collect();
+        let names: BTreeSet<(&str, u64)> = part
+            .rows
+            .iter()
+            .skip(6)
+            .map(|row| (regime_and_control(&row.name).0, row.seed))
+            .collect();
         assert_eq!(
             Vec::from_iter(names),
             [("rl", 2), ("rl", 9), ("two_stage", 2), ("two_stage", 9)]

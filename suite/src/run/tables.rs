@@ -20,8 +20,8 @@ use synergy_report::page::{PageData, report_html};
 use synergy_report::score::figures::figures;
 use synergy_report::score::spread::Spread;
 use synergy_report::score::{
-    Asked, Header, Metrics, ModelSize, Provenance, Results, RowKind, Sampling, Score, Training,
-    cut_levels, level_passes,
+    Asked, Header, ModelSize, Provenance, Results, RowKind, Sampling, Score, Training, cut_levels,
+    level_passes,
 };
 use synergy_report::text::report::report_markdown;
 
@@ -119,7 +119,7 @@ impl<'a> Tables<'a> {
         let Work { recipe, base, compute, store, .. } = self.work;
         let num_answers = recipe.evaluation.scored_answers.unwrap_or_default();
         if num_answers > 0 {
-            let results = self.judged(events)?.results;
+            let results = self.results(events)?;
             let place = (compute, store);
             let rows = &self.evaluated;
             self.spreads = spread::all(num_answers, rows, samples, &results, base, place, events)?;
@@ -159,7 +159,7 @@ impl<'a> Tables<'a> {
     pub(super) fn publish(&mut self, events: &mut Events) -> Result<Outcome> {
         let Work { recipe, plan, store, files, options, .. } = self.work;
         let clock = Instant::now();
-        let outcome = self.judged(events)?;
+        let outcome = Outcome::of(self.results(events)?, self.dir.clone());
         let planted = options.variant.planted();
         let (rows, results) = (&self.evaluated, &outcome.results);
         let shown = page::data(recipe, plan, rows, results, store, files, planted)?;
@@ -177,8 +177,8 @@ impl<'a> Tables<'a> {
         Ok(outcome)
     }
 
-    /// Judges everything that is there.
-    fn judged(&self, events: &Events) -> Result<Outcome> {
+    /// Everything that is there, judged answer by answer.
+    fn results(&self, events: &Events) -> Result<Results> {
         let Work { recipe, plan, base, compute, files, options, .. } = self.work;
         let wall_time_s = events.elapsed().as_secs_f64();
         // A rerun with nothing to do tells when and where the work was done, not that it took no time.
@@ -190,9 +190,9 @@ impl<'a> Tables<'a> {
         let header = header(recipe, plan, provenance, training, base, &self.evaluated)?;
         let levels = evaluation::published_levels(recipe, files)?;
         let planted = options.variant.planted();
-        let mut outcome = judge(header, levels, &self.evaluated, planted, self.dir.clone())?;
-        outcome.results.spreads.clone_from(&self.spreads);
-        Ok(outcome)
+        let mut results = judge(header, levels, &self.evaluated, planted)?;
+        results.spreads.clone_from(&self.spreads);
+        Ok(results)
     }
 
     /// How many regimes are there, by seed where there are several.
@@ -283,14 +283,13 @@ fn asked(recipe: &Recipe, config: &VlmConfig) -> Asked {
     }
 }
 
-/// From completions to scores to results to metrics. `levels` has those of published questions. Pure.
+/// From completions to scores to results. `levels` has those of published questions. Pure.
 pub(super) fn judge(
     header: Header,
     mut levels: BTreeMap<String, Level>,
     evaluated: &[Evaluated],
     planted: Option<Planted>,
-    dir: PathBuf,
-) -> Result<Outcome> {
+) -> Result<Results> {
     let grader = header.grader;
     let (cutting, rows): (Vec<_>, Vec<_>) =
         evaluated.iter().partition(|row| row.planned.cuts_levels());
@@ -298,9 +297,7 @@ pub(super) fn judge(
     levels.extend(cut_levels(&cutting));
     let rows: Vec<_> = rows.iter().map(|row| row.row(grader, planted)).collect();
     let results = Results::assemble(header, &levels, &rows)?;
-    let results = results.with_level_passes(&level_passes(&cutting));
-    let metrics = Metrics::of(&results);
-    Ok(Outcome { results, metrics, dir })
+    Ok(results.with_level_passes(&level_passes(&cutting)))
 }
 
 /// The cost of each regime of `rows` with all stages that it needs.

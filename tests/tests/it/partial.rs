@@ -191,6 +191,24 @@ fn a_part_of_a_recipe_is_the_whole_bit_for_bit_and_is_never_golden() {
     let refused = crate::refusal(&project.run(&["leaderboard", "check", LEADERBOARD]));
     assert!(refused.contains(") is partial, missing: sft, progressive, "), "{refused}");
 
+    // With the others of another run it is the whole again, which nothing keeps from becoming golden but its tree.
+    reproduce(&whole, &["--only", "sft,progressive,data_mixing,merged"]);
+    let others = whole.path(RESULTS).display().to_string();
+    let join = project.run(&["join", RESULTS, &others, "--out", "joined/tiny"]);
+    assert_eq!(join.code, 0, "{}", join.stderr);
+    assert!(!join.stdout.contains("partial"), "{}", join.stdout);
+    let joined = read_results(&project.path("joined/tiny/results.json")).unwrap();
+    assert_eq!(outcomes(&joined, &of_whole), outcomes(&of_whole, &of_whole));
+    assert_eq!(joined.missing, []);
+    for name in ["leaderboard.json", "report.md", "report.html", "figures.json"] {
+        assert!(!project.read(&format!("joined/tiny/{name}")).is_empty());
+    }
+    reproduce(&whole, &[]);
+    assert_refused!(project.run(&["join", RESULTS, "--out", "joined/tiny"]), @"
+    error: 2 values required by '<RESULTS> <RESULTS>...'; only 1 was provided
+    hint: `synergy join --help` shows what it takes
+    ");
+
     // The whole goes on from the part.
     let rest = reproduce(&project, &[]);
     assert!(!rest.stderr.contains("evaluate rl") && rest.stderr.contains("evaluate sft"));

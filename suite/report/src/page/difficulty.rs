@@ -51,8 +51,7 @@ pub(super) fn together(told: &[RowPasses], lines: &[Line]) -> Markup {
     let ks: Vec<usize> = ks.map_or_else(Vec::new, |all| all.iter().map(|at| at.k).collect());
     let value = |line: &Line, k: usize| {
         let at = of(line)?.pass_at.iter().find(|at| at.k == k)?;
-        let mean = 100.0 * at.share;
-        Some(Interval { mean, low: mean, high: mean })
+        Some(at.share.scaled(100.0))
     };
     let rows = lines.iter().filter(|line| of(line).is_some());
     let rows: Vec<(&Line, Vec<Option<Interval>>)> =

@@ -4,14 +4,14 @@
 //! however fresh the samples that measure it: a question on which the base happens to be blind is in L5. The knob is set
 //! by the question, and levels that are cut on models that are not shown select on nobody's errors that are shown.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 use synergy_benchmarks::difficulty::{self, Level};
 
-use super::metrics::cells_over;
-use super::{BASE, Cell, Question, ResultRow, Results, RowKind};
+use super::metrics::Cells;
+use super::{Cell, Lineage, Question, ResultRow, Results, RowKind};
 use crate::rows::CLONE;
 
 /// Parts that the knob of a family is cut into.
@@ -94,9 +94,11 @@ pub fn steps(results: &Results, fifth: usize) -> Option<(usize, usize)> {
 
 /// The cells of every row over each fifth that has questions, easy first.
 pub fn by_knob(results: &Results) -> Vec<(usize, Vec<Cell>)> {
+    let lineage = Lineage::of(results);
+    let cells = Cells::of(results, &lineage);
     let of = |(part, questions): (Part, Vec<usize>)| {
         let Part::Fifth(place) = part else { return None };
-        Some((place, cells_over(results, &questions)))
+        Some((place, cells.over(&questions, |_| true)))
     };
     parts(results).into_iter().filter_map(of).collect()
 }
@@ -126,15 +128,21 @@ pub struct LevelByOthers {
 /// Every regime on levels cut on the answers of all other regimes that share no training with it, and of another base.
 /// Regimes without such others are left out.
 pub fn by_others(results: &Results) -> Vec<ByOthers> {
+    let lineage = Lineage::of(results);
+    let cells = Cells::of(results, &lineage);
     let regimes = results.rows.iter().filter(|row| row.kind == RowKind::Regime);
-    regimes.filter_map(|row| of_regime(results, row)).collect()
+    regimes.filter_map(|row| of_regime(results, &lineage, &cells, row)).collect()
 }
 
-fn of_regime(results: &Results, row: &ResultRow) -> Option<ByOthers> {
-    let relatives = relatives(results, &row.name);
+fn of_regime(
+    results: &Results,
+    lineage: &Lineage<'_>,
+    cells: &Cells<'_>,
+    row: &ResultRow,
+) -> Option<ByOthers> {
     let is_other = |other: &&ResultRow| {
-        (other.kind == RowKind::Regime && !relatives.contains(other.name.as_str()))
-            || other.name == CLONE
+        let is_stranger = other.name != row.name && !lineage.are_related(&other.name, &row.name);
+        (other.kind == RowKind::Regime && is_stranger) || other.name == CLONE
     };
     let others: Vec<&ResultRow> = results.rows.iter().filter(is_other).collect();
     if others.is_empty() {
@@ -142,18 +150,14 @@ fn of_regime(results: &Results, row: &ResultRow) -> Option<ByOthers> {
     }
     let levels: Vec<Option<Level>> =
         (0..results.questions.len()).map(|q| level_by(results, &others, q)).collect();
-    // Only what is shown, so that nothing else is computed.
     let shuffled = format!("{}/shuffled", row.name);
-    let shown = [BASE, &row.name, &shuffled];
-    let rows = results.rows.iter().filter(|row| shown.contains(&row.name.as_str()));
-    let shown = Results { rows: rows.cloned().collect(), ..results.clone() };
     let of_level = |level: Level| {
         let own = levels.iter().enumerate().filter(|(_, of)| **of == Some(level));
         let questions: Vec<usize> = own.map(|(q, _)| q).collect();
         if questions.is_empty() {
             return None;
         }
-        let mut cells = cells_over(&shown, &questions);
+        let mut cells = cells.over(&questions, |name| [&row.name, &shuffled].contains(&name));
         let mut take = |name: &str| {
             let place = cells.iter().position(|cell| cell.row == name)?;
             Some(cells.swap_remove(place))
@@ -175,18 +179,6 @@ fn level_by(results: &Results, others: &[&ResultRow], q: usize) -> Option<Level>
     let num: usize = letters().map(String::len).sum();
     let num_correct: usize = letters().map(|letters| letters.matches('c').count()).sum();
     (num > 0).then(|| difficulty::level(num_correct as u32, num as u32))
-}
-
-/// The regimes that stand on a stage with updates on which `regime` stands too, and `regime` itself.
-fn relatives<'a>(results: &'a Results, regime: &'a str) -> BTreeSet<&'a str> {
-    let mut relatives = BTreeSet::from([regime]);
-    for stage in results.training.iter().filter(|stage| stage.cost.optimizer_steps > 0) {
-        let names = || stage.regime.split('+');
-        if names().any(|name| name == regime) {
-            relatives.extend(names());
-        }
-    }
-    relatives
 }
 
 #[cfg(test)]
@@ -223,8 +215,12 @@ mod tests {
     fn relatives_and_the_base_have_no_say_in_the_levels_of_a_row() {
         let mut results = study(40, &[1]);
         let stage = results.training[0].clone();
-        results.training = ["sft+two_stage", "rl"]
-            .map(|regime| Training { regime: regime.to_owned(), ..stage.clone() })
+        results.training = [("sft", "sft+two_stage"), ("grpo", "rl")]
+            .map(|(name, regime)| Training {
+                stage: name.to_owned(),
+                regime: regime.to_owned(),
+                ..stage.clone()
+            })
             .to_vec();
         let cut = by_others(&results);
         let others = |name: &str| &cut.iter().find(|row| row.row == name).unwrap().others;
@@ -262,6 +258,7 @@ mod tests {
         assert!(by_others(&results).iter().all(|row| row.others == [CLONE]));
         // Data without updates relate nobody.
         results.training[0].cost.optimizer_steps = 0;
+        results.training[0].summary.clear();
         assert_eq!(by_others(&results).iter().find(|r| r.row == "sft").unwrap().others.len(), 3);
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::lineage::Lineage;
 use super::{
-    ResultRow, Results, RowKind, SeedOutcomes, length, per_question, share, words_per_answer,
+    ResultRow, Results, RowKind, SeedOutcomes, length, per_question, share, votes, words_per_answer,
 };
 use crate::statistics::{self, Estimate, Interval, Noise};
 
@@ -20,6 +20,10 @@ pub enum Quantity {
     Length,
     /// Reasoning words per answer.
     Words,
+    /// The chance that one of so many answers is right.
+    PassAt(usize),
+    /// The chance that the most frequent answer is right.
+    Majority,
 }
 
 impl Quantity {
@@ -28,12 +32,29 @@ impl Quantity {
             Quantity::Accuracy => share(seed, question, 'c'),
             Quantity::Length => length(seed, question),
             Quantity::Words => words_per_answer(seed, question),
+            Quantity::PassAt(k) => votes::of_question(seed, question, k),
+            Quantity::Majority => votes::majority(seed, question),
         }
+    }
+
+    /// Tells whether a row's answers to a question are enough to measure it.
+    fn is_measured(self, seed: &SeedOutcomes, question: usize) -> bool {
+        let num_samples = seed.outcomes[question].len();
+        match self {
+            Quantity::PassAt(k) => num_samples >= k.max(1),
+            Quantity::Majority => num_samples > 0 && !seed.answers.is_empty(),
+            _ => num_samples > 0,
+        }
+    }
+
+    /// Tells whether it is a share, 0 to 1.
+    fn is_share(self) -> bool {
+        !self.is_relative()
     }
 
     /// Tells whether the noise grows with the value: long answers differ more than short ones.
     fn is_relative(self) -> bool {
-        self != Quantity::Accuracy
+        matches!(self, Quantity::Length | Quantity::Words)
     }
 }
 
@@ -70,14 +91,14 @@ pub struct Effect {
 }
 
 impl<'a> Effects<'a> {
-    /// Measures `quantity` of every row that was asked all of `questions`.
+    /// Measures `quantity` of every row that was asked all of `questions`, often enough.
     pub fn of(
         results: &'a Results,
         lineage: &'a Lineage<'a>,
         questions: &[usize],
         quantity: Quantity,
     ) -> Effects<'a> {
-        let asked = |seed: &SeedOutcomes| questions.iter().all(|&q| !seed.outcomes[q].is_empty());
+        let asked = |seed: &SeedOutcomes| questions.iter().all(|&q| quantity.is_measured(seed, q));
         let rows: Vec<Measured<'a>> = results
             .rows
             .iter()
@@ -148,7 +169,7 @@ impl<'a> Effects<'a> {
     /// The mean of a row; `None` where it was not asked.
     pub fn level(&self, name: &str) -> Option<Interval> {
         let measured = self.row(name)?;
-        Some(if self.quantity == Quantity::Accuracy {
+        Some(if self.quantity.is_share() {
             statistics::share_interval(&measured.values, self.noise_of(measured))
         } else {
             self.contrast(&[(name, 1.0)])?.estimate.interval().within(0.0, f64::INFINITY)
@@ -179,7 +200,7 @@ impl<'a> Effects<'a> {
         let is_difference =
             matches!(contrast, [(_, a), (_, b)] if is_one(a, 1.0) && is_one(b, -1.0));
         let effect = statistics::mean(std::slice::from_ref(&per_question));
-        if self.quantity == Quantity::Accuracy
+        if self.quantity.is_share()
             && is_difference
             && effect.is_finite()
             && statistics::are_alike(&per_question)
@@ -189,7 +210,7 @@ impl<'a> Effects<'a> {
         }
         let estimate = Estimate::of(&per_question, &self.noise_of_contrast(&rows));
         let interval = estimate.interval();
-        let cut = self.quantity == Quantity::Accuracy && is_difference;
+        let cut = self.quantity.is_share() && is_difference;
         Some(Effect { estimate, interval: if cut { interval.within(-1.0, 1.0) } else { interval } })
     }
 

@@ -141,6 +141,7 @@ pub(crate) fn header() -> Header {
         provenance: Provenance {
             date: "2026-01-31".to_owned(),
             commit: "0123456789abcdef".to_owned(),
+            code_hash: None,
             dirty: false,
             command: "synergy reproduce --profile small".to_owned(),
             machine: Machine { cpu: "made-up".to_owned(), cores: 2 },

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Results, Training};
+use crate::rows::regime_and_control;
 
 /// What a stage did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,14 +70,18 @@ impl<'a> Lineage<'a> {
 
     /// The stages that a row stands on; a control of a regime stands on the regime's.
     fn stages(&self, row: &str) -> &[(&'a str, StageKind)] {
-        let regime = row.split('/').next().unwrap_or(row);
-        self.stages.get(regime).map_or(&[], Vec::as_slice)
+        self.stages.get(regime_and_control(row).0).map_or(&[], Vec::as_slice)
     }
 
     /// Names of the stages in which something was learned.
     pub fn trained(&self, row: &str) -> BTreeSet<&'a str> {
         let learns = |kind: StageKind| matches!(kind, StageKind::Sft | StageKind::Rl);
         self.stages(row).iter().filter(|(_, kind)| learns(*kind)).map(|(name, _)| *name).collect()
+    }
+
+    /// Tells whether both rows stand on one stage in which something was learned.
+    pub fn are_related(&self, a: &str, b: &str) -> bool {
+        !self.trained(a).is_disjoint(&self.trained(b))
     }
 
     /// Tells whether the row stands on a stage of this kind.
@@ -108,12 +113,11 @@ impl<'a> Lineage<'a> {
     /// a control's. A regime without a recorded stage is a class of its own.
     pub fn class(&self, row: &str, is_trained: bool) -> String {
         let chain = self.chain(row);
-        let asked = row.split_once('/').map_or("", |(_, control)| control);
-        match (chain.is_empty(), is_trained, asked) {
+        match (chain.is_empty(), is_trained, regime_and_control(row).1) {
             (true, false, _) => String::new(),
             (true, true, _) => format!("row {row}"),
-            (false, _, "") => chain,
-            (false, _, control) => format!("{chain}, {control}"),
+            (false, _, None) => chain,
+            (false, _, Some(control)) => format!("{chain}, {control}"),
         }
     }
 

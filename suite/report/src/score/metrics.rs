@@ -94,10 +94,10 @@ impl Metrics {
     /// Where all questions of a cell come to one share, accuracy and gain have score intervals instead.
     pub fn of(results: &Results) -> Metrics {
         let lineage = Lineage::of(results);
-        let num_long = long::counts(results);
+        let all = Cells::of(results, &lineage);
         let mut cells: Vec<(usize, Cell)> = Vec::new();
         for (scope, questions) in &scopes(results) {
-            cells.extend(scope_cells(results, &lineage, &num_long, scope, questions));
+            cells.extend(all.of_scope(scope, questions, |_| true));
         }
         // Stable: within a row the scopes keep their order.
         cells.sort_by_key(|(row, _)| *row);
@@ -136,54 +136,73 @@ fn scopes(results: &Results) -> BTreeMap<Scope, Vec<usize>> {
     scopes
 }
 
-/// The cells of all rows over `questions`, of whatever benchmark and level they are, in the order of the rows.
-pub(super) fn cells_over(results: &Results, questions: &[usize]) -> Vec<Cell> {
-    let (lineage, num_long) = (Lineage::of(results), long::counts(results));
-    let cells = scope_cells(results, &lineage, &num_long, &(None, None), questions);
-    cells.into_iter().map(|(_, cell)| cell).collect()
+/// What the cells of all scopes need, read once.
+pub(super) struct Cells<'a> {
+    results: &'a Results,
+    lineage: &'a Lineage<'a>,
+    /// `[row][seed][question]`, see [`long::counts`].
+    num_long: Vec<Vec<Vec<u32>>>,
 }
 
-/// The cells of all rows over the same questions, each with the index of its row.
-fn scope_cells(
-    results: &Results,
-    lineage: &Lineage<'_>,
-    num_long: &[Vec<Vec<u32>>],
-    (benchmark, level): &Scope,
-    questions: &[usize],
-) -> Vec<(usize, Cell)> {
-    let accuracy = Effects::of(results, lineage, questions, Quantity::Accuracy);
-    let length = Effects::of(results, lineage, questions, Quantity::Length);
-    let rows = results.rows.iter().enumerate();
-    let cell = |(index, row): (usize, &ResultRow)| {
-        let name = row.name.as_str();
-        let sums = Sums::of(row, &num_long[index], questions);
-        let (samples, tokens) = (sums.samples as f64, sums.tokens as f64);
-        let gain = (name != BASE).then(|| accuracy.difference(name, BASE)).flatten();
-        let cell = Cell {
-            row: row.name.clone(),
-            benchmark: benchmark.clone(),
-            level: *level,
-            num_questions: questions.len(),
-            accuracy: accuracy.level(name)?,
-            gain: gain.map(|gain| gain.interval),
-            length: length.level(name)?,
-            truncated: sums.truncated as f64 / samples,
-            unparsed: sums.unparsed as f64 / samples,
-            unanswered: sums.unanswered as f64 / samples,
-            formatted: sums.formatted as f64 / samples,
-            long: sums.long as f64 / samples,
-            per_seed: PerSeed {
-                accuracy: accuracy.per_seed(name)?,
-                gain: over_base(&accuracy, name),
-                length: length.per_seed(name)?,
-                length_gain: over_base(&length, name),
-            },
-            words_per_1000_tokens: sums.words.map(|n| 1000.0 * n as f64 / tokens.max(1.0)),
-            words_per_answer: sums.words.map(|n| n as f64 / samples),
+impl<'a> Cells<'a> {
+    /// Reads what the cells of `results` need.
+    pub(super) fn of(results: &'a Results, lineage: &'a Lineage<'a>) -> Cells<'a> {
+        Cells { results, lineage, num_long: long::counts(results) }
+    }
+
+    /// The cells over `questions`, of whatever benchmark and level they are, of the rows that `is_shown`, in their order.
+    /// The noise of training is pooled over all rows, shown or not.
+    pub(super) fn over(
+        &self,
+        questions: &[usize],
+        is_shown: impl Fn(&String) -> bool,
+    ) -> Vec<Cell> {
+        let cells = self.of_scope(&(None, None), questions, is_shown);
+        cells.into_iter().map(|(_, cell)| cell).collect()
+    }
+
+    /// The cells of a scope, each with the index of its row.
+    fn of_scope(
+        &self,
+        (benchmark, level): &Scope,
+        questions: &[usize],
+        is_shown: impl Fn(&String) -> bool,
+    ) -> Vec<(usize, Cell)> {
+        let Cells { results, lineage, num_long } = self;
+        let accuracy = Effects::of(results, lineage, questions, Quantity::Accuracy);
+        let length = Effects::of(results, lineage, questions, Quantity::Length);
+        let rows = results.rows.iter().enumerate().filter(|(_, row)| is_shown(&row.name));
+        let cell = |(index, row): (usize, &ResultRow)| {
+            let name = row.name.as_str();
+            let sums = Sums::of(row, &num_long[index], questions);
+            let (samples, tokens) = (sums.samples as f64, sums.tokens as f64);
+            let gain = (name != BASE).then(|| accuracy.difference(name, BASE)).flatten();
+            let cell = Cell {
+                row: row.name.clone(),
+                benchmark: benchmark.clone(),
+                level: *level,
+                num_questions: questions.len(),
+                accuracy: accuracy.level(name)?,
+                gain: gain.map(|gain| gain.interval),
+                length: length.level(name)?,
+                truncated: sums.truncated as f64 / samples,
+                unparsed: sums.unparsed as f64 / samples,
+                unanswered: sums.unanswered as f64 / samples,
+                formatted: sums.formatted as f64 / samples,
+                long: sums.long as f64 / samples,
+                per_seed: PerSeed {
+                    accuracy: accuracy.per_seed(name)?,
+                    gain: over_base(&accuracy, name),
+                    length: length.per_seed(name)?,
+                    length_gain: over_base(&length, name),
+                },
+                words_per_1000_tokens: sums.words.map(|n| 1000.0 * n as f64 / tokens.max(1.0)),
+                words_per_answer: sums.words.map(|n| n as f64 / samples),
+            };
+            Some((index, cell))
         };
-        Some((index, cell))
-    };
-    rows.filter_map(cell).collect()
+        rows.filter_map(cell).collect()
+    }
 }
 
 /// Each seed of a row minus the base's mean; `None` for the base and where it was not asked.

@@ -10,6 +10,7 @@ use crate::score::cuts::{ByOthers, by_knob, by_others, steps};
 use crate::score::passes::{PartPasses, RowPasses, passes};
 use crate::score::spread::{SpreadPart, TokenMeans, over_seeds};
 use crate::score::{Cell, Results, all_and_levels, level_name};
+use crate::statistics::Interval;
 use crate::text::markdown::{markdown_table, section};
 use crate::text::terminal::{self as table, Grid, NOTHING, percent};
 
@@ -87,7 +88,12 @@ pub fn others(results: &Results) -> Option<Grid> {
     (!cut.is_empty()).then(|| Grid { header, rows: cut.iter().map(line).collect() })
 }
 
-/// pass@k, majority and the base at equal tokens of every row, over all questions.
+/// A share in percent with its interval.
+fn shown(share: Option<Interval>) -> String {
+    share.map_or_else(|| NOTHING.to_owned(), |share| table::plus_minus(share.scaled(100.0)))
+}
+
+/// pass@k with its gain over the base, majority, and the base at equal tokens of every row, over all questions.
 pub fn together(told: &[RowPasses]) -> Grid {
     let most = told.iter().filter_map(|row| row.parts.first()).map(|part| &part.pass_at);
     let ks: Vec<usize> = most
@@ -98,12 +104,17 @@ pub fn together(told: &[RowPasses]) -> Grid {
     header.extend(["majority", "base, equal tokens", "its answers"].map(str::to_owned));
     let line = |row: &RowPasses| {
         let all = row.parts.first()?;
-        let mut line = vec![row.row.clone()];
+        let has_gain = all.pass_at.iter().any(|at| at.gain.is_some());
+        let mut line =
+            vec![if has_gain { format!("{}\n  gain", row.row) } else { row.row.clone() }];
         line.extend(ks.iter().map(|k| {
             let at = all.pass_at.iter().find(|at| at.k == *k);
-            at.map_or_else(|| NOTHING.to_owned(), |at| percent(at.share))
+            let gain = at.and_then(|at| at.gain).map(|gain| gain.scaled(100.0));
+            let gain = gain
+                .map_or_else(String::new, |gain| format!("\n{}", table::plus_minus_signed(gain)));
+            format!("{}{gain}", shown(at.map(|at| at.share)))
         }));
-        line.push(all.majority.map_or_else(|| NOTHING.to_owned(), percent));
+        line.push(shown(all.majority));
         let equal = all.base_at_equal_tokens;
         line.push(equal.map_or_else(|| NOTHING.to_owned(), |equal| percent(equal.accuracy)));
         line.push(equal.map_or_else(
@@ -138,14 +149,11 @@ pub fn together_by_part(told: &[RowPasses]) -> Grid {
                 return NOTHING.to_owned();
             };
             let last = own.pass_at.iter().find(|at| at.k == row.num_samples);
-            let shares = [
-                last.map(|at| at.share),
-                own.majority,
-                own.base_at_equal_tokens.map(|equal| equal.accuracy),
-            ];
             let first = own.pass_at.first().map(|at| at.share);
-            let shown = |share: Option<f64>| share.map_or_else(|| NOTHING.to_owned(), percent);
-            [first].into_iter().chain(shares).map(shown).collect::<Vec<_>>().join("\n")
+            let equal = own.base_at_equal_tokens.map(|equal| percent(equal.accuracy));
+            let shares = [first, last.map(|at| at.share), own.majority].map(shown);
+            let equal = equal.unwrap_or_else(|| NOTHING.to_owned());
+            shares.into_iter().chain([equal]).collect::<Vec<_>>().join("\n")
         }));
         line
     };

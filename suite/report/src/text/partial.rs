@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::rows::control_note;
+use crate::rows::{control_note, regime_and_control};
 use crate::score::{Missing, Results, RowKind};
 
 /// Names that a terminal shows of a list.
@@ -28,9 +28,10 @@ pub fn describe<'a>(
     // Rows of the base have a seed that says nothing to a reader.
     let (of_base, of_regimes): (Vec<&Missing>, Vec<&Missing>) =
         missing.iter().partition(|missing| {
-            control_note(&missing.row).is_some_and(|_| !missing.row.contains('/'))
+            control_note(&missing.row).is_some() && regime_and_control(&missing.row).1.is_none()
         });
-    regimes.extend(of_regimes.iter().map(|m| m.row.as_str()).filter(|name| !name.contains('/')));
+    let is_regime = |name: &&str| regime_and_control(name).1.is_none();
+    regimes.extend(of_regimes.iter().map(|m| m.row.as_str()).filter(is_regime));
     let mut by_seed: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
     for Missing { row, seeds } in of_regimes {
         for &seed in seeds {
@@ -40,9 +41,10 @@ pub fn describe<'a>(
     let mut groups: Vec<(Vec<&str>, Vec<u64>)> = Vec::new();
     for (seed, names) in by_seed {
         // That a control is missing too goes without saying.
-        let own = names.iter().copied().filter(|name| {
-            !name.split_once('/').is_some_and(|(regime, _)| names.contains(&regime))
-        });
+        let own = names
+            .iter()
+            .copied()
+            .filter(|name| is_regime(name) || !names.contains(&regime_and_control(name).0));
         let names: Vec<&str> = own.collect();
         match groups.last_mut().filter(|(known, _)| *known == names) {
             Some((_, seeds)) => seeds.push(seed),
@@ -141,7 +143,7 @@ mod tests {
         let order = seeds.iter().flat_map(|seed| regimes.iter().map(move |name| (*name, *seed)));
         let there: BTreeSet<(&str, u64)> = order.take(count).collect();
         let keeps = |row: &str, seed: u64| {
-            let regime = row.split('/').next().unwrap();
+            let (regime, _) = regime_and_control(row);
             !regimes.contains(&regime) || there.contains(&(regime, seed))
         };
         let mut part = whole.clone();

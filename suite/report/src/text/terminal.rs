@@ -15,6 +15,7 @@ use synergy_benchmarks::text_only;
 use synergy_grade::style::REASONING_WORDS;
 
 use crate::compare::{CellVerdict, Comparison, FigureVerdict, Metric, Verdict, describe_power};
+use crate::rows::regime_and_control;
 use crate::score::{Cell, Metrics, Question, ResultRow, Results, RowKind};
 use crate::statistics::{CONFIDENCE, Interval};
 use crate::text::partial::{FEW, partial};
@@ -254,11 +255,10 @@ pub fn text_only_line(results: &Results) -> Option<String> {
 pub fn ordered_rows(results: &Results) -> Vec<&ResultRow> {
     let rank = |row: &ResultRow| match row.kind {
         RowKind::Baseline => (0, 0),
-        RowKind::Control if !row.name.contains('/') => (1, 0),
+        RowKind::Control if regime_and_control(&row.name).1.is_none() => (1, 0),
         _ => {
-            let regime = row.name.split('/').next();
-            let position =
-                results.rows.iter().position(|other| Some(other.name.as_str()) == regime);
+            let (regime, _) = regime_and_control(&row.name);
+            let position = results.rows.iter().position(|other| other.name == regime);
             (2, position.unwrap_or(results.rows.len()))
         }
     };
@@ -294,9 +294,9 @@ pub fn levels_grid(results: &Results, metrics: &Metrics) -> Grid {
 /// The row's name and, where a line with gains follows, what that line is. The control of a
 /// regime is right below it, so only the part after its slash is shown.
 pub fn label(row: &ResultRow, cells: &[Option<&Cell>]) -> String {
-    let name = match row.name.split_once('/') {
-        Some((_, control)) => format!("  /{control}"),
-        None => row.name.clone(),
+    let name = match regime_and_control(&row.name) {
+        (_, Some(control)) => format!("  /{control}"),
+        (regime, None) => regime.to_owned(),
     };
     if cells.iter().flatten().any(|cell| gain(row, cell).is_some()) {
         format!("{name}\n  gain")
