@@ -184,14 +184,17 @@ fn canonical(recipe: &Recipe) -> Value {
 /// Gives a stage of RL with demonstrations the form that recorded hashes are of, where it was a kind of its own.
 fn as_recorded(stage: &mut Map<String, Value>) {
     let Some(guidance) = stage.shift_remove("guidance") else { return };
-    if guidance["weighting"]["kind"] != "sft" {
+    let is_newer = ["by_passes", "mu"].iter().any(|key| guidance.get(key).is_some());
+    if is_newer || guidance["weighting"]["kind"] != "sft" {
         stage.insert("guidance".into(), guidance);
         return;
     }
     stage.shift_remove("kind");
     let grpo = std::mem::take(stage);
-    if let Some(mean_over) = guidance["weighting"].get("mean_over") {
-        stage.insert("sft_mean_over".into(), mean_over.clone());
+    for (key, recorded) in [("mean_over", "sft_mean_over"), ("token_weight", "sft_token_weight")] {
+        if let Some(value) = guidance["weighting"].get(key) {
+            stage.insert(recorded.into(), value.clone());
+        }
     }
     for (key, value) in [
         ("kind", json!("hybrid")),

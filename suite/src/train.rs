@@ -47,7 +47,7 @@ pub use synergy_report::cost::StepFigures;
 use crate::device::Compute;
 use crate::limits::Limits;
 use crate::planted::Planted;
-use crate::recipe::{OptimizerSpec, TrainingSpec};
+use crate::recipe::{OptimizerSpec, TokenWeight, TrainingSpec};
 use crate::train::adapter::Learning;
 use crate::train::features::{FeatureCache, picture_features};
 use crate::train::frozen::frozen;
@@ -472,11 +472,39 @@ fn vector(values: Vec<f32>, device: &Device) -> Tensor<1> {
     Tensor::from_data(TensorData::new(values, [len]), device)
 }
 
-/// The negative log-likelihood in nats: `weight` times the sum over predictions.
-pub(crate) fn sft_loss(log_probs: &[f32], weight: f64) -> Loss {
-    let sum: f64 = log_probs.iter().map(|x| f64::from(*x)).sum();
-    let slopes = vec![-weight as f32; log_probs.len()];
-    Loss { value: -weight * sum, slopes, figures: StepFigures::new() }
+/// The negative log-likelihood in nats: `weight` times the sum over predictions, each times what it weighs by its own
+/// probability, if it weighs by that; their mean is a figure then.
+pub(crate) fn sft_loss(log_probs: &[f32], weight: f64, by: Option<TokenWeight>) -> Loss {
+    let log_probs = || log_probs.iter().map(|x| f64::from(*x));
+    let Some(by) = by else {
+        let slopes = vec![-weight as f32; log_probs().len()];
+        let value = -weight * log_probs().sum::<f64>();
+        return Loss { value, slopes, figures: StepFigures::new() };
+    };
+    // The weights are numbers here: no slope runs through them.
+    let weights: Vec<f64> = log_probs().map(|log_prob| weight * weight_of(by, log_prob)).collect();
+    Loss {
+        value: -weights.iter().zip(log_probs()).map(|(weight, x)| weight * x).sum::<f64>(),
+        slopes: weights.iter().map(|weight| -weight as f32).collect(),
+        figures: [("token_weight".to_owned(), weights.iter().sum())].into(),
+    }
+}
+
+/// The weight of a learned token by its log-probability (nats).
+pub(crate) fn weight_of(by: TokenWeight, log_prob: f64) -> f64 {
+    let p = log_prob.exp();
+    match by {
+        TokenWeight::Dft {} => p,
+        TokenWeight::Phi {} => p * (1.0 - p),
+        TokenWeight::TrustRegion { alpha } => (p / alpha).min(1.0),
+        TokenWeight::Gft { tau } => {
+            if p < tau {
+                p
+            } else {
+                1.0
+            }
+        }
+    }
 }
 
 /// A matrix of rows of `width` numbers on `device`.
@@ -493,7 +521,6 @@ pub(crate) fn values(vector: Tensor<1>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::MeanOver;
     use crate::train::fixture::{BASE, answered, ids, micro_batch, optimizer, packed, training};
 
     fn log_probs_of(sequences: &[Sequence]) -> Vec<f32> {
@@ -579,8 +606,9 @@ mod tests {
 
         let frozen = BTreeSet::from(["model.norm.weight".to_owned()]);
         let network = network(&model.config, &frozen);
-        let loss =
-            |log_probs: &[f32], _: &Batch<'_>| sft_loss(log_probs, 1.0 / log_probs.len() as f64);
+        let loss = |log_probs: &[f32], _: &Batch<'_>| {
+            sft_loss(log_probs, 1.0 / log_probs.len() as f64, None)
+        };
         let (ours, figures) = network.native_gradients(native, &model, &batch, &loss);
         let (burns, others) = network.gradients(&batch, &loss);
         assert!((figures["loss"] - others["loss"]).abs() < 1e-5);
@@ -648,7 +676,7 @@ mod tests {
         let segments = vec![0; seen.input_ids.len()];
         let sequences = [Sequence { segments, ..seen }, group];
         let batch = micro_batch(&sequences);
-        let loss = |log_probs: &[f32], _: &Batch<'_>| sft_loss(log_probs, 0.02);
+        let loss = |log_probs: &[f32], _: &Batch<'_>| sft_loss(log_probs, 0.02, None);
         let frozen = BTreeSet::from(["model.norm.weight".to_owned()]);
         let config = &BASE.prompter.config;
         let bonus = EntropyBonus { weights: &weights, coefficient: 0.7 };
@@ -710,9 +738,9 @@ mod tests {
         };
         let (of_short, of_long) = (mean(&short), mean(&long));
         let sequences = [short, long];
-        for (mean_over, want) in [
-            (MeanOver::Tokens, (2.0 * of_short + 14.0 * of_long) / 16.0),
-            (MeanOver::Answers, f64::midpoint(of_short, of_long)),
+        for (weights, want) in [
+            ([1.0 / 16.0; 2], (2.0 * of_short + 14.0 * of_long) / 16.0),
+            ([1.0 / 4.0, 1.0 / 28.0], f64::midpoint(of_short, of_long)),
         ] {
             // However the batch is cut.
             for micro_batch_size in [1, 2] {
@@ -722,12 +750,45 @@ mod tests {
                 let (start, seed) = (&BASE.parameters, Seed::root(1));
                 let mut trainer = Trainer::new(&training, &optimizer(), 10, start, seed).unwrap();
                 let figures =
-                    pretrain::step_over(&mut trainer, &context, &sequences, mean_over).unwrap();
+                    pretrain::step_over(&mut trainer, &context, &sequences, &weights, None)
+                        .unwrap();
                 let apart = (figures["loss"] - want).abs();
-                assert!(apart < 1e-4, "{mean_over:?}: {apart} from {want}");
+                assert!(apart < 1e-4, "{weights:?}: {apart} from {want}");
             }
         }
         assert!((of_short - of_long).abs() > 1e-2, "the two are alike");
+    }
+
+    #[test]
+    fn tokens_that_weigh_by_their_probability_are_those_of_the_reference() {
+        #[derive(serde::Deserialize)]
+        struct Recorded {
+            cases: Vec<Case>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Case {
+            token_weight: TokenWeight,
+            log_probs: Vec<f64>,
+            loss: f64,
+            gradient: Vec<f64>,
+        }
+        let text = include_str!("../../golden/parity/fixtures/demonstrations.json");
+        let Recorded { cases } = serde_json::from_str(text).unwrap();
+        assert_eq!(cases.len(), 6);
+        for Case { token_weight, log_probs, loss, gradient } in cases {
+            let log_probs: Vec<f32> = log_probs.into_iter().map(|x| x as f32).collect();
+            let weight = 1.0 / log_probs.len() as f64;
+            let found = sft_loss(&log_probs, weight, Some(token_weight));
+            assert!((found.value - loss).abs() < 1e-6, "{token_weight:?}: {}", found.value);
+            for (slope, want) in found.slopes.iter().zip(&gradient) {
+                assert!(
+                    (f64::from(*slope) - want).abs() < 1e-7,
+                    "{token_weight:?}: {slope} {want}"
+                );
+            }
+            let mean = -gradient.iter().sum::<f64>();
+            assert!((found.figures["token_weight"] - mean).abs() < 1e-6, "{token_weight:?}");
+        }
     }
 
     #[test]

@@ -46,14 +46,20 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
         "`[stages.NAME]` with `kind = \"mix\"`",
         &[("recipe/stage/mix.rs", "MixSpec"), ("recipe/stage/mix.rs", "MixPart")],
     ),
-    ("`[stages.NAME]` with `kind = \"sft\"`", &[("recipe/stage/sft.rs", "SftSpec")]),
+    (
+        "`[stages.NAME]` with `kind = \"sft\"`",
+        &[("recipe/stage/sft.rs", "SftSpec"), ("recipe/objective.rs", "TokenWeight")],
+    ),
     (
         "`[stages.NAME]` with `kind = \"grpo\"`",
         &[
             ("recipe/stage/grpo.rs", "GrpoSpec"),
             ("recipe/objective.rs", "ObjectiveSpec"),
             ("recipe/stage/grpo.rs", "Guidance"),
+            ("recipe/stage/grpo.rs", "PassWeights"),
+            ("recipe/stage/grpo.rs", "Mu"),
             ("recipe/stage/grpo.rs", "Weighting"),
+            ("recipe/stage/grpo.rs", "RowGain"),
         ],
     ),
     (
@@ -83,6 +89,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
             ("recipe/registers.rs", "AskedRegister"),
             ("recipe/stage/sample.rs", "Keep"),
             ("recipe/stage/sft.rs", "KeptCheckpoint"),
+            ("recipe/stage/sft.rs", "Accumulation"),
             ("reward.rs", "AnswerRule"),
             ("../../models/src/merge.rs", "Method"),
             ("../../models/src/merge.rs", "Rescale"),

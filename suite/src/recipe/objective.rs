@@ -77,6 +77,44 @@ pub enum MeanOver {
     Answers,
 }
 
+/// What a learned token weighs by `p`, its own probability under the model that learns. The weight has no slope of its
+/// own: it only scales the token's.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum TokenWeight {
+    /// `p`: dynamic fine-tuning (DFT, arXiv 2508.05629).
+    Dft {},
+    /// `p (1 - p)`: what is neither known nor foreign is learned most (the φ of CHORD, arXiv 2508.11408).
+    Phi {},
+    /// `min(p / alpha, 1)`: what is foreign is learned little (TrSFT of TRAPO, arXiv 2512.17636, where `alpha` is 0.1).
+    TrustRegion {
+        /// The probability from which on a token weighs 1; above 0, at most 1.
+        alpha: f64,
+    },
+    /// 1 from `tau` on, and `p` below it (the coefficient of GFT, arXiv 2604.14258, where `tau` is 0.1).
+    Gft {
+        /// The probability from which on a token weighs 1; above 0, at most 1.
+        tau: f64,
+    },
+}
+
+impl TokenWeight {
+    /// Checks that its bound is a probability above 0.
+    pub(super) fn check(self) -> Checked {
+        let (key, bound) = match self {
+            TokenWeight::Dft {} | TokenWeight::Phi {} => return Ok(()),
+            TokenWeight::TrustRegion { alpha } => ("alpha", alpha),
+            TokenWeight::Gft { tau } => ("tau", tau),
+        };
+        require!(
+            bound > 0.0 && bound <= 1.0,
+            key,
+            "{key} = {bound} is outside its range: above 0, at most 1"
+        );
+        Ok(())
+    }
+}
+
 /// The whole objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", deny_unknown_fields)]

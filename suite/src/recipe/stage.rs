@@ -18,15 +18,15 @@ mod sample;
 mod sft;
 mod teacher;
 
-pub use self::grpo::{GrpoSpec, Guidance, Weighting};
+pub use self::grpo::{GrpoSpec, Guidance, Mu, PassWeights, RowGain, Weighting};
 pub(super) use self::kind::few;
 pub use self::kind::{Input, Output, Role, StageKind};
-use self::load::{DataLoad, Load};
+use self::load::{DENSE_STEP_TOKENS, DataLoad, Load, Others};
 pub use self::merge::MergeStageSpec;
 pub use self::mix::{MixPart, MixSpec};
 pub use self::pretrain::{PretrainSpec, RegisterWeights};
 pub use self::sample::{Keep, SampleSpec};
-pub use self::sft::{KeptCheckpoint, SftSpec};
+pub use self::sft::{Accumulation, KeptCheckpoint, SftSpec};
 pub use self::teacher::{TeacherSpec, Trace};
 
 /// What a stage that starts from nothing trained names.
@@ -121,13 +121,35 @@ impl StageSpec {
         if let StageSpec::Grpo(spec) = self { Some(spec) } else { None }
     }
 
-    /// The work of the stage, which may read the data of others of `stages`.
+    /// The work of the stage, which stands on others of `stages`.
     pub(crate) fn load_among(&self, stages: &BTreeMap<String, StageSpec>) -> Load {
-        self.load(&|name| examples(stages, name))
+        self.load(&Stages(stages))
     }
 }
 
-/// The examples that the stage called `name` leaves.
-fn examples<'a>(stages: &'a BTreeMap<String, StageSpec>, name: &str) -> Option<DataLoad<'a>> {
-    stages.get(name)?.examples(&|name| examples(stages, name))
+/// All stages of a recipe.
+struct Stages<'a>(&'a BTreeMap<String, StageSpec>);
+
+impl<'a> Others<'a> for Stages<'a> {
+    fn examples(&self, name: &str) -> Option<DataLoad<'a>> {
+        self.0.get(name)?.examples(self)
+    }
+
+    /// A model writes as what it was last fine-tuned on. RL and merges leave it as long as the longest of what they start
+    /// from and are shown; a base that is asked nothing special writes every step in short at most.
+    fn step_tokens(&self, name: &str) -> f64 {
+        let Some(stage) = self.0.get(name) else { return DENSE_STEP_TOKENS };
+        let of = |input: &Input<'_>| match input.role {
+            Role::Examples | Role::Demonstrations => Some(self.examples(input.stage)?.step_tokens),
+            Role::Start | Role::Parent => Some(self.step_tokens(input.stage)),
+            Role::Unsolved | Role::Answered | Role::Solved => None,
+        };
+        let inputs = stage.inputs();
+        let learned = inputs.iter().find(|input| input.role == Role::Examples);
+        let all = match learned {
+            Some(input) => of(input),
+            None => inputs.iter().filter_map(of).reduce(f64::max),
+        };
+        all.unwrap_or(DENSE_STEP_TOKENS)
+    }
 }

@@ -131,8 +131,9 @@ mod tests {
 
         let sequences = sequences();
         let batch = micro_batch(&sequences);
-        let loss =
-            |log_probs: &[f32], _: &Batch<'_>| sft_loss(log_probs, 1.0 / log_probs.len() as f64);
+        let loss = |log_probs: &[f32], _: &Batch<'_>| {
+            sft_loss(log_probs, 1.0 / log_probs.len() as f64, None)
+        };
 
         let lifted = |p: &Parameter| Tensor::from_inner(p.value.clone());
         let leaves = drawn.map(|_, p| lifted(p).require_grad());

@@ -8,7 +8,9 @@ use synergy_hint::hint;
 use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_models::qwen2_5_vl::rope::rope_index;
 
+use crate::reward::Reward;
 use crate::train::engine::Question;
+use crate::train::guidance::Weights;
 use crate::train::sequence::{Prompter, Sequence};
 
 /// One answer to a question: tokens that are given, if any, then those that the policy wrote itself.
@@ -31,9 +33,10 @@ pub(super) struct Rollout {
 }
 
 impl Rollout {
-    /// A whole demonstration, of which the policy wrote nothing.
-    pub(super) fn demonstration(given: Vec<u32>) -> Rollout {
-        Rollout { given, is_learned: true, ..Rollout::default() }
+    /// A whole demonstration, of which the policy wrote nothing, with what it would have earned.
+    pub(super) fn demonstration(given: Vec<u32>, earned: Reward) -> Rollout {
+        let Reward { total: reward, accuracy, .. } = earned;
+        Rollout { given, is_learned: true, reward, accuracy, ..Rollout::default() }
     }
 }
 
@@ -56,6 +59,8 @@ pub(super) struct Group {
     pub(super) rollouts: Vec<Rollout>,
     /// Log-probability (nats) of each prediction under the reference policy; empty until it is known.
     pub(super) reference: Vec<f64>,
+    /// What its losses weigh.
+    pub(super) weights: Weights,
 }
 
 impl Group {
@@ -94,7 +99,8 @@ impl Group {
             patches: question.patches.clone(),
             predictions,
         };
-        let group = Group { sequence, tokens, rollouts, reference: Vec::new() };
+        let (reference, weights) = (Vec::new(), Weights { sft: 1.0, rl: 1.0 });
+        let group = Group { sequence, tokens, rollouts, reference, weights };
         group.check(question, &prompter.config)?;
         Ok(group)
     }
@@ -102,6 +108,11 @@ impl Group {
     /// Tokens of demonstrations that are predicted.
     pub(super) fn num_learned(&self) -> usize {
         self.tokens.iter().filter(|token| **token == Token::Learned).count()
+    }
+
+    /// The demonstration that nothing of the policy's follows, if there is one.
+    pub(super) fn row(&self) -> Option<&Rollout> {
+        self.rollouts.iter().find(|rollout| rollout.ids.is_empty() && rollout.is_learned)
     }
 
     /// Rollouts of which the policy wrote something, each with its place.

@@ -39,11 +39,11 @@ use synergy_models::weights::ComputeDtype;
 use crate::limits::Limits;
 use crate::planted::Planted;
 use crate::recipe::{Aggregation, GrpoSpec, Guidance, KlPlace, ObjectiveSpec};
-use crate::reward::reward;
+use crate::reward::{Reward, reward};
 use crate::train::algorithm::{Algorithm, Draws, Reference, Step};
 use crate::train::engine::{Engine, Question};
 use crate::train::group::{Group, Rollout, Token};
-use crate::train::guidance::{self, Guided, prefix_share};
+use crate::train::guidance::{self, Guided, Weights, mu_at, prefix_share};
 use crate::train::objective::{
     Denominators, PolicyAnswer, advantages, answer_loss, kl_of_answer, token_weight,
 };
@@ -154,11 +154,12 @@ impl<'a> Grpo<'a> {
         engine.load(&trainer.parameters)?;
         let policy = Policy { engine, context, spec: self.spec };
         let (mut answers, mut figures) = policy.roll(questions, &[], seed)?;
+        let mut weights = vec![Weights::RL; questions.len()];
         if let Some(guidance) = &self.spec.guidance {
-            let done = step as f64 / self.spec.num_steps as f64;
-            for (name, value) in
-                self.guide(guidance, &policy, questions, &mut answers, done, seed)?
-            {
+            let (guided, added) =
+                self.guide(guidance, &policy, questions, &mut answers, step, seed)?;
+            weights = guided;
+            for (name, value) in added {
                 *figures.entry(name).or_default() += value;
             }
         }
@@ -168,6 +169,9 @@ impl<'a> Grpo<'a> {
             .zip(answers)
             .map(|(question, rollouts)| Group::new(context.prompter, question, rollouts))
             .collect::<Result<Vec<_>>>()?;
+        for (group, weights) in groups.iter_mut().zip(weights) {
+            group.weights = weights;
+        }
         if self.spec.objective.has_kl() {
             add_reference(context, reference, &mut groups);
         }
@@ -178,35 +182,43 @@ impl<'a> Grpo<'a> {
     }
 
     /// Gives demonstrations to groups that fail: in the place of their rollouts, in addition to them, or as the beginning of
-    /// others. Of the others' figures the tokens count; all others are those of unaided rollouts.
+    /// others. Returns what the losses of each group weigh, and figures: of the others' the tokens count, all others are
+    /// those of unaided rollouts.
     fn guide(
         &self,
         guidance: &Guidance,
         policy: &Policy<'_>,
         questions: &[Question],
         answers: &mut [Vec<Rollout>],
-        done: f64,
+        step: usize,
         seed: Seed,
-    ) -> Result<StepFigures> {
+    ) -> Result<(Vec<Weights>, StepFigures)> {
+        let done = step as f64 / self.spec.num_steps as f64;
         let share = prefix_share(guidance.prefix_until, done);
+        let mu = guidance.mu.map(|mu| mu_at(mu, step));
         let (mut num_guided, mut again) = (0, Vec::new());
+        let mut weights = vec![Weights::RL; questions.len()];
         for (i, (question, rollouts)) in questions.iter().zip(answers.iter_mut()).enumerate() {
-            let num_right: f64 = rollouts.iter().map(|rollout| rollout.accuracy).sum();
-            let is_guided = num_right / rollouts.len() as f64 <= guidance.gate;
+            let num_right = rollouts.iter().filter(|rollout| rollout.accuracy > 0.5).count();
+            let wanted = Weights::of(guidance, num_right, rollouts.len());
             let find = || self.demonstration(policy.context.prompter, question);
             // Where no demonstration is known, rewards alone teach.
-            let Some(demonstration) = is_guided.then(find).flatten() else { continue };
+            let Some(demonstration) = (wanted.sft > 0.0).then(find).flatten() else { continue };
             num_guided += 1;
             let prefix = &demonstration[..(demonstration.len() as f64 * share).round() as usize];
             if prefix.len() == demonstration.len() {
-                if !guidance.keep_rl {
+                if wanted.rl <= 0.0 {
                     rollouts.clear();
                 }
-                rollouts.push(Rollout::demonstration(demonstration));
+                let earned = policy.earned(question, &demonstration);
+                rollouts.push(Rollout::demonstration(demonstration, earned));
+                weights[i] = wanted;
             } else if !prefix.is_empty() {
                 again.push((i, prefix.to_vec()));
+                weights[i] = Weights { rl: 1.0, ..wanted };
             }
         }
+        weights.iter_mut().for_each(|weights| *weights = weights.shared(mu));
         let mut figures = StepFigures::from([
             ("gated".to_owned(), num_guided as f64 / questions.len() as f64),
             ("prefix_share".to_owned(), share),
@@ -227,7 +239,8 @@ impl<'a> Grpo<'a> {
                 figures.insert(name.to_owned(), aside[name]);
             }
         }
-        Ok(figures)
+        figures.extend(mu.map(|mu| ("mu".to_owned(), mu)));
+        Ok((weights, figures))
     }
 
     /// The demonstration for `question`, with the end of the answer, if one is known.
@@ -378,6 +391,14 @@ struct Policy<'a> {
 }
 
 impl Policy<'_> {
+    /// What a demonstration would earn as a rollout.
+    fn earned(&self, question: &Question, demonstration: &[u32]) -> Reward {
+        let Prompter { tokenizer, .. } = self.context.prompter;
+        // Its end is the model's, not part of the text.
+        let text = tokenizer.decode(&demonstration[..demonstration.len() - 1]);
+        reward(&self.spec.reward, self.context.grader, &text, &question.sample, true)
+    }
+
     /// Rollouts of `questions` with their rewards, `[questions][num_generations]`, and their figures. Where `given` is not
     /// empty, it has the beginning of the answers to each question, which is judged with what follows it and learned
     /// from the first of them.
@@ -469,8 +490,13 @@ fn add_advantages(
         }
         _ => rollout.reward,
     };
+    // A demonstration that is a row comes last.
+    let row_of = |group: &Group| -> Option<f64> {
+        group.row().filter(|_| spec.has_rows()).map(|row| row.reward)
+    };
     let rewards_of = |group: &Group| -> Vec<f64> {
-        group.sampled().map(|(place, rollout)| reward(group, place, rollout)).collect()
+        let own = group.sampled().map(|(place, rollout)| reward(group, place, rollout));
+        own.chain(row_of(group)).collect()
     };
     let rewards: Vec<Vec<f64>> = groups.iter().map(rewards_of).collect();
     let advantages = match planted {
@@ -483,8 +509,9 @@ fn add_advantages(
     let zero = sampled.clone().filter(|group| group.iter().all(|a| a.abs() < 1e-12)).count();
     figures.insert("zero_advantage".into(), zero as f64 / sampled.count().max(1) as f64);
     for (group, advantages) in groups.iter_mut().zip(advantages) {
-        let sampled = group.rollouts.iter_mut().filter(|rollout| !rollout.ids.is_empty());
-        for (rollout, advantage) in sampled.zip(advantages) {
+        let (sampled, rows): (Vec<_>, Vec<_>) =
+            group.rollouts.iter_mut().partition(|rollout| !rollout.ids.is_empty());
+        for (rollout, advantage) in sampled.into_iter().chain(rows).zip(advantages) {
             rollout.advantage = advantage;
         }
     }
@@ -506,9 +533,12 @@ impl<'a> Update<'a> {
         let num_learned: usize = groups.iter().map(Group::num_learned).sum();
         let all: usize = groups.iter().map(|group| group.tokens.len()).sum();
         let guided = groups.iter().filter(|group| group.num_learned() > 0).count();
+        // Rows count as rollouts do; demonstrations beside them have a mean of their own.
+        let are_rows = spec.has_rows();
+        let num_rows = if are_rows { guided } else { 0 };
         let denominators = Denominators {
-            num_answers: groups.len() * spec.num_generations,
-            update_tokens: all - num_learned,
+            num_answers: groups.len() * spec.num_generations + num_rows,
+            update_tokens: if are_rows { all } else { all - num_learned },
             micro_batch_tokens: 0,
             num_micro_batches: 1,
             max_completion_tokens: spec.max_completion_tokens,
@@ -522,10 +552,16 @@ impl<'a> Update<'a> {
     fn denominators(&self, batch: &Batch<'_>) -> Denominators {
         let members = batch.members.iter().map(|&i| self.groups[i]);
         Denominators {
-            micro_batch_tokens: members.map(|g| g.tokens.len() - g.num_learned()).sum(),
+            micro_batch_tokens: members.map(|g| self.counted(g)).sum(),
             num_micro_batches: batch.num_micro_batches,
             ..self.denominators
         }
+    }
+
+    /// Tokens of a group that its rollouts' loss is divided by.
+    fn counted(&self, group: &Group) -> usize {
+        let all = group.tokens.len();
+        if self.spec.has_rows() { all } else { all - group.num_learned() }
     }
 
     /// The weight of each prediction's entropy in the mean over sampled tokens; 0 for tokens of demonstrations.
@@ -536,7 +572,8 @@ impl<'a> Update<'a> {
             let weight = |token: &Token| match *token {
                 Token::Own(place) => {
                     let len = group.rollouts[place].ids.len();
-                    token_weight(self.spec.objective.aggregation, denominators, len)
+                    let weight = token_weight(self.spec.objective.aggregation, denominators, len);
+                    group.weights.rl * weight
                 }
                 Token::Learned => 0.0,
             };
@@ -576,7 +613,8 @@ impl<'a> Update<'a> {
                         old_log_probs: &rollout.log_probs,
                         reference_log_probs: &reference,
                         advantage: rollout.advantage,
-                        token_weight: token_weight(objective.aggregation, denominators, len),
+                        token_weight: group.weights.rl
+                            * token_weight(objective.aggregation, denominators, len),
                     },
                 );
                 total.value += loss.value;
@@ -588,9 +626,16 @@ impl<'a> Update<'a> {
             }
             if let Some(guidance) = &self.spec.guidance {
                 let learned = own(Token::Learned);
-                let loss = guidance::loss(&guidance.weighting, &learned, self.guided);
-                sft_loss += loss.value;
-                put(Token::Learned, loss.slopes);
+                let advantage = group.row().map_or(0.0, |row| row.advantage);
+                let aggregation = objective.aggregation;
+                let row = guidance::Row {
+                    advantage,
+                    token_weight: token_weight(aggregation, denominators, learned.len()),
+                };
+                let loss = guidance::loss(&guidance.weighting, &learned, self.guided, row);
+                let weight = group.weights.sft;
+                sft_loss += weight * loss.value;
+                put(Token::Learned, loss.slopes.into_iter().map(|x| weight * x).collect());
             }
             total.slopes.extend(slopes);
         }

@@ -4,7 +4,8 @@
 //! from the study: it does not give the weight of the SFT loss where training is interleaved, nor the shape of the prefix's
 //! schedule; the recipe gives both.
 
-use crate::recipe::{MeanOver, Weighting};
+use crate::recipe::{Guidance, MeanOver, Mu, RowGain, Weighting};
+use crate::train::weight_of;
 
 /// The loss of the learned tokens of one group.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,10 +27,33 @@ pub(super) struct Guided {
     pub(super) num_tokens: usize,
 }
 
+/// A demonstration that is a row of its group.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row {
+    /// What it earned compared with its group.
+    pub(super) advantage: f64,
+    /// The weight of one of its tokens in the update's loss.
+    pub(super) token_weight: f64,
+}
+
 /// Computes the loss of a demonstration's tokens from their log-probabilities (nats).
-pub(super) fn loss(weighting: &Weighting, log_probs: &[f64], guided: Guided) -> DemonstrationLoss {
+pub(super) fn loss(
+    weighting: &Weighting,
+    log_probs: &[f64],
+    guided: Guided,
+    row: Row,
+) -> DemonstrationLoss {
     match weighting {
-        Weighting::Sft { weight, mean_over } => {
+        Weighting::Row { gain } => {
+            let scale = row.token_weight * row.advantage;
+            let gains: Vec<(f64, f64)> =
+                log_probs.iter().map(|&log_prob| gain_of(*gain, log_prob)).collect();
+            DemonstrationLoss {
+                value: -scale * gains.iter().map(|(gain, _)| gain).sum::<f64>(),
+                slopes: gains.iter().map(|(_, slope)| -scale * slope).collect(),
+            }
+        }
+        Weighting::Sft { weight, mean_over, token_weight } => {
             let weight = weight / guided.num_questions as f64;
             let weight = match mean_over.unwrap_or(MeanOver::Answers) {
                 MeanOver::Answers => weight / log_probs.len().max(1) as f64,
@@ -37,10 +61,71 @@ pub(super) fn loss(weighting: &Weighting, log_probs: &[f64], guided: Guided) -> 
                     weight * guided.num_guided as f64 / guided.num_tokens.max(1) as f64
                 }
             };
-            let value = -(log_probs.iter().sum::<f64>() * weight);
-            DemonstrationLoss { value, slopes: vec![-weight; log_probs.len()] }
+            let Some(by) = *token_weight else {
+                let value = -(log_probs.iter().sum::<f64>() * weight);
+                return DemonstrationLoss { value, slopes: vec![-weight; log_probs.len()] };
+            };
+            let slopes: Vec<f64> =
+                log_probs.iter().map(|&log_prob| -weight * weight_of(by, log_prob)).collect();
+            let value =
+                slopes.iter().zip(log_probs).map(|(slope, log_prob)| slope * log_prob).sum();
+            DemonstrationLoss { value, slopes }
         }
     }
+}
+
+/// What a token of a row gains, and the gain's slope along its log-probability.
+fn gain_of(gain: RowGain, log_prob: f64) -> (f64, f64) {
+    match gain {
+        RowGain::LogP {} => (log_prob, 1.0),
+        RowGain::Shaped { gamma } => {
+            let p = log_prob.exp();
+            (p / (p + gamma), gamma * p / (p + gamma).powi(2))
+        }
+    }
+}
+
+/// What the two losses of a group weigh.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Weights {
+    /// That of its demonstration; 0 where it is not guided.
+    pub(super) sft: f64,
+    /// That of its rollouts; 0 where they are left out.
+    pub(super) rl: f64,
+}
+
+impl Weights {
+    /// Those of a group that only rewards teach.
+    pub(super) const RL: Weights = Weights { sft: 0.0, rl: 1.0 };
+
+    /// Those of a group of which `num_right` of `num` answers are right.
+    pub(super) fn of(guidance: &Guidance, num_right: usize, num: usize) -> Weights {
+        if let Some(rows) = &guidance.by_passes {
+            let row = rows.iter().rfind(|row| row.from <= num_right);
+            return row.map_or(Weights::RL, |row| Weights { sft: row.sft, rl: row.rl });
+        }
+        let is_guided = num_right as f64 / num as f64 <= guidance.gate.unwrap_or_default();
+        let keeps = guidance.keep_rl.unwrap_or_default();
+        if is_guided { Weights { sft: 1.0, rl: f64::from(u8::from(keeps)) } } else { Weights::RL }
+    }
+
+    /// The same in a step whose share for demonstrations is `mu`.
+    pub(super) fn shared(self, mu: Option<f64>) -> Weights {
+        mu.map_or(self, |mu| Weights { sft: self.sft * mu, rl: self.rl * (1.0 - mu) })
+    }
+}
+
+/// The share of demonstrations in a step, counted from 0.
+pub(super) fn mu_at(Mu { warmup_steps, decay_steps, peak, valley }: Mu, step: usize) -> f64 {
+    if step < warmup_steps {
+        return peak * step as f64 / warmup_steps as f64;
+    }
+    let done = step - warmup_steps;
+    if done >= decay_steps {
+        return valley;
+    }
+    let fallen = std::f64::consts::PI * done as f64 / decay_steps as f64;
+    valley + (peak - valley) * 0.5 * (1.0 + fallen.cos())
 }
 
 /// The share of a demonstration that is given where `done` is the share of the stage's steps that is behind: all of it
@@ -52,6 +137,7 @@ pub(super) fn prefix_share(until: f64, done: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::{PassWeights, TokenWeight};
 
     #[test]
     fn the_prefix_shrinks_from_all_to_nothing() {
@@ -62,12 +148,102 @@ mod tests {
         assert!((prefix_share(0.0, 0.9) - 1.0).abs() < 1e-12);
     }
 
+    const ROW: Row = Row { advantage: 1.5, token_weight: 0.01 };
+
+    fn guidance() -> Guidance {
+        let weighting = Weighting::Sft { weight: 1.0, mean_over: None, token_weight: None };
+        Guidance {
+            data: "traces".to_owned(),
+            gate: Some(0.25),
+            keep_rl: Some(false),
+            by_passes: None,
+            mu: None,
+            weighting,
+            prefix_until: 0.0,
+        }
+    }
+
+    #[test]
+    fn groups_weigh_by_their_right_answers_and_a_gate_is_the_simplest_of_such_tables() {
+        let mut gated = guidance();
+        let row = |from, sft, rl| PassWeights { from, sft, rl };
+        let table = |rows: Vec<PassWeights>| Guidance {
+            gate: None,
+            keep_rl: None,
+            by_passes: Some(rows),
+            ..guidance()
+        };
+        for (keeps, rl) in [(false, 0.0), (true, 1.0)] {
+            gated.keep_rl = Some(keeps);
+            let table = table(vec![row(0, 1.0, rl), row(3, 0.0, 1.0)]);
+            for num_right in 0..=8 {
+                let of = |guidance| Weights::of(guidance, num_right, 8);
+                assert_eq!(of(&gated), of(&table), "{num_right}");
+            }
+        }
+        let soft = table(vec![row(0, 1.0, 0.0), row(2, 0.5, 0.125), row(5, 0.0, 1.0)]);
+        let of = |num_right| Weights::of(&soft, num_right, 8);
+        assert_eq!([0, 1, 2, 4, 5, 8].map(|n| of(n).sft), [1.0, 1.0, 0.5, 0.5, 0.0, 0.0]);
+        assert_eq!([0, 1, 2, 4, 5, 8].map(|n| of(n).rl), [0.0, 0.0, 0.125, 0.125, 1.0, 1.0]);
+        let shared = of(2).shared(Some(0.25));
+        assert_eq!((shared.sft, shared.rl), (0.125, 0.09375));
+        assert_eq!(of(2).shared(None), of(2));
+    }
+
+    #[test]
+    fn rows_learn_as_those_of_the_reference() {
+        #[derive(serde::Deserialize)]
+        struct Recorded {
+            rows: Vec<Case>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Case {
+            gain: RowGain,
+            log_probs: Vec<f64>,
+            advantage: f64,
+            token_weight: f64,
+            loss: f64,
+            gradient: Vec<f64>,
+        }
+        let text = include_str!("../../../golden/parity/fixtures/demonstrations.json");
+        let guided = Guided { num_questions: 1, num_guided: 1, num_tokens: 1 };
+        for case in serde_json::from_str::<Recorded>(text).unwrap().rows {
+            let row = Row { advantage: case.advantage, token_weight: case.token_weight };
+            let found = loss(&Weighting::Row { gain: case.gain }, &case.log_probs, guided, row);
+            assert!((found.value - case.loss).abs() < 1e-9, "{:?}: {}", case.gain, found.value);
+            for (slope, want) in found.slopes.iter().zip(&case.gradient) {
+                assert!((slope - want).abs() < 1e-9, "{:?}: {slope} {want}", case.gain);
+            }
+        }
+    }
+
+    /// By the package of CHORD's authors.
+    #[test]
+    fn the_share_of_demonstrations_is_that_of_the_reference() {
+        #[derive(serde::Deserialize)]
+        struct Recorded {
+            mu: Vec<Case>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Case {
+            mu: Mu,
+            shares: Vec<(usize, f64)>,
+        }
+        let text = include_str!("../../../golden/parity/fixtures/demonstrations.json");
+        for Case { mu, shares } in serde_json::from_str::<Recorded>(text).unwrap().mu {
+            for (step, want) in shares {
+                let found = mu_at(mu, step);
+                assert!((found - want).abs() < 1e-12, "{mu:?} at {step}: {found} {want}");
+            }
+        }
+    }
+
     #[test]
     fn a_short_demonstration_weighs_as_much_as_a_long_one_or_as_its_tokens() {
         let guided = Guided { num_questions: 8, num_guided: 2, num_tokens: 100 };
         let of = |len: usize, mean_over| {
-            let weighting = Weighting::Sft { weight: 0.4, mean_over };
-            loss(&weighting, &vec![-1.0; len], guided).value
+            let weighting = Weighting::Sft { weight: 0.4, mean_over, token_weight: None };
+            loss(&weighting, &vec![-1.0; len], guided, ROW).value
         };
         // Two of eight questions are a quarter of the loss, whichever way.
         for mean_over in [None, Some(MeanOver::Answers), Some(MeanOver::Tokens)] {
@@ -79,17 +255,52 @@ mod tests {
     }
 
     #[test]
+    fn tokens_weigh_by_their_own_probability_and_no_slope_runs_through_the_weight() {
+        let guided = Guided { num_questions: 4, num_guided: 2, num_tokens: 7 };
+        let log_probs = [-0.5, -2.0, -3.0];
+        let of = |token_weight| {
+            let weighting = Weighting::Sft { weight: 0.3, mean_over: None, token_weight };
+            loss(&weighting, &log_probs, guided, ROW)
+        };
+        let plain = of(None);
+        for by in [
+            TokenWeight::Dft {},
+            TokenWeight::Phi {},
+            TokenWeight::TrustRegion { alpha: 0.1 },
+            TokenWeight::Gft { tau: 0.1 },
+        ] {
+            let found = of(Some(by));
+            let mut value = 0.0;
+            for ((slope, plain), log_prob) in found.slopes.iter().zip(&plain.slopes).zip(log_probs)
+            {
+                let want = plain * weight_of(by, log_prob);
+                assert!((slope - want).abs() < 1e-15, "{by:?}");
+                value += want * log_prob;
+            }
+            assert!((found.value - value).abs() < 1e-15, "{by:?}");
+        }
+        // A weight of 1 throughout is none.
+        assert_eq!(of(Some(TokenWeight::Gft { tau: 1e-9 })), plain);
+    }
+
+    #[test]
     fn slopes_are_those_of_the_value() {
         let guided = Guided { num_questions: 4, num_guided: 2, num_tokens: 7 };
         let log_probs = [-0.5, -2.0, -3.0];
-        for mean_over in [None, Some(MeanOver::Tokens)] {
-            let weighting = Weighting::Sft { weight: 0.3, mean_over };
-            let slopes = loss(&weighting, &log_probs, guided).slopes;
+        let sft = |mean_over| Weighting::Sft { weight: 0.3, mean_over, token_weight: None };
+        let row = |gain| Weighting::Row { gain };
+        for weighting in [
+            sft(None),
+            sft(Some(MeanOver::Tokens)),
+            row(RowGain::LogP {}),
+            row(RowGain::Shaped { gamma: 0.1 }),
+        ] {
+            let slopes = loss(&weighting, &log_probs, guided, ROW).slopes;
             for (i, slope) in slopes.into_iter().enumerate() {
                 let moved = |by: f64| {
                     let mut log_probs = log_probs;
                     log_probs[i] += by;
-                    loss(&weighting, &log_probs, guided).value
+                    loss(&weighting, &log_probs, guided, ROW).value
                 };
                 let want = (moved(1e-6) - moved(-1e-6)) / 2e-6;
                 assert!((slope - want).abs() < 1e-6, "{weighting:?}: {slope} {want}");

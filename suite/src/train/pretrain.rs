@@ -9,11 +9,11 @@ use rand_chacha::ChaCha8Rng;
 use synergy_benchmarks::families::{NUM_CELLS, Scene, Split};
 use synergy_benchmarks::seed::Seed;
 
-use crate::recipe::{AskedRegister, FAMILIES, MeanOver, PretrainSpec, RegisterWeights};
+use crate::recipe::{AskedRegister, FAMILIES, PretrainSpec, RegisterWeights, TokenWeight};
 use crate::train::algorithm::{Algorithm, Draws, Step};
 use crate::train::register::{Register, answer, asked, weighted};
 use crate::train::sequence::{Prompter, Sequence};
-use crate::train::{Context, StepFigures, Trainer, sft_loss};
+use crate::train::{Context, Loss, StepFigures, Trainer, sft_loss};
 
 /// Pretraining by the settings of one stage.
 pub struct Pretrain<'a> {
@@ -71,10 +71,16 @@ pub fn step(
     context: &Context<'_>,
     sequences: &[Sequence],
 ) -> Result<StepFigures> {
-    step_over(trainer, context, sequences, MeanOver::Tokens)
+    let num_tokens: usize = sequences.iter().map(|s| s.predictions.len()).sum();
+    let weights = vec![1.0 / num_tokens as f64; sequences.len()];
+    step_over(trainer, context, sequences, &weights, None)
 }
 
-/// Makes one update with the mean loss over tokens or over sequences, of which each is an answer.
+/// Makes one update whose loss is the sum over answer tokens, each of the weight of its sequence and by its own
+/// probability, if it weighs by that.
+///
+/// # Shapes
+/// `weights [sequences]`.
 ///
 /// # Errors
 /// See [`Trainer::update`].
@@ -82,23 +88,24 @@ pub fn step_over(
     trainer: &mut Trainer,
     context: &Context<'_>,
     sequences: &[Sequence],
-    mean_over: MeanOver,
+    weights: &[f64],
+    token_weight: Option<TokenWeight>,
 ) -> Result<StepFigures> {
     let num_tokens: usize = sequences.iter().map(|s| s.predictions.len()).sum();
-    let mut figures = trainer.update(context, sequences, |log_probs, batch| match mean_over {
-        MeanOver::Tokens => sft_loss(log_probs, 1.0 / num_tokens as f64),
-        MeanOver::Answers => {
-            let mut total = sft_loss(&[], 1.0);
-            let mut rest = log_probs;
-            for sequence in &batch.sequences {
-                let (own, others) = rest.split_at(sequence.predictions.len());
-                rest = others;
-                let loss = sft_loss(own, 1.0 / (sequences.len() * own.len()) as f64);
-                total.value += loss.value;
-                total.slopes.extend(loss.slopes);
+    let mut figures = trainer.update(context, sequences, |log_probs, batch| {
+        let mut total = Loss { value: 0.0, slopes: Vec::new(), figures: StepFigures::new() };
+        let mut rest = log_probs;
+        for (&member, sequence) in batch.members.iter().zip(&batch.sequences) {
+            let (own, others) = rest.split_at(sequence.predictions.len());
+            rest = others;
+            let loss = sft_loss(own, weights[member], token_weight);
+            total.value += loss.value;
+            total.slopes.extend(loss.slopes);
+            for (name, value) in loss.figures {
+                *total.figures.entry(name).or_default() += value;
             }
-            total
         }
+        total
     })?;
     figures.insert("answer_tokens".into(), num_tokens as f64);
     let trained = sequences.iter().map(|s| s.input_ids.len() as f64).sum();

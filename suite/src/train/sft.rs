@@ -7,7 +7,7 @@ use rand::seq::SliceRandom;
 use synergy_benchmarks::seed::Seed;
 use synergy_hint::hint;
 
-use crate::recipe::{MeanOver, SftSpec};
+use crate::recipe::{Accumulation, MeanOver, SftSpec};
 use crate::train::algorithm::{Algorithm, Draws, Step};
 use crate::train::dataset::Example;
 use crate::train::pool::Pool;
@@ -35,12 +35,37 @@ impl Algorithm for Sft<'_> {
 
     fn prepare<'a>(&'a self, prompter: &Prompter, step: usize) -> Result<Step<'a>> {
         let Draws { pool, stage } = self.draws;
-        let sequences = batch(prompter, self.spec, self.examples, pool, stage, step)?;
-        let mean_over = self.spec.mean_over.unwrap_or(MeanOver::Tokens);
+        let mut sequences = batch(prompter, self.spec, self.examples, pool, stage, step)?;
+        let lengths: Vec<usize> = sequences.iter().map(|s| s.predictions.len()).collect();
+        let weights = weights(self.spec, &lengths);
+        // What has no weight need not be computed.
+        sequences.truncate(weights.len());
         Ok(Box::new(move |trainer, _, context, _| {
-            pretrain::step_over(trainer, context, &sequences, mean_over)
+            pretrain::step_over(trainer, context, &sequences, &weights, self.spec.token_weight)
         }))
     }
+}
+
+/// The weight of each token of an example in the loss of a step, whose examples have so many tokens each. Examples at the
+/// end that have no weight are left out.
+fn weights(spec: &SftSpec, lengths: &[usize]) -> Vec<f64> {
+    let size = spec.training.micro_batch_size;
+    let num_tokens = lengths.iter().sum::<usize>() as f64;
+    if spec.accumulation == Some(Accumulation::MeanOfMeans) {
+        let parts = lengths.chunks(size);
+        let share = 1.0 / parts.len() as f64;
+        let of_part = |part: &[usize]| share / part.iter().sum::<usize>() as f64;
+        return parts.flat_map(|part| vec![of_part(part); part.len()]).collect();
+    }
+    let weight = |&length: &usize| match spec.mean_over.unwrap_or(MeanOver::Tokens) {
+        MeanOver::Tokens => 1.0 / num_tokens,
+        MeanOver::Answers => 1.0 / (lengths.len() * length) as f64,
+    };
+    let taken = match spec.accumulation {
+        Some(Accumulation::First) => size.min(lengths.len()),
+        _ => lengths.len(),
+    };
+    lengths[..taken].iter().map(weight).collect()
 }
 
 /// Makes the sequences of `step`, the study's prompt and an answer each: every epoch sees every example once, in an
@@ -83,4 +108,37 @@ pub fn batch(
             Ok(sequence)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::{Recipe, StageSpec};
+
+    #[test]
+    fn tokens_weigh_as_the_step_is_added_up() {
+        let recipe = Recipe::parse(include_str!("../../recipes/smoke.toml")).unwrap();
+        let StageSpec::Sft(spec) = &recipe.stages["sft"] else { panic!("sft is SFT") };
+        let mut spec = spec.clone();
+        spec.training.micro_batch_size = 2;
+        let lengths = [2, 14, 4];
+        let mut of = |mean_over, accumulation| {
+            (spec.mean_over, spec.accumulation) = (mean_over, accumulation);
+            weights(&spec, &lengths)
+        };
+        let is = |found: Vec<f64>, want: &[f64]| {
+            assert_eq!(found.len(), want.len());
+            let apart = found.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(apart < 1e-15, "{found:?} {want:?}");
+        };
+        for accumulation in [None, Some(Accumulation::Sum)] {
+            is(of(None, accumulation), &[1.0 / 20.0; 3]);
+            is(of(Some(MeanOver::Tokens), accumulation), &[1.0 / 20.0; 3]);
+            let answers = [1.0 / 6.0, 1.0 / 42.0, 1.0 / 12.0];
+            is(of(Some(MeanOver::Answers), accumulation), &answers);
+        }
+        // Of two micro-batches of 16 and 4 tokens.
+        is(of(None, Some(Accumulation::First)), &[1.0 / 20.0; 2]);
+        is(of(None, Some(Accumulation::MeanOfMeans)), &[1.0 / 32.0, 1.0 / 32.0, 1.0 / 8.0]);
+    }
 }

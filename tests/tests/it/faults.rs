@@ -22,7 +22,7 @@ fn with(from: &str, to: &str) -> Finished {
 #[test]
 fn an_unknown_key_is_named_with_those_expected() {
     assert_refused!(with("num_epochs", "epohcs"), @"
-    error: unusable recipe `suite/recipes/tiny.toml`: line 76: unknown field `epohcs`, expected one of `from`, `data`, `num_epochs`, `batch_size`, `position_gap_max`, `max_length`, `mean_over`, `checkpoint`, `training`, `optimizer`
+    error: unusable recipe `suite/recipes/tiny.toml`: line 76: unknown field `epohcs`, expected one of `from`, `data`, `num_epochs`, `batch_size`, `position_gap_max`, `max_length`, `mean_over`, `token_weight`, `accumulation`, `checkpoint`, `training`, `optimizer`
     hint: docs/RECIPES.md explains every key
     ");
     assert_refused!(with("muon_momentum", "momentum"), @"
@@ -131,6 +131,27 @@ fn stages_that_do_not_fit_together_are_refused() {
 
 #[test]
 fn numbers_out_of_range_are_refused_with_their_line() {
+    assert_refused!(
+        with("data = \"traces\"\nnum_epochs", "data = \"traces\"\ntoken_weight = { kind = \"trust_region\", alpha = 0.0 }\nnum_epochs"),
+        @"
+        error: unusable recipe `suite/recipes/tiny.toml`: line 76: stage `sft`: alpha = 0 is outside its range: above 0, at most 1
+        hint: docs/RECIPES.md explains every key
+        "
+    );
+    assert_refused!(
+        with("data = \"traces\"\nnum_epochs", "data = \"traces\"\ntoken_weight = { kind = \"trust\" }\nnum_epochs"),
+        @"
+        error: unusable recipe `suite/recipes/tiny.toml`: line 76: unknown variant `trust`, expected one of `dft`, `phi`, `trust_region`, `gft`
+        hint: docs/RECIPES.md explains every key
+        "
+    );
+    assert_refused!(
+        with("data = \"traces\"\nnum_epochs", "data = \"traces\"\nmean_over = \"answers\"\naccumulation = \"mean_of_means\"\nnum_epochs"),
+        @"
+        error: unusable recipe `suite/recipes/tiny.toml`: line 76: stage `sft`: a mean of means says what each token weighs, so mean_over has no say
+        hint: leave mean_over out
+        "
+    );
     assert_refused!(with("gate = 0.0", "gate = 1.5"), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 129: stage `progressive`: gate = 1.5 is outside its range: 0 to 1, a pass rate
     hint: docs/RECIPES.md explains every key

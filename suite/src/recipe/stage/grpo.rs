@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use synergy_hint::hint;
 
 use super::kind::{Input, Role, StageKind, few};
-use super::load::{DataLoads, LearningLoad, Load, RolloutLoad, prompt, sampled_answer};
-use crate::recipe::fault::{Checked, require, within};
-use crate::recipe::objective::{MeanOver, ObjectiveSpec};
+use super::load::{LearningLoad, Load, Others, RolloutLoad, prompt, sampled_answer};
+use crate::recipe::fault::{Checked, Fault, require, within};
+use crate::recipe::objective::{MeanOver, ObjectiveSpec, TokenWeight};
 use crate::recipe::tables::{Named, OptimizerSpec, QuestionsSpec, TrainingSpec};
 use crate::reward::RewardSpec;
 
@@ -52,16 +52,53 @@ pub struct GrpoSpec {
 pub struct Guidance {
     /// The stage whose data has the demonstrations.
     pub data: String,
-    /// Greatest pass rate at which a group is guided, 0 to 1: 0 guides groups without a right answer, 1 all.
-    pub gate: f64,
-    /// True if a guided group keeps its RL loss in addition to the demonstration's.
-    pub keep_rl: bool,
+    /// Greatest pass rate at which a group is guided, 0 to 1: 0 guides groups without a right answer, 1 all. Left out
+    /// where `by_passes` says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<f64>,
+    /// True if a guided group keeps its RL loss in addition to the demonstration's. Left out where `by_passes` says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_rl: Option<bool>,
+    /// What both losses of a group weigh by the number of its right answers, in place of `gate` and `keep_rl` (soft HPT,
+    /// arXiv 2509.04419); in ascending order, the first from 0 on. Where no demonstration is known, rewards alone teach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_passes: Option<Vec<PassWeights>>,
+    /// Shares the step between both losses, step by step; both count whole without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mu: Option<Mu>,
     /// The loss of the demonstrations' tokens.
     pub weighting: Weighting,
     /// Above 0, guided groups are rolled out again from a prefix of the demonstration, which is all of it in the first
     /// step and shrinks linearly to nothing at this share of the steps: the prefix is the demonstration that is learned,
     /// and what follows it has the RL loss. At 0, the demonstration is whole in every step. 0 to 1.
     pub prefix_until: f64,
+}
+
+/// What both losses weigh of groups with so many right answers or more, up to the next of these.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PassWeights {
+    /// Right answers of a group from which on it holds.
+    pub from: usize,
+    /// Weight of the demonstration's loss, in addition to that of `weighting`; 0 or more, 0 for no demonstration.
+    pub sft: f64,
+    /// Weight of the rollouts' loss; 0 or more, 0 for none.
+    pub rl: f64,
+}
+
+/// The share of the loss on demonstrations in a step, and what is left of it the share of the loss on rollouts: from 0 to
+/// `peak` in a straight line, then down to `valley` along half a cosine (CHORD's μ, arXiv 2508.11408).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mu {
+    /// Steps of its rise.
+    pub warmup_steps: usize,
+    /// Steps of its fall.
+    pub decay_steps: usize,
+    /// Where the rise ends and the fall begins; 0 to 1.
+    pub peak: f64,
+    /// Where it stays; 0 to 1.
+    pub valley: f64,
 }
 
 /// The loss of the tokens of demonstrations. Guided questions have the share of an update that they are of its questions.
@@ -76,7 +113,40 @@ pub enum Weighting {
         /// guided or not, as each counts once in RL.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mean_over: Option<MeanOver>,
+        /// What each token weighs by its own probability; all weigh 1 without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token_weight: Option<TokenWeight>,
     },
+    /// The demonstration is a row of its group: it is graded as the rollouts are, its reward counts in the group's mean and
+    /// deviation, and its tokens learn by its advantage, without a clip. Answers and tokens of such rows count in what the
+    /// loss is divided by.
+    Row {
+        /// What a token gains by its probability.
+        gain: RowGain,
+    },
+}
+
+/// What a token of a demonstration that is a row gains by its probability `p` under the model that learns; its loss is
+/// that times minus the row's advantage.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RowGain {
+    /// `log p`: the policy gradient of a rollout that the model itself has just written (ViSurf, arXiv 2510.10606).
+    LogP {},
+    /// `p / (p + gamma)`: tokens that the model hardly ever writes are learned too (LUFFY, arXiv 2504.14945, where `gamma`
+    /// is 0.1).
+    Shaped {
+        /// Above 0.
+        gamma: f64,
+    },
+}
+
+impl GrpoSpec {
+    /// Tells whether demonstrations are rows of their groups.
+    pub fn has_rows(&self) -> bool {
+        let weighting = self.guidance.as_ref().map(|guidance| &guidance.weighting);
+        matches!(weighting, Some(Weighting::Row { .. }))
+    }
 }
 
 impl StageKind for GrpoSpec {
@@ -130,14 +200,17 @@ impl StageKind for GrpoSpec {
             .map_err(|fault| fault.below("guidance"))
     }
 
-    fn load(&self, _: &DataLoads<'_>) -> Load {
+    fn load(&self, others: &dyn Others<'_>) -> Load {
         let Self { questions, num_generations, max_completion_tokens: cap, .. } = self;
+        let shown = self.guidance.as_ref().and_then(|guidance| others.examples(&guidance.data));
+        let shown = shown.map_or(0.0, |data| data.step_tokens);
+        let step_tokens = others.step_tokens(&self.from).max(shown);
         let learned = LearningLoad {
             batch: self.batch_size as f64,
             per_update: (self.batch_size / self.num_mini_batches) as f64,
             prompt: prompt(questions),
             num_answers: *num_generations as f64,
-            answer: sampled_answer(questions, *cap),
+            answer: sampled_answer(questions, *cap, step_tokens),
             // A step whose rollouts all reach the cap comes sooner or later.
             longest: *cap as f64,
         };
@@ -145,7 +218,13 @@ impl StageKind for GrpoSpec {
             num_steps: self.num_steps,
             num_rounds: self.num_steps as f64,
             learned: Some(learned),
-            asked: Some(RolloutLoad::new(self.batch_size, questions, *num_generations, *cap)),
+            asked: Some(RolloutLoad::new(
+                self.batch_size,
+                questions,
+                *num_generations,
+                *cap,
+                step_tokens,
+            )),
             reference_passes: if self.objective.has_kl() { 1.0 } else { 0.0 },
             num_pictures: questions.about(),
             ..Load::default()
@@ -175,19 +254,84 @@ impl StageKind for GrpoSpec {
     }
 }
 
+impl Weighting {
+    fn check(&self) -> Checked {
+        match *self {
+            Weighting::Sft { weight, token_weight, .. } => {
+                within("weight", weight, 0.0.., "0 or more")?;
+                let by_token = token_weight.map_or(Ok(()), TokenWeight::check);
+                by_token.map_err(|fault| fault.below("token_weight"))
+            }
+            Weighting::Row { gain: RowGain::LogP {} } => Ok(()),
+            Weighting::Row { gain: RowGain::Shaped { gamma } } => {
+                require!(gamma > 0.0, "gain", "gamma = {gamma} is outside its range: above 0");
+                Ok(())
+            }
+        }
+    }
+}
+
 impl Guidance {
     fn check(&self) -> Checked {
-        within("gate", self.gate, 0.0..=1.0, "0 to 1, a pass rate")?;
+        match (self.gate, self.keep_rl, &self.by_passes) {
+            (Some(gate), Some(_), None) => within("gate", gate, 0.0..=1.0, "0 to 1, a pass rate")?,
+            (None, None, Some(rows)) => self.check_by_passes(rows)?,
+            _ => {
+                return Err(Fault::at(
+                    "data",
+                    hint!(
+                        "which groups are guided is said by `gate` and `keep_rl`, or by `by_passes`",
+                        "gate = 0.0 and keep_rl = false guide groups without a right answer"
+                    ),
+                ));
+            }
+        }
+        if let Some(Mu { peak, valley, .. }) = self.mu {
+            for (key, share) in [("peak", peak), ("valley", valley)] {
+                within(key, share, 0.0..=1.0, "0 to 1, a share").map_err(|f| f.below("mu"))?;
+            }
+        }
         within("prefix_until", self.prefix_until, 0.0..=1.0, "0 to 1, a share of the steps")?;
-        let Weighting::Sft { weight, .. } = self.weighting;
-        within("weight", weight, 0.0.., "0 or more").map_err(|fault| fault.below("weighting"))?;
+        self.weighting.check().map_err(|fault| fault.below("weighting"))?;
         require!(
-            self.prefix_until <= 0.0 || !self.keep_rl,
+            self.prefix_until <= 0.0 || matches!(self.weighting, Weighting::Sft { .. }),
+            "prefix_until",
+            hint!(
+                "a row of the group is a whole demonstration, not a prefix",
+                "prefix_until = 0.0"
+            )
+        );
+        require!(
+            self.prefix_until <= 0.0 || self.keep_rl != Some(true),
             "keep_rl",
             hint!(
                 "a guided group is rolled out again from a prefix, so its first rollouts have no loss",
                 "keep_rl = false"
             )
+        );
+        Ok(())
+    }
+
+    fn check_by_passes(&self, rows: &[PassWeights]) -> Checked {
+        require!(
+            rows.first().is_some_and(|row| row.from == 0)
+                && rows.is_sorted_by(|a, b| a.from < b.from),
+            "by_passes",
+            hint!(
+                "by_passes does not rise from 0",
+                "by_passes = [{{ from = 0, sft = 1.0, rl = 0.0 }}, {{ from = 1, sft = 0.0, rl = 1.0 }}]"
+            )
+        );
+        for row in rows {
+            for (key, weight) in [("sft", row.sft), ("rl", row.rl)] {
+                within(key, weight, 0.0.., "0 or more")
+                    .map_err(|fault| fault.below("by_passes"))?;
+            }
+        }
+        require!(
+            self.prefix_until <= 0.0,
+            "prefix_until",
+            hint!("by_passes weighs whole demonstrations, not prefixes", "prefix_until = 0.0")
         );
         Ok(())
     }

@@ -4,7 +4,7 @@
 
 use synergy_models::weights::ComputeDtype;
 
-use super::load::{DataLoad, DataLoads, Load};
+use super::load::{DataLoad, Load, Others};
 use crate::recipe::fault::Checked;
 use crate::recipe::tables::{OptimizerSpec, QuestionsSpec, TrainingSpec};
 use crate::reward::RewardSpec;
@@ -22,12 +22,12 @@ pub trait StageKind {
     /// Checks everything about this stage that needs no other part of the recipe.
     fn check(&self) -> Checked;
 
-    /// The work of the stage, given the data that it may read.
-    fn load(&self, data: &DataLoads<'_>) -> Load;
+    /// The work of the stage, given the stages that it stands on.
+    fn load(&self, others: &dyn Others<'_>) -> Load;
 
     /// The examples that the stage leaves, if it leaves data.
-    fn examples<'a>(&'a self, data: &DataLoads<'a>) -> Option<DataLoad<'a>> {
-        let _ = data;
+    fn examples<'a>(&'a self, others: &dyn Others<'a>) -> Option<DataLoad<'a>> {
+        let _ = others;
         None
     }
 

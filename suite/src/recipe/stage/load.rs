@@ -15,7 +15,7 @@ const ANSWER_TOKENS: f64 = 8.0;
 /// Tokens of a step in a dense answer.
 pub(crate) const DENSE_STEP_TOKENS: f64 = 3.5;
 /// Tokens of a step in a long answer.
-pub(super) const LONG_STEP_TOKENS: f64 = 17.0;
+pub(crate) const LONG_STEP_TOKENS: f64 = 17.0;
 /// The longest answers of files, as a multiple of the mean that the recipe gives.
 const LONGEST_ANSWER: f64 = 2.0;
 
@@ -114,12 +114,13 @@ impl RolloutLoad {
         questions: &QuestionsSpec,
         samples: usize,
         cap: usize,
+        step_tokens: f64,
     ) -> RolloutLoad {
         RolloutLoad {
             questions: num as f64,
             samples: samples as f64,
             prompt: prompt(questions),
-            answer: sampled_answer(questions, cap),
+            answer: sampled_answer(questions, cap, step_tokens),
             cap: cap as f64,
             alike: questions.files().is_none(),
         }
@@ -137,8 +138,14 @@ pub struct DataLoad<'a> {
     pub step_tokens: f64,
 }
 
-/// Finds the data that a stage leaves, by the stage's name.
-pub(crate) type DataLoads<'a> = dyn Fn(&str) -> Option<DataLoad<'a>> + 'a;
+/// The other stages of a recipe, by their names.
+pub trait Others<'a> {
+    /// The examples that a stage leaves, if it leaves data.
+    fn examples(&self, name: &str) -> Option<DataLoad<'a>>;
+
+    /// Tokens of a step in the answers that a stage's model writes.
+    fn step_tokens(&self, name: &str) -> f64;
+}
 
 /// Mean of fewest and most.
 pub(crate) fn mean([low, high]: [usize; 2]) -> f64 {
@@ -170,7 +177,7 @@ pub(super) fn answers_to(questions: &QuestionsSpec, step_tokens: f64) -> [f64; 2
     }
 }
 
-/// Mean length of a model's own answers: after a long-CoT stage they are long; the cap bounds them.
-pub(super) fn sampled_answer(questions: &QuestionsSpec, cap: usize) -> f64 {
-    (cap as f64 * 0.5).min(answers_to(questions, LONG_STEP_TOKENS)[0])
+/// Mean length of a model's own answers, whose steps take so many tokens each; the cap bounds them.
+pub(super) fn sampled_answer(questions: &QuestionsSpec, cap: usize, step_tokens: f64) -> f64 {
+    (cap as f64 * 0.5).min(answers_to(questions, step_tokens)[0])
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use synergy_models::merge::MergeSpec;
 
 use super::kind::{Input, Role, StageKind};
-use super::load::{DataLoads, Load};
+use super::load::{Load, Others};
 use crate::recipe::fault::{Checked, Fault};
 
 /// The merge of two models that stand on the base.
@@ -27,7 +27,7 @@ impl StageKind for MergeStageSpec {
         self.merge.check().map_err(|cause| Fault::at("merge", cause))
     }
 
-    fn load(&self, _: &DataLoads<'_>) -> Load {
+    fn load(&self, _: &dyn Others<'_>) -> Load {
         Load { num_parents: self.parents.len() as f64, ..Load::default() }
     }
 

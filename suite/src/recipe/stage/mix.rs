@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use synergy_hint::hint;
 
 use super::kind::{Input, Output, Role, StageKind};
-use super::load::{DataLoad, DataLoads, Load};
+use super::load::{DataLoad, Load, Others};
 use crate::recipe::fault::{Checked, require};
 
 /// Data: several data sets, whole or by share; what trains on them shuffles.
@@ -91,14 +91,16 @@ impl StageKind for MixSpec {
         Ok(())
     }
 
-    fn load(&self, _: &DataLoads<'_>) -> Load {
+    fn load(&self, _: &dyn Others<'_>) -> Load {
         Load::default()
     }
 
-    fn examples<'a>(&'a self, data: &DataLoads<'a>) -> Option<DataLoad<'a>> {
-        let examples = |part: &MixPart| data(&part.data).map_or(0, |data| data.num_examples);
-        let num_examples = self.parts.iter().map(examples).sum();
-        Some(DataLoad { num_examples, ..data(&self.parts.first()?.data)? })
+    fn examples<'a>(&'a self, others: &dyn Others<'a>) -> Option<DataLoad<'a>> {
+        let parts = || self.parts.iter().filter_map(|part| others.examples(&part.data));
+        let num_examples = parts().map(|data| data.num_examples).sum();
+        // As if all of it were of the longest part.
+        let step_tokens = parts().map(|data| data.step_tokens).fold(0.0, f64::max);
+        Some(DataLoad { num_examples, step_tokens, ..parts().next()? })
     }
 
     fn rehearse(&mut self) {}

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use synergy_benchmarks::families::{MAX_HOPS, NUM_CELLS};
 
 use super::kind::{Input, Role, StageKind, few};
-use super::load::{DataLoads, LearningLoad, Load, Prompt};
+use super::load::{LearningLoad, Load, Others, Prompt};
 use crate::recipe::fault::{Checked, require, within};
 use crate::recipe::registers::AskedRegister;
 use crate::recipe::tables::{Named, OptimizerSpec, TrainingSpec};
@@ -111,7 +111,7 @@ impl StageKind for PretrainSpec {
         Some("registers")
     }
 
-    fn load(&self, _: &DataLoads<'_>) -> Load {
+    fn load(&self, _: &dyn Others<'_>) -> Load {
         let learned = LearningLoad {
             batch: self.batch_size as f64,
             per_update: self.batch_size as f64,

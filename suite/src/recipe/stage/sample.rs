@@ -5,7 +5,7 @@ use synergy_hint::hint;
 use synergy_models::weights::ComputeDtype;
 
 use super::kind::{Input, Output, Role, StageKind, few};
-use super::load::{DataLoad, DataLoads, LONG_STEP_TOKENS, Load, RolloutLoad};
+use super::load::{DENSE_STEP_TOKENS, DataLoad, LONG_STEP_TOKENS, Load, Others, RolloutLoad};
 use crate::limits::QUESTIONS_PER_CHUNK;
 use crate::recipe::fault::{Checked, require, within};
 use crate::recipe::registers::AskedRegister;
@@ -56,6 +56,17 @@ pub enum Keep {
     ShortestCorrect,
 }
 
+impl SampleSpec {
+    /// Tokens of a step in the answers: those of the register that is asked for, else those that the model writes.
+    fn step_tokens(&self, others: &dyn Others<'_>) -> f64 {
+        match self.register {
+            Some(AskedRegister::Dense) => DENSE_STEP_TOKENS,
+            Some(AskedRegister::Long) => LONG_STEP_TOKENS,
+            None => others.step_tokens(&self.from),
+        }
+    }
+}
+
 impl StageKind for SampleSpec {
     fn output(&self) -> Output {
         Output::Sample
@@ -89,25 +100,31 @@ impl StageKind for SampleSpec {
         self.register.map(|_| "register")
     }
 
-    fn load(&self, _: &DataLoads<'_>) -> Load {
-        let Self { questions, num_generations, max_new_tokens, .. } = self;
+    fn load(&self, others: &dyn Others<'_>) -> Load {
+        let Self { questions, num_generations, max_new_tokens: cap, .. } = self;
         let num_questions = questions.about();
         // Questions are asked a chunk at a time.
         let chunk = num_questions.min(QUESTIONS_PER_CHUNK);
         Load {
             num_steps: num_questions,
             num_rounds: num_questions as f64 / chunk as f64,
-            asked: Some(RolloutLoad::new(chunk, questions, *num_generations, *max_new_tokens)),
+            asked: Some(RolloutLoad::new(
+                chunk,
+                questions,
+                *num_generations,
+                *cap,
+                self.step_tokens(others),
+            )),
             ..Load::default()
         }
     }
 
-    fn examples<'a>(&'a self, _: &DataLoads<'a>) -> Option<DataLoad<'a>> {
+    fn examples<'a>(&'a self, others: &dyn Others<'a>) -> Option<DataLoad<'a>> {
         let questions: &QuestionsSpec = &self.questions;
         let is_one = matches!(self.keep, Keep::OneCorrect | Keep::ShortestCorrect);
         let kept = if is_one { 1 } else { self.num_generations };
         let num_examples = questions.about() * kept;
-        Some(DataLoad { num_examples, questions, step_tokens: LONG_STEP_TOKENS })
+        Some(DataLoad { num_examples, questions, step_tokens: self.step_tokens(others) })
     }
 
     fn rehearse(&mut self) {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use synergy_hint::hint;
 
 use super::kind::{Input, Output, StageKind, few};
-use super::load::{DENSE_STEP_TOKENS, DataLoad, DataLoads, LONG_STEP_TOKENS, Load};
+use super::load::{DENSE_STEP_TOKENS, DataLoad, LONG_STEP_TOKENS, Load, Others};
 use crate::recipe::fault::{Checked, require};
 use crate::recipe::tables::{Named, QuestionsSpec};
 
@@ -60,11 +60,11 @@ impl StageKind for TeacherSpec {
         (self.trace != Trace::Written).then_some("trace")
     }
 
-    fn load(&self, _: &DataLoads<'_>) -> Load {
+    fn load(&self, _: &dyn Others<'_>) -> Load {
         Load::default()
     }
 
-    fn examples<'a>(&'a self, _: &DataLoads<'a>) -> Option<DataLoad<'a>> {
+    fn examples<'a>(&'a self, _: &dyn Others<'a>) -> Option<DataLoad<'a>> {
         let step_tokens = match self.trace {
             Trace::Brief | Trace::Dense => DENSE_STEP_TOKENS,
             Trace::Long | Trace::Shallow | Trace::Written => LONG_STEP_TOKENS,

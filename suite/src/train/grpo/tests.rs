@@ -1,7 +1,9 @@
 //! Steps with demonstrations against steps of GRPO and of SFT.
 
 use super::*;
-use crate::recipe::{MeanOver, ObjectivePreset, ObjectiveSpec, Weighting};
+use crate::recipe::{
+    MeanOver, Mu, ObjectivePreset, ObjectiveSpec, PassWeights, RowGain, TokenWeight, Weighting,
+};
 use crate::train::fixture::{
     BASE, base, compute, dense, grpo_spec, ids, micro_batch, optimizer, questions, training,
 };
@@ -21,9 +23,16 @@ fn spec() -> GrpoSpec {
 
 /// The same with demonstrations.
 fn guided(gate: f64, prefix_until: f64) -> GrpoSpec {
-    let weighting = Weighting::Sft { weight: 1.0, mean_over: None };
-    let guidance =
-        Guidance { data: "traces".into(), gate, keep_rl: false, weighting, prefix_until };
+    let weighting = Weighting::Sft { weight: 1.0, mean_over: None, token_weight: None };
+    let guidance = Guidance {
+        data: "traces".into(),
+        gate: Some(gate),
+        keep_rl: Some(false),
+        by_passes: None,
+        mu: None,
+        weighting,
+        prefix_until,
+    };
     GrpoSpec { guidance: Some(guidance), ..spec() }
 }
 
@@ -99,18 +108,23 @@ fn a_prefix_of_nothing_leaves_grpo() {
 
 #[test]
 fn a_gate_that_is_always_open_leaves_sft() {
-    for mean_over in [MeanOver::Answers, MeanOver::Tokens] {
+    for (mean_over, token_weight) in [
+        (MeanOver::Answers, None),
+        (MeanOver::Tokens, None),
+        (MeanOver::Tokens, Some(TokenWeight::Phi {})),
+        (MeanOver::Answers, Some(TokenWeight::TrustRegion { alpha: 0.3 })),
+    ] {
         let mut spec = guided(1.0, 0.0);
-        let weighting = Weighting::Sft { weight: 1.0, mean_over: Some(mean_over) };
+        let weighting = Weighting::Sft { weight: 1.0, mean_over: Some(mean_over), token_weight };
         spec.guidance.as_mut().unwrap().weighting = weighting;
-        is_sft(&spec, mean_over);
+        is_sft(&spec, mean_over, token_weight);
     }
     // A question weighs as one that is learned from rewards, unless the recipe says otherwise.
-    is_sft(&guided(1.0, 0.0), MeanOver::Answers);
+    is_sft(&guided(1.0, 0.0), MeanOver::Answers, None);
 }
 
 /// Asserts that a step by `spec` is one of SFT on the questions' traces.
-fn is_sft(spec: &GrpoSpec, mean_over: MeanOver) {
+fn is_sft(spec: &GrpoSpec, mean_over: MeanOver, token_weight: Option<TokenWeight>) {
     let (guided, figures) = after_step(spec, 2, 0);
     let questions = questions();
     let (sft, others) = after(2, |trainer, context, _| {
@@ -123,7 +137,14 @@ fn is_sft(spec: &GrpoSpec, mean_over: MeanOver) {
                 BASE.prompter.conversation(&turn, q.patches.clone(), 0, rng).unwrap()
             })
             .collect();
-        pretrain::step_over(trainer, context, &sequences, mean_over)
+        let lengths = sequences.iter().map(|sequence| sequence.predictions.len());
+        let num_tokens = lengths.clone().sum::<usize>();
+        let weight = |length: usize| match mean_over {
+            MeanOver::Tokens => 1.0 / num_tokens as f64,
+            MeanOver::Answers => 1.0 / (sequences.len() * length) as f64,
+        };
+        let weights: Vec<f64> = lengths.map(weight).collect();
+        pretrain::step_over(trainer, context, &sequences, &weights, token_weight)
     });
     assert!((figures["sft_loss"] - others["loss"]).abs() < 1e-6);
     let (apart, moved) = (distance(&guided, &sft), distance(&sft, &BASE.parameters));
@@ -160,29 +181,37 @@ fn groups(advantages: [f64; 3]) -> Vec<Group> {
             advantage: if i == 0 { advantage } else { 0.0 },
             ..Rollout::default()
         });
-        let mut group = Group::new(&BASE.prompter, question, rollouts.to_vec()).unwrap();
-        let sequences = std::slice::from_ref(&group.sequence);
-        let log_probs = values(prediction_log_probs(&model, &micro_batch(sequences), None));
-        group.reference = log_probs.into_iter().map(f64::from).collect();
-        for place in 0..3 {
-            let own: Vec<f64> =
-                group.of(Token::Own(place), group.reference.iter().copied()).collect();
-            group.rollouts[place].log_probs = own;
-        }
-        group
+        made_up(&model, question, rollouts.to_vec())
     };
     questions().iter().enumerate().map(of).collect()
+}
+
+/// A group of made-up answers with the log-probabilities that `model` gives them.
+fn made_up(model: &Vlm, question: &Question, rollouts: Vec<Rollout>) -> Group {
+    let mut group = Group::new(&BASE.prompter, question, rollouts).unwrap();
+    let sequences = std::slice::from_ref(&group.sequence);
+    let log_probs = values(prediction_log_probs(model, &micro_batch(sequences), None));
+    group.reference = log_probs.into_iter().map(f64::from).collect();
+    for place in 0..group.rollouts.len() {
+        let own: Vec<f64> = group.of(Token::Own(place), group.reference.iter().copied()).collect();
+        group.rollouts[place].log_probs = own;
+    }
+    group
 }
 
 /// What `groups` are learned to without KL, or with one of next to no weight, for which every group is computed.
 fn learned_from(groups: &[Group], beta: f64) -> (Parameters, StepFigures) {
     let objective = ObjectiveSpec { beta, ..ObjectivePreset::GrpoStudy.objective() };
+    learned_by(&grpo_spec(objective), groups)
+}
+
+/// What `groups` are learned to by `spec`.
+fn learned_by(spec: &GrpoSpec, groups: &[Group]) -> (Parameters, StepFigures) {
     let (questions, traces) = (questions(), BTreeMap::new());
     after(2, |trainer, context, _| {
-        let spec = grpo_spec(objective);
         let pool = Pool { files: &Files::default(), run_seed: 1 };
         let draws = Draws { pool, stage: Seed::root(9) };
-        let grpo = Grpo::new(&spec, &BTreeSet::new(), traces, draws).unwrap();
+        let grpo = Grpo::new(spec, &BTreeSet::new(), traces, draws).unwrap();
         assert_eq!(questions.len(), groups.len());
         let mut figures = StepFigures::new();
         grpo.learn(trainer, context, groups, &mut figures)?;
@@ -208,6 +237,87 @@ fn without_kl_a_group_without_advantage_is_not_computed_and_changes_nothing() {
     let (none, figures) = learned_from(&self::groups([0.0; 3]), 0.0);
     assert!(figures["gradient_norm"].abs() < 1e-12 && figures["log_prob_gap"] < 1e-3);
     assert!(distance(&none, &BASE.parameters) < 1e-12);
+}
+
+#[test]
+fn a_demonstration_that_is_a_row_counts_in_its_groups_mean_and_learns_as_a_rollout_would() {
+    let free = ObjectiveSpec { beta: 0.0, ..ObjectivePreset::GrpoStudy.objective() };
+    let mut with_rows = guided(1.0, 0.0);
+    with_rows.objective = free.clone();
+    let guidance = with_rows.guidance.as_mut().unwrap();
+    (guidance.keep_rl, guidance.weighting) =
+        (Some(true), Weighting::Row { gain: RowGain::LogP {} });
+    // The same answer as a fourth rollout that the model has just written itself.
+    let with_rollouts = GrpoSpec { num_generations: 4, ..grpo_spec(free) };
+
+    let rng = &mut Seed::root(17).rng();
+    let model = Vlm::new(&BASE.prompter.config, &BASE.parameters);
+    let (mut rows, mut rollouts) = (Vec::new(), Vec::new());
+    for question in &questions() {
+        let wrong: Vec<Rollout> =
+            (0..3).map(|_| Rollout { ids: ids(rng, 5), ..Rollout::default() }).collect();
+        let shown = ids(rng, 7);
+        let earned = Reward { accuracy: 1.0, format: 1.0, total: 1.0 };
+        let row = Rollout::demonstration(shown.clone(), earned);
+        let own = Rollout { ids: shown, reward: 1.0, accuracy: 1.0, ..Rollout::default() };
+        rows.push(made_up(&model, question, [wrong.clone(), vec![row]].concat()));
+        rollouts.push(made_up(&model, question, [wrong, vec![own]].concat()));
+    }
+    let figures = &mut StepFigures::new();
+    add_advantages(None, &with_rows, &mut rows, figures);
+    add_advantages(None, &with_rollouts, &mut rollouts, figures);
+    for (row, rollout) in rows.iter().zip(&rollouts) {
+        let of = |group: &Group| group.rollouts.iter().map(|r| r.advantage).collect::<Vec<_>>();
+        assert_eq!(of(row), of(rollout));
+        assert!(row.rollouts[3].advantage > 1.0 && row.rollouts[0].advantage < -0.1);
+    }
+    let (by_rows, _) = learned_by(&with_rows, &rows);
+    let (by_rollouts, _) = learned_by(&with_rollouts, &rollouts);
+    let (apart, moved) =
+        (distance(&by_rows, &by_rollouts), distance(&by_rollouts, &BASE.parameters));
+    assert!(apart < 1e-3 * moved, "{apart} apart after a step of {moved}");
+
+    // What is shaped learns otherwise, and rare tokens less.
+    let guidance = with_rows.guidance.as_mut().unwrap();
+    guidance.weighting = Weighting::Row { gain: RowGain::Shaped { gamma: 0.1 } };
+    let (shaped, _) = learned_by(&with_rows, &rows);
+    assert!(distance(&shaped, &by_rows) > 1e-2 * moved);
+}
+
+#[test]
+fn both_losses_weigh_as_the_table_and_the_share_of_the_step_say() {
+    let at = |by_passes, mu, step| {
+        let mut spec = guided(1.0, 0.0);
+        let guidance = spec.guidance.as_mut().unwrap();
+        (guidance.gate, guidance.keep_rl) = (None, None);
+        (guidance.by_passes, guidance.mu) = (Some(by_passes), mu);
+        after_step(&spec, 2, step)
+    };
+    let row = |from, sft, rl| PassWeights { from, sft, rl };
+    // A made-up model is never right: the first line holds.
+    let rest = row(1, 0.0, 1.0);
+    let (sft, figures) = after_step(&guided(1.0, 0.0), 2, 0);
+    let (same, others) = at(vec![row(0, 1.0, 0.0), rest], None, 0);
+    assert_eq!(sft.to_bytes(), same.to_bytes());
+    let (rl, _) = after_step(&spec(), 2, 0);
+    assert_eq!(rl.to_bytes(), at(vec![row(0, 0.0, 1.0), rest], None, 0).0.to_bytes());
+    // Half of it is half of the loss.
+    let (_, half) = at(vec![row(0, 0.5, 0.0), rest], None, 0);
+    assert!((2.0 * half["sft_loss"] - others["sft_loss"]).abs() < 1e-9);
+    assert!((figures["sft_loss"] - others["sft_loss"]).abs() < 1e-12);
+    // A share of 0 leaves RL and one of 1 leaves SFT.
+    let mu = |share| Mu { warmup_steps: 0, decay_steps: 0, peak: share, valley: share };
+    let both = || vec![row(0, 1.0, 1.0)];
+    let (none, figures) = at(both(), Some(mu(0.0)), 3);
+    assert!(figures["mu"].abs() < 1e-12 && figures["sft_loss"].abs() < 1e-12);
+    let (of_rl, _) = after_step(&spec(), 2, 3);
+    let moved = distance(&of_rl, &BASE.parameters);
+    assert!(distance(&none, &of_rl) < 1e-3 * moved);
+    let (all, figures) = at(both(), Some(mu(1.0)), 3);
+    let (of_sft, _) = after_step(&guided(1.0, 0.0), 2, 3);
+    assert!(figures["kl_nats"] > 0.0);
+    let moved = distance(&of_sft, &BASE.parameters);
+    assert!(distance(&all, &of_sft) < 1e-3 * moved, "{}", distance(&all, &of_sft) / moved);
 }
 
 #[test]

@@ -1,0 +1,192 @@
+"""Writes fixtures/demonstrations.json: losses of demonstrations' tokens that weigh by their own probability or learn by an
+advantage, and the share that demonstrations have of a step.
+
+    cargo xtask parity --regenerate
+
+runs this beside losses.py. Two runs write the same bytes.
+
+Decisions:
+- `dft` and `phi` are computed by Trinity-RFT's own classes (`SFTISLossFn` has the weight of DFT under another name). Its
+  package asks for ray, so its file is taken out of the wheel, which pip fetches without what it depends on, and loaded with
+  stand-ins for what it imports and does not use here.
+- `trust_region` and `gft` have no package: TRAPO's published code does not hold its weight, and GFT's is no package.
+  They are computed by formula with torch, the weight detached.
+- Rows of a group are LUFFY's and ViSurf's, which are no packages: torch differentiates their formula.
+- Every case is also computed by formula in numpy, with the gradient by hand. Trinity adds a constant to the number of
+  tokens, so it may be apart in the eighth digit.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import types
+import zipfile
+from pathlib import Path
+from unittest.mock import MagicMock
+
+import numpy as np
+import torch
+
+WHEEL = "trinity-rft==0.6.0"
+SHA256 = "51ac0d789ccedbdd0578372dc45fd1480c6e5dfe53632ffd451feed827d0a6da"
+FILES = [
+    "trinity/algorithm/utils.py",
+    "trinity/algorithm/policy_loss_fn/policy_loss_fn.py",
+    "trinity/algorithm/policy_loss_fn/ppo_policy_loss.py",
+    "trinity/algorithm/policy_loss_fn/sft_loss.py",
+    "trinity/algorithm/policy_loss_fn/chord_policy_loss.py",
+]
+# How far the package and the formula may be apart, as a share: it divides by the number of tokens and a little more.
+TOLERANCE = 1e-7
+# Probabilities from nearly none to nearly one, and on both sides of 0.1 and 0.3.
+LOG_PROBS = [math.log(p) for p in (1e-6, 0.004, 0.09, 0.11, 0.29, 0.31, 0.5, 0.73, 0.97, 0.9999)]
+WEIGHTS = [
+    {"kind": "dft"},
+    {"kind": "phi"},
+    {"kind": "trust_region", "alpha": 0.1},
+    {"kind": "trust_region", "alpha": 0.3},
+    {"kind": "gft", "tau": 0.1},
+    {"kind": "gft", "tau": 0.3},
+]
+
+
+def trinity(folder):
+    """The module of CHORD's losses, by itself."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"]
+    subprocess.run([*command, folder, WHEEL], check=True)
+    (wheel,) = Path(folder).glob("*.whl")
+    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert found == SHA256, f"{wheel.name} has the hash {found}, pinned is {SHA256}"
+    with zipfile.ZipFile(wheel) as archive:
+        for name in FILES:
+            archive.extract(name, folder)
+
+    class StandIn(types.ModuleType):
+        __path__ = []
+
+        def __getattr__(self, name):
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return MagicMock(name=name)
+
+    class Mappers(dict):
+        def __getitem__(self, _):
+            mapper = MagicMock()
+            mapper.to_trinity = mapper.from_trinity = lambda name: name
+            return mapper
+
+        def get(self, name, default=None):
+            return self[name]
+
+    for name in ("trinity", "trinity.algorithm", "trinity.algorithm.policy_loss_fn", "trinity.utils", "trinity.utils.registry"):
+        sys.modules[name] = StandIn(name)
+    mappers = StandIn("trinity.algorithm.key_mapper")
+    mappers.ALL_MAPPERS = Mappers()
+    sys.modules["trinity.algorithm.key_mapper"] = sys.modules["trinity.algorithm"].key_mapper = mappers
+    for file in FILES:
+        name = file.removesuffix(".py").replace("/", ".")
+        spec = importlib.util.spec_from_file_location(name, Path(folder) / file)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return module
+
+GAINS = [{"kind": "log_p"}, {"kind": "shaped", "gamma": 0.1}]
+# CHORD's defaults of 2025 (a rise and a fall), a constant share, and the paper's fall without a rise.
+SCHEDULES = [
+    {"warmup_steps": 200, "decay_steps": 400, "peak": 0.5, "valley": 0.02},
+    {"warmup_steps": 0, "decay_steps": 0, "peak": 0.1, "valley": 0.1},
+    {"warmup_steps": 0, "decay_steps": 200, "peak": 0.9, "valley": 0.05},
+]
+STEPS = [0, 1, 50, 100, 199, 200, 201, 400, 599, 600, 1000]
+
+
+def shares(mu, chord):
+    """The share of demonstrations at some steps, by the authors' package."""
+    return {"mu": mu, "shares": [[step, chord.mu_schedule_function(step, *(mu[k] for k in ("warmup_steps", "decay_steps", "peak", "valley")))] for step in STEPS]}
+
+
+def weight(by, p):
+    """The weight of tokens of the probabilities `p`, by formula."""
+    match by["kind"]:
+        case "dft":
+            return p
+        case "phi":
+            return p * (1 - p)
+        case "trust_region":
+            return np.minimum(p / by["alpha"], 1.0)
+        case "gft":
+            return np.where(p < by["tau"], p, 1.0)
+
+
+def solve(by, chord):
+    """A case: the mean over tokens, and its slope along each log-probability."""
+    by_hand = weight(by, np.exp(np.array(LOG_PROBS))) / len(LOG_PROBS)
+    loss = -(by_hand * np.array(LOG_PROBS)).sum()
+    leaf = torch.tensor([LOG_PROBS], dtype=torch.float64, requires_grad=True)
+    classes = {"dft": chord.SFTISLossFn, "phi": chord.SFTPhiLossFn}
+    if by["kind"] in classes:
+        found, _ = classes[by["kind"]]()(leaf, torch.ones(1, len(LOG_PROBS), dtype=torch.bool))
+        source = WHEEL.replace("==", " ")
+    else:
+        weights = torch.from_numpy(weight(by, leaf.detach().exp().numpy()))
+        found = -(weights * leaf).sum() / len(LOG_PROBS)
+        source = "torch, by formula"
+    found.backward()
+    gradient = leaf.grad[0].numpy()
+    apart = max(abs(found.item() - loss) / loss, abs(gradient + by_hand).max() / by_hand.max())
+    assert apart < TOLERANCE, f"{by}: {source} and the formula are {apart} apart"
+    return {
+        "token_weight": by,
+        "source": source,
+        "log_probs": LOG_PROBS,
+        "loss": found.item(),
+        "gradient": gradient.tolist(),
+    }
+
+
+def row(gain):
+    """A row of a group: minus the advantage times what its tokens gain, weighted and summed, by autograd."""
+    advantage, weight = 1.5, 0.01
+    leaf = torch.tensor(LOG_PROBS, dtype=torch.float64, requires_grad=True)
+    p = leaf.exp()
+    gains = leaf if gain["kind"] == "log_p" else p / (p + gain["gamma"])
+    loss = -(weight * advantage * gains).sum()
+    loss.backward()
+    return {
+        "gain": gain,
+        "log_probs": LOG_PROBS,
+        "advantage": advantage,
+        "token_weight": weight,
+        "loss": loss.item(),
+        "gradient": leaf.grad.tolist(),
+    }
+
+
+def main():
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "fixtures" / "demonstrations.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        chord = trinity(folder)
+    cases = [solve(by, chord) for by in WEIGHTS]
+    schedules = [shares(mu, chord) for mu in SCHEDULES]
+    rows = [row(gain) for gain in GAINS]
+    note = "loss: the mean over tokens of weight times negative log-probability. gradient: of it, the weight detached."
+    lines = ",\n".join(f"    {json.dumps(case)}" for case in cases)
+    of_steps = ",\n".join(f"    {json.dumps(case)}" for case in schedules)
+    of_rows = ",\n".join(f"    {json.dumps(case)}" for case in rows)
+    text = f'{{\n  "note": {json.dumps(note)},\n  "cases": [\n{lines}\n  ],\n  "rows": [\n{of_rows}\n  ],\n  "mu": [\n{of_steps}\n  ]\n}}\n'
+    arguments.out.write_text(text, encoding="utf-8")
+    print(f"{arguments.out}: {len(cases)} cases")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
