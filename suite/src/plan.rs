@@ -395,7 +395,8 @@ fn add_stage(
 ) -> Key {
     let spec = &recipe.stages[name];
     let weights = |role| spec.weights(role).into_iter().map(|name| keys[name].clone());
-    let (from, parents) = (weights(Role::Start).next(), weights(Role::Parent).collect::<Vec<_>>());
+    let from = weights(Role::Start).next();
+    let parents: Vec<Key> = weights(Role::Parent).chain(weights(Role::Scorer)).collect();
     let data: Vec<Key> = spec.data().iter().map(|input| keys[input.stage].clone()).collect();
     let validation = recipe.validation.clone().filter(|_| spec.keeps_best());
     let planted = inputs.planted.filter(|p| spec.grpo().is_some() && p.is_in_rollouts());

@@ -492,7 +492,7 @@ impl Recipe {
 fn check_input(stage: &StageSpec, input: &Input<'_>, other: &StageSpec) -> Checked {
     let (key, name, output) = (&input.key, input.stage, other.output());
     match input.role {
-        Role::Start | Role::Parent => require!(
+        Role::Start | Role::Parent | Role::Scorer => require!(
             output == Output::Checkpoint,
             key,
             hint!("`{name}` is data, not a model", "name a stage that trains")

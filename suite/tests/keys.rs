@@ -55,6 +55,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("recipe/stage/grpo.rs", "GrpoSpec"),
             ("recipe/objective.rs", "ObjectiveSpec"),
+            ("recipe/stage/grpo.rs", "Distillation"),
             ("recipe/stage/grpo.rs", "Guidance"),
             ("recipe/stage/grpo.rs", "PassWeights"),
             ("recipe/stage/grpo.rs", "Mu"),

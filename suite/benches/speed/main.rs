@@ -216,7 +216,7 @@ impl Work {
         let mut trainer = self.trainer(&stage.optimizer, parameters);
         let features = self.features(&stage.training, parameters);
         let context = self.context(&stage.training, features.as_ref());
-        let reference = Reference { parameters, features: features.as_ref() };
+        let reference = Reference { parameters, features: features.as_ref(), scorer: None };
         let mut engine = self.engine(stage.training.dtype()).with_features(features.as_ref());
         self.algorithm(spec)
             .step(&mut trainer, &mut engine, &context, reference, questions, 0)

@@ -154,8 +154,8 @@ impl<'a> Estimator<'a> {
     pub(super) fn stage(&self, spec: &StageSpec) -> Estimate {
         let load = spec.load_among(&self.recipe.stages);
         let trained = load.learned.map_or(0.0, |l| l.batch * l.mean());
-        // The frozen reference adds a forward pass, a third of a step.
-        let trained = if load.reference_passes > 0.0 { 1.33 * trained } else { trained };
+        // A frozen model adds a forward pass, a third of a step.
+        let trained = (1.0 + 0.33 * load.reference_passes) * trained;
         let sampled = load.asked.map_or(0.0, |a| a.questions * a.samples * a.answer);
         let seconds = match self.place {
             Place::Card => {

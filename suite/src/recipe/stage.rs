@@ -18,7 +18,7 @@ mod sample;
 mod sft;
 mod teacher;
 
-pub use self::grpo::{GrpoSpec, Guidance, Mu, PassWeights, RowGain, Weighting};
+pub use self::grpo::{Distillation, GrpoSpec, Guidance, Mu, PassWeights, RowGain, Weighting};
 pub(super) use self::kind::few;
 pub use self::kind::{Input, Output, Role, StageKind};
 use self::load::{DENSE_STEP_TOKENS, DataLoad, Load, Others};
@@ -141,7 +141,7 @@ impl<'a> Others<'a> for Stages<'a> {
         let Some(stage) = self.0.get(name) else { return DENSE_STEP_TOKENS };
         let of = |input: &Input<'_>| match input.role {
             Role::Examples | Role::Demonstrations => Some(self.examples(input.stage)?.step_tokens),
-            Role::Start | Role::Parent => Some(self.step_tokens(input.stage)),
+            Role::Start | Role::Parent | Role::Scorer => Some(self.step_tokens(input.stage)),
             Role::Unsolved | Role::Answered | Role::Solved => None,
         };
         let inputs = stage.inputs();

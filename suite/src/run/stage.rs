@@ -359,7 +359,20 @@ fn train(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Resul
     let engine = LocalEngine::new(&base.prompter.config, compute, training.dtype());
     let mut engine = engine.with_features(features.as_ref());
     // KL is measured from where the stage starts.
-    let reference = Reference { parameters: &start, features: features.as_ref() };
+    let scoring = planned.parents.first().filter(|_| spec.grpo().is_some());
+    let scoring =
+        scoring.map(|key| checkpoint(store, key, base, &compute.device, None)).transpose()?;
+    let of_scoring = match &scoring {
+        Some(scoring) => FeatureCache::of(training, scoring)?,
+        None => None,
+    };
+    let scorer = scoring.as_ref().map(|parameters| Reference {
+        parameters,
+        features: of_scoring.as_ref(),
+        scorer: None,
+    });
+    let reference =
+        Reference { parameters: &start, features: features.as_ref(), scorer: scorer.as_ref() };
     let clock = Instant::now();
     let label = format!("{} (seed {})", planned.name, planned.seed);
     let bar = events.bar(&label, algorithm.num_steps(), state.step());
@@ -566,7 +579,7 @@ mod tests {
         let features = FeatureCache::of(training, start).unwrap();
         let features = features.as_ref();
         let context = Context { features, ..Context::new(prompter, place.compute, training) };
-        let reference = Reference { parameters: start, features };
+        let reference = Reference { parameters: start, features, scorer: None };
         let config = &prompter.config;
         let engine = &mut LocalEngine::new(config, place.compute, training.dtype());
         for step in 0..num_steps {

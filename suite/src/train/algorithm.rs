@@ -46,13 +46,15 @@ pub type Step<'a> = Box<
         + 'a,
 >;
 
-/// The policy that KL is measured from.
+/// A model that does not learn: the policy that KL is measured from.
 #[derive(Debug, Clone, Copy)]
 pub struct Reference<'a> {
     /// Its weights.
     pub parameters: &'a Parameters,
     /// What its tower has seen, if that tower is the trained policy's and stays as it is.
     pub features: Option<&'a FeatureCache>,
+    /// The model that scores sampled tokens, if the stage has one.
+    pub scorer: Option<&'a Reference<'a>>,
 }
 
 /// What a stage draws from.

@@ -219,7 +219,7 @@ mod tests {
         let context = Context::new(&BASE.prompter, &compute, training);
         let start = &BASE.parameters;
         let mut trainer = Trainer::new(training, &optimizer(), 10, start, Seed::root(1)).unwrap();
-        let reference = Reference { parameters: start, features: None };
+        let reference = Reference { parameters: start, features: None, scorer: None };
         let pool = Pool { files: &Files::default(), run_seed: 1 };
         let draws = Draws { pool, stage: Seed::root(9) };
         let grpo = Grpo::new(&spec, &BTreeSet::new(), BTreeMap::new(), draws).unwrap();

@@ -80,6 +80,7 @@ pub(crate) fn grpo_spec(objective: ObjectiveSpec) -> GrpoSpec {
         skip_solved_by: None,
         training: Named::new("all", training(&["visual."], 2)),
         optimizer: Named::new("usual", optimizer()),
+        distillation: None,
         guidance: None,
     }
 }

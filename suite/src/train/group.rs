@@ -59,6 +59,8 @@ pub(super) struct Group {
     pub(super) rollouts: Vec<Rollout>,
     /// Log-probability (nats) of each prediction under the reference policy; empty until it is known.
     pub(super) reference: Vec<f64>,
+    /// The same under the model that scores tokens; empty without one.
+    pub(super) scores: Vec<f64>,
     /// What its losses weigh.
     pub(super) weights: Weights,
 }
@@ -99,8 +101,9 @@ impl Group {
             patches: question.patches.clone(),
             predictions,
         };
-        let (reference, weights) = (Vec::new(), Weights { sft: 1.0, rl: 1.0 });
-        let group = Group { sequence, tokens, rollouts, reference, weights };
+        let (reference, scores) = (Vec::new(), Vec::new());
+        let weights = Weights { sft: 1.0, rl: 1.0 };
+        let group = Group { sequence, tokens, rollouts, reference, scores, weights };
         group.check(question, &prompter.config)?;
         Ok(group)
     }

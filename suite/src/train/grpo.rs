@@ -8,7 +8,8 @@
 //!          --Grpo::guide--------> [Rollout]        a group that fails is given a demonstration, or begins with one
 //!          --Group::new---------> Group            the question once, every answer as a segment behind it
 //!
-//! groups   --add_reference------> Group.reference  log-probabilities under the model that the stage started from
+//! groups   --scored-------------> Group.reference  log-probabilities under the model that the stage started from
+//!          --scored-------------> Group.scores     the same under the model that scores tokens, if there is one
 //!          --add_advantages-----> .advantage       rewards of a group (or all), centred and scaled
 //!          --chunks-------------> updates          num_mini_batches of them
 //!
@@ -38,14 +39,15 @@ use synergy_models::weights::ComputeDtype;
 
 use crate::limits::Limits;
 use crate::planted::Planted;
-use crate::recipe::{Aggregation, GrpoSpec, Guidance, KlPlace, ObjectiveSpec};
+use crate::recipe::{Aggregation, Distillation, GrpoSpec, Guidance, KlPlace};
 use crate::reward::{Reward, reward};
 use crate::train::algorithm::{Algorithm, Draws, Reference, Step};
 use crate::train::engine::{Engine, Question};
 use crate::train::group::{Group, Rollout, Token};
 use crate::train::guidance::{self, Guided, Weights, mu_at, prefix_share};
 use crate::train::objective::{
-    Denominators, PolicyAnswer, advantages, answer_loss, kl_of_answer, token_weight,
+    Denominators, PolicyAnswer, advantages, answer_loss, kl_of_answer, scored_advantage,
+    token_weight,
 };
 use crate::train::recompute;
 use crate::train::sequence::{Prompter, Sequence, micro_batches};
@@ -173,7 +175,13 @@ impl<'a> Grpo<'a> {
             group.weights = weights;
         }
         if self.spec.objective.has_kl() {
-            add_reference(context, reference, &mut groups);
+            let found = scored(context, reference, &groups);
+            groups.iter_mut().zip(found).for_each(|(group, found)| group.reference = found);
+        }
+        if let Some(scorer) = reference.scorer.filter(|_| self.spec.distillation.is_some()) {
+            let found = scored(context, *scorer, &groups);
+            groups.iter_mut().zip(found).for_each(|(group, found)| group.scores = found);
+            figures.insert("scorer_kl_nats".into(), kl_from_scorer(&groups));
         }
         add_advantages(context.planted, self.spec, &mut groups, &mut figures);
         self.learn(trainer, context, &groups, &mut figures)?;
@@ -451,8 +459,22 @@ impl Policy<'_> {
     }
 }
 
-/// Computes the log-probabilities of all predictions under the reference policy.
-fn add_reference(context: &Context<'_>, reference: Reference<'_>, groups: &mut [Group]) {
+/// Estimates the KL divergence of the policy from the model that scores its tokens: the mean over sampled tokens, in nats.
+fn kl_from_scorer(groups: &[Group]) -> f64 {
+    let (mut sum, mut num) = (0.0, 0);
+    for group in groups {
+        for (place, rollout) in group.sampled() {
+            let scores = group.of(Token::Own(place), group.scores.iter());
+            sum +=
+                rollout.log_probs.iter().zip(scores).map(|(old, score)| old - score).sum::<f64>();
+            num += rollout.log_probs.len();
+        }
+    }
+    sum / f64::from(num.max(1) as u32)
+}
+
+/// The log-probabilities (nats) of all predictions of each group under a model that does not learn.
+fn scored(context: &Context<'_>, reference: Reference<'_>, groups: &[Group]) -> Vec<Vec<f64>> {
     let model = context.model(reference.parameters);
     let lengths: Vec<usize> = groups.iter().map(|g| g.sequence.input_ids.len()).collect();
     let cut = micro_batches(&lengths, context.training.micro_batch_size);
@@ -465,12 +487,14 @@ fn add_reference(context: &Context<'_>, reference: Reference<'_>, groups: &mut [
         }
         values(prediction_log_probs(&model, &batch, reference.features))
     });
+    let mut found = vec![Vec::new(); groups.len()];
     for (members, part) in cut.iter().zip(parts) {
         let mut part = part.into_iter().map(f64::from);
         for &i in members {
-            groups[i].reference = part.by_ref().take(groups[i].tokens.len()).collect();
+            found[i] = part.by_ref().take(groups[i].tokens.len()).collect();
         }
     }
+    found
 }
 
 /// Turns rewards into advantages.
@@ -545,7 +569,7 @@ impl<'a> Update<'a> {
         };
         let guided =
             Guided { num_questions: groups.len(), num_guided: guided, num_tokens: num_learned };
-        Update { spec, groups: learned(groups, &spec.objective), limit, denominators, guided }
+        Update { spec, groups: learned(groups, spec), limit, denominators, guided }
     }
 
     /// What a micro-batch's loss is divided by.
@@ -556,6 +580,17 @@ impl<'a> Update<'a> {
             num_micro_batches: batch.num_micro_batches,
             ..self.denominators
         }
+    }
+
+    /// What each token of a rollout is worth.
+    fn advantages(&self, group: &Group, place: usize, rollout: &Rollout) -> Vec<f64> {
+        let Some(Distillation { weight, keep_rewards, .. }) = self.spec.distillation else {
+            return vec![rollout.advantage; rollout.ids.len()];
+        };
+        let earned = if keep_rewards { rollout.advantage } else { 0.0 };
+        let scores = group.of(Token::Own(place), group.scores.iter());
+        let of = |(score, old): (&f64, &f64)| earned + scored_advantage(weight, *score, *old);
+        scores.zip(&rollout.log_probs).map(of).collect()
     }
 
     /// Tokens of a group that its rollouts' loss is divided by.
@@ -606,13 +641,14 @@ impl<'a> Update<'a> {
                 let reference: Vec<f64> =
                     group.of(token, group.reference.iter().copied()).collect();
                 let len = log_probs.len();
+                let advantages = self.advantages(group, place, rollout);
                 let loss = answer_loss(
                     objective,
                     &PolicyAnswer {
                         log_probs: &log_probs,
                         old_log_probs: &rollout.log_probs,
                         reference_log_probs: &reference,
-                        advantage: rollout.advantage,
+                        advantages: &advantages,
                         token_weight: group.weights.rl
                             * token_weight(objective.aggregation, denominators, len),
                     },
@@ -654,9 +690,11 @@ impl<'a> Update<'a> {
 
 /// Those of `groups` that change the loss: without KL and entropy bonus a group whose answers all earned the same, and that has no
 /// demonstration, has no slope. At least one is left, so that every update has a gradient, if one of zeros.
-fn learned<'a>(groups: &'a [Group], objective: &ObjectiveSpec) -> Vec<&'a Group> {
+fn learned<'a>(groups: &'a [Group], spec: &GrpoSpec) -> Vec<&'a Group> {
+    let objective = &spec.objective;
     // With `TokenMeanLocal` the loss of a token depends on which others are computed with it.
-    let has_slope_anyhow = objective.has_kl() || objective.entropy() > 0.0;
+    let has_slope_anyhow =
+        objective.has_kl() || objective.entropy() > 0.0 || spec.distillation.is_some();
     if has_slope_anyhow || objective.aggregation == Aggregation::TokenMeanLocal {
         return groups.iter().collect();
     }

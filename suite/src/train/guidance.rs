@@ -183,10 +183,18 @@ mod tests {
         }
         let soft = table(vec![row(0, 1.0, 0.0), row(2, 0.5, 0.125), row(5, 0.0, 1.0)]);
         let of = |num_right| Weights::of(&soft, num_right, 8);
-        assert_eq!([0, 1, 2, 4, 5, 8].map(|n| of(n).sft), [1.0, 1.0, 0.5, 0.5, 0.0, 0.0]);
-        assert_eq!([0, 1, 2, 4, 5, 8].map(|n| of(n).rl), [0.0, 0.0, 0.125, 0.125, 1.0, 1.0]);
-        let shared = of(2).shared(Some(0.25));
-        assert_eq!((shared.sft, shared.rl), (0.125, 0.09375));
+        let weights = |sft, rl| Weights { sft, rl };
+        for (num_right, want) in [
+            (0, weights(1.0, 0.0)),
+            (1, weights(1.0, 0.0)),
+            (2, weights(0.5, 0.125)),
+            (4, weights(0.5, 0.125)),
+            (5, weights(0.0, 1.0)),
+            (8, weights(0.0, 1.0)),
+        ] {
+            assert_eq!(of(num_right), want, "{num_right}");
+        }
+        assert_eq!(of(2).shared(Some(0.25)), weights(0.125, 0.09375));
         assert_eq!(of(2).shared(None), of(2));
     }
 

@@ -37,6 +37,13 @@ fn deviation(values: &[f64], ddof: usize) -> f64 {
     (squares / values.len().saturating_sub(ddof).max(1) as f64).sqrt()
 }
 
+/// What a token is worth by a second model that scores it: `weight` times its log-probability there less that under the
+/// policy that sampled it, which in expectation is minus the KL divergence from that model (on-policy distillation; Agarwal
+/// et al. 2024, "On-Policy Distillation of Language Models"; the same by ms-swift and Tinker).
+pub fn scored_advantage(weight: f64, scored: f64, old: f64) -> f64 {
+    weight * (scored - old)
+}
+
 /// Sums the estimated KL over an answer's tokens when they were sampled: what `KlPlace::Reward` takes from its reward,
 /// before `beta`. `old` and `reference` hold a log-probability (nats) for each token.
 pub fn kl_of_answer(spec: &ObjectiveSpec, old: &[f64], reference: &[f64]) -> f64 {
@@ -92,8 +99,8 @@ pub struct PolicyAnswer<'a> {
     pub old_log_probs: &'a [f64],
     /// Under the frozen reference policy; empty where [`ObjectiveSpec::has_kl`] is false.
     pub reference_log_probs: &'a [f64],
-    /// What the answer earned compared with its group.
-    pub advantage: f64,
+    /// What each token is worth: what the answer earned compared with its group, and what a second model says of the token.
+    pub advantages: &'a [f64],
     /// See [`token_weight`].
     pub token_weight: f64,
 }
@@ -118,11 +125,13 @@ pub struct AnswerLoss {
 /// # Panics
 /// If the lists have unequal lengths, but for that of a reference that the objective does not look at.
 pub fn answer_loss(spec: &ObjectiveSpec, answer: &PolicyAnswer<'_>) -> AnswerLoss {
-    let PolicyAnswer { log_probs, old_log_probs, reference_log_probs, advantage, token_weight } =
+    let PolicyAnswer { log_probs, old_log_probs, reference_log_probs, advantages, token_weight } =
         *answer;
     let len = log_probs.len();
     let has_kl = spec.has_kl();
-    let is_whole = old_log_probs.len() == len && (!has_kl || reference_log_probs.len() == len);
+    let is_whole = old_log_probs.len() == len
+        && advantages.len() == len
+        && (!has_kl || reference_log_probs.len() == len);
     assert!(is_whole, "a number a token");
     let mut log_ratios: Vec<f64> =
         log_probs.iter().zip(old_log_probs).map(|(x, o)| x - o).collect();
@@ -134,7 +143,7 @@ pub fn answer_loss(spec: &ObjectiveSpec, answer: &PolicyAnswer<'_>) -> AnswerLos
     let in_loss = if spec.kl_in == KlPlace::Loss { spec.beta } else { 0.0 };
     let mut loss = AnswerLoss { value: 0.0, slopes: Vec::new(), kl: 0.0, num_clipped: 0 };
     for (t, (log_ratio, log_prob)) in log_ratios.iter().zip(log_probs).enumerate() {
-        let (gain, slope, is_clipped) = clipped_gain(spec, log_ratio.exp(), advantage);
+        let (gain, slope, is_clipped) = clipped_gain(spec, log_ratio.exp(), advantages[t]);
         let of_token = |reference: &f64| kl(spec, log_prob - reference);
         let (kl, kl_slope) =
             reference_log_probs.get(t).filter(|_| has_kl).map_or((0.0, 0.0), of_token);
@@ -186,7 +195,7 @@ mod tests {
                 log_probs,
                 old_log_probs: old,
                 reference_log_probs: old,
-                advantage,
+                advantages: &vec![advantage; log_probs.len()],
                 token_weight: 1.0 / log_probs.len() as f64,
             },
         )
@@ -241,7 +250,7 @@ mod tests {
                 log_probs: &[d - 1.0],
                 old_log_probs: &[d - 1.0],
                 reference_log_probs: &[-1.0],
-                advantage: 0.0,
+                advantages: &[0.0],
                 token_weight: 1.0,
             };
             let loss = answer_loss(&spec, &answer);
@@ -253,6 +262,20 @@ mod tests {
         }
     }
 
+    /// Numbers of ms-swift 4.6.0, `expand_advantage_to_per_token` with a coefficient of 1.
+    #[test]
+    fn a_scored_token_is_worth_what_the_reference_says() {
+        let own = [[-0.2, -1.0, -0.5], [-0.3, -2.0, -0.1]];
+        let scored = [[-0.1, -1.6, -0.45], [-0.9, -1.2, -0.1]];
+        let want = [[1.6, 0.9, 1.55], [-1.1, 0.3, -0.5]];
+        for (i, advantage) in [1.5, -0.5].into_iter().enumerate() {
+            for t in 0..3 {
+                let found = advantage + scored_advantage(1.0, scored[i][t], own[i][t]);
+                assert!((found - want[i][t]).abs() < 1e-12, "{i}, {t}: {found}");
+            }
+        }
+    }
+
     #[test]
     fn without_weight_kl_needs_no_reference() {
         let spec = ObjectiveSpec { beta: 0.0, ..study() };
@@ -261,7 +284,7 @@ mod tests {
             log_probs: &[-1.0, -2.0],
             old_log_probs: &[-1.1, -2.1],
             reference_log_probs: &[],
-            advantage: 0.5,
+            advantages: &[0.5; 2],
             token_weight: 0.5,
         };
         assert_eq!(answer_loss(&spec, &answer), with);
@@ -343,7 +366,7 @@ mod tests {
                             log_probs: &s.log_probs,
                             old_log_probs: &s.old_log_probs,
                             reference_log_probs: &s.reference_log_probs,
-                            advantage: advantages[i],
+                            advantages: &vec![advantages[i]; s.log_probs.len()],
                             token_weight: token_weight(spec.aggregation, denominators, len(&i)),
                         },
                     );

@@ -152,6 +152,26 @@ fn numbers_out_of_range_are_refused_with_their_line() {
         hint: leave mean_over out
         "
     );
+    let guided = |keys: &str| with("gate = 0.0\nkeep_rl = false", keys);
+    assert_refused!(guided("gate = 0.0"), @"
+    error: unusable recipe `suite/recipes/tiny.toml`: line 128: stage `progressive`: which groups are guided is said by `gate` and `keep_rl`, or by `by_passes`
+    hint: gate = 0.0 and keep_rl = false guide groups without a right answer
+    ");
+    assert_refused!(guided("by_passes = [{ from = 1, sft = 1.0, rl = 0.0 }]"), @"
+    error: unusable recipe `suite/recipes/tiny.toml`: line 129: stage `progressive`: by_passes does not rise from 0
+    hint: by_passes = [{ from = 0, sft = 1.0, rl = 0.0 }, { from = 1, sft = 0.0, rl = 1.0 }]
+    ");
+    assert_refused!(guided("by_passes = [{ from = 0, sft = -1.0, rl = 0.0 }]"), @"
+    error: unusable recipe `suite/recipes/tiny.toml`: line 129: stage `progressive`: sft = -1 is outside its range: 0 or more
+    hint: docs/RECIPES.md explains every key
+    ");
+    assert_refused!(
+        guided("gate = 0.0\nkeep_rl = true\nmu = { warmup_steps = 0, decay_steps = 1, peak = 2.0, valley = 0.0 }"),
+        @"
+        error: unusable recipe `suite/recipes/tiny.toml`: line 131: stage `progressive`: peak = 2 is outside its range: 0 to 1, a share
+        hint: docs/RECIPES.md explains every key
+        "
+    );
     assert_refused!(with("gate = 0.0", "gate = 1.5"), @"
     error: unusable recipe `suite/recipes/tiny.toml`: line 129: stage `progressive`: gate = 1.5 is outside its range: 0 to 1, a pass rate
     hint: docs/RECIPES.md explains every key

@@ -41,9 +41,25 @@ pub struct GrpoSpec {
     pub training: Named<TrainingSpec>,
     /// The optimizer, by the name of its table.
     pub optimizer: Named<OptimizerSpec>,
+    /// A second model that scores the sampled tokens; none without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distillation: Option<Distillation>,
     /// Demonstrations that are learned where rollouts fail (STUDY: interleaved and progressive); none without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guidance: Option<Guidance>,
+}
+
+/// On-policy distillation: every sampled token is worth its log-probability under a second model less that under the policy
+/// that wrote it, so that the policy comes to write as that model does, on its own answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Distillation {
+    /// The stage whose model scores the tokens, or `base`; of the same vocabulary, as all models of a recipe are.
+    pub from: String,
+    /// Weight of the scores, in nats; above 0.
+    pub weight: f64,
+    /// True if what an answer earned counts as well.
+    pub keep_rewards: bool,
 }
 
 /// Demonstrations mixed into RL: answers of a data set to the questions of groups that fail.
@@ -153,8 +169,10 @@ impl StageKind for GrpoSpec {
     fn inputs(&self) -> Vec<Input<'_>> {
         let demonstrations = self.guidance.as_ref().map(|guidance| guidance.data.as_str());
         let solved = self.skip_solved_by.as_deref();
+        let scorer = self.distillation.as_ref().map(|distillation| distillation.from.as_str());
         [Input::new(Role::Start, "from", &self.from)]
             .into_iter()
+            .chain(scorer.map(|name| Input::new(Role::Scorer, "distillation.from", name)))
             .chain(
                 demonstrations.map(|name| Input::new(Role::Demonstrations, "guidance.data", name)),
             )
@@ -194,6 +212,10 @@ impl StageKind for GrpoSpec {
             )
         );
         self.objective.check(self.num_generations).map_err(|fault| fault.below("objective"))?;
+        self.distillation
+            .as_ref()
+            .map_or(Ok(()), Distillation::check)
+            .map_err(|fault| fault.below("distillation"))?;
         self.guidance
             .as_ref()
             .map_or(Ok(()), Guidance::check)
@@ -225,7 +247,8 @@ impl StageKind for GrpoSpec {
                 *cap,
                 step_tokens,
             )),
-            reference_passes: if self.objective.has_kl() { 1.0 } else { 0.0 },
+            reference_passes: f64::from(u8::from(self.objective.has_kl()))
+                + f64::from(u8::from(self.distillation.is_some())),
             num_pictures: questions.about(),
             ..Load::default()
         }
@@ -251,6 +274,20 @@ impl StageKind for GrpoSpec {
 
     fn reward(&self) -> Option<&RewardSpec> {
         Some(&self.reward)
+    }
+}
+
+impl Distillation {
+    fn check(&self) -> Checked {
+        require!(
+            self.weight > 0.0 && self.weight.is_finite(),
+            "weight",
+            hint!(
+                ("weight = {} is outside its range: above 0", self.weight),
+                "leave the table distillation out where no model scores tokens"
+            )
+        );
+        Ok(())
     }
 }
 

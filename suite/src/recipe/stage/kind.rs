@@ -98,6 +98,8 @@ pub enum Role {
     Start,
     /// Weights that it merges.
     Parent,
+    /// Weights of a model that scores sampled tokens.
+    Scorer,
     /// Answers that it learns or passes on.
     Examples,
     /// Answers that are learned where rollouts fail.
@@ -113,7 +115,7 @@ pub enum Role {
 impl Role {
     /// Tells whether the role is one of data rather than of weights.
     pub fn is_data(self) -> bool {
-        !matches!(self, Role::Start | Role::Parent)
+        !matches!(self, Role::Start | Role::Parent | Role::Scorer)
     }
 }
 

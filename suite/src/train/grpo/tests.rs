@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::recipe::{
-    MeanOver, Mu, ObjectivePreset, ObjectiveSpec, PassWeights, RowGain, TokenWeight, Weighting,
+    Distillation, MeanOver, Mu, ObjectivePreset, ObjectiveSpec, PassWeights, RowGain, TokenWeight,
+    Weighting,
 };
 use crate::train::fixture::{
     BASE, base, compute, dense, grpo_spec, ids, micro_batch, optimizer, questions, training,
@@ -62,7 +63,7 @@ fn after(
     let mut trainer =
         Trainer::new(&training, &optimizer(), 10, &BASE.parameters, Seed::root(1)).unwrap();
     let parameters = moved();
-    let reference = Reference { parameters: &parameters, features: None };
+    let reference = Reference { parameters: &parameters, features: None, scorer: None };
     let figures = step(&mut trainer, &context, reference).unwrap();
     (trainer.parameters, figures)
 }
@@ -285,6 +286,55 @@ fn a_demonstration_that_is_a_row_counts_in_its_groups_mean_and_learns_as_a_rollo
 }
 
 #[test]
+fn a_model_that_scores_tokens_draws_the_policy_to_itself_and_says_nothing_of_one_like_it() {
+    let free = ObjectiveSpec { beta: 0.0, ..ObjectivePreset::GrpoStudy.objective() };
+    let distillation = Distillation { from: "sft".into(), weight: 1.0, keep_rewards: false };
+    let spec = GrpoSpec { distillation: Some(distillation), ..grpo_spec(free) };
+    let questions = questions();
+    let step = |scorer: &Parameters| {
+        after(2, |trainer, context, reference| {
+            let pool = Pool { files: &Files::default(), run_seed: 1 };
+            let draws = Draws { pool, stage: Seed::root(9) };
+            let grpo = Grpo::new(&spec, &BTreeSet::new(), BTreeMap::new(), draws).unwrap();
+            let config = &BASE.prompter.config;
+            let mut engine = LocalEngine::new(config, context.compute, ComputeDtype::F32);
+            let scorer = Reference { parameters: scorer, features: None, scorer: None };
+            let reference = Reference { scorer: Some(&scorer), ..reference };
+            grpo.step(trainer, &mut engine, context, reference, &questions, 0)
+        })
+    };
+    // A model that scores as the policy itself says nothing.
+    let (_, figures) = step(&BASE.parameters);
+    assert!(figures["scorer_kl_nats"].abs() < 1e-4, "{}", figures["scorer_kl_nats"]);
+    let other = moved();
+    let (drawn, others) = step(&other);
+    // An estimate from a few tokens, of either sign.
+    assert!(others["scorer_kl_nats"].abs() > 1e-3, "{}", others["scorer_kl_nats"]);
+    assert!(figures["gradient_norm"] < 1e-3 * others["gradient_norm"], "{figures:?} {others:?}");
+    assert!(distance(&drawn, &BASE.parameters) > 0.1);
+
+    // Tokens that the model scores above the policy's own probability become likelier, and others less likely.
+    let [own, scorer] = [&BASE.parameters, &other].map(|p| Vlm::new(&BASE.prompter.config, p));
+    let rng = &mut Seed::root(3).rng();
+    let mut groups = Vec::new();
+    for question in &questions {
+        let rollouts = (0..3).map(|_| Rollout { ids: ids(rng, 6), ..Rollout::default() }).collect();
+        let mut group = made_up(&own, question, rollouts);
+        group.scores = made_up(&scorer, question, group.rollouts.clone()).reference;
+        groups.push(group);
+    }
+    let (after, _) = learned_by(&spec, &groups);
+    let after = Vlm::new(&BASE.prompter.config, &after);
+    let moved = groups.iter().zip(&questions).flat_map(|(group, question)| {
+        let now = made_up(&after, question, group.rollouts.clone()).reference;
+        let worth = group.scores.iter().zip(&group.reference).map(|(score, old)| score - old);
+        let risen = now.into_iter().zip(&group.reference).map(|(new, old)| new - old);
+        worth.zip(risen).map(|(worth, risen)| worth * risen).collect::<Vec<_>>()
+    });
+    assert!(moved.sum::<f64>() > 0.0);
+}
+
+#[test]
 fn both_losses_weigh_as_the_table_and_the_share_of_the_step_say() {
     let at = |by_passes, mu, step| {
         let mut spec = guided(1.0, 0.0);
@@ -348,7 +398,7 @@ fn every_end_token_ends_a_rollout() {
     let draws = Draws { pool, stage: Seed::root(9) };
     let grpo = Grpo::new(&spec, &BTreeSet::new(), BTreeMap::new(), draws).unwrap();
     let mut engine = LocalEngine::new(&base.prompter.config, &compute, ComputeDtype::F32);
-    let reference = Reference { parameters: start, features: None };
+    let reference = Reference { parameters: start, features: None, scorer: None };
     let step = grpo.step(&mut trainer, &mut engine, &context, reference, &questions(), 0);
     let figures = step.unwrap();
     assert!((figures["length"] - 1.0).abs() < 1e-12 && figures["truncated"].abs() < 1e-12);
