@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use synergy_hint::hint;
 
 use crate::score::{Missing, Provenance, Question, ResultRow, Results, SeedOutcomes};
@@ -19,16 +19,19 @@ use crate::score::{Missing, Provenance, Question, ResultRow, Results, SeedOutcom
 /// If there are fewer than two parts, two of them are not of the same recipe, base, questions and code, or what both have
 /// differs.
 pub fn join(parts: &[(String, Results)]) -> Result<Results> {
-    let [(first, _), _, ..] = parts else {
-        anyhow::bail!(hint!("one part is no more than it is", "name two or more results.json"));
+    let [(first, whole), others @ ..] = parts else {
+        bail!(hint!("there is no part", "name two or more results.json"));
     };
-    let mut parts = parts.iter();
-    let (_, mut joined) = parts.next().cloned().context("there are two")?;
-    let mut provenances = vec![joined.provenance.clone()];
-    for (name, part) in parts {
+    ensure!(
+        !others.is_empty(),
+        hint!("one part is no more than it is", "name two or more results.json")
+    );
+    let mut joined = whole.clone();
+    for (name, part) in others {
         add(&mut joined, part).with_context(|| format!("`{name}` does not join `{first}`"))?;
-        provenances.push(part.provenance.clone());
     }
+    let provenances: Vec<Provenance> =
+        parts.iter().map(|(_, part)| part.provenance.clone()).collect();
     joined.provenance = provenance(&provenances);
     for row in &mut joined.rows {
         row.seeds.sort_by_key(|seed| seed.seed);
@@ -66,25 +69,19 @@ fn add(joined: &mut Results, part: &Results) -> Result<()> {
     let extra: BTreeSet<u64> =
         joined.extra_seeds.iter().chain(&part.extra_seeds).copied().collect();
     joined.extra_seeds = extra.into_iter().collect();
-    for stage in &part.training {
-        let mut known = joined.training.iter();
-        if !known.any(|known| (&known.stage, known.seed) == (&stage.stage, stage.seed)) {
-            joined.training.push(stage.clone());
-        }
-    }
-    for budget in &part.budgets {
-        let mut known = joined.budgets.iter();
-        if !known.any(|known| (&known.regime, known.seed) == (&budget.regime, budget.seed)) {
-            joined.budgets.push(budget.clone());
-        }
-    }
-    for spread in &part.spreads {
-        let mut known = joined.spreads.iter();
-        if !known.any(|known| (&known.row, known.seed) == (&spread.row, spread.seed)) {
-            joined.spreads.push(spread.clone());
-        }
-    }
+    add_new(&mut joined.training, &part.training, |stage| (stage.stage.as_str(), stage.seed));
+    add_new(&mut joined.budgets, &part.budgets, |budget| (budget.regime.as_str(), budget.seed));
+    add_new(&mut joined.spreads, &part.spreads, |spread| (spread.row.as_str(), spread.seed));
     Ok(())
+}
+
+/// Adds to `known` what it has nothing of the same name and seed of.
+fn add_new<T: Clone>(known: &mut Vec<T>, more: &[T], of: impl Fn(&T) -> (&str, u64)) {
+    for new in more {
+        if !known.iter().any(|known| of(known) == of(new)) {
+            known.push(new.clone());
+        }
+    }
 }
 
 /// Checks that two parts are of the same recipe, base, questions and code.
@@ -205,44 +202,7 @@ fn provenance(parts: &[Provenance]) -> Provenance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::regime_and_control;
-    use crate::score::RowKind;
-    use crate::score::fixture::study;
-
-    /// What a run of `whole` has that was asked for the regimes and seeds that `keeps` says, as it would have been written:
-    /// its questions know the answers of its own rows alone.
-    fn part_of(whole: &Results, keeps: impl Fn(&str, u64) -> bool) -> Results {
-        let mut part = whole.clone();
-        let is_regime = |name: &str| whole.row(name).is_some_and(|row| row.kind == RowKind::Regime);
-        let is_kept = |row: &str, seed: u64| {
-            let (regime, _) = regime_and_control(row);
-            !is_regime(regime) || keeps(regime, seed)
-        };
-        let all = whole.rows.iter().flat_map(|r| r.seeds.iter().map(|s| (r.name.as_str(), s.seed)));
-        part.missing = Missing::of(all.filter(|(row, seed)| !is_kept(row, *seed)));
-        for row in &mut part.rows {
-            row.seeds.retain(|seed| is_kept(&row.name, seed.seed));
-        }
-        part.rows.retain(|row| !row.seeds.is_empty());
-        part.spreads.retain(|spread| is_kept(&spread.row, spread.seed));
-        part.budgets.retain(|budget| is_kept(&budget.regime, budget.seed));
-        part.training.retain(|stage| stage.regime.split('+').any(|name| keeps(name, stage.seed)));
-        for (place, question) in part.questions.iter_mut().enumerate() {
-            let seeds = part.rows.iter().flat_map(|row| &row.seeds);
-            let used: BTreeSet<u32> =
-                seeds.filter_map(|s| s.answers.get(place)).flatten().copied().collect();
-            let old = std::mem::take(&mut question.answers);
-            let kept: Vec<u32> = used.into_iter().filter(|at| *at > 0).collect();
-            question.answers = kept.iter().map(|at| old[*at as usize - 1].clone()).collect();
-            for seed in part.rows.iter_mut().flat_map(|row| &mut row.seeds) {
-                for at in seed.answers.get_mut(place).into_iter().flatten().filter(|at| **at > 0) {
-                    *at = kept.binary_search(at).unwrap() as u32 + 1;
-                }
-            }
-        }
-        part.validate().unwrap();
-        part
-    }
+    use crate::score::fixture::{part_of, study};
 
     /// Sorted where the order says nothing: parts do not know the order of the recipe's stages.
     fn sorted(mut results: Results) -> Results {

@@ -2,17 +2,19 @@
 //!
 //! This module does not know the families' questions or any model; only the pass rates are made up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::{Rng, RngExt as _};
 use synergy_benchmarks::difficulty::Level;
 use synergy_benchmarks::seed::Seed;
 use synergy_grade::Grader;
 
-use super::{External, Header, Machine, Provenance, Results, Row, RowKind, Training, score};
+use super::{
+    External, Header, Machine, Missing, Provenance, Results, Row, RowKind, Training, score,
+};
 use crate::completion::Completion;
 use crate::cost::{Budget, Cost};
-use crate::rows::control_note;
+use crate::rows::{control_note, regime_and_control};
 
 /// How a made-up model answers.
 #[derive(Debug, Clone, Copy)]
@@ -203,4 +205,39 @@ pub(crate) fn study(per_family: usize, seeds: &[u64]) -> Results {
         }
     }
     Results::assemble(header(), &levels(per_family), &rows).unwrap()
+}
+
+/// What a run of `whole` has that was asked for the regimes and seeds that `keeps` says, as it would have been written:
+/// its questions know the answers of its own rows alone.
+pub(crate) fn part_of(whole: &Results, keeps: impl Fn(&str, u64) -> bool) -> Results {
+    let mut part = whole.clone();
+    let is_regime = |name: &str| whole.row(name).is_some_and(|row| row.kind == RowKind::Regime);
+    let is_kept = |row: &str, seed: u64| {
+        let (regime, _) = regime_and_control(row);
+        !is_regime(regime) || keeps(regime, seed)
+    };
+    let all = whole.rows.iter().flat_map(|r| r.seeds.iter().map(|s| (r.name.as_str(), s.seed)));
+    part.missing = Missing::of(all.filter(|(row, seed)| !is_kept(row, *seed)));
+    for row in &mut part.rows {
+        row.seeds.retain(|seed| is_kept(&row.name, seed.seed));
+    }
+    part.rows.retain(|row| !row.seeds.is_empty());
+    part.spreads.retain(|spread| is_kept(&spread.row, spread.seed));
+    part.budgets.retain(|budget| is_kept(&budget.regime, budget.seed));
+    part.training.retain(|stage| stage.regime.split('+').any(|name| keeps(name, stage.seed)));
+    for (place, question) in part.questions.iter_mut().enumerate() {
+        let seeds = part.rows.iter().flat_map(|row| &row.seeds);
+        let used: BTreeSet<u32> =
+            seeds.filter_map(|s| s.answers.get(place)).flatten().copied().collect();
+        let old = std::mem::take(&mut question.answers);
+        let kept: Vec<u32> = used.into_iter().filter(|at| *at > 0).collect();
+        question.answers = kept.iter().map(|at| old[*at as usize - 1].clone()).collect();
+        for seed in part.rows.iter_mut().flat_map(|row| &mut row.seeds) {
+            for at in seed.answers.get_mut(place).into_iter().flatten().filter(|at| **at > 0) {
+                *at = kept.binary_search(at).unwrap() as u32 + 1;
+            }
+        }
+    }
+    part.validate().unwrap();
+    part
 }

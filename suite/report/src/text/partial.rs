@@ -92,6 +92,7 @@ mod tests {
     use crate::leaderboard::{Run, read};
     use crate::page::{PageData, report_html};
     use crate::score::Metrics;
+    use crate::score::fixture::part_of;
     use crate::text::markdown::inline;
     use crate::text::report::report_markdown;
     use crate::text::terminal::render_table;
@@ -132,35 +133,16 @@ mod tests {
     }
 
     /// The part of `whole` that a run has with the first `count` regimes of one seed after the other.
-    fn part_of(whole: &Results, count: usize) -> Results {
-        let is_regime = |name: &str| whole.row(name).is_some_and(|row| row.kind == RowKind::Regime);
-        let regimes: Vec<&str> =
-            whole.rows.iter().map(|row| row.name.as_str()).filter(|name| is_regime(name)).collect();
+    fn first(whole: &Results, count: usize) -> Results {
+        let regimes = || whole.rows.iter().filter(|row| row.kind == RowKind::Regime);
         let mut seeds = BTreeSet::new();
-        for row in whole.rows.iter().filter(|row| row.kind == RowKind::Regime) {
+        for row in regimes() {
             seeds.extend(row.seeds.iter().map(|seed| seed.seed));
         }
-        let order = seeds.iter().flat_map(|seed| regimes.iter().map(move |name| (*name, *seed)));
+        let names = || regimes().map(|row| row.name.as_str());
+        let order = seeds.iter().flat_map(|seed| names().map(move |name| (name, *seed)));
         let there: BTreeSet<(&str, u64)> = order.take(count).collect();
-        let keeps = |row: &str, seed: u64| {
-            let (regime, _) = regime_and_control(row);
-            !regimes.contains(&regime) || there.contains(&(regime, seed))
-        };
-        let mut part = whole.clone();
-        let all =
-            whole.rows.iter().flat_map(|row| row.seeds.iter().map(|s| (row.name.as_str(), s.seed)));
-        part.missing = Missing::of(all.filter(|(row, seed)| !keeps(row, *seed)));
-        for row in &mut part.rows {
-            row.seeds.retain(|seed| keeps(&row.name, seed.seed));
-        }
-        part.rows.retain(|row| !row.seeds.is_empty());
-        part.spreads.retain(|spread| keeps(&spread.row, spread.seed));
-        part.budgets.retain(|budget| keeps(&budget.regime, budget.seed));
-        part.training.retain(|stage| {
-            stage.regime.split('+').any(|name| there.contains(&(name, stage.seed)))
-        });
-        part.validate().unwrap();
-        part
+        part_of(whole, |regime, seed| there.contains(&(regime, seed)))
     }
 
     #[test]
@@ -173,7 +155,7 @@ mod tests {
             [(&smoke, vec![0, 1, 2, 5, 6, 13, 14, 15, 27]), (&made_up, Vec::from_iter(0..6))]
         {
             for count in counts {
-                let part = part_of(whole, count);
+                let part = first(whole, count);
                 let metrics = Metrics::of(&part);
                 let said = partial(&part, usize::MAX).unwrap();
                 let findings = ledger(&part);
@@ -201,7 +183,7 @@ mod tests {
                 assert_eq!(compared.partial.as_ref(), Some(&said));
             }
         }
-        assert_eq!(part_of(&made_up, 6).missing, []);
+        assert_eq!(first(&made_up, 6).missing, []);
         assert_eq!(partial(&made_up, 1), None);
     }
 }
