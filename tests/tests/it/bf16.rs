@@ -101,7 +101,7 @@ fn a_step_of_rl_samples_and_learns_in_bf16() {
     let Some(StageSpec::Grpo(spec)) = recipe.stages.get_mut("grpo") else { panic!("no GRPO") };
     spec.batch_size = 4;
     spec.num_mini_batches = 1;
-    let reference = Reference { parameters: &base.parameters, features: None };
+    let reference = Reference { parameters: &base.parameters, features: None, scorer: None };
     fn of<'a>(spec: &'a GrpoSpec, files: &'a Files) -> Grpo<'a> {
         let draws = Draws { pool: Pool { files, run_seed: 1 }, stage: Seed::root(1) };
         Grpo::new(spec, &BTreeSet::new(), BTreeMap::new(), draws).unwrap()
