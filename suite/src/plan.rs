@@ -184,25 +184,32 @@ fn canonical(recipe: &Recipe) -> Value {
 /// Gives a stage of RL with demonstrations the form that recorded hashes are of, where it was a kind of its own.
 fn as_recorded(stage: &mut Map<String, Value>) {
     let Some(guidance) = stage.shift_remove("guidance") else { return };
-    let is_newer = ["by_passes", "mu"].iter().any(|key| guidance.get(key).is_some());
-    if is_newer || guidance["weighting"]["kind"] != "sft" {
+    let weighting = &guidance["weighting"];
+    let prefix = guidance.get("prefix");
+    let is_linear =
+        |prefix: &Value| prefix["share"]["kind"] == "linear" && prefix.get("rows").is_none();
+    let is_newer = ["by_passes", "mu"].iter().any(|key| guidance.get(key).is_some())
+        || weighting["kind"] != "sft"
+        || weighting.get("token_weight").is_some()
+        || !prefix.is_none_or(is_linear);
+    if is_newer {
         stage.insert("guidance".into(), guidance);
         return;
     }
     stage.shift_remove("kind");
     let grpo = std::mem::take(stage);
-    for (key, recorded) in [("mean_over", "sft_mean_over"), ("token_weight", "sft_token_weight")] {
-        if let Some(value) = guidance["weighting"].get(key) {
-            stage.insert(recorded.into(), value.clone());
-        }
+    if let Some(value) = guidance["weighting"].get("mean_over") {
+        stage.insert("sft_mean_over".into(), value.clone());
     }
+    let until =
+        guidance.get("prefix").map_or(json!(0.0), |prefix| prefix["share"]["until"].clone());
     for (key, value) in [
         ("kind", json!("hybrid")),
         ("data", guidance["data"].clone()),
         ("gate", guidance["gate"].clone()),
         ("rl_on_gated", guidance["keep_rl"].clone()),
         ("sft_weight", guidance["weighting"]["weight"].clone()),
-        ("prefix_until", guidance["prefix_until"].clone()),
+        ("prefix_until", until),
         ("grpo", Value::Object(grpo)),
     ] {
         stage.insert(key.into(), value);
@@ -459,5 +466,7 @@ mod tests {
         assert_eq!(grpo.keys().next().map(String::as_str), Some("from"));
         assert!(!grpo.contains_key("kind") && !grpo.contains_key("guidance"));
         assert_eq!((&stage["kind"], &stage["sft_weight"]), (&json!("hybrid"), &json!(1.0)));
+        let until = |name: &str| &canonical["stages"][name]["prefix_until"];
+        assert_eq!([until("interleaved"), until("progressive")], [&json!(0.0), &json!(0.7)]);
     }
 }

@@ -37,6 +37,7 @@ pub(crate) use self::stage::load;
 pub use self::stage::*;
 use self::tables::check_gate;
 pub use self::tables::*;
+pub use self::written::RECIPES;
 use self::written::{File, RawRecipe};
 
 /// Bounds of a vocabulary trained here: 256 bytes, 6 special and 3 added tokens at least.
@@ -497,7 +498,7 @@ fn check_input(stage: &StageSpec, input: &Input<'_>, other: &StageSpec) -> Check
             key,
             hint!("`{name}` is data, not a model", "name a stage that trains")
         ),
-        Role::Examples | Role::Demonstrations | Role::Answered => require!(
+        Role::Examples | Role::Demonstrations | Role::Shown | Role::Answered => require!(
             output != Output::Checkpoint,
             key,
             hint!("`{name}` is a model, not data", "name a stage of kind teacher, sample or mix")

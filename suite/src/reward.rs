@@ -21,6 +21,105 @@ pub struct RewardSpec {
     pub format_weight: f64,
     /// What counts as the answer.
     pub answer: AnswerRule,
+    /// What an answer's length changes of that; nothing without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<LengthReward>,
+}
+
+/// What an answer earns by its length, once all answers of its group are known.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum LengthReward {
+    /// Nothing is taken up to `buffer` tokens before `max_completion_tokens`, then more in a straight line, at the end
+    /// `weight` (soft overlong punishment; DAPO, arXiv 2503.14476, equation 13).
+    Overlong {
+        /// Tokens; at least 1, at most `max_completion_tokens`.
+        buffer: usize,
+        /// Above 0; 1 in DAPO.
+        weight: f64,
+    },
+    /// A right answer loses `weight` of what it earns, times its share of the group's longest answer, times the share of the
+    /// group's answers that are right: what is hard may be long, what is wrong is not made shorter.
+    ByPassRate {
+        /// Above 0, up to 1.
+        weight: f64,
+    },
+    /// What `accuracy_weight` is times, in place of 1 for a right answer and 0 for a wrong one: two numbers each, without a
+    /// token and at `max_completion_tokens`, with half a cosine between them (arXiv 2502.03373).
+    Cosine {
+        /// Of a right answer; above 0.
+        right: [f64; 2],
+        /// Of a wrong one; 0 or less.
+        wrong: [f64; 2],
+    },
+}
+
+/// An answer whose length counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measured {
+    /// What it earned so far.
+    pub total: f64,
+    /// 1 if it is right, else 0.
+    pub accuracy: f64,
+    /// Its length in tokens.
+    pub num_tokens: usize,
+}
+
+impl LengthReward {
+    /// Checks it for answers of at most `cap` tokens.
+    ///
+    /// # Errors
+    /// Names the number that is outside its range.
+    pub fn check(self, cap: usize) -> Result<()> {
+        match self {
+            LengthReward::Overlong { buffer, weight } => ensure!(
+                (1..=cap).contains(&buffer) && weight > 0.0 && weight.is_finite(),
+                hint!(
+                    ("buffer = {buffer} and weight = {weight} punish no length of answers of at most {cap} tokens"),
+                    "a buffer of at least 1 token within them, and a weight above 0"
+                )
+            ),
+            LengthReward::ByPassRate { weight } => ensure!(
+                weight > 0.0 && weight <= 1.0,
+                "weight = {weight} is outside its range: above 0, up to 1"
+            ),
+            LengthReward::Cosine { right, wrong } => ensure!(
+                right.iter().all(|x| *x > 0.0 && x.is_finite())
+                    && wrong.iter().all(|x| *x <= 0.0 && x.is_finite()),
+                hint!(
+                    ("right = {right:?} and wrong = {wrong:?} do not pay a right answer more than a wrong one"),
+                    "right = [1.0, 0.5], wrong = [-0.5, 0.0]"
+                )
+            ),
+        }
+        Ok(())
+    }
+
+    /// What each answer of a group earns by the rules of `spec`, if none may be longer than `cap` tokens.
+    pub fn earned(self, spec: &RewardSpec, group: &[Measured], cap: usize) -> Vec<f64> {
+        let longest = group.iter().map(|answer| answer.num_tokens).max().unwrap_or(0).max(1) as f64;
+        let pass_rate =
+            group.iter().map(|answer| answer.accuracy).sum::<f64>() / group.len().max(1) as f64;
+        let of = |&Measured { total, accuracy, num_tokens }: &Measured| {
+            let (length, cap) = (num_tokens as f64, cap as f64);
+            match self {
+                LengthReward::Overlong { buffer, weight } => {
+                    let beyond = length - (cap - buffer as f64);
+                    total - weight * (beyond / buffer as f64).clamp(0.0, 1.0)
+                }
+                LengthReward::ByPassRate { weight } => {
+                    total * (1.0 - weight * accuracy * pass_rate * length / longest)
+                }
+                LengthReward::Cosine { right, wrong } => {
+                    let [start, end] = if accuracy > 0.5 { right } else { wrong };
+                    let fallen = (std::f64::consts::PI * length / cap).cos();
+                    let value = end + (start - end) * 0.5 * (1.0 + fallen);
+                    total + spec.accuracy_weight * (value - accuracy)
+                }
+            }
+        };
+        group.iter().map(of).collect()
+    }
 }
 
 /// What counts as the answer that a reward looks at.
@@ -138,7 +237,14 @@ pub fn audit(spec: &RewardSpec, grader: Grader) -> Result<()> {
         for sample in &samples {
             let prompt = format!("{} put your final answer within \\boxed{{}}.", sample.question);
             for (trick, text) in degenerate(sample, &prompt, &others) {
-                let earned = reward(spec, grader, &text, sample, true).total;
+                let Reward { total, accuracy, .. } = reward(spec, grader, &text, sample, true);
+                // The length of a trick is in its author's hand.
+                let of_length = |num_tokens| {
+                    let measured = [Measured { total, accuracy, num_tokens }];
+                    let by = |length: LengthReward| length.earned(spec, &measured, CAP)[0];
+                    spec.length.map_or(total, by)
+                };
+                let earned = [0, CAP / 2, CAP].map(of_length).into_iter().fold(0.0, f64::max);
                 if earned > format_weight + 1e-12 {
                     bail!(hint!(
                         (
@@ -160,6 +266,9 @@ pub fn audit(spec: &RewardSpec, grader: Grader) -> Result<()> {
     Ok(())
 }
 
+/// Tokens that an answer of the audit may have.
+const CAP: usize = 512;
+
 /// Questions of each family that the audit asks.
 const AUDITED: u64 = 12;
 
@@ -167,8 +276,12 @@ const AUDITED: u64 = 12;
 mod tests {
     use super::*;
 
-    const STUDY: RewardSpec =
-        RewardSpec { accuracy_weight: 0.9, format_weight: 0.1, answer: AnswerRule::OnlyBox };
+    const STUDY: RewardSpec = RewardSpec {
+        accuracy_weight: 0.9,
+        format_weight: 0.1,
+        answer: AnswerRule::OnlyBox,
+        length: None,
+    };
 
     #[track_caller]
     fn check(text: &str, finished: bool, want: f64) {
@@ -196,6 +309,82 @@ mod tests {
         check("<think>a1</think>\\boxed{2}</think>\\boxed{3}", true, 0.1);
         check("<think>a1 3</think>\\boxed{2}\\boxed{3}", true, 0.1);
         check("<think>a1 3 \\boxed{3}", true, 0.0);
+    }
+
+    #[test]
+    fn what_lengths_earn_is_that_of_the_reference() {
+        #[derive(Deserialize)]
+        struct Recorded {
+            max_completion_tokens: usize,
+            num_tokens: Vec<usize>,
+            cases: Vec<Case>,
+        }
+        #[derive(Deserialize)]
+        struct Case {
+            length: LengthReward,
+            accuracy: f64,
+            adds: Vec<f64>,
+        }
+        let text = include_str!("../../golden/parity/fixtures/lengths.json");
+        let recorded: Recorded = serde_json::from_str(text).unwrap();
+        assert_eq!(recorded.cases.len(), 7);
+        let spec = RewardSpec { accuracy_weight: 1.0, ..STUDY };
+        for Case { length, accuracy, adds } in recorded.cases {
+            assert_eq!(adds.len(), recorded.num_tokens.len());
+            let group: Vec<Measured> = recorded
+                .num_tokens
+                .iter()
+                .map(|&num_tokens| Measured { total: accuracy, accuracy, num_tokens })
+                .collect();
+            let earned = length.earned(&spec, &group, recorded.max_completion_tokens);
+            for ((earned, adds), num_tokens) in earned.iter().zip(adds).zip(&recorded.num_tokens) {
+                let apart = (earned - accuracy - adds).abs();
+                assert!(apart < 1e-9, "{length:?}, {accuracy}, {num_tokens}: {earned} {adds}");
+            }
+        }
+    }
+
+    #[test]
+    fn length_costs_right_answers_of_easy_questions_alone() {
+        let length = LengthReward::ByPassRate { weight: 0.5 };
+        let answer =
+            |accuracy, num_tokens| Measured { total: 0.9 * accuracy + 0.1, accuracy, num_tokens };
+        let earned = |group: &[Measured]| length.earned(&STUDY, group, 512);
+        let apart = |found: &[f64], want: &[f64]| {
+            found.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+        };
+        // All are right: the longest loses half of what it earned.
+        let easy = earned(&[answer(1.0, 100), answer(1.0, 50), answer(1.0, 10), answer(1.0, 10)]);
+        assert!(apart(&easy, &[0.5, 0.75, 0.95, 0.95]) < 1e-12, "{easy:?}");
+        // One of four: an eighth, and what is wrong is not pushed to be brief.
+        let hard = earned(&[answer(1.0, 100), answer(0.0, 100), answer(0.0, 50), answer(0.0, 10)]);
+        assert!(apart(&hard, &[0.875, 0.1, 0.1, 0.1]) < 1e-12, "{hard:?}");
+        // A right answer stays above any wrong one, at any length.
+        assert!(easy.iter().all(|right| *right > 0.1));
+        let empty = [Measured { total: 0.0, accuracy: 0.0, num_tokens: 0 }; 2];
+        assert!(apart(&earned(&empty), &[0.0, 0.0]) < 1e-12);
+    }
+
+    #[test]
+    fn lengths_that_pay_a_wrong_answer_are_refused() {
+        let with = |length| RewardSpec { length: Some(length), ..STUDY };
+        let said = |length: LengthReward| synergy_hint::text(&length.check(512).unwrap_err());
+        for length in [
+            LengthReward::Overlong { buffer: 128, weight: 1.0 },
+            LengthReward::ByPassRate { weight: 0.5 },
+            LengthReward::Cosine { right: [1.0, 0.5], wrong: [-0.5, 0.0] },
+        ] {
+            length.check(512).unwrap();
+            audit(&with(length), Grader::Synergy1).unwrap();
+        }
+        let pays = LengthReward::Cosine { right: [1.0, 0.5], wrong: [0.0, 0.4] };
+        assert!(said(pays).contains("do not pay a right answer more than a wrong one\nhint: "));
+        let error = synergy_hint::text(&audit(&with(pays), Grader::Synergy1).unwrap_err());
+        assert!(error.starts_with("the reward pays"), "{error}");
+        let beyond = LengthReward::Overlong { buffer: 513, weight: 1.0 };
+        assert!(said(beyond).starts_with("buffer = 513 and weight = 1 punish no length"));
+        let upside_down = LengthReward::ByPassRate { weight: -0.5 };
+        assert!(said(upside_down).starts_with("weight = -0.5 is outside its range"));
     }
 
     #[test]

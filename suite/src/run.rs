@@ -48,7 +48,7 @@ use crate::plan::{
 };
 use crate::planted::Planted;
 use crate::recipe::rehearsal;
-use crate::recipe::{ModelSpec, Recipe};
+use crate::recipe::{ModelSpec, RECIPES, Recipe};
 use crate::run::base::{Base, BaseRecord};
 use crate::run::base_gate::GateReport;
 use crate::run::evaluation::Evaluation;
@@ -62,9 +62,6 @@ use crate::train::sequence::Prompter;
 
 /// Hash of the code that trains and samples and of the libraries below it; part of every key.
 pub const CODE: &str = env!("SYNERGY_CODE_HASH");
-
-/// Where recipes are.
-pub const RECIPES: &str = "suite/recipes";
 
 /// How a recipe is run, as the command line says.
 #[derive(Debug, Clone)]
@@ -183,7 +180,23 @@ pub fn recipe_of(profile: &str) -> Result<Recipe> {
 /// See [`Recipe::read`] and [`recipe_of`].
 pub fn recipe_at(path: &Path) -> Result<Recipe> {
     if path.is_file() {
-        return Recipe::read(path);
+        let recipe = Recipe::read(path)?;
+        // Its runs have the place of its name.
+        let other = Path::new(RECIPES).join(format!("{}.toml", recipe.name));
+        let is_taken = other.is_file() && other.canonicalize().ok() != path.canonicalize().ok();
+        ensure!(
+            !is_taken,
+            hint!(
+                (
+                    "recipe `{}` calls itself `{}`, as `{}` does",
+                    path.display(),
+                    recipe.name,
+                    other.display()
+                ),
+                "give it a name of its own"
+            )
+        );
+        return Ok(recipe);
     }
     let name = path.to_string_lossy();
     let name = name.strip_suffix(".toml").unwrap_or(&name);

@@ -18,7 +18,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
         "`[tables.questions.NAME]`",
         &[("recipe/tables.rs", "QuestionsSpec"), ("recipe/tables.rs", "FilesSpec")],
     ),
-    ("`[tables.rewards.NAME]`", &[("reward.rs", "RewardSpec")]),
+    ("`[tables.rewards.NAME]`", &[("reward.rs", "RewardSpec"), ("reward.rs", "LengthReward")]),
     (
         "`[tables.trainings.NAME]`",
         &[("recipe/tables.rs", "TrainingSpec"), ("recipe/tables.rs", "LoraSpec")],
@@ -56,11 +56,14 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
             ("recipe/stage/grpo.rs", "GrpoSpec"),
             ("recipe/objective.rs", "ObjectiveSpec"),
             ("recipe/stage/grpo.rs", "Distillation"),
-            ("recipe/stage/grpo.rs", "Guidance"),
-            ("recipe/stage/grpo.rs", "PassWeights"),
-            ("recipe/stage/grpo.rs", "Mu"),
-            ("recipe/stage/grpo.rs", "Weighting"),
-            ("recipe/stage/grpo.rs", "RowGain"),
+            ("recipe/stage/grpo.rs", "Shown"),
+            ("recipe/stage/guidance.rs", "Guidance"),
+            ("recipe/stage/guidance.rs", "PassWeights"),
+            ("recipe/stage/guidance.rs", "Mu"),
+            ("recipe/stage/guidance.rs", "Weighting"),
+            ("recipe/stage/guidance.rs", "RowGain"),
+            ("recipe/stage/guidance.rs", "Prefix"),
+            ("recipe/stage/guidance.rs", "PrefixShare"),
         ],
     ),
     (
@@ -104,7 +107,8 @@ const HEAD: &str = "# Every key of a recipe
 
 A recipe is a TOML file in `suite/recipes`; `small.toml` has the reason beside each of its numbers, and [REGIMES.md](REGIMES.md) says what stages are for.
 There are no defaults but those named here: a key without \"may be left out\" must be there, and an unknown one is refused with its line.
-`extends = \"other.toml\"` at the top lays a file over another one of the same folder, key by key.
+`extends = \"other.toml\"` at the top lays a file over another one of the same folder, key by key; `like = \"other\"` in a \
+stage lays it over another stage. A table that gives another `kind` takes nothing of the one below it.
 Written from the types that read recipes: `UPDATE_SCHEMA=1 cargo nextest run -p synergy-suite keys`.
 ";
 
@@ -326,7 +330,8 @@ fn every_key_of_the_recipes_is_in_the_document() {
             }
             num_seen += 1;
             assert!(
-                document.contains(&format!("| `{key}` |")) || ["kind", "extends"].contains(&key),
+                document.contains(&format!("| `{key}` |"))
+                    || ["kind", "extends", "like"].contains(&key),
                 "`{key}`"
             );
         }

@@ -11,7 +11,7 @@
 
 #![expect(clippy::print_stdout, reason = "figures are what this program is for")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::hint::black_box;
 use std::path::Path;
@@ -40,7 +40,7 @@ use synergy_suite::recipe::{
 };
 use synergy_suite::run::base::Base;
 use synergy_suite::run::{machine, open_base};
-use synergy_suite::train::algorithm::{Draws, Reference};
+use synergy_suite::train::algorithm::{Draws, Reference, StageInputs};
 use synergy_suite::train::dataset;
 use synergy_suite::train::engine::{Engine as _, Question};
 use synergy_suite::train::features::FeatureCache;
@@ -157,7 +157,7 @@ impl Work {
     /// GRPO by `spec`, without demonstrations.
     fn algorithm<'a>(&'a self, spec: &'a GrpoSpec) -> Grpo<'a> {
         let draws = Draws { pool: self.pool(), stage: Seed::root(1) };
-        Grpo::new(spec, &BTreeSet::new(), BTreeMap::new(), draws).expect("families are drawn")
+        Grpo::new(spec, StageInputs::default(), draws).expect("families are drawn")
     }
 
     fn pool(&self) -> Pool<'_> {

@@ -1,7 +1,7 @@
 //! Arguments that several verbs share.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
@@ -14,12 +14,12 @@ use crate::device::Compute;
 use crate::plan::selection::{Selection, seeds_of};
 use crate::recipe::Recipe;
 use crate::run::model::Model;
-use crate::run::{Options, Variant, recipe_of};
+use crate::run::{Options, Variant, recipe_at};
 
 /// A recipe and where it runs.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// Name of a recipe in suite/recipes
+    /// Name of a recipe in suite/recipes, or the file of another
     #[arg(long, default_value = "small")]
     pub(super) profile: String,
     #[command(flatten)]
@@ -30,9 +30,9 @@ impl RunArgs {
     /// Reads the recipe.
     ///
     /// # Errors
-    /// See [`recipe_of`].
+    /// See [`recipe_at`].
     pub(super) fn recipe(&self) -> Result<Recipe> {
-        recipe_of(&self.profile)
+        recipe_at(Path::new(&self.profile))
     }
 
     /// How the recipe is run.

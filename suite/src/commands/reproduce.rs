@@ -15,6 +15,7 @@ Examples:
   synergy reproduce --profile smoke         all regimes on the nano model, in seconds
   synergy reproduce --profile small
   synergy reproduce --profile small --only rl,sft,two_stage --seeds 1
+  synergy reproduce --profile my-recipe.toml --only mine
   synergy reproduce --profile full-3b --rehearse --device cuda";
 
 #[derive(Debug, Args)]

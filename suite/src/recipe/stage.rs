@@ -9,6 +9,7 @@ use std::ops::{Deref, DerefMut};
 use serde::{Deserialize, Serialize};
 
 mod grpo;
+mod guidance;
 mod kind;
 pub(crate) mod load;
 mod merge;
@@ -18,7 +19,8 @@ mod sample;
 mod sft;
 mod teacher;
 
-pub use self::grpo::{Distillation, GrpoSpec, Guidance, Mu, PassWeights, RowGain, Weighting};
+pub use self::grpo::{Distillation, GrpoSpec, Shown};
+pub use self::guidance::{Guidance, Mu, PassWeights, Prefix, PrefixShare, RowGain, Weighting};
 pub(super) use self::kind::few;
 pub use self::kind::{Input, Output, Role, StageKind};
 use self::load::{DENSE_STEP_TOKENS, DataLoad, Load, Others};
@@ -135,21 +137,8 @@ impl<'a> Others<'a> for Stages<'a> {
         self.0.get(name)?.examples(self)
     }
 
-    /// A model writes as what it was last fine-tuned on. RL and merges leave it as long as the longest of what they start
-    /// from and are shown; a base that is asked nothing special writes every step in short at most.
+    /// A base that is asked nothing special writes every step in short at most.
     fn step_tokens(&self, name: &str) -> f64 {
-        let Some(stage) = self.0.get(name) else { return DENSE_STEP_TOKENS };
-        let of = |input: &Input<'_>| match input.role {
-            Role::Examples | Role::Demonstrations => Some(self.examples(input.stage)?.step_tokens),
-            Role::Start | Role::Parent | Role::Scorer => Some(self.step_tokens(input.stage)),
-            Role::Unsolved | Role::Answered | Role::Solved => None,
-        };
-        let inputs = stage.inputs();
-        let learned = inputs.iter().find(|input| input.role == Role::Examples);
-        let all = match learned {
-            Some(input) => of(input),
-            None => inputs.iter().filter_map(of).reduce(f64::max),
-        };
-        all.unwrap_or(DENSE_STEP_TOKENS)
+        self.0.get(name).map_or(DENSE_STEP_TOKENS, |stage| stage.written_step_tokens(self))
     }
 }

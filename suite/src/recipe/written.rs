@@ -1,6 +1,6 @@
 //! A recipe as it is written: the keys and values of a file and of the files that it extends, each with its place.
 //!
-//! Does not know what a key means, but for `extends` and the four keys by which a stage names a table.
+//! Does not know what a key means, but for `extends`, `like`, `kind` and the four keys by which a stage names a table.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -14,8 +14,14 @@ use toml::de::{DeTable, DeValue, Deserializer};
 
 use super::fault::{Checked, Fault, require};
 
-/// The key that names the file a recipe extends, relative to its own folder.
+/// The folder of the project's own recipes, from its root.
+pub const RECIPES: &str = "suite/recipes";
+
+/// The key that names the file a recipe extends, relative to its own folder or to [`RECIPES`].
 const EXTENDS: &str = "extends";
+
+/// The key of a stage that names another, which has what the stage does not give itself.
+const LIKE: &str = "like";
 
 /// What errors of serde about one key or value begin with.
 const OF_ONE: [&str; 5] =
@@ -64,10 +70,13 @@ impl File {
                     "leave out one `extends`"
                 )
             );
-            let text = std::fs::read_to_string(path.with_file_name(&name)).explain(|| {
+            // A recipe of one's own, anywhere, extends those of the project.
+            let beside = path.with_file_name(&name);
+            let found = if beside.is_file() { beside } else { Path::new(RECIPES).join(&name) };
+            let text = std::fs::read_to_string(found).explain(|| {
                 hint!(
                     "failed to read `{name}`, which the recipe extends",
-                    "`extends` names a file in the recipe's own folder"
+                    ("`extends` names a file in the recipe's own folder, or in {RECIPES}")
                 )
             })?;
             next = extended(&text);
@@ -90,7 +99,8 @@ pub(super) struct RawRecipe<'t> {
 }
 
 impl<'t> RawRecipe<'t> {
-    /// Lays each file over the one that it extends: tables are merged key by key, other values are replaced.
+    /// Lays each file over the one that it extends: tables are merged key by key, other values and tables of another `kind`
+    /// are replaced.
     ///
     /// # Errors
     /// If a text is not TOML; the error names the line.
@@ -138,9 +148,11 @@ impl<'t> RawRecipe<'t> {
         let tables = root.get("tables").and_then(|tables| tables.get_ref().as_table()).cloned();
         let tables = tables.unwrap_or_default();
         if let Some(DeValue::Table(stages)) = root.get_mut("stages").map(Spanned::get_mut) {
+            let written = stages.clone();
             for (name, stage) in stages.iter_mut() {
                 if let DeValue::Table(stage) = stage.get_mut() {
                     let located = |fault: Fault| self.located(fault.below(name).below("stages"));
+                    complete(stage, &written, &mut vec![name.get_ref()]).map_err(located)?;
                     resolve(stage, &tables).map_err(located)?;
                 }
             }
@@ -292,6 +304,36 @@ fn place(root: &DeTable<'_>, path: &[String]) -> usize {
     place
 }
 
+/// Adds to `stage` what it lacks of the stage among `written` that it is like; `path` holds the stages on the way here.
+fn complete<'t>(
+    stage: &mut DeTable<'t>,
+    written: &DeTable<'t>,
+    path: &mut Vec<&Cow<'t, str>>,
+) -> Checked {
+    let Some(like) = stage.remove(LIKE) else { return Ok(()) };
+    let found = like.get_ref().as_str().and_then(|name| written.get_key_value(name));
+    let Some((name, DeValue::Table(other))) = found.map(|(name, stage)| (name, stage.get_ref()))
+    else {
+        let known: Vec<&str> = written.keys().map(|name| name.get_ref().as_ref()).collect();
+        return Err(Fault::at(
+            LIKE,
+            anyhow!(hint!("`like` names no stage", ("stages are {}", known.join(", ")))),
+        ));
+    };
+    let name = name.get_ref();
+    require!(
+        !path.contains(&name),
+        LIKE,
+        hint!("stage `{name}` is like itself, directly or by another", "leave out one `like`")
+    );
+    let mut other = other.clone();
+    // A mistake there has its own line when that stage is read.
+    let mut path = [path.as_slice(), &[name]].concat();
+    complete(&mut other, written, &mut path)?;
+    overlay(stage, other);
+    Ok(())
+}
+
 /// Puts the tables that `stage` names in the place of their names.
 fn resolve<'t>(stage: &mut DeTable<'t>, tables: &DeTable<'t>) -> Checked {
     let kind = stage.get("kind").and_then(|kind| kind.get_ref().as_str());
@@ -342,7 +384,14 @@ fn overlay<'t>(table: &mut DeTable<'t>, base: DeTable<'t>) {
                 if let (DeValue::Table(over), DeValue::Table(value)) =
                     (over.get_mut(), value.into_inner())
                 {
-                    overlay(over, value);
+                    let kind = |table: &DeTable<'t>| -> Option<String> {
+                        Some(table.get("kind")?.get_ref().as_str()?.to_owned())
+                    };
+                    // The keys of one kind are none of another's.
+                    let is_another = kind(over).is_some_and(|own| kind(&value) != Some(own));
+                    if !is_another {
+                        overlay(over, value);
+                    }
                 }
             }
         }
@@ -377,6 +426,34 @@ fn moved(span: Range<usize>, by: usize) -> Range<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The stage `name`, as JSON, of a recipe with this text.
+    fn stage(text: &str, name: &str) -> Result<serde_json::Value> {
+        let files = [File::of_text(text)];
+        let root: serde_json::Value = RawRecipe::new(&files)?.resolved()?;
+        Ok(root["stages"][name].clone())
+    }
+
+    #[test]
+    fn a_stage_that_is_like_another_gives_what_differs() {
+        let text = "[stages.a]\nkind = \"x\"\nn = 1\nm = 2\nt = { p = 1, q = 2 }\n\
+                    w = { kind = \"one\", only = 3 }\n\
+                    [stages.b]\nlike = \"a\"\nn = 5\nt = { q = 7 }\nw = { kind = \"two\" }\n\
+                    [stages.c]\nlike = \"b\"\nm = 9\n";
+        let want = serde_json::json!({
+            "kind": "x", "n": 5, "m": 9, "t": {"p": 1, "q": 7}, "w": {"kind": "two"},
+        });
+        assert_eq!(stage(text, "c").unwrap(), want);
+        assert_eq!(stage(text, "a").unwrap()["w"], serde_json::json!({"kind": "one", "only": 3}));
+
+        let said = |text: &str| synergy_hint::text(&stage(text, "a").unwrap_err());
+        assert_eq!(
+            said("[stages.a]\nn = 1\nlike = \"z\"\n[stages.b]\n"),
+            "line 3: stage `a`: `like` names no stage\nhint: stages are a, b"
+        );
+        let circle = said("[stages.a]\nlike = \"b\"\n[stages.b]\nlike = \"a\"\n");
+        assert!(circle.contains("stage `a` is like itself, directly or by another"), "{circle}");
+    }
 
     #[test]
     fn a_mistake_has_the_line_of_the_deepest_part_that_is_there() {

@@ -99,6 +99,7 @@ fn stage_inputs<'a>(planned: &'a PlannedStage, data: &'a [Dataset]) -> Result<St
         match input.role {
             Role::Solved => inputs.solved = data.solved(),
             Role::Demonstrations => inputs.demonstrations = data.answers(),
+            Role::Shown => inputs.shown = data.answers(),
             _ => inputs.examples = &data.examples,
         }
         ensure!(
@@ -541,7 +542,6 @@ mod tests {
     use crate::run::artifact::{curve, read_curve};
     use crate::run::{Variant, key_inputs, open_base};
     use crate::train::grpo::Grpo;
-    use std::collections::{BTreeMap, BTreeSet};
 
     /// The largest file: a tenth of the model.
     const SHARD_BYTES: usize = 200_000;
@@ -635,7 +635,7 @@ mod tests {
             let pool = Pool { files: &files, run_seed: planned.seed };
             let draws = Draws { pool, stage: planned.seed() };
             let spec = planned.spec.grpo().unwrap();
-            let grpo = Grpo::new(spec, &BTreeSet::new(), BTreeMap::new(), draws).unwrap();
+            let grpo = Grpo::new(spec, StageInputs::default(), draws).unwrap();
             let batches = (0..6).flat_map(|step| grpo.batch(&base.prompter, step).unwrap());
             batches.map(|question| question.sample.id).collect()
         };

@@ -64,6 +64,8 @@ pub struct StageInputs<'a> {
     pub examples: &'a [Example],
     /// Answers that are learned where rollouts fail, by the ids of their questions.
     pub demonstrations: BTreeMap<&'a str, &'a str>,
+    /// Answers that the model which scores tokens is shown, by the ids of their questions.
+    pub shown: BTreeMap<&'a str, &'a str>,
     /// Ids of questions that are left out.
     pub solved: BTreeSet<&'a str>,
 }

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
+use rand::RngExt as _;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use synergy_benchmarks::sample::Sample;
@@ -13,7 +14,7 @@ use synergy_hint::hint;
 
 use crate::recipe::{MixSpec, QuestionsSpec, RegistersSpec, TeacherSpec};
 use crate::train::pool::Pool;
-use crate::train::register::{reasoned, written};
+use crate::train::register::{reasoned, without_thought, written};
 
 /// A question of the training pool and an answer to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -191,7 +192,15 @@ pub fn mix(spec: &MixSpec, data: &[Dataset], seed: Seed) -> Result<Dataset> {
             part.truncate((total * share.unwrap_or_default()).round() as usize);
         }
     }
-    let examples: Vec<Example> = parts.into_iter().flatten().cloned().collect();
+    let mut examples: Vec<Example> = parts.into_iter().flatten().cloned().collect();
+    if let Some(share) = spec.empty_thoughts {
+        let rng = &mut seed.fold_in("thoughts").rng();
+        for example in &mut examples {
+            if rng.random::<f64>() < share {
+                example.answer = without_thought(&example.answer);
+            }
+        }
+    }
     ensure!(
         !examples.is_empty(),
         hint!("no example is left of the mix", "look at the filters of its parts")
@@ -244,7 +253,7 @@ mod tests {
     }
 
     fn mixed(parts: Vec<MixPart>, data: &[Dataset]) -> Result<Dataset> {
-        mix(&MixSpec { parts }, data, Seed::root(1))
+        mix(&MixSpec { parts, empty_thoughts: None }, data, Seed::root(1))
     }
 
     #[test]
@@ -256,6 +265,26 @@ mod tests {
         assert_eq!((data.examples.len(), own), (24, 6));
         // Drawn, not the first ones.
         assert_ne!(data.examples[..18], many.examples[..18]);
+    }
+
+    #[test]
+    fn a_share_of_the_thoughts_is_taken_out() {
+        let data = [made(Trace::Long, 400)];
+        let with = |empty_thoughts| {
+            let spec = MixSpec { parts: vec![part(None)], empty_thoughts };
+            mix(&spec, &data, Seed::root(1)).unwrap().examples
+        };
+        let half = with(Some(0.5));
+        let is_empty = |example: &&Example| example.answer.contains("<think></think>");
+        let num = half.iter().filter(is_empty).count();
+        assert!((160..240).contains(&num), "{num} of 400");
+        for (example, before) in half.iter().zip(&data[0].examples) {
+            let end = |e: &Example| e.answer.split("</think>").last().map(str::to_owned);
+            assert_eq!((&example.sample_id, end(example)), (&before.sample_id, end(before)));
+            assert!(is_empty(&example) || example == before);
+        }
+        assert_eq!(with(None), data[0].examples);
+        assert!(with(Some(1.0)).iter().all(|example| is_empty(&example)));
     }
 
     #[test]

@@ -111,14 +111,14 @@ pub fn completions(
 mod tests {
     use super::*;
     use crate::recipe::{ObjectivePreset, TrainingSpec};
-    use crate::train::algorithm::{Draws, Reference};
+    use crate::train::algorithm::{Draws, Reference, StageInputs};
     use crate::train::fixture::{BASE, compute, grpo_spec, optimizer, questions};
     use crate::train::grpo::Grpo;
     use crate::train::pool::{Files, Pool};
     use crate::train::rollout::LocalEngine;
     use crate::train::{Context, StepFigures, Trainer};
     use anyhow::ensure;
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
     use std::path::Path;
     use synergy_benchmarks::datasets::mapped::{self, Mapping};
     use synergy_models::weights::ComputeDtype;
@@ -222,7 +222,7 @@ mod tests {
         let reference = Reference { parameters: start, features: None, scorer: None };
         let pool = Pool { files: &Files::default(), run_seed: 1 };
         let draws = Draws { pool, stage: Seed::root(9) };
-        let grpo = Grpo::new(&spec, &BTreeSet::new(), BTreeMap::new(), draws).unwrap();
+        let grpo = Grpo::new(&spec, StageInputs::default(), draws).unwrap();
         let figures = grpo.step(&mut trainer, engine, &context, reference, &questions(), 0);
         (trainer.parameters, figures)
     }

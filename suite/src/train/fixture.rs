@@ -63,8 +63,12 @@ pub(crate) fn training(freeze: &[&str], micro_batch_size: usize) -> TrainingSpec
 
 /// GRPO on [`questions`], whose answers are short.
 pub(crate) fn grpo_spec(objective: ObjectiveSpec) -> GrpoSpec {
-    let reward =
-        RewardSpec { accuracy_weight: 0.9, format_weight: 0.1, answer: AnswerRule::OnlyBox };
+    let reward = RewardSpec {
+        accuracy_weight: 0.9,
+        format_weight: 0.1,
+        answer: AnswerRule::OnlyBox,
+        length: None,
+    };
     let questions = QuestionsSpec::Drawn { split: Split::Train, num_questions: 4, hops: [1, 2] };
     GrpoSpec {
         from: "base".into(),
@@ -78,6 +82,7 @@ pub(crate) fn grpo_spec(objective: ObjectiveSpec) -> GrpoSpec {
         reward: Named::new("study", reward),
         questions: Named::new("few", questions),
         skip_solved_by: None,
+        num_resamplings: None,
         training: Named::new("all", training(&["visual."], 2)),
         optimizer: Named::new("usual", optimizer()),
         distillation: None,

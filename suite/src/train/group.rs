@@ -38,6 +38,11 @@ impl Rollout {
         let Reward { total: reward, accuracy, .. } = earned;
         Rollout { given, is_learned: true, reward, accuracy, ..Rollout::default() }
     }
+
+    /// Tells whether it goes on from the beginning of a demonstration.
+    pub(super) fn is_begun(&self) -> bool {
+        !self.given.is_empty() && !self.ids.is_empty()
+    }
 }
 
 /// What a predicted token of a group belongs to.
@@ -50,6 +55,7 @@ pub(super) enum Token {
 }
 
 /// A question and its answers.
+#[derive(Clone)]
 pub(super) struct Group {
     /// Prompt and answers.
     pub(super) sequence: Sequence,
@@ -57,6 +63,8 @@ pub(super) struct Group {
     pub(super) tokens: Vec<Token>,
     /// The answers.
     pub(super) rollouts: Vec<Rollout>,
+    /// What the demonstration's tokens earned compared with the rest of the group, where they learn by that.
+    pub(super) learned_advantage: f64,
     /// Log-probability (nats) of each prediction under the reference policy; empty until it is known.
     pub(super) reference: Vec<f64>,
     /// The same under the model that scores tokens; empty without one.
@@ -103,7 +111,15 @@ impl Group {
         };
         let (reference, scores) = (Vec::new(), Vec::new());
         let weights = Weights { sft: 1.0, rl: 1.0 };
-        let group = Group { sequence, tokens, rollouts, reference, scores, weights };
+        let group = Group {
+            sequence,
+            tokens,
+            rollouts,
+            learned_advantage: 0.0,
+            reference,
+            scores,
+            weights,
+        };
         group.check(question, &prompter.config)?;
         Ok(group)
     }

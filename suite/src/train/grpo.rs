@@ -5,7 +5,9 @@
 //! ```text
 //! question --Engine::generate---> answers          num_generations of each, under the policy as it is
 //!          --reward::reward-----> Rollout          what the policy wrote, its log-probabilities, its reward
-//!          --Grpo::guide--------> [Rollout]        a group that fails is given a demonstration, or begins with one
+//!          --Grpo::resample-----> [Rollout]        groups whose answers all earned the same are those of other questions
+//!          --Guide::groups------> [Rollout]        a group that fails is given a demonstration, or begins with one
+//!          --add_length_rewards-> .reward          what a group's lengths change of what its answers earned
 //!          --Group::new---------> Group            the question once, every answer as a segment behind it
 //!
 //! groups   --scored-------------> Group.reference  log-probabilities under the model that the stage started from
@@ -27,28 +29,31 @@
 //!
 //! Without KL and entropy bonus neither a reference nor a group whose answers all earned the same changes the loss: neither is computed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
 use synergy_benchmarks::seed::Seed;
 use synergy_hint::hint;
-use synergy_models::generate::{Generated, Sampling};
 use synergy_models::weights::ComputeDtype;
 
 use crate::limits::Limits;
 use crate::planted::Planted;
-use crate::recipe::{Aggregation, Distillation, GrpoSpec, Guidance, KlPlace};
-use crate::reward::{Reward, reward};
-use crate::train::algorithm::{Algorithm, Draws, Reference, Step};
+use crate::recipe::{Aggregation, Distillation, GrpoSpec, KlPlace, Shown};
+use crate::reward::{LengthReward, Measured};
+use crate::train::algorithm::{Algorithm, Draws, Reference, StageInputs, Step};
 use crate::train::engine::{Engine, Question};
 use crate::train::group::{Group, Rollout, Token};
-use crate::train::guidance::{self, Guided, Weights, mu_at, prefix_share};
+use crate::train::guidance::{self, Guided, Weights};
+use crate::train::guide::Guide;
 use crate::train::objective::{
     Denominators, PolicyAnswer, advantages, answer_loss, kl_of_answer, scored_advantage,
     token_weight,
 };
+use crate::train::policy::{Policy, add_work};
+use crate::train::prompt::showing;
 use crate::train::recompute;
 use crate::train::sequence::{Prompter, Sequence, micro_batches};
 use crate::train::{
@@ -89,21 +94,19 @@ pub struct Grpo<'a> {
     pub question_indices: Vec<u64>,
     /// Demonstrations by the ids of their questions.
     pub demonstrations: BTreeMap<&'a str, &'a str>,
+    /// What the model that scores tokens is shown, by the ids of its questions.
+    pub shown: BTreeMap<&'a str, &'a str>,
     /// Where it draws from.
     pub draws: Draws<'a>,
 }
 
 impl<'a> Grpo<'a> {
-    /// Takes all questions of the stage but those of `solved`.
+    /// Takes all questions of the stage but those that are solved.
     ///
     /// # Errors
     /// If a question cannot be read, or none is left.
-    pub fn new(
-        spec: &'a GrpoSpec,
-        solved: &BTreeSet<&str>,
-        demonstrations: BTreeMap<&'a str, &'a str>,
-        draws: Draws<'a>,
-    ) -> Result<Grpo<'a>> {
+    pub fn new(spec: &'a GrpoSpec, inputs: StageInputs<'a>, draws: Draws<'a>) -> Result<Grpo<'a>> {
+        let StageInputs { solved, demonstrations, shown, .. } = inputs;
         let mut question_indices: Vec<u64> = Vec::new();
         for i in 0..draws.pool.num_questions(&spec.questions)? as u64 {
             let is_solved = |i| -> Result<bool> {
@@ -118,7 +121,7 @@ impl<'a> Grpo<'a> {
             !question_indices.is_empty(),
             hint!("every question is solved already", "harder hops, or more questions")
         );
-        Ok(Grpo { spec, question_indices, demonstrations, draws })
+        Ok(Grpo { spec, question_indices, demonstrations, shown, draws })
     }
 
     /// Draws the questions of `step`: every epoch over the pool has an order of its own.
@@ -132,11 +135,69 @@ impl<'a> Grpo<'a> {
         let mut order = self.question_indices.clone();
         order.shuffle(&mut self.draws.stage.fold_in("shuffle").at(epoch as u64).rng());
         let taken = order.iter().cycle().skip(within * batch_size).take(batch_size);
-        let ask = |&i: &u64| {
-            let sample = self.draws.pool.sample(&self.spec.questions, i)?;
-            Question::new(prompter, sample, true)
-        };
-        taken.map(ask).collect()
+        taken.map(|&i| self.ask(prompter, i)).collect()
+    }
+
+    /// The question at place `i` of the pool.
+    fn ask(&self, prompter: &Prompter, i: u64) -> Result<Question> {
+        let sample = self.draws.pool.sample(&self.spec.questions, i)?;
+        Question::new(prompter, sample, true)
+    }
+
+    /// Draws `num` questions at most that are not in `batch`.
+    fn others(
+        &self,
+        prompter: &Prompter,
+        batch: &[Question],
+        num: usize,
+        seed: Seed,
+    ) -> Result<Vec<Question>> {
+        let mut order = self.question_indices.clone();
+        order.shuffle(&mut seed.rng());
+        let mut others: Vec<Question> = Vec::new();
+        for i in order {
+            if others.len() == num {
+                break;
+            }
+            let question = self.ask(prompter, i)?;
+            if batch.iter().all(|other| other.sample.id != question.sample.id) {
+                others.push(question);
+            }
+        }
+        Ok(others)
+    }
+
+    /// Replaces questions whose answers all earned the same, and these answers, as often as the recipe says. The figures are
+    /// those of the questions that were drawn first, but for what it took.
+    fn resample(
+        &self,
+        policy: &Policy<'_>,
+        questions: &mut [Question],
+        answers: &mut [Vec<Rollout>],
+        figures: &mut StepFigures,
+        seed: Seed,
+    ) -> Result<()> {
+        let mut num_drawn = 0;
+        for round in 0..self.spec.num_resamplings.unwrap_or_default() as u64 {
+            let is_even = |rollouts: &Vec<Rollout>| {
+                rollouts.iter().all(|rollout| (rollout.reward - rollouts[0].reward).abs() < 1e-9)
+            };
+            let even: Vec<usize> = (0..answers.len()).filter(|&i| is_even(&answers[i])).collect();
+            let seed = seed.fold_in("resampling").at(round);
+            let others = self.others(policy.context.prompter, questions, even.len(), seed)?;
+            if others.is_empty() {
+                break;
+            }
+            let (rolled, aside) = policy.roll(&others, &[], self.spec.num_generations, seed)?;
+            num_drawn += others.len();
+            for (i, (other, rollouts)) in even.into_iter().zip(others.into_iter().zip(rolled)) {
+                questions[i] = other;
+                answers[i] = rollouts;
+            }
+            add_work(figures, &aside);
+        }
+        figures.insert("resampled".into(), num_drawn as f64 / questions.len() as f64);
+        Ok(())
     }
 
     /// Makes one step: rollouts by `engine`, rewards, demonstrations, then `num_mini_batches` updates.
@@ -155,15 +216,25 @@ impl<'a> Grpo<'a> {
         let seed = self.draws.stage.fold_in("rollouts").at(step as u64);
         engine.load(&trainer.parameters)?;
         let policy = Policy { engine, context, spec: self.spec };
-        let (mut answers, mut figures) = policy.roll(questions, &[], seed)?;
+        let num = self.spec.num_generations;
+        let (mut answers, mut figures) = policy.roll(questions, &[], num, seed)?;
+        let mut questions = Cow::Borrowed(questions);
+        if self.spec.num_resamplings.is_some() {
+            self.resample(&policy, questions.to_mut(), &mut answers, &mut figures, seed)?;
+        }
         let mut weights = vec![Weights::RL; questions.len()];
         if let Some(guidance) = &self.spec.guidance {
-            let (guided, added) =
-                self.guide(guidance, &policy, questions, &mut answers, step, seed)?;
+            let (policy, demonstrations) = (&policy, &self.demonstrations);
+            let questions = &questions;
+            let guide = Guide { guidance, policy, demonstrations, questions, step, seed };
+            let (guided, added) = guide.groups(&mut answers)?;
             weights = guided;
             for (name, value) in added {
                 *figures.entry(name).or_default() += value;
             }
+        }
+        if let Some(length) = self.spec.reward.length {
+            add_length_rewards(length, self.spec, &mut answers, &mut figures);
         }
         engine.unload();
         let mut groups = questions
@@ -178,8 +249,15 @@ impl<'a> Grpo<'a> {
             let found = scored(context, reference, &groups);
             groups.iter_mut().zip(found).for_each(|(group, found)| group.reference = found);
         }
-        if let Some(scorer) = reference.scorer.filter(|_| self.spec.distillation.is_some()) {
-            let found = scored(context, *scorer, &groups);
+        if let (Some(scorer), Some(distillation)) = (reference.scorer, &self.spec.distillation) {
+            let found = match &distillation.shows {
+                Some(shows) => {
+                    let shown =
+                        self.shown_to_scorer(context.prompter, shows, &questions, &groups)?;
+                    scored(context, *scorer, &shown)
+                }
+                None => scored(context, *scorer, &groups),
+            };
             groups.iter_mut().zip(found).for_each(|(group, found)| group.scores = found);
             figures.insert("scorer_kl_nats".into(), kl_from_scorer(&groups));
         }
@@ -189,74 +267,27 @@ impl<'a> Grpo<'a> {
         Ok(figures)
     }
 
-    /// Gives demonstrations to groups that fail: in the place of their rollouts, in addition to them, or as the beginning of
-    /// others. Returns what the losses of each group weigh, and figures: of the others' the tokens count, all others are
-    /// those of unaided rollouts.
-    fn guide(
+    /// The same answers behind prompts in which the model that scores them sees more than the question.
+    fn shown_to_scorer(
         &self,
-        guidance: &Guidance,
-        policy: &Policy<'_>,
+        prompter: &Prompter,
+        shows: &Shown,
         questions: &[Question],
-        answers: &mut [Vec<Rollout>],
-        step: usize,
-        seed: Seed,
-    ) -> Result<(Vec<Weights>, StepFigures)> {
-        let done = step as f64 / self.spec.num_steps as f64;
-        let share = prefix_share(guidance.prefix_until, done);
-        let mu = guidance.mu.map(|mu| mu_at(mu, step));
-        let (mut num_guided, mut again) = (0, Vec::new());
-        let mut weights = vec![Weights::RL; questions.len()];
-        for (i, (question, rollouts)) in questions.iter().zip(answers.iter_mut()).enumerate() {
-            let num_right = rollouts.iter().filter(|rollout| rollout.accuracy > 0.5).count();
-            let wanted = Weights::of(guidance, num_right, rollouts.len());
-            let find = || self.demonstration(policy.context.prompter, question);
-            // Where no demonstration is known, rewards alone teach.
-            let Some(demonstration) = (wanted.sft > 0.0).then(find).flatten() else { continue };
-            num_guided += 1;
-            let prefix = &demonstration[..(demonstration.len() as f64 * share).round() as usize];
-            if prefix.len() == demonstration.len() {
-                if wanted.rl <= 0.0 {
-                    rollouts.clear();
-                }
-                let earned = policy.earned(question, &demonstration);
-                rollouts.push(Rollout::demonstration(demonstration, earned));
-                weights[i] = wanted;
-            } else if !prefix.is_empty() {
-                again.push((i, prefix.to_vec()));
-                weights[i] = Weights { rl: 1.0, ..wanted };
-            }
-        }
-        weights.iter_mut().for_each(|weights| *weights = weights.shared(mu));
-        let mut figures = StepFigures::from([
-            ("gated".to_owned(), num_guided as f64 / questions.len() as f64),
-            ("prefix_share".to_owned(), share),
-        ]);
-        if !again.is_empty() {
-            let (places, prefixes): (Vec<usize>, Vec<Vec<u32>>) = again.into_iter().unzip();
-            let begun = |(&i, prefix): (&usize, &Vec<u32>)| {
-                let question = &questions[i];
-                let input_ids = [&question.input_ids, prefix.as_slice()].concat();
-                Question { input_ids, ..question.clone() }
+        groups: &[Group],
+    ) -> Result<Vec<Group>> {
+        let of = |(question, group): (&Question, &Group)| {
+            let shown = match shows {
+                Shown::Demonstration { .. } => self.shown.get(question.sample.id.as_str()).copied(),
+                Shown::Answer {} => Some(question.sample.answer.as_str()),
             };
-            let begun: Vec<Question> = places.iter().zip(&prefixes).map(begun).collect();
-            let (rolled, aside) = policy.roll(&begun, &prefixes, seed.fold_in("prefix"))?;
-            for (i, rollouts) in places.into_iter().zip(rolled) {
-                answers[i] = rollouts;
+            let mut question = question.clone();
+            if let Some(shown) = shown {
+                let text = showing(&prompter.text(&question.sample, true), shown);
+                question.input_ids = prompter.prompt_ids(&text, &question.patches)?;
             }
-            for name in ["tokens_generated", "tokens_forward"] {
-                figures.insert(name.to_owned(), aside[name]);
-            }
-        }
-        figures.extend(mu.map(|mu| ("mu".to_owned(), mu)));
-        Ok((weights, figures))
-    }
-
-    /// The demonstration for `question`, with the end of the answer, if one is known.
-    fn demonstration(&self, prompter: &Prompter, question: &Question) -> Option<Vec<u32>> {
-        let text = self.demonstrations.get(question.sample.id.as_str())?;
-        let mut ids = prompter.tokenizer.encode(text);
-        ids.push(prompter.tokenizer.ids.eos);
-        Some(ids)
+            Group::new(prompter, &question, group.rollouts.clone())
+        };
+        questions.iter().zip(groups).map(of).collect()
     }
 
     /// Makes `num_mini_batches` updates on `groups`.
@@ -391,74 +422,6 @@ impl Gap {
     }
 }
 
-/// The model that answers in one step.
-struct Policy<'a> {
-    engine: &'a dyn Engine,
-    context: &'a Context<'a>,
-    spec: &'a GrpoSpec,
-}
-
-impl Policy<'_> {
-    /// What a demonstration would earn as a rollout.
-    fn earned(&self, question: &Question, demonstration: &[u32]) -> Reward {
-        let Prompter { tokenizer, .. } = self.context.prompter;
-        // Its end is the model's, not part of the text.
-        let text = tokenizer.decode(&demonstration[..demonstration.len() - 1]);
-        reward(&self.spec.reward, self.context.grader, &text, &question.sample, true)
-    }
-
-    /// Rollouts of `questions` with their rewards, `[questions][num_generations]`, and their figures. Where `given` is not
-    /// empty, it has the beginning of the answers to each question, which is judged with what follows it and learned
-    /// from the first of them.
-    ///
-    /// # Errors
-    /// See [`Engine::generate`].
-    fn roll(
-        &self,
-        questions: &[Question],
-        given: &[Vec<u32>],
-        seed: Seed,
-    ) -> Result<(Vec<Vec<Rollout>>, StepFigures)> {
-        let Policy { engine, context, spec } = self;
-        let sampling = Sampling {
-            temperature: spec.temperature,
-            ..context.prompter.greedy(spec.max_completion_tokens)
-        };
-        let generated = engine.generate(questions, spec.num_generations, &sampling, seed)?;
-        let num_rollouts = (questions.len() * spec.num_generations) as f64;
-        let num_tokens: usize = generated.iter().flatten().map(|g| g.ids.len()).sum();
-        let mut figures = StepFigures::new();
-        let mut add =
-            |name: &str, value: f64| *figures.entry(name.to_owned()).or_default() += value;
-        let mut judge = |i: usize, k: usize, answer: Generated| {
-            let given = given.get(i).cloned().unwrap_or_default();
-            let text = context.prompter.tokenizer.decode(&[given.as_slice(), &answer.ids].concat());
-            let sample = &questions[i].sample;
-            let earned = reward(&spec.reward, context.grader, &text, sample, answer.finished);
-            add("reward", earned.total / num_rollouts);
-            add("accuracy", earned.accuracy / num_rollouts);
-            add("format", earned.format / num_rollouts);
-            add("length", answer.ids.len() as f64 / num_rollouts);
-            add("truncated", f64::from(u8::from(!answer.finished)) / num_rollouts);
-            let log_probs: Vec<f64> = answer.log_probs.iter().map(|x| f64::from(*x)).collect();
-            // At temperature 1 the mean over sampled tokens estimates the entropy without bias.
-            add("entropy_nats", -log_probs.iter().sum::<f64>() / num_tokens as f64);
-            let (reward, accuracy) = (earned.total, earned.accuracy);
-            let (is_learned, ids) = (k == 0, answer.ids);
-            Rollout { given, is_learned, ids, log_probs, reward, accuracy, advantage: 0.0 }
-        };
-        let mut rolled = Vec::with_capacity(questions.len());
-        for (i, answers) in generated.into_iter().enumerate() {
-            rolled.push(answers.into_iter().enumerate().map(|(k, a)| judge(i, k, a)).collect());
-        }
-        add("tokens_generated", num_tokens as f64);
-        // Prompts are computed once for all their rollouts.
-        let prompts: usize = questions.iter().map(|q| q.input_ids.len()).sum();
-        add("tokens_forward", (prompts + num_tokens) as f64);
-        Ok((rolled, figures))
-    }
-}
-
 /// Estimates the KL divergence of the policy from the model that scores its tokens: the mean over sampled tokens, in nats.
 fn kl_from_scorer(groups: &[Group]) -> f64 {
     let (mut sum, mut num) = (0.0, 0);
@@ -514,31 +477,79 @@ fn add_advantages(
         }
         _ => rollout.reward,
     };
-    // A demonstration that is a row comes last.
-    let row_of = |group: &Group| -> Option<f64> {
-        group.row().filter(|_| spec.has_rows()).map(|row| row.reward)
+    // Places of rollouts that are compared with each other.
+    let compared = |group: &Group| -> Vec<Vec<usize>> {
+        let counts = |rollout: &Rollout| !rollout.ids.is_empty() || spec.has_rows();
+        let of = |is_begun: bool| -> Vec<usize> {
+            let all = group.rollouts.iter().enumerate();
+            let wanted = |rollout: &Rollout| counts(rollout) && rollout.is_begun() == is_begun;
+            all.filter(|(_, rollout)| wanted(rollout)).map(|(place, _)| place).collect()
+        };
+        [of(false), of(true)].into_iter().filter(|places| !places.is_empty()).collect()
     };
-    let rewards_of = |group: &Group| -> Vec<f64> {
-        let own = group.sampled().map(|(place, rollout)| reward(group, place, rollout));
-        own.chain(row_of(group)).collect()
-    };
-    let rewards: Vec<Vec<f64>> = groups.iter().map(rewards_of).collect();
+    let places: Vec<Vec<Vec<usize>>> = groups.iter().map(compared).collect();
+    let mut rewards: Vec<Vec<f64>> = Vec::new();
+    for (group, parts) in groups.iter().zip(&places) {
+        let reward = |&place: &usize| reward(group, place, &group.rollouts[place]);
+        rewards.extend(parts.iter().map(|part| part.iter().map(reward).collect()));
+    }
     let advantages = match planted {
         Some(Planted::MixedGroups) => {
             Planted::groups(&advantages(objective, &Planted::groups(&rewards)))
         }
         _ => advantages(objective, &rewards),
     };
-    let sampled = advantages.iter().filter(|group| !group.is_empty());
-    let zero = sampled.clone().filter(|group| group.iter().all(|a| a.abs() < 1e-12)).count();
-    figures.insert("zero_advantage".into(), zero as f64 / sampled.count().max(1) as f64);
-    for (group, advantages) in groups.iter_mut().zip(advantages) {
-        let (sampled, rows): (Vec<_>, Vec<_>) =
-            group.rollouts.iter_mut().partition(|rollout| !rollout.ids.is_empty());
-        for (rollout, advantage) in sampled.into_iter().chain(rows).zip(advantages) {
-            rollout.advantage = advantage;
+    let mut found = rewards.iter().zip(advantages);
+    let (mut num_even, mut num_sampled) = (0, 0);
+    for (group, parts) in groups.iter_mut().zip(&places) {
+        let mut means = Vec::new();
+        for part in parts {
+            let (rewards, advantages) = found.next().expect("as many as there are parts");
+            // One alone behind a prefix is compared with nothing.
+            let is_alone = parts.len() > 1 && part.len() == 1 && group.rollouts[part[0]].is_begun();
+            for ((&place, advantage), reward) in part.iter().zip(advantages).zip(rewards) {
+                group.rollouts[place].advantage = if is_alone { *reward } else { advantage };
+            }
+            means.push(rewards.iter().sum::<f64>() / rewards.len() as f64);
+        }
+        group.learned_advantage = match (group.row(), means.as_slice()) {
+            (Some(row), _) => row.advantage,
+            (None, [without, behind]) => behind - without,
+            _ => 0.0,
+        };
+        let mut worth = parts.iter().flatten().map(|&place| group.rollouts[place].advantage);
+        num_sampled += usize::from(!parts.is_empty());
+        num_even += usize::from(!parts.is_empty() && worth.all(|a| a.abs() < 1e-12));
+    }
+    figures.insert("zero_advantage".into(), num_even as f64 / num_sampled.max(1) as f64);
+}
+
+/// Turns what answers earned into what they earn with their lengths.
+fn add_length_rewards(
+    length: LengthReward,
+    spec: &GrpoSpec,
+    answers: &mut [Vec<Rollout>],
+    figures: &mut StepFigures,
+) {
+    let (mut sum, mut num) = (0.0, 0);
+    for rollouts in answers {
+        let measured = |rollout: &Rollout| Measured {
+            total: rollout.reward,
+            accuracy: rollout.accuracy,
+            num_tokens: rollout.given.len() + rollout.ids.len(),
+        };
+        // A demonstration beside the group is compared with nothing.
+        let counts = |rollout: &&mut Rollout| !rollout.ids.is_empty() || spec.has_rows();
+        let counted: Vec<&mut Rollout> = rollouts.iter_mut().filter(counts).collect();
+        let group: Vec<Measured> = counted.iter().map(|rollout| measured(rollout)).collect();
+        let earned = length.earned(&spec.reward, &group, spec.max_completion_tokens);
+        for (rollout, earned) in counted.into_iter().zip(earned) {
+            sum += earned - rollout.reward;
+            num += 1;
+            rollout.reward = earned;
         }
     }
+    figures.insert("length_reward".into(), sum / f64::from(num.max(1)));
 }
 
 /// Groups that are learned in one update, and what their loss is divided by.
@@ -559,7 +570,8 @@ impl<'a> Update<'a> {
         let guided = groups.iter().filter(|group| group.num_learned() > 0).count();
         // Rows count as rollouts do; demonstrations beside them have a mean of their own.
         let are_rows = spec.has_rows();
-        let num_rows = if are_rows { guided } else { 0 };
+        let num_rows =
+            if are_rows { groups.iter().filter(|g| g.row().is_some()).count() } else { 0 };
         let denominators = Denominators {
             num_answers: groups.len() * spec.num_generations + num_rows,
             update_tokens: if are_rows { all } else { all - num_learned },
@@ -662,7 +674,7 @@ impl<'a> Update<'a> {
             }
             if let Some(guidance) = &self.spec.guidance {
                 let learned = own(Token::Learned);
-                let advantage = group.row().map_or(0.0, |row| row.advantage);
+                let advantage = group.learned_advantage;
                 let aggregation = objective.aggregation;
                 let row = guidance::Row {
                     advantage,

@@ -4,7 +4,10 @@
 //! from the study: it does not give the weight of the SFT loss where training is interleaved, nor the shape of the prefix's
 //! schedule; the recipe gives both.
 
-use crate::recipe::{Guidance, MeanOver, Mu, RowGain, Weighting};
+use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
+
+use crate::recipe::{Guidance, MeanOver, Mu, PrefixShare, RowGain, Weighting};
 use crate::train::weight_of;
 
 /// The loss of the learned tokens of one group.
@@ -128,24 +131,74 @@ pub(super) fn mu_at(Mu { warmup_steps, decay_steps, peak, valley }: Mu, step: us
     valley + (peak - valley) * 0.5 * (1.0 + fallen.cos())
 }
 
-/// The share of a demonstration that is given where `done` is the share of the stage's steps that is behind: all of it
-/// in the first step, nothing from `until` on; always all of it if `until` is 0.
-pub(super) fn prefix_share(until: f64, done: f64) -> f64 {
-    if until > 0.0 { (1.0 - done / until).clamp(0.0, 1.0) } else { 1.0 }
+/// The share of a demonstration that is given where `done` is the share of the stage's steps that is behind; where it is
+/// looked for, the share that is tried first.
+pub(super) fn drawn_share(share: PrefixShare, done: f64, rng: &mut ChaCha8Rng) -> f64 {
+    // From 1 to 0 along half a cosine.
+    let falling = |until: f64| 0.5 * (1.0 + (std::f64::consts::PI * (done / until).min(1.0)).cos());
+    match share {
+        PrefixShare::Linear { until } => (1.0 - done / until).clamp(0.0, 1.0),
+        PrefixShare::Uniform { high, until } => {
+            let low = high * falling(until);
+            low + (high - low) * rng.random::<f64>()
+        }
+        PrefixShare::Binomial { until, .. } if done >= until => 0.0,
+        PrefixShare::Binomial { num_pieces, high, low, until } => {
+            let probability = low + (high - low) * falling(until);
+            let is_there = |_: &usize| rng.random::<f64>() < probability;
+            (0..num_pieces).filter(is_there).count() as f64 / num_pieces as f64
+        }
+        PrefixShare::Shortest { .. } => 0.5,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::recipe::{PassWeights, TokenWeight};
+    use synergy_benchmarks::seed::Seed;
+
+    /// Shares of many groups at one point of the stage.
+    fn shares(share: PrefixShare, done: f64) -> Vec<f64> {
+        let rng = &mut Seed::root(5).rng();
+        (0..4000).map(|_| drawn_share(share, done, rng)).collect()
+    }
+
+    fn mean(values: &[f64]) -> f64 {
+        values.iter().sum::<f64>() / values.len() as f64
+    }
 
     #[test]
     fn the_prefix_shrinks_from_all_to_nothing() {
-        let shares = [0.0, 0.35, 0.7, 1.0].map(|done| prefix_share(0.7, done));
-        for (share, want) in shares.into_iter().zip([1.0, 0.5, 0.0, 0.0]) {
-            assert!((share - want).abs() < 1e-12, "{share} {want}");
+        for (done, want) in [(0.0, 1.0), (0.35, 0.5), (0.7, 0.0), (1.0, 0.0)] {
+            let all = shares(PrefixShare::Linear { until: 0.7 }, done);
+            assert!(all.iter().all(|share| (share - want).abs() < 1e-12), "{done}: {}", all[0]);
         }
-        assert!((prefix_share(0.0, 0.9) - 1.0).abs() < 1e-12);
+    }
+
+    /// Prefix-RFT: a fixed upper end, and a lower one that falls.
+    #[test]
+    fn a_share_between_two_ends_has_both_in_the_end_and_one_at_first() {
+        let share = PrefixShare::Uniform { high: 0.95, until: 0.8 };
+        assert!(shares(share, 0.0).iter().all(|share| (share - 0.95).abs() < 1e-12));
+        for (done, low) in [(0.4, 0.475), (0.8, 0.0), (1.0, 0.0)] {
+            let all = shares(share, done);
+            assert!(all.iter().all(|share| (low..=0.95).contains(share)), "{done}");
+            let apart = (mean(&all) - f64::midpoint(low, 0.95)).abs();
+            assert!(apart < 0.02, "{done}: {}", mean(&all));
+        }
+    }
+
+    /// UFT, whose schedule falls from .95 to .05 within 300 of 500 steps, over 5 pieces.
+    #[test]
+    fn pieces_are_there_by_a_probability_that_falls_and_later_not_at_all() {
+        let share = PrefixShare::Binomial { num_pieces: 5, high: 0.95, low: 0.05, until: 0.6 };
+        for (done, want) in [(0.0, 0.95), (0.3, 0.5), (0.599_999, 0.05), (0.6, 0.0), (0.9, 0.0)] {
+            let all = shares(share, done);
+            let in_pieces = |share: &f64| (share * 5.0 - (share * 5.0).round()).abs() < 1e-12;
+            assert!(all.iter().all(in_pieces), "{done}");
+            assert!((mean(&all) - want).abs() < 0.01, "{done}: {}", mean(&all));
+        }
     }
 
     const ROW: Row = Row { advantage: 1.5, token_weight: 0.01 };
@@ -159,7 +212,7 @@ mod tests {
             by_passes: None,
             mu: None,
             weighting,
-            prefix_until: 0.0,
+            prefix: None,
         }
     }
 

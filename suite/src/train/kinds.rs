@@ -22,9 +22,7 @@ pub fn algorithm<'a>(
     Ok(Some(match spec {
         StageSpec::Pretrain(spec) => Box::new(Pretrain { spec, draws }),
         StageSpec::Sft(spec) => Box::new(Sft { spec, examples: inputs.examples, draws }),
-        StageSpec::Grpo(spec) => {
-            Box::new(Grpo::new(spec, &inputs.solved, inputs.demonstrations, draws)?)
-        }
+        StageSpec::Grpo(spec) => Box::new(Grpo::new(spec, inputs, draws)?),
         StageSpec::Merge(_) | StageSpec::Teacher(_) | StageSpec::Sample(_) | StageSpec::Mix(_) => {
             return Ok(None);
         }

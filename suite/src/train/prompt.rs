@@ -40,6 +40,11 @@ pub fn prompt(sample: &Sample, instruction: Option<&str>) -> String {
     }
 }
 
+/// The text of the user's turn for a model that is shown an answer beside the question.
+pub fn showing(text: &str, shown: &str) -> String {
+    format!("{text}\n\nOne answer is this:\n{shown}\n\nAnswer in your own words.")
+}
+
 /// Checks that `text` holds no token of the chat template: as a user's turn it would be read as what the template writes,
 /// a place for a picture or the end of the turn, wherever it is asked.
 ///

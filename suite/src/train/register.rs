@@ -76,6 +76,15 @@ pub fn reasoned(trace: &str, answer: &str) -> String {
     format!("<think> {}</think>\\boxed{{{answer}}}", trace.trim())
 }
 
+/// The same answer behind an empty thought; as it is if it has none.
+pub fn without_thought(answer: &str) -> String {
+    let parts = answer.split_once("<think>").zip(answer.split_once("</think>"));
+    parts.map_or_else(
+        || answer.to_owned(),
+        |((before, _), (_, after))| format!("{before}<think></think>{after}"),
+    )
+}
+
 /// Draws an index with probability proportional to its weight.
 pub fn weighted(weights: &[f64], rng: &mut ChaCha8Rng) -> usize {
     let mut left = rng.random::<f64>() * weights.iter().sum::<f64>();
@@ -99,6 +108,14 @@ mod tests {
             long_suffix: "Long.".into(),
             misread: 0.2,
         }
+    }
+
+    #[test]
+    fn a_thought_is_taken_out_and_the_answer_stays() {
+        let answer = reasoned("a1 red 3", "3");
+        assert_eq!(without_thought(&answer), "<think></think>\\boxed{3}");
+        assert_eq!(without_thought("\\boxed{3}"), "\\boxed{3}");
+        assert_eq!(without_thought("<think> no end"), "<think> no end");
     }
 
     #[test]

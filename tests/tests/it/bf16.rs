@@ -1,11 +1,10 @@
 //! Computing in bf16 against f32 on one device: log-probabilities, a curve of losses, recomputed layers, RL, answers.
 //!
-//! On the kept bases, in a build with libtorch; the device is that of `devices`.
+//! On the kept bases; the device is that of `devices`. Compiled in every build, so that what breaks them is seen at once,
+//! and run only with libtorch.
 
-#![cfg(feature = "libtorch")]
 #![expect(clippy::unwrap_used, reason = "the kept bases are there, and a test may panic")]
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use synergy_benchmarks::families::{Family, Split};
@@ -19,7 +18,7 @@ use synergy_models::weights::ComputeDtype;
 use synergy_suite::device::Compute;
 use synergy_suite::recipe::{GrpoSpec, Recipe, StageSpec, TrainingSpec};
 use synergy_suite::run::base::Base;
-use synergy_suite::train::algorithm::{Draws, Reference};
+use synergy_suite::train::algorithm::{Draws, Reference, StageInputs};
 use synergy_suite::train::engine::{Engine as _, Question, completions};
 use synergy_suite::train::grpo::Grpo;
 use synergy_suite::train::pool::{Files, Pool};
@@ -43,6 +42,7 @@ fn log_probs(base: &Base, dtype: ComputeDtype) -> Vec<f32> {
 }
 
 #[test]
+#[cfg_attr(not(feature = "libtorch"), ignore = "only a build with libtorch has the device")]
 fn log_probs_are_those_of_f32_up_to_rounding() {
     let Some(compute) = other() else { return };
     let base = base(&compute);
@@ -69,6 +69,7 @@ fn curve(base: &Base, compute: &Compute, training: &TrainingSpec) -> Vec<[f64; 2
 }
 
 #[test]
+#[cfg_attr(not(feature = "libtorch"), ignore = "only a build with libtorch has the device")]
 fn twenty_losses_are_within_five_percent_and_layers_can_be_computed_again() {
     let Some(compute) = other() else { return };
     let base = base(&compute);
@@ -93,6 +94,7 @@ fn twenty_losses_are_within_five_percent_and_layers_can_be_computed_again() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "libtorch"), ignore = "only a build with libtorch has the device")]
 fn a_step_of_rl_samples_and_learns_in_bf16() {
     let Some(compute) = other() else { return };
     let base = base(&compute);
@@ -104,7 +106,7 @@ fn a_step_of_rl_samples_and_learns_in_bf16() {
     let reference = Reference { parameters: &base.parameters, features: None, scorer: None };
     fn of<'a>(spec: &'a GrpoSpec, files: &'a Files) -> Grpo<'a> {
         let draws = Draws { pool: Pool { files, run_seed: 1 }, stage: Seed::root(1) };
-        Grpo::new(spec, &BTreeSet::new(), BTreeMap::new(), draws).unwrap()
+        Grpo::new(spec, StageInputs::default(), draws).unwrap()
     }
     let files = Files::default();
     let questions = of(spec, &files).batch(&base.prompter, 0).unwrap();
@@ -125,6 +127,7 @@ fn a_step_of_rl_samples_and_learns_in_bf16() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "libtorch"), ignore = "only a build with libtorch has the device")]
 fn answers_in_bf16_are_as_right_as_in_f32() {
     let Some(compute) = other() else { return };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -1,9 +1,8 @@
 //! The same weights on burn-flex and on libtorch: log-probabilities, gradients, a curve of losses, a whole run.
 //!
-//! Only in a build with libtorch; `SYNERGY_TEST_DEVICE` names the device, `libtorch` or `cuda`. Where it is `cuda` and
-//! there is none, the tests say that they were skipped.
+//! Run only in a build with libtorch, compiled in every; `SYNERGY_TEST_DEVICE` names the device, `libtorch` or `cuda`.
+//! Where it is `cuda` and there is none, the tests say that they were skipped.
 
-#![cfg(feature = "libtorch")]
 #![expect(clippy::unwrap_used, reason = "the kept base is there, and a test may panic")]
 
 use std::path::Path;
@@ -94,6 +93,7 @@ fn curve(base: &Base, compute: &Compute) -> (Vec<[f64; 2]>, Trainer) {
 }
 
 #[test]
+#[cfg_attr(not(feature = "libtorch"), ignore = "only a build with libtorch has the device")]
 fn log_probs_gradients_and_twenty_losses_are_those_of_flex() {
     let Some(compute) = other() else { return };
     let flex = Compute::open("flex", Some(2)).unwrap();
@@ -124,6 +124,7 @@ fn log_probs_gradients_and_twenty_losses_are_those_of_flex() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "libtorch"), ignore = "only a build with libtorch has the device")]
 fn a_whole_run_is_made_on_the_device() {
     let Some(compute) = other() else { return };
     let project = project();

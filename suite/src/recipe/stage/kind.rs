@@ -4,7 +4,7 @@
 
 use synergy_models::weights::ComputeDtype;
 
-use super::load::{DataLoad, Load, Others};
+use super::load::{DENSE_STEP_TOKENS, DataLoad, Load, Others};
 use crate::recipe::fault::Checked;
 use crate::recipe::tables::{OptimizerSpec, QuestionsSpec, TrainingSpec};
 use crate::reward::RewardSpec;
@@ -29,6 +29,25 @@ pub trait StageKind {
     fn examples<'a>(&'a self, others: &dyn Others<'a>) -> Option<DataLoad<'a>> {
         let _ = others;
         None
+    }
+
+    /// Tokens of a step in the answers that the stage's model writes, in the stage and after it: those of what it was
+    /// fine-tuned on, and without that of the longest of what it starts from and is shown.
+    fn written_step_tokens(&self, others: &dyn Others<'_>) -> f64 {
+        let of = |input: &Input<'_>| match input.role {
+            Role::Examples | Role::Demonstrations | Role::Shown => {
+                Some(others.examples(input.stage)?.step_tokens)
+            }
+            Role::Start | Role::Parent | Role::Scorer => Some(others.step_tokens(input.stage)),
+            Role::Unsolved | Role::Answered | Role::Solved => None,
+        };
+        let inputs = self.inputs();
+        let learned = inputs.iter().find(|input| input.role == Role::Examples);
+        let all = match learned {
+            Some(input) => of(input),
+            None => inputs.iter().filter_map(of).reduce(f64::max),
+        };
+        all.unwrap_or(DENSE_STEP_TOKENS)
     }
 
     /// Lowers every count, for a rehearsal.
@@ -104,6 +123,8 @@ pub enum Role {
     Examples,
     /// Answers that are learned where rollouts fail.
     Demonstrations,
+    /// Answers that a model which scores tokens is shown.
+    Shown,
     /// Questions that were never answered right, to which the examples before are limited.
     Unsolved,
     /// Data with an answer to every question to which the examples before are limited.

@@ -13,6 +13,10 @@ use crate::recipe::fault::{Checked, require};
 pub struct MixSpec {
     /// The data sets; at least 1.
     pub parts: Vec<MixPart>,
+    /// Share of the examples whose thought is taken out, drawn at random; above 0, up to 1 (thought dropout; TON, arXiv
+    /// 2505.16854). None without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub empty_thoughts: Option<f64>,
 }
 
 /// One data set of a mix.
@@ -62,6 +66,12 @@ impl StageKind for MixSpec {
             !self.parts.is_empty(),
             "parts",
             hint!("the mix has no parts", "parts = [{{ data = \"…\" }}]")
+        );
+        require!(
+            self.empty_thoughts.is_none_or(|share| share > 0.0 && share <= 1.0),
+            "empty_thoughts",
+            "empty_thoughts = {} is outside its range: above 0, up to 1",
+            self.empty_thoughts.unwrap_or_default()
         );
         for (i, part) in self.parts.iter().enumerate() {
             require!(

@@ -2,15 +2,17 @@
 
 use super::*;
 use crate::recipe::{
-    Distillation, MeanOver, Mu, ObjectivePreset, ObjectiveSpec, PassWeights, RowGain, TokenWeight,
-    Weighting,
+    Distillation, Guidance, MeanOver, Mu, Named, ObjectivePreset, ObjectiveSpec, PassWeights,
+    Prefix, PrefixShare, QuestionsSpec, RowGain, TokenWeight, Weighting,
 };
+use crate::reward::Reward;
 use crate::train::fixture::{
     BASE, base, compute, dense, grpo_spec, ids, micro_batch, optimizer, questions, training,
 };
 use crate::train::pool::{Files, Pool};
 use crate::train::pretrain;
 use crate::train::rollout::LocalEngine;
+use synergy_benchmarks::families::Split;
 use synergy_models::qwen2_5_vl::config::Preset;
 use synergy_models::qwen2_5_vl::vlm::Vlm;
 use synergy_models::weights::Parameters;
@@ -32,7 +34,8 @@ fn guided(gate: f64, prefix_until: f64) -> GrpoSpec {
         by_passes: None,
         mu: None,
         weighting,
-        prefix_until,
+        prefix: (prefix_until > 0.0)
+            .then_some(Prefix { share: PrefixShare::Linear { until: prefix_until }, rows: None }),
     };
     GrpoSpec { guidance: Some(guidance), ..spec() }
 }
@@ -40,6 +43,11 @@ fn guided(gate: f64, prefix_until: f64) -> GrpoSpec {
 /// Dense solutions in the order of the questions.
 fn solutions(questions: &[Question]) -> Vec<String> {
     questions.iter().map(|q| dense(&q.sample)).collect()
+}
+
+/// Demonstrations that a model which scores is shown, too.
+fn shown<'a>(traces: BTreeMap<&'a str, &'a str>) -> StageInputs<'a> {
+    StageInputs { demonstrations: traces.clone(), shown: traces, ..StageInputs::default() }
 }
 
 fn traces<'a>(questions: &'a [Question], solutions: &'a [String]) -> BTreeMap<&'a str, &'a str> {
@@ -75,8 +83,7 @@ fn after_step(spec: &GrpoSpec, micro_batch_size: usize, step: usize) -> (Paramet
         let solutions = solutions(&questions);
         let pool = Pool { files: &Files::default(), run_seed: 1 };
         let draws = Draws { pool, stage: Seed::root(9) };
-        let grpo =
-            Grpo::new(spec, &BTreeSet::new(), traces(&questions, &solutions), draws).unwrap();
+        let grpo = Grpo::new(spec, shown(traces(&questions, &solutions)), draws).unwrap();
         let config = &BASE.prompter.config;
         let mut engine = LocalEngine::new(config, context.compute, ComputeDtype::F32);
         grpo.step(trainer, &mut engine, context, reference, &questions, step)
@@ -208,11 +215,11 @@ fn learned_from(groups: &[Group], beta: f64) -> (Parameters, StepFigures) {
 
 /// What `groups` are learned to by `spec`.
 fn learned_by(spec: &GrpoSpec, groups: &[Group]) -> (Parameters, StepFigures) {
-    let (questions, traces) = (questions(), BTreeMap::new());
+    let questions = questions();
     after(2, |trainer, context, _| {
         let pool = Pool { files: &Files::default(), run_seed: 1 };
         let draws = Draws { pool, stage: Seed::root(9) };
-        let grpo = Grpo::new(spec, &BTreeSet::new(), traces, draws).unwrap();
+        let grpo = Grpo::new(spec, StageInputs::default(), draws).unwrap();
         assert_eq!(questions.len(), groups.len());
         let mut figures = StepFigures::new();
         grpo.learn(trainer, context, groups, &mut figures)?;
@@ -288,14 +295,15 @@ fn a_demonstration_that_is_a_row_counts_in_its_groups_mean_and_learns_as_a_rollo
 #[test]
 fn a_model_that_scores_tokens_draws_the_policy_to_itself_and_says_nothing_of_one_like_it() {
     let free = ObjectiveSpec { beta: 0.0, ..ObjectivePreset::GrpoStudy.objective() };
-    let distillation = Distillation { from: "sft".into(), weight: 1.0, keep_rewards: false };
+    let distillation =
+        Distillation { from: "sft".into(), weight: 1.0, keep_rewards: false, shows: None };
     let spec = GrpoSpec { distillation: Some(distillation), ..grpo_spec(free) };
     let questions = questions();
     let step = |scorer: &Parameters| {
         after(2, |trainer, context, reference| {
             let pool = Pool { files: &Files::default(), run_seed: 1 };
             let draws = Draws { pool, stage: Seed::root(9) };
-            let grpo = Grpo::new(&spec, &BTreeSet::new(), BTreeMap::new(), draws).unwrap();
+            let grpo = Grpo::new(&spec, StageInputs::default(), draws).unwrap();
             let config = &BASE.prompter.config;
             let mut engine = LocalEngine::new(config, context.compute, ComputeDtype::F32);
             let scorer = Reference { parameters: scorer, features: None, scorer: None };
@@ -370,6 +378,157 @@ fn both_losses_weigh_as_the_table_and_the_share_of_the_step_say() {
     assert!(distance(&all, &of_sft) < 1e-3 * moved, "{}", distance(&all, &of_sft) / moved);
 }
 
+/// What the first step makes of the base with this pool of questions.
+fn after_first_of(spec: &GrpoSpec, inputs: StageInputs<'_>) -> (Parameters, StepFigures) {
+    after(2, |trainer, context, reference| {
+        let pool = Pool { files: &Files::default(), run_seed: 1 };
+        let draws = Draws { pool, stage: Seed::root(9) };
+        let grpo = Grpo::new(spec, inputs, draws).unwrap();
+        let config = &BASE.prompter.config;
+        let mut engine = LocalEngine::new(config, context.compute, ComputeDtype::F32);
+        let questions = grpo.batch(context.prompter, 0)?;
+        let scorer = Reference { parameters: &BASE.parameters, features: None, scorer: None };
+        let reference = Reference { scorer: Some(&scorer), ..reference };
+        grpo.step(trainer, &mut engine, context, reference, &questions, 0)
+    })
+}
+
+#[test]
+fn groups_whose_answers_all_earned_the_same_are_those_of_other_questions() {
+    let with = |num_resamplings, num_questions| {
+        let drawn = QuestionsSpec::Drawn { split: Split::Train, num_questions, hops: [1, 2] };
+        let questions = Named::new("few", drawn);
+        let spec = GrpoSpec { num_resamplings, questions, ..spec() };
+        after_first_of(&spec, StageInputs::default())
+    };
+    // A made-up model is never right, so that all groups are replaced, each time.
+    let (none, figures) = with(None, 40);
+    let (twice, others) = with(Some(2), 40);
+    assert!(!figures.contains_key("resampled") && (others["resampled"] - 2.0).abs() < 1e-12);
+    let work = others["tokens_generated"] / figures["tokens_generated"];
+    assert!((2.0..4.0).contains(&work), "{work} times the tokens");
+    assert!(distance(&none, &twice) > 1e-2 * distance(&none, &BASE.parameters));
+    // What the unaided policy earned is that of the questions drawn first.
+    for name in ["reward", "accuracy", "length", "entropy_nats"] {
+        assert_eq!(figures[name].to_bits(), others[name].to_bits(), "{name}");
+    }
+    // Where there are no others, the step is that of GRPO.
+    let (none, _) = with(None, 4);
+    let (alone, figures) = with(Some(2), 4);
+    assert!(figures["resampled"].abs() < 1e-12);
+    assert_eq!(none.to_bytes(), alone.to_bytes());
+}
+
+#[test]
+fn a_model_that_is_shown_an_answer_scores_the_same_tokens_otherwise() {
+    let free = ObjectiveSpec { beta: 0.0, ..ObjectivePreset::GrpoStudy.objective() };
+    let with = |shows, shown| {
+        let distillation =
+            Distillation { from: "base".into(), weight: 1.0, keep_rewards: false, shows };
+        let spec = GrpoSpec { distillation: Some(distillation), ..grpo_spec(free.clone()) };
+        after_first_of(&spec, StageInputs { shown, ..StageInputs::default() })
+    };
+    let questions = questions();
+    let solutions = solutions(&questions);
+    let demonstration = || Some(Shown::Demonstration { data: "traces".into() });
+    // A model that sees the question alone, as the policy does, says nothing of what that wrote.
+    let (alone, none) = with(None, BTreeMap::new());
+    assert!(none["scorer_kl_nats"].abs() < 1e-4, "{}", none["scorer_kl_nats"]);
+    let (unknown, _) = with(demonstration(), BTreeMap::new());
+    assert_eq!(alone.to_bytes(), unknown.to_bytes());
+    for (shows, shown) in [
+        (demonstration(), traces(&questions, &solutions)),
+        (Some(Shown::Answer {}), BTreeMap::new()),
+    ] {
+        let (_, figures) = with(shows.clone(), shown);
+        assert!(figures["scorer_kl_nats"].abs() > 1e-3, "{shows:?}: {figures:?}");
+        assert!(figures["gradient_norm"] > 10.0 * none["gradient_norm"], "{shows:?}");
+    }
+    // It stands in the prompt, behind the question.
+    let pool = Pool { files: &Files::default(), run_seed: 1 };
+    let draws = Draws { pool, stage: Seed::root(9) };
+    let spec = grpo_spec(free);
+    let grpo = Grpo::new(&spec, shown(traces(&questions, &solutions)), draws).unwrap();
+    let rng = &mut Seed::root(3).rng();
+    let rollouts: Vec<Rollout> =
+        (0..2).map(|_| Rollout { ids: ids(rng, 6), ..Rollout::default() }).collect();
+    let group = Group::new(&BASE.prompter, &questions[0], rollouts).unwrap();
+    let seen = grpo
+        .shown_to_scorer(
+            &BASE.prompter,
+            &demonstration().unwrap(),
+            &questions[..1],
+            std::slice::from_ref(&group),
+        )
+        .unwrap();
+    assert_eq!(seen[0].tokens, group.tokens);
+    let text = BASE.prompter.tokenizer.decode(&seen[0].sequence.input_ids);
+    let (before, behind) = text.split_once(&questions[0].sample.question).unwrap();
+    assert!(behind.contains(&solutions[0]) && !before.contains(&solutions[0]), "{text}");
+}
+
+#[test]
+fn a_rollout_behind_a_prefix_is_compared_with_its_like_and_the_prefix_with_the_others() {
+    let mut spec = guided(1.0, 0.5);
+    spec.objective = ObjectiveSpec {
+        beta: 0.0,
+        advantage_epsilon: 0.0,
+        ..ObjectivePreset::GrpoStudy.objective()
+    };
+    let guidance = spec.guidance.as_mut().unwrap();
+    guidance.weighting = Weighting::Row { gain: RowGain::LogP {} };
+    guidance.prefix =
+        Some(Prefix { share: PrefixShare::Uniform { high: 0.9, until: 1.0 }, rows: Some(1) });
+    let rng = &mut Seed::root(23).rng();
+    let model = Vlm::new(&BASE.prompter.config, &BASE.parameters);
+    let mut rollout = |reward: f64, given: usize| Rollout {
+        given: ids(rng, given),
+        is_learned: given > 0,
+        ids: ids(rng, 5),
+        reward,
+        ..Rollout::default()
+    };
+    let own = [rollout(0.0, 0), rollout(1.0, 0), rollout(0.5, 0)];
+    let one = rollout(0.8, 7);
+    let (two, three) = (rollout(0.2, 7), rollout(1.0, 7));
+    let questions = questions();
+    let group = |rollouts| made_up(&model, &questions[0], rollouts);
+    let mut groups = vec![
+        group([own.to_vec(), vec![one]].concat()),
+        group([own.to_vec(), vec![two, three]].concat()),
+        group(own.to_vec()),
+    ];
+    add_advantages(None, &spec, &mut groups, &mut StepFigures::new());
+    let of = |group: &Group| group.rollouts.iter().map(|r| r.advantage).collect::<Vec<_>>();
+    let deviation = 0.5; // of 0, 1 and 1/2, with one degree less
+    let close = |found: &[f64], want: &[f64]| {
+        assert_eq!(found.len(), want.len());
+        let apart = found.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(apart < 1e-12, "{found:?} {want:?}");
+    };
+    let alone = [-0.5 / deviation, 0.5 / deviation, 0.0];
+    close(&of(&groups[0]), &[alone.as_slice(), &[0.8]].concat());
+    let pair = 0.5_f64.sqrt(); // of two, with one degree less
+    close(&of(&groups[1]), &[alone.as_slice(), &[-pair, pair]].concat());
+    close(&of(&groups[2]), &alone);
+    let learned: Vec<f64> = groups.iter().map(|group| group.learned_advantage).collect();
+    close(&learned, &[0.3, 0.1, 0.0]);
+    // The prefix learns by what it is worth: turned round, it is unlearned.
+    let mut learned = |worth: f64| {
+        groups[0].learned_advantage = worth;
+        let others = self::groups([0.0; 3]);
+        let (after, _) = learned_by(&spec, &[&groups[..1], &others[1..]].concat());
+        let after = Vlm::new(&BASE.prompter.config, &after);
+        let now = made_up(&after, &questions[0], groups[0].rollouts.clone());
+        let of = |group: &Group| -> f64 {
+            group.of(Token::Learned, group.reference.iter()).sum::<f64>()
+        };
+        of(&now) - of(&groups[0])
+    };
+    let (risen, fallen) = (learned(0.3), learned(-0.3));
+    assert!(risen > fallen, "{risen} {fallen}");
+}
+
 #[test]
 fn without_kl_a_step_asks_no_reference() {
     let kl_free = GrpoSpec {
@@ -396,7 +555,7 @@ fn every_end_token_ends_a_rollout() {
     let mut trainer = Trainer::new(&training, &optimizer(), 10, start, Seed::root(1)).unwrap();
     let pool = Pool { files: &Files::default(), run_seed: 1 };
     let draws = Draws { pool, stage: Seed::root(9) };
-    let grpo = Grpo::new(&spec, &BTreeSet::new(), BTreeMap::new(), draws).unwrap();
+    let grpo = Grpo::new(&spec, StageInputs::default(), draws).unwrap();
     let mut engine = LocalEngine::new(&base.prompter.config, &compute, ComputeDtype::F32);
     let reference = Reference { parameters: start, features: None, scorer: None };
     let step = grpo.step(&mut trainer, &mut engine, &context, reference, &questions(), 0);
@@ -457,7 +616,7 @@ fn an_entropy_bonus_keeps_a_policy_open_and_at_nothing_leaves_every_bit() {
         let questions = questions();
         let pool = Pool { files: &Files::default(), run_seed: 1 };
         let draws = Draws { pool, stage: Seed::root(9) };
-        let grpo = Grpo::new(&spec, &BTreeSet::new(), BTreeMap::new(), draws).unwrap();
+        let grpo = Grpo::new(&spec, StageInputs::default(), draws).unwrap();
         let config = &BASE.prompter.config;
         let mut engine = LocalEngine::new(config, context.compute, ComputeDtype::F32);
         grpo.step(trainer, &mut engine, context, reference, &questions, 0)?;
