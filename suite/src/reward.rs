@@ -47,9 +47,9 @@ pub enum LengthReward {
     /// What `accuracy_weight` is times, in place of 1 for a right answer and 0 for a wrong one: two numbers each, without a
     /// token and at `max_completion_tokens`, with half a cosine between them (arXiv 2502.03373).
     Cosine {
-        /// Of a right answer; above 0.
+        /// What a right answer is worth; above 0.
         right: [f64; 2],
-        /// Of a wrong one; 0 or less.
+        /// What a wrong answer is worth; 0 or less.
         wrong: [f64; 2],
     },
 }

@@ -387,7 +387,7 @@ fn overlay<'t>(table: &mut DeTable<'t>, base: DeTable<'t>) {
                     let kind = |table: &DeTable<'t>| -> Option<String> {
                         Some(table.get("kind")?.get_ref().as_str()?.to_owned())
                     };
-                    // The keys of one kind are none of another's.
+                    // The keys of one kind do not belong to another.
                     let is_another = kind(over).is_some_and(|own| kind(&value) != Some(own));
                     if !is_another {
                         overlay(over, value);

@@ -218,7 +218,7 @@ mod tests {
                 let is_helped = given as f64 > self.needs * whole.len() as f64;
                 let ids = if is_helped { whole[given..].to_vec() } else { vec![whole[0]] };
                 let log_probs = vec![-0.5; ids.len()];
-                vec![Generated { ids, log_probs, finished: true }; num_samples]
+                vec![Generated { ids, log_probs, finished: is_helped }; num_samples]
             };
             Ok(questions.iter().map(answer).collect())
         }

@@ -68,7 +68,7 @@ impl Policy<'_> {
             // At temperature 1 the mean over sampled tokens estimates the entropy without bias.
             add("entropy_nats", -log_probs.iter().sum::<f64>() / num_tokens as f64);
             let (reward, accuracy) = (earned.total, earned.accuracy);
-            let (is_learned, ids) = (k == 0 && learns, answer.ids);
+            let (is_learned, ids) = (k == 0 && learns && !given.is_empty(), answer.ids);
             Rollout { given, is_learned, ids, log_probs, reward, accuracy, advantage: 0.0 }
         };
         let mut rolled = Vec::with_capacity(questions.len());

@@ -441,8 +441,9 @@ fn a_model_that_is_shown_an_answer_scores_the_same_tokens_otherwise() {
         (Some(Shown::Answer {}), BTreeMap::new()),
     ] {
         let (_, figures) = with(shows.clone(), shown);
-        assert!(figures["scorer_kl_nats"].abs() > 1e-3, "{shows:?}: {figures:?}");
-        assert!(figures["gradient_norm"] > 10.0 * none["gradient_norm"], "{shows:?}");
+        // Tokens differ; their mean over a few answers may be next to nothing.
+        let norms = [figures, none.clone()].map(|figures| figures["gradient_norm"]);
+        assert!(norms[0] > 0.1 && norms[1] < 1e-4, "{shows:?}: {norms:?}");
     }
     // It stands in the prompt, behind the question.
     let pool = Pool { files: &Files::default(), run_seed: 1 };
