@@ -18,7 +18,7 @@ use synergy_benchmarks::difficulty::Level;
 
 use crate::gate::GateSpec;
 use crate::score::{self, Lineage, ResultRow, Results, RowKind, SeedOutcomes};
-use crate::statistics::{self, Estimate, Interval, Noise};
+use crate::statistics::{self, Estimate, Interval, Noise, Pool};
 use crate::text::partial::partial;
 
 mod figures;
@@ -281,7 +281,7 @@ pub fn compare(golden: &Results, run: &Results, gate: &GateSpec) -> Comparison {
             let values: Vec<Sides> = pairs.iter().map(|pair| pair.values(metric)).collect();
             let noise = Noises::of(metric, &pairs, &values);
             for (pair, values) in pairs.iter().zip(values) {
-                let noise = noise.of_row(&pair.class, metric, &values);
+                let noise = noise.of_row(pair, metric, &values);
                 measured.push(pair.measure(metric, values, noise));
             }
         }
@@ -335,7 +335,7 @@ type Sides = [Option<Vec<Vec<f64>>>; 2];
 
 /// The noise of training of one metric over one scope.
 struct Noises {
-    of_class: BTreeMap<String, Noise>,
+    of_class: BTreeMap<String, Pool<(usize, Vec<String>)>>,
     /// The noise of all classes together, for those that show nothing themselves.
     any: Option<Noise>,
 }
@@ -356,22 +356,32 @@ impl Noises {
             }
         }
         let mut of_class = BTreeMap::new();
-        for class in clusters.keys().map(|(class, ..)| *class) {
+        let classes: BTreeSet<&str> = clusters.keys().map(|(class, ..)| *class).collect();
+        for class in classes {
             let own = clusters.iter().filter(|((other, ..), _)| *other == class);
-            let pooled = Noise::pooled(own.map(|(_, rows)| rows.iter().collect()));
-            of_class.extend(pooled.map(|pooled| (class.to_owned(), pooled)));
+            let own = own.map(|((_, side, trained), rows)| {
+                ((*side, trained.to_vec()), rows.iter().collect())
+            });
+            of_class.insert(class.to_owned(), Pool::of(own.collect()));
         }
         let any = Noise::pooled(clusters.values().map(|rows| rows.iter().collect()));
         Noises { of_class, any }
     }
 
     /// The noise of each side's training in the unit of the metric; none for what is not trained.
-    fn of_row(&self, class: &str, metric: Metric, sides: &Sides) -> [Noise; 2] {
-        let noise = self.of_class.get(class).copied().or(self.any);
-        let noise = noise.filter(|_| !class.is_empty()).unwrap_or(Noise::NONE);
-        [0, 1].map(|side| match &sides[side] {
-            Some(values) if metric.is_relative() => noise.scaled(statistics::mean(values)),
-            _ => noise,
+    fn of_row(&self, pair: &Pair<'_>, metric: Metric, sides: &Sides) -> [Noise; 2] {
+        let pool = self.of_class.get(&pair.class);
+        // Two sides with the same answers have shown one noise.
+        let is_one = sides[0] == sides[1];
+        [0, 1].map(|side| {
+            let shown = if is_one { 0 } else { side };
+            let noise = pool.and_then(|pool| pool.noise(&(shown, pair.trained.clone())));
+            let noise = noise.or(self.any).filter(|_| !pair.class.is_empty());
+            let noise = noise.unwrap_or(Noise::NONE);
+            match &sides[side] {
+                Some(values) if metric.is_relative() => noise.scaled(statistics::mean(values)),
+                _ => noise,
+            }
         })
     }
 }

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use synergy_benchmarks::difficulty::Level;
 
-use crate::score::{Effect, Effects, Lineage, Quantity, Results, long_shares};
+use crate::score::{Effect, Effects, Lineage, Quantity, Results, RowKind, long_shares};
 use crate::statistics::{self, Estimate, Interval};
 
 /// The level of a two-sided test; one side has half of it.
@@ -290,6 +290,18 @@ impl<'a> Study<'a> {
     pub fn mean(&self, row: &str, part: Part, measure: Measure) -> Option<f64> {
         let values = self.effects(part, measure)?.values(row)?;
         Some(statistics::mean(values)).filter(|mean| mean.is_finite())
+    }
+
+    /// Regimes whose seeds differ far more in accuracy than those of rows trained alike, with the points between them.
+    pub fn noisy(&self) -> Vec<String> {
+        let Some(effects) = self.effects(Part::All, Measure::Accuracy) else { return Vec::new() };
+        let regimes = self.results.rows.iter().filter(|row| row.kind == RowKind::Regime);
+        let own = regimes.filter(|row| effects.has_own_noise(&row.name));
+        let told = own.filter_map(|row| {
+            let points = 100.0 * statistics::deviation(&effects.per_seed(&row.name)?);
+            Some(format!("`{}` ({points:.1} points between {} seeds)", row.name, row.seeds.len()))
+        });
+        told.collect()
     }
 
     /// The greatest share of long answers that a row has on a level; `None` where it was not asked.

@@ -112,6 +112,60 @@ impl Noise {
     }
 }
 
+/// Chance that any cluster of a pool is told from the others though all have the same noise: Cochran's test of the largest
+/// variance calls that an outlier (ISO 5725-2, section 7.3.3).
+const OUTLYING: f64 = 0.01;
+
+/// The noise of rows that are trained alike, without those whose seeds differ far more than the others': a training that
+/// succeeds now and then has a noise of its own, and pooled it would widen every other interval and narrow its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool<K> {
+    /// The noise of all others together; `None` where no row has two seeds.
+    pub common: Option<Noise>,
+    /// Clusters with a noise of their own, the noisiest first.
+    pub own: Vec<(K, Noise)>,
+}
+
+impl<K: PartialEq> Pool<K> {
+    /// Pools `clusters`, each with what it is called.
+    ///
+    /// # Shapes
+    /// As [`Noise::pooled`].
+    pub fn of<'a>(mut clusters: Vec<(K, Vec<&'a Vec<Vec<f64>>>)>) -> Pool<K> {
+        let mut own = Vec::new();
+        while let Some((place, noise)) = outlier(clusters.iter().map(|(_, rows)| rows)) {
+            own.push((clusters.remove(place).0, noise));
+        }
+        Pool { common: Noise::pooled(clusters.into_iter().map(|(_, rows)| rows)), own }
+    }
+
+    /// The noise of a cluster: its own if it has one, else the common one.
+    pub fn noise(&self, cluster: &K) -> Option<Noise> {
+        let own = self.own.iter().find(|(other, _)| other == cluster);
+        own.map(|(_, noise)| *noise).or(self.common)
+    }
+}
+
+/// The cluster whose means differ most between seeds, with its noise, if that is far more than in all others together.
+fn outlier<'a, 'b: 'a>(
+    clusters: impl Iterator<Item = &'a Vec<&'b Vec<Vec<f64>>>>,
+) -> Option<(usize, Noise)> {
+    let noises: Vec<(usize, Noise)> = clusters
+        .enumerate()
+        .filter_map(|(place, rows)| Some((place, Noise::pooled([rows.clone()])?)))
+        .collect();
+    let (place, largest) =
+        *noises.iter().max_by(|(_, a), (_, b)| a.of_means.total_cmp(&b.of_means))?;
+    let others = || noises.iter().filter(|(other, _)| *other != place).map(|(_, noise)| noise);
+    let degrees: f64 = others().map(|noise| noise.degrees).sum();
+    let of_others = others().map(|noise| noise.degrees * noise.of_means).sum::<f64>() / degrees;
+    if !(of_others > NO_VARIANCE) {
+        return None;
+    }
+    let chance = f_survival(largest.of_means / of_others, largest.degrees, degrees);
+    (chance * (noises.len() as f64) < OUTLYING).then_some((place, largest))
+}
+
 /// An effect with its standard error, and the degrees of freedom that this rests on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
@@ -382,6 +436,15 @@ pub fn t_survival(t: f64, degrees: f64) -> f64 {
     if t < 0.0 { 1.0 - tail } else { tail }
 }
 
+/// Probability that Fisher's F with these degrees of freedom is above `f`: the regularized incomplete beta function
+/// `I(d / (d + n f); d / 2, n / 2)` with `n` and `d` degrees of numerator and denominator (Abramowitz and Stegun 1964,
+/// 26.6.2).
+pub fn f_survival(f: f64, numerator: f64, denominator: f64) -> f64 {
+    let x = denominator / (denominator + numerator * f.max(0.0));
+    let (a, b) = (denominator / 2.0, numerator / 2.0);
+    x.inc_beta(a, b, a.ln_beta(b))
+}
+
 /// The `p`-quantile of Student's t with these degrees of freedom, `0 < p < 1`.
 pub fn t_quantile(p: f64, degrees: f64) -> f64 {
     if degrees >= DEGREES_MAX {
@@ -503,6 +566,11 @@ fn interaction_variance(values: &[Vec<f64>]) -> f64 {
 
 fn average(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Standard deviation of a few values, with one degree of freedom less than there are.
+pub fn deviation(values: &[f64]) -> f64 {
+    variance_of(values).sqrt()
 }
 
 /// Sample variance; 0 where one value shows none.

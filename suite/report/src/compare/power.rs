@@ -56,7 +56,9 @@ pub fn powers(sides: &[&Results], alpha: f64) -> Vec<Power> {
         let effects = Effects::of(results, &lineage, &asked, Quantity::Accuracy);
         for (class, noise) in effects.noise() {
             let is_one = |row: &&ResultRow| {
-                row.kind == RowKind::Regime && lineage.class(&row.name, true) == *class
+                row.kind == RowKind::Regime
+                    && lineage.class(&row.name, true) == *class
+                    && !effects.has_own_noise(&row.name)
             };
             let rows: Vec<&ResultRow> = results.rows.iter().filter(is_one).collect();
             if let Some(num_seeds) = rows.iter().map(|row| row.seeds.len()).min() {

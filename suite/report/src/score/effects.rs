@@ -3,13 +3,13 @@
 //! This module knows which rows share what noise, and no family, level or claim. Two rows that stand on one training of
 //! the same seed are compared seed by seed, so that what both have from it cancels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::lineage::Lineage;
 use super::{
     ResultRow, Results, RowKind, SeedOutcomes, length, per_question, share, votes, words_per_answer,
 };
-use crate::statistics::{self, Estimate, Interval, Noise};
+use crate::statistics::{self, Estimate, Interval, Noise, Pool};
 
 /// What is measured of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub struct Effects<'a> {
     quantity: Quantity,
     rows: Vec<Measured<'a>>,
     noise: BTreeMap<String, Noise>,
+    /// Trainings whose noise is told from that of their class, by class and stages.
+    own: BTreeMap<(String, Vec<&'a str>), Noise>,
     /// The noise of all classes together, for those that show nothing themselves.
     any: Option<Noise>,
 }
@@ -109,27 +111,48 @@ impl<'a> Effects<'a> {
                 values: per_question(row, questions, |seed, q| quantity.value(seed, q)),
             })
             .collect();
-        let mut effects = Effects { lineage, quantity, rows, noise: BTreeMap::new(), any: None };
+        let (noise, own) = (BTreeMap::new(), BTreeMap::new());
+        let mut effects = Effects { lineage, quantity, rows, noise, own, any: None };
         effects.pool();
         effects
     }
 
     /// Pools the noise of each class, and of all.
     fn pool(&mut self) {
-        let mut clusters: BTreeMap<(&str, Vec<&str>), Vec<Values>> = BTreeMap::new();
+        let mut clusters: BTreeMap<(&str, Vec<&'a str>), Vec<Values>> = BTreeMap::new();
         for measured in self.rows.iter().filter(|measured| !measured.class.is_empty()) {
-            let trained = self.lineage.trained(&measured.row.name).into_iter().collect();
+            let trained = self.trained(measured);
             let values = self.scaled(&measured.values, statistics::mean(&measured.values));
             clusters.entry((&measured.class, trained)).or_default().extend(values);
         }
-        let mut noise = BTreeMap::new();
-        for class in clusters.keys().map(|(class, _)| *class) {
-            let own = clusters.iter().filter(|((other, _), _)| *other == class);
-            let pooled = Noise::pooled(own.map(|(_, rows)| rows.iter().collect()));
-            noise.extend(pooled.map(|pooled| (class.to_owned(), pooled)));
+        let (mut noise, mut all_own) = (BTreeMap::new(), BTreeMap::new());
+        let classes: BTreeSet<&str> = clusters.keys().map(|(class, _)| *class).collect();
+        for class in classes {
+            let of_class = clusters.iter().filter(|((other, _), _)| *other == class);
+            let of_class = of_class.map(|((_, trained), rows)| (trained, rows.iter().collect()));
+            let Pool { common, own } = Pool::of(of_class.collect());
+            noise.extend(common.map(|common| (class.to_owned(), common)));
+            let named = own.into_iter();
+            let named = named.map(|(trained, own)| ((class.to_owned(), trained.clone()), own));
+            all_own.extend(named);
         }
         let any = Noise::pooled(clusters.values().map(|rows| rows.iter().collect()));
-        (self.noise, self.any) = (noise, any);
+        (self.noise, self.own, self.any) = (noise, all_own, any);
+    }
+
+    /// The stages of a row in which something was learned.
+    fn trained(&self, measured: &Measured<'a>) -> Vec<&'a str> {
+        self.lineage.trained(&measured.row.name).into_iter().collect()
+    }
+
+    /// The noise of a row that is told from that of its class.
+    fn own_noise(&self, measured: &Measured<'a>) -> Option<Noise> {
+        self.own.get(&(measured.class.clone(), self.trained(measured))).copied()
+    }
+
+    /// Tells whether a row's noise is told from that of rows that were trained alike.
+    pub fn has_own_noise(&self, name: &str) -> bool {
+        self.row(name).is_some_and(|measured| self.own_noise(measured).is_some())
     }
 
     /// Values as their noise is pooled: in parts of `scale` where it grows with the value. `None` where that is nothing.
@@ -215,11 +238,12 @@ impl<'a> Effects<'a> {
     }
 
     /// The noise of one row's training, in the unit of the quantity.
-    fn noise_of(&self, measured: &Measured<'_>) -> Noise {
+    fn noise_of(&self, measured: &Measured<'a>) -> Noise {
         if measured.class.is_empty() {
             return Noise::NONE;
         }
-        let noise = self.noise.get(&measured.class).copied().or(self.any).unwrap_or(Noise::NONE);
+        let of_class = || self.noise.get(&measured.class).copied().or(self.any);
+        let noise = self.own_noise(measured).or_else(of_class).unwrap_or(Noise::NONE);
         let scale = statistics::mean(&measured.values);
         if self.quantity.is_relative() { noise.scaled(scale) } else { noise }
     }
@@ -227,7 +251,7 @@ impl<'a> Effects<'a> {
     /// How often each noise counts in a contrast: rows on one training go seed by seed, others each with their class.
     fn noise_of_contrast(&self, rows: &[(&Measured<'a>, f64)]) -> Vec<(f64, Noise)> {
         let mut parts = Vec::new();
-        let mut singles: BTreeMap<&str, Vec<(f64, Noise)>> = BTreeMap::new();
+        let mut singles: BTreeMap<(&str, Option<Vec<&str>>), Vec<(f64, Noise)>> = BTreeMap::new();
         for unit in self.units(rows) {
             if let Some(noise) = self.noise_of_unit(&unit) {
                 parts.push((1.0 / unit[0].0.values.len() as f64, noise));
@@ -235,7 +259,9 @@ impl<'a> Effects<'a> {
             }
             for (measured, weight) in unit {
                 let times = weight * weight / measured.values.len() as f64;
-                singles.entry(&measured.class).or_default().push((times, self.noise_of(measured)));
+                let own = self.own_noise(measured).map(|_| self.trained(measured));
+                let estimate = singles.entry((&measured.class, own)).or_default();
+                estimate.push((times, self.noise_of(measured)));
             }
         }
         // One estimate of a class is one estimate, however many rows it serves.
@@ -280,25 +306,22 @@ impl<'a> Effects<'a> {
             sizes.sum::<f64>()
         };
         let series = |unit: &[(&Measured<'a>, f64)]| self.scaled(&combined(unit), scale(unit));
-        let alike: Vec<(Vec<&str>, Values)> = match unit {
-            [(a, of_a), (b, of_b)] => self
-                .related(a, b)
-                .filter_map(|(c, d)| {
-                    let pair = [(c, *of_a), (d, *of_b)];
-                    let mut trained: Vec<&str> =
-                        self.lineage.trained(&c.row.name).into_iter().collect();
-                    trained.extend(self.lineage.trained(&d.row.name));
-                    Some((trained, series(&pair)?))
-                })
-                .collect(),
+        let of_pair = |a, b| [self.trained(a), self.trained(b)].concat();
+        let (trained, alike): (Vec<&str>, Vec<(Vec<&str>, Values)>) = match unit {
+            [(a, of_a), (b, of_b)] => {
+                let related = self
+                    .related(a, b)
+                    .filter_map(|(c, d)| Some((of_pair(c, d), series(&[(c, *of_a), (d, *of_b)])?)));
+                (of_pair(a, b), related.collect())
+            }
             [_] => return None,
-            all => vec![(Vec::new(), series(all)?)],
+            all => (Vec::new(), vec![(Vec::new(), series(all)?)]),
         };
         let mut clusters: BTreeMap<Vec<&str>, Vec<&Values>> = BTreeMap::new();
         for (trained, values) in &alike {
             clusters.entry(trained.clone()).or_default().push(values);
         }
-        let noise = Noise::pooled(clusters.into_values())?;
+        let noise = Pool::of(clusters.into_iter().collect()).noise(&trained)?;
         Some(if self.quantity.is_relative() { noise.scaled(scale(unit)) } else { noise })
     }
 

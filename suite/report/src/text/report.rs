@@ -178,6 +178,15 @@ fn standings_markdown(text: &mut String, results: &Results) {
              regression gate finds a loss of five points, and with how many seeds on both sides it does in four of five.",
         );
         markdown_table(text, &standings::powers(&powers));
+        let own = study.noisy();
+        if !own.is_empty() {
+            let _ = writeln!(
+                text,
+                "\nSeeds that differ far more than those of rows trained alike have a noise of their own, which is pooled with \
+                 no other (Cochran's test of the largest variance): {}.",
+                own.join(", ")
+            );
+        }
     }
 }
 
