@@ -131,7 +131,7 @@ impl<K: PartialEq> Pool<K> {
     ///
     /// # Shapes
     /// As [`Noise::pooled`].
-    pub fn of<'a>(mut clusters: Vec<(K, Vec<&'a Vec<Vec<f64>>>)>) -> Pool<K> {
+    pub fn of(mut clusters: Vec<(K, Vec<&Vec<Vec<f64>>>)>) -> Pool<K> {
         let mut own = Vec::new();
         while let Some((place, noise)) = outlier(clusters.iter().map(|(_, rows)| rows)) {
             own.push((clusters.remove(place).0, noise));
@@ -159,11 +159,9 @@ fn outlier<'a, 'b: 'a>(
     let others = || noises.iter().filter(|(other, _)| *other != place).map(|(_, noise)| noise);
     let degrees: f64 = others().map(|noise| noise.degrees).sum();
     let of_others = others().map(|noise| noise.degrees * noise.of_means).sum::<f64>() / degrees;
-    if !(of_others > NO_VARIANCE) {
-        return None;
-    }
+    let is_noise = of_others > NO_VARIANCE;
     let chance = f_survival(largest.of_means / of_others, largest.degrees, degrees);
-    (chance * (noises.len() as f64) < OUTLYING).then_some((place, largest))
+    (is_noise && chance * (noises.len() as f64) < OUTLYING).then_some((place, largest))
 }
 
 /// An effect with its standard error, and the degrees of freedom that this rests on.

@@ -251,7 +251,9 @@ impl<'a> Effects<'a> {
     /// How often each noise counts in a contrast: rows on one training go seed by seed, others each with their class.
     fn noise_of_contrast(&self, rows: &[(&Measured<'a>, f64)]) -> Vec<(f64, Noise)> {
         let mut parts = Vec::new();
-        let mut singles: BTreeMap<(&str, Option<Vec<&str>>), Vec<(f64, Noise)>> = BTreeMap::new();
+        // By class, and by stages where these have a noise of their own.
+        type Estimates<'b> = BTreeMap<(&'b str, Option<Vec<&'b str>>), Vec<(f64, Noise)>>;
+        let mut singles = Estimates::new();
         for unit in self.units(rows) {
             if let Some(noise) = self.noise_of_unit(&unit) {
                 parts.push((1.0 / unit[0].0.values.len() as f64, noise));
