@@ -159,9 +159,12 @@ fn outlier<'a, 'b: 'a>(
     let others = || noises.iter().filter(|(other, _)| *other != place).map(|(_, noise)| noise);
     let degrees: f64 = others().map(|noise| noise.degrees).sum();
     let of_others = others().map(|noise| noise.degrees * noise.of_means).sum::<f64>() / degrees;
-    let is_noise = of_others > NO_VARIANCE;
+    // Beside no noise at all every noise would be an outlier.
+    if of_others.is_nan() || of_others <= NO_VARIANCE {
+        return None;
+    }
     let chance = f_survival(largest.of_means / of_others, largest.degrees, degrees);
-    (is_noise && chance * (noises.len() as f64) < OUTLYING).then_some((place, largest))
+    (chance * (noises.len() as f64) < OUTLYING).then_some((place, largest))
 }
 
 /// An effect with its standard error, and the degrees of freedom that this rests on.
