@@ -112,8 +112,8 @@ impl Noise {
     }
 }
 
-/// Chance that any cluster of a pool is told from the others though all have the same noise: Cochran's test of the largest
-/// variance calls that an outlier (ISO 5725-2, section 7.3.3).
+/// Chance that any cluster of a pool is kept apart from the others though all have the same noise: Cochran's test of the
+/// largest variance calls that an outlier (ISO 5725-2, section 7.3.3).
 const OUTLYING: f64 = 0.01;
 
 /// The noise of rows that are trained alike, without those whose seeds differ far more than the others': a training that

@@ -77,7 +77,7 @@ pub struct Effects<'a> {
     quantity: Quantity,
     rows: Vec<Measured<'a>>,
     noise: BTreeMap<String, Noise>,
-    /// Trainings whose noise is told from that of their class, by class and stages.
+    /// Trainings whose noise is kept apart from that of their class, by class and stages.
     own: BTreeMap<(String, Vec<&'a str>), Noise>,
     /// The noise of all classes together, for those that show nothing themselves.
     any: Option<Noise>,
@@ -145,12 +145,12 @@ impl<'a> Effects<'a> {
         self.lineage.trained(&measured.row.name).into_iter().collect()
     }
 
-    /// The noise of a row that is told from that of its class.
+    /// The noise of a row that is kept apart from that of its class.
     fn own_noise(&self, measured: &Measured<'a>) -> Option<Noise> {
         self.own.get(&(measured.class.clone(), self.trained(measured))).copied()
     }
 
-    /// Tells whether a row's noise is told from that of rows that were trained alike.
+    /// Tells whether a row's noise is kept apart from that of rows that were trained alike.
     pub fn has_own_noise(&self, name: &str) -> bool {
         self.row(name).is_some_and(|measured| self.own_noise(measured).is_some())
     }
