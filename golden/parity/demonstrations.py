@@ -17,20 +17,19 @@ Decisions:
 """
 
 import argparse
-import hashlib
 import importlib.util
 import json
 import math
-import subprocess
 import sys
 import tempfile
 import types
-import zipfile
 from pathlib import Path
 from unittest.mock import MagicMock
 
 import numpy as np
 import torch
+
+from wheels import fetched
 
 WHEEL = "trinity-rft==0.6.0"
 SHA256 = "51ac0d789ccedbdd0578372dc45fd1480c6e5dfe53632ffd451feed827d0a6da"
@@ -57,12 +56,7 @@ WEIGHTS = [
 
 def trinity(folder):
     """The module of CHORD's losses, by itself."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"]
-    subprocess.run([*command, folder, WHEEL], check=True)
-    (wheel,) = Path(folder).glob("*.whl")
-    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    assert found == SHA256, f"{wheel.name} has the hash {found}, pinned is {SHA256}"
-    with zipfile.ZipFile(wheel) as archive:
+    with fetched(folder, WHEEL, SHA256) as archive:
         for name in FILES:
             archive.extract(name, folder)
 

@@ -12,14 +12,13 @@ Decisions:
 
 import argparse
 import ast
-import hashlib
 import json
-import subprocess
 import sys
 import tempfile
 import types
-import zipfile
 from pathlib import Path
+
+from wheels import fetched
 
 WHEEL = "ms-swift==4.6.0"
 SHA256 = "8888ca2b88681aeabffc981f289ffc3e4fa6e4da7f83e885114ec0edbe8d99ea"
@@ -33,12 +32,7 @@ VALUES = [{"right": [1.0, 0.5], "wrong": [-0.5, 0.0]}, {"right": [2.0, 0.25], "w
 
 def classes(folder):
     """CosineReward and SoftOverlong."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"]
-    subprocess.run([*command, folder, WHEEL], check=True)
-    (wheel,) = Path(folder).glob("*.whl")
-    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    assert found == SHA256, f"{wheel.name} has the hash {found}, pinned is {SHA256}"
-    with zipfile.ZipFile(wheel) as archive:
+    with fetched(folder, WHEEL, SHA256) as archive:
         text = archive.read(FILE).decode()
     wanted = ("CosineReward", "SoftOverlong")
     parts = [part for part in ast.parse(text).body if isinstance(part, ast.ClassDef) and part.name in wanted]

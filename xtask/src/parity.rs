@@ -32,8 +32,8 @@ const SETS: [(&str, u64); 2] = [("fixtures", 8_500_000), ("stand-in", 1_200_000)
 /// The folder of the scripts and the files that pin their packages.
 const SCRIPTS: &str = "golden/parity";
 /// Peers that are recorded besides the reference: the name of the script and of the fixture it writes, and the peer.
-const PEERS: [(&str, &str); 3] =
-    [("losses", "trl"), ("demonstrations", "trl"), ("merges", "mergekit")];
+const PEERS: [(&str, &str); 4] =
+    [("losses", "trl"), ("demonstrations", "trl"), ("lengths", "trl"), ("merges", "mergekit")];
 /// The generations of transformers that read our checkpoints: the number in the name of the fixture, and the file that
 /// pins their packages.
 const READERS: [(&str, &str); 2] =
