@@ -11,7 +11,9 @@ Decisions:
   stand-ins for what it imports and does not use here.
 - `trust_region` and `gft` have no package: TRAPO's published code does not hold its weight, and GFT's is no package.
   They are computed by formula with torch, the weight detached.
-- Rows of a group are LUFFY's and ViSurf's, which are no packages: torch differentiates their formula.
+- Rows of a group are LUFFY's, ViSurf's, GFT's, Prefix-RFT's and SRFT's, which are no packages: torch differentiates their
+  formula, in which entropies are constants. The same holds for what GFT and SRFT make of sampled answers (for SRFT,
+  Unify-Post-Training at ae332f5: the mean entropy is that of each answer).
 - Every case is also computed by formula in numpy, with the gradient by hand. Trinity adds a constant to the number of
   tokens, so it may be apart in the eighth digit.
 """
@@ -90,7 +92,25 @@ def trinity(folder):
         spec.loader.exec_module(module)
     return module
 
-GAINS = [{"kind": "log_p"}, {"kind": "shaped", "gamma": 0.1}]
+# Entropies at the same tokens, two of them alike.
+ENTROPIES = [2.1, 1.7, 0.9, 1.2, 0.05, 0.9, 1.3, 0.4, 0.1, 0.0]
+GFT = {"kind": "gft", "tau": 0.1}
+# What a token gains, and the weight of the negative log-likelihood besides.
+ROWS = [
+    ({"kind": "log_p"}, None),
+    ({"kind": "shaped", "gamma": 0.1}, None),
+    ({"kind": "log_p", "token_weight": GFT}, None),
+    ({"kind": "log_p", "entropy_share": 0.2}, None),
+    ({"kind": "log_p", "entropy_share": 0.75}, None),
+    ({"kind": "shaped", "gamma": 0.1}, 0.5),
+]
+# What sampled answers are worth by themselves, what their tokens weigh, and whether the answer is right.
+ANSWERS = [
+    ({"right": 0.1, "wrong": 1.0}, None, True),
+    ({"right": 0.1, "wrong": 1.0}, None, False),
+    (None, GFT, True),
+    ({"right": 0.3, "wrong": 0.5}, GFT, True),
+]
 # CHORD's defaults of 2025 (a rise and a fall), a constant share, and the paper's fall without a rise.
 SCHEDULES = [
     {"warmup_steps": 200, "decay_steps": 400, "peak": 0.5, "valley": 0.02},
@@ -105,7 +125,7 @@ def shares(mu, chord):
     return {"mu": mu, "shares": [[step, chord.mu_schedule_function(step, *(mu[k] for k in ("warmup_steps", "decay_steps", "peak", "valley")))] for step in STEPS]}
 
 
-def weight(by, p):
+def weight_of(by, p):
     """The weight of tokens of the probabilities `p`, by formula."""
     match by["kind"]:
         case "dft":
@@ -120,7 +140,7 @@ def weight(by, p):
 
 def solve(by, chord):
     """A case: the mean over tokens, and its slope along each log-probability."""
-    by_hand = weight(by, np.exp(np.array(LOG_PROBS))) / len(LOG_PROBS)
+    by_hand = weight_of(by, np.exp(np.array(LOG_PROBS))) / len(LOG_PROBS)
     loss = -(by_hand * np.array(LOG_PROBS)).sum()
     leaf = torch.tensor([LOG_PROBS], dtype=torch.float64, requires_grad=True)
     classes = {"dft": chord.SFTISLossFn, "phi": chord.SFTPhiLossFn}
@@ -128,7 +148,7 @@ def solve(by, chord):
         found, _ = classes[by["kind"]]()(leaf, torch.ones(1, len(LOG_PROBS), dtype=torch.bool))
         source = WHEEL.replace("==", " ")
     else:
-        weights = torch.from_numpy(weight(by, leaf.detach().exp().numpy()))
+        weights = torch.from_numpy(weight_of(by, leaf.detach().exp().numpy()))
         found = -(weights * leaf).sum() / len(LOG_PROBS)
         source = "torch, by formula"
     found.backward()
@@ -144,19 +164,57 @@ def solve(by, chord):
     }
 
 
-def row(gain):
-    """A row of a group: minus the advantage times what its tokens gain, weighted and summed, by autograd."""
+def row(gain, sft):
+    """A row of a group: minus the advantage times what its tokens gain, weighted and summed, by autograd; besides, the mean
+    negative log-likelihood times `sft` and e to minus the mean entropy."""
     advantage, weight = 1.5, 0.01
     leaf = torch.tensor(LOG_PROBS, dtype=torch.float64, requires_grad=True)
     p = leaf.exp()
     gains = leaf if gain["kind"] == "log_p" else p / (p + gain["gamma"])
+    if "token_weight" in gain:
+        gains = gains * torch.from_numpy(weight_of(gain["token_weight"], leaf.detach().exp().numpy()))
+    if "entropy_share" in gain:
+        # As Prefix-RFT's authors do: sorted, and the lower part without an advantage.
+        order = torch.sort(torch.tensor(ENTROPIES), stable=True).indices
+        mask = torch.ones(len(ENTROPIES), dtype=torch.float64)
+        mask[order[: int(len(order) * (1 - gain["entropy_share"]))]] = 0.0
+        gains = gains * mask
     loss = -(weight * advantage * gains).sum()
+    if sft is not None:
+        loss = loss - sft * math.exp(-sum(ENTROPIES) / len(ENTROPIES)) * leaf.mean()
     loss.backward()
     return {
         "gain": gain,
+        "sft": sft,
         "log_probs": LOG_PROBS,
+        "entropies": ENTROPIES,
         "advantage": advantage,
         "token_weight": weight,
+        "loss": loss.item(),
+        "gradient": leaf.grad.tolist(),
+    }
+
+
+def answer(signed, token_weight, is_right):
+    """A sampled answer without a ratio: minus its worth times its log-probabilities, weighted and summed, by autograd."""
+    advantage, share = 1.5, 0.01
+    leaf = torch.tensor(LOG_PROBS, dtype=torch.float64, requires_grad=True)
+    if signed is not None:
+        entropy = torch.tensor(ENTROPIES, dtype=torch.float64).mean()
+        advantage = signed["right"] * torch.exp(entropy) if is_right else -signed["wrong"]
+    weights = torch.ones(len(LOG_PROBS), dtype=torch.float64)
+    if token_weight is not None:
+        weights = torch.from_numpy(weight_of(token_weight, leaf.detach().exp().numpy()))
+    loss = -(share * advantage * weights * leaf).sum()
+    loss.backward()
+    return {
+        "signed": signed,
+        "token_weight": token_weight,
+        "is_right": is_right,
+        "log_probs": LOG_PROBS,
+        "entropies": ENTROPIES,
+        "advantage": 1.5,
+        "share": share,
         "loss": loss.item(),
         "gradient": leaf.grad.tolist(),
     }
@@ -172,12 +230,14 @@ def main():
         chord = trinity(folder)
     cases = [solve(by, chord) for by in WEIGHTS]
     schedules = [shares(mu, chord) for mu in SCHEDULES]
-    rows = [row(gain) for gain in GAINS]
+    rows = [row(gain, sft) for gain, sft in ROWS]
+    answers = [answer(*case) for case in ANSWERS]
     note = "loss: the mean over tokens of weight times negative log-probability. gradient: of it, the weight detached."
     lines = ",\n".join(f"    {json.dumps(case)}" for case in cases)
     of_steps = ",\n".join(f"    {json.dumps(case)}" for case in schedules)
     of_rows = ",\n".join(f"    {json.dumps(case)}" for case in rows)
-    text = f'{{\n  "note": {json.dumps(note)},\n  "cases": [\n{lines}\n  ],\n  "rows": [\n{of_rows}\n  ],\n  "mu": [\n{of_steps}\n  ]\n}}\n'
+    of_answers = ",\n".join(f"    {json.dumps(case)}" for case in answers)
+    text = f'{{\n  "note": {json.dumps(note)},\n  "cases": [\n{lines}\n  ],\n  "rows": [\n{of_rows}\n  ],\n  "answers": [\n{of_answers}\n  ],\n  "mu": [\n{of_steps}\n  ]\n}}\n'
     arguments.out.write_text(text, encoding="utf-8")
     print(f"{arguments.out}: {len(cases)} cases")
 

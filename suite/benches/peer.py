@@ -99,7 +99,7 @@ def train(folder, work):
     from safetensors.torch import load_file
 
     settings = work["train"]
-    model = checkpoint(work).train()
+    model = checkpoint(kept(work)).train()
     freeze(model, work)
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad],
@@ -132,7 +132,7 @@ def decode(folder, work, place=0):
     import torch
     from safetensors.torch import load_file
 
-    model = checkpoint(work).eval()
+    model = checkpoint(kept(work)).eval()
     batch = load_file(folder / ["decode.safetensors", "decode_long.safetensors"][place])
     ours = batch.pop("answers")
     num_new = work["decode"]["num_new_tokens"][place]
@@ -164,15 +164,18 @@ def decode_long(folder, work):
     yield from decode(folder, work, 1)
 
 
-def checkpoint(work):
-    """The kept base."""
+def kept(work):
+    """The folder of the kept base."""
+    return ROOT / work["model"]["path"]
+
+
+def checkpoint(path):
+    """The model in this folder."""
     import torch
     from transformers import AutoModelForImageTextToText
 
     # `eager` PyTorch: nothing is compiled. Loading says nothing about speed.
-    return AutoModelForImageTextToText.from_pretrained(
-        ROOT / work["model"]["path"], dtype=torch.float32
-    )
+    return AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32)
 
 
 def freeze(model, work):
@@ -192,24 +195,16 @@ def freeze(model, work):
 def grpo(folder, work):
     """One step of GRPO with pictures, as TRL does it, and the most memory it takes."""
     cap, length = work["grpo"]["spec"]["max_completion_tokens"], work["grpo"]["mean_length"]
-    yield "GRPO step", "trl", in_pictures(folder, work, checkpoint(work), cap, length), "s"
+    yield "GRPO step", "trl", in_pictures(folder, work, checkpoint(kept(work)), cap, length), "s"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     yield "GRPO step, peak memory", "trl", [peak / 1e6], "MB"
 
 
 def grpo_long(folder, work):
-    """The same with answers as long as long ones are, from random weights."""
-    import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
-    torch.manual_seed(1)
-    base = AutoConfig.from_pretrained(ROOT / work["model"]["path"])
+    """The same with answers as long as long ones are, from the random weights of speed/main.rs."""
     cap, length = work["long"]["max_completion_tokens"], work["long"]["mean_length"]
-    # TRL reads the reference model from a folder.
-    with tempfile.TemporaryDirectory() as kept:
-        AutoModelForImageTextToText.from_config(base, dtype=torch.float32).save_pretrained(kept)
-        model = AutoModelForImageTextToText.from_pretrained(kept, dtype=torch.float32)
-        yield f"GRPO step, {cap} tokens", "trl", in_pictures(folder, work, model, cap, length), "s"
+    model = checkpoint(folder / "random")
+    yield f"GRPO step, {cap} tokens", "trl", in_pictures(folder, work, model, cap, length), "s"
 
 
 def in_pictures(folder, work, model, cap, length):
@@ -224,7 +219,7 @@ def in_pictures(folder, work, model, cap, length):
         "answer": [q["answer"] for q in questions],
     }
     dataset = Dataset.from_dict(rows).cast_column("image", Image())
-    processor = AutoProcessor.from_pretrained(ROOT / work["model"]["path"], padding_side="left")
+    processor = AutoProcessor.from_pretrained(kept(work), padding_side="left")
     # The base's vocabulary has no token for videos; the processor would count another one.
     processor.video_token_id = model.config.video_token_id
     freeze(model, work)
@@ -237,7 +232,7 @@ def text(folder, work):
     from datasets import Dataset
     from transformers import AutoConfig, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-    path = ROOT / work["model"]["path"]
+    path = kept(work)
     questions = work["text"]["questions"]
     dataset = Dataset.from_dict({"prompt": [q["text"] for q in questions], "answer": [""] * len(questions)})
     tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
@@ -261,9 +256,9 @@ def text(folder, work):
     )
     torch.manual_seed(1)
     # TRL reads the reference model from a folder.
-    with tempfile.TemporaryDirectory() as kept:
-        Qwen2ForCausalLM(shape).save_pretrained(kept)
-        model = Qwen2ForCausalLM.from_pretrained(kept, dtype=torch.float32)
+    with tempfile.TemporaryDirectory() as saved:
+        Qwen2ForCausalLM(shape).save_pretrained(saved)
+        model = Qwen2ForCausalLM.from_pretrained(saved, dtype=torch.float32)
         cap, length = work["text"]["max_completion_tokens"], work["text"]["mean_length"]
         seconds = grpo_times(model, tokenizer, dataset, work, cap, length)
     yield "GRPO step, text only", "trl", seconds, "s"
@@ -312,6 +307,8 @@ def grpo_times(model, processing_class, dataset, work, cap, mean_length):
             temperature=spec["temperature"],
             top_p=1.0,
             top_k=0,
+            # As here, no answer holds a picture: random weights would draw one now and then.
+            generation_kwargs={"suppress_tokens": pictures(model)},
             beta=objective["beta"],
             # Its default multiplies the KL term by the ratio.
             use_bias_correction_kl=False,
@@ -348,6 +345,12 @@ def grpo_times(model, processing_class, dataset, work, cap, mean_length):
         )
     ends = stamps[num_updates - 1 :: num_updates]
     return [end - start for start, end in zip(ends, ends[1:])]
+
+
+def pictures(model):
+    """The tokens that stand for pictures and videos, or begin one; none in a model of text."""
+    names = ("vision_start_token_id", "image_token_id", "video_token_id")
+    return [place for name in names if (place := getattr(model.config, name, None)) is not None] or None
 
 
 def said(completion):

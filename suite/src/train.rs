@@ -84,21 +84,31 @@ pub struct Loss {
     pub figures: StepFigures,
 }
 
+/// What a loss is a function of; each has a number for each prediction of a micro-batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Predicted<'a> {
+    /// Log-probabilities in nats.
+    pub log_probs: &'a [f32],
+    /// Entropies in nats of what the model expects there; empty where none were asked for.
+    pub entropies: &'a [f32],
+}
+
 /// A bonus on the entropies of what a model expects at its predictions: the loss less a weighted sum of them.
 #[derive(Clone, Copy)]
 pub struct EntropyBonus<'a> {
     /// The weight of each prediction's entropy in a micro-batch, 0 or more, `[tokens]`; those of all micro-batches of an
     /// update sum to 1.
     pub weights: &'a (dyn Fn(&Batch<'_>) -> Vec<f64> + Sync),
-    /// What the weighted sum is multiplied with; above 0.
+    /// What the weighted sum is multiplied with; 0 where a loss looks at entropies and there is no bonus.
     pub coefficient: f64,
 }
 
 impl EntropyBonus<'_> {
-    /// Slope of the loss along the entropy of each prediction of `batch`.
-    fn slopes(&self, batch: &Batch<'_>) -> Vec<f32> {
+    /// Slope of the loss along the entropy of each prediction of `batch`; none where there is no bonus.
+    fn slopes(&self, batch: &Batch<'_>) -> Option<Vec<f32>> {
         let slope = |weight: f64| (-self.coefficient * weight) as f32;
-        (self.weights)(batch).into_iter().map(slope).collect()
+        let weights = (self.coefficient > 0.0).then(|| (self.weights)(batch));
+        weights.map(|weights| weights.into_iter().map(slope).collect())
     }
 
     /// Takes the bonus from `loss`, and records the mean of `entropies`.
@@ -214,7 +224,8 @@ impl Trainer {
         sequences: &[Sequence],
         loss: impl Fn(&[f32], &Batch<'_>) -> Loss + Sync,
     ) -> Result<StepFigures> {
-        self.update_with(context, sequences, None, loss)
+        let of_log_probs = |found: Predicted<'_>, batch: &Batch<'_>| loss(found.log_probs, batch);
+        self.update_with(context, sequences, None, of_log_probs)
     }
 
     /// [`Trainer::update`] with a bonus on entropies, if there is one; it is part of the loss that is recorded.
@@ -226,7 +237,7 @@ impl Trainer {
         context: &Context<'_>,
         sequences: &[Sequence],
         bonus: Option<EntropyBonus<'_>>,
-        loss: impl Fn(&[f32], &Batch<'_>) -> Loss + Sync,
+        loss: impl Fn(Predicted<'_>, &Batch<'_>) -> Loss + Sync,
     ) -> Result<StepFigures> {
         let frozen = frozen(context.training, &self.parameters)?;
         let lengths: Vec<usize> = sequences.iter().map(|s| s.input_ids.len()).collect();
@@ -318,7 +329,7 @@ impl Network<'_> {
     fn gradients(
         &self,
         batch: &Batch<'_>,
-        loss: &(impl Fn(&[f32], &Batch<'_>) -> Loss + Sync),
+        loss: &(impl Fn(Predicted<'_>, &Batch<'_>) -> Loss + Sync),
     ) -> (Gradients, StepFigures) {
         let leaves = leaves(self.parameters, self.frozen);
         let model = Vlm::computing(self.config, &leaves, self.dtype);
@@ -329,14 +340,19 @@ impl Network<'_> {
             }
             None => (prediction_log_probs(&model, batch, self.features), None),
         };
-        let mut loss = loss(&values(log_probs.clone().inner()), batch);
+        let host = |tensor: &Tensor<1>| values(tensor.clone().inner());
+        let found = entropies.as_ref().map_or_else(Vec::new, host);
+        let predicted = Predicted { log_probs: &host(&log_probs), entropies: &found };
+        let mut loss = loss(predicted, batch);
         // The same slopes along the log-probabilities, so the same gradient.
         let device = log_probs.device();
         let along = |slopes: Vec<f32>| Tensor::from_inner(vector(slopes, &device));
         let mut sum = (log_probs * along(loss.slopes.clone())).sum();
         if let (Some(bonus), Some(entropies)) = (self.bonus, entropies) {
-            bonus.take(batch, &values(entropies.clone().inner()), &mut loss);
-            sum = sum + (entropies * along(bonus.slopes(batch))).sum();
+            bonus.take(batch, &found, &mut loss);
+            if let Some(slopes) = bonus.slopes(batch) {
+                sum = sum + (entropies * along(slopes)).sum();
+            }
         }
         let mut grads = sum.backward();
         let gradients = leaves
@@ -352,7 +368,7 @@ impl Network<'_> {
         native: &Native,
         model: &Vlm,
         batch: &Batch<'_>,
-        loss: &(impl Fn(&[f32], &Batch<'_>) -> Loss + Sync),
+        loss: &(impl Fn(Predicted<'_>, &Batch<'_>) -> Loss + Sync),
     ) -> (Gradients, StepFigures) {
         let (tokens, predictions) = token_batch(&batch.sequences, self.config);
         let pictures = batch.pictures();
@@ -367,10 +383,13 @@ impl Network<'_> {
         let (log_probs, mut pass) =
             native.predicted(&tokens, &features, &predictions, with_entropies);
         let device = model.device();
-        let mut loss = loss(&log_probs, batch);
+        let predicted = Predicted { log_probs: &log_probs, entropies: pass.entropies() };
+        let mut loss = loss(predicted, batch);
         if let Some(bonus) = self.bonus {
             bonus.take(batch, pass.entropies(), &mut loss);
-            pass = pass.with_entropy_slopes(bonus.slopes(batch));
+            if let Some(slopes) = bonus.slopes(batch) {
+                pass = pass.with_entropy_slopes(slopes);
+            }
         }
         let is_frozen = |name: &str| self.frozen.contains(name);
         let num_features = features.len() / model.layout.decoder.hidden_size;
@@ -608,7 +627,7 @@ mod tests {
 
         let frozen = BTreeSet::from(["model.norm.weight".to_owned()]);
         let network = network(&model.config, &frozen);
-        let loss = |log_probs: &[f32], _: &Batch<'_>| {
+        let loss = |Predicted { log_probs, .. }: Predicted<'_>, _: &Batch<'_>| {
             sft_loss(log_probs, 1.0 / log_probs.len() as f64, None)
         };
         let (ours, figures) = network.native_gradients(native, &model, &batch, &loss);
@@ -629,7 +648,7 @@ mod tests {
         // Pieces of one answer or two, attention in blocks of three queries, logits of four rows.
         let cut = Limits { max_packed_tokens: 16, whole: 6, block: 3, logits: 4 };
         // Slopes of their own, so that no two predictions can be taken for each other.
-        let loss = |log_probs: &[f32], _: &Batch<'_>| {
+        let loss = |Predicted { log_probs, .. }: Predicted<'_>, _: &Batch<'_>| {
             let slopes = (0..log_probs.len()).map(|i| (i as f32).cos()).collect::<Vec<_>>();
             let value = log_probs.iter().zip(&slopes).map(|(x, s)| f64::from(x * s)).sum();
             Loss { value, slopes, figures: StepFigures::new() }
@@ -678,7 +697,7 @@ mod tests {
         let segments = vec![0; seen.input_ids.len()];
         let sequences = [Sequence { segments, ..seen }, group];
         let batch = micro_batch(&sequences);
-        let loss = |log_probs: &[f32], _: &Batch<'_>| sft_loss(log_probs, 0.02, None);
+        let loss = |found: Predicted<'_>, _: &Batch<'_>| sft_loss(found.log_probs, 0.02, None);
         let frozen = BTreeSet::from(["model.norm.weight".to_owned()]);
         let config = &BASE.prompter.config;
         let bonus = EntropyBonus { weights: &weights, coefficient: 0.7 };

@@ -55,6 +55,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("recipe/stage/grpo.rs", "GrpoSpec"),
             ("recipe/objective.rs", "ObjectiveSpec"),
+            ("recipe/objective.rs", "Signed"),
             ("recipe/stage/grpo.rs", "Distillation"),
             ("recipe/stage/grpo.rs", "Shown"),
             ("recipe/stage/guidance.rs", "Guidance"),

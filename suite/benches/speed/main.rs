@@ -36,7 +36,7 @@ use synergy_report::completion::Completion;
 use synergy_report::score::score;
 use synergy_suite::device::Compute;
 use synergy_suite::recipe::{
-    GrpoSpec, OptimizerSpec, Recipe, SftSpec, StageSpec, TeacherSpec, TrainingSpec,
+    GrpoSpec, ModelSpec, OptimizerSpec, Recipe, SftSpec, StageSpec, TeacherSpec, TrainingSpec,
 };
 use synergy_suite::run::base::Base;
 use synergy_suite::run::{machine, open_base};
@@ -576,6 +576,7 @@ fn memory_bytes_max() -> Option<u64> {
 /// - `train.safetensors`: the batch of a training step, right-padded; `labels` as PyTorch has them;
 /// - `decode.safetensors`: the prompts, left-padded, and our greedy `answers`;
 /// - `pictures/*.png`: of the questions of the step of GRPO;
+/// - `random`: a checkpoint of the weights that the step with long answers starts from;
 /// - `work.json`: the questions, every setting, and the loss of the training step.
 ///
 /// # Errors
@@ -614,7 +615,9 @@ fn dump(dir: &Path) -> Result<()> {
         }));
     }
 
-    let long_figures = WORK.grpo_step(&WORK.long(), &WORK.random(), &asked);
+    let random = WORK.random();
+    let long_figures = WORK.grpo_step(&WORK.long(), &random, &asked);
+    dump_random(&dir.join("random"), &random)?;
 
     let (text_spec, random, asked, texts) = WORK.in_text();
     let text_figures = WORK.grpo_step(&text_spec, &random, &asked);
@@ -650,6 +653,18 @@ fn dump(dir: &Path) -> Result<()> {
     let path = dir.join("work.json");
     fs::write(&path, serde_json::to_string_pretty(&work)?)
         .with_context(|| format!("failed to write `{}`", path.display()))
+}
+
+/// The kept base's folder with other weights.
+fn dump_random(dir: &Path, random: &Parameters) -> Result<()> {
+    fs::create_dir_all(dir)?;
+    let ModelSpec::Kept { path: kept, .. } = &WORK.recipe.model else { panic!("a kept base") };
+    for file in ["config.json", "generation_config.json"] {
+        fs::copy(kept.join(file), dir.join(file))
+            .with_context(|| format!("failed to copy `{file}` of `{}`", kept.display()))?;
+    }
+    fs::write(dir.join("model.safetensors"), random.to_bytes())?;
+    Ok(())
 }
 
 /// The batch as one rectangle, padded on the right.

@@ -28,6 +28,21 @@ pub enum RatioLevel {
     Token,
     /// The geometric mean over an answer's tokens, for all of them (GSPO, Zheng et al. 2025).
     Sequence,
+    /// No ratio: a token gains its advantage times its log-probability, and no clip holds it (SRFT, arXiv 2506.19767; GFT,
+    /// arXiv 2604.14258).
+    None,
+}
+
+/// What sampled answers are worth by themselves, in the place of what they earned compared with their group (SRFT, arXiv
+/// 2506.19767).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signed {
+    /// A right answer is worth this times `e^H`, where `H` is the mean entropy of the policy at the answer's tokens, in nats;
+    /// above 0.
+    pub right: f64,
+    /// Another is worth minus this; 0 or more.
+    pub wrong: f64,
 }
 
 /// How the KL divergence from the reference policy is estimated (Schulman 2020); `d` is the policy's
@@ -151,6 +166,12 @@ pub struct ObjectiveSpec {
     /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entropy: Option<f64>,
+    /// What sampled answers are worth by themselves. Demonstrations that are rows of their group keep their advantage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
+    /// What each sampled token weighs by its own probability (GFT); all weigh 1 without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_weight: Option<TokenWeight>,
 }
 
 /// A name for all keys.
@@ -188,6 +209,8 @@ impl ObjectivePreset {
             beta: 0.005,
             aggregation: Aggregation::SeqMeanTokenMean,
             entropy: None,
+            signed: None,
+            token_weight: None,
         };
         let all_tokens =
             ObjectiveSpec { beta: 0.0, aggregation: Aggregation::TokenMeanGlobal, ..study.clone() };
@@ -256,7 +279,13 @@ impl ObjectiveSpec {
         );
         within("k3_max", self.k3_max, 0.0.., "above 0, or 0 for off")?;
         within("beta", self.beta, 0.0.., "0 or more")?;
-        within("entropy", self.entropy(), 0.0.., "0 or more")
+        within("entropy", self.entropy(), 0.0.., "0 or more")?;
+        if let Some(Signed { right, wrong }) = self.signed {
+            require!(right > 0.0, "signed", "right = {right} is outside its range: above 0");
+            within("wrong", wrong, 0.0.., "0 or more").map_err(|fault| fault.below("signed"))?;
+        }
+        let by_token = self.token_weight.map_or(Ok(()), TokenWeight::check);
+        by_token.map_err(|fault| fault.below("token_weight"))
     }
 
     /// The coefficient of the entropy bonus; 0 for none.
@@ -272,8 +301,16 @@ impl ObjectiveSpec {
     /// Every key and its value, as a recipe would give them.
     pub fn keys(&self) -> Vec<(String, String)> {
         let text = toml::to_string(self).unwrap_or_default();
-        let pair = |line: &str| line.split_once(" = ").map(|(key, v)| (key.into(), v.into()));
-        text.lines().filter_map(pair).collect()
+        let mut table = String::new();
+        let mut keys = Vec::new();
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                table = format!("{name}.");
+            } else if let Some((key, value)) = line.split_once(" = ") {
+                keys.push((format!("{table}{key}"), value.to_owned()));
+            }
+        }
+        keys
     }
 }
 

@@ -75,8 +75,8 @@ mod tests {
     use crate::train::fixture::{self, BASE, answered, compute, micro_batch};
     use crate::train::sequence::Sequence;
     use crate::train::{
-        Batch, Context, Network, StepFigures, Trainer, frozen, prediction_log_probs, pretrain,
-        recompute, sft_loss, values,
+        Batch, Context, Network, Predicted, StepFigures, Trainer, frozen, prediction_log_probs,
+        pretrain, recompute, sft_loss, values,
     };
     use burn::tensor::Tensor;
     use rand::RngExt;
@@ -131,7 +131,7 @@ mod tests {
 
         let sequences = sequences();
         let batch = micro_batch(&sequences);
-        let loss = |log_probs: &[f32], _: &Batch<'_>| {
+        let loss = |Predicted { log_probs, .. }: Predicted<'_>, _: &Batch<'_>| {
             sft_loss(log_probs, 1.0 / log_probs.len() as f64, None)
         };
 

@@ -49,15 +49,16 @@ use crate::train::group::{Group, Rollout, Token};
 use crate::train::guidance::{self, Guided, Weights};
 use crate::train::guide::Guide;
 use crate::train::objective::{
-    Denominators, PolicyAnswer, advantages, answer_loss, kl_of_answer, scored_advantage,
-    token_weight,
+    Denominators, PolicyAnswer, advantages, answer_loss, kl_of_answer, mean, scored_advantage,
+    signed_worth, token_weight,
 };
 use crate::train::policy::{Policy, add_work};
 use crate::train::prompt::showing;
 use crate::train::recompute;
 use crate::train::sequence::{Prompter, Sequence, micro_batches};
 use crate::train::{
-    Batch, Context, EntropyBonus, LARGEST, Loss, StepFigures, Trainer, prediction_log_probs, values,
+    Batch, Context, EntropyBonus, LARGEST, Loss, Predicted, StepFigures, Trainer,
+    prediction_log_probs, values,
 };
 
 /// How far apart sampling and training may be before any update: both compute the same, one with cached keys and one
@@ -309,9 +310,9 @@ impl<'a> Grpo<'a> {
             let coefficient = self.spec.objective.entropy();
             let weights = |batch: &Batch<'_>| update.entropy_weights(batch);
             let bonus = EntropyBonus { weights: &weights, coefficient };
-            let bonus = (coefficient > 0.0).then_some(bonus);
-            let updated = trainer.update_with(context, &sequences, bonus, |log_probs, batch| {
-                let (loss, of_batch) = update.loss(log_probs, batch);
+            let bonus = self.spec.needs_entropies().then_some(bonus);
+            let updated = trainer.update_with(context, &sequences, bonus, |found, batch| {
+                let (loss, of_batch) = update.loss(found, batch);
                 gap.lock().expect("no thread panics with it").add(of_batch);
                 loss
             });
@@ -594,8 +595,18 @@ impl<'a> Update<'a> {
         }
     }
 
-    /// What each token of a rollout is worth.
-    fn advantages(&self, group: &Group, place: usize, rollout: &Rollout) -> Vec<f64> {
+    /// What each token of a rollout is worth, given the policy's entropies there if they were asked for.
+    fn advantages(
+        &self,
+        group: &Group,
+        place: usize,
+        rollout: &Rollout,
+        entropies: &[f64],
+    ) -> Vec<f64> {
+        if let Some(signed) = self.spec.objective.signed {
+            let worth = signed_worth(signed, rollout.accuracy > 0.5, mean(entropies));
+            return vec![worth; rollout.ids.len()];
+        }
         let Some(Distillation { weight, keep_rewards, .. }) = self.spec.distillation else {
             return vec![rollout.advantage; rollout.ids.len()];
         };
@@ -630,20 +641,23 @@ impl<'a> Update<'a> {
     }
 
     /// The loss of a micro-batch, and how far its log-probabilities are from those of sampling.
-    fn loss(&self, log_probs: &[f32], batch: &Batch<'_>) -> (Loss, Gap) {
+    fn loss(&self, found: Predicted<'_>, batch: &Batch<'_>) -> (Loss, Gap) {
         let objective = &self.spec.objective;
         let members = || batch.members.iter().map(|&i| self.groups[i]);
         let denominators = self.denominators(batch);
         let mut total = Loss { value: 0.0, slopes: Vec::new(), figures: StepFigures::new() };
         let (mut kl, mut num_clipped, mut sft_loss, mut gap) = (0.0, 0, 0.0, Gap::default());
-        let mut rest = log_probs;
+        let mut start = 0;
         for group in members() {
-            let (own, others) = rest.split_at(group.tokens.len());
-            rest = others;
-            let mut slopes = vec![0.0; own.len()];
-            let own = |token| -> Vec<f64> {
-                group.of(token, own.iter().map(|x| f64::from(*x))).collect()
+            let part = start..start + group.tokens.len();
+            start = part.end;
+            let mut slopes = vec![0.0; part.len()];
+            let of = |token, all: &[f32]| -> Vec<f64> {
+                let own = all.get(part.clone()).unwrap_or_default();
+                group.of(token, own.iter().map(|x| f64::from(*x)).collect::<Vec<_>>()).collect()
             };
+            let own = |token| of(token, found.log_probs);
+            let entropies = |token| of(token, found.entropies);
             let mut put = |token, found: Vec<f64>| {
                 group.of(token, &mut slopes).zip(found).for_each(|(to, x)| *to = x as f32);
             };
@@ -653,7 +667,7 @@ impl<'a> Update<'a> {
                 let reference: Vec<f64> =
                     group.of(token, group.reference.iter().copied()).collect();
                 let len = log_probs.len();
-                let advantages = self.advantages(group, place, rollout);
+                let advantages = self.advantages(group, place, rollout, &entropies(token));
                 let loss = answer_loss(
                     objective,
                     &PolicyAnswer {
@@ -680,7 +694,9 @@ impl<'a> Update<'a> {
                     advantage,
                     token_weight: token_weight(aggregation, denominators, learned.len()),
                 };
-                let loss = guidance::loss(&guidance.weighting, &learned, self.guided, row);
+                let entropies = entropies(Token::Learned);
+                let weighting = &guidance.weighting;
+                let loss = guidance::loss(weighting, &learned, &entropies, self.guided, row);
                 let weight = group.weights.sft;
                 sft_loss += weight * loss.value;
                 put(Token::Learned, loss.slopes.into_iter().map(|x| weight * x).collect());
@@ -705,8 +721,10 @@ impl<'a> Update<'a> {
 fn learned<'a>(groups: &'a [Group], spec: &GrpoSpec) -> Vec<&'a Group> {
     let objective = &spec.objective;
     // With `TokenMeanLocal` the loss of a token depends on which others are computed with it.
-    let has_slope_anyhow =
-        objective.has_kl() || objective.entropy() > 0.0 || spec.distillation.is_some();
+    let has_slope_anyhow = objective.has_kl()
+        || objective.entropy() > 0.0
+        || objective.signed.is_some()
+        || spec.distillation.is_some();
     if has_slope_anyhow || objective.aggregation == Aggregation::TokenMeanLocal {
         return groups.iter().collect();
     }

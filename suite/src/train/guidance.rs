@@ -8,6 +8,7 @@ use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::recipe::{Guidance, MeanOver, Mu, PrefixShare, RowGain, Weighting};
+use crate::train::objective::mean;
 use crate::train::weight_of;
 
 /// The loss of the learned tokens of one group.
@@ -39,31 +40,49 @@ pub(super) struct Row {
     pub(super) token_weight: f64,
 }
 
-/// Computes the loss of a demonstration's tokens from their log-probabilities (nats).
+impl Guided {
+    /// The weight of each of a demonstration's `len` tokens in a mean whose whole weighs `weight`.
+    fn weigh(self, weight: f64, mean_over: MeanOver, len: usize) -> f64 {
+        let weight = weight / self.num_questions as f64;
+        match mean_over {
+            MeanOver::Answers => weight / len.max(1) as f64,
+            MeanOver::Tokens => weight * self.num_guided as f64 / self.num_tokens.max(1) as f64,
+        }
+    }
+}
+
+/// Computes the loss of a demonstration's tokens from their log-probabilities and from the policy's entropies there, both in
+/// nats. Entropies have no slope; they may be left out where [`Weighting::needs_entropies`] is false.
 pub(super) fn loss(
     weighting: &Weighting,
     log_probs: &[f64],
+    entropies: &[f64],
     guided: Guided,
     row: Row,
 ) -> DemonstrationLoss {
     match weighting {
-        Weighting::Row { gain } => {
+        Weighting::Row { gain, sft } => {
             let scale = row.token_weight * row.advantage;
-            let gains: Vec<(f64, f64)> =
+            let mut gains: Vec<(f64, f64)> =
                 log_probs.iter().map(|&log_prob| gain_of(*gain, log_prob)).collect();
-            DemonstrationLoss {
+            if let RowGain::LogP { entropy_share: Some(share), .. } = *gain {
+                lowest(entropies, share).for_each(|place| gains[place] = (0.0, 0.0));
+            }
+            let mut loss = DemonstrationLoss {
                 value: -scale * gains.iter().map(|(gain, _)| gain).sum::<f64>(),
                 slopes: gains.iter().map(|(_, slope)| -scale * slope).collect(),
+            };
+            if let Some(weight) = sft {
+                let weight = weight * (-mean(entropies)).exp();
+                let weight = guided.weigh(weight, MeanOver::Tokens, log_probs.len());
+                loss.value -= weight * log_probs.iter().sum::<f64>();
+                loss.slopes.iter_mut().for_each(|slope| *slope -= weight);
             }
+            loss
         }
         Weighting::Sft { weight, mean_over, token_weight } => {
-            let weight = weight / guided.num_questions as f64;
-            let weight = match mean_over.unwrap_or(MeanOver::Answers) {
-                MeanOver::Answers => weight / log_probs.len().max(1) as f64,
-                MeanOver::Tokens => {
-                    weight * guided.num_guided as f64 / guided.num_tokens.max(1) as f64
-                }
-            };
+            let mean_over = mean_over.unwrap_or(MeanOver::Answers);
+            let weight = guided.weigh(*weight, mean_over, log_probs.len());
             let Some(by) = *token_weight else {
                 let value = -(log_probs.iter().sum::<f64>() * weight);
                 return DemonstrationLoss { value, slopes: vec![-weight; log_probs.len()] };
@@ -80,12 +99,24 @@ pub(super) fn loss(
 /// What a token of a row gains, and the gain's slope along its log-probability.
 fn gain_of(gain: RowGain, log_prob: f64) -> (f64, f64) {
     match gain {
-        RowGain::LogP {} => (log_prob, 1.0),
+        RowGain::LogP { token_weight, .. } => {
+            let weight = token_weight.map_or(1.0, |by| weight_of(by, log_prob));
+            (weight * log_prob, weight)
+        }
         RowGain::Shaped { gamma } => {
             let p = log_prob.exp();
             (p / (p + gamma), gamma * p / (p + gamma).powi(2))
         }
     }
+}
+
+/// Places of all but `share` of `entropies`, the lowest first, the earlier of two alike before the later.
+fn lowest(entropies: &[f64], share: f64) -> impl Iterator<Item = usize> {
+    let mut places: Vec<usize> = (0..entropies.len()).collect();
+    places.sort_by(|&a, &b| entropies[a].total_cmp(&entropies[b]));
+    let num_kept = (entropies.len() as f64 * share).ceil() as usize;
+    places.truncate(entropies.len() - num_kept);
+    places.into_iter()
 }
 
 /// What the two losses of a group weigh.
@@ -260,7 +291,9 @@ mod tests {
         #[derive(serde::Deserialize)]
         struct Case {
             gain: RowGain,
+            sft: Option<f64>,
             log_probs: Vec<f64>,
+            entropies: Vec<f64>,
             advantage: f64,
             token_weight: f64,
             loss: f64,
@@ -270,7 +303,9 @@ mod tests {
         let guided = Guided { num_questions: 1, num_guided: 1, num_tokens: 1 };
         for case in serde_json::from_str::<Recorded>(text).unwrap().rows {
             let row = Row { advantage: case.advantage, token_weight: case.token_weight };
-            let found = loss(&Weighting::Row { gain: case.gain }, &case.log_probs, guided, row);
+            let weighting = Weighting::Row { gain: case.gain, sft: case.sft };
+            let guided = Guided { num_tokens: case.log_probs.len(), ..guided };
+            let found = loss(&weighting, &case.log_probs, &case.entropies, guided, row);
             assert!((found.value - case.loss).abs() < 1e-9, "{:?}: {}", case.gain, found.value);
             for (slope, want) in found.slopes.iter().zip(&case.gradient) {
                 assert!((slope - want).abs() < 1e-9, "{:?}: {slope} {want}", case.gain);
@@ -304,7 +339,7 @@ mod tests {
         let guided = Guided { num_questions: 8, num_guided: 2, num_tokens: 100 };
         let of = |len: usize, mean_over| {
             let weighting = Weighting::Sft { weight: 0.4, mean_over, token_weight: None };
-            loss(&weighting, &vec![-1.0; len], guided, ROW).value
+            loss(&weighting, &vec![-1.0; len], &[], guided, ROW).value
         };
         // Two of eight questions are a quarter of the loss, whichever way.
         for mean_over in [None, Some(MeanOver::Answers), Some(MeanOver::Tokens)] {
@@ -321,7 +356,7 @@ mod tests {
         let log_probs = [-0.5, -2.0, -3.0];
         let of = |token_weight| {
             let weighting = Weighting::Sft { weight: 0.3, mean_over: None, token_weight };
-            loss(&weighting, &log_probs, guided, ROW)
+            loss(&weighting, &log_probs, &[], guided, ROW)
         };
         let plain = of(None);
         for by in [
@@ -349,19 +384,22 @@ mod tests {
         let guided = Guided { num_questions: 4, num_guided: 2, num_tokens: 7 };
         let log_probs = [-0.5, -2.0, -3.0];
         let sft = |mean_over| Weighting::Sft { weight: 0.3, mean_over, token_weight: None };
-        let row = |gain| Weighting::Row { gain };
+        let entropies = [0.3, 1.1, 0.7];
+        let row = |gain| Weighting::Row { gain, sft: Some(0.5) };
+        let entropy_share = Some(0.6);
         for weighting in [
             sft(None),
             sft(Some(MeanOver::Tokens)),
-            row(RowGain::LogP {}),
+            row(RowGain::LOG_P),
+            row(RowGain::LogP { token_weight: None, entropy_share }),
             row(RowGain::Shaped { gamma: 0.1 }),
         ] {
-            let slopes = loss(&weighting, &log_probs, guided, ROW).slopes;
+            let slopes = loss(&weighting, &log_probs, &entropies, guided, ROW).slopes;
             for (i, slope) in slopes.into_iter().enumerate() {
                 let moved = |by: f64| {
                     let mut log_probs = log_probs;
                     log_probs[i] += by;
-                    loss(&weighting, &log_probs, guided, ROW).value
+                    loss(&weighting, &log_probs, &entropies, guided, ROW).value
                 };
                 let want = (moved(1e-6) - moved(-1e-6)) / 2e-6;
                 assert!((slope - want).abs() < 1e-6, "{weighting:?}: {slope} {want}");

@@ -4,7 +4,10 @@
 //! of them, in f64. The recipe chooses the formula ([`ObjectiveSpec`]); all of them are compared with other implementations
 //! (`golden/parity/losses.py`).
 
-use crate::recipe::{Advantage, Aggregation, KlEstimator, KlPlace, ObjectiveSpec, RatioLevel};
+use crate::recipe::{
+    Advantage, Aggregation, KlEstimator, KlPlace, ObjectiveSpec, RatioLevel, Signed,
+};
+use crate::train::weight_of;
 
 /// Turns the rewards of each group into advantages, which are 0 where all rewards of a group are equal.
 pub fn advantages(spec: &ObjectiveSpec, groups: &[Vec<f64>]) -> Vec<Vec<f64>> {
@@ -27,7 +30,8 @@ pub fn advantages(spec: &ObjectiveSpec, groups: &[Vec<f64>]) -> Vec<Vec<f64>> {
     groups.iter().map(of_group).collect()
 }
 
-fn mean(values: &[f64]) -> f64 {
+/// The mean of `values`; 0 of none.
+pub(super) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
@@ -42,6 +46,11 @@ fn deviation(values: &[f64], ddof: usize) -> f64 {
 /// et al. 2024, "On-Policy Distillation of Language Models"; the same by ms-swift and Tinker).
 pub fn scored_advantage(weight: f64, scored: f64, old: f64) -> f64 {
     weight * (scored - old)
+}
+
+/// What an answer is worth by itself, given the mean entropy of the policy at its tokens in nats (SRFT, arXiv 2506.19767).
+pub fn signed_worth(signed: Signed, is_right: bool, mean_entropy: f64) -> f64 {
+    if is_right { signed.right * mean_entropy.exp() } else { -signed.wrong }
 }
 
 /// Sums the estimated KL over an answer's tokens when they were sampled: what `KlPlace::Reward` takes from its reward,
@@ -143,7 +152,12 @@ pub fn answer_loss(spec: &ObjectiveSpec, answer: &PolicyAnswer<'_>) -> AnswerLos
     let in_loss = if spec.kl_in == KlPlace::Loss { spec.beta } else { 0.0 };
     let mut loss = AnswerLoss { value: 0.0, slopes: Vec::new(), kl: 0.0, num_clipped: 0 };
     for (t, (log_ratio, log_prob)) in log_ratios.iter().zip(log_probs).enumerate() {
-        let (gain, slope, is_clipped) = clipped_gain(spec, log_ratio.exp(), advantages[t]);
+        let (gain, slope, is_clipped) = match spec.ratio {
+            RatioLevel::None => (advantages[t] * log_prob, advantages[t], false),
+            _ => clipped_gain(spec, log_ratio.exp(), advantages[t]),
+        };
+        let token_weight =
+            token_weight * spec.token_weight.map_or(1.0, |by| weight_of(by, *log_prob));
         let of_token = |reference: &f64| kl(spec, log_prob - reference);
         let (kl, kl_slope) =
             reference_log_probs.get(t).filter(|_| has_kl).map_or((0.0, 0.0), of_token);
@@ -177,7 +191,7 @@ fn clipped_gain(spec: &ObjectiveSpec, ratio: f64, advantage: f64) -> (f64, f64, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::ObjectivePreset;
+    use crate::recipe::{ObjectivePreset, TokenWeight};
     use proptest::prelude::*;
     use serde::Deserialize;
 
@@ -380,6 +394,52 @@ mod tests {
         }
     }
 
+    #[test]
+    fn answers_without_a_ratio_learn_as_those_of_the_reference() {
+        #[derive(Deserialize)]
+        struct Recorded {
+            answers: Vec<Case>,
+        }
+        #[derive(Deserialize)]
+        struct Case {
+            signed: Option<Signed>,
+            token_weight: Option<TokenWeight>,
+            is_right: bool,
+            log_probs: Vec<f64>,
+            entropies: Vec<f64>,
+            advantage: f64,
+            share: f64,
+            loss: f64,
+            gradient: Vec<f64>,
+        }
+        let text = include_str!("../../../golden/parity/fixtures/demonstrations.json");
+        for case in serde_json::from_str::<Recorded>(text).unwrap().answers {
+            let Case { signed, token_weight, .. } = case;
+            let ratio = RatioLevel::None;
+            let spec = ObjectiveSpec { beta: 0.0, ratio, signed, token_weight, ..study() };
+            let of = |signed| signed_worth(signed, case.is_right, mean(&case.entropies));
+            let worth = signed.map_or(case.advantage, of);
+            // What sampling gave them is not looked at.
+            let old: Vec<f64> = case.log_probs.iter().map(|x| x - 3.0).collect();
+            let loss = answer_loss(
+                &spec,
+                &PolicyAnswer {
+                    log_probs: &case.log_probs,
+                    old_log_probs: &old,
+                    reference_log_probs: &[],
+                    advantages: &vec![worth; old.len()],
+                    token_weight: case.share,
+                },
+            );
+            let name = format!("{signed:?}, {token_weight:?}, {}", case.is_right);
+            assert!((loss.value - case.loss).abs() < 1e-9, "{name}: {}", loss.value);
+            assert_eq!(loss.num_clipped, 0, "{name}");
+            for (slope, want) in loss.slopes.iter().zip(&case.gradient) {
+                assert!((slope - want).abs() < 1e-9, "{name}: {slope} {want}");
+            }
+        }
+    }
+
     fn any_spec() -> impl Strategy<Value = ObjectiveSpec> {
         let preset = prop_oneof![
             Just(ObjectivePreset::GrpoStudy),
@@ -389,7 +449,11 @@ mod tests {
             Just(ObjectivePreset::Dapo),
         ];
         let kl = prop_oneof![Just(KlEstimator::K1), Just(KlEstimator::K2), Just(KlEstimator::K3)];
-        let ratio = prop_oneof![Just(RatioLevel::Token), Just(RatioLevel::Sequence)];
+        let ratio = prop_oneof![
+            Just(RatioLevel::Token),
+            Just(RatioLevel::Sequence),
+            Just(RatioLevel::None)
+        ];
         (preset, kl, ratio, 0.0..0.1_f64).prop_map(|(preset, kl, ratio, beta)| ObjectiveSpec {
             kl,
             ratio,

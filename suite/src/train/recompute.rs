@@ -19,7 +19,9 @@ use synergy_models::weights::Parameters;
 use synergy_report::cost::StepFigures;
 
 use super::adapter::Learning;
-use super::{Batch, Loss, Network, add, leaves, logits, matrix, predicted, values, vector};
+use super::{
+    Batch, Loss, Network, Predicted, add, leaves, logits, matrix, predicted, values, vector,
+};
 use crate::limits::Limits;
 use crate::train::features::FeatureCache;
 use crate::train::optimizer::Gradients;
@@ -107,7 +109,7 @@ pub(super) fn gradients(
     limits: Limits,
     adapter: Option<&Learning>,
     batch: &Batch<'_>,
-    loss: &(impl Fn(&[f32], &Batch<'_>) -> Loss + Sync),
+    loss: &(impl Fn(Predicted<'_>, &Batch<'_>) -> Loss + Sync),
 ) -> (Gradients, StepFigures) {
     let &Network { config, parameters, features, .. } = network;
     let copies = parameters.cast(network.dtype);
@@ -130,8 +132,9 @@ pub(super) fn gradients(
         }
         stored = (pieces.len() == 1).then_some(forward);
     }
-    let mut loss = loss(&log_probs, batch);
-    let entropy_slopes = network.bonus.map(|bonus| {
+    let predicted = Predicted { log_probs: &log_probs, entropies: &entropies };
+    let mut loss = loss(predicted, batch);
+    let entropy_slopes = network.bonus.and_then(|bonus| {
         bonus.take(batch, &entropies, &mut loss);
         bonus.slopes(batch)
     });

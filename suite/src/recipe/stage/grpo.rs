@@ -7,7 +7,7 @@ use super::guidance::{Guidance, Weighting};
 use super::kind::{Input, Role, StageKind, few};
 use super::load::{LearningLoad, Load, Others, RolloutLoad, prompt, sampled_answer};
 use crate::recipe::fault::{Checked, Fault, require};
-use crate::recipe::objective::ObjectiveSpec;
+use crate::recipe::objective::{KlPlace, ObjectiveSpec};
 use crate::recipe::tables::{Named, OptimizerSpec, QuestionsSpec, TrainingSpec};
 use crate::reward::RewardSpec;
 
@@ -100,6 +100,14 @@ impl GrpoSpec {
         let weighting = self.guidance.as_ref().map(|guidance| &guidance.weighting);
         matches!(weighting, Some(Weighting::Row { .. }))
     }
+
+    /// Tells whether the loss depends on the policy's entropies.
+    pub fn needs_entropies(&self) -> bool {
+        let weighting = self.guidance.as_ref().map(|guidance| guidance.weighting);
+        self.objective.entropy() > 0.0
+            || self.objective.signed.is_some()
+            || weighting.is_some_and(|weighting| weighting.needs_entropies())
+    }
 }
 
 impl StageKind for GrpoSpec {
@@ -170,6 +178,23 @@ impl StageKind for GrpoSpec {
             )
         );
         self.objective.check(self.num_generations).map_err(|fault| fault.below("objective"))?;
+        let is_signed = self.objective.signed.is_some();
+        require!(
+            !is_signed || self.distillation.is_none(),
+            "objective.signed",
+            hint!(
+                "a model that scores tokens says what they are worth, too",
+                "leave out signed, or the table distillation"
+            )
+        );
+        require!(
+            !is_signed || self.objective.kl_in == KlPlace::Loss || !self.objective.has_kl(),
+            "objective.signed",
+            hint!(
+                "signed leaves rewards out, so a KL that is taken from them would do nothing",
+                "kl_in = \"loss\""
+            )
+        );
         self.distillation
             .as_ref()
             .map_or(Ok(()), Distillation::check)

@@ -177,6 +177,11 @@ pub enum Weighting {
     Row {
         /// What a token gains by its probability.
         gain: RowGain,
+        /// Weight of the row's negative log-likelihood besides, 0 or more: this times `e^-H`, where `H` is the mean entropy of
+        /// the policy at the row's tokens, in nats; a mean over the tokens of all demonstrations (SRFT, arXiv 2506.19767,
+        /// where it is 0.5). 0 without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sft: Option<f64>,
     },
 }
 
@@ -186,13 +191,40 @@ pub enum Weighting {
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RowGain {
     /// `log p`: the policy gradient of a rollout that the model itself has just written (ViSurf, arXiv 2510.10606).
-    LogP {},
+    LogP {
+        /// What each token weighs by its own probability (GFT, arXiv 2604.14258); all weigh 1 without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token_weight: Option<TokenWeight>,
+        /// Share of the row's tokens that learn, those at which the policy's entropy is highest; above 0, up to 1
+        /// (Prefix-RFT, arXiv 2507.01679, where it is 0.2). All without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entropy_share: Option<f64>,
+    },
     /// `p / (p + gamma)`: tokens that the model hardly ever writes are learned too (LUFFY, arXiv 2504.14945, where `gamma`
     /// is 0.1).
     Shaped {
         /// Above 0.
         gamma: f64,
     },
+}
+
+impl RowGain {
+    /// Every token gains its log-probability.
+    pub const LOG_P: RowGain = RowGain::LogP { token_weight: None, entropy_share: None };
+
+    fn check(self) -> Checked {
+        let (key, value, holds, range) = match self {
+            RowGain::LogP { token_weight, entropy_share } => {
+                let by_token = token_weight.map_or(Ok(()), TokenWeight::check);
+                by_token.map_err(|fault| fault.below("token_weight"))?;
+                let share = entropy_share.unwrap_or(1.0);
+                ("entropy_share", share, share > 0.0 && share <= 1.0, "above 0, up to 1")
+            }
+            RowGain::Shaped { gamma } => ("gamma", gamma, gamma > 0.0, "above 0"),
+        };
+        require!(holds, key, "{key} = {value} is outside its range: {range}");
+        Ok(())
+    }
 }
 
 impl Weighting {
@@ -204,6 +236,17 @@ impl Weighting {
         }
     }
 
+    /// Tells whether the policy's entropy at a demonstration's tokens changes what they learn.
+    pub fn needs_entropies(&self) -> bool {
+        match self {
+            Weighting::Sft { .. } => false,
+            Weighting::Row { gain, sft } => {
+                let by_share = matches!(gain, RowGain::LogP { entropy_share: Some(_), .. });
+                by_share || sft.is_some()
+            }
+        }
+    }
+
     fn check(&self) -> Checked {
         match *self {
             Weighting::Sft { weight, token_weight, .. } => {
@@ -211,10 +254,9 @@ impl Weighting {
                 let by_token = token_weight.map_or(Ok(()), TokenWeight::check);
                 by_token.map_err(|fault| fault.below("token_weight"))
             }
-            Weighting::Row { gain: RowGain::LogP {} } => Ok(()),
-            Weighting::Row { gain: RowGain::Shaped { gamma } } => {
-                require!(gamma > 0.0, "gain", "gamma = {gamma} is outside its range: above 0");
-                Ok(())
+            Weighting::Row { gain, sft } => {
+                within("sft", sft.unwrap_or_default(), 0.0.., "0 or more")?;
+                gain.check().map_err(|fault| fault.below("gain"))
             }
         }
     }

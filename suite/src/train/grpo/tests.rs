@@ -3,7 +3,7 @@
 use super::*;
 use crate::recipe::{
     Distillation, Guidance, MeanOver, Mu, Named, ObjectivePreset, ObjectiveSpec, PassWeights,
-    Prefix, PrefixShare, QuestionsSpec, RowGain, TokenWeight, Weighting,
+    Prefix, PrefixShare, QuestionsSpec, RatioLevel, RowGain, Signed, TokenWeight, Weighting,
 };
 use crate::reward::Reward;
 use crate::train::fixture::{
@@ -254,7 +254,7 @@ fn a_demonstration_that_is_a_row_counts_in_its_groups_mean_and_learns_as_a_rollo
     with_rows.objective = free.clone();
     let guidance = with_rows.guidance.as_mut().unwrap();
     (guidance.keep_rl, guidance.weighting) =
-        (Some(true), Weighting::Row { gain: RowGain::LogP {} });
+        (Some(true), Weighting::Row { gain: RowGain::LOG_P, sft: None });
     // The same answer as a fourth rollout that the model has just written itself.
     let with_rollouts = GrpoSpec { num_generations: 4, ..grpo_spec(free) };
 
@@ -287,9 +287,113 @@ fn a_demonstration_that_is_a_row_counts_in_its_groups_mean_and_learns_as_a_rollo
 
     // What is shaped learns otherwise, and rare tokens less.
     let guidance = with_rows.guidance.as_mut().unwrap();
-    guidance.weighting = Weighting::Row { gain: RowGain::Shaped { gamma: 0.1 } };
+    guidance.weighting = Weighting::Row { gain: RowGain::Shaped { gamma: 0.1 }, sft: None };
     let (shaped, _) = learned_by(&with_rows, &rows);
     assert!(distance(&shaped, &by_rows) > 1e-2 * moved);
+}
+
+/// Without its ratio, its mask and its weight, SRFT, GFT and Prefix-RFT are steps of GRPO with rows.
+#[test]
+fn a_first_update_needs_no_ratio_and_parts_that_are_off_change_nothing() {
+    let free = ObjectiveSpec { beta: 0.0, ..ObjectivePreset::GrpoStudy.objective() };
+    let groups = groups([1.0, -0.5, -0.5]);
+    let (with, _) = learned_by(&grpo_spec(free.clone()), &groups);
+    let without = ObjectiveSpec { ratio: RatioLevel::None, ..free.clone() };
+    let (without, _) = learned_by(&grpo_spec(without), &groups);
+    let moved = distance(&with, &BASE.parameters);
+    assert!(moved > 0.1 && distance(&with, &without) < 1e-4 * moved);
+
+    let groups = groups_with_rows();
+    let step = |gain, sft, token_weight| {
+        let mut spec = guided(1.0, 0.0);
+        spec.objective = ObjectiveSpec { token_weight, ..free.clone() };
+        let guidance = spec.guidance.as_mut().unwrap();
+        (guidance.keep_rl, guidance.weighting) = (Some(true), Weighting::Row { gain, sft });
+        learned_by(&spec, &groups).0
+    };
+    let plain = step(RowGain::LOG_P, None, None);
+    let gft = Some(TokenWeight::Gft { tau: 1e-9 });
+    for off in [
+        step(RowGain::LogP { token_weight: None, entropy_share: Some(1.0) }, None, None),
+        step(RowGain::LogP { token_weight: gft, entropy_share: None }, Some(0.0), gft),
+    ] {
+        let (apart, moved) = (distance(&plain, &off), distance(&plain, &BASE.parameters));
+        assert!(moved > 0.1 && apart < 1e-3 * moved, "{apart} apart after a step of {moved}");
+    }
+}
+
+/// Groups of a right answer of 4 tokens, a wrong one of 6 and a demonstration of 7.
+fn groups_with_rows() -> Vec<Group> {
+    let rng = &mut Seed::root(29).rng();
+    let model = Vlm::new(&BASE.prompter.config, &BASE.parameters);
+    let mut of = |question: &Question| {
+        let own =
+            |ids, accuracy, advantage| Rollout { ids, accuracy, advantage, ..Rollout::default() };
+        let earned = Reward { accuracy: 1.0, format: 1.0, total: 1.0 };
+        let row = Rollout::demonstration(ids(rng, 7), earned);
+        let rollouts = vec![
+            own(ids(rng, 4), 1.0, 0.4),
+            own(ids(rng, 6), 0.0, -1.0),
+            Rollout { advantage: 0.6, ..row },
+        ];
+        Group { learned_advantage: 0.6, ..made_up(&model, question, rollouts) }
+    };
+    questions().iter().map(&mut of).collect()
+}
+
+/// SRFT: entropies are those of the answer's own tokens, and no slope runs through them.
+#[test]
+fn right_answers_are_worth_more_where_the_policy_is_unsure_and_demonstrations_weigh_less() {
+    let signed = Some(Signed { right: 0.1, wrong: 1.0 });
+    let mut spec = guided(1.0, 0.0);
+    spec.objective = ObjectiveSpec {
+        beta: 0.0,
+        ratio: RatioLevel::None,
+        signed,
+        ..ObjectivePreset::GrpoStudy.objective()
+    };
+    spec.num_generations = 2;
+    let guidance = spec.guidance.as_mut().unwrap();
+    let gain = RowGain::Shaped { gamma: 0.1 };
+    (guidance.keep_rl, guidance.weighting) = (Some(true), Weighting::Row { gain, sft: Some(0.5) });
+    assert!(spec.needs_entropies());
+
+    let all = groups_with_rows();
+    let groups = &all[..2];
+    let sequences: Vec<Sequence> = groups.iter().map(|group| group.sequence.clone()).collect();
+    let batch = micro_batch(&sequences);
+    let log_probs: Vec<f32> =
+        groups.iter().flat_map(|group| group.reference.iter().map(|x| *x as f32)).collect();
+    let entropies: Vec<f32> = (0..log_probs.len()).map(|i| (i as f32 * 0.7).cos() + 1.2).collect();
+    let update = Update::new(groups, &spec, GapLimit::of(ComputeDtype::F32));
+    let found = Predicted { log_probs: &log_probs, entropies: &entropies };
+    let slopes = update.loss(found, &batch).0.slopes;
+
+    let mut start = 0;
+    for _ in groups {
+        for (place, len) in [4, 6, 7].into_iter().enumerate() {
+            let part = start..start + len;
+            start = part.end;
+            let mean = entropies[part.clone()].iter().sum::<f32>() / len as f32;
+            for (slope, log_prob) in slopes[part.clone()].iter().zip(&log_probs[part]) {
+                let p = log_prob.exp();
+                // Two questions of two answers and a row, each a mean over its tokens.
+                let share = 1.0 / (6.0 * len as f32);
+                let want = match place {
+                    0 => -share * 0.1 * mean.exp(),
+                    1 => share,
+                    _ => -share * 0.6 * 0.1 * p / (p + 0.1).powi(2) - 0.5 * (-mean).exp() / 14.0,
+                };
+                assert!((slope - want).abs() < 1e-6, "{place}: {slope} {want}");
+            }
+        }
+    }
+    assert_eq!(start, log_probs.len());
+
+    // A step takes them from the model, and says how unsure it is.
+    let (learned, figures) = learned_by(&spec, &all);
+    assert!(distance(&learned, &BASE.parameters) > 0.1);
+    assert!(figures["policy_entropy_nats"] > 0.0);
 }
 
 #[test]
@@ -477,7 +581,7 @@ fn a_rollout_behind_a_prefix_is_compared_with_its_like_and_the_prefix_with_the_o
         ..ObjectivePreset::GrpoStudy.objective()
     };
     let guidance = spec.guidance.as_mut().unwrap();
-    guidance.weighting = Weighting::Row { gain: RowGain::LogP {} };
+    guidance.weighting = Weighting::Row { gain: RowGain::LOG_P, sft: None };
     guidance.prefix =
         Some(Prefix { share: PrefixShare::Uniform { high: 0.9, until: 1.0 }, rows: Some(1) });
     let rng = &mut Seed::root(23).rng();
