@@ -18,7 +18,7 @@ use synergy_benchmarks::difficulty::Level;
 
 use crate::gate::GateSpec;
 use crate::score::{self, Lineage, ResultRow, Results, RowKind, SeedOutcomes};
-use crate::statistics::{self, Estimate, Interval, Noise, Pool};
+use crate::statistics::{self, Estimate, Interval, Noise, Pools};
 use crate::text::partial::partial;
 
 mod figures;
@@ -333,50 +333,32 @@ struct Measured {
 /// `[seed][question]` of golden and of the run.
 type Sides = [Option<Vec<Vec<f64>>>; 2];
 
-/// The noise of training of one metric over one scope.
-struct Noises {
-    of_class: BTreeMap<String, Pool<(usize, Vec<String>)>>,
-    /// The noise of all classes together, for those that show nothing themselves.
-    any: Option<Noise>,
-}
-
-/// Rows that stand on the same trainings, on one side, by their class.
-type Clusters<'a> = BTreeMap<(&'a str, usize, &'a [String]), Vec<Vec<Vec<f64>>>>;
+/// The noise of training of one metric over one scope: of rows that stand on the same trainings, on one side.
+struct Noises(Pools<(usize, Vec<String>)>);
 
 impl Noises {
     fn of(metric: Metric, pairs: &[Pair<'_>], values: &[Sides]) -> Noises {
-        let mut clusters = Clusters::new();
+        let mut clusters: BTreeMap<_, Vec<Vec<Vec<f64>>>> = BTreeMap::new();
         for (pair, sides) in pairs.iter().zip(values).filter(|(pair, _)| !pair.class.is_empty()) {
             // A run that has golden's answers to the bit shows no other noise.
             let num_sides = if sides[0] == sides[1] { 1 } else { 2 };
             for (side, values) in sides.iter().take(num_sides).enumerate() {
                 let scaled = values.as_ref().and_then(|values| in_parts(metric, values));
-                let own = clusters.entry((&pair.class, side, &pair.trained)).or_default();
-                own.extend(scaled);
+                let trained = (side, pair.trained.clone());
+                clusters.entry((pair.class.as_str(), trained)).or_default().extend(scaled);
             }
         }
-        let mut of_class = BTreeMap::new();
-        let classes: BTreeSet<&str> = clusters.keys().map(|(class, ..)| *class).collect();
-        for class in classes {
-            let own = clusters.iter().filter(|((other, ..), _)| *other == class);
-            let own = own.map(|((_, side, trained), rows)| {
-                ((*side, trained.to_vec()), rows.iter().collect())
-            });
-            of_class.insert(class.to_owned(), Pool::of(own.collect()));
-        }
-        let any = Noise::pooled(clusters.values().map(|rows| rows.iter().collect()));
-        Noises { of_class, any }
+        Noises(Pools::of(&clusters))
     }
 
     /// The noise of each side's training in the unit of the metric; none for what is not trained.
     fn of_row(&self, pair: &Pair<'_>, metric: Metric, sides: &Sides) -> [Noise; 2] {
-        let pool = self.of_class.get(&pair.class);
         // Two sides with the same answers have shown one noise.
         let is_one = sides[0] == sides[1];
         [0, 1].map(|side| {
             let shown = if is_one { 0 } else { side };
-            let noise = pool.and_then(|pool| pool.noise(&(shown, pair.trained.clone())));
-            let noise = noise.or(self.any).filter(|_| !pair.class.is_empty());
+            let noise = self.0.noise(&pair.class, &(shown, pair.trained.clone()));
+            let noise = noise.filter(|_| !pair.class.is_empty());
             let noise = noise.unwrap_or(Noise::NONE);
             match &sides[side] {
                 Some(values) if metric.is_relative() => noise.scaled(statistics::mean(values)),

@@ -8,6 +8,8 @@
 //! Where all questions come to one share nothing is seen between them; shares then get the score interval of so many
 //! questions that are alike.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use special::Beta as _;
@@ -143,6 +145,47 @@ impl<K: PartialEq> Pool<K> {
     pub fn noise(&self, cluster: &K) -> Option<Noise> {
         let own = self.own.iter().find(|(other, _)| other == cluster);
         own.map(|(_, noise)| *noise).or(self.common)
+    }
+}
+
+/// The noise of clusters in classes, and of all of them together.
+#[derive(Debug)]
+pub struct Pools<K> {
+    /// That of each class.
+    of_class: BTreeMap<String, Pool<K>>,
+    /// That of all classes together, for those that show nothing themselves.
+    any: Option<Noise>,
+}
+
+impl<K: Ord + Clone> Pools<K> {
+    /// Pools `clusters` by their class.
+    ///
+    /// # Shapes
+    /// As [`Noise::pooled`].
+    pub fn of(clusters: &BTreeMap<(&str, K), Vec<Vec<Vec<f64>>>>) -> Pools<K> {
+        let mut of_class: BTreeMap<&str, Vec<(K, Vec<&Vec<Vec<f64>>>)>> = BTreeMap::new();
+        for ((class, cluster), rows) in clusters {
+            of_class.entry(class).or_default().push((cluster.clone(), rows.iter().collect()));
+        }
+        let pooled = |(class, clusters): (&str, _)| (class.to_owned(), Pool::of(clusters));
+        let any = Noise::pooled(clusters.values().map(|rows| rows.iter().collect()));
+        Pools { of_class: of_class.into_iter().map(pooled).collect(), any }
+    }
+
+    /// The noise of a cluster: its own if it has one, else that of its class, else that of all.
+    pub fn noise(&self, class: &str, cluster: &K) -> Option<Noise> {
+        self.of_class.get(class).and_then(|pool| pool.noise(cluster)).or(self.any)
+    }
+
+    /// Tells whether a cluster's noise is kept apart from that of its class.
+    pub fn is_apart(&self, class: &str, cluster: &K) -> bool {
+        self.of_class.get(class).is_some_and(|pool| pool.own.iter().any(|(own, _)| own == cluster))
+    }
+
+    /// The common noise of each class that has one.
+    pub fn common(&self) -> BTreeMap<&str, Noise> {
+        let common = self.of_class.iter().map(|(class, pool)| Some((class.as_str(), pool.common?)));
+        common.flatten().collect()
     }
 }
 

@@ -63,11 +63,11 @@ pub fn powers(sides: &[&Results], alpha: f64) -> Vec<Power> {
             let rows: Vec<&ResultRow> = results.rows.iter().filter(is_one).collect();
             if let Some(num_seeds) = rows.iter().map(|row| row.seeds.len()).min() {
                 let names = rows.iter().map(|row| row.name.clone()).collect();
-                let own = Power::of(class, names, *noise, num_seeds, alpha);
+                let own = Power::of(class, names, noise, num_seeds, alpha);
                 let both = found
                     .remove(class)
                     .map_or_else(|| own.clone(), |other| other.joined(&own, alpha));
-                found.insert(class.clone(), both);
+                found.insert(class.to_owned(), both);
             }
         }
     }

@@ -3,13 +3,13 @@
 //! This module knows which rows share what noise, and no family, level or claim. Two rows that stand on one training of
 //! the same seed are compared seed by seed, so that what both have from it cancels.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::lineage::Lineage;
 use super::{
     ResultRow, Results, RowKind, SeedOutcomes, length, per_question, share, votes, words_per_answer,
 };
-use crate::statistics::{self, Estimate, Interval, Noise, Pool};
+use crate::statistics::{self, Estimate, Interval, Noise, Pool, Pools};
 
 /// What is measured of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,15 @@ impl Quantity {
     fn is_relative(self) -> bool {
         matches!(self, Quantity::Length | Quantity::Words)
     }
+
+    /// Values as their noise is pooled: in parts of `scale` where it grows with the value. `None` where that is nothing.
+    fn scaled(self, values: &Values, scale: f64) -> Option<Values> {
+        if !self.is_relative() {
+            return Some(values.clone());
+        }
+        let scaled = |seed: &Vec<f64>| seed.iter().map(|value| value / scale).collect();
+        (scale > 0.0).then(|| values.iter().map(scaled).collect())
+    }
 }
 
 /// `[seed][question]`.
@@ -76,11 +85,8 @@ pub struct Effects<'a> {
     lineage: &'a Lineage<'a>,
     quantity: Quantity,
     rows: Vec<Measured<'a>>,
-    noise: BTreeMap<String, Noise>,
-    /// Trainings whose noise is kept apart from that of their class, by class and stages.
-    own: BTreeMap<(String, Vec<&'a str>), Noise>,
-    /// The noise of all classes together, for those that show nothing themselves.
-    any: Option<Noise>,
+    /// The noise of trainings, each by its stages.
+    noise: Pools<Vec<&'a str>>,
 }
 
 /// An effect, its error and its interval, which for shares that are all alike is not the error's.
@@ -111,33 +117,14 @@ impl<'a> Effects<'a> {
                 values: per_question(row, questions, |seed, q| quantity.value(seed, q)),
             })
             .collect();
-        let (noise, own) = (BTreeMap::new(), BTreeMap::new());
-        let mut effects = Effects { lineage, quantity, rows, noise, own, any: None };
-        effects.pool();
-        effects
-    }
-
-    /// Pools the noise of each class, and of all.
-    fn pool(&mut self) {
         let mut clusters: BTreeMap<(&str, Vec<&'a str>), Vec<Values>> = BTreeMap::new();
-        for measured in self.rows.iter().filter(|measured| !measured.class.is_empty()) {
-            let trained = self.trained(measured);
-            let values = self.scaled(&measured.values, statistics::mean(&measured.values));
-            clusters.entry((&measured.class, trained)).or_default().extend(values);
+        for Measured { row, class, values } in rows.iter().filter(|row| !row.class.is_empty()) {
+            let scaled = quantity.scaled(values, statistics::mean(values));
+            let trained = lineage.trained(&row.name).into_iter().collect();
+            clusters.entry((class, trained)).or_default().extend(scaled);
         }
-        let (mut noise, mut all_own) = (BTreeMap::new(), BTreeMap::new());
-        let classes: BTreeSet<&str> = clusters.keys().map(|(class, _)| *class).collect();
-        for class in classes {
-            let of_class = clusters.iter().filter(|((other, _), _)| *other == class);
-            let of_class = of_class.map(|((_, trained), rows)| (trained, rows.iter().collect()));
-            let Pool { common, own } = Pool::of(of_class.collect());
-            noise.extend(common.map(|common| (class.to_owned(), common)));
-            let named = own.into_iter();
-            let named = named.map(|(trained, own)| ((class.to_owned(), trained.clone()), own));
-            all_own.extend(named);
-        }
-        let any = Noise::pooled(clusters.values().map(|rows| rows.iter().collect()));
-        (self.noise, self.own, self.any) = (noise, all_own, any);
+        let noise = Pools::of(&clusters);
+        Effects { lineage, quantity, rows, noise }
     }
 
     /// The stages of a row in which something was learned.
@@ -145,23 +132,13 @@ impl<'a> Effects<'a> {
         self.lineage.trained(&measured.row.name).into_iter().collect()
     }
 
-    /// The noise of a row that is kept apart from that of its class.
-    fn own_noise(&self, measured: &Measured<'a>) -> Option<Noise> {
-        self.own.get(&(measured.class.clone(), self.trained(measured))).copied()
-    }
-
     /// Tells whether a row's noise is kept apart from that of rows that were trained alike.
     pub fn has_own_noise(&self, name: &str) -> bool {
-        self.row(name).is_some_and(|measured| self.own_noise(measured).is_some())
+        self.row(name).is_some_and(|measured| self.is_apart(measured))
     }
 
-    /// Values as their noise is pooled: in parts of `scale` where it grows with the value. `None` where that is nothing.
-    fn scaled(&self, values: &Values, scale: f64) -> Option<Values> {
-        if !self.quantity.is_relative() {
-            return Some(values.clone());
-        }
-        let scaled = |seed: &Vec<f64>| seed.iter().map(|value| value / scale).collect();
-        (scale > 0.0).then(|| values.iter().map(scaled).collect())
+    fn is_apart(&self, measured: &Measured<'a>) -> bool {
+        self.noise.is_apart(&measured.class, &self.trained(measured))
     }
 
     /// Names of the rows that were asked.
@@ -170,8 +147,8 @@ impl<'a> Effects<'a> {
     }
 
     /// The classes that show a noise of training, with it: as a share of the row's value where it grows with that.
-    pub fn noise(&self) -> &BTreeMap<String, Noise> {
-        &self.noise
+    pub fn noise(&self) -> BTreeMap<&str, Noise> {
+        self.noise.common()
     }
 
     fn row(&self, name: &str) -> Option<&Measured<'a>> {
@@ -242,8 +219,8 @@ impl<'a> Effects<'a> {
         if measured.class.is_empty() {
             return Noise::NONE;
         }
-        let of_class = || self.noise.get(&measured.class).copied().or(self.any);
-        let noise = self.own_noise(measured).or_else(of_class).unwrap_or(Noise::NONE);
+        let noise = self.noise.noise(&measured.class, &self.trained(measured));
+        let noise = noise.unwrap_or(Noise::NONE);
         let scale = statistics::mean(&measured.values);
         if self.quantity.is_relative() { noise.scaled(scale) } else { noise }
     }
@@ -261,7 +238,7 @@ impl<'a> Effects<'a> {
             }
             for (measured, weight) in unit {
                 let times = weight * weight / measured.values.len() as f64;
-                let own = self.own_noise(measured).map(|_| self.trained(measured));
+                let own = self.is_apart(measured).then(|| self.trained(measured));
                 let estimate = singles.entry((&measured.class, own)).or_default();
                 estimate.push((times, self.noise_of(measured)));
             }
@@ -307,7 +284,8 @@ impl<'a> Effects<'a> {
                 unit.iter().map(|(row, weight)| weight.abs() * statistics::mean(&row.values));
             sizes.sum::<f64>()
         };
-        let series = |unit: &[(&Measured<'a>, f64)]| self.scaled(&combined(unit), scale(unit));
+        let series =
+            |unit: &[(&Measured<'a>, f64)]| self.quantity.scaled(&combined(unit), scale(unit));
         let of_pair = |a, b| [self.trained(a), self.trained(b)].concat();
         let (trained, alike): (Vec<&str>, Vec<(Vec<&str>, Values)>) = match unit {
             [(a, of_a), (b, of_b)] => {
