@@ -148,6 +148,9 @@ impl<K: PartialEq> Pool<K> {
     }
 }
 
+/// `[seed][question]`.
+type Values = Vec<Vec<f64>>;
+
 /// The noise of clusters in classes, and of all of them together.
 #[derive(Debug)]
 pub struct Pools<K> {
@@ -162,8 +165,8 @@ impl<K: Ord + Clone> Pools<K> {
     ///
     /// # Shapes
     /// As [`Noise::pooled`].
-    pub fn of(clusters: &BTreeMap<(&str, K), Vec<Vec<Vec<f64>>>>) -> Pools<K> {
-        let mut of_class: BTreeMap<&str, Vec<(K, Vec<&Vec<Vec<f64>>>)>> = BTreeMap::new();
+    pub fn of(clusters: &BTreeMap<(&str, K), Vec<Values>>) -> Pools<K> {
+        let mut of_class: BTreeMap<&str, Vec<(K, Vec<&Values>)>> = BTreeMap::new();
         for ((class, cluster), rows) in clusters {
             of_class.entry(class).or_default().push((cluster.clone(), rows.iter().collect()));
         }
