@@ -33,4 +33,5 @@ pub mod planted;
 pub mod recipe;
 pub mod reward;
 pub mod run;
+pub mod served;
 pub mod train;

@@ -7,6 +7,9 @@ pub use synergy_models::qwen2_5_vl::names::TOWER;
 
 /// Questions whose answers are generated, and recorded in the journal, together.
 pub const QUESTIONS_PER_CHUNK: usize = 100;
+/// The same where servers answer, which have many questions under way at once: at the end of a chunk they wait for its
+/// longest answer.
+pub const QUESTIONS_PER_CHUNK_SERVED: usize = 400;
 /// Rows (answers in the making) of one shard of rollouts.
 pub const SHARD_ROWS: usize = 128;
 /// The smallest number of shards that questions are cut into, so that two threads have work.
@@ -15,6 +18,8 @@ pub const SHARDS_MIN: usize = 2;
 pub const FEATURE_CACHE_BYTES: usize = 1 << 30;
 /// Bytes that the rollouts of one shard may take on a host, or on a card whose memory is unknown.
 pub const ROLLOUT_BYTES: usize = 4 << 30;
+/// The largest file of weights that is written, in bytes of numbers: what the Hugging Face hub's tools cut at.
+pub const MAX_SHARD_BYTES: usize = 5_000_000_000;
 /// The share of a card's memory that rollouts may take is one part in so many; the rest holds weights, copies of
 /// them and the optimizer's state.
 pub const CARD_PARTS: usize = 4;

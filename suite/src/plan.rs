@@ -172,9 +172,10 @@ pub fn recipe_hash(recipe: &Recipe) -> String {
     Key::of(&canonical(recipe)).as_str().to_owned()
 }
 
-/// All values of a recipe in the order and form that recorded hashes are of.
+/// All values of a recipe in the order and form that recorded hashes are of. The engine is not part of it: as the device, it
+/// is where answers are computed, and not what is asked.
 fn canonical(recipe: &Recipe) -> Value {
-    let mut canonical = json!(recipe);
+    let mut canonical = json!(Recipe { engine: None, ..recipe.clone() });
     if let Some(stages) = canonical["stages"].as_object_mut() {
         stages.values_mut().filter_map(Value::as_object_mut).for_each(as_recorded);
     }
@@ -366,6 +367,9 @@ impl Row<'_> {
             "asking": asking, "evaluation": evaluation, "prompt": recipe.prompt,
             "backend": inputs.backend, "code": inputs.code, "external": inputs.external,
         });
+        if let Some(engine) = &recipe.engine {
+            depends_on["engine"] = engine.identity();
+        }
         let benchmarks = &recipe.evaluation.benchmarks;
         if !benchmarks.is_empty() {
             let files: Vec<_> = benchmarks.iter().map(|b| inputs.files.get(&b.path)).collect();
@@ -419,6 +423,11 @@ fn add_stage(
     if asked.or(judged).is_some() {
         let hash = |files: Option<&FilesSpec>| files.map(|files| inputs.files.get(&files.path));
         depends_on["files"] = json!([hash(asked), hash(judged)]);
+    }
+    let asks =
+        spec.grpo().is_some() || matches!(spec, StageSpec::Sample(_)) || validation.is_some();
+    if let Some(engine) = recipe.engine.as_ref().filter(|_| asks) {
+        depends_on["engine"] = engine.identity();
     }
     let key = Key::of(&depends_on);
     if let Some(stage) = stages.iter_mut().find(|s| s.key == key) {

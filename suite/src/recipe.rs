@@ -19,6 +19,7 @@ use synergy_report::rows::control_note;
 
 use crate::reward::{self, RewardSpec};
 
+mod engine;
 mod evaluation;
 mod fault;
 mod objective;
@@ -28,6 +29,7 @@ mod stage;
 mod tables;
 mod written;
 
+pub use self::engine::*;
 use self::evaluation::within_samples;
 pub use self::evaluation::*;
 use self::fault::{Checked, Fault, require};
@@ -70,6 +72,9 @@ pub struct Recipe {
     /// evaluation. `boxed-1` without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grader: Option<Grader>,
+    /// The program that answers; the suite itself without it. `--engine` takes another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineSpec>,
     /// Tables that stages share.
     #[serde(default, skip_serializing_if = "Tables::is_empty")]
     pub tables: Tables,
@@ -477,6 +482,7 @@ impl Recipe {
             registers.check(fewest).map_err(|fault| fault.below("registers").below("prompt"))?;
         }
         self.check_tables()?;
+        self.engine.as_ref().map_or(Ok(()), EngineSpec::check).map_err(|f| f.below("engine"))?;
         for (name, stage) in &self.stages {
             self.check_stage(name, stage).map_err(|fault| fault.below(name).below("stages"))?;
         }

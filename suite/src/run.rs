@@ -10,6 +10,7 @@ pub mod base;
 pub mod base_gate;
 pub mod chunks;
 pub mod data;
+pub mod engines;
 pub mod evaluation;
 pub mod event;
 pub mod golden;
@@ -48,9 +49,10 @@ use crate::plan::{
 };
 use crate::planted::Planted;
 use crate::recipe::rehearsal;
-use crate::recipe::{ModelSpec, RECIPES, Recipe};
+use crate::recipe::{EngineSpec, ModelSpec, RECIPES, Recipe};
 use crate::run::base::{Base, BaseRecord};
 use crate::run::base_gate::GateReport;
+use crate::run::engines::Engines;
 use crate::run::evaluation::Evaluation;
 use crate::run::event::{Event, Events};
 use crate::run::golden::read_results;
@@ -80,6 +82,23 @@ pub struct Options {
     pub variant: Variant,
     /// The part of the recipe that is run.
     pub selection: Selection,
+    /// What answers in place of the recipe's engine, as [`EngineSpec::named`] takes it.
+    pub engine: Option<String>,
+}
+
+impl Options {
+    /// The recipe with the engine that answers.
+    ///
+    /// # Errors
+    /// If there is no such engine, or it cannot answer what the recipe asks.
+    fn of(&self, recipe: &Recipe) -> Result<Recipe> {
+        let engine = match &self.engine {
+            Some(name) => EngineSpec::named(name)?,
+            None => recipe.engine.clone(),
+        };
+        engine.as_ref().map_or(Ok(()), |engine| engine.fits(recipe))?;
+        Ok(Recipe { engine, ..recipe.clone() })
+    }
 }
 
 /// How a run differs from what its recipe says: only the gate's self-test runs any but [`Variant::Usual`].
@@ -219,6 +238,7 @@ pub fn recipe_at(path: &Path) -> Result<Recipe> {
 /// If the recipe does not have what is selected, the base's settings cannot be read, or it is missing and of unknown size.
 pub fn dry_run(recipe: &Recipe, options: &Options, as_json: bool) -> Result<String> {
     options.selection.check(recipe)?;
+    let recipe = &options.of(recipe)?;
     let compute = Compute::open(&options.device, options.num_threads)?;
     let files = Files::default();
     let mut lacking = String::new();
@@ -259,7 +279,7 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let store = Store::open(&options.runs_dir.join("store"))?;
     let dir = options.variant.dir(options, recipe);
     let recipe_hash = recipe_hash(recipe);
-    let recipe = &options.variant.of(recipe);
+    let recipe = &options.variant.of(&options.of(recipe)?);
     let mut events = Events::open(&dir.join("events.jsonl"), options.quiet)?;
     let files = Files::default();
     let base = if options.from_scratch {
@@ -279,12 +299,16 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     }
     let clone = open_clone(recipe, &base, &compute)?;
     let bases: Vec<&Base> = [&base].into_iter().chain(&clone).collect();
-    let evaluation = Evaluation::new(recipe, &bases, (&compute, &store), &files)?;
+    let engine = recipe.engine.as_ref();
+    let say = if options.quiet { |_: &str| {} } else { event::say };
+    let engines = Engines::new(engine, &base.prompter, &compute, &options.runs_dir, say)?;
+    let evaluation = Evaluation::new(recipe, &bases, (&compute, &engines, &store), &files)?;
     let work = Work {
         recipe,
         plan: &plan,
         base: &base,
         compute: &compute,
+        engines: &engines,
         store: &store,
         files: &files,
         options,
@@ -301,6 +325,7 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
 /// # Errors
 /// If the recipe has no such regime or it has not been trained.
 pub fn trained(recipe: &Recipe, options: &Options, regime: &str) -> Result<Model> {
+    let recipe = &options.of(recipe)?;
     let compute = Compute::open(&options.device, options.num_threads)?;
     let store = Store::open(&options.runs_dir.join("store"))?;
     let base = open_base(recipe, &compute)?;
@@ -328,6 +353,7 @@ pub fn trained(recipe: &Recipe, options: &Options, regime: &str) -> Result<Model
 /// # Errors
 /// If the run has not been finished.
 pub fn rescore(recipe: &Recipe, options: &Options) -> Result<Outcome> {
+    let recipe = &options.of(recipe)?;
     let compute = Compute::open(&options.device, options.num_threads)?;
     let store = Store::open(&options.runs_dir.join("store"))?;
     let dir = options.runs_dir.join(&recipe.name);
@@ -533,7 +559,8 @@ fn train_recipe(
     askable::check(&plan, &start.prompter, store, files, events)?;
     let mut training = Vec::new();
     for planned in &plan.stages {
-        let summary = stage::run(planned, &start, compute, store, files, events)?;
+        let engines = Engines::own(compute);
+        let summary = stage::run(planned, &start, (compute, &engines), store, files, events)?;
         training.push(of_stage(planned, &summary));
     }
     let last = plan.stages.last().context("the recipe has no stages to train a base with")?;
@@ -630,7 +657,10 @@ fn provenance(
         (_, None) => (false, "trained in this run, gate not run".to_owned()),
     };
     let scratch = if options.from_scratch { " --from-scratch" } else { "" };
-    let selected = options.selection.words();
+    let mut selected = options.selection.words();
+    if let Some(engine) = &options.engine {
+        selected += &format!(" --engine {engine}");
+    }
     Provenance {
         date: machine::today(),
         commit,
@@ -648,7 +678,10 @@ fn provenance(
             }
         },
         machine: machine::describe_parts(),
-        backend: compute.name.clone(),
+        backend: match &recipe.engine {
+            Some(engine) => format!("{}, answers by {}", compute.name, engine.describe()),
+            None => compute.name.clone(),
+        },
         rustc: machine::rustc(),
         wall_time_s,
         base_hash: base.key.as_str().to_owned(),

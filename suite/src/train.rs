@@ -16,6 +16,7 @@ pub mod grpo;
 mod guidance;
 mod guide;
 pub mod kinds;
+pub mod mismatch;
 pub mod objective;
 pub mod optimizer;
 mod pieces;
@@ -51,6 +52,7 @@ use crate::limits::Limits;
 use crate::planted::Planted;
 use crate::recipe::{OptimizerSpec, TokenWeight, TrainingSpec};
 use crate::train::adapter::Learning;
+use crate::train::engine::Engine;
 use crate::train::features::{FeatureCache, picture_features};
 use crate::train::frozen::frozen;
 use crate::train::optimizer::{Gradients, Optimizer, norm};
@@ -204,6 +206,17 @@ impl Trainer {
     /// The model as the stage leaves it; what has learned is in f32.
     pub fn finished(&self) -> Parameters {
         self.adapter.as_ref().map_or_else(|| self.parameters.clone(), Learning::merged)
+    }
+
+    /// Gives `engine` the model as it is, as an adapter where one learns.
+    ///
+    /// # Errors
+    /// See [`Engine::load`].
+    pub fn give_to(&self, engine: &mut dyn Engine) -> Result<()> {
+        match self.adapter {
+            Some(_) => engine.load_adapted(&self.parameters, &|| self.adapter_files().collect()),
+            None => engine.load(&self.parameters),
+        }
     }
 
     /// The files of the adapter that learns, in PEFT's layout; empty without an adapter.

@@ -15,6 +15,10 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
     ("`[prompt]`", &[("recipe.rs", "PromptSpec")]),
     ("`[prompt.registers]`", &[("recipe/registers.rs", "RegistersSpec")]),
     (
+        "`[engine]`, and the file of an engine",
+        &[("recipe/engine.rs", "EngineSpec"), ("recipe/engine.rs", "Correction")],
+    ),
+    (
         "`[tables.questions.NAME]`",
         &[("recipe/tables.rs", "QuestionsSpec"), ("recipe/tables.rs", "FilesSpec")],
     ),
@@ -84,6 +88,8 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
     (
         "Words",
         &[
+            ("recipe/engine.rs", "EngineKind"),
+            ("recipe/engine.rs", "CorrectionLevel"),
             ("recipe/objective.rs", "Advantage"),
             ("recipe/objective.rs", "RatioLevel"),
             ("recipe/objective.rs", "KlEstimator"),
@@ -238,6 +244,9 @@ fn words(kind: &str) -> (String, bool) {
     }
     if let Some(inner) = inside("Vec<") {
         return (format!("list of: {}", words(inner).0), false);
+    }
+    if kind == "BTreeMap<String, String>" {
+        return ("texts by name".to_owned(), true);
     }
     if let Some(inner) = inside("BTreeMap<String, ") {
         return (format!("tables by name: {}", words(inner).0), false);

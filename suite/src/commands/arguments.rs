@@ -22,6 +22,9 @@ pub(super) struct RunArgs {
     /// Name of a recipe in suite/recipes, or the file of another
     #[arg(long, default_value = "small")]
     pub(super) profile: String,
+    /// What answers: own (the suite itself), vllm, or the file of another engine [default: as the recipe says]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(super) engine: Option<String>,
     #[command(flatten)]
     pub(super) device: DeviceArgs,
 }
@@ -37,7 +40,7 @@ impl RunArgs {
 
     /// How the recipe is run.
     pub(super) fn options(&self) -> Options {
-        self.device.options()
+        Options { engine: self.engine.clone(), ..self.device.options() }
     }
 }
 
@@ -98,6 +101,7 @@ impl DeviceArgs {
             quiet: false,
             variant: Variant::Usual,
             selection: Selection::default(),
+            engine: None,
         }
     }
 }

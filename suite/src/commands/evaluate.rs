@@ -54,7 +54,8 @@ Examples:
   synergy evaluate --benchmark mathvision --data MathVision.tsv --model DIR
   synergy evaluate --benchmark mmmu --data mmmu/ --endpoint http://localhost:8000/v1 --model-id qwen --num-samples 4
   synergy evaluate --benchmark mine --data rows.jsonl --mapping mine.toml --model DIR --limit 100
-  synergy evaluate --benchmark path --model golden/base/small --levels levels.jsonl";
+  synergy evaluate --benchmark path --model golden/base/small --levels levels.jsonl
+  synergy evaluate --benchmark path --model golden/base/small --engine vllm";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -151,6 +152,9 @@ pub(super) struct AskingArgs {
     /// Type of numbers in which a checkpoint computes its answers; bf16 needs libtorch or cuda
     #[arg(long, default_value = "f32", value_name = "f32|bf16", value_parser = word::<ComputeDtype>, requires = "model")]
     dtype: ComputeDtype,
+    /// What computes the answers of a checkpoint: own (the suite itself), vllm, or the file of another engine
+    #[arg(long, value_name = "NAME|FILE", requires = "model", conflicts_with = "dtype")]
+    engine: Option<String>,
     /// Folder in which answers are stored
     #[arg(long, default_value = "runs/replies", value_name = "DIR")]
     replies: PathBuf,

@@ -13,18 +13,18 @@ use synergy_models::generate::{Generated, Sampling};
 use synergy_report::cost::{Cost, StepFigures};
 
 use crate::device::Compute;
-use crate::limits::{QUESTIONS_PER_CHUNK, forward_flops};
+use crate::limits::forward_flops;
 use crate::plan::PlannedStage;
 use crate::recipe::{Keep, QuestionsSpec, SampleSpec, StageSpec};
 use crate::run::artifact::{Summary, checkpoint, file};
 use crate::run::base::Base;
 use crate::run::chunks::{Chunks, forget};
+use crate::run::engines::Engines;
 use crate::run::event::Events;
 use crate::run::store::Store;
 use crate::train::dataset::{Asked, Dataset, Example, mix, teacher};
 use crate::train::engine::{Engine, Question};
 use crate::train::pool::{Files, Pool};
-use crate::train::rollout::LocalEngine;
 use crate::train::sequence::Prompter;
 
 /// Makes the data of `planned`, which the store lacks, and stores it.
@@ -34,7 +34,7 @@ use crate::train::sequence::Prompter;
 pub fn run(
     planned: &PlannedStage,
     base: &Base,
-    compute: &Compute,
+    (compute, engines): (&Compute, &Engines<'_>),
     store: &Store,
     files: &Files,
     events: &Events,
@@ -49,7 +49,9 @@ pub fn run(
         StageSpec::Mix(spec) => {
             Piece::of(mix(spec, &inputs(planned, store)?, planned.seed())?, clock)
         }
-        StageSpec::Sample(spec) => sample(spec, planned, pool, base, compute, store, events)?,
+        StageSpec::Sample(spec) => {
+            sample(spec, planned, pool, base, (compute, engines), store, events)?
+        }
         _ => bail!("stage `{}` makes no data", planned.name),
     };
     let (data, summary) = made.finish(forward_flops(&base.prompter.config));
@@ -82,7 +84,7 @@ fn sample(
     planned: &PlannedStage,
     pool: Pool<'_>,
     base: &Base,
-    compute: &Compute,
+    (compute, engines): (&Compute, &Engines<'_>),
     store: &Store,
     events: &Events,
 ) -> Result<Piece> {
@@ -90,7 +92,7 @@ fn sample(
     let from = planned.from.as_ref().context("a sampling stage names its model")?;
     let dtype = spec.dtype.unwrap_or_default();
     let parameters = checkpoint(store, from, base, &compute.device, Some(dtype))?;
-    let mut engine = LocalEngine::new(&prompter.config, compute, dtype);
+    let mut engine = engines.engine(&prompter.config, dtype, None);
     engine.load(&parameters)?;
     let sampling = Sampling {
         temperature: spec.temperature,
@@ -99,11 +101,12 @@ fn sample(
         ..prompter.greedy(spec.max_new_tokens)
     };
     let seed = planned.seed().fold_in("rollouts");
-    let sampler = Sampler { spec, planned, pool, prompter, engine: &engine, sampling, seed };
+    let sampler =
+        Sampler { spec, planned, pool, prompter, engine: engine.as_ref(), sampling, seed };
     let chunks = Chunks {
         title: format!("{} (seed {})", planned.name, planned.seed),
         doing: format!("sampling for `{}`", planned.name),
-        chunk_size: QUESTIONS_PER_CHUNK,
+        chunk_size: engines.questions_per_chunk(),
         journal: Some(store.journal(&planned.key)),
         events,
     };

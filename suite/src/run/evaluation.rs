@@ -22,7 +22,6 @@ use synergy_report::text::report::SampleCompletion;
 
 use crate::device::Compute;
 use crate::key::Key;
-use crate::limits::QUESTIONS_PER_CHUNK;
 use crate::plan::PlannedRow;
 use crate::planted::Planted;
 use crate::recipe::{BenchmarkSpec, Recipe};
@@ -30,12 +29,12 @@ use crate::run::artifact;
 use crate::run::asking::{Streak, answers, completions, prepared};
 use crate::run::base::Base;
 use crate::run::chunks::{Chunks, forget};
+use crate::run::engines::Engines;
 use crate::run::event::{Event, Events};
 use crate::run::once::once;
 use crate::run::store::Store;
-use crate::train::engine::Engine;
 use crate::train::pool::{self, Files};
-use crate::train::rollout::{LocalEngine, with_another_picture};
+use crate::train::rollout::with_another_picture;
 use crate::train::sequence::test_samples;
 
 /// Where `cargo xtask fetch easy-vqa` puts the pictures.
@@ -105,6 +104,7 @@ pub struct Evaluation<'a> {
     /// The base that everything starts from, and any other that is asked.
     bases: &'a [&'a Base],
     compute: &'a Compute,
+    engines: &'a Engines<'a>,
     store: &'a Store,
     /// All questions.
     pub samples: Vec<Sample>,
@@ -119,12 +119,12 @@ impl<'a> Evaluation<'a> {
     pub fn new(
         recipe: &'a Recipe,
         bases: &'a [&'a Base],
-        (compute, store): (&'a Compute, &'a Store),
+        (compute, engines, store): (&'a Compute, &'a Engines<'a>, &'a Store),
         files: &Files,
     ) -> Result<Evaluation<'a>> {
         let samples = samples(recipe, files)?;
         let questions = texts(&samples);
-        Ok(Evaluation { recipe, bases, compute, store, samples, questions })
+        Ok(Evaluation { recipe, bases, compute, engines, store, samples, questions })
     }
 
     /// Evaluates one row, unless the store has it, and tells whether it had. A question that cannot be asked becomes an
@@ -133,7 +133,7 @@ impl<'a> Evaluation<'a> {
     /// # Errors
     /// If generation or the disk fails, several questions in a row cannot be asked, or somebody asked to stop.
     pub fn row(&self, planned: &PlannedRow, events: &mut Events) -> Result<(Evaluated, bool)> {
-        let &Evaluation { recipe, bases, compute, store, ref samples, .. } = self;
+        let &Evaluation { recipe, bases, compute, engines, store, ref samples, .. } = self;
         let clock = Instant::now();
         let mut cached = true;
         let what = format!("row `{}` (seed {})", planned.name, planned.seed);
@@ -142,7 +142,7 @@ impl<'a> Evaluation<'a> {
         let base = own.or(bases.first()).context("everything starts from a base")?;
         let completions = once(store, &planned.key, &what, events, find, |events| {
             cached = false;
-            ask(recipe, planned, samples, base, compute, store, events)
+            ask(recipe, planned, samples, base, (compute, engines), store, events)
         })?;
         events.write(Event::Evaluated {
             row: &planned.name,
@@ -239,7 +239,7 @@ fn ask(
     planned: &PlannedRow,
     samples: &[Sample],
     base: &Base,
-    compute: &Compute,
+    (compute, engines): (&Compute, &Engines<'_>),
     store: &Store,
     events: &Events,
 ) -> Result<Vec<Completion>> {
@@ -253,7 +253,7 @@ fn ask(
     if let Some(planted) = planned.planted {
         planted.weights(&mut parameters);
     }
-    let mut engine = LocalEngine::new(&prompter.config, compute, dtype);
+    let mut engine = engines.engine(&prompter.config, dtype, None);
     engine.load(&parameters)?;
     let asking = planned.asking;
     let mut sampling = recipe.evaluation.sampling(&prompter.end_tokens);
@@ -275,7 +275,7 @@ fn ask(
     let chunks = Chunks {
         title: format!("evaluate {}", planned.name),
         doing: format!("evaluating `{}`", planned.name),
-        chunk_size: QUESTIONS_PER_CHUNK,
+        chunk_size: engines.questions_per_chunk(),
         journal: Some(journal.clone()),
         events,
     };
@@ -288,7 +288,8 @@ fn ask(
         |places| {
             // Pictures are read when they are asked about: those of a whole benchmark do not fit into memory.
             let questions: Vec<_> = places.iter().map(question).collect();
-            let answers = answers(&engine, prompter, questions, num_samples, &sampling, seed)?;
+            let answers =
+                answers(engine.as_ref(), prompter, questions, num_samples, &sampling, seed)?;
             let mut lines = Vec::with_capacity(places.len() * num_samples);
             for (&place, answers) in places.iter().zip(answers) {
                 streak.hear(&samples[place].id, answers.as_ref().err())?;

@@ -170,8 +170,9 @@ impl Bar {
     }
 }
 
+/// Shows a line to the person who watches.
 #[expect(clippy::print_stderr, reason = "the one place that talks to a person during a run")]
-fn say(text: &str) {
+pub fn say(text: &str) {
     eprintln!("{text}");
 }
 

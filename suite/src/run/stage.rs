@@ -25,12 +25,13 @@ use synergy_report::cost::Cost;
 
 use crate::device::Compute;
 use crate::key::Key;
-use crate::limits::forward_flops;
+use crate::limits::{MAX_SHARD_BYTES, forward_flops};
 use crate::plan::PlannedStage;
 use crate::recipe::{Role, StageSpec, ValidationQuestions, ValidationSpec};
 use crate::run::artifact::{Summary, checkpoint, lines, summarize, to_lines, write_finished};
 use crate::run::base::Base;
 use crate::run::data;
+use crate::run::engines::Engines;
 use crate::run::event::{Bar, Event, Events, interrupted};
 use crate::run::once::once;
 use crate::run::store::Store;
@@ -38,15 +39,11 @@ use crate::train::algorithm::{Algorithm, Draws, Reference, StageInputs};
 use crate::train::dataset::Dataset;
 use crate::train::engine::{Engine, Question, completions};
 use crate::train::features::FeatureCache;
-use crate::train::grpo::GapLimit;
 use crate::train::kinds::algorithm;
+use crate::train::mismatch::GapLimit;
 use crate::train::pool::{Files, Pool};
-use crate::train::rollout::LocalEngine;
 use crate::train::sequence::{Prompter, test_samples};
 use crate::train::{Context, StepFigures, Trainer};
-
-/// The largest file of weights in the store, in bytes of numbers: what the Hugging Face hub's tools cut at.
-const MAX_SHARD_BYTES: usize = 5_000_000_000;
 
 /// Characters of a key that tell curves of one name apart.
 const KEY_CHARS: usize = 8;
@@ -73,6 +70,7 @@ const STEPS_AHEAD: usize = 2;
 struct Place<'a> {
     base: &'a Base,
     compute: &'a Compute,
+    engines: &'a Engines<'a>,
     store: &'a Store,
     files: &'a Files,
     /// Size of a file of weights, in bytes of numbers, at most.
@@ -199,7 +197,7 @@ impl State {
         if !self.step().is_multiple_of(validation.steps_per_epoch) {
             return Ok(());
         }
-        engine.load(&self.trainer.parameters)?;
+        self.trainer.give_to(engine)?;
         let accuracy = validation.accuracy(engine, context, planned.seed())?;
         engine.unload();
         if let Some(figures) = self.curve.last_mut() {
@@ -283,12 +281,12 @@ impl Validation {
 pub fn run(
     planned: &PlannedStage,
     base: &Base,
-    compute: &Compute,
+    (compute, engines): (&Compute, &Engines<'_>),
     store: &Store,
     files: &Files,
     events: &mut Events,
 ) -> Result<Summary> {
-    let place = Place { base, compute, store, files, max_shard_bytes: MAX_SHARD_BYTES };
+    let place = Place { base, compute, engines, store, files, max_shard_bytes: MAX_SHARD_BYTES };
     let (stage, seed) = (planned.name.as_str(), planned.seed);
     let find = |events: &mut Events| {
         let Some(artifact) = store.open_artifact(&planned.key)? else { return Ok(None) };
@@ -306,7 +304,7 @@ fn run_in(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Resu
     let summary = match &planned.spec {
         StageSpec::Merge(spec) => merge(&spec.merge, planned, place)?,
         spec if spec.training().is_some() => train(place, planned, events)?,
-        _ => data::run(planned, base, compute, store, place.files, events)?,
+        _ => data::run(planned, base, (compute, place.engines), store, place.files, events)?,
     };
     events.write(Event::StageDone {
         stage: &planned.name,
@@ -357,8 +355,11 @@ fn train(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Resul
         grader: planned.grader,
         planted: planned.planted,
     };
-    let engine = LocalEngine::new(&base.prompter.config, compute, training.dtype());
-    let mut engine = engine.with_features(features.as_ref());
+    let config = &base.prompter.config;
+    let mut engine = place.engines.engine(config, training.dtype(), features.as_ref());
+    if training.lora.is_some() && (spec.grpo().is_some() || validation.is_some()) {
+        engine.begin(&start)?;
+    }
     // KL is measured from where the stage starts.
     let scoring = planned.parents.first().filter(|_| spec.grpo().is_some());
     let scoring =
@@ -378,7 +379,7 @@ fn train(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Resul
     let label = format!("{} (seed {})", planned.name, planned.seed);
     let bar = events.bar(&label, algorithm.num_steps(), state.step());
     let mut run = Run { place, planned, algorithm, validation, context, reference, clock, bar };
-    run.all_steps(&mut state, &mut engine, &partial, events)?;
+    run.all_steps(&mut state, engine.as_mut(), &partial, events)?;
 
     let summary = state.summary(place, clock);
     store.put_with(&planned.key, &planned.depends_on, |dir| {
@@ -581,7 +582,8 @@ mod tests {
         let context = Context { features, ..Context::new(prompter, place.compute, training) };
         let reference = Reference { parameters: start, features, scorer: None };
         let config = &prompter.config;
-        let engine = &mut LocalEngine::new(config, place.compute, training.dtype());
+        let mut engine = place.engines.engine(config, training.dtype(), None);
+        let engine = engine.as_mut();
         for step in 0..num_steps {
             let prepared = algorithm.prepare(prompter, step).unwrap();
             state.curve.push(prepared(&mut state.trainer, engine, &context, reference).unwrap());
@@ -642,7 +644,8 @@ mod tests {
         let store = Store::open(&dir.path().join("store")).unwrap();
         let mut events = Events::open(&dir.path().join("events"), true).unwrap();
         let mut first_step = |name: &str| {
-            run(stage(name), &base, &compute, &store, &files, &mut events).unwrap();
+            let engines = Engines::own(&compute);
+            run(stage(name), &base, (&compute, &engines), &store, &files, &mut events).unwrap();
             let curve = read_curve(&store, stage(name)).unwrap().unwrap();
             ["entropy_nats", "length", "tokens_generated"].map(|name| curve[0][name].to_bits())
         };
@@ -666,18 +669,20 @@ mod tests {
         let compute = Compute::open("flex", Some(1)).unwrap();
         let (base, plan) = planned(&compute);
         let files = Files::default();
+        let engines = Engines::own(&compute);
         let [traces, sft] = plan.stages.as_slice() else { panic!("{:?}", plan.stages) };
         let events =
             |name: &str| Events::open(&dir.path().join(name).join("events"), true).unwrap();
         let [whole, cut] = ["whole", "cut"].map(|name| {
             let store = Store::open(&dir.path().join(name)).unwrap();
-            run(traces, &base, &compute, &store, &files, &mut events(name)).unwrap();
+            run(traces, &base, (&compute, &engines), &store, &files, &mut events(name)).unwrap();
             store
         });
-        run(sft, &base, &compute, &whole, &files, &mut events("whole")).unwrap();
+        run(sft, &base, (&compute, &engines), &whole, &files, &mut events("whole")).unwrap();
 
-        let (base, compute, files) = (&base, &compute, &files);
-        let place = Place { base, compute, store: &cut, files, max_shard_bytes: SHARD_BYTES };
+        let (base, compute, engines, files) = (&base, &compute, &engines, &files);
+        let place =
+            Place { base, compute, engines, store: &cut, files, max_shard_bytes: SHARD_BYTES };
         let partial = stop_after(7, sft, place);
         let artifact = cut.open_artifact(&partial).unwrap().unwrap();
         for name in ["learned", "first", "second", "best"] {

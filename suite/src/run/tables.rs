@@ -31,6 +31,7 @@ use crate::planted::Planted;
 use crate::recipe::Recipe;
 use crate::run::artifact::Summary;
 use crate::run::base::Base;
+use crate::run::engines::Engines;
 use crate::run::evaluation::{self, Evaluated};
 use crate::run::event::{Event, Events};
 use crate::run::golden::read_results;
@@ -48,6 +49,7 @@ pub(super) struct Work<'a> {
     pub(super) plan: &'a Plan,
     pub(super) base: &'a Base,
     pub(super) compute: &'a Compute,
+    pub(super) engines: &'a Engines<'a>,
     pub(super) store: &'a Store,
     pub(super) files: &'a Files,
     pub(super) options: &'a Options,

@@ -33,9 +33,10 @@ fn parts(
     tables: &mut Tables<'_>,
     events: &mut Events,
 ) -> Result<()> {
-    let Work { plan, base, compute, store, files, .. } = work;
+    let Work { plan, base, compute, engines, store, files, .. } = work;
     let train = |place: usize, tables: &mut Tables<'_>, events: &mut Events| -> Result<()> {
-        let summary = stage::run(&plan.stages[place], base, compute, store, files, events)?;
+        let summary =
+            stage::run(&plan.stages[place], base, (compute, engines), store, files, events)?;
         tables.take_stage(place, &summary);
         Ok(())
     };
@@ -50,6 +51,11 @@ fn parts(
     }
     for (place, _) in plan.rows.iter().enumerate().filter(|(_, row)| store.has(&row.key)) {
         ask(place, tables, events)?;
+    }
+    let is_whole = plan.stages.iter().all(|stage| store.has(&stage.key))
+        && plan.rows.iter().all(|row| store.has(&row.key));
+    if !is_whole {
+        engines.start(&base.parameters)?;
     }
     let mut before = None;
     for part in &plan.parts {

@@ -3,15 +3,18 @@
 //!
 //! Does not judge answers, nor know why they are asked for.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
 use synergy_models::generate::{Generated, Sampling};
 use synergy_models::image::Patches;
 use synergy_models::tokenizer::Tokenizer;
-use synergy_models::weights::Parameters;
+use synergy_models::weights::{ComputeDtype, Parameters};
 use synergy_report::completion::Completion;
 
+use crate::recipe::Correction;
 use crate::train::sequence::Prompter;
 
 /// A sample ready to be asked.
@@ -48,6 +51,43 @@ impl Question {
     }
 }
 
+/// Gives the files of an adapter by name, in PEFT's layout.
+pub type AdapterFiles<'a> = dyn Fn() -> Vec<(&'static str, Vec<u8>)> + 'a;
+
+/// An engine that is not the suite's own: what trains on its answers computes their log-probabilities once more.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Apart {
+    /// The type that it computes in.
+    pub dtype: ComputeDtype,
+    /// What is done about the difference.
+    pub correction: Option<Correction>,
+}
+
+/// A question and where its answers draw from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) question: &'a Question,
+    /// The root of the streams of all answers to its id.
+    pub(crate) seed: Seed,
+    /// The number of its first answer among them: one that is asked again in the same call draws on.
+    pub(crate) first: u64,
+}
+
+impl Asked<'_> {
+    /// Every question of a call.
+    pub(crate) fn all(questions: &[Question], num_samples: usize, seed: Seed) -> Vec<Asked<'_>> {
+        let mut times: BTreeMap<&str, u64> = BTreeMap::new();
+        let asked = questions.iter().map(|question| {
+            let id = question.sample.id.as_str();
+            let times = times.entry(id).or_default();
+            let first = *times * num_samples as u64;
+            *times += 1;
+            Asked { question, seed: seed.fold_in(id), first }
+        });
+        asked.collect()
+    }
+}
+
 /// Generates answers to questions with the weights that were loaded last.
 ///
 /// # Determinism
@@ -56,8 +96,33 @@ impl Question {
 /// questions of a call, nor their order, nor how many are computed at once changes a token, and a question that is asked
 /// twice in one call is answered twice. An engine that cannot promise this (a
 /// server whose batches depend on what else it is asked) says so in its documentation. What trains on its answers checks
-/// the log-probabilities that come with them against its own: see [`crate::train::grpo::GapLimit`].
+/// the log-probabilities that come with them against its own: see [`crate::train::mismatch::GapLimit`].
 pub trait Engine: Sync {
+    /// Hears the model that the adapters of a stage stand on, before [`Engine::load_adapted`]. By default does nothing, which
+    /// suits an engine that is always given whole weights.
+    ///
+    /// # Errors
+    /// See [`Engine::load`].
+    fn begin(&mut self, start: &Parameters) -> Result<()> {
+        let _ = start;
+        Ok(())
+    }
+
+    /// Makes `weights` generate, which are those of [`Engine::begin`] with the adapter of `files` merged in. By default loads
+    /// them as any others.
+    ///
+    /// # Errors
+    /// See [`Engine::load`].
+    fn load_adapted(&mut self, weights: &Parameters, files: &AdapterFiles<'_>) -> Result<()> {
+        let _ = files;
+        self.load(weights)
+    }
+
+    /// How its log-probabilities differ from those of training; `None` if they are the same but for rounding.
+    fn apart(&self) -> Option<Apart> {
+        None
+    }
+
     /// Makes `weights` the ones that generate from now on.
     ///
     /// # Errors
@@ -110,7 +175,7 @@ pub fn completions(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::{ObjectivePreset, TrainingSpec};
+    use crate::recipe::{KlPlace, ObjectivePreset, ObjectiveSpec, TrainingSpec};
     use crate::train::algorithm::{Draws, Reference, StageInputs};
     use crate::train::fixture::{BASE, compute, grpo_spec, optimizer, questions};
     use crate::train::grpo::Grpo;
@@ -118,10 +183,8 @@ mod tests {
     use crate::train::rollout::LocalEngine;
     use crate::train::{Context, StepFigures, Trainer};
     use anyhow::ensure;
-    use std::collections::BTreeMap;
     use std::path::Path;
     use synergy_benchmarks::datasets::mapped::{self, Mapping};
-    use synergy_models::weights::ComputeDtype;
 
     #[test]
     fn a_question_that_cannot_be_asked_is_named_with_its_file_and_row() {
@@ -168,6 +231,7 @@ mod tests {
         answers: BTreeMap<String, Vec<Generated>>,
         num_loads: usize,
         is_loaded: bool,
+        apart: Option<Apart>,
     }
 
     impl RecordedEngine {
@@ -178,7 +242,8 @@ mod tests {
             local.load(&BASE.parameters).unwrap();
             let answers = local.generate(questions, num_samples, sampling, seed()).unwrap();
             let ids = questions.iter().map(|question| question.sample.id.clone());
-            RecordedEngine { answers: ids.zip(answers).collect(), num_loads: 0, is_loaded: false }
+            let answers = ids.zip(answers).collect();
+            RecordedEngine { answers, num_loads: 0, is_loaded: false, apart: None }
         }
     }
 
@@ -191,6 +256,10 @@ mod tests {
 
         fn unload(&mut self) {
             self.is_loaded = false;
+        }
+
+        fn apart(&self) -> Option<Apart> {
+            self.apart
         }
 
         fn generate(
@@ -214,7 +283,14 @@ mod tests {
     }
 
     fn step(engine: &mut dyn Engine) -> (Parameters, Result<StepFigures>) {
-        let (compute, spec) = (compute(), grpo_spec(ObjectivePreset::GrpoStudy.objective()));
+        step_by(ObjectivePreset::GrpoStudy.objective(), engine)
+    }
+
+    fn step_by(
+        objective: ObjectiveSpec,
+        engine: &mut dyn Engine,
+    ) -> (Parameters, Result<StepFigures>) {
+        let (compute, spec) = (compute(), grpo_spec(objective));
         let training: &TrainingSpec = &spec.training;
         let context = Context::new(&BASE.prompter, &compute, training);
         let start = &BASE.parameters;
@@ -245,6 +321,39 @@ mod tests {
         assert_eq!(own.to_bytes(), other.to_bytes());
         // The weights of the step are loaded before its rollouts, and free again when they are changed.
         assert_eq!((recorded.num_loads, recorded.is_loaded), (1, false));
+    }
+
+    /// A step on recorded answers that an engine gave which finds the tokens of each first answer less likely by `nats` and
+    /// is `apart`; all that answers earn is their likelihood.
+    fn step_apart(nats: f32, apart: Option<Apart>) -> (Parameters, Result<StepFigures>) {
+        let mut recorded = RecordedEngine::new(&questions(), 3, &sampling());
+        let first = recorded.answers.values_mut().map(|answers| &mut answers[0]);
+        first.for_each(|answer| answer.log_probs.iter_mut().for_each(|x| *x -= nats));
+        recorded.apart = apart;
+        let objective = ObjectiveSpec {
+            kl_in: KlPlace::Reward,
+            beta: 1.0,
+            ..ObjectivePreset::GrpoStudy.objective()
+        };
+        step_by(objective, &mut recorded)
+    }
+
+    #[test]
+    fn what_another_engine_thinks_of_its_answers_changes_nothing_without_correction() {
+        let half = Apart { dtype: ComputeDtype::Bf16, correction: None };
+        let [(own, figures), (other, others)] =
+            [0.0, 0.05].map(|nats| step_apart(nats, Some(half)));
+        let (figures, others) = (figures.unwrap(), others.unwrap());
+        assert_eq!(own.to_bytes(), other.to_bytes());
+        assert!(figures["engine_gap_nats"] < 1e-5, "{figures:?}");
+        // A third of the answers, if not quite of their tokens.
+        assert!((others["engine_gap_nats"] - 0.05 / 3.0).abs() < 1e-3, "{others:?}");
+        // They are compared with the answers' own log-probabilities.
+        assert!(others["log_prob_gap"] < 1e-5, "{others:?}");
+        // In f32 so much is no rounding.
+        let whole = Apart { dtype: ComputeDtype::F32, correction: None };
+        let error = synergy_hint::text(&step_apart(0.05, Some(whole)).1.unwrap_err());
+        assert!(error.contains(" % of sampled tokens") && error.contains("\nhint: "), "{error}");
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(super) struct Rollout {
     pub(super) ids: Vec<u32>,
     /// Log-probability (nats) of each of `ids` under the policy that wrote them.
     pub(super) log_probs: Vec<f64>,
+    /// The importance weight of each of `ids`, where another engine has sampled them; empty where all are 1.
+    pub(super) weights: Vec<f64>,
     /// What `ids` earned.
     pub(super) reward: f64,
     /// 1 if the answer is right, else 0.

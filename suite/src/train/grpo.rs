@@ -37,17 +37,17 @@ use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
 use synergy_benchmarks::seed::Seed;
 use synergy_hint::hint;
-use synergy_models::weights::ComputeDtype;
 
 use crate::limits::Limits;
 use crate::planted::Planted;
 use crate::recipe::{Aggregation, Distillation, GrpoSpec, KlPlace, Shown};
 use crate::reward::{LengthReward, Measured};
 use crate::train::algorithm::{Algorithm, Draws, Reference, StageInputs, Step};
-use crate::train::engine::{Engine, Question};
+use crate::train::engine::{Apart, Engine, Question};
 use crate::train::group::{Group, Rollout, Token};
 use crate::train::guidance::{self, Guided, Weights};
 use crate::train::guide::Guide;
+use crate::train::mismatch::{GapLimit, Mismatch};
 use crate::train::objective::{
     Denominators, PolicyAnswer, advantages, answer_loss, kl_of_answer, mean, scored_advantage,
     signed_worth, token_weight,
@@ -60,32 +60,6 @@ use crate::train::{
     Batch, Context, EntropyBonus, LARGEST, Loss, Predicted, StepFigures, Trainer,
     prediction_log_probs, values,
 };
-
-/// How far apart sampling and training may be before any update: both compute the same, one with cached keys and one
-/// without. A maximum over hundreds of thousands of tokens is a statement about the rarest of them, so it only warns.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct GapLimit {
-    /// A sampled token's log-probability is rounded by at most this many nats.
-    pub nats: f64,
-    /// The share of tokens that may be beyond it, in an update.
-    pub share: f64,
-}
-
-/// In f32, where at most 4.4e-4 nats have been seen.
-const GAP_LIMIT: GapLimit = GapLimit { nats: 1e-3, share: 1e-3 };
-/// In bf16, where a log-probability is up to 0.2 from that of f32, in sampling and in training. Public measurements of two
-/// engines on one model of 7B have a root mean square of 0.04 nats, and longer tails than that.
-const GAP_LIMIT_BF16: GapLimit = GapLimit { nats: 0.5, share: 1e-2 };
-
-impl GapLimit {
-    /// The limit where both compute in `dtype`.
-    pub fn of(dtype: ComputeDtype) -> GapLimit {
-        match dtype {
-            ComputeDtype::F32 => GAP_LIMIT,
-            ComputeDtype::Bf16 => GAP_LIMIT_BF16,
-        }
-    }
-}
 
 /// GRPO by the settings of one stage.
 pub struct Grpo<'a> {
@@ -215,7 +189,7 @@ impl<'a> Grpo<'a> {
         step: usize,
     ) -> Result<StepFigures> {
         let seed = self.draws.stage.fold_in("rollouts").at(step as u64);
-        engine.load(&trainer.parameters)?;
+        trainer.give_to(engine)?;
         let policy = Policy { engine, context, spec: self.spec };
         let num = self.spec.num_generations;
         let (mut answers, mut figures) = policy.roll(questions, &[], num, seed)?;
@@ -237,6 +211,7 @@ impl<'a> Grpo<'a> {
         if let Some(length) = self.spec.reward.length {
             add_length_rewards(length, self.spec, &mut answers, &mut figures);
         }
+        let apart = engine.apart();
         engine.unload();
         let mut groups = questions
             .iter()
@@ -245,6 +220,9 @@ impl<'a> Grpo<'a> {
             .collect::<Result<Vec<_>>>()?;
         for (group, weights) in groups.iter_mut().zip(weights) {
             group.weights = weights;
+        }
+        if let Some(apart) = apart {
+            take_own_log_probs(apart, trainer, context, &mut groups, &mut figures)?;
         }
         if self.spec.objective.has_kl() {
             let found = scored(context, reference, &groups);
@@ -461,6 +439,33 @@ fn scored(context: &Context<'_>, reference: Reference<'_>, groups: &[Group]) -> 
     found
 }
 
+/// Computes the log-probabilities of what another engine has sampled under the policy itself.
+///
+/// # Errors
+/// If the engine's are too far from them.
+fn take_own_log_probs(
+    apart: Apart,
+    trainer: &Trainer,
+    context: &Context<'_>,
+    groups: &mut [Group],
+    figures: &mut StepFigures,
+) -> Result<()> {
+    let parameters = &trainer.parameters;
+    let policy = Reference { parameters, features: context.features, scorer: None };
+    let found = scored(context, policy, groups);
+    let mut mismatch = Mismatch::default();
+    let mut num_tokens = 0;
+    for (group, found) in groups.iter_mut().zip(found) {
+        num_tokens += group.sequence.input_ids.len();
+        for place in 0..group.rollouts.len() {
+            let own = group.of(Token::Own(place), found.iter().copied()).collect();
+            mismatch.take(&mut group.rollouts[place], own, apart.correction);
+        }
+    }
+    *figures.entry("tokens_forward".into()).or_default() += num_tokens as f64;
+    mismatch.tell(GapLimit::of(apart.dtype), figures)
+}
+
 /// Turns rewards into advantages.
 fn add_advantages(
     planted: Option<Planted>,
@@ -595,7 +600,8 @@ impl<'a> Update<'a> {
         }
     }
 
-    /// What each token of a rollout is worth, given the policy's entropies there if they were asked for.
+    /// What each token of a rollout is worth, given the policy's entropies there if they were asked for, with its importance
+    /// weight.
     fn advantages(
         &self,
         group: &Group,
@@ -603,6 +609,14 @@ impl<'a> Update<'a> {
         rollout: &Rollout,
         entropies: &[f64],
     ) -> Vec<f64> {
+        let mut worth = self.worth(group, place, rollout, entropies);
+        // Clips hold whatever the size of what a token is worth: a weight of it is one of its gain.
+        worth.iter_mut().zip(&rollout.weights).for_each(|(worth, weight)| *worth *= weight);
+        worth
+    }
+
+    /// What each token of a rollout is worth as if the policy itself had sampled it.
+    fn worth(&self, group: &Group, place: usize, rollout: &Rollout, entropies: &[f64]) -> Vec<f64> {
         if let Some(signed) = self.spec.objective.signed {
             let worth = signed_worth(signed, rollout.accuracy > 0.5, mean(entropies));
             return vec![worth; rollout.ids.len()];

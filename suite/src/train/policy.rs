@@ -69,7 +69,7 @@ impl Policy<'_> {
             add("entropy_nats", -log_probs.iter().sum::<f64>() / num_tokens as f64);
             let (reward, accuracy) = (earned.total, earned.accuracy);
             let (is_learned, ids) = (k == 0 && learns && !given.is_empty(), answer.ids);
-            Rollout { given, is_learned, ids, log_probs, reward, accuracy, advantage: 0.0 }
+            Rollout { given, is_learned, ids, log_probs, reward, accuracy, ..Rollout::default() }
         };
         let mut rolled = Vec::with_capacity(questions.len());
         for (i, answers) in generated.into_iter().enumerate() {

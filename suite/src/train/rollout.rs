@@ -3,7 +3,6 @@
 //! Does not know text. Questions are cut into fixed shards, and a shard into as many chunks as the device's memory asks
 //! for; each answer draws from a stream named after its question, so neither shards, chunks nor threads change a token.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use anyhow::{Result, ensure};
@@ -17,7 +16,7 @@ use synergy_models::weights::{ComputeDtype, Parameters};
 
 use crate::device::Compute;
 use crate::limits::{SHARD_ROWS, SHARDS_MIN};
-use crate::train::engine::{Engine, Question};
+use crate::train::engine::{Asked, Engine, Question};
 use crate::train::features::{FeatureCache, picture_features};
 
 /// Generates in this process, on one device.
@@ -104,31 +103,6 @@ struct Asking<'a> {
     memory_bytes: usize,
     num_samples: usize,
     sampling: &'a Sampling,
-}
-
-/// A question and where its answers draw from.
-#[derive(Debug, Clone, Copy)]
-struct Asked<'a> {
-    question: &'a Question,
-    /// The root of the streams of all answers to its id.
-    seed: Seed,
-    /// The number of its first answer among them: one that is asked again in the same call draws on.
-    first: u64,
-}
-
-impl Asked<'_> {
-    /// Every question of a call.
-    fn all(questions: &[Question], num_samples: usize, seed: Seed) -> Vec<Asked<'_>> {
-        let mut times: BTreeMap<&str, u64> = BTreeMap::new();
-        let asked = questions.iter().map(|question| {
-            let id = question.sample.id.as_str();
-            let times = times.entry(id).or_default();
-            let first = *times * num_samples as u64;
-            *times += 1;
-            Asked { question, seed: seed.fold_in(id), first }
-        });
-        asked.collect()
-    }
 }
 
 impl Asking<'_> {

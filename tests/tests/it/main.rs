@@ -10,6 +10,7 @@ mod command_line;
 mod determinism;
 mod devices;
 mod end_to_end;
+mod engine;
 mod evaluate;
 mod faults;
 mod golden;

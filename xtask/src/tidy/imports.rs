@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::source::{File, Kind, Piece, pieces};
 
 /// Rooms of `suite/src`, and those above them, which they must not know.
-const ROOMS: [(&str, &[&str]); 5] = [
-    ("limits", &["plan", "train", "run", "commands"]),
-    ("recipe", &["plan", "train", "run", "commands"]),
-    ("plan", &["train", "run", "commands"]),
-    ("train", &["plan", "run", "commands"]),
+const ROOMS: [(&str, &[&str]); 6] = [
+    ("limits", &["plan", "train", "served", "run", "commands"]),
+    ("recipe", &["plan", "train", "served", "run", "commands"]),
+    ("plan", &["train", "served", "run", "commands"]),
+    ("train", &["plan", "served", "run", "commands"]),
+    ("served", &["plan", "run", "commands"]),
     ("run", &["commands"]),
 ];
 

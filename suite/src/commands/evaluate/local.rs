@@ -19,13 +19,14 @@ use crate::commands::evaluate::encode::{bytes, decoded};
 use crate::commands::evaluate::replies::{Answer, Cache, Reply};
 use crate::device::Compute;
 use crate::key::Key;
-use crate::recipe::PromptSpec;
+use crate::recipe::{EngineSpec, PromptSpec};
 use crate::run::CODE;
 use crate::run::asking::{Streak, answers, why, with_patches};
 use crate::run::chunks::Chunks;
+use crate::run::engines::Engines;
+use crate::run::event;
 use crate::run::model::{Model, files_hash};
 use crate::train::engine::{Engine, Question};
-use crate::train::rollout::LocalEngine;
 use crate::train::sequence::Prompter;
 
 /// Questions that are answered together, and after which Ctrl-C is heard.
@@ -38,9 +39,12 @@ const CHUNK: usize = 32;
 /// cannot be asked, its logits are not finite, or somebody asked to stop. What was answered until then is stored.
 pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<Vec<Answer>>)> {
     let &Asking { args, asked, purpose, drawing, events, .. } = asking;
+    let spec = args.engine.as_deref().map(EngineSpec::named).transpose()?.flatten();
     let compute = Compute::open(&args.device, None)?;
-    let dtype = args.dtype;
-    compute.takes(dtype)?;
+    let dtype = spec.as_ref().map_or(args.dtype, |spec| spec.dtype);
+    if spec.is_none() {
+        compute.takes(dtype)?;
+    }
     let Model { checkpoint, parameters } = Model::open(dir, args.adapter.as_deref(), &compute)?;
     let answerer = Answerer {
         id: dir
@@ -49,7 +53,7 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
         revision: files_hash(
             &[Some(dir), args.adapter.as_deref()].into_iter().flatten().collect::<Vec<_>>(),
         )?,
-        backend: compute.backend(),
+        backend: spec.as_ref().map_or_else(|| compute.backend(), EngineSpec::describe),
         dtype: Some(dtype),
         max_position_embeddings: Some(checkpoint.config.layout().max_position_embeddings),
         left_out: Vec::new(),
@@ -62,7 +66,9 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
         top_k: drawing.top_k,
         ..prompter.greedy(drawing.max_new_tokens)
     };
-    let mut engine = LocalEngine::new(&prompter.config, &compute, dtype);
+    let runs_dir = args.replies.parent().unwrap_or(Path::new("."));
+    let engines = Engines::new(spec.as_ref(), &prompter, &compute, runs_dir, event::say)?;
+    let mut engine = engines.engine(&prompter.config, dtype, None);
     engine.load(&parameters)?;
     // In bf16 the engine has copies of its own.
     drop(parameters);
@@ -70,16 +76,19 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
     let local = Local {
         asking,
         answerer: &answerer,
+        spec: spec.as_ref(),
         prompter: &prompter,
-        engine: &engine,
+        engine: engine.as_ref(),
         sampling: &sampling,
         seed,
     };
-    events.say(&format!("device {}", compute.description));
+    if spec.is_none() {
+        events.say(&format!("device {}", compute.description));
+    }
     let chunks = Chunks {
         title: answerer.id.clone(),
         doing: format!("asking `{}`", answerer.id),
-        chunk_size: CHUNK,
+        chunk_size: if spec.is_some() { engines.questions_per_chunk() } else { CHUNK },
         journal: None,
         events,
     };
@@ -101,6 +110,7 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
 struct Local<'a> {
     asking: &'a Asking<'a>,
     answerer: &'a Answerer,
+    spec: Option<&'a EngineSpec>,
     prompter: &'a Prompter,
     engine: &'a dyn Engine,
     sampling: &'a Sampling,
@@ -123,7 +133,8 @@ impl Local<'_> {
             .zip(&read)
             .map(|((sample, text), pictures)| {
                 let pictures = pictures.as_ref().map_err(Clone::clone)?;
-                Ok(keys(self.answerer, drawing, (sample, text, pictures), num_samples, purpose))
+                let by = (self.answerer, self.spec);
+                Ok(keys(by, drawing, (sample, text, pictures), num_samples, purpose))
             })
             .collect();
         let mut all = keys.iter().map(|keys| found(cache, keys)).collect::<Result<Vec<_>>>()?;
@@ -201,7 +212,7 @@ fn pictures(sample: &Sample) -> Result<Vec<Vec<u8>>, Unanswered> {
 
 /// The keys of all answers to one question: its sample, its prompt and the files of its pictures.
 fn keys(
-    answerer: &Answerer,
+    (answerer, spec): (&Answerer, Option<&EngineSpec>),
     drawing: &Drawing,
     question: (&Sample, &str, &[Vec<u8>]),
     num_samples: u32,
@@ -209,7 +220,10 @@ fn keys(
 ) -> Vec<Key> {
     let (sample, text, pictures) = question;
     let Answerer { id, revision, backend, dtype, .. } = answerer;
-    let revision = format!("{revision} on {backend} in {dtype:?} by {CODE}");
+    let mut revision = format!("{revision} on {backend} in {dtype:?} by {CODE}");
+    if let Some(spec) = spec {
+        revision += &spec.identity().to_string();
+    }
     let of = |sample_number| {
         let (id_of, images) = (sample.id.as_str(), sample.images.as_slice());
         let ask = Ask { id: id_of, text, images, sample: sample_number, purpose };
@@ -240,7 +254,7 @@ mod tests {
         let keys = |answerer: &Answerer| {
             let sample = drawn(1, 0, Split::Train, [1, 4]);
             let pictures = pictures(&sample).unwrap();
-            keys(answerer, &drawing, (&sample, "What?", &pictures), 1, Purpose::Measure)
+            keys((answerer, None), &drawing, (&sample, "What?", &pictures), 1, Purpose::Measure)
         };
         let same = keys(&answerer);
         assert_eq!(keys(&answerer), same);

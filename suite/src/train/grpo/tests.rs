@@ -15,7 +15,7 @@ use crate::train::rollout::LocalEngine;
 use synergy_benchmarks::families::Split;
 use synergy_models::qwen2_5_vl::config::Preset;
 use synergy_models::qwen2_5_vl::vlm::Vlm;
-use synergy_models::weights::Parameters;
+use synergy_models::weights::{ComputeDtype, Parameters};
 
 /// Twenty steps of RL without demonstrations.
 fn spec() -> GrpoSpec {
@@ -394,6 +394,33 @@ fn right_answers_are_worth_more_where_the_policy_is_unsure_and_demonstrations_we
     let (learned, figures) = learned_by(&spec, &all);
     assert!(distance(&learned, &BASE.parameters) > 0.1);
     assert!(figures["policy_entropy_nats"] > 0.0);
+}
+
+#[test]
+fn importance_weights_weigh_what_each_token_of_another_engine_gains() {
+    for ratio in [RatioLevel::Token, RatioLevel::Sequence] {
+        let objective =
+            ObjectiveSpec { beta: 0.0, ratio, ..ObjectivePreset::GrpoStudy.objective() };
+        let spec = grpo_spec(objective);
+        let mut groups = groups_with_rows();
+        let slopes = |groups: &[Group]| {
+            let sequences: Vec<Sequence> = groups.iter().map(|g| g.sequence.clone()).collect();
+            let log_probs: Vec<f32> =
+                groups.iter().flat_map(|g| g.reference.iter().map(|x| *x as f32)).collect();
+            let update = Update::new(groups, &spec, GapLimit::of(ComputeDtype::F32));
+            let found = Predicted { log_probs: &log_probs, entropies: &[] };
+            update.loss(found, &micro_batch(&sequences)).0.slopes
+        };
+        let before = slopes(&groups[..1]);
+        let len = groups[0].rollouts[0].ids.len();
+        groups[0].rollouts[0].weights = (0..len).map(|t| 0.5 + t as f64).collect();
+        let after = slopes(&groups[..1]);
+        assert!(before[..len].iter().all(|slope| slope.abs() > 1e-6), "{before:?}");
+        for t in 0..before.len() {
+            let weight = if t < len { 0.5 + t as f32 } else { 1.0 };
+            assert!((after[t] - weight * before[t]).abs() < 1e-6, "{t}: {before:?} {after:?}");
+        }
+    }
 }
 
 #[test]
