@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use sha2::{Digest as _, Sha256};
 use synergy_hint::Hinted;
 
@@ -101,6 +101,20 @@ pub(crate) fn replace_folder<T>(
     });
     remove_folder(partial)?;
     filled
+}
+
+/// Makes sure that nobody else runs `command` in the same folder, by the lock `file` in it. The lock is held until the
+/// returned value is dropped or this process ends, however it ends.
+///
+/// # Errors
+/// If somebody else runs it, or `file` cannot be created.
+pub(crate) fn hold(file: &Path, command: &str) -> anyhow::Result<fs::File> {
+    let lock = fs::File::create(file).with_context(|| uncreated(file))?;
+    // A disk without locks is no reason to refuse.
+    let is_held = matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock));
+    let busy = || format!("another `{command}` is at work in this folder");
+    ensure!(!is_held, Hinted::new(busy(), "wait until it has finished"));
+    Ok(lock)
 }
 
 /// Copies everything that `from` gives to `to` and returns its SHA-256.
@@ -238,6 +252,18 @@ mod tests {
         let error = synergy_hint::text(&room(Some(1_000_000)).unwrap_err());
         let want = "the disk of `data` has 1.0 MB free, but 2.5 GB are needed\nhint: make room";
         assert_eq!(error, want);
+    }
+
+    #[test]
+    fn only_one_is_at_work_in_a_folder() {
+        let dir = Folder::new("hold");
+        let file = dir.0.join("lock");
+        let held = hold(&file, "cargo x").unwrap();
+        let error = synergy_hint::text(&hold(&file, "cargo x").unwrap_err());
+        let want = "another `cargo x` is at work in this folder\nhint: wait until it has finished";
+        assert_eq!(error, want);
+        drop(held);
+        hold(&file, "cargo x").unwrap();
     }
 
     #[test]

@@ -18,12 +18,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use synergy_hint::{Hint as _, Hinted};
+use synergy_hint::Hint as _;
 
 use crate::fetch::lock;
 use crate::files::{
-    bytes_below, bytes_free, create_folder, is_hex, remove_folder, replace_folder, require_room,
-    sha256, unread,
+    bytes_below, bytes_free, create_folder, hold, is_hex, remove_folder, replace_folder,
+    require_room, sha256, unread,
 };
 use crate::libtorch::{self, Flavor, Found, PROVISIONED, Source, VERSION, core_library};
 use crate::units::{clock, size};
@@ -170,12 +170,7 @@ fn provision(root: &Path, flavor: Flavor, check: bool) -> anyhow::Result<ExitCod
     let download = root.join("data/.download/libtorch");
     create_folder(&root.join(PROVISIONED))?;
     create_folder(&download)?;
-    // Held until this process ends, however it ends.
-    let lock = fs::File::create(download.join("lock")).context("failed to create a lock")?;
-    // A disk without locks is no reason to refuse.
-    let is_held = matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock));
-    let busy = "another `cargo xtask libtorch` is at work in this folder";
-    ensure!(!is_held, Hinted::new(busy, "wait until it has finished"));
+    let _held = hold(&download.join("lock"), "cargo xtask libtorch")?;
     let python = python::with_pip(python::NAMES)?;
     // What an interrupted command left.
     remove_folder(&download.join("unfinished"))?;
