@@ -13,6 +13,7 @@
 mod bench;
 mod ci;
 mod doctor;
+mod engine;
 mod fetch;
 mod files;
 mod leaderboard;
@@ -156,6 +157,20 @@ LIBTORCH_USE_PYTORCH=1, data/libtorch/cuda, data/libtorch/cpu.")]
         #[arg(long)]
         check: bool,
     },
+    /// Install an engine that answers in place of the suite's own, in target/engines, checked against xtask/engines
+    #[command(after_help = "Examples:
+  cargo xtask engine vllm
+  cargo xtask engine vllm --flavor cuda
+
+It takes some minutes and gigabytes of packages, each checked by pip against its hash. Once it is there, nothing is
+done; where the list of packages has changed since, or an installation was interrupted, it is made again.")]
+    Engine {
+        /// The engine
+        engine: engine::Engine,
+        /// What it computes on [default: what is there already, else cuda where there is an NVIDIA GPU, else cpu]
+        #[arg(long)]
+        flavor: Option<engine::Flavor>,
+    },
     /// Report what this machine has and lacks, and which profiles can run here
     #[command(after_help = "Examples:
   cargo xtask doctor
@@ -282,6 +297,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Publish => leaderboard::publish(&root),
         Command::Fetch { item, check } => fetch::run(&root, item, check),
         Command::Libtorch { flavor, check } => provision::run(&root, flavor, check),
+        Command::Engine { engine, flavor } => engine::run(&root, engine, flavor),
         Command::Doctor { json } => doctor::run(&root, json),
         Command::Parity { regenerate: false } => parity::replay(&root),
         Command::Parity { regenerate: true } => parity::regenerate(&root),

@@ -14,6 +14,7 @@ use crate::process;
 /// The names under which Python is looked for.
 pub(crate) const NAMES: &[&str] = &["python3", "python"];
 
+/// What helps where an environment could not be made or filled.
 const HINT: &str = "it needs python3 with venv and pip, and pip the network or an index";
 
 /// Makes an environment in `work/venv`, unless it is there, and installs the packages of the file `requirements`, which
@@ -27,43 +28,41 @@ pub(crate) fn environment(
     what: &str,
     size: &str,
 ) -> anyhow::Result<PathBuf> {
-    with_packages(work, requirements, what, size, &[])
-}
-
-/// Does the same as [`environment`] with a file that names every package: what these ask for themselves is not looked at.
-///
-/// # Errors
-/// If Python is missing, or pip fails.
-pub(crate) fn environment_of(
-    work: &Path,
-    requirements: &Path,
-    what: &str,
-    size: &str,
-) -> anyhow::Result<PathBuf> {
-    with_packages(work, requirements, what, size, &["--no-deps"])
-}
-
-fn with_packages(
-    work: &Path,
-    requirements: &Path,
-    what: &str,
-    size: &str,
-    options: &[&str],
-) -> anyhow::Result<PathBuf> {
     let environment = work.join("venv");
-    let python = environment.join("bin").join("python");
+    let python = of(&environment);
     if !python.exists() {
-        let mut command = Command::new("python3");
-        command.args(["-m", "venv"]).arg(&environment);
-        let code = process::wait(command).hint(HINT)?;
-        ensure!(code == 0, Hinted::new("failed to make an environment for Python", HINT));
+        create("python3", &environment)?;
     }
     eprintln!("installing {what} with pip ({size} the first time)");
-    let mut command = Command::new(&python);
-    command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    command.args(options).arg("-r").arg(requirements);
+    let mut command = pip_install(&python, requirements);
+    command.arg("--quiet");
     ensure!(process::wait(command)? == 0, Hinted::new(format!("failed to install {what}"), HINT));
     Ok(python)
+}
+
+/// Returns the Python of the environment in `folder`.
+pub(crate) fn of(folder: &Path) -> PathBuf {
+    folder.join("bin").join("python")
+}
+
+/// Makes an environment of the Python `base` in `folder`. Returns its Python.
+///
+/// # Errors
+/// If Python is missing, or has no venv.
+pub(crate) fn create(base: &str, folder: &Path) -> anyhow::Result<PathBuf> {
+    let mut command = Command::new(base);
+    command.args(["-m", "venv"]).arg(folder);
+    let code = process::wait(command).hint(HINT)?;
+    ensure!(code == 0, Hinted::new("failed to make an environment for Python", HINT));
+    Ok(of(folder))
+}
+
+/// Makes the command with which pip installs the packages of the file `requirements` for `python`.
+pub(crate) fn pip_install(python: &Path, requirements: &Path) -> Command {
+    let mut command = Command::new(python);
+    command.args(["-m", "pip", "install", "--disable-pip-version-check", "-r"]);
+    command.arg(requirements);
+    command
 }
 
 /// Finds the first of `names` that is Python 3 with pip.
@@ -75,7 +74,9 @@ pub(crate) fn with_pip(names: &[&'static str]) -> anyhow::Result<&'static str> {
     let found = names.iter().find(has_pip).copied();
     found
         .with_context(|| format!("no Python with pip was found (tried `{}`)", names.join("`, `")))
-        .hint("install Python 3 with pip; only `cargo xtask fetch` and `cargo xtask libtorch` need it")
+        .hint(
+            "install Python 3 with pip; only `cargo xtask fetch`, `libtorch` and `engine` need it",
+        )
 }
 
 /// Runs Python and returns what it prints.

@@ -5,7 +5,6 @@
 //! An engine's `/health` says nothing about whether it can answer, so that the first questions are the test. Servers listen
 //! on this machine alone, and end with everything that they started.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -20,7 +19,8 @@ use xshell::Shell;
 use super::evaluate::{evaluation, out, texts};
 use super::gate::{self, build};
 use super::outcome::{Outcome, Section};
-use crate::files::{create_folder, remove_folder, uncreated};
+use crate::engine::{self, Flavor};
+use crate::files::{create_folder, remove_folder};
 use crate::process::Group;
 use crate::python;
 use crate::synergy::{self, Arguments};
@@ -39,12 +39,6 @@ const TRANSFORMERS_REQUIREMENTS: &str = "golden/parity/requirements-serve.txt";
 /// The longest wait until it listens.
 const TRANSFORMERS_START: Duration = Duration::from_secs(180);
 
-/// The folder in which vLLM is installed; git ignores it.
-const VLLM: &str = "target/serve-vllm";
-/// All packages that vLLM needs, whole: those that it names itself ask for a torch that no index has.
-const VLLM_REQUIREMENTS: &str = "golden/parity/requirements-vllm.txt";
-/// The name under which vLLM looks for itself, and the version in the file above.
-const VLLM_PACKAGE: [&str; 2] = ["vllm", "0.32.0+cpu"];
 /// The longest wait until it answers: it compiles, and three processes import torch.
 const VLLM_START: Duration = Duration::from_secs(900);
 /// The questions that vLLM is asked: family and number.
@@ -93,11 +87,7 @@ pub(super) fn endpoint(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow:
 pub(super) fn vllm(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow::Result<Outcome> {
     let python = {
         let _section = Section::new("install vLLM");
-        let requirements = root.join(VLLM_REQUIREMENTS);
-        let work = root.join(VLLM);
-        let python = python::environment_of(&work, &requirements, "vLLM for the CPU", "6 GB")?;
-        name_vllm(&python)?;
-        python
+        engine::install(root, Flavor::Cpu)?
     };
     let built = build(sh, root, device)?;
     if built != Outcome::Passed {
@@ -116,7 +106,7 @@ pub(super) fn vllm(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow::Res
         }
         let port = free_port()?;
         let start = Instant::now();
-        let log = root.join(VLLM).join(format!("log-{name}"));
+        let log = root.join(engine::VLLM).join(format!("log-{name}"));
         let server = Server::start(serve(&python, &dir, name, port), port, &log)?;
         server.wait(VLLM_START, is_healthy)?;
         println!("vLLM listens after {:.0} s", start.elapsed().as_secs_f64());
@@ -128,19 +118,6 @@ pub(super) fn vllm(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow::Res
         }
     }
     Ok(compared.outcome("vLLM"))
-}
-
-/// Says in the environment of `python` which version of vLLM it holds: vLLM asks for the package `vllm`, and the one for the
-/// CPU has another name.
-fn name_vllm(python: &Path) -> anyhow::Result<()> {
-    let ask = ["-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"];
-    let packages = python::ask(&python.to_string_lossy(), &ask.map(OsStr::new))?;
-    let [name, version] = VLLM_PACKAGE;
-    let folder = Path::new(&packages).join(format!("{name}-{version}.dist-info"));
-    create_folder(&folder)?;
-    let file = folder.join("METADATA");
-    fs::write(&file, format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"))
-        .with_context(|| uncreated(&file))
 }
 
 /// Makes the command that serves the checkpoint in `dir` as `name`.
@@ -283,9 +260,7 @@ mod tests {
     #[test]
     fn what_the_jobs_need_is_there() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        for file in [TRANSFORMERS_REQUIREMENTS, VLLM_REQUIREMENTS] {
-            assert!(root.join(file).is_file(), "{file}");
-        }
+        assert!(root.join(TRANSFORMERS_REQUIREMENTS).is_file());
         for name in BASES {
             assert!(root.join("golden/base").join(name).is_dir(), "{name}");
         }
