@@ -13,6 +13,7 @@ use clap::ValueEnum as _;
 use serde_json::{Value, json};
 
 use crate::doctor::memory::Stage;
+use crate::engine::State as Engine;
 use crate::files::{bytes_free, unread};
 use crate::libtorch::{self, Found, Gpu};
 use crate::units::size;
@@ -116,6 +117,7 @@ pub(crate) fn run(root: &Path, json: bool) -> anyhow::Result<ExitCode> {
         memory(bytes_of_memory()).needed(),
         cores(),
         library(&found),
+        vllm(&Engine::read(root)?),
         driver(&gpus),
         gpu(&gpus),
     ];
@@ -211,7 +213,7 @@ fn numbers(version: &str) -> Vec<u64> {
 fn python_with_pip() -> Finding {
     let fix = "install Python 3 with pip and venv";
     let Ok(python) = python::with_pip(python::NAMES) else {
-        let text = "optional, with pip: for `cargo xtask fetch`, `libtorch` and `parity`";
+        let text = "optional, with pip: for `cargo xtask fetch`, `libtorch`, `engine` and `parity`";
         return Finding::missing("python", text, fix);
     };
     let version = first_line(&[python, "--version"]).unwrap_or_default();
@@ -285,6 +287,18 @@ fn library(found: &anyhow::Result<Option<Found>>) -> Finding {
             let text = format!("{}; tch needs {}", found.describe(), libtorch::VERSION);
             Finding::other("libtorch", state, text, format!("unset what names it; {fix}"))
         }
+    }
+}
+
+/// Describes the installed vLLM by its stamp alone: importing it takes seconds.
+fn vllm(installed: &Engine) -> Finding {
+    let fix = "cargo xtask engine vllm";
+    match installed {
+        Engine::Whole(flavor, version) => Finding::ok("vllm", Engine::describe(*flavor, version)),
+        Engine::Old(_) => {
+            Finding::other("vllm", TOO_OLD, "from another list of packages than today's", fix)
+        }
+        Engine::Missing => Finding::missing("vllm", "optional, for `--engine vllm`", fix),
     }
 }
 
@@ -532,6 +546,19 @@ mod tests {
         let both = with_data(no_gpu, &["mmk12".to_owned()]);
         assert_eq!(both.state, TOO_LITTLE);
         assert_eq!(both.fix.unwrap(), "a larger GPU; cargo xtask fetch full-7b");
+    }
+
+    #[test]
+    fn vllm_is_optional_and_too_old_by_another_list() {
+        use crate::engine::Flavor;
+        let whole = vllm(&Engine::Whole(Flavor::Cpu, "0.32.0".to_owned()));
+        assert_eq!(whole, Finding::ok("vllm", "0.32.0 for the CPU"));
+        for (installed, state) in [(Engine::Missing, MISSING), (Engine::Old(Flavor::Cuda), TOO_OLD)]
+        {
+            let finding = vllm(&installed);
+            assert_eq!((finding.state, finding.is_needed), (state, false));
+            assert_eq!(finding.fix.unwrap(), "cargo xtask engine vllm");
+        }
     }
 
     #[test]
