@@ -27,6 +27,7 @@ mod full;
 pub(crate) mod gate;
 mod outcome;
 mod report;
+mod rollouts;
 mod workflows;
 
 /// One job of continuous integration.
@@ -67,8 +68,9 @@ pub(crate) enum Job {
     Cuda,
     /// Only when named: a server from the Python registry answers as the suite does (7 GB the first time)
     Endpoint,
-    /// Only when named: vLLM on the CPU answers with the exported bases as the suite does (6 GB the first time)
-    Vllm,
+    /// Only when named: vLLM on the CPU answers with the exported bases as the suite does, and answers and rolls out for
+    /// profile smoke (6 GB the first time)
+    Engine,
     /// Only when named: the smoke gate and a few planted faults, with a summary and one comment on the pull request
     Regression,
     /// Only when named: the gate on profile small, with a summary
@@ -76,7 +78,7 @@ pub(crate) enum Job {
 }
 
 /// The jobs that run only when they are named.
-const NAMED: [Job; 5] = [Job::Cuda, Job::Endpoint, Job::Vllm, Job::Regression, Job::Nightly];
+const NAMED: [Job; 5] = [Job::Cuda, Job::Endpoint, Job::Engine, Job::Regression, Job::Nightly];
 
 /// Runs `job`, or all jobs in order, on the device called `device`, and sums them up.
 /// The exit code is 2 if any could not finish, else 1 if any found something, else 0.
@@ -122,7 +124,7 @@ fn perform(sh: &Shell, root: &Path, job: Job, device: Option<&str>) -> anyhow::R
         Job::Full => full::rehearse(sh, root),
         Job::Cuda => devices::on_cuda(sh, root),
         Job::Endpoint => engines::endpoint(sh, root, device),
-        Job::Vllm => engines::vllm(sh, root, device),
+        Job::Engine => engines::vllm(sh, root, device),
         Job::Regression => gate::reported(sh, root, "smoke", true, device)
             .and_then(|| gate::few_faults(sh, root, device)),
         Job::Nightly => Ok(gate::reported(sh, root, "small", false, device)),

@@ -19,6 +19,7 @@ use xshell::Shell;
 use super::evaluate::{evaluation, out, texts};
 use super::gate::{self, build};
 use super::outcome::{Outcome, Section};
+use super::rollouts;
 use crate::engine::{self, Flavor};
 use crate::files::{create_folder, remove_folder};
 use crate::process::Group;
@@ -117,7 +118,7 @@ pub(super) fn vllm(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow::Res
             compared = compared.and(of_family);
         }
     }
-    Ok(compared.outcome("vLLM"))
+    compared.outcome("vLLM").and_then(|| rollouts::compare(sh, root))
 }
 
 /// Makes the command that serves the checkpoint in `dir` as `name`.
