@@ -209,7 +209,7 @@ impl Served {
     /// The probe of `weights`.
     fn new_probe(&self, weights: &Parameters) -> Result<Probe> {
         let (question, sampling) = &self.question;
-        Probe::new(&self.config, question, sampling, weights, &self.compute)
+        Probe::new(&self.config, question, sampling, weights, (&self.compute, self.spec.dtype))
     }
 
     /// Asks the probe of `current`.

@@ -3,20 +3,28 @@
 //! Does not know benchmarks. Each turn is computed from the whole conversation, as an evaluation would.
 
 use std::io::{BufRead as _, IsTerminal as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use image::RgbImage;
+use synergy_benchmarks::sample::{Details, ImageSource, Sample};
 use synergy_benchmarks::seed::Seed;
 use synergy_hint::{Explain as _, Hinted, hint};
+use synergy_models::checkpoint::{Checkpoint, Encoded};
 use synergy_models::generate::{Sampling, generate_with};
 use synergy_models::tokenizer::Message;
 
 use crate::commands::arguments::ModelArgs;
 use crate::commands::output::{report, tell};
+use crate::device::Compute;
+use crate::recipe::{EngineSpec, OWN, PromptSpec};
+use crate::run::event;
 use crate::run::model::Model;
+use crate::served::Served;
+use crate::train::engine::{Engine as _, Question};
+use crate::train::sequence::Prompter;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,6 +45,9 @@ pub(super) struct ChatArgs {
     system: Option<String>,
     #[command(flatten)]
     sampling: SamplingArgs,
+    /// What answers: own (the suite itself, piece by piece), vllm, or the file of another engine
+    #[arg(long, default_value = OWN, value_name = "NAME|FILE")]
+    engine: String,
     /// The question, `<image>` where a picture belongs; without it every line of standard input is one
     question: Option<String>,
 }
@@ -79,8 +90,11 @@ pub(super) fn run(args: &ChatArgs) -> Result<u8> {
     sampling.top_k = asked.top_k.unwrap_or(sampling.top_k);
     sampling.repetition_penalty = asked.repetition_penalty.unwrap_or(sampling.repetition_penalty);
     sampling.check()?;
+    let engine = EngineSpec::named(&args.engine)?;
+    let served = engine.map(|engine| Asked::new(&engine, args, &opened)).transpose()?;
     let mut chat = Chat {
         model: &opened,
+        served,
         sampling,
         seed: Seed::root(asked.seed).fold_in("chat"),
         pictures,
@@ -97,6 +111,8 @@ pub(super) fn run(args: &ChatArgs) -> Result<u8> {
 #[derive(Debug)]
 struct Chat<'a> {
     model: &'a Model,
+    /// Servers that answer in place of this process.
+    served: Option<Asked>,
     sampling: Sampling,
     seed: Seed,
     pictures: Vec<RgbImage>,
@@ -168,12 +184,31 @@ impl Chat<'_> {
         messages.push(Message::user_marked(num_images, question)?);
         let checkpoint = &self.model.checkpoint;
         let encoded = checkpoint.encode(&messages, &self.pictures)?;
-        let (vlm, features) = self.model.ready(&encoded)?;
         let room = checkpoint.config.layout().max_position_embeddings - encoded.input_ids.len();
         let sampling = Sampling {
             max_new_tokens: self.sampling.max_new_tokens.min(room),
             ..self.sampling.clone()
         };
+        let turn = messages.len() as u64;
+        let answer = match &self.served {
+            Some(served) => served.answer(self, encoded, &sampling, turn, out)?,
+            None => self.stream(&encoded, &sampling, turn, out)?,
+        };
+        messages.push(Message::assistant(&answer.text));
+        self.messages = messages;
+        Ok(answer)
+    }
+
+    /// Generates an answer in this process and writes it to `out` as it comes.
+    fn stream(
+        &self,
+        encoded: &Encoded,
+        sampling: &Sampling,
+        turn: u64,
+        out: &mut dyn Write,
+    ) -> Result<Answer> {
+        let checkpoint = &self.model.checkpoint;
+        let (vlm, features) = self.model.ready(encoded)?;
         let mut stream = checkpoint.tokenizer.stream();
         let mut answer = Answer { text: String::new(), num_tokens: 0, finished: false };
         let mut is_finite = true;
@@ -184,14 +219,13 @@ impl Chat<'_> {
                 written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
             }
         };
-        let turn = messages.len() as u64;
         let rng = |_, _| self.seed.at(turn).rng();
         generate_with(
             &vlm,
             &[encoded.prompt()],
             features.as_ref(),
             1,
-            &sampling,
+            sampling,
             &rng,
             &mut |token| {
                 answer.num_tokens += 1;
@@ -206,8 +240,57 @@ impl Chat<'_> {
         );
         show(&stream.finish(), &mut answer);
         written.explain(unwritten)?;
-        messages.push(Message::assistant(&answer.text));
-        self.messages = messages;
         Ok(answer)
+    }
+}
+
+/// Servers that answer questions about the pictures of a conversation.
+#[derive(Debug)]
+struct Asked {
+    served: Served,
+    images: Vec<ImageSource>,
+}
+
+impl Asked {
+    /// Starts the servers of `engine` with `model`.
+    fn new(engine: &EngineSpec, args: &ChatArgs, model: &Model) -> Result<Asked> {
+        let compute = Compute::open("auto", None)?;
+        let prompt = PromptSpec { suffix: String::new(), registers: None };
+        let prompter = Prompter::of(Checkpoint::read(&args.model.model)?, prompt);
+        let mut served = Served::new(engine, &prompter, &compute, Path::new("runs"), event::say)?;
+        served.load(&model.parameters)?;
+        let images = args.image.iter().cloned().map(ImageSource::File).collect();
+        Ok(Asked { served, images })
+    }
+
+    /// Asks for an answer and writes it to `out` when it is whole.
+    fn answer(
+        &self,
+        chat: &Chat<'_>,
+        encoded: Encoded,
+        sampling: &Sampling,
+        turn: u64,
+        out: &mut dyn Write,
+    ) -> Result<Answer> {
+        let sample = Sample {
+            id: turn.to_string(),
+            benchmark: "chat".to_owned(),
+            hops: 0,
+            images: self.images.clone(),
+            question: String::new(),
+            choices: Vec::new(),
+            answer: String::new(),
+            solution: None,
+            response: String::new(),
+            details: Details::default(),
+            origin: None,
+        };
+        let Encoded { input_ids, patches, .. } = encoded;
+        let question = Question { sample, input_ids, patches, position_gap: 0 };
+        let answers = self.served.generate(&[question], 1, sampling, chat.seed)?;
+        let answer = answers.into_iter().flatten().next().context("a question has an answer")?;
+        let text = chat.model.checkpoint.tokenizer.decode(&answer.ids);
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).explain(unwritten)?;
+        Ok(Answer { text, num_tokens: answer.ids.len(), finished: answer.finished })
     }
 }

@@ -54,6 +54,13 @@ pub fn describe(
             rows * Level::ALL.len() * count
         ));
     }
+    if let Some(engine) = &recipe.engine {
+        lines.push(format!(
+            "  answers by {}, {} at once; times and memory are the suite's own",
+            engine.describe(),
+            engine.num_replicas() * engine.max_concurrent_questions
+        ));
+    }
     describe_sizes(&mut lines, plan, &estimator);
     lines.extend(describe_first_table(plan, &estimator, cached));
     let all = duration(stages_seconds + evaluation.seconds);

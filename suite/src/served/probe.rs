@@ -39,7 +39,8 @@ pub(super) fn question(prompter: &Prompter) -> Result<(Question, Sampling)> {
 }
 
 impl Probe {
-    /// Asks the suite's own engine, with the weights that the other one is given.
+    /// Asks the suite's own engine, with the weights that the other one is given, in its `dtype` if the device computes in
+    /// that.
     ///
     /// # Errors
     /// If the model cannot answer.
@@ -48,9 +49,11 @@ impl Probe {
         question: &Question,
         sampling: &Sampling,
         weights: &Parameters,
-        compute: &Compute,
+        (compute, dtype): (&Compute, ComputeDtype),
     ) -> Result<Probe> {
-        let mut engine = LocalEngine::new(config, compute, ComputeDtype::F32);
+        // A large model in f32 may not fit a card.
+        let dtype = if compute.takes(dtype).is_ok() { dtype } else { ComputeDtype::F32 };
+        let mut engine = LocalEngine::new(config, compute, dtype);
         engine.load(weights)?;
         let asked = std::slice::from_ref(question);
         let answers = engine.generate(asked, 1, sampling, Seed::root(0))?;
@@ -98,7 +101,9 @@ mod tests {
 
     fn probe(weights: &Parameters) -> Probe {
         let (question, sampling) = question(&BASE.prompter).unwrap();
-        Probe::new(&BASE.prompter.config, &question, &sampling, weights, &compute()).unwrap()
+        let compute = compute();
+        let place = (&compute, ComputeDtype::F32);
+        Probe::new(&BASE.prompter.config, &question, &sampling, weights, place).unwrap()
     }
 
     #[test]
