@@ -321,8 +321,13 @@ fn a_recipe_names_its_engine_and_one_that_is_too_small_is_refused() {
     let run = ["reproduce", "--profile", "tiny", "--only", "base"];
     succeed(&project, &run);
     assert_eq!(noted(&project, "lives").len(), 1);
+    // The suite's own answers are others, and are made anew.
     succeed(&project, &[run.as_slice(), &["--engine", "own"]].concat());
     assert_eq!(noted(&project, "lives").len(), 1);
+    let events = project.events("tiny");
+    let evaluated: Vec<&Value> = events.iter().filter(|e| e["kind"] == "evaluated").collect();
+    assert_eq!(evaluated.len(), 12);
+    assert!(evaluated.iter().all(|row| row["cached"] == false), "{evaluated:?}");
     let short = recipe.replacen("[engine]\n", "[engine]\nmax_model_len = 8\n", 1);
     project.write("suite/recipes/tiny.toml", short);
     let said = refusal(&project.run(&run));
