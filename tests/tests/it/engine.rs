@@ -297,6 +297,20 @@ fn an_adapter_is_given_by_its_name() {
 }
 
 #[test]
+fn a_conversation_is_answered_by_an_engine_as_by_the_suite() {
+    let project = with_engine("", "");
+    let sheet = "show --family sum --out sheet.png";
+    succeed(&project, &sheet.split(' ').collect::<Vec<_>>());
+    let words = "chat --model model --image sheet.png --temperature 0 --max-new-tokens 12 What?";
+    let words: Vec<&str> = words.split(' ').collect();
+    let own = succeed(&project, &words);
+    let served = succeed(&project, &[words.as_slice(), &["--engine", "engine.toml"]].concat());
+    assert_eq!(served.stdout, own.stdout);
+    assert_eq!(noted(&project, "lives").len(), 1);
+    no_process_is_left(&project);
+}
+
+#[test]
 fn no_process_is_left_whatever_ends_the_run() {
     for stop in [Stop::Kill, Stop::Interrupt] {
         let project = with_engine("", "");
