@@ -299,8 +299,7 @@ fn an_adapter_is_given_by_its_name() {
 #[test]
 fn a_conversation_is_answered_by_an_engine_as_by_the_suite() {
     let project = with_engine("", "");
-    let sheet = "show --family sum --out sheet.png";
-    succeed(&project, &sheet.split(' ').collect::<Vec<_>>());
+    succeed(&project, &["show", "--out", "sheet.png"]);
     let words = "chat --model model --image sheet.png --temperature 0 --max-new-tokens 12 What?";
     let words: Vec<&str> = words.split(' ').collect();
     let own = succeed(&project, &words);
