@@ -23,7 +23,7 @@ const NAMED: [(&str, &str); 2] =
     [("DIR", "golden/base/nano"), ("picture.png", "golden/parity/fixtures/processor/palette.png")];
 
 /// What a command that does not run here contains, `#` standing for its end, and why it does not.
-const NOT_HERE: [(&str, &str); 15] = [
+const NOT_HERE: [(&str, &str); 16] = [
     ("--profile small", "needs the run of hours that it speaks of"),
     ("runs/small/", "needs a run of hours"),
     ("xtask reproduce #", "takes hours"),
@@ -32,7 +32,8 @@ const NOT_HERE: [(&str, &str); 15] = [
     ("xtask fetch", "needs the hub; the jobs `evaluate` and `full` fetch"),
     ("--benchmark mathvision", "needs files of the hub"),
     ("xtask libtorch", "is part of the job `libtorch`"),
-    ("xtask engine", "is part of the job `vllm`"),
+    ("xtask engine", "is part of the job `engine`"),
+    ("--engine vllm", "needs vLLM; the job `engine` has it"),
     ("--device", "needs libtorch or a card"),
     ("--adapter ADAPTER", "needs an adapter of the reader's own"),
     ("--endpoint", "needs a server; the job `endpoint` has one"),
