@@ -92,20 +92,19 @@ impl Parameters {
         device: &Device,
         dtype: ComputeDtype,
     ) -> Result<Parameters> {
-        let mut faults = Vec::new();
-        let mut stored = BTreeMap::new();
-        for path in shard_paths(dir)? {
-            for (name, tensor) in stored_in(&path)? {
-                if stored.insert(published_name(&name), tensor).is_some() {
-                    faults.push(format!("`{name}` is stored twice"));
-                }
-            }
-        }
-        if config.tie_word_embeddings {
-            // Some writers store the head a second time; the reference ignores it too.
-            stored.remove(HEAD);
-        }
+        let (stored, faults) = listed(dir, config)?;
         Self::take(stored, shapes(config), device, dtype, faults)
+            .with_context(|| format!("unusable weights in `{}`", dir.display()))
+    }
+
+    /// Checks that `dir` holds weights for `config`, as [`Parameters::load`] does, but reads no numbers.
+    ///
+    /// # Errors
+    /// See [`Parameters::load`].
+    pub fn check(dir: &Path, config: &VlmConfig) -> Result<()> {
+        let (stored, faults) = listed(dir, config)?;
+        matched(stored, shapes(config), faults)
+            .map(drop)
             .with_context(|| format!("unusable weights in `{}`", dir.display()))
     }
 
@@ -124,25 +123,13 @@ impl Parameters {
 
     /// Reads the tensors called `shapes`, and refuses others; `faults` are those found before.
     fn take(
-        mut stored: BTreeMap<String, StoredTensor>,
+        stored: BTreeMap<String, StoredTensor>,
         shapes: Vec<NamedShape>,
         device: &Device,
         dtype: ComputeDtype,
-        mut faults: Vec<String>,
+        faults: Vec<String>,
     ) -> Result<Parameters> {
-        let mut found = Vec::new();
-        for (name, shape) in shapes {
-            match stored.remove(&name) {
-                None => faults.push(format!("missing `{name}`")),
-                Some(tensor) if tensor.shape == shape => found.push((name, tensor)),
-                Some(tensor) => faults
-                    .push(format!("`{name}` has shape {:?}, expected {shape:?}", tensor.shape)),
-            }
-        }
-        faults.extend(stored.keys().map(|name| format!("unused `{name}`")));
-        if !faults.is_empty() {
-            bail!(hint!(("{}", faults.join(", ")), "the weights belong to another model"));
-        }
+        let found = matched(stored, shapes, faults)?;
         let read = |(name, tensor): (String, StoredTensor)| {
             let values = tensor.read(&name)?;
             let Parameter { shape, value } = Parameter::new(tensor.shape, values, device);
@@ -464,6 +451,47 @@ pub(crate) fn write_views<'a, V: View>(
             "is the folder writable and the disk not full?"
         )
     })
+}
+
+/// Lists the tensors of the checkpoint in `dir` by their published names, with what is wrong with the names.
+fn listed(dir: &Path, config: &VlmConfig) -> Result<(BTreeMap<String, StoredTensor>, Vec<String>)> {
+    let mut faults = Vec::new();
+    let mut stored = BTreeMap::new();
+    for path in shard_paths(dir)? {
+        for (name, tensor) in stored_in(&path)? {
+            if stored.insert(published_name(&name), tensor).is_some() {
+                faults.push(format!("`{name}` is stored twice"));
+            }
+        }
+    }
+    if config.tie_word_embeddings {
+        // Some writers store the head a second time; the reference ignores it too.
+        stored.remove(HEAD);
+    }
+    Ok((stored, faults))
+}
+
+/// Gives the tensors called `shapes`, in their order, and refuses others; `faults` are those found before.
+fn matched(
+    mut stored: BTreeMap<String, StoredTensor>,
+    shapes: Vec<NamedShape>,
+    mut faults: Vec<String>,
+) -> Result<Vec<(String, StoredTensor)>> {
+    let mut found = Vec::new();
+    for (name, shape) in shapes {
+        match stored.remove(&name) {
+            None => faults.push(format!("missing `{name}`")),
+            Some(tensor) if tensor.shape == shape => found.push((name, tensor)),
+            Some(tensor) => {
+                faults.push(format!("`{name}` has shape {:?}, expected {shape:?}", tensor.shape));
+            }
+        }
+    }
+    faults.extend(stored.keys().map(|name| format!("unused `{name}`")));
+    if !faults.is_empty() {
+        bail!(hint!(("{}", faults.join(", ")), "the weights belong to another model"));
+    }
+    Ok(found)
 }
 
 /// Makes the metadata that `transformers` requires of a file.

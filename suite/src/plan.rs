@@ -16,8 +16,8 @@ use crate::key::Key;
 use crate::plan::estimate::Estimator;
 use crate::planted::Planted;
 use crate::recipe::{
-    BASE, EvaluationSpec, FilesSpec, QuestionsSpec, Recipe, RegimeSpec, Role, StageSpec,
-    ValidationSpec,
+    BASE, EvaluationSpec, FilesSpec, PublishedSpec, QuestionsSpec, Recipe, RegimeSpec, Role,
+    StageSpec, ValidationSpec,
 };
 
 mod describe;
@@ -75,6 +75,8 @@ pub struct PlannedStage {
     pub key: Key,
     /// Everything that the key is a hash of.
     pub depends_on: Value,
+    /// Hash of the files of a model that others have trained, if they are there.
+    pub content: Option<Key>,
     /// Questions that choose among its checkpoints, if it keeps the best.
     pub validation: Option<ValidationSpec>,
     /// The rules by which an answer is right.
@@ -153,7 +155,7 @@ pub struct KeyInputs<'a> {
     pub place: Place,
     /// Hash of the code that trains and samples, and of the libraries below it.
     pub code: &'a str,
-    /// Hashes of files with questions, by their paths.
+    /// Hashes of files with questions, and of folders of published models, by their paths.
     pub files: BTreeMap<PathBuf, Key>,
     /// Hash of the external questions, `None` if there are none.
     pub external: Option<Key>,
@@ -429,6 +431,10 @@ fn add_stage(
     if let Some(engine) = recipe.engine.as_ref().filter(|_| asks) {
         depends_on["engine"] = engine.identity();
     }
+    let content = spec.published().and_then(|spec| inputs.files.get(&spec.path)).cloned();
+    if let Some(spec) = spec.published() {
+        depends_on = of_others(spec, content.as_ref(), seed, inputs);
+    }
     let key = Key::of(&depends_on);
     if let Some(stage) = stages.iter_mut().find(|s| s.key == key) {
         stage.regimes.push(regime.to_owned());
@@ -447,6 +453,7 @@ fn add_stage(
         data,
         key: key.clone(),
         depends_on,
+        content,
         validation,
         grader: recipe.grader(),
         planted,
@@ -459,9 +466,66 @@ fn add_stage(
     key
 }
 
+/// Everything that a model of others depends on: what its files hold, wherever they lie, and the base, by whose tokenizer it
+/// is asked. Without the files, in a plan that is only shown, their place stands for them.
+fn of_others(
+    spec: &PublishedSpec,
+    content: Option<&Key>,
+    seed: u64,
+    inputs: &KeyInputs<'_>,
+) -> Value {
+    let files = content.map_or_else(|| json!(spec.path), |content| json!(content));
+    json!({"kind": "published", "files": files, "seed": seed, "base": inputs.base})
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use synergy_models::qwen2_5_vl::config::{Preset, SpecialIds};
+
+    #[test]
+    fn a_model_of_others_is_known_by_its_content() {
+        let text = include_str!("../../tests/recipes/tiny-study.toml");
+        let recipe = Recipe::parse(text).unwrap();
+        let ids =
+            SpecialIds { image: 0, vision_start: 0, vision_end: 0, bos: 0, eos: 0, video: None };
+        let config = VlmConfig::preset(Preset::Nano, 512, ids);
+        let inputs = |base: &str, files: &[(&str, &str)]| KeyInputs {
+            base: Key::of(&json!(base)),
+            clone: None,
+            config: &config,
+            backend: "flex".to_owned(),
+            place: Place::Slices,
+            code: "code",
+            files: files.iter().map(|(path, hash)| (path.into(), Key::of(&json!(hash)))).collect(),
+            external: None,
+            num_external: 0,
+            num_published: 0,
+            planted: None,
+            base_seed: 0,
+        };
+        let key = |recipe: &Recipe, inputs: &KeyInputs<'_>, stage: &str| {
+            let plan = plan(recipe, inputs);
+            plan.stages.into_iter().find(|planned| planned.name == stage).unwrap().key
+        };
+        let both = [("others/sft", "1"), ("others/rl", "2")];
+        let of = |files: &[(&str, &str)], stage: &str| key(&recipe, &inputs("base", files), stage);
+        let (sft, merged) = (of(&both, "sft_published"), of(&both, "merged"));
+        // Other files, or another base with another tokenizer, are another model; so is what stands on it.
+        let changed = [("others/sft", "3"), ("others/rl", "2")];
+        assert!(of(&changed, "sft_published") != sft && of(&changed, "merged") != merged);
+        assert_eq!(of(&changed, "rl_published"), of(&both, "rl_published"));
+        assert_ne!(key(&recipe, &inputs("other", &both), "sft_published"), sft);
+        // Another folder is not, nor what its owners say of it.
+        let moved = text.replace("others/sft", "moved").replace("[\"sft\"]", "[\"sft\", \"rl\"]");
+        let moved = Recipe::parse(&moved).unwrap();
+        let files = [("moved", "1"), ("others/rl", "2")];
+        assert_eq!(key(&moved, &inputs("base", &files), "sft_published"), sft);
+        // Before files are there, folders tell stages apart.
+        let plan = plan(&recipe, &inputs("base", &[]));
+        let published = plan.stages.iter().filter(|stage| stage.spec.published().is_some());
+        assert_eq!(published.count(), 2);
+    }
 
     #[test]
     fn stages_with_demonstrations_are_hashed_as_when_they_were_a_kind_of_their_own() {

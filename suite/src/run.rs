@@ -18,6 +18,7 @@ pub mod machine;
 pub mod model;
 mod once;
 mod page;
+mod published;
 pub mod self_test;
 mod spread;
 pub mod stage;
@@ -255,6 +256,7 @@ pub fn dry_run(recipe: &Recipe, options: &Options, as_json: bool) -> Result<Stri
         }
         _ => open_base(recipe, &compute)?.prompter.config,
     };
+    lacking.extend(published::lacking(&recipe.stages));
     lacking.extend(evaluation::left_out(recipe).map(|line| line + "\n"));
     if let Err(error) = takes(recipe, &compute) {
         lacking += &format!("  {}\n", text(&error).replace("\nhint: ", ": "));
@@ -288,7 +290,7 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
         open_base(recipe, &compute)?
     };
     // What is planted is a fault of the program, whose recipe is as it was.
-    let inputs = key_inputs(recipe, &base, &compute, options.variant, &files)?;
+    let inputs = key_inputs(recipe, &base, &compute, options.variant, (&store, &files))?;
     let plan = Plan { recipe_hash, ..plan_selected(recipe, &inputs, &options.selection) };
     events.write(Event::Started { profile: &recipe.name, recipe_hash: &plan.recipe_hash })?;
     events.say(&format!("device {}", compute.description));
@@ -329,7 +331,7 @@ pub fn trained(recipe: &Recipe, options: &Options, regime: &str) -> Result<Model
     let compute = Compute::open(&options.device, options.num_threads)?;
     let store = Store::open(&options.runs_dir.join("store"))?;
     let base = open_base(recipe, &compute)?;
-    let inputs = key_inputs(recipe, &base, &compute, options.variant, &Files::default())?;
+    let inputs = key_inputs(recipe, &base, &compute, options.variant, (&store, &Files::default()))?;
     let plan = plan(recipe, &inputs);
     let Some(row) = plan.rows.iter().find(|row| row.name == regime) else {
         let known: Vec<&str> = recipe.regimes.iter().map(|r| r.name.as_str()).collect();
@@ -361,7 +363,7 @@ pub fn rescore(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let files = Files::default();
     let before = read_results(&dir.join("results.json"));
     let selection = before.as_ref().map(Selection::of).unwrap_or_default();
-    let inputs = key_inputs(recipe, &base, &compute, options.variant, &files)?;
+    let inputs = key_inputs(recipe, &base, &compute, options.variant, (&store, &files))?;
     let plan = plan_selected(recipe, &inputs, &selection);
     let lacks = |row: &PlannedRow| {
         let missing = before.iter().flat_map(|before| &before.missing);
@@ -554,7 +556,7 @@ fn train_recipe(
     events: &mut Events,
 ) -> Result<Trained> {
     let start = open_base(recipe, compute)?;
-    let plan = plan(recipe, &key_inputs(recipe, &start, compute, Variant::Usual, files)?);
+    let plan = plan(recipe, &key_inputs(recipe, &start, compute, Variant::Usual, (store, files))?);
     events.say(&describe(recipe, &plan, &start.prompter.config, &|key| store.has(key)));
     askable::check(&plan, &start.prompter, store, files, events)?;
     let mut training = Vec::new();
@@ -573,11 +575,12 @@ fn key_inputs<'a>(
     base: &'a Base,
     compute: &'a Compute,
     variant: Variant,
-    files: &Files,
+    (store, files): (&Store, &Files),
 ) -> Result<KeyInputs<'a>> {
     // Before anything is planned: no stage of hours comes before a refusal.
     takes(recipe, compute)?;
-    let mut hashes = BTreeMap::new();
+    let mut hashes: BTreeMap<_, _> =
+        published::hashes(&recipe.stages, store)?.into_iter().collect();
     for spec in recipe.files() {
         let rows = pool::hash(&spec.path)?;
         let pictures = pool::hash_pictures(&files.training(spec)?)?;

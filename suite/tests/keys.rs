@@ -75,6 +75,10 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
         "`[stages.NAME]` with `kind = \"merge\"`",
         &[("recipe/stage/merge.rs", "MergeStageSpec"), ("../../models/src/merge.rs", "MergeSpec")],
     ),
+    (
+        "`[stages.NAME]` with `kind = \"published\"`",
+        &[("recipe/stage/published.rs", "PublishedSpec")],
+    ),
     ("`[[regimes]]`", &[("recipe.rs", "RegimeSpec")]),
     (
         "`[evaluation]`",
@@ -101,6 +105,7 @@ const SECTIONS: &[(&str, &[(&str, &str)])] = &[
             ("recipe/stage/sample.rs", "Keep"),
             ("recipe/stage/sft.rs", "KeptCheckpoint"),
             ("recipe/stage/sft.rs", "Accumulation"),
+            ("../report/src/score/lineage.rs", "Way"),
             ("reward.rs", "AnswerRule"),
             ("../../models/src/merge.rs", "Method"),
             ("../../models/src/merge.rs", "Rescale"),

@@ -18,6 +18,9 @@ use tempfile::TempDir;
 /// The recipe that [`Project::new`] writes as `suite/recipes/tiny.toml`.
 pub const TINY: &str = include_str!("../recipes/tiny.toml");
 
+/// A recipe with models that others have trained.
+pub const TINY_STUDY: &str = include_str!("../recipes/tiny-study.toml");
+
 /// A recipe that makes a kept base.
 pub const TINY_BASE: &str = include_str!("../recipes/tiny-base.toml");
 

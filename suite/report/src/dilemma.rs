@@ -236,6 +236,7 @@ pub(crate) mod tests {
             stage: stage.to_owned(),
             cost: Cost { optimizer_steps: 10, ..Cost::default() },
             summary: [(figure.to_owned(), 0.5)].into(),
+            published: None,
         };
         let mut header = header();
         header.training = vec![

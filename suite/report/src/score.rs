@@ -43,7 +43,7 @@ mod votes;
 use self::spread::Spread;
 pub use asked::{Asked, ModelSize, Sampling};
 pub use effects::{Contrast, Effect, Effects, Quantity};
-pub use lineage::{Lineage, StageKind};
+pub use lineage::{Lineage, StageKind, Way};
 pub use long::long_shares;
 pub use metrics::{Cell, Metrics, PerSeed, all_and_levels, level_name};
 pub use missing::Missing;
@@ -247,6 +247,10 @@ pub struct Training {
     pub cost: Cost,
     /// Means of its figures over the first and last steps, by name.
     pub summary: BTreeMap<String, f64>,
+    /// By what others have trained the model that the stage only reads, as far as they say; left out for a stage of our
+    /// own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Vec<Way>>,
 }
 
 /// One question of the evaluation.

@@ -18,7 +18,7 @@ use crate::recipe::load::{
     DENSE_STEP_TOKENS, FILES_PROMPT, LearningLoad, Load, PROMPT, RolloutLoad, answer_tokens, mean,
 };
 use crate::recipe::{
-    BASE, BenchmarkSpec, Drawn, Output, Recipe, Role, StageSpec, TrainingSpec, ValidationQuestions,
+    BASE, BenchmarkSpec, Drawn, Recipe, Role, StageSpec, TrainingSpec, ValidationQuestions,
 };
 
 /// Tokens per second, for a model of one million parameters, when training: measured on the machine
@@ -210,7 +210,7 @@ impl<'a> Estimator<'a> {
     /// Bytes that a finished stage leaves in the store, and those of the checkpoint inside one: what learns and two
     /// moments of it, written before the one that they replace is removed.
     pub(super) fn disk(&self, spec: &StageSpec) -> [f64; 2] {
-        if spec.output() != Output::Checkpoint {
+        if !spec.keeps_weights() {
             return [0.0; 2];
         }
         let learning = spec.training().map(|training| self.learning(training));

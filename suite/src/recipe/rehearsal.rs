@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_rehearsal_is_a_recipe_with_every_stage_and_regime_and_small_counts() {
-        for name in ["smoke", "small", "full-3b", "full-7b"] {
+        for name in ["smoke", "small", "full-3b", "full-7b", "study"] {
             let path = format!("{}/recipes/{name}.toml", env!("CARGO_MANIFEST_DIR"));
             let recipe = Recipe::read(Path::new(&path)).unwrap();
             let rehearsed = rehearsed(&recipe);

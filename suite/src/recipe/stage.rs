@@ -15,6 +15,7 @@ pub(crate) mod load;
 mod merge;
 mod mix;
 mod pretrain;
+mod published;
 mod sample;
 mod sft;
 mod teacher;
@@ -27,6 +28,7 @@ use self::load::{DENSE_STEP_TOKENS, DataLoad, Load, Others};
 pub use self::merge::MergeStageSpec;
 pub use self::mix::{MixPart, MixSpec};
 pub use self::pretrain::{PretrainSpec, RegisterWeights};
+pub use self::published::PublishedSpec;
 pub use self::sample::{Keep, SampleSpec};
 pub use self::sft::{Accumulation, KeptCheckpoint, SftSpec};
 pub use self::teacher::{TeacherSpec, Trace};
@@ -52,6 +54,8 @@ pub enum StageSpec {
     Sample(SampleSpec),
     /// Several data sets in one.
     Mix(MixSpec),
+    /// A model that somebody else has trained.
+    Published(PublishedSpec),
 }
 
 /// The table of kinds: all that is asked of a stage is asked of its kind.
@@ -67,6 +71,7 @@ impl Deref for StageSpec {
             StageSpec::Teacher(spec) => spec,
             StageSpec::Sample(spec) => spec,
             StageSpec::Mix(spec) => spec,
+            StageSpec::Published(spec) => spec,
         }
     }
 }
@@ -81,6 +86,7 @@ impl DerefMut for StageSpec {
             StageSpec::Teacher(spec) => spec,
             StageSpec::Sample(spec) => spec,
             StageSpec::Mix(spec) => spec,
+            StageSpec::Published(spec) => spec,
         }
     }
 }
@@ -96,6 +102,7 @@ impl StageSpec {
             StageSpec::Teacher(_) => "teacher",
             StageSpec::Sample(_) => "sample",
             StageSpec::Mix(_) => "mix",
+            StageSpec::Published(_) => "published",
         }
     }
 
@@ -121,6 +128,11 @@ impl StageSpec {
     /// The settings of RL, to be changed: a fault that is planted is not part of a recipe.
     pub(crate) fn grpo_mut(&mut self) -> Option<&mut GrpoSpec> {
         if let StageSpec::Grpo(spec) = self { Some(spec) } else { None }
+    }
+
+    /// Where the stage finds its model, if somebody else has trained it.
+    pub(crate) fn published(&self) -> Option<&PublishedSpec> {
+        if let StageSpec::Published(spec) = self { Some(spec) } else { None }
     }
 
     /// The work of the stage, which stands on others of `stages`.

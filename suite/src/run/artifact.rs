@@ -14,8 +14,12 @@ use synergy_report::cost::{Cost, StepFigures};
 use crate::key::Key;
 use crate::plan::PlannedStage;
 use crate::run::base::Base;
+use crate::run::published::Record;
 use crate::run::store::Store;
 use crate::train::LARGEST;
+
+/// The file that says how a stage went.
+pub(super) const SUMMARY: &str = "summary.json";
 
 /// How a stage went.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,11 +41,11 @@ pub(super) fn write_finished(
 ) -> Result<()> {
     parameters.save(dir, StoredDtype::F32, max_shard_bytes)?;
     let summary = serde_json::to_vec_pretty(summary).context("summary")?;
-    Ok(fs::write(dir.join("summary.json"), summary)?)
+    Ok(fs::write(dir.join(SUMMARY), summary)?)
 }
 
 /// Reads the weights under `key`, which is a stage's or the base's: in `dtype`, or in the type that they are stored in.
-/// Those of the base stay on its device.
+/// Those of the base stay on its device, and those of a published model are read from its folder.
 ///
 /// # Errors
 /// If the checkpoint is missing or damaged.
@@ -60,7 +64,9 @@ pub fn checkpoint(
         .open_artifact(key)?
         .with_context(|| format!("checkpoint `{}` is not in the store", key.as_str()))?;
     let dtype = dtype.unwrap_or_default();
-    Parameters::load_as(artifact.dir(), &base.prompter.config, device, dtype)
+    let published = Record::of(&artifact)?;
+    let dir = published.as_ref().map(Record::folder).transpose()?.unwrap_or(artifact.dir());
+    Parameters::load_as(dir, &base.prompter.config, device, dtype)
 }
 
 /// The figures of every step of a finished stage; `None` if the stage is not in the store.

@@ -2,7 +2,7 @@
 //!
 //! Does not know recipes or the store. Any folder in the Hugging Face layout will do.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use burn::tensor::Tensor;
@@ -77,6 +77,19 @@ impl Model {
     }
 }
 
+/// The files in `dir` that make up a model, in order of name.
+///
+/// # Errors
+/// If the folder cannot be listed.
+pub(super) fn model_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut files =
+        listed(dir).with_context(|| format!("failed to read folder `{}`", dir.display()))?;
+    files.retain(|file| {
+        file.extension().is_some_and(|end| end == "json" || end == "safetensors" || end == "jinja")
+    });
+    Ok(files)
+}
+
 /// Hash of the files that make up a model: settings, tokenizer and weights in each of `dirs`.
 ///
 /// # Errors
@@ -84,13 +97,7 @@ impl Model {
 pub fn files_hash(dirs: &[&Path]) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     for dir in dirs {
-        let mut files =
-            listed(dir).with_context(|| format!("failed to read folder `{}`", dir.display()))?;
-        files.retain(|file| {
-            file.extension()
-                .is_some_and(|end| end == "json" || end == "safetensors" || end == "jinja")
-        });
-        for file in files {
+        for file in model_files(dir)? {
             hash_file(&mut hasher, &file)
                 .with_context(|| format!("failed to read `{}`", file.display()))?;
         }

@@ -5,6 +5,7 @@
 //! into the model); an unfinished one is an artifact under another key, replaced every few steps. Weights are written and
 //! read tensor by tensor: a model is never in memory a second time as bytes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
@@ -27,13 +28,16 @@ use crate::device::Compute;
 use crate::key::Key;
 use crate::limits::{MAX_SHARD_BYTES, forward_flops};
 use crate::plan::PlannedStage;
-use crate::recipe::{Role, StageSpec, ValidationQuestions, ValidationSpec};
-use crate::run::artifact::{Summary, checkpoint, lines, summarize, to_lines, write_finished};
+use crate::recipe::{PublishedSpec, Role, StageSpec, ValidationQuestions, ValidationSpec};
+use crate::run::artifact::{
+    SUMMARY, Summary, checkpoint, lines, summarize, to_lines, write_finished,
+};
 use crate::run::base::Base;
 use crate::run::data;
 use crate::run::engines::Engines;
 use crate::run::event::{Bar, Event, Events, interrupted};
 use crate::run::once::once;
+use crate::run::published::{self, RECORD, Record};
 use crate::run::store::Store;
 use crate::train::algorithm::{Algorithm, Draws, Reference, StageInputs};
 use crate::train::dataset::Dataset;
@@ -290,8 +294,14 @@ pub fn run(
     let (stage, seed) = (planned.name.as_str(), planned.seed);
     let find = |events: &mut Events| {
         let Some(artifact) = store.open_artifact(&planned.key)? else { return Ok(None) };
+        // A folder that was moved is recorded again.
+        if let (Some(spec), Some(record)) = (planned.spec.published(), Record::of(&artifact)?)
+            && !record.is_of(spec)
+        {
+            return Ok(None);
+        }
         events.write(Event::StageCached { stage, seed, key: planned.key.as_str() })?;
-        let summary = artifact.read("summary.json")?;
+        let summary = artifact.read(SUMMARY)?;
         serde_json::from_slice(&summary).context("summary of a stage").map(Some)
     };
     let what = format!("stage `{stage}` (seed {seed})");
@@ -303,6 +313,7 @@ fn run_in(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Resu
     let Place { base, compute, store, .. } = place;
     let summary = match &planned.spec {
         StageSpec::Merge(spec) => merge(&spec.merge, planned, place)?,
+        StageSpec::Published(spec) => record(spec, planned, place)?,
         spec if spec.training().is_some() => train(place, planned, events)?,
         _ => data::run(planned, base, (compute, place.engines), store, place.files, events)?,
     };
@@ -521,6 +532,19 @@ fn merge(spec: &MergeSpec, planned: &PlannedStage, place: Place<'_>) -> Result<S
     Ok(summary)
 }
 
+/// Leaves a record of a model that others have trained in the store; its weights stay where they are.
+fn record(spec: &PublishedSpec, planned: &PlannedStage, place: Place<'_>) -> Result<Summary> {
+    published::fits(spec, place.base)?;
+    let hash = planned.content.clone().context("the files were hashed for the plan")?;
+    let summary = Summary { cost: Cost::default(), figures: StepFigures::new() };
+    let files = BTreeMap::from([
+        (RECORD.to_owned(), serde_json::to_vec_pretty(&Record::new(spec, hash)).context("record")?),
+        (SUMMARY.to_owned(), serde_json::to_vec_pretty(&summary).context("summary")?),
+    ]);
+    place.store.put(&planned.key, &planned.depends_on, &files)?;
+    Ok(summary)
+}
+
 /// Shows a step's most telling figures.
 fn show(bar: &mut Bar, done: usize, figures: &StepFigures) {
     let get = |name: &str| figures.get(name).copied();
@@ -552,9 +576,12 @@ mod tests {
         let text = include_str!("../../../tests/recipes/tiny.toml");
         let recipe = Recipe::parse(&text.replacen("num_epochs = 1", "num_epochs = 2", 1)).unwrap();
         let base = open_base(&recipe, compute).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
         let mut plan = plan(
             &recipe,
-            &key_inputs(&recipe, &base, compute, Variant::Usual, &Files::default()).unwrap(),
+            &key_inputs(&recipe, &base, compute, Variant::Usual, (&store, &Files::default()))
+                .unwrap(),
         );
         plan.stages.retain(|stage| ["traces", "sft"].contains(&stage.name.as_str()));
         (base, plan)
@@ -629,7 +656,9 @@ mod tests {
         let compute = Compute::open("flex", Some(1)).unwrap();
         let recipe = alike();
         let (base, files) = (open_base(&recipe, &compute).unwrap(), Files::default());
-        let inputs = key_inputs(&recipe, &base, &compute, Variant::Usual, &files).unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let inputs =
+            key_inputs(&recipe, &base, &compute, Variant::Usual, (&store, &files)).unwrap();
         let plan = plan(&recipe, &inputs);
         let stage = |name: &str| plan.stages.iter().find(|stage| stage.name == name).unwrap();
         let asked = |name: &str| -> Vec<String> {
@@ -641,7 +670,6 @@ mod tests {
             let batches = (0..6).flat_map(|step| grpo.batch(&base.prompter, step).unwrap());
             batches.map(|question| question.sample.id).collect()
         };
-        let store = Store::open(&dir.path().join("store")).unwrap();
         let mut events = Events::open(&dir.path().join("events"), true).unwrap();
         let mut first_step = |name: &str| {
             let engines = Engines::own(&compute);

@@ -255,6 +255,11 @@ impl Artifact {
         &self.dir
     }
 
+    /// Tells whether it has a file `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
     /// The file `name`, in memory.
     ///
     /// # Errors
@@ -267,7 +272,7 @@ impl Artifact {
                 "remove that folder; the next run makes it again"
             )
         };
-        ensure!(self.names.contains(name), lacks());
+        ensure!(self.has(name), lacks());
         fs::read(self.dir.join(name)).explain(lacks)
     }
 }

@@ -302,7 +302,8 @@ pub(super) fn judge(
     Ok(results.with_level_passes(&level_passes(&cutting)))
 }
 
-/// The cost of each regime of `rows` with all stages that it needs.
+/// The cost of each regime of `rows` with all stages that it needs. That of a model which others have trained is not
+/// known, and so is that of what stands on one.
 fn budgets<'a>(
     plan: &Plan,
     rows: impl Iterator<Item = &'a PlannedRow>,
@@ -312,6 +313,9 @@ fn budgets<'a>(
     for row in rows.filter(|row| row.kind == RowKind::Regime) {
         let of_row =
             |stage: &&PlannedStage| stage.seed == row.seed && stage.regimes.contains(&row.name);
+        if plan.stages.iter().filter(of_row).any(|stage| stage.spec.published().is_some()) {
+            continue;
+        }
         let cost = |stage: &PlannedStage| {
             training.iter().find(|t| t.stage == stage.name && t.seed == stage.seed).map(|t| t.cost)
         };
@@ -330,6 +334,7 @@ pub(super) fn of_stage(planned: &PlannedStage, summary: &Summary) -> Training {
         stage: planned.name.clone(),
         cost: summary.cost,
         summary: summary.figures.clone(),
+        published: planned.spec.published().map(|spec| spec.trained_by.clone().unwrap_or_default()),
     }
 }
 

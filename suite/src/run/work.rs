@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::run::evaluation::Evaluation;
 use crate::run::event::Events;
 use crate::run::tables::{Tables, Work};
-use crate::run::{Outcome, askable, stage};
+use crate::run::{Outcome, askable, published, stage};
 
 /// Does what `tables` lack of the plan of `work`, and writes them as rows come in and at the end.
 ///
@@ -19,6 +19,7 @@ pub(super) fn all(
     tables: &mut Tables<'_>,
     events: &mut Events,
 ) -> Result<Outcome> {
+    published::check(work.plan, work.base, work.store)?;
     askable::check(work.plan, &work.base.prompter, work.store, work.files, events)?;
     if let Err(error) = parts(work, evaluation, tables, events) {
         tables.leave(events);

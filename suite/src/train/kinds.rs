@@ -23,8 +23,10 @@ pub fn algorithm<'a>(
         StageSpec::Pretrain(spec) => Box::new(Pretrain { spec, draws }),
         StageSpec::Sft(spec) => Box::new(Sft { spec, examples: inputs.examples, draws }),
         StageSpec::Grpo(spec) => Box::new(Grpo::new(spec, inputs, draws)?),
-        StageSpec::Merge(_) | StageSpec::Teacher(_) | StageSpec::Sample(_) | StageSpec::Mix(_) => {
-            return Ok(None);
-        }
+        StageSpec::Merge(_)
+        | StageSpec::Teacher(_)
+        | StageSpec::Sample(_)
+        | StageSpec::Mix(_)
+        | StageSpec::Published(_) => return Ok(None),
     }))
 }

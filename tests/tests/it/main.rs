@@ -21,6 +21,7 @@ mod merge;
 mod own_data;
 mod parity;
 mod partial;
+mod published;
 mod recipe;
 mod resume;
 mod two_processes;

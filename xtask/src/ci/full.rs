@@ -1,9 +1,10 @@
-//! The full profile from fetch to leaderboard, on a stand-in for model and data.
+//! The full profiles from fetch to leaderboard, on a stand-in for models and data.
 //!
-//! Does not know what is in the profile. A server on loopback answers as the hub does and gives the stand-in; what
+//! Does not know what is in a profile. A server on loopback answers as the hub does and gives the stand-in; what
 //! fetches, plans, trains, evaluates and publishes is what a person runs, in a folder of its own. Counts are those of a
 //! rehearsal.
 
+use std::collections::BTreeMap;
 use std::env::consts::EXE_SUFFIX;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -17,16 +18,28 @@ use xshell::{Shell, cmd};
 use super::devices;
 use super::gate::build;
 use super::outcome::{Outcome, Section};
-use crate::files::{create_folder, remove_folder, unread};
+use crate::files::{below, create_folder, remove_folder, unread};
 use crate::process::{self, Background};
 use crate::synergy;
 
-const PROFILE: &str = "full-3b";
+/// The study at its own size, and the models that its authors have published.
+const PROFILES: [&str; 2] = ["full-3b", "study"];
 /// The folder in which it works, below `target`, which git ignores.
 const FOLDER: &str = "target/ci-full";
-/// The files that the hub has (`golden/parity/stand_in.py`), and the server that gives them.
+/// The files that the hub has (`golden/parity/stand_in.py`), the model among them, and the server that gives them.
 const STAND_IN: &str = "golden/parity/stand-in";
+const MODEL: &str = "Qwen/Qwen2.5-VL-3B-Instruct";
 const SERVER: &str = "tests/hub/serve.py";
+
+/// The files that the server gives, in that folder.
+const HUB: &str = "hub";
+
+/// The keys of a section of the lock that are read here.
+#[derive(Deserialize)]
+struct Locked {
+    kind: Option<String>,
+    hub: Option<String>,
+}
 
 /// The keys of a recipe that are read here.
 #[derive(Deserialize)]
@@ -45,7 +58,7 @@ struct Named {
     name: String,
 }
 
-/// Fetches the profile from the stand-in and rehearses it on libtorch.
+/// Fetches the profiles from the stand-in and rehearses them on libtorch.
 ///
 /// # Errors
 /// If a program cannot be started, or what should be there afterwards is not.
@@ -67,14 +80,32 @@ pub(super) fn rehearse(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
     }
     let folder = root.join(FOLDER);
     prepare(root, &folder)?;
-    let server = Server::start(root)?;
+    let server = Server::start(root, &folder.join(HUB))?;
+    for profile in PROFILES {
+        let outcome = rehearse_one(root, &folder, &hub, &server.url, profile)?;
+        if outcome != Outcome::Passed {
+            return Ok(outcome);
+        }
+        published(root, &folder, profile)?;
+    }
+    Ok(Outcome::Passed)
+}
+
+/// Fetches `profile` from the hub at `url` with the client in `hub` and rehearses it.
+fn rehearse_one(
+    root: &Path,
+    folder: &Path,
+    hub: &Path,
+    url: &str,
+    profile: &str,
+) -> anyhow::Result<Outcome> {
     let fetch = |check: Option<&str>| {
         let mut command =
             Command::new(hub.join("debug").join(format!("synergy-xtask{EXE_SUFFIX}")));
-        command.args(["fetch", PROFILE]).args(check).current_dir(&folder);
+        command.args(["fetch", profile]).args(check).current_dir(folder);
         // The root is above the folder that cargo names.
         command.env("CARGO_MANIFEST_DIR", folder.join("xtask"));
-        command.env("HF_ENDPOINT", &server.url).env("HF_HOME", folder.join("hub"));
+        command.env("HF_ENDPOINT", url).env("HF_HOME", folder.join("cache"));
         command.env_remove("HF_TOKEN");
         // The server is on this machine, whatever stands between it and others.
         for proxy in ["ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY"] {
@@ -84,8 +115,8 @@ pub(super) fn rehearse(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
     };
     let run = |arguments: &[&str]| {
         let mut command = Command::new(synergy::binary(root));
-        command.args(arguments).args(["--profile", PROFILE, "--device", "libtorch"]);
-        command.current_dir(&folder);
+        command.args(arguments).args(["--profile", profile, "--device", "libtorch"]);
+        command.current_dir(folder);
         command
     };
     for (name, command) in [
@@ -94,35 +125,67 @@ pub(super) fn rehearse(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
         ("fetch --check", fetch(Some("--check"))),
         ("reproduce --rehearse", run(&["reproduce", "--rehearse"])),
     ] {
-        let _section = Section::new(&format!("{name}, {PROFILE}"));
+        let _section = Section::new(&format!("{name}, {profile}"));
         match process::wait(command)? {
             0 => {}
             code => return Ok(Outcome::of(code)),
         }
     }
-    published(root, &folder)?;
     Ok(Outcome::Passed)
 }
 
-/// Makes a project of its own: recipes and lock as they are here, and nothing else.
+/// Makes a project of its own, recipes and lock as they are here and nothing else, and a hub: the stand-in, whose model has
+/// the names of all models of the lock, each with other numbers.
 fn prepare(root: &Path, folder: &Path) -> anyhow::Result<()> {
     remove_folder(folder)?;
     create_folder(&folder.join("xtask"))?;
-    let recipes = format!("suite/recipes/{PROFILE}.toml");
-    for file in [crate::fetch::lock::PATH, recipes.as_str()] {
-        let to = folder.join(file);
-        create_folder(to.parent().unwrap_or(folder))?;
-        fs::copy(root.join(file), &to).with_context(|| format!("failed to copy `{file}`"))?;
+    let recipes = PROFILES.map(|profile| format!("suite/recipes/{profile}.toml"));
+    for file in [crate::fetch::lock::PATH].into_iter().chain(recipes.iter().map(String::as_str)) {
+        copy(&root.join(file), &folder.join(file))?;
+    }
+    let (stand_in, hub) = (root.join(STAND_IN), folder.join(HUB));
+    for file in below(&stand_in)? {
+        copy(&stand_in.join(&file), &hub.join(&file))?;
+    }
+    let model = stand_in.join("models").join(MODEL);
+    let lock = crate::fetch::lock::load(&root.join(crate::fetch::lock::PATH))?;
+    let sections: BTreeMap<String, Locked> = crate::fetch::lock::parse(&lock)?;
+    let others = sections.into_values().filter(|section| section.kind.as_deref() == Some("model"));
+    let others = others.filter_map(|section| section.hub).filter(|hub| hub != MODEL);
+    for (place, name) in others.enumerate() {
+        let other = hub.join("models").join(name);
+        for file in below(&model)? {
+            copy(&model.join(&file), &other.join(&file))?;
+            if file.ends_with(".safetensors") {
+                vary(&other.join(&file), place as u8)?;
+            }
+        }
     }
     Ok(())
 }
 
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    create_folder(to.parent().unwrap_or(to))?;
+    let copied = fs::copy(from, to);
+    copied.with_context(|| format!("failed to copy `{}`", from.display()))?;
+    Ok(())
+}
+
+/// Changes the last digits of every number of bf16 in the safetensors file `path`, in another way for each of 16 places.
+fn vary(path: &Path, place: u8) -> anyhow::Result<()> {
+    let mut bytes = fs::read(path).with_context(|| unread(path))?;
+    let header = bytes.first_chunk::<8>().map_or(0, |length| u64::from_le_bytes(*length));
+    let numbers = bytes.get_mut(8 + header as usize..).unwrap_or_default();
+    numbers.iter_mut().step_by(2).for_each(|low| *low ^= place % 16);
+    fs::write(path, bytes).with_context(|| format!("failed to write `{}`", path.display()))
+}
+
 /// Checks that the leaderboard names every regime and every benchmark of the recipe.
-fn published(root: &Path, folder: &Path) -> anyhow::Result<()> {
+fn published(root: &Path, folder: &Path, profile: &str) -> anyhow::Result<()> {
     let read = |path: &Path| fs::read_to_string(path).with_context(|| unread(path));
-    let recipe = read(&root.join(format!("suite/recipes/{PROFILE}.toml")))?;
+    let recipe = read(&root.join(format!("suite/recipes/{profile}.toml")))?;
     let recipe: Recipe = toml::from_str(&recipe).context("the recipe is invalid")?;
-    let board = read(&folder.join(format!("runs/{PROFILE}-rehearsal/leaderboard.json")))?;
+    let board = read(&folder.join(format!("runs/{profile}-rehearsal/leaderboard.json")))?;
     let (regimes, benchmarks) = (recipe.regimes, recipe.evaluation.benchmarks);
     for Named { name } in regimes.iter().chain(&benchmarks) {
         ensure!(board.contains(&format!("\"{name}\"")), "`{name}` is not on the leaderboard");
@@ -138,10 +201,10 @@ struct Server {
 }
 
 impl Server {
-    fn start(root: &Path) -> anyhow::Result<Server> {
+    fn start(root: &Path, files: &Path) -> anyhow::Result<Server> {
         let mut child = Command::new("python3")
             .arg(root.join(SERVER))
-            .arg(root.join(STAND_IN))
+            .arg(files)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

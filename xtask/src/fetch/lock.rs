@@ -153,7 +153,8 @@ pub(super) mod tests {
             ("data/test-00000-of-00001.parquet".to_owned(), "2".repeat(64)),
         ]);
         // The first, one in the middle and the last of the sets without a revision.
-        for name in ["mathvision", "mmmu", "s1k", "qwen2.5-vl-3b", "qwen2.5-vl-7b"] {
+        for name in ["mathvision", "mmmu", "s1k", "qwen2.5-vl-3b", "qwen2.5-vl-7b", "study-merged"]
+        {
             let pinned = pin(lock, name, revision, &sha256).unwrap();
             let mut want: toml::Table = parse(lock).unwrap();
             let section = want[name].as_table_mut().unwrap();

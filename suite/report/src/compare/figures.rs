@@ -325,6 +325,7 @@ mod tests {
                     stage: stage.to_owned(),
                     cost: crate::cost::Cost::default(),
                     summary,
+                    published: None,
                 };
                 change(&mut training);
                 results.training.push(training);

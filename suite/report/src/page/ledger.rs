@@ -11,8 +11,9 @@ use super::{PageData, lines::Line};
 use crate::claims::{ClaimVerdict, Finding};
 use crate::cost::Cost;
 use crate::evidence::{Compared, Shown};
-use crate::score::{BASE, Metrics, Results};
+use crate::score::{BASE, Lineage, Metrics, Results};
 use crate::statistics::Interval;
+use crate::text::report::not_known;
 use crate::text::terminal::{self as table, Grid, NOTHING};
 
 /// The claims with the verdict of our results on each.
@@ -128,6 +129,11 @@ pub(super) fn budgets(results: &Results, metrics: &Metrics) -> Markup {
             names.push(&budget.regime);
         }
     }
+    let by_others = Lineage::of(results).by_others(results);
+    let unknown = html! { @if let Some(line) = not_known(&by_others) { p { (line) } } };
+    if names.is_empty() && !by_others.is_empty() {
+        return unknown;
+    }
     if names.is_empty() {
         return html! { p { "No budget was recorded." } };
     }
@@ -161,7 +167,8 @@ pub(super) fn budgets(results: &Results, metrics: &Metrics) -> Markup {
         "gain\npoints",
     ];
     let grid = Grid::new(header, names.iter().map(row));
-    html::grid_table(&grid, "Cost of a regime with every stage it builds on, mean over seeds")
+    let title = "Cost of a regime with every stage it builds on, mean over seeds";
+    html! { (html::grid_table(&grid, title)) (unknown) }
 }
 
 /// A note on each row of the page.

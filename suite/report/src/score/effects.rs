@@ -382,6 +382,7 @@ mod tests {
                     stage: stage.to_owned(),
                     cost: Cost { optimizer_steps: 9, ..Cost::default() },
                     summary: [(figure.to_owned(), 0.5)].into(),
+                    published: None,
                 }
             })
             .collect();

@@ -170,6 +170,7 @@ pub(crate) fn header() -> Header {
             summary: [("reward_start", 0.52), ("reward_end", 0.66)]
                 .map(|(name, value)| (name.to_owned(), value))
                 .into(),
+            published: None,
         }],
         budgets: vec![Budget { regime: "rl".to_owned(), seed: 1, cost }],
     }

@@ -2,12 +2,47 @@
 //!
 //! This module does not know the recipe. A stage's record names every regime that needs it, joined by `+`, and its figures
 //! say what it did: a stage with a reward is RL, one with other steps is SFT on demonstrations, one that measured the
-//! distance of its parents is a merge, and any other makes data.
+//! distance of its parents is a merge, and any other makes data. A stage that reads a model which others have trained
+//! says so, and by what.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Results, Training};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Results, RowKind, Training};
 use crate::rows::regime_and_control;
+
+/// A way of post-training.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// Supervised fine-tuning on demonstrations.
+    Sft,
+    /// Reinforcement learning.
+    Rl,
+    /// A merge of models.
+    Merge,
+}
+
+impl Way {
+    /// As a person reads it.
+    pub fn name(self) -> &'static str {
+        StageKind::from(self).name()
+    }
+}
+
+impl From<Way> for StageKind {
+    fn from(way: Way) -> StageKind {
+        match way {
+            Way::Sft => StageKind::Sft,
+            Way::Rl => StageKind::Rl,
+            Way::Merge => StageKind::Merge,
+        }
+    }
+}
 
 /// What a stage did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,12 +55,16 @@ pub enum StageKind {
     Rl,
     /// Merged two models.
     Merge,
+    /// Read a model that others have trained.
+    Published,
 }
 
 impl StageKind {
     fn of(stage: &Training) -> StageKind {
         let has = |name: &str| stage.summary.contains_key(name);
-        if has("reward_end") {
+        if stage.published.is_some() {
+            StageKind::Published
+        } else if has("reward_end") {
             StageKind::Rl
         } else if has("sign_conflicts") {
             StageKind::Merge
@@ -42,6 +81,7 @@ impl StageKind {
             StageKind::Sft => "SFT",
             StageKind::Rl => "RL",
             StageKind::Merge => "merge",
+            StageKind::Published => "published",
         }
     }
 }
@@ -51,21 +91,25 @@ impl StageKind {
 pub struct Lineage<'a> {
     /// Stages of each regime in the order of the record, each once.
     stages: BTreeMap<&'a str, Vec<(&'a str, StageKind)>>,
+    /// What others have done to the models that each regime stands on.
+    done_by_others: BTreeMap<&'a str, BTreeSet<StageKind>>,
 }
 
 impl<'a> Lineage<'a> {
     /// Reads what the rows of `results` stand on.
     pub fn of(results: &'a Results) -> Lineage<'a> {
-        let mut stages: BTreeMap<&str, Vec<(&str, StageKind)>> = BTreeMap::new();
+        let mut lineage = Lineage::default();
         for stage in &results.training {
             for regime in stage.regime.split('+') {
-                let own = stages.entry(regime).or_default();
+                let own = lineage.stages.entry(regime).or_default();
                 if !own.iter().any(|(name, _)| *name == stage.stage) {
                     own.push((&stage.stage, StageKind::of(stage)));
                 }
+                let ways = stage.published.iter().flatten().map(|way| StageKind::from(*way));
+                lineage.done_by_others.entry(regime).or_default().extend(ways);
             }
         }
-        Lineage { stages }
+        lineage
     }
 
     /// The stages that a row stands on; a control of a regime stands on the regime's.
@@ -73,7 +117,8 @@ impl<'a> Lineage<'a> {
         self.stages.get(regime_and_control(row).0).map_or(&[], Vec::as_slice)
     }
 
-    /// Names of the stages in which something was learned.
+    /// Names of the stages in which something was learned. A model that others have trained is the same for every seed, as
+    /// the base is.
     pub fn trained(&self, row: &str) -> BTreeSet<&'a str> {
         let learns = |kind: StageKind| matches!(kind, StageKind::Sft | StageKind::Rl);
         self.stages(row).iter().filter(|(_, kind)| learns(*kind)).map(|(name, _)| *name).collect()
@@ -84,9 +129,18 @@ impl<'a> Lineage<'a> {
         !self.trained(a).is_disjoint(&self.trained(b))
     }
 
-    /// Tells whether the row stands on a stage of this kind.
+    /// Tells whether the row stands on a stage of this kind, or on a model to which others have done the same.
     pub fn has(&self, row: &str, kind: StageKind) -> bool {
+        let by_others = self.done_by_others.get(regime_and_control(row).0);
         self.stages(row).iter().any(|(_, own)| *own == kind)
+            || by_others.is_some_and(|kinds| kinds.contains(&kind))
+    }
+
+    /// Names of the regimes of `results` that stand on a model which others have trained, in their order.
+    pub fn by_others<'r>(&self, results: &'r Results) -> Vec<&'r str> {
+        let regimes = results.rows.iter().filter(|row| row.kind == RowKind::Regime);
+        let names = regimes.map(|row| row.name.as_str());
+        names.filter(|row| self.has(row, StageKind::Published)).collect()
     }
 
     /// Names of the stages, those that make data too, that both rows stand on.
@@ -150,7 +204,35 @@ mod tests {
             stage: stage.to_owned(),
             cost: Cost { optimizer_steps, ..Cost::default() },
             summary: [(figure.to_owned(), 0.5)].into(),
+            published: None,
         }
+    }
+
+    #[test]
+    fn what_others_have_trained_is_no_training_of_ours_and_yet_a_combination() {
+        let mut results = study(4, &[1]);
+        let by = |regime: &str, name: &str, ways: &[Way]| Training {
+            summary: [].into(),
+            published: Some(ways.to_vec()),
+            ..stage(regime, name, "", 0)
+        };
+        results.training = vec![
+            by("sft", "sft_published", &[Way::Sft]),
+            by("rl+more", "rl_published", &[Way::Rl]),
+            by("two_stage", "two_stage_published", &[Way::Sft, Way::Rl]),
+            by("unknown", "unknown_published", &[]),
+            stage("more", "more", "loss_end", 40),
+        ];
+        let lineage = Lineage::of(&results);
+        assert_eq!(lineage.chain("two_stage"), "published");
+        assert_eq!(lineage.class("rl/shuffled", true), "published, shuffled");
+        // Our training on top of a model of others is not trained like one from the base.
+        assert_eq!(lineage.chain("more"), "published > SFT");
+        assert!(lineage.trained("two_stage").is_empty() && !lineage.are_related("rl", "more"));
+        let hybrids = ["sft", "rl", "two_stage", "unknown", "more"]
+            .into_iter()
+            .filter(|row| lineage.is_hybrid(row, "sft"));
+        assert_eq!(hybrids.collect::<Vec<_>>(), ["two_stage", "more"]);
     }
 
     #[test]

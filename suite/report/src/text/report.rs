@@ -127,14 +127,20 @@ fn analyses_markdown(text: &mut String, analyses: &Analyses) {
 
 /// What training has cost and shown, each where the run has it.
 fn training_markdown(text: &mut String, results: &Results, metrics: &Metrics) {
-    if !results.budgets.is_empty() {
+    let by_others = Lineage::of(results).by_others(results);
+    if !results.budgets.is_empty() || !by_others.is_empty() {
         section(
             text,
             "Budget",
             "What each regime has cost with every stage it builds on; operations are 2 for each of the decoder's \
              parameters and token forward, and twice as many backward.",
         );
-        markdown_table(text, &budget_grid(results, metrics));
+        if !results.budgets.is_empty() {
+            markdown_table(text, &budget_grid(results, metrics));
+        }
+        if let Some(line) = not_known(&by_others) {
+            let _ = writeln!(text, "\n{line}");
+        }
     }
     if !results.training.is_empty() {
         section(text, "Training", "Figures of each training stage.");
@@ -325,17 +331,31 @@ fn budget_grid(results: &Results, metrics: &Metrics) -> Grid {
     Grid::new(header, rows)
 }
 
+/// A line about the rows whose cost is not known; nothing where there are none.
+pub(crate) fn not_known(by_others: &[&str]) -> Option<String> {
+    (!by_others.is_empty()).then(|| {
+        format!(
+            "The cost of {} is not known: others have trained the models that they are or stand on.",
+            by_others.join(", ")
+        )
+    })
+}
+
 fn training_grid(results: &Results) -> Grid {
     let rows = results.training.iter().map(|stage| {
         let figures: Vec<String> =
             stage.summary.iter().map(|(name, value)| format!("{name} {value:.3}")).collect();
-        vec![
-            stage.regime.clone(),
-            stage.stage.clone(),
-            stage.seed.to_string(),
-            format!("{:.0}", stage.cost.wall_time_s),
-            figures.join(", "),
-        ]
+        let (seconds, figures) = match &stage.published {
+            None => (format!("{:.0}", stage.cost.wall_time_s), figures.join(", ")),
+            Some(ways) => {
+                let ways: Vec<&str> = ways.iter().map(|way| way.name()).collect();
+                let how =
+                    if ways.is_empty() { String::new() } else { format!(": {}", ways.join(", ")) };
+                ("not known".to_owned(), format!("trained by others{how}"))
+            }
+        };
+        let (regime, seed) = (stage.regime.clone(), stage.seed.to_string());
+        vec![regime, stage.stage.clone(), seed, seconds, figures]
     });
     Grid::new(["regime", "stage", "seed", "seconds", "figures"], rows)
 }

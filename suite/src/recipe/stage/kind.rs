@@ -93,6 +93,11 @@ pub trait StageKind {
         self.training().is_some()
     }
 
+    /// Tells whether the stage leaves weights in the store.
+    fn keeps_weights(&self) -> bool {
+        self.output() == Output::Checkpoint
+    }
+
     /// Tells whether the stage keeps the best of several checkpoints.
     fn keeps_best(&self) -> bool {
         false
