@@ -156,7 +156,7 @@ impl Served {
             let threads: Vec<_> = (0..self.spec.num_replicas())
                 .map(|place| scope.spawn(move || start(place)))
                 .collect();
-            let joined = threads.into_iter().map(|thread| thread.join());
+            let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
             joined
                 .map(|server| server.unwrap_or_else(|_| Err(anyhow!("a thread panicked"))))
                 .collect()

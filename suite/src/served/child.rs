@@ -103,9 +103,9 @@ impl Child {
         };
         let bytes = read().unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
-        let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let lines = || text.lines().rev().map(str::trim).filter(|line| !line.is_empty());
         let is_error = |line: &&str| ["Error", "error:", "Killed"].iter().any(|e| line.contains(e));
-        let line = lines().filter(is_error).last().or(lines().last());
+        let line = lines().find(is_error).or(lines().next());
         line.unwrap_or("it said nothing").chars().take(LINE_CHARS).collect()
     }
 }

@@ -78,7 +78,9 @@ impl Mismatch {
     pub(super) fn tell(mut self, limit: GapLimit, figures: &mut StepFigures) -> Result<()> {
         self.gaps.sort_by(f64::total_cmp);
         let num = self.gaps.len().max(1) as f64;
-        let beyond = self.gaps.iter().filter(|gap| !(**gap <= limit.nats)).count() as f64 / num;
+        // What is no number is beyond.
+        let within = self.gaps.iter().filter(|gap| **gap <= limit.nats).count() as f64;
+        let beyond = (self.gaps.len() as f64 - within) / num;
         let quantile = |share: f64| {
             let place = (share * self.gaps.len() as f64) as usize;
             self.gaps.get(place.min(self.gaps.len().saturating_sub(1))).copied().unwrap_or(0.0)

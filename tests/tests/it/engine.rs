@@ -68,7 +68,8 @@ fn refused(faults: &str, more: &str) -> Finished {
 #[track_caller]
 fn no_process_is_left(project: &Project) {
     let is_there = |id: &String| {
-        let found = Command::new("ps").args(["-o", "stat=", "-p", id]).output().unwrap();
+        let found = Command::new("ps").args(["-o", "stat=", "-p", id]).output();
+        let found = found.expect("`ps` is there");
         let state = String::from_utf8_lossy(&found.stdout).trim().to_owned();
         !state.is_empty() && !state.starts_with('Z')
     };
