@@ -7,9 +7,6 @@ pub use synergy_models::qwen2_5_vl::names::TOWER;
 
 /// Questions whose answers are generated, and recorded in the journal, together.
 pub const QUESTIONS_PER_CHUNK: usize = 100;
-/// The same where servers answer, which have many questions under way at once: at the end of a chunk they wait for its
-/// longest answer.
-pub const QUESTIONS_PER_CHUNK_SERVED: usize = 400;
 /// Rows (answers in the making) of one shard of rollouts.
 pub const SHARD_ROWS: usize = 128;
 /// The smallest number of shards that questions are cut into, so that two threads have work.

@@ -11,18 +11,20 @@
 //! - A server that dies or is silent is started again, once for each call, and asked only for what is missing.
 //! - An answer's seed depends on its question and its number, as with the suite's own engine, and not on which server
 //!   is asked or what else. Whether its tokens do depends on the engine: on CPUs vLLM's do not.
-//! - Weights go through the disk: a folder for each checkpoint, the last one kept for a restart.
+//! - Weights go through the disk: a folder for each checkpoint, the last one kept for a restart, and gone with it.
+//! - Names of weights are this process's alone: a running server that another one gives weights to meanwhile answers under
+//!   another name, and is not believed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use rand::RngExt as _;
 use synergy_benchmarks::seed::Seed;
-use synergy_hint::{Explain as _, hint};
+use synergy_hint::{Explain as _, Hinted, hint};
 use synergy_models::checkpoint::Checkpoint;
 use synergy_models::generate::{Generated, Sampling};
 use synergy_models::qwen2_5_vl::config::{GenerationConfig, VlmConfig};
@@ -63,19 +65,42 @@ pub struct Served {
     dir: PathBuf,
     /// Shows a person what takes long.
     say: fn(&str),
-    servers: Vec<Server>,
+    /// Tells whether somebody asked to stop.
+    stop: fn() -> bool,
+    servers: Vec<Running>,
+    /// What names of weights begin with.
+    name: String,
     num_loads: usize,
     current: Option<Current>,
+}
+
+/// A server, and who may ask it.
+#[derive(Debug)]
+struct Running {
+    server: Server,
+    /// Read by whoever asks, written by whoever starts it again and brings it back to where it was.
+    usable: RwLock<()>,
+}
+
+/// A folder that goes with its last owner.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left is in the way of nothing.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// What answers now.
 struct Current {
     /// The folder of the whole model that the servers have.
-    model: PathBuf,
+    model: Folder,
     /// The name of its weights.
     version: String,
     /// The adapter over it: its name and its folder.
-    adapter: Option<(String, PathBuf)>,
+    adapter: Option<(String, Folder)>,
     probe: Probe,
 }
 
@@ -89,17 +114,19 @@ impl fmt::Debug for Served {
 }
 
 impl Served {
-    /// Servers that nobody has started yet, for models of the shape of `prompter`; `dir` is the folder of runs.
+    /// Servers that nobody has started yet, for models of the shape of `prompter`; `dir` is the folder of runs, `say` shows a
+    /// line to a person, and `stop` tells whether somebody asked to stop.
     ///
     /// # Errors
-    /// If the engine cannot compute a model of that shape.
+    /// If there is no such program, or the engine cannot compute a model of that shape.
     pub fn new(
         spec: &EngineSpec,
-        prompter: &Prompter,
-        compute: &Compute,
+        (prompter, compute): (&Prompter, &Compute),
         dir: &Path,
         say: fn(&str),
+        stop: fn() -> bool,
     ) -> Result<Served> {
+        check_program(spec)?;
         let width = prompter.config.head_dim();
         if let Some(known) = &spec.head_dims {
             ensure!(
@@ -110,9 +137,12 @@ impl Served {
                 )
             );
         }
+        let dir = std::path::absolute(dir.join(FOLDER)).context("the folder of an engine")?;
+        forget_dead(&dir);
         // Two runs in one folder have folders of their own.
-        let dir = dir.join(FOLDER).join(std::process::id().to_string());
-        let dir = std::path::absolute(&dir).context("the folder of an engine")?;
+        let id = std::process::id();
+        let dir = dir.join(id.to_string());
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let Prompter { config, tokenizer, processor, end_tokens, .. } = prompter;
         // What its authors sample by is not what is asked for.
         let generation =
@@ -126,6 +156,8 @@ impl Served {
             compute: compute.clone(),
             dir,
             say,
+            stop,
+            name: format!("{id}-{:x}", since.as_nanos()),
             servers: Vec::new(),
             num_loads: 0,
             current: None,
@@ -133,26 +165,27 @@ impl Served {
     }
 
     /// Writes the model with `weights` to a folder of its own, as the engine reads it.
-    fn stage(&self, weights: &Parameters, version: &str) -> Result<PathBuf> {
-        let folder = self.dir.join(format!("model-{version}"));
-        let unwritten = || hint!(("failed to write `{}`", folder.display()), "is the disk full?");
-        std::fs::create_dir_all(&folder).explain(unwritten)?;
+    fn stage(&self, weights: &Parameters) -> Result<Folder> {
+        let folder = Folder(self.dir.join(format!("model-{}", self.num_loads)));
+        let unwritten = || unwritten(&folder.0);
+        std::fs::create_dir_all(&folder.0).explain(unwritten)?;
         for (name, text) in &self.files {
-            std::fs::write(folder.join(name), text).explain(unwritten)?;
+            std::fs::write(folder.0.join(name), text).explain(unwritten)?;
         }
-        weights.save(&folder, stored(self.spec.dtype), MAX_SHARD_BYTES)?;
+        weights.save(&folder.0, stored(self.spec.dtype), MAX_SHARD_BYTES)?;
         Ok(folder)
     }
 
     /// Starts all servers with the model of `current`, at the same time.
     fn start(&mut self, current: &Current) -> Result<()> {
-        (self.say)(&format!(
-            "  starting {} (logs in {})",
-            self.spec.describe(),
-            self.dir.display()
-        ));
+        let engine = self.spec.describe();
+        (self.say)(&match &self.spec.addresses {
+            Some(addresses) => format!("  asking {engine} at {}", addresses.join(", ")),
+            None => format!("  starting {engine} (logs in {})", self.dir.display()),
+        });
         let started: Vec<Result<Server>> = std::thread::scope(|scope| {
-            let start = |place| Server::start(&self.spec, place, &current.model, &self.dir);
+            let start =
+                |place| Server::start(&self.spec, place, &current.model.0, &self.dir, self.stop);
             let threads: Vec<_> = (0..self.spec.num_replicas())
                 .map(|place| scope.spawn(move || start(place)))
                 .collect();
@@ -161,14 +194,19 @@ impl Served {
                 .map(|server| server.unwrap_or_else(|_| Err(anyhow!("a thread panicked"))))
                 .collect()
         });
-        self.servers = started.into_iter().collect::<Result<_>>()?;
-        for server in &self.servers {
+        let usable = |server| Running { server, usable: RwLock::new(()) };
+        let started: Result<Vec<Server>> = started.into_iter().collect();
+        self.servers = started?.into_iter().map(usable).collect();
+        for Running { server, .. } in &self.servers {
             // One that runs already has weights of its own.
             let calls = match self.spec.addresses.is_some() {
-                true => vllm::reload(&current.model, &current.version),
+                true => vllm::reload(&current.model.0, &current.version),
                 false => vec![vllm::name_version(&current.version)],
             };
             let named = calls.iter().try_for_each(|call| server.call(call));
+            if named.is_err() && self.spec.addresses.is_some() {
+                let _ = server.call(&vllm::go_on());
+            }
             named.map_err(|failure| self.unused(server, failure.cause()))?;
             self.probe(server, current).map_err(|cause| self.unused(server, &cause))?;
         }
@@ -179,8 +217,8 @@ impl Served {
     fn swap(&self, server: &Server, current: &Current) -> Result<()> {
         let num_starts = server.num_starts();
         let calls = match &current.adapter {
-            Some((name, folder)) => vec![vllm::load_adapter(name, folder)],
-            None => vllm::reload(&current.model, &current.version),
+            Some((name, folder)) => vec![vllm::load_adapter(name, &folder.0)],
+            None => vllm::reload(&current.model.0, &current.version),
         };
         let given = calls.iter().try_for_each(|call| server.call(call));
         let given = given
@@ -191,7 +229,7 @@ impl Served {
             "  the engine did not take other weights, and is started again: {cause}"
         ));
         let failure = Failure::Broken(cause);
-        server.mend(num_starts, &failure, &current.model)?;
+        server.mend(num_starts, &failure, &current.model.0)?;
         self.restore(server, current).map_err(|cause| self.unused(server, &cause))
     }
 
@@ -199,7 +237,7 @@ impl Served {
     fn restore(&self, server: &Server, current: &Current) -> Result<(), String> {
         let mut calls = vec![vllm::name_version(&current.version)];
         if let Some((name, folder)) = &current.adapter {
-            calls.push(vllm::load_adapter(name, folder));
+            calls.push(vllm::load_adapter(name, &folder.0));
         }
         let named = calls.iter().try_for_each(|call| server.call(call));
         named.map_err(|failure| failure.cause().to_owned())?;
@@ -250,13 +288,14 @@ impl Served {
         // Greedy answers are all the same, and vLLM gives only one.
         let is_greedy = sampling.temperature <= 0.0;
         let num_asked = if is_greedy { 1 } else { num_samples };
+        let max_new_tokens = self.room(question, sampling);
         let body = vllm::body(&vllm::Ask {
             model: current.adapter.as_ref().map_or(&server.model, |(name, _)| name),
             input_ids: &question.input_ids,
             image_token_id: self.config.image_token_id,
             pictures: &pictures,
             num_samples: num_asked,
-            sampling,
+            sampling: &Sampling { max_new_tokens, ..sampling.clone() },
             seed: seed.at(first).rng().random::<u32>() >> 1,
         });
         let timeout = Duration::from_secs_f64(self.spec.answer_timeout_s);
@@ -274,10 +313,10 @@ impl Served {
         Ok(answers)
     }
 
-    /// Asks `server` until it answers, and starts it again if it is gone and nobody has in this call.
+    /// Asks the server until it answers, and starts it again if it is gone and nobody has in this call.
     fn answers(
         &self,
-        server: &Server,
+        running: &Running,
         current: &Current,
         asked: Asked<'_>,
         num_samples: usize,
@@ -285,10 +324,15 @@ impl Served {
         was_mended: &AtomicBool,
     ) -> Result<Vec<Generated>> {
         let id = &asked.question.sample.id;
+        let server = &running.server;
         let mut last = String::new();
         for _ in 0..ATTEMPTS_MAX {
-            let num_starts = server.num_starts();
-            let failure = match self.once(server, current, asked, num_samples, sampling) {
+            let (num_starts, asked) = {
+                let _asks = running.usable.read().unwrap_or_else(PoisonError::into_inner);
+                let num_starts = server.num_starts();
+                (num_starts, self.once(server, current, asked, num_samples, sampling))
+            };
+            let failure = match asked {
                 Ok(answers) => return Ok(answers),
                 Err(Unread::Error(error)) => return Err(error),
                 Err(Unread::Fault(Fault::Wrong(cause))) => return Err(self.unused(server, &cause)),
@@ -307,55 +351,68 @@ impl Served {
             failure.cause().clone_into(&mut last);
             // A broken connection to a server that is well is tried again; a silent one is as good as gone.
             if matches!(failure, Failure::Silent(_)) || !server.is_well() {
-                self.bring_back(server, current, num_starts, &failure, was_mended)?;
+                self.bring_back(running, current, num_starts, &failure, was_mended)?;
             }
         }
         Err(anyhow!(hint!(
             ("the engine does not answer question `{id}` in {ATTEMPTS_MAX} attempts: {last}"),
-            ("its last words: {}; answers so far are kept", server.last_words())
+            ("its last words: {}; what was finished before is kept", server.last_words())
         )))
     }
 
-    /// Starts a server again that was found gone after its `num_starts`th start.
+    /// Starts a server again that was found gone after its `num_starts`th start. Nobody asks it meanwhile.
     fn bring_back(
         &self,
-        server: &Server,
+        running: &Running,
         current: &Current,
         num_starts: usize,
         failure: &Failure,
         was_mended: &AtomicBool,
     ) -> Result<()> {
+        let _alone = running.usable.write().unwrap_or_else(PoisonError::into_inner);
+        let server = &running.server;
+        let again = |cause: &str| {
+            anyhow!(hint!(
+                ("the engine is gone for the second time: {cause}"),
+                ("its last words: {}; what was finished before is kept", server.last_words())
+            ))
+        };
         if server.num_starts() == num_starts && was_mended.load(Ordering::Relaxed) {
-            return Err(anyhow!(hint!(
-                ("the engine is gone for the second time: {}", failure.cause()),
-                ("its last words: {}; answers so far are kept", server.last_words())
-            )));
+            return Err(again(failure.cause()));
         }
         let words = server.last_words();
-        if server.mend(num_starts, failure, &current.model)? {
+        if server.mend(num_starts, failure, &current.model.0)? {
             was_mended.store(true, Ordering::Relaxed);
             (self.say)(&format!(
                 "  the engine was gone and is started again: {}; {words}",
                 failure.cause()
             ));
-            self.restore(server, current).map_err(|cause| self.unused(server, &cause))?;
+            let restored = self.restore(server, current);
+            restored.map_err(|cause| {
+                if server.is_well() { self.unused(server, &cause) } else { again(&cause) }
+            })?;
         }
         Ok(())
     }
 
+    /// Tokens that the answer to `question` may have: what is asked for, as far as the model's positions reach.
+    fn room(&self, question: &Question, sampling: &Sampling) -> usize {
+        let left =
+            self.config.layout().max_position_embeddings.saturating_sub(question.input_ids.len());
+        sampling.max_new_tokens.min(left)
+    }
+
     /// Checks that every question can be asked.
     fn check(&self, questions: &[Question], sampling: &Sampling) -> Result<()> {
-        let context = self.servers.iter().map(|server| server.context).min().unwrap_or(0);
+        let context = self.servers.iter().map(|running| running.server.context).min().unwrap_or(0);
         for question in questions {
             let (num_tokens, id) = (question.input_ids.len(), &question.sample.id);
+            let room = self.room(question, sampling);
             ensure!(
-                num_tokens + sampling.max_new_tokens <= context,
+                num_tokens + room <= context,
                 hint!(
-                    (
-                        "the engine's context is too short: question `{id}` has {num_tokens} tokens, its \
-                         answer may have {}, and both together {context}",
-                        sampling.max_new_tokens
-                    ),
+                    ("the engine's context is too short: question `{id}` has {num_tokens} tokens, its \
+                         answer may have {room}, and both together {context}"),
                     "raise `max_model_len` of the engine, or ask for shorter answers"
                 )
             );
@@ -382,21 +439,19 @@ enum Unread {
 impl Engine for Served {
     fn load(&mut self, weights: &Parameters) -> Result<()> {
         self.num_loads += 1;
-        let version = self.num_loads.to_string();
-        let model = self.stage(weights, &version)?;
+        let version = format!("{}-{}", self.name, self.num_loads);
+        let model = self.stage(weights)?;
         let probe = self.new_probe(weights)?;
         let current = Current { model, version, adapter: None, probe };
         let before = self.current.take();
         if self.servers.is_empty() {
             self.start(&current)?;
         } else {
-            self.servers.iter().try_for_each(|server| self.swap(server, &current))?;
+            let mut servers = self.servers.iter();
+            servers.try_for_each(|running| self.swap(&running.server, &current))?;
         }
-        if let Some(Current { model, adapter, .. }) = before {
-            if let Some((name, folder)) = adapter {
-                self.servers.iter().for_each(|server| forget(server, &name, &folder));
-            }
-            remove(&model);
+        if let Some(Current { adapter: Some((name, _)), .. }) = before {
+            self.forget(&name);
         }
         self.current = Some(current);
         Ok(())
@@ -414,19 +469,20 @@ impl Engine for Served {
         let before = self.current.take();
         let before = before.context("a stage with an adapter says what it begins with")?;
         self.num_loads += 1;
-        let name = format!("adapter-{}", self.num_loads);
-        let folder = self.dir.join(&name);
-        let unwritten = || hint!(("failed to write `{}`", folder.display()), "is the disk full?");
-        std::fs::create_dir_all(&folder).explain(unwritten)?;
+        let name = format!("{}-{}", self.name, self.num_loads);
+        let folder = Folder(self.dir.join(format!("adapter-{}", self.num_loads)));
+        let unwritten = || unwritten(&folder.0);
+        std::fs::create_dir_all(&folder.0).explain(unwritten)?;
         for (file, bytes) in files() {
-            std::fs::write(folder.join(file), bytes).explain(unwritten)?;
+            std::fs::write(folder.0.join(file), bytes).explain(unwritten)?;
         }
         let probe = self.new_probe(weights)?;
         let Current { model, version, adapter, .. } = before;
         let current = Current { model, version, adapter: Some((name, folder)), probe };
-        self.servers.iter().try_for_each(|server| self.swap(server, &current))?;
-        if let Some((name, folder)) = adapter {
-            self.servers.iter().for_each(|server| forget(server, &name, &folder));
+        let mut servers = self.servers.iter();
+        servers.try_for_each(|running| self.swap(&running.server, &current))?;
+        if let Some((name, _)) = adapter {
+            self.forget(&name);
         }
         self.current = Some(current);
         Ok(())
@@ -457,11 +513,11 @@ impl Engine for Served {
             self.servers.iter().map(|_| AtomicBool::new(false)).collect();
         let has_failed = || failure.lock().is_ok_and(|failure| failure.is_some());
         let work = |place: usize| {
-            let (server, was_mended) = (&self.servers[place], &was_mended[place]);
-            while !has_failed() {
+            let (running, was_mended) = (&self.servers[place], &was_mended[place]);
+            while !has_failed() && !(self.stop)() {
                 let k = next.fetch_add(1, Ordering::Relaxed);
                 let Some(&one) = asked.get(k) else { return };
-                match self.answers(server, current, one, num_samples, sampling, was_mended) {
+                match self.answers(running, current, one, num_samples, sampling, was_mended) {
                     Ok(found) => drop(answers[k].set(found)),
                     Err(error) => {
                         // The first is reported: others follow from it.
@@ -482,6 +538,14 @@ impl Engine for Served {
         if let Some(error) = failure.into_inner().ok().flatten() {
             return Err(error);
         }
+        let num_there = answers.iter().filter(|answers| answers.get().is_some()).count();
+        ensure!(
+            num_there == answers.len(),
+            hint!(
+                ("interrupted with answers to {num_there} of {} questions", answers.len()),
+                "the same command asks these again and goes on from there"
+            )
+        );
         let answers = answers.into_iter().map(OnceLock::into_inner);
         let answers = answers.collect::<Option<Vec<Vec<Generated>>>>();
         answers.context("answers neither arrived nor failed")
@@ -496,26 +560,65 @@ fn stored(dtype: ComputeDtype) -> StoredDtype {
     }
 }
 
-/// Makes `server` forget an adapter that nobody asks any more.
-fn forget(server: &Server, name: &str, folder: &Path) {
-    // One that was started again does not know it.
-    let _ = server.call(&vllm::unload_adapter(name));
-    remove(folder);
+/// Checks that the program of `spec` is there, where the suite starts it.
+fn check_program(spec: &EngineSpec) -> Result<()> {
+    let Some(program) = spec.command.as_ref().and_then(|words| words.first()) else {
+        return Ok(());
+    };
+    let is_there = if program.contains('/') {
+        Path::new(program).is_file()
+    } else {
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&paths).any(|folder| folder.join(program).is_file())
+    };
+    ensure!(
+        is_there,
+        hint!(
+            ("there is no program `{program}`, which the engine is started with"),
+            "`cargo xtask engine vllm` installs it in the project's folder, from which paths are meant; or name another \
+             engine with --engine FILE"
+        )
+    );
+    Ok(())
 }
 
-/// Removes a folder that nothing reads any more.
-fn remove(folder: &Path) {
-    // What is left is in the way of nothing.
-    let _ = std::fs::remove_dir_all(folder);
+/// Removes weights that processes have left in `dir` which were killed.
+fn forget_dead(dir: &Path) {
+    let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
+    // Where there is no list of processes, nobody knows who is dead.
+    let is_dead =
+        |id: &str| Path::new("/proc/self").exists() && !Path::new("/proc").join(id).exists();
+    for process in entries(dir).filter(|entry| is_dead(&entry.file_name().to_string_lossy())) {
+        for entry in entries(&process.path()) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with("model-") || name.starts_with("adapter-") {
+                drop(Folder(entry.path()));
+            }
+        }
+    }
+}
+
+/// The error where a folder of the engine cannot be written.
+fn unwritten(folder: &Path) -> Hinted {
+    hint!(
+        ("failed to write `{}`", folder.display()),
+        "is the disk full, or the folder of runs not yours?"
+    )
+}
+
+impl Served {
+    /// Makes every server forget an adapter that nobody asks any more.
+    fn forget(&self, name: &str) {
+        for Running { server, .. } in &self.servers {
+            // One that was started again does not know it.
+            let _ = server.call(&vllm::unload_adapter(name));
+        }
+    }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // Weights go, logs stay.
+        // Servers end before the weights that they may read are gone.
         self.servers.clear();
-        if let Some(Current { model, adapter, .. }) = self.current.take() {
-            remove(&model);
-            adapter.iter().for_each(|(_, folder)| remove(folder));
-        }
     }
 }

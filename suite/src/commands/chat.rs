@@ -257,7 +257,8 @@ impl Asked {
         let compute = Compute::open("auto", None)?;
         let prompt = PromptSpec { suffix: String::new(), registers: None };
         let prompter = Prompter::of(Checkpoint::read(&args.model.model)?, prompt);
-        let mut served = Served::new(engine, &prompter, &compute, Path::new("runs"), event::say)?;
+        let (place, say) = ((&prompter, &compute), event::say);
+        let mut served = Served::new(engine, place, Path::new("runs"), say, event::interrupted)?;
         served.load(&model.parameters)?;
         let images = args.image.iter().cloned().map(ImageSource::File).collect();
         Ok(Asked { served, images })

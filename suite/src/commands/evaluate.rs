@@ -107,7 +107,7 @@ pub(super) struct AskingArgs {
     #[arg(long, value_name = "DIR", required_unless_present = "endpoint")]
     model: Option<PathBuf>,
     /// An adapter for it, in PEFT's layout
-    #[arg(long, value_name = "DIR", requires = "model")]
+    #[arg(long, value_name = "DIR", requires = "model", conflicts_with = "endpoint")]
     adapter: Option<PathBuf>,
     /// Instead of a checkpoint: an OpenAI-compatible address, such as http://localhost:8000/v1; the key is taken from
     /// the variable OPENAI_API_KEY
@@ -153,7 +153,7 @@ pub(super) struct AskingArgs {
     #[arg(long, default_value = "f32", value_name = "f32|bf16", value_parser = word::<ComputeDtype>, requires = "model")]
     dtype: ComputeDtype,
     /// What computes the answers of a checkpoint: own (the suite itself), vllm, or the file of another engine
-    #[arg(long, value_name = "NAME|FILE", requires = "model", conflicts_with = "dtype")]
+    #[arg(long, value_name = "NAME|FILE", requires = "model", conflicts_with = "endpoint")]
     engine: Option<String>,
     /// Folder in which answers are stored
     #[arg(long, default_value = "runs/replies", value_name = "DIR")]

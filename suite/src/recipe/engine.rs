@@ -37,7 +37,8 @@ pub struct EngineSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
     /// In place of `command`: addresses of servers that are running, one for each replica, such as
-    /// `http://127.0.0.1:8000`. They must read the folder of runs at the same path, and serve a model of the same shape.
+    /// `http://127.0.0.1:8000`. They must read the folder of runs at the same path, serve a model of the same shape in `dtype`,
+    /// and be nobody else's meanwhile: the suite gives them its own weights and leaves them there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addresses: Option<Vec<String>>,
     /// The type that it computes in.
@@ -132,9 +133,14 @@ impl EngineSpec {
         let text = std::fs::read_to_string(&path).explain(unusable)?;
         let spec: EngineSpec = toml::from_str(&text)
             .map_err(|error| {
-                let start = error.span().map_or(0, |span| span.start);
-                let line = 1 + text[..start].matches('\n').count();
-                anyhow!("line {line}: {}", error.message())
+                // A key that is missing has no line.
+                match error.span().map_or(0, |span| span.start) {
+                    0 => anyhow!("{}", error.message()),
+                    start => {
+                        let line = 1 + text[..start].matches('\n').count();
+                        anyhow!("line {line}: {}", error.message())
+                    }
+                }
             })
             .explain(unusable)?;
         spec.check().map_err(|Fault { cause, .. }| cause).explain(unusable)?;
@@ -151,19 +157,17 @@ impl EngineSpec {
                 "`command`, or `addresses` of running servers"
             )
         );
-        let is_empty = |list: &Option<Vec<String>>| list.as_ref().is_some_and(Vec::is_empty);
-        require!(!is_empty(&self.command), "command", "`command` is empty");
-        require!(!is_empty(&self.addresses), "addresses", "`addresses` is empty");
+        let program = self.command.as_ref().map(|words| words.first().map_or("", String::as_str));
+        require!(program != Some(""), "command", "`command` names no program");
+        require!(!self.version.is_empty(), "version", "`version` is empty");
+        let is_none = self.head_dims.as_ref().is_some_and(Vec::is_empty);
+        require!(!is_none, "head_dims", hint!("`head_dims` is empty", "leave it out for any"));
+        self.check_addresses()?;
         let replicas = self.num_replicas();
         require!(
             (1..=REPLICAS_MAX).contains(&replicas),
             "num_replicas",
             "num_replicas = {replicas} is outside its range: 1 to {REPLICAS_MAX}"
-        );
-        require!(
-            self.addresses.is_none() || self.num_replicas.is_none(),
-            "num_replicas",
-            hint!("running servers are as many as `addresses`", "leave `num_replicas` out")
         );
         for (name, value) in [
             ("tensor_parallel_size", self.tensor_parallel_size.unwrap_or(1)),
@@ -178,6 +182,43 @@ impl EngineSpec {
         within("answer_timeout_s", self.answer_timeout_s, above_0, "above 0, at most a day")?;
         let max = self.correction.map_or(1.0, |correction| correction.max);
         within("max", max, 1.0.., "at least 1").map_err(|fault| fault.below("correction"))
+    }
+
+    /// Checks what is said of servers that the suite has not started.
+    fn check_addresses(&self) -> Checked {
+        let Some(addresses) = &self.addresses else { return Ok(()) };
+        require!(!addresses.is_empty(), "addresses", "`addresses` is empty");
+        let is_address = |text: &&String| {
+            ["http://", "https://"]
+                .iter()
+                .any(|start| text.len() > start.len() && text.starts_with(start))
+        };
+        let other = addresses.iter().find(|text| !is_address(text));
+        require!(
+            other.is_none(),
+            "addresses",
+            hint!(
+                ("`{}` is not an address", other.map_or("", String::as_str)),
+                "http://127.0.0.1:8000 would be one"
+            )
+        );
+        for (name, is_there) in [
+            ("arguments", !self.arguments.is_empty()),
+            ("environment", !self.environment.is_empty()),
+            ("max_model_len", self.max_model_len.is_some()),
+            ("num_replicas", self.num_replicas.is_some()),
+            ("tensor_parallel_size", self.tensor_parallel_size.is_some()),
+        ] {
+            require!(
+                !is_there,
+                name,
+                hint!(
+                    ("`{name}` says how a server is started, and those at `addresses` run already"),
+                    ("leave `{name}` out")
+                )
+            );
+        }
+        Ok(())
     }
 
     /// All of it that answers may depend on: what is left out is where and how fast they are made.
@@ -294,6 +335,9 @@ mod tests {
         assert_eq!(refused("kind", "kind"), "");
         for (from, to, cause) in [
             ("command", "addresses = [\"http://a\"]\ncommand", "started or running already"),
+            ("command = [", "addresses = [\"127.0.0.1:80\"]\nx = [", "unknown field"),
+            ("version = \"0", "version = \"\" # \"0", "`version` is empty"),
+            ("head_dims = [", "head_dims = []\n# [", "`head_dims` is empty"),
             ("kind = \"vllm\"", "kind = \"own\"", "unknown variant"),
             ("dtype = \"f32\"", "dtype = \"f64\"", "unknown variant"),
             ("answer_timeout_s = ", "answer_timeout_s = -", "outside its range"),
@@ -308,6 +352,29 @@ mod tests {
             let said = refused(from, to);
             assert!(said.contains(cause), "`{to}`: {said}");
         }
+    }
+
+    #[test]
+    fn what_running_servers_cannot_be_told_is_refused() {
+        let spec: EngineSpec = toml::from_str(VLLM).unwrap();
+        let running = |address: &str, environment| EngineSpec {
+            command: None,
+            addresses: Some(vec![address.to_owned()]),
+            arguments: Vec::new(),
+            environment,
+            ..spec.clone()
+        };
+        let said = |spec: &EngineSpec| match spec.check() {
+            Err(Fault { cause, .. }) => synergy_hint::text(&cause),
+            Ok(()) => String::new(),
+        };
+        assert_eq!(said(&running("http://a", BTreeMap::new())), "");
+        let given = said(&running("http://a", spec.environment.clone()));
+        assert!(given.contains("`environment` says how a server is started"), "{given}");
+        let other = said(&running("127.0.0.1:80", BTreeMap::new()));
+        assert!(other.starts_with("`127.0.0.1:80` is not an address\nhint: "), "{other}");
+        let many = EngineSpec { num_replicas: Some(2), ..running("http://a", BTreeMap::new()) };
+        assert!(said(&many).contains("`num_replicas` says how"), "{}", said(&many));
     }
 
     #[test]

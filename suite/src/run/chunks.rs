@@ -62,7 +62,7 @@ impl Chunks<'_> {
             results.push(result);
             done += chunk.len();
             bar.at(done, message.clone());
-            if interrupted() {
+            if interrupted() && done < items.len() {
                 bail!(hint!(
                     ("interrupted while {} ({done} of {} questions done)", self.doing, items.len()),
                     "the same command goes on from there"

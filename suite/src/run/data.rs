@@ -13,7 +13,7 @@ use synergy_models::generate::{Generated, Sampling};
 use synergy_report::cost::{Cost, StepFigures};
 
 use crate::device::Compute;
-use crate::limits::forward_flops;
+use crate::limits::{QUESTIONS_PER_CHUNK, forward_flops};
 use crate::plan::PlannedStage;
 use crate::recipe::{Keep, QuestionsSpec, SampleSpec, StageSpec};
 use crate::run::artifact::{Summary, checkpoint, file};
@@ -106,7 +106,7 @@ fn sample(
     let chunks = Chunks {
         title: format!("{} (seed {})", planned.name, planned.seed),
         doing: format!("sampling for `{}`", planned.name),
-        chunk_size: engines.questions_per_chunk(),
+        chunk_size: QUESTIONS_PER_CHUNK,
         journal: Some(store.journal(&planned.key)),
         events,
     };

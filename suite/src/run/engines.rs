@@ -12,8 +12,8 @@ use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_models::weights::{ComputeDtype, Parameters};
 
 use crate::device::Compute;
-use crate::limits::{QUESTIONS_PER_CHUNK, QUESTIONS_PER_CHUNK_SERVED};
 use crate::recipe::EngineSpec;
+use crate::run::event::interrupted;
 use crate::served::Served;
 use crate::train::engine::{AdapterFiles, Apart, Engine, Question};
 use crate::train::features::FeatureCache;
@@ -46,8 +46,8 @@ impl<'a> Engines<'a> {
         runs_dir: &Path,
         say: fn(&str),
     ) -> Result<Engines<'a>> {
-        let served =
-            spec.map(|spec| Served::new(spec, prompter, compute, runs_dir, say)).transpose()?;
+        let new = |spec| Served::new(spec, (prompter, compute), runs_dir, say, interrupted);
+        let served = spec.map(new).transpose()?;
         Ok(Engines { compute, served: served.map(Mutex::new) })
     }
 
@@ -72,11 +72,6 @@ impl<'a> Engines<'a> {
     pub fn start(&self, weights: &Parameters) -> Result<()> {
         let Some(served) = &self.served else { return Ok(()) };
         served.lock().unwrap_or_else(PoisonError::into_inner).load(weights)
-    }
-
-    /// Questions that are asked and recorded together: servers fill their batches from all of them.
-    pub fn questions_per_chunk(&self) -> usize {
-        if self.served.is_some() { QUESTIONS_PER_CHUNK_SERVED } else { QUESTIONS_PER_CHUNK }
     }
 }
 

@@ -22,6 +22,7 @@ use synergy_report::text::report::SampleCompletion;
 
 use crate::device::Compute;
 use crate::key::Key;
+use crate::limits::QUESTIONS_PER_CHUNK;
 use crate::plan::PlannedRow;
 use crate::planted::Planted;
 use crate::recipe::{BenchmarkSpec, Recipe};
@@ -275,7 +276,7 @@ fn ask(
     let chunks = Chunks {
         title: format!("evaluate {}", planned.name),
         doing: format!("evaluating `{}`", planned.name),
-        chunk_size: engines.questions_per_chunk(),
+        chunk_size: QUESTIONS_PER_CHUNK,
         journal: Some(journal.clone()),
         events,
     };

@@ -91,7 +91,7 @@ impl Child {
         &self.log
     }
 
-    /// The last line of its log that names an error, or the last line at all.
+    /// The last line of its log that names an error, that of the process that computes first; or the last line at all.
     pub(super) fn last_words(&self) -> String {
         let read = || -> std::io::Result<Vec<u8>> {
             let mut file = File::open(&self.log)?;
@@ -104,8 +104,14 @@ impl Child {
         let bytes = read().unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let lines = || text.lines().rev().map(str::trim).filter(|line| !line.is_empty());
-        let is_error = |line: &&str| ["Error", "error:", "Killed"].iter().any(|e| line.contains(e));
-        let line = lines().find(is_error).or(lines().next());
+        let is_news = |line: &&str| ["INFO", "WARNING"].iter().any(|level| line.contains(level));
+        let is_error = |line: &&str| {
+            !is_news(line)
+                && ["Error: ", "error: ", "Error:", "Killed"].iter().any(|e| line.contains(e))
+        };
+        let of_core = lines().filter(is_error).find(|line| line.contains("EngineCore"));
+        let plain = lines().find(|line| !is_news(line));
+        let line = of_core.or(lines().find(is_error)).or(plain).or(lines().next());
         line.unwrap_or("it said nothing").chars().take(LINE_CHARS).collect()
     }
 }
@@ -219,5 +225,12 @@ mod tests {
             std::thread::sleep(Duration::from_millis(10));
         }
         assert_eq!(child.last_words(), "ValueError: no such head");
+        std::fs::write(
+            child.log(),
+            "(EngineCore pid=1) RuntimeError: no memory\n(Worker pid=2) KeyError: later\n\
+             (APIServer pid=3) WARNING: current limit exceeds, error: none\nINFO: \"POST\" 500 Internal Server Error\n",
+        )
+        .unwrap();
+        assert_eq!(child.last_words(), "(EngineCore pid=1) RuntimeError: no memory");
     }
 }

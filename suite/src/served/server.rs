@@ -69,6 +69,8 @@ pub(super) struct Server {
     spec: EngineSpec,
     /// Its number among the replicas.
     place: usize,
+    /// Tells whether somebody asked to stop.
+    stop: fn() -> bool,
     /// Where its logs are.
     dir: PathBuf,
     agent: ureq::Agent,
@@ -90,6 +92,7 @@ impl Server {
         place: usize,
         model: &Path,
         dir: &Path,
+        stop: fn() -> bool,
     ) -> Result<Server> {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -100,6 +103,7 @@ impl Server {
         let mut server = Server {
             spec: spec.clone(),
             place,
+            stop,
             dir: dir.to_owned(),
             agent: ureq::Agent::new_with_config(config),
             state: Mutex::new(State {
@@ -150,14 +154,6 @@ impl Server {
             let port = free_port()?;
             let log = self.dir.join(format!("server-{}-{}.log", self.place, state.num_starts));
             let command = vllm::command(&self.spec, model, port, self.place);
-            let program = Path::new(command.get_program());
-            ensure!(
-                program.components().count() == 1 || program.is_file(),
-                hint!(
-                    ("there is no engine `{}`", program.display()),
-                    "`cargo xtask engine vllm` installs it; or name another with --engine FILE"
-                )
-            );
             state.child = Some(Child::start(&command, &log)?);
             state.url = format!("http://127.0.0.1:{port}");
             match self.wait(state) {
@@ -185,6 +181,10 @@ impl Server {
             if is_healthy {
                 return Ok(());
             }
+            ensure!(
+                !(self.stop)(),
+                hint!("interrupted while the engine started", "the same command starts it again")
+            );
             ensure!(
                 clock.elapsed() < longest,
                 hint!(
@@ -253,9 +253,12 @@ impl Server {
             return Ok(false);
         }
         if state.child.is_none() {
+            // One that took other weights in part stands still.
+            drop(state);
+            let _ = self.call(&vllm::go_on());
             return Err(anyhow!(hint!(
-                ("the engine at `{}` does not answer: {}", state.url, failure.cause()),
-                "start it again; answers so far are kept"
+                ("the engine at `{}` cannot be used: {}", self.state().url, failure.cause()),
+                "start it again, with a model of this shape; what was finished before is kept"
             )));
         }
         self.launch_in(&mut state, model)?;
@@ -341,9 +344,15 @@ fn heard(
     }
 }
 
-/// The start of `text` in one line.
+/// The start of a server's words in one line.
 fn short(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
+    let said: Value = serde_json::from_str(text).unwrap_or_default();
+    let message = said.pointer("/error/message").or_else(|| said.get("detail"));
+    let message = message.and_then(Value::as_str).unwrap_or(text);
+    if message.trim_start().starts_with('<') {
+        return "a page of HTML".to_owned();
+    }
+    message.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
 }
 
 /// A port that nobody else has in the moment until the server listens there.

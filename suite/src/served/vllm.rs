@@ -157,6 +157,11 @@ pub(super) fn reload(model: &Path, version: &str) -> Vec<(&'static str, Value)> 
     ]
 }
 
+/// The call after which it answers again, whatever has become of its weights.
+pub(super) fn go_on() -> (&'static str, Value) {
+    ("/resume", json!({}))
+}
+
 /// The call that names the weights it was started with.
 pub(super) fn name_version(version: &str) -> (&'static str, Value) {
     ("/update_weight_version", json!({"new_version": version}))

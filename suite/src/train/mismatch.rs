@@ -78,7 +78,7 @@ impl Mismatch {
     pub(super) fn tell(mut self, limit: GapLimit, figures: &mut StepFigures) -> Result<()> {
         self.gaps.sort_by(f64::total_cmp);
         let num = self.gaps.len().max(1) as f64;
-        // What is no number is beyond.
+        // NaN is beyond.
         let within = self.gaps.iter().filter(|gap| **gap <= limit.nats).count() as f64;
         let beyond = (self.gaps.len() as f64 - within) / num;
         let quantile = |share: f64| {

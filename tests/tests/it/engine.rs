@@ -97,7 +97,7 @@ fn greedy_answers_are_those_of_the_suite_and_all_are_the_same_again() {
     // What is stored is not asked again, and answers of the suite are other answers.
     let before = noted(&project, "asked").len();
     evaluate(&project, &["--num-samples", "3", "--engine", "engine.toml"]);
-    assert_eq!(noted(&project, "asked").len(), before + 1);
+    assert_eq!(noted(&project, "asked").len(), before, "no server is started for nothing");
     let report = project.json("runs/evaluations/sum/evaluation.json");
     assert_eq!(report["answerer"]["backend"], "vllm 0.32.0 in f32");
     // Two servers give what one gives.
@@ -138,7 +138,14 @@ fn a_server_that_dies_again_and_again_ends_the_run_and_answers_stay() {
 
 #[test]
 fn an_engine_that_cannot_start_says_why() {
-    let said = refusal(&refused("out_of_memory", ""));
+    let project = with_engine("out_of_memory", "");
+    let said = refusal(&evaluate(&project, &["--engine", "engine.toml"]));
+    let left = project.files("runs/engine");
+    assert!(
+        left.keys().all(|path| path.ends_with(".log")) && !left.is_empty(),
+        "{:?}",
+        left.keys()
+    );
     assert!(
         said.starts_with(
             "error: the engine ended while it started: torch.OutOfMemoryError: CUDA out of memory"
@@ -171,12 +178,72 @@ fn an_engine_that_cannot_start_says_why() {
     let (_, after) = after.split_once('\n').unwrap();
     project.write("gone.toml", format!("{before}command = [\"target/none\"]\n{after}"));
     assert_refused!(evaluate(&project, &["--engine", "gone.toml"]), @"
-    error: there is no engine `target/none`
-    hint: `cargo xtask engine vllm` installs it; or name another with --engine FILE
+    error: there is no program `target/none`, which the engine is started with
+    hint: `cargo xtask engine vllm` installs it in the project's folder, from which paths are meant; or name another engine with --engine FILE
     ");
-    project.write("far.toml", format!("{before}addresses = [\"http://127.0.0.1:9\"]\n{after}"));
+    let (_, rest) = after.split_once("max_concurrent").unwrap();
+    let rest = format!("dtype = \"f32\"\nmax_concurrent{rest}");
+    project.write("far.toml", format!("{before}addresses = [\"http://127.0.0.1:9\"]\n{rest}"));
     let said = refusal(&evaluate(&project, &["--engine", "far.toml"]));
     assert!(said.starts_with("error: no engine answers at `http://127.0.0.1:9`: "), "{said}");
+}
+
+/// Questions of very different length are asked together, with a limit that no long one has room for.
+#[test]
+fn each_question_has_the_room_that_it_leaves() {
+    let project = with_engine("", "");
+    let rows = ["What?".to_owned(), "What is it? ".repeat(150)]
+        .map(|question| serde_json::json!({ "q": question, "a": "4" }).to_string() + "\n");
+    project.write("rows.jsonl", rows.concat());
+    project.write(
+        "mine.toml",
+        "benchmark = \"mine\"\nquestion = \"q\"\nanswer = \"a\"\npictures = []\n",
+    );
+    let words = "evaluate --benchmark mine --data rows.jsonl --mapping mine.toml --model model \
+                 --temperature 0 --max-new-tokens 2048 --out";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    succeed(&project, &[words.as_slice(), &["own"]].concat());
+    succeed(&project, &[words.as_slice(), &["served", "--engine", "engine.toml"]].concat());
+    let read = |out: &str| project.read(&format!("{out}/completions.jsonl"));
+    assert_eq!(read("own"), read("served"));
+}
+
+/// A running server, to which two runs give weights at the same time.
+#[test]
+fn answers_of_weights_that_somebody_else_has_given_are_not_believed() {
+    let project = with_engine("", "");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    drop(listener);
+    let mut server = Command::new(env!("CARGO_BIN_EXE_stand-in-engine"))
+        .args(["serve", "model", "--port", &port])
+        .current_dir(project.path("."))
+        .spawn()
+        .unwrap();
+    let clock = Instant::now();
+    while std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
+        assert!(clock.elapsed() < Duration::from_secs(20), "it does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let text = project.read("engine.toml");
+    let lines = text.lines().filter(|l| !l.starts_with("command") && !l.starts_with("environment"));
+    let lines: Vec<&str> = lines.collect();
+    let addresses = format!("addresses = [\"http://127.0.0.1:{port}\"]\n{}\n", lines.join("\n"));
+    project.write("engine.toml", addresses);
+    let finished = evaluate(&project, &["--engine", "engine.toml"]);
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    // Named by somebody else in the middle of the next one.
+    let rename = "while :; do printf 'POST /update_weight_version HTTP/1.1\\r\\nContent-Length: 24\\r\\n\\r\\n\
+                  {\"new_version\": \"other\"}' | timeout 1 bash -c \"cat > /dev/tcp/127.0.0.1/$0\"; done";
+    let mut other = Command::new("bash").args(["-c", rename, &port]).spawn().unwrap();
+    let finished =
+        evaluate(&project, &["--engine", "engine.toml", "--seed", "2", "--num-samples", "40"]);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let said = refusal(&finished);
+    assert!(said.contains("weights `other` answered, and `"), "{said}");
 }
 
 #[test]
@@ -238,7 +305,7 @@ fn a_regime_rolls_out_and_is_evaluated_through_an_engine() {
     let command = results["provenance"]["command"].as_str().unwrap();
     assert!(command.ends_with("--only rl --seeds 1 --engine engine.toml"), "{command}");
     let first = project.questions_and_rows("tiny");
-    // Weights are gone, logs are there.
+    // Weights are gone, logs are there, also where it did not start.
     let left = project.files("runs/engine");
     assert!(left.keys().all(|path| path.ends_with(".log")) && !left.is_empty(), "{left:?}");
     // What is stored needs no engine, and the suite's own answers are others.

@@ -3,13 +3,16 @@
 //! Does not know benchmarks or graders. What an answer depends on is the same as for an endpoint; its revision is all
 //! that computes it: the checkpoint's files, the backend, the type of numbers and the code.
 
+use std::cell::{Ref, RefCell};
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
+use synergy_hint::hint;
 use synergy_models::generate::{Generated, Sampling};
+use synergy_models::weights::{ComputeDtype, Parameters};
 use synergy_report::completion::{Obstacle, Unanswered};
 
 use super::questions::SUFFIX;
@@ -19,6 +22,7 @@ use crate::commands::evaluate::encode::{bytes, decoded};
 use crate::commands::evaluate::replies::{Answer, Cache, Reply};
 use crate::device::Compute;
 use crate::key::Key;
+use crate::limits::QUESTIONS_PER_CHUNK;
 use crate::recipe::{EngineSpec, PromptSpec};
 use crate::run::CODE;
 use crate::run::asking::{Streak, answers, why, with_patches};
@@ -42,6 +46,10 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
     let spec = args.engine.as_deref().map(EngineSpec::named).transpose()?.flatten();
     let compute = Compute::open(&args.device, None)?;
     let dtype = spec.as_ref().map_or(args.dtype, |spec| spec.dtype);
+    ensure!(
+        dtype == args.dtype || args.dtype == ComputeDtype::default(),
+        hint!("the engine's own `dtype` holds, and --dtype is another", "leave --dtype out")
+    );
     if spec.is_none() {
         compute.takes(dtype)?;
     }
@@ -66,19 +74,17 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
         top_k: drawing.top_k,
         ..prompter.greedy(drawing.max_new_tokens)
     };
-    let runs_dir = args.replies.parent().unwrap_or(Path::new("."));
+    let runs_dir = Path::new("runs");
     let engines = Engines::new(spec.as_ref(), &prompter, &compute, runs_dir, event::say)?;
-    let mut engine = engines.engine(&prompter.config, dtype, None);
-    engine.load(&parameters)?;
-    // In bf16 the engine has copies of its own.
-    drop(parameters);
+    let engine = engines.engine(&prompter.config, dtype, None);
+    let engine = Lazy { engine: RefCell::new(engine), weights: RefCell::new(Some(parameters)) };
     let seed = Seed::root(drawing.seed).fold_in(purpose.name());
     let local = Local {
         asking,
         answerer: &answerer,
         spec: spec.as_ref(),
         prompter: &prompter,
-        engine: engine.as_ref(),
+        engine: &engine,
         sampling: &sampling,
         seed,
     };
@@ -88,7 +94,7 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
     let chunks = Chunks {
         title: answerer.id.clone(),
         doing: format!("asking `{}`", answerer.id),
-        chunk_size: if spec.is_some() { engines.questions_per_chunk() } else { CHUNK },
+        chunk_size: if spec.is_some() { QUESTIONS_PER_CHUNK } else { CHUNK },
         journal: None,
         events,
     };
@@ -106,18 +112,38 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
     Ok((answerer, answers.concat()))
 }
 
+/// An engine that is given its weights when there is something to ask.
+struct Lazy<'a> {
+    engine: RefCell<Box<dyn Engine + 'a>>,
+    /// `None` once the engine has them: in bf16 it has copies of its own.
+    weights: RefCell<Option<Parameters>>,
+}
+
+impl<'a> Lazy<'a> {
+    /// The engine with its weights.
+    ///
+    /// # Errors
+    /// See [`Engine::load`].
+    fn loaded(&self) -> Result<Ref<'_, Box<dyn Engine + 'a>>> {
+        if let Some(weights) = self.weights.take() {
+            self.engine.borrow_mut().load(&weights)?;
+        }
+        Ok(self.engine.borrow())
+    }
+}
+
 /// Everything that the chunks of one evaluation share.
-struct Local<'a> {
+struct Local<'a, 'e> {
     asking: &'a Asking<'a>,
     answerer: &'a Answerer,
     spec: Option<&'a EngineSpec>,
     prompter: &'a Prompter,
-    engine: &'a dyn Engine,
+    engine: &'a Lazy<'e>,
     sampling: &'a Sampling,
     seed: Seed,
 }
 
-impl Local<'_> {
+impl Local<'_, '_> {
     /// Answers to each question of a chunk: those in the cache, and for questions that lack any, new ones.
     fn answers(
         &self,
@@ -143,7 +169,14 @@ impl Local<'_> {
             |&i: &usize| self.question(asked[i], read[i].as_ref().map_err(Clone::clone)?);
         let questions = open.iter().map(question).collect();
         let Local { engine, prompter, sampling, seed, .. } = *self;
-        let new = answers(engine, prompter, questions, num_samples as usize, sampling, seed)?;
+        let new = match open.is_empty() {
+            true => Vec::new(),
+            false => {
+                let engine = engine.loaded()?;
+                let num_samples = num_samples as usize;
+                answers(engine.as_ref(), prompter, questions, num_samples, sampling, seed)?
+            }
+        };
         for (&i, answers) in open.iter().zip(new) {
             let replies: Result<Vec<Reply>, Unanswered> =
                 answers.map(|answers| answers.iter().map(|answer| self.reply(answer)).collect());
@@ -237,7 +270,6 @@ mod tests {
     use super::*;
     use crate::train::pool::drawn;
     use synergy_benchmarks::families::Split;
-    use synergy_models::weights::ComputeDtype;
 
     #[test]
     fn the_key_of_an_answer_depends_on_files_backend_and_dtype() {
