@@ -5,7 +5,7 @@
 //!
 //! Decisions:
 //! - A server is started with the first weights that are loaded, keeps its process until the run ends, and is given every
-//!   other checkpoint while it runs. After each a probe is asked ([`probe`]); a server that fails it is started again with
+//!   other checkpoint while it runs. After each a probe is asked (`probe`); a server that fails it is started again with
 //!   these weights, and if it fails once more the run ends.
 //! - Every reply says which tokens were read and which weights answered; one of other weights is asked for again.
 //! - A server that dies or is silent is started again, once for each call, and asked only for what is missing.
