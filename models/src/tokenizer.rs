@@ -13,6 +13,7 @@
 
 mod chat;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -222,6 +223,11 @@ impl Tokenizer {
             Some(special) => special.content.clone(),
             None => self.decode(&[id]),
         }
+    }
+
+    /// The id of every entry, added tokens included.
+    pub fn ids_by_token(&self) -> BTreeMap<String, u32> {
+        self.inner.get_vocab(true).into_iter().collect()
     }
 
     /// Counts the entries, added tokens included.

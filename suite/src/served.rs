@@ -23,8 +23,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use rand::RngExt as _;
+use serde_json::Value;
 use synergy_benchmarks::seed::Seed;
-use synergy_hint::{Explain as _, Hinted, hint};
+use synergy_hint::{Explain as _, hint};
 use synergy_models::checkpoint::Checkpoint;
 use synergy_models::generate::{Generated, Sampling};
 use synergy_models::qwen2_5_vl::config::{GenerationConfig, VlmConfig};
@@ -33,17 +34,20 @@ use synergy_models::weights::{ComputeDtype, Parameters, StoredDtype};
 use crate::device::Compute;
 use crate::limits::MAX_SHARD_BYTES;
 use crate::recipe::EngineSpec;
+use crate::served::folder::{Folder, forget_dead};
 use crate::served::probe::Probe;
 use crate::served::reply::{Fault, Wanted};
 use crate::served::server::{Failure, Server};
-use crate::train::engine::{AdapterFiles, Apart, Asked, Engine, Question};
+use crate::train::engine::{AdapterFiles, Apart, Asked, Engine, Question, without_weights};
 use crate::train::sequence::Prompter;
 
 mod child;
+mod folder;
 mod probe;
 mod reply;
 mod server;
 mod vllm;
+pub mod words;
 
 /// Attempts at the answers to one question.
 const ATTEMPTS_MAX: usize = 4;
@@ -80,17 +84,6 @@ struct Running {
     server: Server,
     /// Read by whoever asks, written by whoever starts it again and brings it back to where it was.
     usable: RwLock<()>,
-}
-
-/// A folder that goes with its last owner.
-#[derive(Debug)]
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What is left is in the way of nothing.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// What answers now.
@@ -166,12 +159,8 @@ impl Served {
 
     /// Writes the model with `weights` to a folder of its own, as the engine reads it.
     fn stage(&self, weights: &Parameters) -> Result<Folder> {
-        let folder = Folder(self.dir.join(format!("model-{}", self.num_loads)));
-        let unwritten = || unwritten(&folder.0);
-        std::fs::create_dir_all(&folder.0).explain(unwritten)?;
-        for (name, text) in &self.files {
-            std::fs::write(folder.0.join(name), text).explain(unwritten)?;
-        }
+        let path = self.dir.join(format!("model-{}", self.num_loads));
+        let folder = Folder::with(path, self.files.iter().map(|(name, text)| (*name, text)))?;
         weights.save(&folder.0, stored(self.spec.dtype), MAX_SHARD_BYTES)?;
         Ok(folder)
     }
@@ -203,12 +192,8 @@ impl Served {
                 true => vllm::reload(&current.model.0, &current.version),
                 false => vec![vllm::name_version(&current.version)],
             };
-            let named = calls.iter().try_for_each(|call| server.call(call));
-            if named.is_err() && self.spec.addresses.is_some() {
-                let _ = server.call(&vllm::go_on());
-            }
-            named.map_err(|failure| self.unused(server, failure.cause()))?;
-            self.probe(server, current).map_err(|cause| self.unused(server, &cause))?;
+            let given = self.give(server, &calls, current);
+            given.map_err(|cause| self.unused(server, &cause))?;
         }
         Ok(())
     }
@@ -220,11 +205,7 @@ impl Served {
             Some((name, folder)) => vec![vllm::load_adapter(name, &folder.0)],
             None => vllm::reload(&current.model.0, &current.version),
         };
-        let given = calls.iter().try_for_each(|call| server.call(call));
-        let given = given
-            .map_err(|failure| failure.cause().to_owned())
-            .and_then(|()| self.probe(server, current));
-        let Err(cause) = given else { return Ok(()) };
+        let Err(cause) = self.give(server, &calls, current) else { return Ok(()) };
         (self.say)(&format!(
             "  the engine did not take other weights, and is started again: {cause}"
         ));
@@ -239,9 +220,32 @@ impl Served {
         if let Some((name, folder)) = &current.adapter {
             calls.push(vllm::load_adapter(name, &folder.0));
         }
-        let named = calls.iter().try_for_each(|call| server.call(call));
-        named.map_err(|failure| failure.cause().to_owned())?;
+        self.give(server, &calls, current)
+    }
+
+    /// Makes `calls`, after which `server` should have `current`, and asks the probe.
+    fn give(
+        &self,
+        server: &Server,
+        calls: &[(&'static str, Value)],
+        current: &Current,
+    ) -> Result<(), String> {
+        server.make(calls).map_err(|failure| failure.cause().to_owned())?;
         self.probe(server, current)
+    }
+
+    /// Gives `current` to every server that runs, in place of the adapter `before`, if there was one.
+    fn swap_all(&mut self, current: Current, before: Option<(String, Folder)>) -> Result<()> {
+        let mut servers = self.servers.iter().map(|running| &running.server);
+        servers.try_for_each(|server| self.swap(server, &current))?;
+        if let Some((name, _)) = before {
+            for Running { server, .. } in &self.servers {
+                // One that was started again does not know it.
+                let _ = server.make(&[vllm::unload_adapter(&name)]);
+            }
+        }
+        self.current = Some(current);
+        Ok(())
     }
 
     /// The probe of `weights`.
@@ -446,15 +450,14 @@ impl Engine for Served {
         let before = self.current.take();
         if self.servers.is_empty() {
             self.start(&current)?;
-        } else {
-            let mut servers = self.servers.iter();
-            servers.try_for_each(|running| self.swap(&running.server, &current))?;
+            self.current = Some(current);
+            return Ok(());
         }
-        if let Some(Current { adapter: Some((name, _)), .. }) = before {
-            self.forget(&name);
-        }
-        self.current = Some(current);
-        Ok(())
+        // Its folder is there until all servers have the new one.
+        let Some(Current { model: _model, adapter, .. }) = before else {
+            return self.swap_all(current, None);
+        };
+        self.swap_all(current, adapter)
     }
 
     fn begin(&mut self, start: &Parameters) -> Result<()> {
@@ -470,22 +473,11 @@ impl Engine for Served {
         let before = before.context("a stage with an adapter says what it begins with")?;
         self.num_loads += 1;
         let name = format!("{}-{}", self.name, self.num_loads);
-        let folder = Folder(self.dir.join(format!("adapter-{}", self.num_loads)));
-        let unwritten = || unwritten(&folder.0);
-        std::fs::create_dir_all(&folder.0).explain(unwritten)?;
-        for (file, bytes) in files() {
-            std::fs::write(folder.0.join(file), bytes).explain(unwritten)?;
-        }
+        let path = self.dir.join(format!("adapter-{}", self.num_loads));
+        let folder = Folder::with(path, files())?;
         let probe = self.new_probe(weights)?;
         let Current { model, version, adapter, .. } = before;
-        let current = Current { model, version, adapter: Some((name, folder)), probe };
-        let mut servers = self.servers.iter();
-        servers.try_for_each(|running| self.swap(&running.server, &current))?;
-        if let Some((name, _)) = adapter {
-            self.forget(&name);
-        }
-        self.current = Some(current);
-        Ok(())
+        self.swap_all(Current { model, version, adapter: Some((name, folder)), probe }, adapter)
     }
 
     fn apart(&self) -> Option<Apart> {
@@ -500,9 +492,7 @@ impl Engine for Served {
         sampling: &Sampling,
         seed: Seed,
     ) -> Result<Vec<Vec<Generated>>> {
-        let current = self.current.as_ref().explain(|| {
-            hint!("an engine was asked before weights were loaded", "this is a fault of the suite")
-        })?;
+        let current = self.current.as_ref().explain(without_weights)?;
         self.check(questions, sampling)?;
         let asked = Asked::all(questions, num_samples, seed);
         let answers: Vec<OnceLock<Vec<Generated>>> =
@@ -580,40 +570,6 @@ fn check_program(spec: &EngineSpec) -> Result<()> {
         )
     );
     Ok(())
-}
-
-/// Removes weights that processes have left in `dir` which were killed.
-fn forget_dead(dir: &Path) {
-    let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
-    // Where there is no list of processes, nobody knows who is dead.
-    let is_dead =
-        |id: &str| Path::new("/proc/self").exists() && !Path::new("/proc").join(id).exists();
-    for process in entries(dir).filter(|entry| is_dead(&entry.file_name().to_string_lossy())) {
-        for entry in entries(&process.path()) {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with("model-") || name.starts_with("adapter-") {
-                drop(Folder(entry.path()));
-            }
-        }
-    }
-}
-
-/// The error where a folder of the engine cannot be written.
-fn unwritten(folder: &Path) -> Hinted {
-    hint!(
-        ("failed to write `{}`", folder.display()),
-        "is the disk full, or the folder of runs not yours?"
-    )
-}
-
-impl Served {
-    /// Makes every server forget an adapter that nobody asks any more.
-    fn forget(&self, name: &str) {
-        for Running { server, .. } in &self.servers {
-            // One that was started again does not know it.
-            let _ = server.call(&vllm::unload_adapter(name));
-        }
-    }
 }
 
 impl Drop for Served {

@@ -101,8 +101,7 @@ fn sample(
         ..prompter.greedy(spec.max_new_tokens)
     };
     let seed = planned.seed().fold_in("rollouts");
-    let sampler =
-        Sampler { spec, planned, pool, prompter, engine: engine.as_ref(), sampling, seed };
+    let sampler = Sampler { spec, planned, pool, prompter, engine: &*engine, sampling, seed };
     let chunks = Chunks {
         title: format!("{} (seed {})", planned.name, planned.seed),
         doing: format!("sampling for `{}`", planned.name),

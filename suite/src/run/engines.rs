@@ -2,12 +2,11 @@
 //!
 //! Does not know what is asked, nor how a server is started or given weights.
 
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
-use synergy_benchmarks::seed::Seed;
-use synergy_models::generate::{Generated, Sampling};
 use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_models::weights::{ComputeDtype, Parameters};
 
@@ -15,7 +14,7 @@ use crate::device::Compute;
 use crate::recipe::EngineSpec;
 use crate::run::event::interrupted;
 use crate::served::Served;
-use crate::train::engine::{AdapterFiles, Apart, Engine, Question};
+use crate::train::engine::Engine;
 use crate::train::features::FeatureCache;
 use crate::train::rollout::LocalEngine;
 use crate::train::sequence::Prompter;
@@ -58,10 +57,13 @@ impl<'a> Engines<'a> {
         config: &'b VlmConfig,
         dtype: ComputeDtype,
         features: Option<&'b FeatureCache>,
-    ) -> Box<dyn Engine + 'b> {
+    ) -> Turn<'b> {
         match &self.served {
-            Some(served) => Box::new(Turn(served.lock().unwrap_or_else(PoisonError::into_inner))),
-            None => Box::new(LocalEngine::new(config, self.compute, dtype).with_features(features)),
+            Some(served) => Turn::Served(served.lock().unwrap_or_else(PoisonError::into_inner)),
+            None => {
+                let own = LocalEngine::new(config, self.compute, dtype);
+                Turn::Own(Box::new(own.with_features(features)))
+            }
         }
     }
 
@@ -75,37 +77,30 @@ impl<'a> Engines<'a> {
     }
 }
 
-/// The servers in the hands of one stage or row.
-struct Turn<'a>(MutexGuard<'a, Served>);
+/// An engine in the hands of one stage or row.
+pub enum Turn<'a> {
+    /// The suite's own, made for it.
+    Own(Box<LocalEngine<'a>>),
+    /// The servers of the run.
+    Served(MutexGuard<'a, Served>),
+}
 
-impl Engine for Turn<'_> {
-    fn begin(&mut self, start: &Parameters) -> Result<()> {
-        self.0.begin(start)
+impl<'a> Deref for Turn<'a> {
+    type Target = dyn Engine + 'a;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Turn::Own(engine) => &**engine,
+            Turn::Served(served) => &**served,
+        }
     }
+}
 
-    fn load(&mut self, weights: &Parameters) -> Result<()> {
-        self.0.load(weights)
-    }
-
-    fn load_adapted(&mut self, weights: &Parameters, files: &AdapterFiles<'_>) -> Result<()> {
-        self.0.load_adapted(weights, files)
-    }
-
-    fn unload(&mut self) {
-        self.0.unload();
-    }
-
-    fn apart(&self) -> Option<Apart> {
-        self.0.apart()
-    }
-
-    fn generate(
-        &self,
-        questions: &[Question],
-        num_samples: usize,
-        sampling: &Sampling,
-        seed: Seed,
-    ) -> Result<Vec<Vec<Generated>>> {
-        self.0.generate(questions, num_samples, sampling, seed)
+impl DerefMut for Turn<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        match self {
+            Turn::Own(engine) => &mut **engine,
+            Turn::Served(served) => &mut **served,
+        }
     }
 }

@@ -289,8 +289,7 @@ fn ask(
         |places| {
             // Pictures are read when they are asked about: those of a whole benchmark do not fit into memory.
             let questions: Vec<_> = places.iter().map(question).collect();
-            let answers =
-                answers(engine.as_ref(), prompter, questions, num_samples, &sampling, seed)?;
+            let answers = answers(&*engine, prompter, questions, num_samples, &sampling, seed)?;
             let mut lines = Vec::with_capacity(places.len() * num_samples);
             for (&place, answers) in places.iter().zip(answers) {
                 streak.hear(&samples[place].id, answers.as_ref().err())?;

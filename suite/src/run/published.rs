@@ -156,7 +156,7 @@ pub(super) fn fits(spec: &PublishedSpec, base: &Base) -> Result<()> {
         .into());
     }
     let tokenizer = Tokenizer::read(dir, &config)?;
-    if let Some(how) = renumbered(&tokenizer, &base.prompter.tokenizer)? {
+    if let Some(how) = renumbered(&tokenizer, &base.prompter.tokenizer) {
         return Err(refused(dir, &format!("another tokenizer than the base: {how}")).into());
     }
     Parameters::check(dir, &config)
@@ -202,36 +202,13 @@ fn flat(prefix: &str, value: Value) -> BTreeMap<String, Value> {
 }
 
 /// How a vocabulary numbers a token otherwise than the base's, if it does.
-fn renumbered(found: &Tokenizer, base: &Tokenizer) -> Result<Option<String>> {
-    let (found, base) = (ids(found)?, ids(base)?);
+fn renumbered(found: &Tokenizer, base: &Tokenizer) -> Option<String> {
+    let (found, base) = (found.ids_by_token(), base.ids_by_token());
     let moved = found.iter().find_map(|(token, id)| match base.get(token) {
         Some(other) if other == id => None,
         Some(other) => Some(format!("`{token}` is token {id}, not {other}")),
         None => Some(format!("the base has no token `{token}`")),
     });
     let lost = || base.keys().find(|token| !found.contains_key(*token));
-    Ok(moved.or_else(|| lost().map(|token| format!("it has no token `{token}`"))))
-}
-
-/// The ids of all tokens, added ones included.
-fn ids(tokenizer: &Tokenizer) -> Result<BTreeMap<String, u64>> {
-    #[derive(Deserialize)]
-    struct File {
-        model: Model,
-        #[serde(default)]
-        added_tokens: Vec<Added>,
-    }
-    #[derive(Deserialize)]
-    struct Model {
-        vocab: BTreeMap<String, u64>,
-    }
-    #[derive(Deserialize)]
-    struct Added {
-        id: u64,
-        content: String,
-    }
-    let file: File = serde_json::from_str(&tokenizer.to_json().0).context("a vocabulary")?;
-    let mut ids = file.model.vocab;
-    ids.extend(file.added_tokens.into_iter().map(|token| (token.content, token.id)));
-    Ok(ids)
+    moved.or_else(|| lost().map(|token| format!("it has no token `{token}`")))
 }

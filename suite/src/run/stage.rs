@@ -390,7 +390,7 @@ fn train(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Resul
     let label = format!("{} (seed {})", planned.name, planned.seed);
     let bar = events.bar(&label, algorithm.num_steps(), state.step());
     let mut run = Run { place, planned, algorithm, validation, context, reference, clock, bar };
-    run.all_steps(&mut state, engine.as_mut(), &partial, events)?;
+    run.all_steps(&mut state, &mut *engine, &partial, events)?;
 
     let summary = state.summary(place, clock);
     store.put_with(&planned.key, &planned.depends_on, |dir| {
@@ -610,7 +610,7 @@ mod tests {
         let reference = Reference { parameters: start, features, scorer: None };
         let config = &prompter.config;
         let mut engine = place.engines.engine(config, training.dtype(), None);
-        let engine = engine.as_mut();
+        let engine = &mut *engine;
         for step in 0..num_steps {
             let prepared = algorithm.prepare(prompter, step).unwrap();
             state.curve.push(prepared(&mut state.trainer, engine, &context, reference).unwrap());

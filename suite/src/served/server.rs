@@ -16,6 +16,7 @@ use synergy_hint::{Explain as _, Hinted, hint};
 use crate::recipe::EngineSpec;
 use crate::served::child::Child;
 use crate::served::vllm;
+use crate::served::words::{self, short};
 
 /// The largest reply that is read: long answers of a large group with a log-probability for each token.
 const REPLY_BYTES_MAX: u64 = 1 << 30;
@@ -252,15 +253,13 @@ impl Server {
         if state.num_starts != num_starts {
             return Ok(false);
         }
-        if state.child.is_none() {
-            // One that took other weights in part stands still.
-            drop(state);
-            let _ = self.call(&vllm::go_on());
-            return Err(anyhow!(hint!(
-                ("the engine at `{}` cannot be used: {}", self.state().url, failure.cause()),
+        ensure!(
+            state.child.is_some(),
+            hint!(
+                ("the engine at `{}` cannot be used: {}", state.url, failure.cause()),
                 "start it again, with a model of this shape; what was finished before is kept"
-            )));
-        }
+            )
+        );
         self.launch_in(&mut state, model)?;
         Ok(true)
     }
@@ -313,12 +312,19 @@ impl Server {
         heard(request.config().timeout_global(Some(timeout)).build().send_json(body))
     }
 
-    /// Makes a call that asks for no answer.
+    /// Makes calls that ask for no answer, one after the other. One that runs for others, too, is not left standing still
+    /// where a call fails.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub(super) fn call(&self, (path, body): &(&'static str, Value)) -> Result<(), Failure> {
-        self.post(path, body, CALL_TIMEOUT).map(drop)
+    pub(super) fn make(&self, calls: &[(&'static str, Value)]) -> Result<(), Failure> {
+        let call =
+            |(path, body): &(&'static str, Value)| self.post(path, body, CALL_TIMEOUT).map(drop);
+        let made = calls.iter().try_for_each(call);
+        if made.is_err() && self.spec.addresses.is_some() {
+            let _ = call(&vllm::go_on());
+        }
+        made
     }
 }
 
@@ -338,21 +344,20 @@ fn heard(
     match status {
         200..=299 => Ok(text),
         400..=499 if status != 429 => {
-            Err(Failure::Refused(format!("status {status}: {}", short(&text))))
+            Err(Failure::Refused(format!("status {status}: {}", said(&text))))
         }
-        _ => Err(Failure::Broken(format!("status {status}: {}", short(&text)))),
+        _ => Err(Failure::Broken(format!("status {status}: {}", said(&text)))),
     }
 }
 
-/// The start of a server's words in one line.
-fn short(text: &str) -> String {
-    let said: Value = serde_json::from_str(text).unwrap_or_default();
-    let message = said.pointer("/error/message").or_else(|| said.get("detail"));
-    let message = message.and_then(Value::as_str).unwrap_or(text);
+/// A server's words in one line.
+fn said(text: &str) -> String {
+    let message = words::message(text);
     if message.trim_start().starts_with('<') {
-        return "a page of HTML".to_owned();
+        "a page of HTML".to_owned()
+    } else {
+        short(&message)
     }
-    message.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
 }
 
 /// A port that nobody else has in the moment until the server listens there.

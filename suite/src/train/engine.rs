@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
+use synergy_hint::{Hinted, hint};
 use synergy_models::generate::{Generated, Sampling};
 use synergy_models::image::Patches;
 use synergy_models::tokenizer::Tokenizer;
@@ -147,6 +148,11 @@ pub trait Engine: Sync {
         sampling: &Sampling,
         seed: Seed,
     ) -> Result<Vec<Vec<Generated>>>;
+}
+
+/// The error of an engine that is asked before weights were loaded.
+pub(crate) fn without_weights() -> Hinted {
+    hint!("an engine was asked before weights were loaded", "this is a fault of the suite")
 }
 
 /// Answers to `questions` as text: those to one question stand together, in the order of the questions.

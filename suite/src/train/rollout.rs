@@ -16,7 +16,7 @@ use synergy_models::weights::{ComputeDtype, Parameters};
 
 use crate::device::Compute;
 use crate::limits::{SHARD_ROWS, SHARDS_MIN};
-use crate::train::engine::{Asked, Engine, Question};
+use crate::train::engine::{Asked, Engine, Question, without_weights};
 use crate::train::features::{FeatureCache, picture_features};
 
 /// Generates in this process, on one device.
@@ -63,9 +63,7 @@ impl Engine for LocalEngine<'_> {
         sampling: &Sampling,
         seed: Seed,
     ) -> Result<Vec<Vec<Generated>>> {
-        let model = self.model.as_ref().explain(|| {
-            hint!("an engine was asked before weights were loaded", "this is a fault of the suite")
-        })?;
+        let model = self.model.as_ref().explain(without_weights)?;
         let memory_bytes = self.compute.memory_bytes;
         let asking = Asking { model, features: self.features, memory_bytes, num_samples, sampling };
         let asked = Asked::all(questions, num_samples, seed);

@@ -37,6 +37,7 @@ use crate::commands::evaluate::replies::{Answer, Cache, Reply};
 use crate::key::Key;
 use crate::run::asking::{Streak, why};
 use crate::run::event::interrupted;
+use crate::served::words::{self, short};
 use crate::train::prompt::plain;
 
 mod reply;
@@ -51,8 +52,6 @@ const REPLY_BYTES_MAX: u64 = 64 << 20;
 const MODELS_BYTES_MAX: u64 = 16 << 20;
 /// The longest time until the list of models is there; a run goes on without it.
 const MODELS_TIMEOUT: Duration = Duration::from_secs(10);
-/// Characters of an error's body that are shown.
-const BODY_CHARS: usize = 200;
 /// Changes of a request that is refused; each leaves a field out, renames the limit or lowers it.
 const CHANGES_MAX: usize = 10;
 /// Names under which lists of models tell a model's context: vLLM's and SGLang's, OpenRouter's, Groq's, Mistral's.
@@ -356,7 +355,7 @@ impl<'a> Client<'a> {
                 }
             }
         } else {
-            message.push_str(&reply::message(&text));
+            message.push_str(&words::message(&text));
         }
         match status {
             408 | 425 | 429 | 500..=599 => {
@@ -445,15 +444,6 @@ fn rest(wait: Duration, stop: &AtomicBool) -> bool {
         left = left.saturating_sub(nap);
     }
     true
-}
-
-/// The start of `text` in one line.
-fn short(text: &str) -> String {
-    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(BODY_CHARS) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
-    }
 }
 
 #[cfg(test)]

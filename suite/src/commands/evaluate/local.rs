@@ -27,10 +27,10 @@ use crate::recipe::{EngineSpec, PromptSpec};
 use crate::run::CODE;
 use crate::run::asking::{Streak, answers, why, with_patches};
 use crate::run::chunks::Chunks;
-use crate::run::engines::Engines;
+use crate::run::engines::{Engines, Turn};
 use crate::run::event;
 use crate::run::model::{Model, files_hash};
-use crate::train::engine::{Engine, Question};
+use crate::train::engine::Question;
 use crate::train::sequence::Prompter;
 
 /// Questions that are answered together, and after which Ctrl-C is heard.
@@ -114,7 +114,7 @@ pub(super) fn answer(asking: &Asking<'_>, dir: &Path) -> Result<(Answerer, Vec<V
 
 /// An engine that is given its weights when there is something to ask.
 struct Lazy<'a> {
-    engine: RefCell<Box<dyn Engine + 'a>>,
+    engine: RefCell<Turn<'a>>,
     /// `None` once the engine has them: in bf16 it has copies of its own.
     weights: RefCell<Option<Parameters>>,
 }
@@ -123,8 +123,8 @@ impl<'a> Lazy<'a> {
     /// The engine with its weights.
     ///
     /// # Errors
-    /// See [`Engine::load`].
-    fn loaded(&self) -> Result<Ref<'_, Box<dyn Engine + 'a>>> {
+    /// If the engine does not take them.
+    fn loaded(&self) -> Result<Ref<'_, Turn<'a>>> {
         if let Some(weights) = self.weights.take() {
             self.engine.borrow_mut().load(&weights)?;
         }
@@ -174,7 +174,7 @@ impl Local<'_, '_> {
             false => {
                 let engine = engine.loaded()?;
                 let num_samples = num_samples as usize;
-                answers(engine.as_ref(), prompter, questions, num_samples, sampling, seed)?
+                answers(&**engine, prompter, questions, num_samples, sampling, seed)?
             }
         };
         for (&i, answers) in open.iter().zip(new) {

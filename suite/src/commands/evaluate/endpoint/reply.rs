@@ -15,6 +15,8 @@
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
+use crate::served::words::message;
+
 const THINK: &str = "<think>";
 const THINK_END: &str = "</think>";
 
@@ -154,17 +156,6 @@ fn error(part: &Value) -> Option<Said> {
     });
     let status = status.filter(|status| (400..600).contains(status));
     Some(Said::Error { status, message: message(&part.to_string()) })
-}
-
-/// The words of an error's body: its message, or all of it where none is found.
-pub(super) fn message(body: &str) -> String {
-    let value: Value = serde_json::from_str(body).unwrap_or_default();
-    let places = ["/error/message", "/message", "/choices/0/error/message", "/detail", "/error"];
-    let words = places.iter().find_map(|place| match value.pointer(place)? {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
-        _ => None,
-    });
-    words.unwrap_or_else(|| body.to_owned())
 }
 
 /// A count, which some servers send as a broken number.
@@ -444,19 +435,5 @@ mod tests {
             answer(&format!("\u{feff}{}", reply(json!({"content": "3"}), "stop"))).2,
             End::Ended
         );
-    }
-
-    #[test]
-    fn the_words_of_an_error_are_found_in_its_body() {
-        for (body, want) in [
-            (r#"{"error": {"message": "a b", "type": "x"}}"#, "a b"),
-            (r#"{"object": "error", "message": "a b"}"#, "a b"),
-            (r#"{"detail": "a b"}"#, "a b"),
-            (r#"{"error": "a b"}"#, "a b"),
-            (r#"{"detail": [{"msg": "a"}]}"#, r#"{"detail": [{"msg": "a"}]}"#),
-            ("busy", "busy"),
-        ] {
-            assert_eq!(message(body), want);
-        }
     }
 }
