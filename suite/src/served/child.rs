@@ -3,7 +3,7 @@
 //! Does not know what is served. The child is the first of a process group of its own, so that Ctrl-C at the terminal does
 //! not reach it, and a shell watches over the group: it reads from a pipe whose other end only this program holds. When
 //! this program lets go of it, or is killed, the read ends, and the shell ends the group: asked first, and killed after
-//! [`GRACE_S`] seconds.
+//! [`GRACE_S`] seconds. Where the shell itself is killed, this program ends the group.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -121,6 +121,10 @@ impl Drop for Child {
         // The shell hears that nobody holds the pipe any more, and sees to the rest.
         self.pipe.take();
         let _ = self.shell.wait();
+        // Unless somebody has killed the shell: the group has its number as long as anything is in it.
+        let group = format!("-{}", self.shell.id());
+        let mut kill = Command::new("kill");
+        let _ = kill.args(["-s", "KILL", "--", &group]).stderr(Stdio::null()).status();
     }
 }
 
@@ -176,6 +180,33 @@ mod tests {
         drop(child);
         ends(&inner, 2);
         assert!(clock.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_server_whose_watch_was_killed_ends_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut child, inner) = start("trap '' TERM; sleep 60 & echo $!; wait", dir.path());
+        // The shell, and the part of it that reads from the pipe.
+        let watch = child.shell.id().to_string();
+        let parts = find_children(&watch);
+        for id in [vec![watch], parts].concat() {
+            if id != inner {
+                Command::new("kill").args(["-s", "KILL", &id]).status().unwrap();
+            }
+        }
+        let clock = Instant::now();
+        while !child.has_ended() {
+            assert!(clock.elapsed() < Duration::from_secs(5));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(is_there(&inner));
+        drop(child);
+        ends(&inner, 2);
+    }
+
+    fn find_children(id: &str) -> Vec<String> {
+        let found = Command::new("pgrep").args(["-P", id]).output().unwrap();
+        String::from_utf8_lossy(&found.stdout).lines().map(str::to_owned).collect()
     }
 
     #[test]
