@@ -23,7 +23,6 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use rand::RngExt as _;
-use serde_json::Value;
 use synergy_benchmarks::seed::Seed;
 use synergy_hint::{Explain as _, hint};
 use synergy_models::checkpoint::Checkpoint;
@@ -35,6 +34,7 @@ use crate::device::Compute;
 use crate::limits::MAX_SHARD_BYTES;
 use crate::recipe::EngineSpec;
 use crate::served::folder::{Folder, forget_dead};
+use crate::served::interface::{Ask, Call, Interface};
 use crate::served::probe::Probe;
 use crate::served::reply::{Fault, Wanted};
 use crate::served::server::{Failure, Server};
@@ -43,9 +43,12 @@ use crate::train::sequence::Prompter;
 
 mod child;
 mod folder;
+mod interface;
+mod kinds;
 mod probe;
 mod reply;
 mod server;
+mod sglang;
 mod vllm;
 pub mod words;
 
@@ -58,6 +61,7 @@ const FOLDER: &str = "engine";
 /// Servers of one model.
 pub struct Served {
     spec: EngineSpec,
+    interface: &'static dyn Interface,
     /// The shape of its models.
     config: VlmConfig,
     /// Every file of a model but its weights.
@@ -143,6 +147,7 @@ impl Served {
         let dtype = stored(spec.dtype);
         Ok(Served {
             spec: spec.clone(),
+            interface: kinds::of(spec.kind),
             config: config.clone(),
             files: Checkpoint::files(config, tokenizer, processor, &generation, dtype),
             question: probe::question(prompter)?,
@@ -189,8 +194,8 @@ impl Served {
         for Running { server, .. } in &self.servers {
             // One that runs already has weights of its own.
             let calls = match self.spec.addresses.is_some() {
-                true => vllm::reload(&current.model.0, &current.version),
-                false => vec![vllm::name_version(&current.version)],
+                true => self.interface.reload(&current.model.0, &current.version),
+                false => vec![self.interface.name_version(&current.version)],
             };
             let given = self.give(server, &calls, current);
             given.map_err(|cause| self.unused(server, &cause))?;
@@ -202,8 +207,8 @@ impl Served {
     fn swap(&self, server: &Server, current: &Current) -> Result<()> {
         let num_starts = server.num_starts();
         let calls = match &current.adapter {
-            Some((name, folder)) => vec![vllm::load_adapter(name, &folder.0)],
-            None => vllm::reload(&current.model.0, &current.version),
+            Some((name, folder)) => vec![self.interface.load_adapter(name, &folder.0)],
+            None => self.interface.reload(&current.model.0, &current.version),
         };
         let Err(cause) = self.give(server, &calls, current) else { return Ok(()) };
         (self.say)(&format!(
@@ -216,20 +221,15 @@ impl Served {
 
     /// Brings a server that was just started with the model of `current` to where it was.
     fn restore(&self, server: &Server, current: &Current) -> Result<(), String> {
-        let mut calls = vec![vllm::name_version(&current.version)];
+        let mut calls = vec![self.interface.name_version(&current.version)];
         if let Some((name, folder)) = &current.adapter {
-            calls.push(vllm::load_adapter(name, &folder.0));
+            calls.push(self.interface.load_adapter(name, &folder.0));
         }
         self.give(server, &calls, current)
     }
 
     /// Makes `calls`, after which `server` should have `current`, and asks the probe.
-    fn give(
-        &self,
-        server: &Server,
-        calls: &[(&'static str, Value)],
-        current: &Current,
-    ) -> Result<(), String> {
+    fn give(&self, server: &Server, calls: &[Call], current: &Current) -> Result<(), String> {
         server.make(calls).map_err(|failure| failure.cause().to_owned())?;
         self.probe(server, current)
     }
@@ -241,7 +241,7 @@ impl Served {
         if let Some((name, _)) = before {
             for Running { server, .. } in &self.servers {
                 // One that was started again does not know it.
-                let _ = server.make(&[vllm::unload_adapter(&name)]);
+                let _ = server.make(&[self.interface.unload_adapter(&name)]);
             }
         }
         self.current = Some(current);
@@ -289,12 +289,13 @@ impl Served {
         let pictures =
             question.sample.images.iter().map(|source| synergy_picture::to_png(&source.load()?));
         let pictures = pictures.collect::<Result<Vec<_>>>().map_err(Unread::Error)?;
-        // Greedy answers are all the same, and vLLM gives only one.
+        // Greedy answers are all the same, and engines may give only one.
         let is_greedy = sampling.temperature <= 0.0;
         let num_asked = if is_greedy { 1 } else { num_samples };
         let max_new_tokens = self.room(question, sampling);
-        let body = vllm::body(&vllm::Ask {
-            model: current.adapter.as_ref().map_or(&server.model, |(name, _)| name),
+        let body = self.interface.body(&Ask {
+            model: &server.model,
+            adapter: current.adapter.as_ref().map(|(name, _)| name.as_str()),
             input_ids: &question.input_ids,
             image_token_id: self.config.image_token_id,
             pictures: &pictures,
@@ -303,13 +304,15 @@ impl Served {
             seed: seed.at(first).rng().random::<u32>() >> 1,
         });
         let timeout = Duration::from_secs_f64(self.spec.answer_timeout_s);
-        let text = server.post(vllm::GENERATE, &body, timeout).map_err(Unread::Failed)?;
+        let text =
+            server.post(self.interface.generate_path(), &body, timeout).map_err(Unread::Failed)?;
         let wanted = Wanted {
             input_ids: &question.input_ids,
             num_samples: num_asked,
             version: &current.version,
         };
-        let mut answers = reply::read(&text, wanted).map_err(Unread::Fault)?;
+        let mut answers =
+            reply::check(self.interface.read(&text), wanted).map_err(Unread::Fault)?;
         if is_greedy {
             let answer = answers.pop();
             answers = answer.into_iter().cycle().take(num_samples).collect();
@@ -565,7 +568,7 @@ fn check_program(spec: &EngineSpec) -> Result<()> {
         is_there,
         hint!(
             ("there is no program `{program}`, which the engine is started with"),
-            "`cargo xtask engine vllm` installs it in the project's folder, from which paths are meant; or name another \
+            "`cargo xtask engine vllm` installs vLLM in the project's folder, from which paths are meant; or name another \
              engine with --engine FILE"
         )
     );
@@ -577,4 +580,12 @@ impl Drop for Served {
         // Servers end before the weights that they may read are gone.
         self.servers.clear();
     }
+}
+
+#[cfg(test)]
+mod fixture {
+    //! The engines of the repository.
+
+    pub(super) const VLLM: &str = include_str!("../engines/vllm.toml");
+    pub(super) const SGLANG: &str = include_str!("../engines/sglang.toml");
 }

@@ -69,7 +69,7 @@ pub(crate) enum Job {
     /// Only when named: a server from the Python registry answers as the suite does (7 GB the first time)
     Endpoint,
     /// Only when named: vLLM on the CPU answers with the exported bases as the suite does, and answers and rolls out for
-    /// profile smoke (6 GB the first time)
+    /// profile smoke and for a rehearsal of full-3b and study (6 GB the first time)
     Engine,
     /// Only when named: the smoke gate and a few planted faults, with a summary and one comment on the pull request
     Regression,

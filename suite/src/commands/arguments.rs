@@ -22,7 +22,7 @@ pub(super) struct RunArgs {
     /// Name of a recipe in suite/recipes, or the file of another
     #[arg(long, default_value = "small")]
     pub(super) profile: String,
-    /// What answers: own (the suite itself), vllm, or the file of another engine [default: as the recipe says]
+    /// What answers: own (the suite itself), vllm, sglang, or the file of another engine [default: as the recipe says]
     #[arg(long, value_name = "NAME|FILE")]
     pub(super) engine: Option<String>,
     #[command(flatten)]

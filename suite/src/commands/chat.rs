@@ -45,7 +45,7 @@ pub(super) struct ChatArgs {
     system: Option<String>,
     #[command(flatten)]
     sampling: SamplingArgs,
-    /// What answers: own (the suite itself, piece by piece), vllm, or the file of another engine
+    /// What answers: own (the suite itself, piece by piece), vllm, sglang, or the file of another engine
     #[arg(long, default_value = OWN, value_name = "NAME|FILE")]
     engine: String,
     /// The question, `<image>` where a picture belongs; without it every line of standard input is one

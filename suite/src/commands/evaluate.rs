@@ -152,7 +152,7 @@ pub(super) struct AskingArgs {
     /// Type of numbers in which a checkpoint computes its answers; bf16 needs libtorch or cuda
     #[arg(long, default_value = "f32", value_name = "f32|bf16", value_parser = word::<ComputeDtype>, requires = "model")]
     dtype: ComputeDtype,
-    /// What computes the answers of a checkpoint: own (the suite itself), vllm, or the file of another engine
+    /// What computes the answers of a checkpoint: own (the suite itself), vllm, sglang, or the file of another engine
     #[arg(long, value_name = "NAME|FILE", requires = "model", conflicts_with = "endpoint")]
     engine: Option<String>,
     /// Folder in which answers are stored

@@ -82,6 +82,8 @@ pub struct EngineSpec {
 pub enum EngineKind {
     /// vLLM, token ids in and out (`/inference/v1/generate`).
     Vllm,
+    /// SGLang, token ids in and out (`/generate`).
+    Sglang,
 }
 
 /// Truncated importance weights: what a sampled token or answer teaches is weighed by its probability in training over
@@ -240,6 +242,7 @@ impl EngineSpec {
     pub fn describe(&self) -> String {
         let kind = match self.kind {
             EngineKind::Vllm => "vllm",
+            EngineKind::Sglang => "sglang",
         };
         let dtype = match self.dtype {
             ComputeDtype::F32 => "f32",

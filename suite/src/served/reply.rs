@@ -2,7 +2,6 @@
 //!
 //! Does not know how it came here.
 
-use serde::Deserialize;
 use synergy_models::generate::Generated;
 
 /// What a reply must be about.
@@ -24,62 +23,54 @@ pub(super) enum Fault {
     Wrong(String),
 }
 
-#[derive(Deserialize)]
-struct Reply {
-    prompt_token_ids: Option<Vec<u32>>,
-    choices: Vec<Choice>,
+/// What an engine replied, before anything of it is believed.
+#[derive(Debug)]
+pub(super) struct Reply {
+    /// The tokens of the question that it read, if it says so.
+    pub(super) input_ids: Option<Vec<u32>>,
+    pub(super) answers: Vec<Answer>,
 }
 
-#[derive(Deserialize)]
-struct Choice {
-    index: usize,
-    finish_reason: Option<String>,
-    token_ids: Vec<u32>,
-    logprobs: Option<LogProbs>,
-    #[serde(default)]
-    weight_versions: Vec<WeightVersion>,
+/// One answer of a reply.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// Its number.
+    pub(super) index: usize,
+    /// Why it ends: `stop` with an end token, `length` without.
+    pub(super) ended: Option<String>,
+    pub(super) ids: Vec<u32>,
+    /// The log-probability of each token in nats, and the token that it is of, if that is said.
+    pub(super) log_probs: Vec<(Option<u32>, f32)>,
+    /// The names of the weights that gave it.
+    pub(super) versions: Vec<String>,
 }
 
-#[derive(Deserialize)]
-struct LogProbs {
-    content: Vec<LogProb>,
-}
-
-#[derive(Deserialize)]
-struct LogProb {
-    token_id: Option<u32>,
-    logprob: f32,
-}
-
-#[derive(Deserialize)]
-struct WeightVersion {
-    version: String,
-}
-
-/// Reads the answers in `text`, in the order of their numbers.
+/// Finds the answers in a `reply`, in the order of their numbers.
 ///
 /// # Errors
 /// If it is no whole reply, or not one to what is `wanted`.
-pub(super) fn read(text: &str, wanted: Wanted<'_>) -> Result<Vec<Generated>, Fault> {
-    let reply: Reply = serde_json::from_str(text)
-        .map_err(|error| Fault::Again(format!("the reply cannot be read: {error}")))?;
-    let Some(prompt) = reply.prompt_token_ids else {
+pub(super) fn check(
+    reply: serde_json::Result<Reply>,
+    wanted: Wanted<'_>,
+) -> Result<Vec<Generated>, Fault> {
+    let reply =
+        reply.map_err(|error| Fault::Again(format!("the reply cannot be read: {error}")))?;
+    let Some(input_ids) = reply.input_ids else {
         return Err(Fault::Wrong("it does not say the tokens of the question".to_owned()));
     };
-    if prompt != wanted.input_ids {
-        let at = prompt.iter().zip(wanted.input_ids).position(|(a, b)| a != b);
+    if input_ids != wanted.input_ids {
+        let at = input_ids.iter().zip(wanted.input_ids).position(|(a, b)| a != b);
         return Err(Fault::Wrong(format!(
             "it reads another question: {} tokens instead of {}, which differ first at {}",
-            prompt.len(),
+            input_ids.len(),
             wanted.input_ids.len(),
-            at.unwrap_or(prompt.len().min(wanted.input_ids.len()))
+            at.unwrap_or(input_ids.len().min(wanted.input_ids.len()))
         )));
     }
     let mut answers: Vec<Option<Generated>> = vec![None; wanted.num_samples];
-    for choice in reply.choices {
-        let index = choice.index;
-        if let Some(place) = answers.get_mut(index) {
-            *place = Some(answer(choice, wanted.version)?);
+    for answer in reply.answers {
+        if let Some(place) = answers.get_mut(answer.index) {
+            *place = Some(answer.check(wanted.version)?);
         }
     }
     let num_there = answers.iter().flatten().count();
@@ -89,47 +80,47 @@ pub(super) fn read(text: &str, wanted: Wanted<'_>) -> Result<Vec<Generated>, Fau
     })
 }
 
-fn answer(choice: Choice, version: &str) -> Result<Generated, Fault> {
-    let other = choice.weight_versions.iter().find(|by| by.version != version);
-    if let Some(other) = other {
-        return Err(Fault::Again(format!(
-            "weights `{}` answered, and `{version}` were asked",
-            other.version
-        )));
-    }
-    let content = choice.logprobs.map(|log_probs| log_probs.content).unwrap_or_default();
-    let is_aligned = content.len() == choice.token_ids.len()
-        && content
-            .iter()
-            .zip(&choice.token_ids)
-            .all(|(log_prob, id)| log_prob.token_id.is_none_or(|of| of == *id));
-    if !is_aligned {
-        return Err(Fault::Wrong(format!(
-            "it gives {} log-probabilities for {} tokens, or those of others",
-            content.len(),
-            choice.token_ids.len()
-        )));
-    }
-    let finished = match choice.finish_reason.as_deref() {
-        Some("stop") => true,
-        Some("length") => false,
-        reason => {
+impl Answer {
+    fn check(self, version: &str) -> Result<Generated, Fault> {
+        let other = self.versions.iter().find(|by| *by != version);
+        if let Some(other) = other {
             return Err(Fault::Again(format!(
-                "the server gave the answer up ({})",
-                reason.unwrap_or("nobody says why")
+                "weights `{other}` answered, and `{version}` were asked"
             )));
         }
-    };
-    if choice.token_ids.is_empty() {
-        return Err(Fault::Wrong("it gives an answer without a token".to_owned()));
+        let log_probs = &self.log_probs;
+        let is_aligned = log_probs.len() == self.ids.len()
+            && log_probs.iter().zip(&self.ids).all(|((of, _), id)| of.is_none_or(|of| of == *id));
+        if !is_aligned {
+            return Err(Fault::Wrong(format!(
+                "it gives {} log-probabilities for {} tokens, or those of others",
+                log_probs.len(),
+                self.ids.len()
+            )));
+        }
+        let finished = match self.ended.as_deref() {
+            Some("stop") => true,
+            Some("length") => false,
+            reason => {
+                return Err(Fault::Again(format!(
+                    "the server gave the answer up ({})",
+                    reason.unwrap_or("nobody says why")
+                )));
+            }
+        };
+        if self.ids.is_empty() {
+            return Err(Fault::Wrong("it gives an answer without a token".to_owned()));
+        }
+        let log_probs = self.log_probs.iter().map(|(_, log_prob)| *log_prob).collect();
+        Ok(Generated { ids: self.ids, log_probs, finished })
     }
-    let log_probs = content.iter().map(|log_prob| log_prob.logprob).collect();
-    Ok(Generated { ids: choice.token_ids, log_probs, finished })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::served::interface::Interface as _;
+    use crate::served::vllm::Vllm;
     use serde_json::{Value, json};
 
     const WANTED: Wanted<'_> = Wanted { input_ids: &[3, 5, 5, 4], num_samples: 2, version: "7" };
@@ -141,6 +132,10 @@ mod tests {
             "index": index, "finish_reason": reason, "token_ids": ids, "logprobs": {"content": content},
             "weight_versions": [{"version": "7", "start": 0, "end": ids.len()}],
         })
+    }
+
+    fn read(text: &str, wanted: Wanted<'_>) -> Result<Vec<Generated>, Fault> {
+        check(Vllm.read(text), wanted)
     }
 
     fn reply(choices: &[Value]) -> Value {

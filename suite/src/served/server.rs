@@ -15,7 +15,8 @@ use synergy_hint::{Explain as _, Hinted, hint};
 
 use crate::recipe::EngineSpec;
 use crate::served::child::Child;
-use crate::served::vllm;
+use crate::served::interface::{self, Call, Interface};
+use crate::served::kinds;
 use crate::served::words::{self, short};
 
 /// The largest reply that is read: long answers of a large group with a log-probability for each token.
@@ -68,6 +69,7 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Server {
     spec: EngineSpec,
+    interface: &'static dyn Interface,
     /// Its number among the replicas.
     place: usize,
     /// Tells whether somebody asked to stop.
@@ -103,6 +105,7 @@ impl Server {
         let url = spec.addresses.as_ref().and_then(|all| all.get(place)).cloned();
         let mut server = Server {
             spec: spec.clone(),
+            interface: kinds::of(spec.kind),
             place,
             stop,
             dir: dir.to_owned(),
@@ -112,7 +115,7 @@ impl Server {
                 url: url.clone().unwrap_or_default().trim_end_matches('/').to_owned(),
                 num_starts: 0,
             }),
-            model: vllm::NAME.to_owned(),
+            model: interface::NAME.to_owned(),
             context: 0,
         };
         match url {
@@ -154,7 +157,7 @@ impl Server {
         for attempt in 1..=PORTS_MAX {
             let port = free_port()?;
             let log = self.dir.join(format!("server-{}-{}.log", self.place, state.num_starts));
-            let command = vllm::command(&self.spec, model, port, self.place);
+            let command = kinds::command(&self.spec, model, port, self.place);
             state.child = Some(Child::start(&command, &log)?);
             state.url = format!("http://127.0.0.1:{port}");
             match self.wait(state) {
@@ -210,11 +213,12 @@ impl Server {
             self.get(path, CALL_TIMEOUT).map_err(|failure| {
                 anyhow!(hint!(
                     ("the engine does not answer `{path}`: {}", failure.cause()),
-                    "is it vLLM?"
+                    ("is it {}?", self.spec.describe())
                 ))
             })
         };
-        let said: Value = serde_json::from_str(&ask("/version")?).unwrap_or_default();
+        let said: Value =
+            serde_json::from_str(&ask(self.interface.version_path())?).unwrap_or_default();
         let version = said["version"].as_str().unwrap_or("none");
         ensure!(
             version == self.spec.version,
@@ -226,16 +230,16 @@ impl Server {
         let api: Value = serde_json::from_str(&ask("/openapi.json")?).unwrap_or_default();
         let paths: Vec<String> =
             api["paths"].as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default();
-        let lacking = vllm::lacking(&self.spec, &paths);
+        let lacking = kinds::lacking(&self.spec, &paths);
         ensure!(
             lacking.is_empty(),
             hint!(
                 ("the engine lacks `{}`", lacking.join("`, `")),
-                "start it with --enable-scale-out, and with VLLM_SERVER_DEV_MODE=1 in its environment"
+                ("{}", self.interface.how_started())
             )
         );
-        let models = vllm::listed(&ask("/v1/models")?);
-        let named = models.get_key_value(vllm::NAME).or_else(|| models.iter().next());
+        let models = interface::listed(&ask("/v1/models")?);
+        let named = models.get_key_value(interface::NAME).or_else(|| models.iter().next());
         let (name, context) =
             named.explain(|| hint!("the engine serves no model", "see its list at /v1/models"))?;
         self.model.clone_from(name);
@@ -317,12 +321,14 @@ impl Server {
     ///
     /// # Errors
     /// See [`Failure`].
-    pub(super) fn make(&self, calls: &[(&'static str, Value)]) -> Result<(), Failure> {
-        let call =
-            |(path, body): &(&'static str, Value)| self.post(path, body, CALL_TIMEOUT).map(drop);
+    pub(super) fn make(&self, calls: &[Call]) -> Result<(), Failure> {
+        let call = |(path, body): &Call| self.post(path, body, CALL_TIMEOUT).map(drop);
         let made = calls.iter().try_for_each(call);
-        if made.is_err() && self.spec.addresses.is_some() {
-            let _ = call(&vllm::go_on());
+        if made.is_err()
+            && self.spec.addresses.is_some()
+            && let Some(go_on) = self.interface.go_on()
+        {
+            let _ = call(&go_on);
         }
         made
     }

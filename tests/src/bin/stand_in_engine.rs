@@ -1,7 +1,8 @@
-//! An engine for tests: a server with vLLM's interface whose answers are those of the suite's own engine, and that has the
-//! faults that it is told to have.
+//! An engine for tests: a server with vLLM's or SGLang's interface whose answers are those of the suite's own engine, and that
+//! has the faults that it is told to have.
 //!
-//! Does not share code with the client that it tests. It is started as vLLM is, `stand-in-engine serve FOLDER --port N …`;
+//! Does not share code with the client that it tests. It is started as vLLM is, `stand-in-engine serve FOLDER --port N …`, or
+//! as SGLang is, `stand-in-engine --model-path FOLDER --port N …`, and then speaks as that one does;
 //! `STAND_IN_FAULTS` names faults with commas between them, and `STAND_IN_FOLDER` a folder that outlives it, in which it
 //! notes its starts and what it was asked:
 //!
@@ -29,7 +30,7 @@ use serde_json::{Value, json};
 use synergy_benchmarks::families::{Family, Split};
 use synergy_benchmarks::sample::Sample;
 use synergy_benchmarks::seed::Seed;
-use synergy_models::generate::Sampling;
+use synergy_models::generate::{Generated, Sampling};
 use synergy_models::image::Patches;
 use synergy_models::lora::Adapter;
 use synergy_models::weights::{ComputeDtype, Parameters};
@@ -50,7 +51,15 @@ struct Served {
     adapter: Option<(String, Parameters)>,
 }
 
+/// Whose interface it has.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Vllm,
+    Sglang,
+}
+
 struct Server {
+    kind: Kind,
     model: Model,
     compute: Compute,
     served: RwLock<Served>,
@@ -62,8 +71,17 @@ struct Server {
 }
 
 const CACHES: [&str; 3] = ["/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache"];
+/// Where questions are asked, of each kind.
+const GENERATE: [&str; 2] = ["/inference/v1/generate", "/generate"];
+const CALLS_OF_SGLANG: [&str; 5] = [
+    GENERATE[1],
+    "/update_weights_from_disk",
+    "/update_weight_version",
+    "/load_lora_adapter",
+    "/unload_lora_adapter",
+];
 const CALLS: [&str; 9] = [
-    "/inference/v1/generate",
+    GENERATE[0],
     "/pause",
     "/collective_rpc",
     CACHES[0],
@@ -103,7 +121,11 @@ fn main() {
         std::process::exit(1);
     }
     let port: u16 = after("--port").and_then(|port| port.parse().ok()).expect("--port N");
-    let dir = PathBuf::from(after("serve").expect("serve FOLDER"));
+    let (kind, dir) = match after("--model-path") {
+        Some(dir) => (Kind::Sglang, dir),
+        None => (Kind::Vllm, after("serve").expect("serve FOLDER")),
+    };
+    let dir = PathBuf::from(dir);
     let compute = Compute::open("flex", Some(1)).expect("the CPU is there");
     let model = Model::open(&dir, None, &compute).expect("the folder holds a model");
     let weights = match has("wrong_model") {
@@ -121,6 +143,7 @@ fn main() {
         adapter: None,
     };
     let server = Server {
+        kind,
         model,
         compute,
         served: RwLock::new(served),
@@ -161,13 +184,19 @@ impl Server {
         self.life == 1 && self.fault(name).and_then(|n| n.parse().ok()) == Some(nth)
     }
 
+    /// Whether it answers with what it has computed with weights of before.
+    fn is_stale(&self) -> bool {
+        self.fault("stale_cache").is_some()
+            || (self.fault("stale_once").is_some() && self.life == 1)
+    }
+
     fn serve(&self, mut stream: TcpStream) {
         let Some((path, body)) = request(&stream) else { return };
         let path = path.split('?').next().unwrap_or_default();
         let (status, reply) = self.reply(path, &body);
         let reply = reply.to_string();
         let mut sent = reply.as_str();
-        if path == CALLS[0] && self.is_due("cut", self.num_asked.load(Ordering::Relaxed)) {
+        if GENERATE.contains(&path) && self.is_due("cut", self.num_asked.load(Ordering::Relaxed)) {
             sent = &reply[..reply.len() / 2];
         }
         let head = format!(
@@ -181,9 +210,16 @@ impl Server {
     fn reply(&self, path: &str, body: &Value) -> (u16, Value) {
         match path {
             "/health" => (200, Value::Null),
-            "/version" => (200, json!({"version": self.fault("version").unwrap_or("0.32.0")})),
+            "/version" | "/server_info" => {
+                let own = if self.kind == Kind::Vllm { "0.32.0" } else { "0.5.23" };
+                (200, json!({"version": self.fault("version").unwrap_or(own)}))
+            }
             "/openapi.json" => {
-                let all = CALLS.iter().filter(|call| self.fault("without") != Some(call));
+                let all: &[&str] = match self.kind {
+                    Kind::Vllm => &CALLS,
+                    Kind::Sglang => &CALLS_OF_SGLANG,
+                };
+                let all = all.iter().filter(|call| self.fault("without") != Some(call));
                 let paths: Value = all.map(|call| ((*call).to_owned(), json!({}))).collect();
                 (200, json!({"paths": paths}))
             }
@@ -191,7 +227,7 @@ impl Server {
                 let context = self.model.checkpoint.config.layout().max_position_embeddings;
                 (200, json!({"data": [{"id": "synergy", "max_model_len": context}]}))
             }
-            "/inference/v1/generate" => self.generate(body),
+            path if GENERATE.contains(&path) => self.generate(body),
             _ => (self.change(path, body), json!({})),
         }
     }
@@ -213,10 +249,22 @@ impl Server {
                 emptied.clear();
                 *adapter = None;
             }
+            "/update_weights_from_disk" => {
+                let Ok(model) = Model::open(&folder(&body["model_path"]), None, &self.compute)
+                else {
+                    return 400;
+                };
+                *weights = model.parameters;
+                *adapter = None;
+                body["weight_version"].as_str().unwrap_or_default().clone_into(version);
+                if body["flush_cache"] == json!(true) && !self.is_stale() {
+                    *answering = weights.clone();
+                }
+            }
             "/update_weight_version" => {
                 body["new_version"].as_str().unwrap_or_default().clone_into(version);
             }
-            "/v1/load_lora_adapter" => {
+            "/v1/load_lora_adapter" | "/load_lora_adapter" => {
                 let dir = folder(&body["lora_path"]);
                 let read = Adapter::read(&dir, weights, &self.compute.device);
                 let Ok(read) = read else { return 404 };
@@ -224,12 +272,10 @@ impl Server {
                 *adapter = Some((name, read.apply(weights)));
             }
             // The one before is not kept here.
-            "/v1/unload_lora_adapter" => {}
+            "/v1/unload_lora_adapter" | "/unload_lora_adapter" => {}
             path if CACHES.contains(&path) => {
                 emptied.insert(path.to_owned());
-                let stays = self.fault("stale_cache").is_some()
-                    || (self.fault("stale_once").is_some() && self.life == 1);
-                if emptied.len() == CACHES.len() && !stays {
+                if emptied.len() == CACHES.len() && !self.is_stale() {
                     *answering = weights.clone();
                 }
             }
@@ -252,67 +298,52 @@ impl Server {
             std::thread::sleep(Duration::from_secs(3600));
         }
         let served = self.served.read().expect("no thread panics");
-        let name = body["model"].as_str().unwrap_or_default();
-        let weights = match &served.adapter {
-            Some((adapter, weights)) if adapter == name => weights,
-            _ if name == "synergy" => &served.answering,
-            _ => return (404, json!({"error": {"message": format!("no model `{name}`")}})),
+        let wish = match self.kind {
+            Kind::Vllm => Wish::of_vllm(body),
+            Kind::Sglang => Wish::of_sglang(body),
         };
-        let question = self.question(body);
+        let weights = match (&served.adapter, wish.name) {
+            (Some((adapter, weights)), Some(name)) if adapter == name => weights,
+            (_, None) => &served.answering,
+            (_, Some(name)) => {
+                return (404, json!({"error": {"message": format!("no model `{name}`")}}));
+            }
+        };
+        let question = self.question(wish.ids, &wish.pictures);
         let checkpoint = &self.model.checkpoint;
         let mut engine = LocalEngine::new(&checkpoint.config, &self.compute, ComputeDtype::F32);
         engine.load(weights).expect("weights of this shape");
-        let params = &body["sampling_params"];
-        let number = |name: &str| params[name].as_f64().expect("all of the sampling is sent");
-        let ends = params["stop_token_ids"].as_array().cloned().unwrap_or_default();
-        let sampling = Sampling {
-            temperature: number("temperature"),
-            top_p: number("top_p"),
-            top_k: number("top_k") as usize,
-            repetition_penalty: match self.fault("penalty") {
-                Some(_) => 4.0,
-                None => number("repetition_penalty"),
-            },
-            max_new_tokens: number("max_tokens") as usize,
-            eos_token_id: ends.iter().filter_map(|id| Some(id.as_u64()? as u32)).collect(),
-        };
-        let seed = params["seed"].as_u64().expect("a seed is sent");
         let version = if self.is_due("mixed", nth) { "other" } else { served.version.as_str() };
-        let choice = |index: u64| {
-            let asked = std::slice::from_ref(&question);
-            let drawn = Seed::root(seed + index);
-            let answers = engine.generate(asked, 1, &sampling, drawn).expect("it can be answered");
-            let answer = &answers[0][0];
-            let content: Vec<Value> = answer
-                .ids
-                .iter()
-                .zip(&answer.log_probs)
-                .map(|(id, log_prob)| json!({"token_id": id, "logprob": log_prob}))
-                .collect();
-            json!({
-                "index": index,
-                "finish_reason": if answer.finished { "stop" } else { "length" },
-                "token_ids": answer.ids,
-                "logprobs": {"content": content},
-                "weight_versions": [{"version": version, "start": 0, "end": answer.ids.len()}],
-            })
-        };
-        let choices: Vec<Value> = (0..number("n") as u64).map(choice).collect();
         let mut prompt = question.input_ids.clone();
         if self.fault("other_tokens").is_some() {
             prompt.push(7);
         }
-        (200, json!({"prompt_token_ids": prompt, "choices": choices}))
+        let answers = wish.answers.iter().map(|(sampling, seed)| {
+            let repetition_penalty = match self.fault("penalty") {
+                Some(_) => 4.0,
+                None => sampling.repetition_penalty,
+            };
+            let sampling = Sampling { repetition_penalty, ..sampling.clone() };
+            let asked = std::slice::from_ref(&question);
+            let mut answers = engine
+                .generate(asked, 1, &sampling, Seed::root(*seed))
+                .expect("it can be answered");
+            answers.remove(0).remove(0)
+        });
+        let answers: Vec<Generated> = answers.collect();
+        let said = match self.kind {
+            Kind::Vllm => say_as_vllm(&answers, &prompt, version),
+            Kind::Sglang => say_as_sglang(&answers, &prompt, version),
+        };
+        (200, said)
     }
 
     /// The question of a request: every picture's one token becomes as many as the picture has.
-    fn question(&self, body: &Value) -> Question {
+    fn question(&self, ids: &Value, urls: &[&str]) -> Question {
         let checkpoint = &self.model.checkpoint;
-        let parts = body["content_parts"].as_array().cloned().unwrap_or_default();
-        let patches: Vec<Patches> = parts
+        let patches: Vec<Patches> = urls
             .iter()
-            .map(|part| {
-                let url = part["url"].as_str().expect("a picture has an address");
+            .map(|url| {
                 let text = url.split_once("base64,").expect("a data URL").1;
                 let bytes = STANDARD.decode(text).expect("it is base 64");
                 let picture = synergy_picture::decode(&bytes).expect("it is a picture");
@@ -322,8 +353,7 @@ impl Server {
         let merge = checkpoint.config.vision_config.spatial_merge_size;
         let mut each = patches.iter().map(|p| p.grid.num_tokens(merge));
         let mut input_ids = Vec::new();
-        for id in body["token_ids"].as_array().expect("token ids").iter().filter_map(Value::as_u64)
-        {
+        for id in ids.as_array().expect("token ids").iter().filter_map(Value::as_u64) {
             let is_picture = id == u64::from(checkpoint.config.image_token_id);
             let num = if is_picture { each.next().expect("a picture for each token") } else { 1 };
             input_ids.extend(std::iter::repeat_n(id as u32, num));
@@ -332,6 +362,105 @@ impl Server {
         "asked".clone_into(&mut sample.id);
         Question { sample, input_ids, patches, position_gap: 0 }
     }
+}
+
+/// A question as it is asked.
+struct Wish<'a> {
+    ids: &'a Value,
+    /// The addresses of its pictures, which hold them.
+    pictures: Vec<&'a str>,
+    /// The adapter's name.
+    name: Option<&'a str>,
+    /// How each answer is drawn, and from which number.
+    answers: Vec<(Sampling, u64)>,
+}
+
+impl Wish<'_> {
+    fn of_vllm(body: &Value) -> Wish<'_> {
+        let parts = body["content_parts"].as_array().map_or(&[][..], Vec::as_slice);
+        let params = &body["sampling_params"];
+        let seed = params["seed"].as_u64().expect("a seed is sent");
+        let sampling = sampling(params, "max_tokens");
+        let num = params["n"].as_u64().expect("it is sent");
+        Wish {
+            ids: &body["token_ids"],
+            pictures: parts.iter().filter_map(|part| part["url"].as_str()).collect(),
+            name: body["model"].as_str().filter(|name| *name != "synergy"),
+            answers: (0..num).map(|number| (sampling.clone(), seed + number)).collect(),
+        }
+    }
+
+    fn of_sglang(body: &Value) -> Wish<'_> {
+        let every = |name: &str| body[name].as_array().map_or(&[][..], Vec::as_slice);
+        let ids = every("input_ids");
+        // All are the same question.
+        assert!(ids.iter().all(|other| *other == ids[0]), "one question");
+        let pictures = every("image_data").first().and_then(Value::as_array);
+        let pictures = pictures.map_or(&[][..], Vec::as_slice);
+        let drawn = |params: &Value| {
+            let seed = params["sampling_seed"].as_u64().expect("a seed is sent");
+            (sampling(params, "max_new_tokens"), seed)
+        };
+        Wish {
+            ids: &ids[0],
+            pictures: pictures.iter().filter_map(Value::as_str).collect(),
+            name: every("lora_path").first().and_then(Value::as_str),
+            answers: every("sampling_params").iter().map(drawn).collect(),
+        }
+    }
+}
+
+/// How an answer is drawn; `longest` is the name of the limit of its tokens.
+fn sampling(params: &Value, longest: &str) -> Sampling {
+    let number = |name: &str| params[name].as_f64().expect("all of the sampling is sent");
+    let ends = params["stop_token_ids"].as_array().cloned().unwrap_or_default();
+    Sampling {
+        temperature: number("temperature"),
+        top_p: number("top_p"),
+        // One of the two says -1 for all.
+        top_k: number("top_k").max(0.0) as usize,
+        repetition_penalty: number("repetition_penalty"),
+        max_new_tokens: number(longest) as usize,
+        eos_token_id: ends.iter().filter_map(|id| Some(id.as_u64()? as u32)).collect(),
+    }
+}
+
+fn reason(answer: &Generated) -> &'static str {
+    if answer.finished { "stop" } else { "length" }
+}
+
+fn say_as_vllm(answers: &[Generated], prompt: &[u32], version: &str) -> Value {
+    let choice = |(index, answer): (usize, &Generated)| {
+        let tokens = answer.ids.iter().zip(&answer.log_probs);
+        let content = tokens.map(|(id, log_prob)| json!({"token_id": id, "logprob": log_prob}));
+        json!({
+            "index": index,
+            "finish_reason": reason(answer),
+            "token_ids": answer.ids,
+            "logprobs": {"content": content.collect::<Vec<_>>()},
+            "weight_versions": [{"version": version, "start": 0, "end": answer.ids.len()}],
+        })
+    };
+    let choices: Vec<Value> = answers.iter().enumerate().map(choice).collect();
+    json!({"prompt_token_ids": prompt, "choices": choices})
+}
+
+fn say_as_sglang(answers: &[Generated], prompt: &[u32], version: &str) -> Value {
+    let said = |answer: &Generated| {
+        let tokens = answer.ids.iter().zip(&answer.log_probs);
+        let tokens = tokens.map(|(id, log_prob)| json!([log_prob, id, null]));
+        json!({
+            "output_ids": answer.ids,
+            "prompt_token_ids": prompt,
+            "meta_info": {
+                "finish_reason": {"type": reason(answer)},
+                "output_token_logprobs": tokens.collect::<Vec<_>>(),
+                "weight_version": version,
+                "weight_versions": [{"version": version, "start": 0, "end": answer.ids.len()}],
+            },
+        })
+    };
+    answers.iter().map(said).collect()
 }
 
 /// Reads a request: its path and the JSON of its body.

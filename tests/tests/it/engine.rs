@@ -1,7 +1,7 @@
 //! Engines of others: answers are the suite's own, faults lose nothing, and no process is left.
 //!
-//! Does not know vLLM itself: the server is a stand-in with its interface (`src/bin/stand_in_engine.rs`), which answers as the
-//! suite does and has the faults that it is told to have. `cargo xtask ci engine` does the same with vLLM.
+//! Does not know vLLM or SGLang themselves: the server is a stand-in with the interface of either (`src/bin/stand_in_engine.rs`),
+//! which answers as the suite does and has the faults that it is told to have. `cargo xtask ci engine` does the same with vLLM.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -21,14 +21,29 @@ fn with_engine(faults: &str, more: &str) -> Project {
 
 /// Writes the engine, which keeps its notes in a folder that is empty.
 fn engine(project: &Project, faults: &str, more: &str) {
+    let command = [env!("CARGO_BIN_EXE_stand-in-engine"), "serve"];
+    write_engine(project, ("vllm", "0.32.0", &command), faults, more);
+}
+
+/// The same as SGLang.
+fn sglang(project: &Project, faults: &str, more: &str) {
+    let command = [env!("CARGO_BIN_EXE_stand-in-engine")];
+    write_engine(project, ("sglang", "0.5.23", &command), faults, more);
+}
+
+fn write_engine(
+    project: &Project,
+    (kind, version, command): (&str, &str, &[&str]),
+    faults: &str,
+    more: &str,
+) {
     let notes = project.path("notes");
     let _ = std::fs::remove_dir_all(&notes);
     project.write("notes/asked", "");
     let text = format!(
-        "kind = \"vllm\"\nversion = \"0.32.0\"\ncommand = [\"{}\", \"serve\"]\ndtype = \"f32\"\n\
+        "kind = \"{kind}\"\nversion = \"{version}\"\ncommand = {command:?}\ndtype = \"f32\"\n\
          environment = {{ STAND_IN_FAULTS = \"{faults}\", STAND_IN_FOLDER = \"{}\" }}\n\
          max_concurrent_questions = 2\nstart_timeout_s = 60.0\nanswer_timeout_s = 5.0\n{more}",
-        env!("CARGO_BIN_EXE_stand-in-engine"),
         notes.display()
     );
     project.write("engine.toml", text);
@@ -179,7 +194,7 @@ fn an_engine_that_cannot_start_says_why() {
     project.write("gone.toml", format!("{before}command = [\"target/none\"]\n{after}"));
     assert_refused!(evaluate(&project, &["--engine", "gone.toml"]), @"
     error: there is no program `target/none`, which the engine is started with
-    hint: `cargo xtask engine vllm` installs it in the project's folder, from which paths are meant; or name another engine with --engine FILE
+    hint: `cargo xtask engine vllm` installs vLLM in the project's folder, from which paths are meant; or name another engine with --engine FILE
     ");
     let (_, rest) = after.split_once("max_concurrent").unwrap();
     let rest = format!("dtype = \"f32\"\nmax_concurrent{rest}");
@@ -413,4 +428,66 @@ fn a_recipe_names_its_engine_and_one_that_is_too_small_is_refused() {
     project.write("suite/recipes/tiny.toml", short);
     let said = refusal(&project.run(&run));
     assert!(said.starts_with("error: the engine's context is too short: "), "{said}");
+}
+
+/// What an engine of the other kind answers is the same, number for number: its seeds are.
+#[test]
+fn sglang_answers_as_vllm_does() {
+    let project = with_engine("", "");
+    let whole = answers(&project, &["--num-samples", "3"]);
+    for (fault, num_lives) in [("", 1), ("die=4", 2), ("cut=4", 1), ("mixed=4", 1)] {
+        sglang(&project, fault, "");
+        assert_eq!(answers(&project, &["--num-samples", "3"]), whole, "{fault}");
+        assert_eq!(noted(&project, "lives").len(), num_lives, "{fault}");
+    }
+    let report = project.json("runs/evaluations/sum/evaluation.json");
+    assert_eq!(report["answerer"]["backend"], "sglang 0.5.23 in f32");
+    let again = |fault: &str| {
+        sglang(&project, fault, "");
+        let _ = std::fs::remove_dir_all(project.path("runs"));
+        let finished = evaluate(&project, &["--engine", "engine.toml"]);
+        no_process_is_left(&project);
+        finished
+    };
+    for (fault, words) in [
+        ("wrong_model", "its greedy answer to a question is not the suite's"),
+        ("penalty", "its greedy answer to a question is not the suite's"),
+        ("other_tokens", "it reads another question"),
+    ] {
+        let said = refusal(&again(fault));
+        assert!(said.contains(words), "{said}");
+    }
+    assert_refused!(again("without=/update_weights_from_disk"), @"
+    error: the engine lacks `/update_weights_from_disk`
+    hint: start another version of it
+    ");
+}
+
+#[test]
+fn sglang_rolls_out_with_whole_weights_and_with_adapters() {
+    let project = with_engine("", "");
+    assert_eq!(reproduce(&project, "two_stage").code, 0);
+    let (first, rows) = (steps(&project), project.questions_and_rows("tiny"));
+    let calls = |path: &str| noted(&project, "calls").iter().filter(|call| *call == path).count();
+    for (fault, num_lives) in [("", 1), ("stale_once", 2)] {
+        sglang(&project, fault, "");
+        std::fs::remove_dir_all(project.path("runs")).unwrap();
+        let finished = reproduce(&project, "two_stage");
+        assert_eq!(finished.code, 0, "{fault}: {}", finished.stderr);
+        assert_eq!(noted(&project, "lives").len(), num_lives);
+        assert!(calls("/update_weights_from_disk") > 3);
+        let found = (steps(&project), project.questions_and_rows("tiny"));
+        assert_eq!(found, (first.clone(), rows.clone()), "{fault}");
+        no_process_is_left(&project);
+    }
+    let lora = "[tables.trainings.all]\nlora = { r = 2, lora_alpha = 4.0, target_modules = [\"q_proj\"] }\n";
+    let muon = ("muon_learning_rate = 3e-3", "muon_learning_rate = 0.0");
+    project.recipe(synergy_tests::TINY, "tiny", &[("[tables.trainings.all]\n", lora), muon]);
+    sglang(&project, "", "max_lora_rank = 4\n");
+    let finished = reproduce(&project, "rl");
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert_eq!((calls("/load_lora_adapter"), calls("/unload_lora_adapter")), (2, 2));
+    for step in steps(&project) {
+        assert!(step["engine_gap_max"].as_f64().unwrap() < 1e-5, "{step}");
+    }
 }

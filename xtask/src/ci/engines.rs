@@ -17,6 +17,7 @@ use synergy_hint::Hinted;
 use xshell::Shell;
 
 use super::evaluate::{evaluation, out, texts};
+use super::full;
 use super::gate::{self, build};
 use super::outcome::{Outcome, Section};
 use super::rollouts;
@@ -81,7 +82,8 @@ pub(super) fn endpoint(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow:
     Ok(compared.outcome("transformers serve"))
 }
 
-/// Exports the kept bases, lets vLLM answer for each on the CPU, and compares its greedy answers with our own.
+/// Exports the kept bases, lets vLLM answer for each on the CPU, and compares its greedy answers with our own; then compares
+/// training with its rollouts, and rehearses the full profiles through it.
 ///
 /// # Errors
 /// If the server cannot be installed or started, or answers are missing.
@@ -118,7 +120,8 @@ pub(super) fn vllm(sh: &Shell, root: &Path, device: Option<&str>) -> anyhow::Res
             compared = compared.and(of_family);
         }
     }
-    compared.outcome("vLLM").and_then(|| rollouts::compare(sh, root))
+    let outcome = compared.outcome("vLLM").and_then(|| rollouts::compare(sh, root))?;
+    outcome.and_then(|| full::rehearse_through(sh, root, "vllm"))
 }
 
 /// Makes the command that serves the checkpoint in `dir` as `name`.

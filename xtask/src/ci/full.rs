@@ -58,18 +58,40 @@ struct Named {
     name: String,
 }
 
+/// Where a rehearsal computes.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    device: &'a str,
+    /// The type in place of the recipes' bf16, on a device that does not compute in that.
+    dtype: Option<&'a str>,
+    /// The engine that answers, in `suite/engines`.
+    engine: Option<&'a str>,
+}
+
 /// Fetches the profiles from the stand-in and rehearses them on libtorch.
 ///
 /// # Errors
 /// If a program cannot be started, or what should be there afterwards is not.
 pub(super) fn rehearse(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
-    if let Some(outcome) = devices::require_library(root)? {
-        return Ok(outcome);
+    match devices::require_library(root)? {
+        Some(outcome) => Ok(outcome),
+        None => rehearse_at(sh, root, Place { device: "libtorch", dtype: None, engine: None }),
     }
+}
+
+/// Does the same on the CPU in f32, where `engine`, which is installed, answers and rolls out.
+///
+/// # Errors
+/// If a program cannot be started, or what should be there afterwards is not.
+pub(super) fn rehearse_through(sh: &Shell, root: &Path, engine: &str) -> anyhow::Result<Outcome> {
+    rehearse_at(sh, root, Place { device: "flex", dtype: Some("f32"), engine: Some(engine) })
+}
+
+fn rehearse_at(sh: &Shell, root: &Path, place: Place<'_>) -> anyhow::Result<Outcome> {
     let hub = synergy::target(root).join("hub");
     {
         let _section = Section::new("build synergy and the hub's client");
-        let built = build(sh, root, Some("libtorch"))?;
+        let built = build(sh, root, Some(place.device))?;
         if built != Outcome::Passed {
             return Ok(built);
         }
@@ -79,10 +101,10 @@ pub(super) fn rehearse(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
         }
     }
     let folder = root.join(FOLDER);
-    prepare(root, &folder)?;
+    prepare(root, &folder, place)?;
     let server = Server::start(root, &folder.join(HUB))?;
     for profile in PROFILES {
-        let outcome = rehearse_one(root, &folder, &hub, &server.url, profile)?;
+        let outcome = rehearse_one(root, &folder, &hub, &server.url, profile, place)?;
         if outcome != Outcome::Passed {
             return Ok(outcome);
         }
@@ -98,6 +120,7 @@ fn rehearse_one(
     hub: &Path,
     url: &str,
     profile: &str,
+    place: Place<'_>,
 ) -> anyhow::Result<Outcome> {
     let fetch = |check: Option<&str>| {
         let mut command =
@@ -115,7 +138,10 @@ fn rehearse_one(
     };
     let run = |arguments: &[&str]| {
         let mut command = Command::new(synergy::binary(root));
-        command.args(arguments).args(["--profile", profile, "--device", "libtorch"]);
+        command.args(arguments).args(["--profile", profile, "--device", place.device]);
+        if let Some(engine) = place.engine {
+            command.args(["--engine", engine]);
+        }
         command.current_dir(folder);
         command
     };
@@ -134,14 +160,27 @@ fn rehearse_one(
     Ok(Outcome::Passed)
 }
 
-/// Makes a project of its own, recipes and lock as they are here and nothing else, and a hub: the stand-in, whose model has
-/// the names of all models of the lock, each with other numbers.
-fn prepare(root: &Path, folder: &Path) -> anyhow::Result<()> {
+/// Makes a project of its own, recipes, engine and lock as they are here but for what `place` changes, and a hub: the
+/// stand-in, whose model has the names of all models of the lock, each with other numbers.
+fn prepare(root: &Path, folder: &Path, place: Place<'_>) -> anyhow::Result<()> {
     remove_folder(folder)?;
     create_folder(&folder.join("xtask"))?;
     let recipes = PROFILES.map(|profile| format!("suite/recipes/{profile}.toml"));
     for file in [crate::fetch::lock::PATH].into_iter().chain(recipes.iter().map(String::as_str)) {
         copy(&root.join(file), &folder.join(file))?;
+    }
+    if let Some(dtype) = place.dtype {
+        let quoted = format!("dtype = \"{dtype}\"");
+        for file in &recipes {
+            change(&folder.join(file), "dtype = \"bf16\"", &quoted)?;
+        }
+    }
+    if let Some(engine) = place.engine {
+        let file = folder.join("suite/engines").join(format!("{engine}.toml"));
+        copy(&root.join("suite/engines").join(format!("{engine}.toml")), &file)?;
+        // Its paths are meant from the project's root.
+        let installed = root.join(crate::engine::VLLM);
+        change(&file, crate::engine::VLLM, &installed.display().to_string())?;
     }
     let (stand_in, hub) = (root.join(STAND_IN), folder.join(HUB));
     for file in below(&stand_in)? {
@@ -162,6 +201,14 @@ fn prepare(root: &Path, folder: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Puts `to` in every place of `from` in the file `path`, which must have one.
+fn change(path: &Path, from: &str, to: &str) -> anyhow::Result<()> {
+    let text = fs::read_to_string(path).with_context(|| unread(path))?;
+    ensure!(text.contains(from), "`{}` has no `{from}`", path.display());
+    fs::write(path, text.replace(from, to))
+        .with_context(|| format!("failed to write `{}`", path.display()))
 }
 
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
