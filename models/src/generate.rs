@@ -13,6 +13,7 @@ use std::rc::Rc;
 use anyhow::{Result, ensure};
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 use synergy_hint::hint;
 
 use crate::batch::{TokenBatch, index};
@@ -102,7 +103,7 @@ impl Sampling {
 }
 
 /// One sampled continuation.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Generated {
     /// Ids of the answer, the end token included if one was reached.
     pub ids: Vec<u32>,
@@ -494,7 +495,6 @@ mod tests {
     use crate::tests::fixtures::{self, Case, Pictures};
     use crate::weights::Parameters;
     use rand_chacha::rand_core::SeedableRng;
-    use serde::Deserialize;
 
     fn model() -> Vlm {
         let mut config = fixtures::nano(40);

@@ -1,9 +1,10 @@
 //! LoRA (Hu et al. 2021, arXiv 2106.09685) on any set of linear layers, in PEFT's layout.
 //!
-//! Does not know layers: an adapter turns parameters into parameters, `W + scaling * B A`, and the
-//! model is built over the result. Gradients reach A and B through that sum, in burn's graph or by
-//! [`Adapter::gradients`] from those of the result, so training needs no second forward pass. Merging an adapter
-//! stores the same sum. Dropout of the adapter is not applied.
+//! Does not know layers: an adapter turns parameters into parameters, over which the model is built. Either its factors
+//! stand beside the weights ([`Adapter::beside`]), as in PEFT, or the weights become `W + scaling * B A`
+//! ([`Adapter::apply`]), as where an adapter is merged. The native form knows whole weights only, in f32, where the sum
+//! loses nothing; in bf16 what a small B adds to a weight lies below the weight's last place.
+//! [`Adapter::gradients`] takes those of either to A and B. Dropout of the adapter is not applied.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use synergy_hint::{Explain as _, hint};
 
-use crate::qwen2_5_vl::names::{EMBEDDING, TOWER, module_name};
+use crate::qwen2_5_vl::names::{ADAPTED, EMBEDDING, TOWER, factor_name, is_factor, module_name};
 use crate::qwen2_5_vl::shapes::NamedShape;
 use crate::weights::stored::{parts_of, stored_in};
 use crate::weights::{ComputeDtype, Parameter, Parameters, StoredDtype, write_tensors};
@@ -25,8 +26,6 @@ use crate::weights::{ComputeDtype, Parameter, Parameters, StoredDtype, write_ten
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 const HINT: &str = "compare with a file that PEFT writes";
-/// The prefix that PEFT puts before the names of modules.
-const PREFIX: &str = "base_model.model.";
 /// Fields of `adapter_config.json` that are read.
 const READ: [&str; 6] =
     ["r", "lora_alpha", "target_modules", "exclude_modules", "use_rslora", "init_lora_weights"];
@@ -122,7 +121,7 @@ impl Naming {
     /// Tells by which names the tensors of an adapter's file go.
     fn of(keys: &[String]) -> Naming {
         let begins = |starts: &[&str]| {
-            let mut modules = keys.iter().filter_map(|key| key.strip_prefix(PREFIX));
+            let mut modules = keys.iter().filter_map(|key| key.strip_prefix(ADAPTED));
             modules.any(|module| starts.iter().any(|start| module.starts_with(start)))
         };
         let is_old = begins(&["model.layers.", TOWER]);
@@ -143,8 +142,13 @@ impl Naming {
 
     /// Returns PEFT's name of a factor of the weight published as `name`.
     fn key(self, name: &str, half: &str) -> String {
-        let stem = name.strip_suffix(".weight").unwrap_or(name);
-        format!("{PREFIX}{}.lora_{half}.weight", self.module(stem))
+        match self {
+            Naming::Inside => factor_name(name, half),
+            Naming::Published => {
+                let stem = name.strip_suffix(".weight").unwrap_or(name);
+                format!("{ADAPTED}{stem}.lora_{half}.weight")
+            }
+        }
     }
 }
 
@@ -419,6 +423,20 @@ impl Adapter {
         [(WEIGHTS, self.parameters.to_bytes()), (CONFIG, self.config.to_json().into_bytes())]
     }
 
+    /// Puts the factors beside the weights of `base`, which stay as they are: a model that is built over the result adds
+    /// `scaling * B A x` to what such a weight gives. The scaling is in B.
+    pub fn beside(&self, base: &Parameters) -> Parameters {
+        let mut all = base.clone();
+        for (name, p) in self.parameters.iter() {
+            let value = match is_b(name) {
+                true => p.value.clone().mul_scalar(self.config.scaling()),
+                false => p.value.clone(),
+            };
+            all.insert(name.to_owned(), Parameter { shape: p.shape.clone(), value });
+        }
+        all
+    }
+
     /// Adds `scaling * B A` to every weight of `base` that the adapter changes; these become f32, whatever `base` is.
     pub fn apply(&self, base: &Parameters) -> Parameters {
         self.apply_as(base, ComputeDtype::F32)
@@ -428,7 +446,8 @@ impl Adapter {
     /// never holds all sums in f32.
     pub fn apply_as(&self, base: &Parameters, dtype: ComputeDtype) -> Parameters {
         base.map(|name, p| {
-            let factor = |half| self.parameters.find(&key(name, half)).map(Parameter::matrix);
+            let factor =
+                |half| self.parameters.find(&factor_name(name, half)).map(Parameter::matrix);
             let (Some(a), Some(b)) = (factor("A"), factor("B")) else { return p.value.clone() };
             let update = b.matmul(a).mul_scalar(self.config.scaling());
             let sum = p.value.clone().cast(DType::F32) + update.reshape([p.count()]);
@@ -436,18 +455,24 @@ impl Adapter {
         })
     }
 
-    /// Computes the gradients of the factors, by PEFT's names, from those of the weights that [`Adapter::apply`] makes,
-    /// by published names: `dA = scaling * B' dW` and `dB = scaling * dW A'`.
+    /// Computes the gradients of the factors, by PEFT's names, from those of a model's parameters: of the factors that
+    /// [`Adapter::beside`] puts there, whose B has the scaling in it, or of the weights that [`Adapter::apply`] makes, by
+    /// published names: `dA = scaling * B' dW` and `dB = scaling * dW A'`.
     ///
     /// # Shapes
     /// All gradients are flat, row-major, `[product of shape]`.
     pub fn gradients(
         &self,
-        of_weights: &BTreeMap<String, Tensor<1>>,
+        of_parameters: &BTreeMap<String, Tensor<1>>,
     ) -> BTreeMap<String, Tensor<1>> {
         let mut gradients = BTreeMap::new();
-        for (name, gradient) in of_weights {
-            let [key_a, key_b] = ["A", "B"].map(|half| key(name, half));
+        for (name, gradient) in of_parameters {
+            if is_factor(name) {
+                let scaling = if is_b(name) { self.config.scaling() } else { 1.0 };
+                gradients.insert(name.clone(), gradient.clone().mul_scalar(scaling));
+                continue;
+            }
+            let [key_a, key_b] = ["A", "B"].map(|half| factor_name(name, half));
             let factor = |key: &str| self.parameters.find(key).map(Parameter::matrix);
             let (Some(a), Some(b)) = (factor(&key_a), factor(&key_b)) else { continue };
             let ([r, columns], [rows, _]) = (a.dims(), b.dims());
@@ -462,9 +487,9 @@ impl Adapter {
     }
 }
 
-/// Returns the name, in memory, of a factor of the weight published as `name`.
-fn key(name: &str, half: &str) -> String {
-    Naming::Inside.key(name, half)
+/// Tells whether the factor called `name` is the one that the scaling stands at.
+fn is_b(name: &str) -> bool {
+    name.ends_with(".lora_B.weight")
 }
 
 /// Tells by which names the tensors of the file `path` go.
@@ -530,9 +555,14 @@ mod tests {
             // These adapters carry the rounding of 32 bits to the fourth digit, in the reference as here:
             // the plain form keeps within it, the native one rounds in another order.
             let plain_form = Vlm::new(&config, &merged).plain();
-            for (logits, limit) in
-                [(case.logits(&pictures, &plain_form), 1e-4), (logits.clone(), 1.5e-4)]
-            {
+            let beside = Vlm::new(&config, &adapter(name, &base).beside(&base));
+            assert!(beside.native.is_none(), "the native form knows no factors");
+            for (logits, limit) in [
+                (case.logits(&pictures, &plain_form), 1e-4),
+                (case.logits(&pictures, &beside), 1e-4),
+                (case.logits(&pictures, &beside.prepared()), 1e-4),
+                (logits.clone(), 1.5e-4),
+            ] {
                 for key in ["picture", "picture, merged"] {
                     let apart = distance(&logits, &recorded[key].1);
                     assert!(apart < limit, "{name}, {key}: {apart}");
@@ -575,17 +605,23 @@ mod tests {
     }
 
     #[test]
-    fn gradients_of_the_merged_weights_give_those_of_both_factors() {
+    fn gradients_of_merged_weights_and_of_factors_beside_them_give_those_of_both_factors() {
         let (config, base) = fixtures::model("model-untied");
-        let leaf = |p: &Parameter| Tensor::from_inner(p.value.clone()).require_grad();
-        for name in ["decoder", "list"] {
+        for (name, is_beside) in
+            [("decoder", false), ("list", false), ("decoder", true), ("list", true)]
+        {
             let adapter = adapter(name, &base);
-            let merged = adapter.apply(&base).map(|_, p| leaf(p));
-            let mut gradients = fixtures::loss(&Vlm::new(&config, &merged)).backward();
-            let of_weights = merged.iter().filter_map(|(name, p)| {
+            let all = if is_beside { adapter.beside(&base) } else { adapter.apply(&base) };
+            // Beside the weights only the factors learn.
+            let leaves = all.map(|name, p| {
+                let value = Tensor::from_inner(p.value.clone());
+                if is_beside && !is_factor(name) { value } else { value.require_grad() }
+            });
+            let mut gradients = fixtures::loss(&Vlm::new(&config, &leaves)).backward();
+            let of_parameters = leaves.iter().filter_map(|(name, p)| {
                 Some((name.to_owned(), p.value.grad_remove(&mut gradients)?))
             });
-            let got = adapter.gradients(&of_weights.collect());
+            let got = adapter.gradients(&of_parameters.collect());
             let want = fixtures::tensors(&format!("lora/{name}/gradients.safetensors"));
             assert_eq!(got.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>());
             for (key, got) in got {

@@ -17,7 +17,7 @@ use self::kernels::{log_sum_exp, rms_norm, rms_norm_backward};
 use self::room::Room;
 use crate::batch::{Source, TokenBatch};
 use crate::qwen2_5_vl::config::VlmConfig;
-use crate::qwen2_5_vl::names::{EMBEDDING, HEAD, NORM, TOWER};
+use crate::qwen2_5_vl::names::{EMBEDDING, HEAD, NORM, TOWER, is_factor};
 use crate::qwen2_5_vl::rope::decoder_tables;
 use crate::weights::Parameters;
 
@@ -92,9 +92,17 @@ impl Pass {
     }
 }
 
+/// Tells whether models over `parameters` have the native form.
+pub fn reads(parameters: &Parameters) -> bool {
+    parameters.iter().all(|(name, p)| !is_factor(name) && host(&p.value).is_some())
+}
+
 impl Native {
     /// Borrows the parameters, if they lie in the host's memory as f32 and burn does not track their gradients.
     pub(crate) fn of(config: &VlmConfig, parameters: &Parameters) -> Option<Native> {
+        if parameters.names().any(is_factor) {
+            return None;
+        }
         let tensors = parameters.iter().map(|(name, p)| Some((name.to_owned(), host(&p.value)?)));
         Some(Native { config: config.clone(), tensors: tensors.collect::<Option<_>>()? })
     }

@@ -11,25 +11,85 @@ use std::ops::Range;
 use burn::tensor::activation::{log_softmax, sigmoid, softmax};
 use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
 
-/// A linear layer in PyTorch's layout.
+/// A linear layer in PyTorch's layout, with what an adapter adds to it.
 #[derive(Debug, Clone)]
 pub struct Linear {
     /// `[out, in]`
     pub weight: Tensor<2>,
     /// `[out]`
     pub bias: Option<Tensor<1>>,
+    /// The adapter's factors, if it has any.
+    pub beside: Option<Beside>,
+}
+
+/// The factors of an adapter beside a weight, so that the weight itself is not touched.
+#[derive(Debug, Clone)]
+pub struct Beside {
+    /// `[r, in]`
+    pub a: Tensor<2>,
+    /// `[out, r]`, the scaling in it.
+    pub b: Tensor<2>,
+    /// The weight and B side by side, `[out, in + r]`; see [`Linear::joined`].
+    wide: Option<Tensor<2>>,
+}
+
+impl Beside {
+    /// Puts the factors beside a weight.
+    ///
+    /// # Shapes
+    /// `a [r, in]`, `b [out, r]`, with the scaling in it.
+    pub fn new(a: Tensor<2>, b: Tensor<2>) -> Beside {
+        Beside { a, b, wide: None }
+    }
 }
 
 impl Linear {
-    /// Computes `x W^T + b`.
+    /// Computes `x W^T + (x A^T) B^T + b`. The gradients that it has in a graph are those of the factors alone where only
+    /// these learn: none of the size of the weight is computed.
     ///
     /// # Shapes
     /// `x [rows, in]` to `[rows, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = x.matmul(self.weight.clone().transpose());
+        let y = match &self.beside {
+            None => x.matmul(self.weight.clone().transpose()),
+            Some(Beside { a, b, wide }) => {
+                let low = x.clone().matmul(a.clone().transpose()); // [rows, r]
+                match wide {
+                    Some(wide) => Tensor::cat(vec![x, low], 1).matmul(wide.clone().transpose()),
+                    None => {
+                        x.matmul(self.weight.clone().transpose())
+                            + low.matmul(b.clone().transpose())
+                    }
+                }
+            }
+        };
         match &self.bias {
             Some(bias) => y + bias.clone().unsqueeze(),
             None => y,
+        }
+    }
+
+    /// Copies the weight and B into one matrix where fewer than 32 bits are computed in: one product then adds up both
+    /// before it rounds. Two products would each be rounded, and what a small B adds would fall below the last place of
+    /// what the weight gives.
+    #[must_use]
+    pub fn joined(mut self) -> Linear {
+        let is_short = self.weight.dtype() != DType::F32;
+        if let Some(beside) = self.beside.as_mut().filter(|b| is_short && b.wide.is_none()) {
+            let both = vec![self.weight.clone(), beside.b.clone()];
+            beside.wide = Some(Tensor::cat(both, 1));
+        }
+        self
+    }
+
+    /// The same layer in `dtype`.
+    #[must_use]
+    pub fn cast(self, dtype: DType) -> Linear {
+        let beside = |Beside { a, b, .. }: Beside| Beside::new(a.cast(dtype), b.cast(dtype));
+        Linear {
+            weight: self.weight.cast(dtype),
+            bias: self.bias.map(|bias| bias.cast(dtype)),
+            beside: self.beside.map(beside),
         }
     }
 }

@@ -21,8 +21,9 @@ use serde_json::json;
 use strum::IntoStaticStr;
 use synergy_hint::{Explain as _, hint};
 
+use crate::ops::{Beside, Linear};
 use crate::qwen2_5_vl::config::VlmConfig;
-use crate::qwen2_5_vl::names::{EMBEDDING, HEAD, published_name};
+use crate::qwen2_5_vl::names::{EMBEDDING, HEAD, factor_name, published_name};
 use crate::qwen2_5_vl::shapes::{NamedShape, shapes};
 use crate::weights::stored::{StoredTensor, index_of, parts_of, shard_paths, stored_in};
 
@@ -262,6 +263,16 @@ impl Parameters {
 
     pub(crate) fn vector(&self, name: &str) -> Tensor<1> {
         self.get(name).value.clone()
+    }
+
+    /// Returns the linear layer called `name`, with an adapter's factors beside it if there are any
+    /// ([`crate::lora::Adapter::beside`]).
+    pub(crate) fn linear(&self, name: &str, has_bias: bool) -> Linear {
+        let weight = format!("{name}.weight");
+        let factor = |half| self.find(&factor_name(&weight, half)).map(Parameter::matrix);
+        let beside = factor("A").zip(factor("B")).map(|(a, b)| Beside::new(a, b));
+        let bias = has_bias.then(|| self.vector(&format!("{name}.bias")));
+        Linear { weight: self.matrix(&weight), bias, beside }
     }
 
     /// Returns a view of the parameter called `name`, `[rows, everything else]`.

@@ -14,10 +14,13 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Result, bail, ensure};
 use burn::tensor::Device;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use synergy_hint::{Explain as _, hint};
 use synergy_models::weights::ComputeDtype;
 
 use crate::limits::{CARD_PARTS, ROLLOUT_BYTES};
+use crate::ranks::Ranks;
 
 /// Where a model computes, which memory and time depend on: whose memory, and which form of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub struct Compute {
     pub num_threads: usize,
     /// Bytes that the rollouts of one shard may take at once.
     pub memory_bytes: usize,
+    /// The processes that train stages together with this one.
+    pub ranks: Ranks,
     /// Threads that outlive a call, and with them the memory that the allocator holds for each: that saves a tenth of a
     /// training step and a sixth of decoding. `None` if there is only one.
     pool: Option<Arc<ThreadPool>>,
@@ -116,8 +121,15 @@ impl Compute {
             place,
             num_threads,
             memory_bytes,
+            ranks: Ranks::default(),
             pool,
         })
+    }
+
+    /// The same device, as that of one of `ranks`.
+    #[must_use]
+    pub fn with_ranks(self, ranks: &Ranks) -> Compute {
+        Compute { ranks: ranks.clone(), ..self }
     }
 
     /// Name of what computes, with the version of libtorch where that is used, for keys.
@@ -152,6 +164,20 @@ impl Compute {
     /// thread waits long for another.
     pub fn at_once(&self) -> usize {
         if self.num_threads == 1 { 1 } else { 8 * self.num_threads }
+    }
+
+    /// [`Compute::map`], each item by one of `ranks`, which all make this call; all get all results.
+    pub fn map_among<T: Sync, R: Send + Serialize + DeserializeOwned>(
+        &self,
+        ranks: &Ranks,
+        items: &[T],
+        f: impl Fn(usize, &T) -> R + Sync,
+    ) -> Vec<R> {
+        if ranks.size() == 1 {
+            return self.map(items, f);
+        }
+        let done = self.map(&ranks.own(items), |_, &(place, item)| f(place, item));
+        ranks.deal(done, items.len())
     }
 
     /// Applies `f` to every item, several at once; gives the results in order.

@@ -30,6 +30,7 @@ pub mod key;
 pub mod limits;
 pub mod plan;
 pub mod planted;
+pub mod ranks;
 pub mod recipe;
 pub mod reward;
 pub mod run;

@@ -25,6 +25,7 @@ pub mod stage;
 pub mod store;
 mod tables;
 pub mod tensorboard;
+mod together;
 mod work;
 
 use std::collections::BTreeMap;
@@ -49,6 +50,7 @@ use crate::plan::{
     KeyInputs, Plan, PlannedRow, describe, plan, plan_selected, recipe_hash, to_json,
 };
 use crate::planted::Planted;
+use crate::ranks::{Ranks, local_rank};
 use crate::recipe::rehearsal;
 use crate::recipe::{EngineSpec, ModelSpec, RECIPES, Recipe};
 use crate::run::base::{Base, BaseRecord};
@@ -85,9 +87,22 @@ pub struct Options {
     pub selection: Selection,
     /// What answers in place of the recipe's engine, as [`EngineSpec::named`] takes it.
     pub engine: Option<String>,
+    /// The processes that train stages together.
+    pub ranks: Ranks,
 }
 
 impl Options {
+    /// The device of this process: of several with cards, that of its own number on its machine.
+    ///
+    /// # Errors
+    /// See [`Compute::open`].
+    fn compute(&self) -> Result<Compute> {
+        let own = format!("cuda:{}", local_rank());
+        let several = self.ranks.size() > 1 && self.device == "cuda";
+        let device = if several { &own } else { &self.device };
+        Ok(Compute::open(device, self.num_threads)?.with_ranks(&self.ranks))
+    }
+
     /// The recipe with the engine that answers.
     ///
     /// # Errors
@@ -277,7 +292,7 @@ pub fn dry_run(recipe: &Recipe, options: &Options, as_json: bool) -> Result<Stri
 /// published has every row until then.
 pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     options.selection.check(recipe)?;
-    let compute = Compute::open(&options.device, options.num_threads)?;
+    let compute = options.compute()?;
     let store = Store::open(&options.runs_dir.join("store"))?;
     let dir = options.variant.dir(options, recipe);
     let recipe_hash = recipe_hash(recipe);
@@ -292,6 +307,7 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     // What is planted is a fault of the program, whose recipe is as it was.
     let inputs = key_inputs(recipe, &base, &compute, options.variant, (&store, &files))?;
     let plan = Plan { recipe_hash, ..plan_selected(recipe, &inputs, &options.selection) };
+    together::planned(&compute.ranks, CODE, &plan.recipe_hash);
     events.write(Event::Started { profile: &recipe.name, recipe_hash: &plan.recipe_hash })?;
     events.say(&format!("device {}", compute.description));
     events.say(&describe(recipe, &plan, &base.prompter.config, &|key| store.has(key)));
@@ -317,9 +333,30 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     };
     let mut tables = Tables::new(work, dir);
     let outcome = work::all(work, &evaluation, &mut tables, &mut events)?;
+    together::done(&compute.ranks);
     let wall_time_s = events.elapsed().as_secs_f64();
     events.write(Event::Finished { wall_time_s })?;
     Ok(outcome)
+}
+
+/// Trains with the first of several processes, which runs the same recipe by [`reproduce`], the stages that it trains.
+///
+/// # Errors
+/// If the first process runs another recipe, or training fails there too.
+pub fn follow(recipe: &Recipe, options: &Options) -> Result<()> {
+    let compute = options.compute()?;
+    together::wait(&compute.ranks, CODE, &recipe_hash(recipe))?;
+    let store = Store::open(&options.runs_dir.join("store"))?;
+    let recipe = &options.variant.of(&options.of(recipe)?);
+    let files = Files::default();
+    let base = open_base(recipe, &compute)?;
+    let inputs = key_inputs(recipe, &base, &compute, options.variant, (&store, &files))?;
+    let plan = plan_selected(recipe, &inputs, &options.selection);
+    let engine = recipe.engine.as_ref();
+    let engines = Engines::new(engine, &base.prompter, &compute, &options.runs_dir, |_| {})?;
+    together::follow(&compute.ranks, &plan.stages, |planned| {
+        stage::follow(planned, &base, (&compute, &engines), &store, &files)
+    })
 }
 
 /// Reads the model that `regime` of a finished run ended with, of its first seed.

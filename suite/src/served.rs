@@ -38,7 +38,7 @@ use crate::served::interface::{Ask, Call, Interface};
 use crate::served::probe::Probe;
 use crate::served::reply::{Fault, Wanted};
 use crate::served::server::{Failure, Server};
-use crate::train::engine::{AdapterFiles, Apart, Asked, Engine, Question, without_weights};
+use crate::train::engine::{Adapted, Apart, Asked, Engine, Question, without_weights};
 use crate::train::sequence::Prompter;
 
 mod child;
@@ -468,17 +468,17 @@ impl Engine for Served {
         if self.spec.max_lora_rank.is_some() { self.load(start) } else { Ok(()) }
     }
 
-    fn load_adapted(&mut self, weights: &Parameters, files: &AdapterFiles<'_>) -> Result<()> {
+    fn load_adapted(&mut self, adapted: &Adapted<'_>) -> Result<()> {
         if self.spec.max_lora_rank.is_none() {
-            return self.load(weights);
+            return self.load(&(adapted.merged)());
         }
         let before = self.current.take();
         let before = before.context("a stage with an adapter says what it begins with")?;
         self.num_loads += 1;
         let name = format!("{}-{}", self.name, self.num_loads);
         let path = self.dir.join(format!("adapter-{}", self.num_loads));
-        let folder = Folder::with(path, files())?;
-        let probe = self.new_probe(weights)?;
+        let folder = Folder::with(path, (adapted.files)())?;
+        let probe = self.new_probe(adapted.parameters)?;
         let Current { model, version, adapter, .. } = before;
         self.swap_all(Current { model, version, adapter: Some((name, folder)), probe }, adapter)
     }

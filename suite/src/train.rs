@@ -16,6 +16,7 @@ pub mod grpo;
 mod guidance;
 mod guide;
 pub mod kinds;
+mod likelihood;
 pub mod mismatch;
 pub mod objective;
 pub mod optimizer;
@@ -29,6 +30,7 @@ pub mod register;
 pub mod rollout;
 pub mod sequence;
 pub mod sft;
+mod shares;
 pub mod spread;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,13 +52,14 @@ pub use synergy_report::cost::StepFigures;
 use crate::device::Compute;
 use crate::limits::Limits;
 use crate::planted::Planted;
-use crate::recipe::{OptimizerSpec, TokenWeight, TrainingSpec};
+use crate::recipe::{OptimizerSpec, TrainingSpec};
 use crate::train::adapter::Learning;
-use crate::train::engine::Engine;
+use crate::train::engine::{Adapted, Engine};
 use crate::train::features::{FeatureCache, picture_features};
 use crate::train::frozen::frozen;
-use crate::train::optimizer::{Gradients, Optimizer, norm};
+use crate::train::optimizer::{Gradients, Optimizer};
 use crate::train::sequence::{Prompter, Sequence, micro_batches, token_batch};
+use crate::train::shares::Shares;
 
 /// Figures of an update of which a step with several also records the largest, as `<name>_max`: one update may undo what
 /// many did, and a mean hides it.
@@ -65,12 +68,14 @@ pub(crate) const LARGEST: [&str; 2] = ["gradient_norm", "kl_nats"];
 /// Everything that changes while a stage trains.
 #[derive(Debug, Clone)]
 pub struct Trainer {
-    /// The whole model, with what an adapter adds merged in.
+    /// The whole model; an adapter stands beside its weights or is merged into them, see [`Learning`].
     pub parameters: Parameters,
     /// The adapter that learns in place of the parameters, if one does.
     adapter: Option<Learning>,
-    /// Settings and moments of the optimizer.
+    /// Settings and moments of the optimizer; of several processes each has those of what it owns.
     pub optimizer: Optimizer,
+    /// What this process has of what several train.
+    shares: Shares,
     /// Updates of the optimizer so far.
     pub num_updates: usize,
 }
@@ -183,11 +188,34 @@ impl Trainer {
         let learned = adapter.as_ref().map_or(start, Learning::factors);
         let optimizer = Optimizer::new(optimizer, num_updates, learned);
         let parameters = match &adapter {
-            // A fresh adapter changes nothing yet.
-            Some(_) => start.clone(),
+            Some(adapter) => adapter.model(),
             None => start.cast(ComputeDtype::F32),
         };
-        Ok(Trainer { parameters, adapter, optimizer, num_updates: 0 })
+        Ok(Trainer { parameters, adapter, optimizer, shares: Shares::default(), num_updates: 0 })
+    }
+
+    /// Trains with the ranks of `compute` from now on, each of which has the same trainer at this moment and makes the same
+    /// calls.
+    pub fn share(&mut self, compute: &Compute) {
+        self.shares = Shares::of(compute, self.learned());
+        let Optimizer { first, second, .. } = &mut self.optimizer;
+        for moments in [first, second] {
+            *moments = self.shares.own(std::mem::take(moments));
+        }
+    }
+
+    /// First and second moments of everything that learns, whoever has them.
+    pub fn moments(&self) -> [Parameters; 2] {
+        let Optimizer { first, second, .. } = &self.optimizer;
+        [first, second].map(|part| self.shares.whole(part, self.learned()))
+    }
+
+    /// Puts back what [`Trainer::moments`] and [`Trainer::learned`] gave after `num_updates`.
+    pub fn resume(&mut self, learned: Parameters, moments: [Parameters; 2], num_updates: usize) {
+        let [first, second] = moments.map(|moments| self.shares.own(moments));
+        (self.optimizer.first, self.optimizer.second) = (first, second);
+        self.set_learned(learned);
+        self.num_updates = num_updates;
     }
 
     /// The tensors that the optimizer changes: an adapter's factors, or the parameters.
@@ -213,8 +241,12 @@ impl Trainer {
     /// # Errors
     /// See [`Engine::load`].
     pub fn give_to(&self, engine: &mut dyn Engine) -> Result<()> {
-        match self.adapter {
-            Some(_) => engine.load_adapted(&self.parameters, &|| self.adapter_files().collect()),
+        match &self.adapter {
+            Some(adapter) => engine.load_adapted(&Adapted {
+                parameters: &self.parameters,
+                merged: &|| adapter.merged_as_computed(),
+                files: &|| adapter.files().into(),
+            }),
             None => engine.load(&self.parameters),
         }
     }
@@ -265,8 +297,7 @@ impl Trainer {
         };
         let model = Vlm::new(network.config, network.parameters);
         let native = model.native.as_ref().filter(|_| network.dtype == ComputeDtype::F32);
-        let is_recomputed = native.is_none() && context.training.recompute();
-        let part = |_: usize, members: &Vec<usize>| {
+        let part = |_: usize, (_, members): &(usize, &Vec<usize>)| {
             let batch = Batch {
                 members,
                 sequences: members.iter().map(|&i| &sequences[i]).collect(),
@@ -274,31 +305,28 @@ impl Trainer {
             };
             let (gradients, figures) = match native {
                 Some(native) => network.native_gradients(native, &model, &batch, &loss),
-                None if is_recomputed => {
+                None if context.training.recompute() => {
                     let limits = Limits::new(context.training.max_packed_tokens);
-                    recompute::gradients(&network, limits, self.adapter.as_ref(), &batch, &loss)
+                    recompute::gradients(&network, limits, &batch, &loss)
                 }
                 None => network.gradients(&batch, &loss),
             };
-            // Those of the weights that an adapter changes are far more than its own.
-            let adapter = self.adapter.as_ref().filter(|_| !is_recomputed);
-            let of_factors = adapter.map(|adapter| adapter.gradients(&gradients));
+            // Those of the weights that an adapter is merged into are far more than its own.
+            let of_factors = self.adapter.as_ref().map(|adapter| adapter.gradients(&gradients));
             (of_factors.unwrap_or(gradients), figures)
         };
         let mut gradients: Gradients = BTreeMap::new();
-        let mut figures = StepFigures::new();
+        let mut of_parts: Vec<StepFigures> = Vec::new();
+        let (shares, device) = (&self.shares, &context.compute.device);
         // Summed in the order of the micro-batches, a few at a time: nothing holds those of all.
-        for some in cut.chunks(context.compute.at_once()) {
-            for (part, part_figures) in context.compute.map(some, part) {
-                for (name, gradient) in part {
-                    add(&mut gradients, name, gradient);
-                }
-                for (name, value) in part_figures {
-                    *figures.entry(name).or_default() += value;
-                }
-            }
+        for some in cut.chunks(shares.at_once(context.compute)) {
+            let parts = context.compute.map(&shares.ranks().own(some), part);
+            let (parts, own): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+            shares.add(parts, some.len(), device, &mut gradients);
+            of_parts.extend(shares.ranks().deal(own, some.len()));
         }
-        let norm = norm(&gradients);
+        let mut figures = summed(of_parts);
+        let norm = shares.norm(&gradients);
         let loss = figures.get("loss").copied().unwrap_or(f64::NAN);
         ensure!(
             norm.is_finite() && loss.is_finite(),
@@ -313,10 +341,15 @@ impl Trainer {
         // What it holds of the parameters would keep them from being changed in place.
         drop(model);
         let mut learned = match &mut self.adapter {
-            Some(adapter) => adapter.take_factors(),
+            Some(adapter) => {
+                self.parameters = Parameters::default();
+                adapter.take_factors()
+            }
             None => std::mem::take(&mut self.parameters),
         };
+        let changed: BTreeSet<String> = gradients.keys().cloned().collect();
         self.optimizer.step(self.num_updates, &mut learned, gradients, norm, context.compute);
+        self.shares.spread(&mut learned, |name| changed.contains(name));
         self.set_learned(learned);
         self.num_updates += 1;
         figures.insert("gradient_norm".into(), norm);
@@ -416,6 +449,15 @@ impl Network<'_> {
     }
 }
 
+/// Adds up the figures of micro-batches in their order.
+fn summed(parts: Vec<StepFigures>) -> StepFigures {
+    let mut sums = StepFigures::new();
+    for (name, value) in parts.into_iter().flatten() {
+        *sums.entry(name).or_default() += value;
+    }
+    sums
+}
+
 /// Adds `gradient` to that of the parameter `name`.
 fn add(gradients: &mut Gradients, name: String, gradient: Tensor<1>) {
     let sum = match gradients.remove(&name) {
@@ -506,41 +548,6 @@ fn vector(values: Vec<f32>, device: &Device) -> Tensor<1> {
     Tensor::from_data(TensorData::new(values, [len]), device)
 }
 
-/// The negative log-likelihood in nats: `weight` times the sum over predictions, each times what it weighs by its own
-/// probability, if it weighs by that; their mean is a figure then.
-pub(crate) fn sft_loss(log_probs: &[f32], weight: f64, by: Option<TokenWeight>) -> Loss {
-    let log_probs = || log_probs.iter().map(|x| f64::from(*x));
-    let Some(by) = by else {
-        let slopes = vec![-weight as f32; log_probs().len()];
-        let value = -weight * log_probs().sum::<f64>();
-        return Loss { value, slopes, figures: StepFigures::new() };
-    };
-    // The weights are numbers here: no slope runs through them.
-    let weights: Vec<f64> = log_probs().map(|log_prob| weight * weight_of(by, log_prob)).collect();
-    Loss {
-        value: -weights.iter().zip(log_probs()).map(|(weight, x)| weight * x).sum::<f64>(),
-        slopes: weights.iter().map(|weight| -weight as f32).collect(),
-        figures: [("token_weight".to_owned(), weights.iter().sum())].into(),
-    }
-}
-
-/// The weight of a learned token by its log-probability (nats).
-pub(crate) fn weight_of(by: TokenWeight, log_prob: f64) -> f64 {
-    let p = log_prob.exp();
-    match by {
-        TokenWeight::Dft {} => p,
-        TokenWeight::Phi {} => p * (1.0 - p),
-        TokenWeight::TrustRegion { alpha } => (p / alpha).min(1.0),
-        TokenWeight::Gft { tau } => {
-            if p < tau {
-                p
-            } else {
-                1.0
-            }
-        }
-    }
-}
-
 /// A matrix of rows of `width` numbers on `device`.
 pub(crate) fn matrix(values: Vec<f32>, width: usize, device: &Device) -> Tensor<2> {
     let shape = [values.len() / width, width];
@@ -556,6 +563,7 @@ pub(crate) fn values(vector: Tensor<1>) -> Vec<f32> {
 mod tests {
     use super::*;
     use crate::train::fixture::{BASE, answered, ids, micro_batch, optimizer, packed, training};
+    use crate::train::likelihood::sft_loss;
 
     fn log_probs_of(sequences: &[Sequence]) -> Vec<f32> {
         let model = Vlm::new(&BASE.prompter.config, &BASE.parameters);
@@ -689,7 +697,7 @@ mod tests {
                 {
                     assert!((a - b).abs() < 1e-4, "{a} {b} {limits:?}");
                 }
-                let (got, others) = recompute::gradients(&network, limits, None, &batch, &loss);
+                let (got, others) = recompute::gradients(&network, limits, &batch, &loss);
                 assert!((figures["loss"] - others["loss"]).abs() < 1e-4);
                 assert_close(&got, &want, 1e-4);
             }
@@ -725,7 +733,7 @@ mod tests {
         assert!((entropy - others["policy_entropy_nats"]).abs() < 1e-4);
         let cut = Limits { max_packed_tokens: 16, whole: 6, block: 3, logits: 4 };
         for limits in [Limits::new(None), cut] {
-            let (again, others) = recompute::gradients(&with, limits, None, &batch, &loss);
+            let (again, others) = recompute::gradients(&with, limits, &batch, &loss);
             assert_close(&again, &burns, 1e-3);
             assert!((entropy - others["policy_entropy_nats"]).abs() < 1e-4);
         }
@@ -791,38 +799,6 @@ mod tests {
             }
         }
         assert!((of_short - of_long).abs() > 1e-2, "the two are alike");
-    }
-
-    #[test]
-    fn tokens_that_weigh_by_their_probability_are_those_of_the_reference() {
-        #[derive(serde::Deserialize)]
-        struct Recorded {
-            cases: Vec<Case>,
-        }
-        #[derive(serde::Deserialize)]
-        struct Case {
-            token_weight: TokenWeight,
-            log_probs: Vec<f64>,
-            loss: f64,
-            gradient: Vec<f64>,
-        }
-        let text = include_str!("../../golden/parity/fixtures/demonstrations.json");
-        let Recorded { cases } = serde_json::from_str(text).unwrap();
-        assert_eq!(cases.len(), 6);
-        for Case { token_weight, log_probs, loss, gradient } in cases {
-            let log_probs: Vec<f32> = log_probs.into_iter().map(|x| x as f32).collect();
-            let weight = 1.0 / log_probs.len() as f64;
-            let found = sft_loss(&log_probs, weight, Some(token_weight));
-            assert!((found.value - loss).abs() < 1e-6, "{token_weight:?}: {}", found.value);
-            for (slope, want) in found.slopes.iter().zip(&gradient) {
-                assert!(
-                    (f64::from(*slope) - want).abs() < 1e-7,
-                    "{token_weight:?}: {slope} {want}"
-                );
-            }
-            let mean = -gradient.iter().sum::<f64>();
-            assert!((found.figures["token_weight"] - mean).abs() < 1e-6, "{token_weight:?}");
-        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod evaluate;
 mod full;
 pub(crate) mod gate;
 mod outcome;
+mod ranks;
 mod report;
 mod rollouts;
 mod workflows;
@@ -64,6 +65,8 @@ pub(crate) enum Job {
     /// The profiles full-3b and study on libtorch's CPU backend, from fetch to leaderboard: all stages and regimes, with
     /// small counts and a stand-in for models and data
     Full,
+    /// Stages of smoke trained by several processes through MPI: the bits of one, where mpirun and mpicc are installed
+    Ranks,
     /// Only when named: parity suite and smoke gate on the first CUDA device
     Cuda,
     /// Only when named: a server from the Python registry answers as the suite does (7 GB the first time)
@@ -122,6 +125,7 @@ fn perform(sh: &Shell, root: &Path, job: Job, device: Option<&str>) -> anyhow::R
         Job::Evaluate => evaluate::published(sh, root, device),
         Job::Libtorch => devices::on_libtorch(sh, root),
         Job::Full => full::rehearse(sh, root),
+        Job::Ranks => ranks::check(sh, root),
         Job::Cuda => devices::on_cuda(sh, root),
         Job::Endpoint => engines::endpoint(sh, root, device),
         Job::Engine => engines::vllm(sh, root, device),

@@ -13,6 +13,27 @@ pub(crate) const NORM: &str = "model.norm.weight";
 /// The output head of a model whose embedding does not serve as one, `[vocab_size, hidden_size]`.
 pub(crate) const HEAD: &str = "lm_head.weight";
 
+/// The prefix that PEFT puts before the names of modules.
+pub(crate) const ADAPTED: &str = "base_model.model.";
+
+/// Returns PEFT's name of a factor (`half` is A or B) of the weight published as `name`, the modules as `transformers`
+/// calls them inside.
+pub(crate) fn factor_name(name: &str, half: &str) -> String {
+    let stem = name.strip_suffix(".weight").unwrap_or(name);
+    format!("{ADAPTED}{}.lora_{half}.weight", module_name(stem))
+}
+
+/// Tells whether `name` is that of an adapter's factor.
+pub fn is_factor(name: &str) -> bool {
+    name.starts_with(ADAPTED)
+}
+
+/// Tells whether `name` is that of a parameter of the vision tower, or of a factor of one.
+pub fn is_of_tower(name: &str) -> bool {
+    let module = name.strip_prefix(ADAPTED);
+    module.map_or_else(|| name.starts_with(TOWER), |m| published_name(m).starts_with(TOWER))
+}
+
 /// Returns the name that published checkpoints use for what `transformers` from 4.52 on calls
 /// `model.language_model.…` and `model.visual.…` inside. Other names come back as they are.
 pub(crate) fn published_name(name: &str) -> String {

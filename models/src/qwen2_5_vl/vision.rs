@@ -39,10 +39,7 @@ struct Block {
 
 impl VisionTower {
     pub(crate) fn new(config: &VisionConfig, p: &Parameters) -> VisionTower {
-        let linear = |name: String| Linear {
-            weight: p.matrix(&format!("{name}.weight")),
-            bias: Some(p.vector(&format!("{name}.bias"))),
-        };
+        let linear = |name: String| p.linear(&name, true);
         let block = |i: usize| {
             let b = format!("visual.blocks.{i}");
             Block {
@@ -62,6 +59,24 @@ impl VisionTower {
             merger_norm: p.vector("visual.merger.ln_q.weight"),
             merger_in: linear("visual.merger.mlp.0".into()),
             merger_out: linear("visual.merger.mlp.2".into()),
+        }
+    }
+
+    /// Makes the copies that [`crate::qwen2_5_vl::vlm::Vlm::prepared`] says.
+    pub(crate) fn prepared(self) -> VisionTower {
+        let block = |block: Block| Block {
+            qkv: block.qkv.joined(),
+            proj: block.proj.joined(),
+            gate: block.gate.joined(),
+            up: block.up.joined(),
+            down: block.down.joined(),
+            ..block
+        };
+        VisionTower {
+            blocks: self.blocks.into_iter().map(block).collect(),
+            merger_in: self.merger_in.joined(),
+            merger_out: self.merger_out.joined(),
+            ..self
         }
     }
 

@@ -63,16 +63,24 @@ impl Vlm {
 
     /// Builds the model over `copies` of `parameters` in the type that is computed in. Rows of the embedding are taken
     /// from `parameters` and rounded then, so that the gradients of a token that occurs in a batch many times are added
-    /// up in the type of the parameters: a sum in bf16 stops growing at some hundred times what is added.
+    /// up in the type of the parameters: a sum in bf16 stops growing at some hundred times what is added. The head is
+    /// that of `parameters` too, since logits are f32.
     pub fn over(config: &VlmConfig, parameters: &Parameters, copies: &Parameters) -> Vlm {
         Vlm {
             config: config.clone(),
             layout: config.layout(),
             embed_tokens: parameters.matrix(EMBEDDING),
             visual: VisionTower::new(&config.vision_config, copies),
-            decoder: Decoder::new(config, copies),
+            decoder: Decoder::new(config, copies, parameters),
             native: Native::of(config, copies),
         }
+    }
+
+    /// Makes copies that spare work and rounding where a model computes often and has no gradients: the head in f32, and
+    /// in fewer bits than 32 every weight in one matrix with what an adapter has beside it ([`crate::ops::Linear::joined`]).
+    #[must_use]
+    pub fn prepared(self) -> Vlm {
+        Vlm { visual: self.visual.prepared(), decoder: self.decoder.prepared(), ..self }
     }
 
     /// Returns the same model without its native form.

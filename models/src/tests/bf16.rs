@@ -1,11 +1,15 @@
 //! The model in bf16 against the reference in bf16 (`golden/parity/bf16.py`), and against itself in f32.
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Tensor, TensorData};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 
 use super::fixtures::{
     Case, Pictures, cases, device, distance, loss, model, relative_distance, tensors,
 };
 use crate::generate::{Prompt, Sampling, generate};
+use crate::ops::{Beside, Linear};
 use crate::qwen2_5_vl::rope::Grid;
 use crate::qwen2_5_vl::vlm::Vlm;
 use crate::weights::ComputeDtype::{Bf16, F32};
@@ -142,4 +146,44 @@ fn generation_keeps_its_cache_in_bf16_and_its_log_probs_are_near_those_of_f32() 
             assert!(distance(&got.log_probs[..1], &want.log_probs[..1]) < 0.2);
         }
     }
+}
+
+/// The first updates of RL move B by a hundred-thousandth. What that does to a layer's outputs is far below the last
+/// place of a single one in bf16, but not of very many, if nothing is rounded on the way: it is measured along what it
+/// should be.
+#[test]
+fn a_small_step_of_an_adapter_moves_outputs_in_bf16_as_in_f32() {
+    const INPUTS: usize = 512;
+    const ROWS: usize = 4096;
+    let rng = &mut ChaCha8Rng::seed_from_u64(1);
+    let mut drawn = |rows: usize, columns: usize, bound: f32| {
+        let values: Vec<f32> =
+            (0..rows * columns).map(|_| rng.random_range(-bound..=bound)).collect();
+        let data = TensorData::new(values, [rows, columns]);
+        Tensor::<2>::from_data(data, &device())
+    };
+    let bf16 = |t: Tensor<2>| t.cast(DType::BF16);
+    // Both lie on the grid of bf16, as those of a published model do.
+    let weight = bf16(drawn(INPUTS, INPUTS, 0.05));
+    let x = bf16(drawn(ROWS, INPUTS, 1.7));
+    let (a, b) = (drawn(16, INPUTS, 0.044), drawn(INPUTS, 16, 3e-5));
+    let whole = x.clone().cast(DType::F32);
+    let want = whole.matmul(a.clone().transpose()).matmul(b.clone().transpose());
+    // How far outputs go along what they should, 1 if just as far.
+    let along = |moved: Tensor<2>, from: Tensor<2>| {
+        let moved = moved.cast(DType::F32) - from.cast(DType::F32);
+        let sum = |t: Tensor<2>| f64::from(t.mean().into_scalar::<f32>());
+        sum(moved * want.clone()) / sum(want.clone().square())
+    };
+    let plain = Linear { weight: weight.clone(), bias: None, beside: None };
+    let beside = Beside::new(bf16(a.clone()), bf16(b.clone()));
+    let beside = Linear { beside: Some(beside), ..plain.clone() };
+    let merged = bf16(weight.cast(DType::F32) + b.matmul(a));
+    let merged = Linear { weight: merged, ..plain.clone() };
+    let before = plain.forward(x.clone());
+    let [joined, apart, merged] = [beside.clone().joined(), beside, merged]
+        .map(|layer| along(layer.forward(x.clone()), before.clone()));
+    assert!((joined - 1.0).abs() < 0.07, "{joined}");
+    // What joining is for: neither a sum with the weight nor one with its product has it.
+    assert!(merged < 0.2 && apart < 0.2, "merged {merged}, two products {apart}");
 }

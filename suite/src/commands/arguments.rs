@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::commands::output::tell;
 use crate::device::Compute;
 use crate::plan::selection::{Selection, seeds_of};
+use crate::ranks::Ranks;
 use crate::recipe::Recipe;
 use crate::run::model::Model;
 use crate::run::{Options, Variant, recipe_at};
@@ -102,6 +103,7 @@ impl DeviceArgs {
             variant: Variant::Usual,
             selection: Selection::default(),
             engine: None,
+            ranks: Ranks::default(),
         }
     }
 }

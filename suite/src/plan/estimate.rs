@@ -291,9 +291,13 @@ impl<'a> Estimator<'a> {
         let state = match learning.factors {
             // Changed weights and two moments; those of what is frozen are zeros, which are there all the same.
             None => F32 * (learning.with_gradient + 2.0 * self.parameters()),
-            // Of the weights that factors change there is the sum, in what is computed in; factors have moments of
-            // their own.
-            Some(factors) => bytes(dtype) * learning.with_gradient + 3.0 * F32 * factors,
+            // The native form has the sums of weights and factors, the plain form in bf16 both side by side; factors have
+            // moments of their own.
+            Some(factors) => {
+                let is_plain = self.place != Place::Slices && dtype == ComputeDtype::F32;
+                let beside = if is_plain { 0.0 } else { bytes(dtype) * learning.with_gradient };
+                beside + 3.0 * F32 * factors
+            }
         };
         let best = if spec.keeps_best() { learns } else { 0.0 };
         let micro = (training.micro_batch_size as f64).min(learned.per_update);
@@ -302,19 +306,17 @@ impl<'a> Estimator<'a> {
         // Sums, and those of some micro-batches that wait to be added.
         let most = if self.place == Place::Card { 1.0 } else { SUMMED * CORES };
         let waiting = most.min(num_micro - 1.0);
-        let recomputes = training.recompute() && self.place != Place::Slices;
         let gradients = match learning.factors {
             None => (1.0 + waiting) * learning.with_gradient,
-            // Those of factors are made from those of the weights, of all layers at once or layer by layer.
-            Some(factors) if recomputes => {
-                let layer = learning.with_gradient / self.layout.decoder.num_layers as f64;
-                (1.0 + waiting) * factors + shards * layer
+            // The native form makes those of factors from those of the weights.
+            Some(factors) if self.place == Place::Slices => {
+                (1.0 + waiting) * factors + shards * learning.with_gradient
             }
-            Some(factors) => (1.0 + waiting) * factors + shards * learning.with_gradient,
+            Some(factors) => (1.0 + waiting) * factors,
         };
         // Weights that are held in what is computed in have no copy.
         let is_half = self.recipe.base_dtype() == dtype && spec.weights(Role::Start) == [BASE];
-        let copy = if is_half { 0.0 } else { self.copy(dtype) };
+        let copy = if is_half { 0.0 } else { self.copy(dtype) } + self.head(dtype);
         let graphs = shards * (copy + self.graph(training, &learning, learned, micro));
         let rollouts = [load.asked, self.validated(spec, load)].into_iter().flatten();
         let rollouts = rollouts
@@ -475,7 +477,14 @@ impl<'a> Estimator<'a> {
     /// Bytes of the weights of a model that is only asked, in addition to the base's.
     fn asking(&self, dtype: ComputeDtype, is_base: bool) -> f64 {
         let is_there = is_base && self.recipe.base_dtype() == dtype;
-        if is_there { 0.0 } else { bytes(dtype) * self.parameters() }
+        let weights = if is_there { 0.0 } else { bytes(dtype) * self.parameters() };
+        weights + self.head(dtype)
+    }
+
+    /// Bytes of the head in f32, in which logits are computed, where weights are not.
+    fn head(&self, dtype: ComputeDtype) -> f64 {
+        let size = self.layout.vocab_size as f64 * self.decoder().hidden;
+        if dtype == ComputeDtype::F32 { 0.0 } else { F32 * size }
     }
 
     /// Bytes of a copy of the weights in what is computed in, if that is another type.
@@ -539,7 +548,14 @@ impl<'a> Estimator<'a> {
     /// is left out.
     fn learning_on_card(&self, spec: &StageSpec, load: &Load, learned: &LearningLoad) -> f64 {
         let Some(training) = spec.training() else { return 0.0 };
-        // Backward is twice forward, and layers may be computed again (Kaplan et al. 2020, section 2.1).
+        // Backward is twice forward, without gradients of weights as much as forward, and layers may be computed again
+        // (Kaplan et al. 2020, section 2.1).
+        let learning = self.learning(training);
+        let passes = |learns: bool| match learning.factors {
+            _ if !learns => 1.0,
+            Some(_) => 2.0,
+            None => 3.0,
+        };
         let reference = load.reference_passes;
         let packed = training.max_packed_tokens.unwrap_or(usize::MAX) as f64;
         let again = match training.recompute() {
@@ -548,9 +564,9 @@ impl<'a> Estimator<'a> {
             true => 1.0,
             false => 0.0,
         };
-        let decoder = (3.0 + again + reference) * self.forward(learned.mean(), learned.mean());
-        let passes = if self.learning(training).tower { 3.0 } else { 1.0 };
-        let tower = (passes + reference) * self.see(learned.prompt.picture);
+        let decoder =
+            (passes(true) + again + reference) * self.forward(learned.mean(), learned.mean());
+        let tower = (passes(learning.tower) + reference) * self.see(learned.prompt.picture);
         learned.batch * (decoder + tower) / flops_per_s(training.dtype())
     }
 

@@ -6,15 +6,18 @@ use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use synergy_benchmarks::seed::Seed;
+use synergy_models::generate::{Generated, Sampling};
 use synergy_models::qwen2_5_vl::config::VlmConfig;
 use synergy_models::weights::{ComputeDtype, Parameters};
 
 use crate::device::Compute;
+use crate::ranks::Ranks;
 use crate::recipe::EngineSpec;
 use crate::run::event::interrupted;
 use crate::served::Served;
-use crate::train::engine::Engine;
+use crate::train::engine::{Adapted, Apart, Engine, Question};
 use crate::train::features::FeatureCache;
 use crate::train::rollout::LocalEngine;
 use crate::train::sequence::Prompter;
@@ -23,6 +26,8 @@ use crate::train::sequence::Prompter;
 #[derive(Debug)]
 pub struct Engines<'a> {
     compute: &'a Compute,
+    /// What the servers are.
+    spec: Option<&'a EngineSpec>,
     /// Servers, which one stage or row has at a time.
     served: Option<Mutex<Served>>,
 }
@@ -30,7 +35,7 @@ pub struct Engines<'a> {
 impl<'a> Engines<'a> {
     /// The suite itself, on the device of `compute`.
     pub fn own(compute: &'a Compute) -> Engines<'a> {
-        Engines { compute, served: None }
+        Engines { compute, spec: None, served: None }
     }
 
     /// The engine of `spec`, whose servers are started with the first weights; the suite itself without one. Models have the
@@ -39,15 +44,15 @@ impl<'a> Engines<'a> {
     /// # Errors
     /// See [`Served::new`].
     pub fn new(
-        spec: Option<&EngineSpec>,
+        spec: Option<&'a EngineSpec>,
         prompter: &Prompter,
         compute: &'a Compute,
         runs_dir: &Path,
         say: fn(&str),
     ) -> Result<Engines<'a>> {
         let new = |spec| Served::new(spec, (prompter, compute), runs_dir, say, interrupted);
-        let served = spec.map(new).transpose()?;
-        Ok(Engines { compute, served: served.map(Mutex::new) })
+        let served = spec.filter(|_| compute.ranks.is_first()).map(new).transpose()?;
+        Ok(Engines { compute, spec, served: served.map(Mutex::new) })
     }
 
     /// The engine for one stage or row, whose models are of `config`: computing in `dtype` and with `features` of pictures where
@@ -67,6 +72,25 @@ impl<'a> Engines<'a> {
         }
     }
 
+    /// The engine for a stage that all processes of `compute` train: its own share of the questions where the suite itself
+    /// answers; of servers the first process asks, and all get the answers.
+    pub fn together<'b>(
+        &'b self,
+        config: &'b VlmConfig,
+        dtype: ComputeDtype,
+        features: Option<&'b FeatureCache>,
+    ) -> Turn<'b> {
+        let ranks = &self.compute.ranks;
+        if let (Some(spec), 2..) = (self.spec, ranks.size()) {
+            let of_all = ranks.is_first().then(|| self.engine(config, dtype, features));
+            return Turn::Shared(Shared { served: of_all.map(Box::new), spec, ranks });
+        }
+        match self.engine(config, dtype, features) {
+            Turn::Own(own) => Turn::Own(Box::new(own.together())),
+            turn => turn,
+        }
+    }
+
     /// Starts servers with `weights` where servers answer, so that one that cannot answer is found before anything is trained.
     ///
     /// # Errors
@@ -83,6 +107,54 @@ pub enum Turn<'a> {
     Own(Box<LocalEngine<'a>>),
     /// The servers of the run.
     Served(MutexGuard<'a, Served>),
+    /// The servers of the run, whose answers all processes get.
+    Shared(Shared<'a>),
+}
+
+/// Servers that the first of several processes asks.
+pub struct Shared<'a> {
+    /// They themselves, in the first process.
+    served: Option<Box<Turn<'a>>>,
+    spec: &'a EngineSpec,
+    ranks: &'a Ranks,
+}
+
+impl Engine for Shared<'_> {
+    fn begin(&mut self, start: &Parameters) -> Result<()> {
+        self.served.as_mut().map_or(Ok(()), |served| served.begin(start))
+    }
+
+    fn load_adapted(&mut self, adapted: &Adapted<'_>) -> Result<()> {
+        self.served.as_mut().map_or(Ok(()), |served| served.load_adapted(adapted))
+    }
+
+    fn apart(&self) -> Option<Apart> {
+        Some(Apart { dtype: self.spec.dtype, correction: self.spec.correction })
+    }
+
+    fn load(&mut self, weights: &Parameters) -> Result<()> {
+        self.served.as_mut().map_or(Ok(()), |served| served.load(weights))
+    }
+
+    fn unload(&mut self) {
+        if let Some(served) = &mut self.served {
+            served.unload();
+        }
+    }
+
+    fn generate(
+        &self,
+        questions: &[Question],
+        num_samples: usize,
+        sampling: &Sampling,
+        seed: Seed,
+    ) -> Result<Vec<Vec<Generated>>> {
+        let served = self.served.as_ref();
+        let answers = served
+            .map(|served| served.generate(questions, num_samples, sampling, seed))
+            .transpose()?;
+        self.ranks.from_first(answers).context("the first process has the servers")
+    }
 }
 
 impl<'a> Deref for Turn<'a> {
@@ -92,6 +164,7 @@ impl<'a> Deref for Turn<'a> {
         match self {
             Turn::Own(engine) => &**engine,
             Turn::Served(served) => &**served,
+            Turn::Shared(shared) => shared,
         }
     }
 }
@@ -101,6 +174,7 @@ impl DerefMut for Turn<'_> {
         match self {
             Turn::Own(engine) => &mut **engine,
             Turn::Served(served) => &mut **served,
+            Turn::Shared(shared) => shared,
         }
     }
 }

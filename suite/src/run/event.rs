@@ -41,9 +41,9 @@ struct Line<'a> {
 /// Writes events to a file and progress to the terminal.
 #[derive(Debug)]
 pub struct Events {
-    file: File,
+    file: Option<File>,
     /// The folder of curves for TensorBoard, beside the file.
-    curves: PathBuf,
+    curves: Option<PathBuf>,
     start: Instant,
     quiet: bool,
 }
@@ -63,8 +63,13 @@ impl Events {
         let file = open().explain(|| {
             hint!(("failed to open `{}`", path.display()), "choose another folder with --runs-dir")
         })?;
-        let curves = path.with_file_name("tensorboard");
-        Ok(Events { file, curves, start: Instant::now(), quiet })
+        let curves = Some(path.with_file_name("tensorboard"));
+        Ok(Events { file: Some(file), curves, start: Instant::now(), quiet })
+    }
+
+    /// Writes and shows nothing: another process does.
+    pub fn silent() -> Events {
+        Events { file: None, curves: None, start: Instant::now(), quiet: true }
     }
 
     /// Appends one event.
@@ -72,23 +77,25 @@ impl Events {
     /// # Errors
     /// If the disk does not take it.
     pub fn write(&mut self, event: Event<'_>) -> Result<()> {
-        let line = Line { elapsed_s: self.elapsed().as_secs_f64(), event };
+        let elapsed_s = self.elapsed().as_secs_f64();
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let line = Line { elapsed_s, event };
         let mut text = serde_json::to_string(&line).context("an event is plain data")?;
         text.push('\n');
-        let length = self.file.metadata().map(|m| m.len());
-        let written = self.file.write_all(text.as_bytes()).inspect_err(|_| {
+        let length = file.metadata().map(|m| m.len());
+        let written = file.write_all(text.as_bytes()).inspect_err(|_| {
             // Half a line would spoil the next one; the error being reported matters more than this.
-            let _ = length.and_then(|length| self.file.set_len(length));
+            let _ = length.and_then(|length| file.set_len(length));
         });
         written.explain(|| hint!("failed to write events", "is the disk full?"))
     }
 
-    /// A file of curves for TensorBoard in the folder `name`.
+    /// A file of curves for TensorBoard in the folder `name`, if anything is written.
     ///
     /// # Errors
     /// If it cannot be made.
-    pub fn scalars(&self, name: &str) -> Result<Scalars> {
-        Scalars::create(&self.curves.join(name))
+    pub fn scalars(&self, name: &str) -> Result<Option<Scalars>> {
+        self.curves.as_ref().map(|curves| Scalars::create(&curves.join(name))).transpose()
     }
 
     /// Time since the run began.

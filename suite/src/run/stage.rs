@@ -39,6 +39,7 @@ use crate::run::event::{Bar, Event, Events, interrupted};
 use crate::run::once::once;
 use crate::run::published::{self, RECORD, Record};
 use crate::run::store::Store;
+use crate::run::together;
 use crate::train::algorithm::{Algorithm, Draws, Reference, StageInputs};
 use crate::train::dataset::Dataset;
 use crate::train::engine::{Engine, Question, completions};
@@ -149,16 +150,14 @@ impl State {
         if let Some((epoch, accuracy)) = done.best {
             self.best = Some(Best { epoch, accuracy, learned: load("best")? });
         }
-        self.trainer.optimizer.first = load("first")?;
-        self.trainer.optimizer.second = load("second")?;
-        self.trainer.set_learned(load("learned")?);
-        self.trainer.num_updates = done.num_updates;
+        let moments = [load("first")?, load("second")?];
+        self.trainer.resume(load("learned")?, moments, done.num_updates);
         self.curve = lines(&artifact.read("curve.jsonl")?)?;
         self.wall_time_s = done.wall_time_s;
         Ok(true)
     }
 
-    /// Replaces the checkpoint under `key` with one of the state as it is.
+    /// Replaces the checkpoint under `key` with one of the state as it is; of several processes the first one writes it.
     fn save(
         &self,
         key: &Key,
@@ -172,14 +171,17 @@ impl State {
             wall_time_s: self.wall_time_s + clock.elapsed().as_secs_f64(),
             best: self.best.as_ref().map(|best| (best.epoch, best.accuracy)),
         };
-        let optimizer = &self.trainer.optimizer;
+        let [first, second] = self.trainer.moments();
+        if !place.compute.ranks.is_first() {
+            return Ok(());
+        }
         place.store.put_with(key, &json!({"partial": planned.depends_on}), |dir| {
             let keep = |name, parameters: &Parameters| {
                 parameters.save_named(name, dir, StoredDtype::F32, place.max_shard_bytes)
             };
             keep("learned", self.trainer.learned())?;
-            keep("first", &optimizer.first)?;
-            keep("second", &optimizer.second)?;
+            keep("first", &first)?;
+            keep("second", &second)?;
             if let Some(best) = &self.best {
                 keep("best", &best.learned)?;
             }
@@ -314,7 +316,10 @@ fn run_in(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Resu
     let summary = match &planned.spec {
         StageSpec::Merge(spec) => merge(&spec.merge, planned, place)?,
         StageSpec::Published(spec) => record(spec, planned, place)?,
-        spec if spec.training().is_some() => train(place, planned, events)?,
+        spec if spec.training().is_some() => {
+            together::begin(&compute.ranks, &planned.key);
+            train(place, planned, events)?
+        }
         _ => data::run(planned, base, (compute, place.engines), store, place.files, events)?,
     };
     events.write(Event::StageDone {
@@ -326,7 +331,22 @@ fn run_in(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Resu
     Ok(summary)
 }
 
-/// Trains `planned` to its end and leaves it in the store.
+/// Trains `planned`, which the first of several processes has begun, to its end; nothing is written here.
+///
+/// # Errors
+/// Where training fails in the first process too.
+pub(super) fn follow(
+    planned: &PlannedStage,
+    base: &Base,
+    (compute, engines): (&Compute, &Engines<'_>),
+    store: &Store,
+    files: &Files,
+) -> Result<()> {
+    let place = Place { base, compute, engines, store, files, max_shard_bytes: MAX_SHARD_BYTES };
+    train(place, planned, &mut Events::silent()).map(drop)
+}
+
+/// Trains `planned` to its end; the first of several processes leaves it in the store.
 fn train(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Result<Summary> {
     let Place { base, compute, store, .. } = place;
     let spec = &planned.spec;
@@ -345,17 +365,9 @@ fn train(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Resul
         .map(|spec| Validation::new(spec, place.files, &base.prompter, algorithm.steps_per_epoch()))
         .transpose()?;
     let num_updates = algorithm.num_steps() * algorithm.updates_per_step();
-    let mut state = State {
-        trainer: Trainer::new(training, optimizer, num_updates, &start, planned.seed())?,
-        curve: Vec::new(),
-        best: None,
-        wall_time_s: 0.0,
-    };
+    let trainer = Trainer::new(training, optimizer, num_updates, &start, planned.seed())?;
     let partial = Key::of(&json!({"partial": planned.key}));
-    if state.resume(store, &partial, compute)? {
-        let (stage, seed) = (planned.name.as_str(), planned.seed);
-        events.write(Event::StageResumed { stage, seed, step: state.step() })?;
-    }
+    let mut state = begun(trainer, planned, &partial, place, events)?;
 
     let features = FeatureCache::of(training, &start)?;
     let context = Context {
@@ -367,7 +379,7 @@ fn train(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Resul
         planted: planned.planted,
     };
     let config = &base.prompter.config;
-    let mut engine = place.engines.engine(config, training.dtype(), features.as_ref());
+    let mut engine = place.engines.together(config, training.dtype(), features.as_ref());
     if training.lora.is_some() && (spec.grpo().is_some() || validation.is_some()) {
         engine.begin(&start)?;
     }
@@ -393,6 +405,9 @@ fn train(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Resul
     run.all_steps(&mut state, &mut *engine, &partial, events)?;
 
     let summary = state.summary(place, clock);
+    if !compute.ranks.is_first() {
+        return Ok(summary);
+    }
     store.put_with(&planned.key, &planned.depends_on, |dir| {
         write_finished(dir, &state.trainer.finished(), &summary, place.max_shard_bytes)?;
         for (name, bytes) in state.trainer.adapter_files() {
@@ -403,6 +418,26 @@ fn train(place: Place<'_>, planned: &PlannedStage, events: &mut Events) -> Resul
     store.remove(&partial)?;
     run.bar.finish(&format!("done in {:.0} s", summary.cost.wall_time_s));
     Ok(summary)
+}
+
+/// The state in which `planned` begins: where `trainer` is, or at its checkpoint under `partial`.
+fn begun(
+    trainer: Trainer,
+    planned: &PlannedStage,
+    partial: &Key,
+    place: Place<'_>,
+    events: &mut Events,
+) -> Result<State> {
+    let Place { compute, store, .. } = place;
+    let mut state = State { trainer, curve: Vec::new(), best: None, wall_time_s: 0.0 };
+    state.trainer.share(compute);
+    let is_resumed = state.resume(store, partial, compute)?;
+    together::agree(&compute.ranks, state.step())?;
+    if is_resumed {
+        let (stage, seed) = (planned.name.as_str(), planned.seed);
+        events.write(Event::StageResumed { stage, seed, step: state.step() })?;
+    }
+    Ok(state)
 }
 
 /// The training of a stage in this process: all that does not change from step to step.
@@ -463,9 +498,11 @@ impl Run<'_> {
                     ));
                 }
                 events.write(Event::Step { stage, seed, step, figures })?;
-                scalars.write(step, figures)?;
+                if let Some(scalars) = &mut scalars {
+                    scalars.write(step, figures)?;
+                }
                 show(&mut self.bar, step + 1, figures);
-                let stop = interrupted();
+                let stop = self.context.compute.ranks.any(interrupted());
                 let every = self.context.training.checkpoint_every;
                 if stop || ((step + 1) % every == 0 && step + 1 < num_steps) {
                     state.save(partial, planned, self.place, self.clock)?;
@@ -563,6 +600,7 @@ mod tests {
     use super::*;
     use crate::key::listed;
     use crate::plan::{Plan, plan};
+    use crate::ranks;
     use crate::recipe::Recipe;
     use crate::run::artifact::{curve, read_curve};
     use crate::run::{Variant, key_inputs, open_base};
@@ -748,5 +786,51 @@ mod tests {
         assert_eq!(curve(&whole, sft).unwrap(), curve(&cut, sft).unwrap());
         let one = whole.open_artifact(&sft.key).unwrap().unwrap();
         assert!(one.read("model.safetensors").unwrap() == bytes(&whole), "the file differs");
+    }
+
+    #[test]
+    fn stages_that_several_processes_train_leave_the_bits_of_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = Recipe::parse(include_str!("../../../tests/recipes/tiny.toml")).unwrap();
+        let (files, one) = (Files::default(), Compute::open("flex", Some(1)).unwrap());
+        let base = open_base(&recipe, &one).unwrap();
+        let stores = [1, 2, 3].map(|size| {
+            let store = Store::open(&dir.path().join(size.to_string())).unwrap();
+            let inputs =
+                key_inputs(&recipe, &base, &one, Variant::Usual, (&store, &files)).unwrap();
+            let mut plan = plan(&recipe, &inputs);
+            plan.stages.retain(|stage| ["traces", "sft", "grpo"].contains(&stage.name.as_str()));
+            ranks::together(size, |ranks| {
+                let compute = &Compute::open("flex", Some(1)).unwrap().with_ranks(ranks);
+                let (engines, events) = (&Engines::own(compute), dir.path().join("events"));
+                let open = Events::open(&events.with_extension(ranks.size().to_string()), true);
+                let mut events = open.unwrap();
+                if ranks.is_first() {
+                    for stage in &plan.stages {
+                        let computes = (compute, engines);
+                        run(stage, &base, computes, &store, &files, &mut events).unwrap();
+                    }
+                    together::done(ranks);
+                } else {
+                    together::follow(ranks, &plan.stages, |stage| {
+                        follow(stage, &base, (compute, engines), &store, &files)
+                    })
+                    .unwrap();
+                }
+            });
+            (store, plan)
+        });
+        let [(alone, plan), others @ ..] = &stores;
+        for name in ["sft", "grpo"] {
+            let stage = plan.stages.iter().find(|stage| stage.name == name).unwrap();
+            let weights = |store: &Store| {
+                let artifact = store.open_artifact(&stage.key).unwrap().unwrap();
+                artifact.read("model.safetensors").unwrap()
+            };
+            for (store, _) in others {
+                assert!(weights(store) == weights(alone), "{name}: the weights differ");
+                assert_eq!(curve(store, stage).unwrap(), curve(alone, stage).unwrap(), "{name}");
+            }
+        }
     }
 }

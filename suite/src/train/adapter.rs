@@ -1,12 +1,13 @@
-//! LoRA in a stage: the factors of an adapter learn, and the model is where the stage starts with the adapter merged in.
+//! LoRA in a stage: the factors of an adapter learn, and the model is where the stage starts with the adapter beside its
+//! weights, as in PEFT. No gradient has the size of a weight then, and in bf16 no small update is lost in one.
 //!
-//! Does not know losses, nor which form of the model computes: both give gradients of the merged weights, and those of
-//! the factors follow by the chain rule. That is the gradient that a graph through the sum would give, by one way for
-//! every backend, at the price of whole gradients of the weights that the adapter changes.
+//! The native form knows whole weights only: for it they are merged in f32, which loses nothing, and the gradients of the
+//! factors follow from those of the weights by the chain rule. Does not know losses.
 
 use anyhow::{Context as _, Result};
 use synergy_benchmarks::seed::Seed;
 use synergy_models::lora::Adapter;
+use synergy_models::native;
 use synergy_models::weights::{ComputeDtype, Parameters};
 
 use crate::recipe::TrainingSpec;
@@ -19,6 +20,8 @@ pub(super) struct Learning {
     adapter: Adapter,
     /// The type that the model computes in.
     dtype: ComputeDtype,
+    /// True if the model is of weights with the adapter merged in, because the native form computes it.
+    is_merged: bool,
 }
 
 impl Learning {
@@ -32,7 +35,9 @@ impl Learning {
         let (_, any) = start.iter().next().context("a model without parameters")?;
         let rng = &mut seed.fold_in("adapter").rng();
         let adapter = Adapter::init(&config, start, rng, &any.value.device())?;
-        Ok(Some(Learning { start: start.clone(), adapter, dtype: training.dtype() }))
+        let dtype = training.dtype();
+        let is_merged = dtype == ComputeDtype::F32 && native::reads(start);
+        Ok(Some(Learning { start: start.clone(), adapter, dtype, is_merged }))
     }
 
     /// The factors, which are the tensors that learn.
@@ -45,20 +50,30 @@ impl Learning {
         std::mem::take(&mut self.adapter.parameters)
     }
 
-    /// Puts factors in place and returns the model with them, in the type that it computes in, since nothing else uses it.
+    /// Puts factors in place and returns the model with them.
     pub(super) fn set_factors(&mut self, factors: Parameters) -> Parameters {
         self.adapter.parameters = factors;
+        self.model()
+    }
+
+    /// The model with the factors as they are, for training to compute with.
+    pub(super) fn model(&self) -> Parameters {
+        if self.is_merged { self.merged() } else { self.adapter.beside(&self.start) }
+    }
+
+    /// The model with the factors merged in, in the type that it computes in.
+    pub(super) fn merged_as_computed(&self) -> Parameters {
         self.adapter.apply_as(&self.start, self.dtype)
     }
 
-    /// The model with the factors as they are, its changed weights in f32.
+    /// The model with the factors merged in, its changed weights in f32.
     pub(super) fn merged(&self) -> Parameters {
         self.adapter.apply(&self.start)
     }
 
-    /// Gradients of the factors from those of the merged weights.
-    pub(super) fn gradients(&self, of_weights: &Gradients) -> Gradients {
-        self.adapter.gradients(of_weights)
+    /// Gradients of the factors from those of the parameters of [`Learning::model`].
+    pub(super) fn gradients(&self, of_parameters: &Gradients) -> Gradients {
+        self.adapter.gradients(of_parameters)
     }
 
     /// The adapter's files by name, in PEFT's layout.
@@ -73,13 +88,15 @@ mod tests {
     use crate::limits::Limits;
     use crate::recipe::{LoraSpec, OptimizerSpec};
     use crate::train::fixture::{self, BASE, answered, compute, micro_batch};
+    use crate::train::likelihood::sft_loss;
     use crate::train::sequence::Sequence;
     use crate::train::{
         Batch, Context, Network, Predicted, StepFigures, Trainer, frozen, prediction_log_probs,
-        pretrain, recompute, sft_loss, values,
+        pretrain, recompute, values,
     };
     use burn::tensor::Tensor;
     use rand::RngExt;
+    use synergy_models::qwen2_5_vl::names::is_factor;
     use synergy_models::qwen2_5_vl::vlm::Vlm;
     use synergy_models::weights::Parameter;
 
@@ -159,14 +176,20 @@ mod tests {
             bonus: None,
         };
         let whole = Limits::new(None);
+        let parameters = &learning.adapter.beside(&BASE.parameters);
+        let frozen = &crate::train::frozen(&training, parameters).unwrap();
+        let beside = Network { parameters, frozen, ..network };
         let forms = [
-            ("native", network.native_gradients(native, &merged, &batch, &loss).0),
-            ("plain", network.gradients(&batch, &loss).0),
-            ("recomputed", recompute::gradients(&network, whole, None, &batch, &loss).0),
+            ("native", 2, network.native_gradients(native, &merged, &batch, &loss).0),
+            ("plain", 2, network.gradients(&batch, &loss).0),
+            ("recomputed", 2, recompute::gradients(&network, whole, &batch, &loss).0),
+            ("beside", 1, beside.gradients(&batch, &loss).0),
+            ("beside, recomputed", 1, recompute::gradients(&beside, whole, &batch, &loss).0),
         ];
-        for (form, of_weights) in forms {
-            assert_eq!(2 * of_weights.len(), want.len(), "{form}: others have gradients");
-            let got = learning.gradients(&of_weights);
+        for (form, factors_each, of_parameters) in forms {
+            let num = factors_each * of_parameters.len();
+            assert_eq!(num, want.len(), "{form}: others have gradients");
+            let got = learning.gradients(&of_parameters);
             assert_eq!(got.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>());
             for (name, got) in got {
                 let [got, want] = [values(got), values(want[&name].clone())];
@@ -233,9 +256,19 @@ mod tests {
     #[test]
     fn twenty_steps_of_fine_tuning_lower_the_loss() {
         let training = training(&["visual."], &["q_proj", "v_proj", "up_proj", "down_proj"]);
-        let figures = train(&mut trainer(&training), &training, 20);
-        let (first, last) = (figures[0]["loss"], figures[19]["loss"]);
-        assert!(last < 0.8 * first, "{first} to {last}");
+        let half = TrainingSpec { dtype: Some(ComputeDtype::Bf16), ..training.clone() };
+        let losses = [&training, &half].map(|training| {
+            let mut trainer = trainer(training);
+            let figures = train(&mut trainer, training, 20);
+            let (first, last) = (figures[0]["loss"], figures[19]["loss"]);
+            assert!(last < 0.8 * first, "{first} to {last}");
+            // Merged for the native form, which computes in f32 alone; beside the weights in bf16, which stay as they are.
+            let has_factors = trainer.parameters.names().any(is_factor);
+            assert_eq!(has_factors, training.dtype() == ComputeDtype::Bf16);
+            assert!(!trainer.finished().names().any(is_factor));
+            last
+        });
+        assert!((losses[0] - losses[1]).abs() < 0.05 * losses[0], "{losses:?}");
     }
 
     #[test]

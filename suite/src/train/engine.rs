@@ -52,8 +52,15 @@ impl Question {
     }
 }
 
-/// Gives the files of an adapter by name, in PEFT's layout.
-pub type AdapterFiles<'a> = dyn Fn() -> Vec<(&'static str, Vec<u8>)> + 'a;
+/// A model of which an adapter learns, in each form that an engine may want. What an engine does not ask for is not made.
+pub struct Adapted<'a> {
+    /// The parameters as training computes with them.
+    pub parameters: &'a Parameters,
+    /// Makes the whole weights, the adapter merged in, in the type that training computes in.
+    pub merged: &'a dyn Fn() -> Parameters,
+    /// Makes the adapter's files by name, in PEFT's layout.
+    pub files: &'a dyn Fn() -> Vec<(&'static str, Vec<u8>)>,
+}
 
 /// An engine that is not the suite's own: what trains on its answers computes their log-probabilities once more.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -109,14 +116,13 @@ pub trait Engine: Sync {
         Ok(())
     }
 
-    /// Makes `weights` generate, which are those of [`Engine::begin`] with the adapter of `files` merged in. By default loads
-    /// them as any others.
+    /// Makes `adapted` generate, which stands on the weights of [`Engine::begin`]. By default loads the parameters as any
+    /// others.
     ///
     /// # Errors
     /// See [`Engine::load`].
-    fn load_adapted(&mut self, weights: &Parameters, files: &AdapterFiles<'_>) -> Result<()> {
-        let _ = files;
-        self.load(weights)
+    fn load_adapted(&mut self, adapted: &Adapted<'_>) -> Result<()> {
+        self.load(adapted.parameters)
     }
 
     /// How its log-probabilities differ from those of training; `None` if they are the same but for rounding.

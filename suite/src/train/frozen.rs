@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use synergy_hint::hint;
+use synergy_models::qwen2_5_vl::names::is_factor;
 use synergy_models::weights::Parameters;
 
 use crate::recipe::TrainingSpec;
 
-/// Names of the parameters that a pattern of `freeze` matches from their start and, where an adapter learns, of all
-/// parameters that the adapter does not change.
+/// Names of the parameters that a pattern of `freeze` matches from their start and, where an adapter learns, of all that
+/// are not its factors or, where it is merged in, are not changed by it.
 pub(crate) fn frozen(training: &TrainingSpec, parameters: &Parameters) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for (pattern, text) in training.freeze_patterns()?.iter().zip(&training.freeze) {
@@ -22,6 +23,10 @@ pub(crate) fn frozen(training: &TrainingSpec, parameters: &Parameters) -> Result
             )
         );
         names.extend(matched.map(str::to_owned));
+    }
+    if parameters.names().any(is_factor) {
+        names.extend(parameters.names().filter(|name| !is_factor(name)).map(str::to_owned));
+        return Ok(names);
     }
     let shapes = parameters.shapes();
     if let Some(config) = training.lora_config(&shapes)? {

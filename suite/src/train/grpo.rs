@@ -35,6 +35,7 @@ use std::sync::Mutex;
 
 use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
 use synergy_benchmarks::seed::Seed;
 use synergy_hint::hint;
 
@@ -296,7 +297,9 @@ impl<'a> Grpo<'a> {
             });
             // Later updates of a step are meant to differ. What is not a number is found here first, where its cause is known.
             if k == 0 {
-                let gap = gap.into_inner().expect("no thread panics with it");
+                let own = gap.into_inner().expect("no thread panics with it");
+                let mut gap = Gap::default();
+                context.compute.ranks.gather(&own).into_iter().for_each(|of_rank| gap.add(of_rank));
                 gap.check(limit)?;
                 figures.insert("log_prob_gap".into(), gap.largest);
                 figures.insert("log_prob_gap_share".into(), gap.share());
@@ -339,7 +342,7 @@ impl Algorithm for Grpo<'_> {
 }
 
 /// How far the log-probabilities of sampled tokens are from those in training.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 struct Gap {
     /// The largest distance in nats; NaN if any is.
     largest: f64,
@@ -420,7 +423,7 @@ fn scored(context: &Context<'_>, reference: Reference<'_>, groups: &[Group]) -> 
     let model = context.model(reference.parameters);
     let lengths: Vec<usize> = groups.iter().map(|g| g.sequence.input_ids.len()).collect();
     let cut = micro_batches(&lengths, context.training.micro_batch_size);
-    let parts = context.compute.map(&cut, |_, members| {
+    let parts = context.compute.map_among(&context.compute.ranks, &cut, |_, members| {
         let sequences = members.iter().map(|&i| &groups[i].sequence).collect();
         let batch = Batch { members, sequences, num_micro_batches: cut.len() };
         if context.training.recompute() && model.native.is_none() {

@@ -8,8 +8,8 @@ use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::recipe::{Guidance, MeanOver, Mu, PrefixShare, RowGain, Weighting};
+use crate::train::likelihood::weight_of;
 use crate::train::objective::mean;
-use crate::train::weight_of;
 
 /// The loss of the learned tokens of one group.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,7 +7,7 @@
 use crate::recipe::{
     Advantage, Aggregation, KlEstimator, KlPlace, ObjectiveSpec, RatioLevel, Signed,
 };
-use crate::train::weight_of;
+use crate::train::likelihood::weight_of;
 
 /// Turns the rewards of each group into advantages, which are 0 where all rewards of a group are equal.
 pub fn advantages(spec: &ObjectiveSpec, groups: &[Vec<f64>]) -> Vec<Vec<f64>> {

@@ -228,11 +228,10 @@ fn muon(
     [value.mul_scalar(kept) - direction.mul_scalar(learning_rate * size), first, second]
 }
 
-/// The 2-norm of all gradients together.
-pub fn norm(gradients: &Gradients) -> f64 {
-    let squares =
-        gradients.values().map(|g| f64::from(g.clone().square().sum().into_scalar::<f32>()));
-    squares.sum::<f64>().sqrt()
+/// The square of the 2-norm of every gradient, with its name.
+pub(super) fn squares(gradients: &Gradients) -> impl Iterator<Item = (String, f64)> {
+    let square = |g: &Tensor<1>| f64::from(g.clone().square().sum().into_scalar::<f32>());
+    gradients.iter().map(move |(name, gradient)| (name.clone(), square(gradient)))
 }
 
 /// Tells whether Muon updates a parameter: matrices inside blocks; embeddings and vectors stay with AdamW.

@@ -11,9 +11,10 @@ use synergy_benchmarks::seed::Seed;
 
 use crate::recipe::{AskedRegister, FAMILIES, PretrainSpec, RegisterWeights, TokenWeight};
 use crate::train::algorithm::{Algorithm, Draws, Step};
+use crate::train::likelihood::sft_loss;
 use crate::train::register::{Register, answer, asked, weighted};
 use crate::train::sequence::{Prompter, Sequence};
-use crate::train::{Context, Loss, StepFigures, Trainer, sft_loss};
+use crate::train::{Context, Loss, StepFigures, Trainer};
 
 /// Pretraining by the settings of one stage.
 pub struct Pretrain<'a> {

@@ -13,12 +13,11 @@ use burn::tensor::{DType, Device, Gradients as Grads, IndexingUpdateOp, Int, Ten
 use synergy_models::batch::index;
 use synergy_models::ops::{attention, block_mask, log_probs_and_entropies};
 use synergy_models::qwen2_5_vl::config::VlmConfig;
-use synergy_models::qwen2_5_vl::names::{EMBEDDING, TOWER};
+use synergy_models::qwen2_5_vl::names::{EMBEDDING, is_of_tower};
 use synergy_models::qwen2_5_vl::vlm::{DecoderInput, Vlm};
 use synergy_models::weights::Parameters;
 use synergy_report::cost::StepFigures;
 
-use super::adapter::Learning;
 use super::{
     Batch, Loss, Network, Predicted, add, leaves, logits, matrix, predicted, values, vector,
 };
@@ -40,8 +39,6 @@ struct Passes<'a> {
 struct Trainable<'a> {
     network: &'a Network<'a>,
     copies: &'a Parameters,
-    /// The adapter that learns in place of the parameters, if one does.
-    adapter: Option<&'a Learning>,
 }
 
 /// The model at the root of one graph, which one backward pass uses up.
@@ -63,17 +60,12 @@ impl Trainable<'_> {
 
     /// Adds what `grads` holds of the parameters of `tracked` to `gradients`, in f32.
     fn collect(&self, tracked: &Tracked, mut grads: Grads, gradients: &mut Gradients) {
-        let mut of_weights = Gradients::new();
         for (name, copy) in tracked.copies.iter() {
             // A tied matrix is met twice, as head and as embedding, whose rows are those of the parameters.
             for leaf in [&copy.value, &tracked.parameters.get(name).value] {
                 let Some(gradient) = leaf.grad_remove(&mut grads) else { continue };
-                add(&mut of_weights, name.to_owned(), gradient.cast(DType::F32));
+                add(gradients, name.to_owned(), gradient.cast(DType::F32));
             }
-        }
-        let of_factors = self.adapter.map(|adapter| adapter.gradients(&of_weights));
-        for (name, gradient) in of_factors.unwrap_or(of_weights) {
-            add(gradients, name, gradient);
         }
     }
 }
@@ -102,20 +94,18 @@ struct Forward {
     segments: Option<Tensor<1, Int>>,
 }
 
-/// Gradients of a micro-batch as [`Network::gradients`] gives them, or those of an adapter's factors where one learns:
-/// gradients of the weights that it changes are in memory for one layer at a time.
+/// Gradients of a micro-batch as [`Network::gradients`] gives them.
 pub(super) fn gradients(
     network: &Network<'_>,
     limits: Limits,
-    adapter: Option<&Learning>,
     batch: &Batch<'_>,
     loss: &(impl Fn(Predicted<'_>, &Batch<'_>) -> Loss + Sync),
 ) -> (Gradients, StepFigures) {
     let &Network { config, parameters, features, .. } = network;
     let copies = parameters.cast(network.dtype);
-    let plain = Vlm::over(config, parameters, &copies).plain();
+    let plain = Vlm::over(config, parameters, &copies).plain().prepared();
     let passes = Passes { config, plain, features, limits };
-    let trainable = Trainable { network, copies: &copies, adapter };
+    let trainable = Trainable { network, copies: &copies };
     let pieces = pieces(batch, limits);
 
     // The loss needs all log-probabilities before any slope is known: of several pieces no states are stored.
@@ -161,14 +151,15 @@ pub(super) fn log_probs(
     features: Option<&FeatureCache>,
     limits: Limits,
 ) -> Vec<f32> {
-    let passes = Passes { config: &model.config, plain: model.clone().plain(), features, limits };
+    let passes =
+        Passes { config: &model.config, plain: model.clone().plain().prepared(), features, limits };
     let of = |piece: &Piece| passes.log_probs(piece, &passes.forward(piece));
     pieces(batch, limits).iter().flat_map(of).collect()
 }
 
 /// The normalized states of `model` that make the predictions of `sequence`, `[predictions, hidden_size]`.
 pub(super) fn predicting(model: &Vlm, sequence: &Sequence, limits: Limits) -> Tensor<2> {
-    let plain = model.clone().plain();
+    let plain = model.clone().plain().prepared();
     let passes = Passes { config: &model.config, plain, features: None, limits };
     let piece = Piece::new(vec![sequence.clone()]);
     let mut forward = passes.forward(&piece);
@@ -321,7 +312,7 @@ impl Backward<'_> {
         }
         // Where neither embeddings nor tower learn, nothing is left to compute.
         let Network { parameters, frozen, .. } = self.trainable.network;
-        let is_before = |name: &str| name.starts_with(TOWER) || name == EMBEDDING;
+        let is_before = |name: &str| is_of_tower(name) || name == EMBEDDING;
         if parameters.names().any(|name| is_before(name) && !frozen.contains(name)) {
             let grads = (laid.x * Tensor::from_inner(slope)).sum().backward();
             self.trainable.collect(&tracked, grads, &mut self.gradients);

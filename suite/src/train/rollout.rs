@@ -16,6 +16,7 @@ use synergy_models::weights::{ComputeDtype, Parameters};
 
 use crate::device::Compute;
 use crate::limits::{SHARD_ROWS, SHARDS_MIN};
+use crate::ranks::Ranks;
 use crate::train::engine::{Asked, Engine, Question, without_weights};
 use crate::train::features::{FeatureCache, picture_features};
 
@@ -26,17 +27,20 @@ pub struct LocalEngine<'a> {
     compute: &'a Compute,
     dtype: ComputeDtype,
     features: Option<&'a FeatureCache>,
+    /// The processes that share the questions.
+    ranks: Ranks,
     model: Option<Vlm>,
 }
 
 impl<'a> LocalEngine<'a> {
-    /// An engine without weights for models of `config`, which computes in `dtype`.
+    /// An engine without weights for models of `config`, which computes in `dtype`, alone.
     pub fn new(
         config: &'a VlmConfig,
         compute: &'a Compute,
         dtype: ComputeDtype,
     ) -> LocalEngine<'a> {
-        LocalEngine { config, compute, dtype, features: None, model: None }
+        let ranks = Ranks::default();
+        LocalEngine { config, compute, dtype, features: None, ranks, model: None }
     }
 
     /// Gives the engine a cache of picture features, which is valid for weights whose vision tower is the cache's.
@@ -44,11 +48,17 @@ impl<'a> LocalEngine<'a> {
     pub fn with_features(self, features: Option<&'a FeatureCache>) -> LocalEngine<'a> {
         LocalEngine { features, ..self }
     }
+
+    /// Shares the questions with the other processes of its device's ranks, which all make the same calls.
+    #[must_use]
+    pub fn together(self) -> LocalEngine<'a> {
+        LocalEngine { ranks: self.compute.ranks.clone(), ..self }
+    }
 }
 
 impl Engine for LocalEngine<'_> {
     fn load(&mut self, weights: &Parameters) -> Result<()> {
-        self.model = Some(Vlm::computing(self.config, weights, self.dtype));
+        self.model = Some(Vlm::computing(self.config, weights, self.dtype).prepared());
         Ok(())
     }
 
@@ -72,7 +82,7 @@ impl Engine for LocalEngine<'_> {
         let num_shards = num_rows.div_ceil(SHARD_ROWS).max(SHARDS_MIN).min(questions.len());
         let shards: Vec<Vec<usize>> =
             (0..num_shards).map(|k| (k..questions.len()).step_by(num_shards).collect()).collect();
-        let parts = self.compute.map(&shards, |_, members| {
+        let parts = self.compute.map_among(&self.ranks, &shards, |_, members| {
             let members: Vec<Asked<'_>> = members.iter().map(|&i| asked[i]).collect();
             asking.shard(&members)
         });

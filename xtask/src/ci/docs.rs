@@ -23,7 +23,7 @@ const NAMED: [(&str, &str); 2] =
     [("DIR", "golden/base/nano"), ("picture.png", "golden/parity/fixtures/processor/palette.png")];
 
 /// What a command that does not run here contains, `#` standing for its end, and why it does not.
-const NOT_HERE: [(&str, &str); 16] = [
+const NOT_HERE: [(&str, &str); 18] = [
     ("--profile small", "needs the run of hours that it speaks of"),
     ("runs/small/", "needs a run of hours"),
     ("xtask reproduce #", "takes hours"),
@@ -34,6 +34,8 @@ const NOT_HERE: [(&str, &str); 16] = [
     ("xtask libtorch", "is part of the job `libtorch`"),
     ("xtask engine", "is part of the job `engine`"),
     ("--engine vllm", "needs vLLM; the job `engine` has it"),
+    ("--features mpi", "needs an MPI; the job `ranks` builds with it"),
+    ("mpirun", "needs an MPI; the job `ranks` starts several processes"),
     ("--device", "needs libtorch or a card"),
     ("--adapter ADAPTER", "needs an adapter of the reader's own"),
     ("--endpoint", "needs a server; the job `endpoint` has one"),
