@@ -118,10 +118,10 @@ fn gather(world: &SimpleCommunicator, bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = lengths.iter().map(|&n| Vec::with_capacity(n as usize)).collect();
     for from in rounds(&lengths, size) {
         let (counts, places) = layout(&lengths, from, size);
-        let mut round = vec![0u8; counts.iter().map(|&n| n as usize).sum()];
-        let own = cut(bytes, from, size);
+        let mut round = room(&counts);
+        let own = held(cut(bytes, from, size));
         world.all_gather_varcount_into(
-            own,
+            &own[..],
             &mut PartitionMut::new(&mut round[..], &counts[..], &places[..]),
         );
         deal(&round, &counts, &mut all);
@@ -142,9 +142,9 @@ fn exchange(world: &SimpleCommunicator, parts: &[Vec<u8>]) -> Vec<Vec<u8>> {
     for from in rounds(&[longest], size) {
         let (to, to_places) = layout(&sent, from, size);
         let (counts, places) = layout(&lengths, from, size);
-        let sending: Vec<u8> =
-            parts.iter().flat_map(|part| cut(part, from, size)).copied().collect();
-        let mut round = vec![0u8; counts.iter().map(|&n| n as usize).sum()];
+        let sending: Vec<&[u8]> = parts.iter().map(|part| cut(part, from, size)).collect();
+        let sending = held(&sending.concat());
+        let mut round = room(&counts);
         world.all_to_all_varcount_into(
             &Partition::new(&sending[..], &to[..], &to_places[..]),
             &mut PartitionMut::new(&mut round[..], &counts[..], &places[..]),
@@ -152,6 +152,19 @@ fn exchange(world: &SimpleCommunicator, parts: &[Vec<u8>]) -> Vec<Vec<u8>> {
         deal(&round, &counts, &mut all);
     }
     all
+}
+
+/// `bytes` in memory of their own, also where there are none: the address that Rust gives an empty list is 1, by which Open
+/// MPI means that the receiving buffer holds what is sent (`MPI_IN_PLACE`).
+fn held(bytes: &[u8]) -> Vec<u8> {
+    let mut own = Vec::with_capacity(bytes.len() + 1);
+    own.extend_from_slice(bytes);
+    own
+}
+
+/// Room for parts of these lengths, as [`held`].
+fn room(counts: &[i32]) -> Vec<u8> {
+    held(&vec![0; counts.iter().map(|&count| count as usize).sum()])
 }
 
 /// Bytes of each part that go in a round between `size` ranks.
