@@ -346,7 +346,7 @@ pub fn reproduce(recipe: &Recipe, options: &Options) -> Result<Outcome> {
 pub fn follow(recipe: &Recipe, options: &Options) -> Result<()> {
     let compute = options.compute()?;
     together::wait(&compute.ranks, CODE, &recipe_hash(recipe))?;
-    let store = Store::open(&options.runs_dir.join("store"))?;
+    let store = Store::of_another(&options.runs_dir.join("store"));
     let recipe = &options.variant.of(&options.of(recipe)?);
     let files = Files::default();
     let base = open_base(recipe, &compute)?;

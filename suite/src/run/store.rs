@@ -65,6 +65,11 @@ impl Store {
         Ok(Store { dir: dir.to_owned() })
     }
 
+    /// The store in `dir`, which another process has made: this one only reads it.
+    pub fn of_another(dir: &Path) -> Store {
+        Store { dir: dir.to_owned() }
+    }
+
     /// Where the pieces of `key` are kept while it is made.
     pub fn journal(&self, key: &Key) -> PathBuf {
         self.dir.join(format!("{}.journal.jsonl", key.as_str()))
