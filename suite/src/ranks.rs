@@ -2,7 +2,7 @@
 //! part of the micro-batches.
 //!
 //! Knows bytes and their order, neither models nor files. A launcher of the field starts the processes, and they talk by
-//! its MPI ([`mpi`]). What is added up is added in the order of items, whoever has computed them, so that any number of
+//! its MPI. What is added up is added in the order of items, whoever has computed them, so that any number of
 //! processes gives the bits of one.
 
 #[cfg(feature = "mpi")]

@@ -68,7 +68,7 @@ pub(crate) const LARGEST: [&str; 2] = ["gradient_norm", "kl_nats"];
 /// Everything that changes while a stage trains.
 #[derive(Debug, Clone)]
 pub struct Trainer {
-    /// The whole model; an adapter stands beside its weights or is merged into them, see [`Learning`].
+    /// The whole model; an adapter stands beside its weights or is merged into them, where the native form computes.
     pub parameters: Parameters,
     /// The adapter that learns in place of the parameters, if one does.
     adapter: Option<Learning>,
