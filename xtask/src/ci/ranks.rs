@@ -38,6 +38,11 @@ pub(super) fn check(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
             return Ok(Outcome::Skipped(format!("there is no `{program}`; {packages}")));
         }
     }
+    let mut two = mpirun(2);
+    two.arg("true").stderr(Stdio::null());
+    if !two.status().is_ok_and(|status| status.success()) {
+        return Ok(Outcome::Skipped("`mpirun -n 2 true` does not run here".to_owned()));
+    }
     let build = cmd!(sh, "cargo build --package synergy-suite --bin synergy --features mpi");
     let outcome = step("build with MPI", build)?;
     if outcome != Outcome::Passed {
@@ -79,13 +84,16 @@ pub(super) fn check(sh: &Shell, root: &Path) -> anyhow::Result<Outcome> {
 
 /// The command that starts `size` processes which write to `runs`.
 fn launch(program: &Path, size: usize, runs: &Path) -> Command {
-    let mut command = Command::new("mpirun");
+    let mut command = mpirun(size);
+    command.arg(program).args(WORDS).args([REGIMES, "--runs-dir"]).arg(runs);
     command
-        .args(["-n", &size.to_string()])
-        .arg(program)
-        .args(WORDS)
-        .args([REGIMES, "--runs-dir"])
-        .arg(runs)
+}
+
+/// A launcher of `size` processes, which ends them all where they stand still.
+fn mpirun(size: usize) -> Command {
+    let mut command = Command::new("timeout");
+    command
+        .args(["-k", "10", "600", "mpirun", "-n", &size.to_string()])
         // Open MPI's words for a machine of few cores and for containers; others do not know them.
         .env("OMPI_MCA_rmaps_base_oversubscribe", "1")
         .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
