@@ -18,7 +18,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use synergy_hint::{Explain as _, hint};
 
-use crate::qwen2_5_vl::names::{ADAPTED, EMBEDDING, TOWER, factor_name, is_factor, module_name};
+use crate::qwen2_5_vl::names::{
+    ADAPTED, EMBEDDING, TOWER, factor_name, factor_of, is_factor, module_name,
+};
 use crate::qwen2_5_vl::shapes::NamedShape;
 use crate::weights::stored::{parts_of, stored_in};
 use crate::weights::{ComputeDtype, Parameter, Parameters, StoredDtype, write_tensors};
@@ -142,13 +144,8 @@ impl Naming {
 
     /// Returns PEFT's name of a factor of the weight published as `name`.
     fn key(self, name: &str, half: &str) -> String {
-        match self {
-            Naming::Inside => factor_name(name, half),
-            Naming::Published => {
-                let stem = name.strip_suffix(".weight").unwrap_or(name);
-                format!("{ADAPTED}{stem}.lora_{half}.weight")
-            }
-        }
+        let stem = name.strip_suffix(".weight").unwrap_or(name);
+        factor_of(&self.module(stem), half)
     }
 }
 

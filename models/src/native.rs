@@ -19,7 +19,7 @@ use crate::batch::{Source, TokenBatch};
 use crate::qwen2_5_vl::config::VlmConfig;
 use crate::qwen2_5_vl::names::{EMBEDDING, HEAD, NORM, TOWER, is_factor};
 use crate::qwen2_5_vl::rope::decoder_tables;
-use crate::weights::Parameters;
+use crate::weights::{Parameter, Parameters};
 
 pub(crate) mod attention;
 mod block;
@@ -94,16 +94,14 @@ impl Pass {
 
 /// Tells whether models over `parameters` have the native form.
 pub fn reads(parameters: &Parameters) -> bool {
-    parameters.iter().all(|(name, p)| !is_factor(name) && host(&p.value).is_some())
+    parameters.iter().all(|(name, p)| readable(name, p).is_some())
 }
 
 impl Native {
     /// Borrows the parameters, if they lie in the host's memory as f32 and burn does not track their gradients.
     pub(crate) fn of(config: &VlmConfig, parameters: &Parameters) -> Option<Native> {
-        if parameters.names().any(is_factor) {
-            return None;
-        }
-        let tensors = parameters.iter().map(|(name, p)| Some((name.to_owned(), host(&p.value)?)));
+        let tensors =
+            parameters.iter().map(|(name, p)| Some((name.to_owned(), readable(name, p)?)));
         Some(Native { config: config.clone(), tensors: tensors.collect::<Option<_>>()? })
     }
 
@@ -437,6 +435,11 @@ fn whole(tensor: &FlexTensor) -> bool {
 }
 
 /// Returns the memory of a tensor, if it is burn-flex's and f32.
+/// Borrows a parameter that the native form can compute with: it knows no factors of adapters.
+fn readable(name: &str, p: &Parameter) -> Option<FlexTensor> {
+    if is_factor(name) { None } else { host(&p.value) }
+}
+
 fn host(tensor: &Tensor<1>) -> Option<FlexTensor> {
     match tensor.clone().into_dispatch().kind {
         DispatchTensorKind::Flex(BackendTensor::Float(tensor)) => {

@@ -255,7 +255,7 @@ pub fn recipe_at(path: &Path) -> Result<Recipe> {
 pub fn dry_run(recipe: &Recipe, options: &Options, as_json: bool) -> Result<String> {
     options.selection.check(recipe)?;
     let recipe = &options.of(recipe)?;
-    let compute = Compute::open(&options.device, options.num_threads)?;
+    let compute = options.compute()?;
     let files = Files::default();
     let mut lacking = String::new();
     let config = match &recipe.model {
@@ -365,7 +365,7 @@ pub fn follow(recipe: &Recipe, options: &Options) -> Result<()> {
 /// If the recipe has no such regime or it has not been trained.
 pub fn trained(recipe: &Recipe, options: &Options, regime: &str) -> Result<Model> {
     let recipe = &options.of(recipe)?;
-    let compute = Compute::open(&options.device, options.num_threads)?;
+    let compute = options.compute()?;
     let store = Store::open(&options.runs_dir.join("store"))?;
     let base = open_base(recipe, &compute)?;
     let inputs = key_inputs(recipe, &base, &compute, options.variant, (&store, &Files::default()))?;
@@ -393,7 +393,7 @@ pub fn trained(recipe: &Recipe, options: &Options, regime: &str) -> Result<Model
 /// If the run has not been finished.
 pub fn rescore(recipe: &Recipe, options: &Options) -> Result<Outcome> {
     let recipe = &options.of(recipe)?;
-    let compute = Compute::open(&options.device, options.num_threads)?;
+    let compute = options.compute()?;
     let store = Store::open(&options.runs_dir.join("store"))?;
     let dir = options.runs_dir.join(&recipe.name);
     let base = open_base(recipe, &compute)?;
@@ -457,7 +457,7 @@ fn gate_power(recipe: &Recipe) -> String {
 /// # Errors
 /// If the recipe is not one of a base or training fails.
 pub fn train_base(recipe: &Recipe, options: &Options, out: &Path) -> Result<()> {
-    let compute = Compute::open(&options.device, options.num_threads)?;
+    let compute = options.compute()?;
     let store = Store::open(&options.runs_dir.join("store"))?;
     let mut events =
         Events::open(&options.runs_dir.join(&recipe.name).join("events.jsonl"), options.quiet)?;
@@ -496,7 +496,7 @@ pub fn gate(recipe: &Recipe, options: &Options, per_family: usize) -> Result<Gat
             "--profile small or smoke"
         ))
     };
-    let compute = Compute::open(&options.device, options.num_threads)?;
+    let compute = options.compute()?;
     let base = Base::read(path, &recipe.prompt, &compute)?;
     let report = base_gate::measure(&base, &compute, &recipe.evaluation, per_family)?;
     let mut record = base.record.clone().context("a kept base has a record")?;

@@ -19,8 +19,12 @@ pub(crate) const ADAPTED: &str = "base_model.model.";
 /// Returns PEFT's name of a factor (`half` is A or B) of the weight published as `name`, the modules as `transformers`
 /// calls them inside.
 pub(crate) fn factor_name(name: &str, half: &str) -> String {
-    let stem = name.strip_suffix(".weight").unwrap_or(name);
-    format!("{ADAPTED}{}.lora_{half}.weight", module_name(stem))
+    factor_of(&module_name(name.strip_suffix(".weight").unwrap_or(name)), half)
+}
+
+/// Returns PEFT's name of a factor (`half` is A or B) of the module called `module`.
+pub(crate) fn factor_of(module: &str, half: &str) -> String {
+    format!("{ADAPTED}{module}.lora_{half}.weight")
 }
 
 /// Tells whether `name` is that of an adapter's factor.

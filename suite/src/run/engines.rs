@@ -63,8 +63,8 @@ impl<'a> Engines<'a> {
         dtype: ComputeDtype,
         features: Option<&'b FeatureCache>,
     ) -> Turn<'b> {
-        match &self.served {
-            Some(served) => Turn::Served(served.lock().unwrap_or_else(PoisonError::into_inner)),
+        match self.servers() {
+            Some(served) => Turn::Served(served),
             None => {
                 let own = LocalEngine::new(config, self.compute, dtype);
                 Turn::Own(Box::new(own.with_features(features)))
@@ -82,8 +82,7 @@ impl<'a> Engines<'a> {
     ) -> Turn<'b> {
         let ranks = &self.compute.ranks;
         if let (Some(spec), 2..) = (self.spec, ranks.size()) {
-            let of_all = ranks.is_first().then(|| self.engine(config, dtype, features));
-            return Turn::Shared(Shared { served: of_all.map(Box::new), spec, ranks });
+            return Turn::Shared(Shared { served: self.servers(), spec, ranks });
         }
         match self.engine(config, dtype, features) {
             Turn::Own(own) => Turn::Own(Box::new(own.together())),
@@ -96,8 +95,13 @@ impl<'a> Engines<'a> {
     /// # Errors
     /// If one cannot be started, or answers otherwise than the suite itself.
     pub fn start(&self, weights: &Parameters) -> Result<()> {
-        let Some(served) = &self.served else { return Ok(()) };
-        served.lock().unwrap_or_else(PoisonError::into_inner).load(weights)
+        self.servers().map_or(Ok(()), |mut served| served.load(weights))
+    }
+
+    /// The servers, in this process's hands, where they are asked.
+    fn servers(&self) -> Option<MutexGuard<'_, Served>> {
+        let served = self.served.as_ref()?;
+        Some(served.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -114,7 +118,7 @@ pub enum Turn<'a> {
 /// Servers that the first of several processes asks.
 pub struct Shared<'a> {
     /// They themselves, in the first process.
-    served: Option<Box<Turn<'a>>>,
+    served: Option<MutexGuard<'a, Served>>,
     spec: &'a EngineSpec,
     ranks: &'a Ranks,
 }

@@ -123,7 +123,7 @@ impl Interface for Vllm {
             ("/reset_mm_cache", json!({})),
             // Without this one the next known picture would end it.
             ("/reset_encoder_cache", json!({})),
-            ("/update_weight_version", json!({"new_version": version})),
+            self.name_version(version),
             ("/resume", json!({})),
         ]
     }

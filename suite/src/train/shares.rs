@@ -116,9 +116,7 @@ impl Shares {
             let value = || learned.get(name).value.clone();
             is_changed(name).then(value)
         };
-        for (name, values) in self.of_others(changed) {
-            let Parameter { shape, value } = learned.get(&name);
-            let parameter = Parameter::new(shape.clone(), values, &value.device());
+        for (name, parameter) in self.of_others(learned, changed) {
             learned.insert(name, parameter);
         }
     }
@@ -126,17 +124,20 @@ impl Shares {
     /// All of what each process has a part of: moments, for a checkpoint. Its shapes are those of `learned`.
     pub(super) fn whole(&self, part: &Parameters, learned: &Parameters) -> Parameters {
         let mut all = part.clone();
-        let of_others = self.of_others(|name| Some(part.get(name).value.clone()));
-        for (name, values) in of_others {
-            let Parameter { shape, value } = learned.get(&name);
-            let parameter = Parameter::new(shape.clone(), values, &value.device());
+        for (name, parameter) in self.of_others(learned, |name| Some(part.get(name).value.clone()))
+        {
             all.insert(name, parameter);
         }
         all
     }
 
-    /// What the others have of their own, if anything, by name; they get what `own` gives of this process's.
-    fn of_others(&self, own: impl Fn(&str) -> Option<Tensor<1>>) -> Vec<(String, Vec<f32>)> {
+    /// What the others have of their own, if anything, by name, in shape and place like `learned`; they get what `own` gives
+    /// of this process's.
+    fn of_others(
+        &self,
+        learned: &Parameters,
+        own: impl Fn(&str) -> Option<Tensor<1>>,
+    ) -> Vec<(String, Parameter)> {
         let here = self.ranks.rank();
         let owned = |rank: usize| self.owners.iter().filter(move |(_, (owner, _))| *owner == rank);
         let all = self.ranks.gather_bytes(|| {
@@ -148,7 +149,10 @@ impl Shares {
         for (rank, bytes) in all.into_iter().flatten().enumerate().filter(|(r, _)| *r != here) {
             let mut left = bytes.as_slice();
             for (name, (_, count)) in owned(rank) {
-                found.extend(read(&mut left, *count).map(|values| (name.clone(), values)));
+                let Some(values) = read(&mut left, *count) else { continue };
+                let Parameter { shape, value } = learned.get(name);
+                let parameter = Parameter::new(shape.clone(), values, &value.device());
+                found.push((name.clone(), parameter));
             }
         }
         found
